@@ -1,0 +1,12 @@
+"""Approximate attention with an error bar."""
+
+from approxattn.attend import attention
+from approxattn.certificate import Approximation, Certificate
+from approxattn.methods.exact import Exact
+
+__all__ = [
+    "Approximation",
+    "Certificate",
+    "Exact",
+    "attention",
+]

@@ -1,0 +1,124 @@
+"""The array library: which one it is, which dtypes it has, how to cross between host and device.
+
+This is the only file that knows array libraries by name. Everything else asks `namespace` once and then speaks the array API standard.
+Detection never imports a library: an array of a library exists only if the library is already loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+Array = Any
+Namespace = Any
+HostArray = np.ndarray[Any, Any]
+
+# The dtype computed in, for each dtype accepted. Half precisions are widened: a score of 16 already has an absolute error of 2^-7 in float16.
+_COMPUTE_DTYPE = {
+    "float64": "float64",
+    "float32": "float32",
+    "float16": "float32",
+    "bfloat16": "float32",
+    "bool": "float64",
+    **{f"{sign}int{bits}": "float64" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+def namespace(**arrays: Array) -> Namespace:
+    """Return the one array-API namespace that all `arrays` (named as the caller named them) share.
+
+    Raises
+    ------
+    TypeError
+        If one of them is no array, is a masked array or a matrix, or if they come from different libraries or devices.
+    """
+    for name, array in arrays.items():
+        if not compat.is_array_api_obj(array):
+            msg = f"{name} is a {type(array).__name__}, not an array: wrap it, e.g. numpy.asarray({name})"
+            raise TypeError(msg)
+        if isinstance(array, np.ma.MaskedArray | np.matrix):
+            msg = f"{name} is a {type(array).__name__}, whose mask or 2-D rules would be lost: pass a plain array and key_mask"
+            raise TypeError(msg)
+    names = ", ".join(arrays)
+    try:
+        xp = compat.array_namespace(*arrays.values())
+    except TypeError as error:
+        kinds = ", ".join(f"{name}: {type(array).__module__}" for name, array in arrays.items())
+        msg = f"{names} come from different array libraries ({kinds}): convert them to one"
+        raise TypeError(msg) from error
+    devices = {str(compat.device(array)) for array in arrays.values()}
+    if len(devices) > 1:
+        msg = f"{names} lie on different devices ({', '.join(sorted(devices))}): move them to one; no silent copies are made"
+        raise TypeError(msg)
+    return xp
+
+
+def dtype_name(array: Array) -> str:
+    """Return the dtype's plain name, e.g. 'float32', in any library."""
+    return str(array.dtype).rpartition(".")[2]
+
+
+def compute_dtype_name(array: Array, name: str) -> str:
+    """Return the name of the dtype that `array` is computed in; TypeError for complex, strings, objects."""
+    try:
+        return _COMPUTE_DTYPE[dtype_name(array)]
+    except KeyError:
+        msg = f"{name} has dtype {array.dtype}: only real numbers (float64, float32, float16, bfloat16, integers, bool) have an attention"
+        raise TypeError(msg) from None
+
+
+def unit_roundoff(name: str) -> float:
+    """Return u, half the spacing of floats at 1, for a floating dtype name."""
+    return {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}[name]
+
+
+def smallest_normal(name: str) -> float:
+    """Return the smallest positive normal number of a floating dtype name."""
+    return {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}[name]
+
+
+def largest(name: str) -> float:
+    """Return the largest finite number of a floating dtype name."""
+    return {
+        "float64": float(np.finfo(np.float64).max),
+        "float32": float(np.finfo(np.float32).max),
+        "float16": 65504.0,
+        "bfloat16": 3.3895313892515355e38,
+    }[name]
+
+
+def to_host(array: Array) -> HostArray:
+    """Copy a device array to a NumPy array: the one place where data leaves the device, always on purpose."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.asarray(array)
+    if compat.is_array_api_strict_namespace(compat.array_namespace(array)):
+        xp = compat.array_namespace(array)
+        return np.asarray(array.to_device(xp.Device("CPU_DEVICE")))
+    if compat.is_cupy_array(array):
+        return np.asarray(array.get())
+    if compat.is_torch_array(array):
+        return np.asarray(array.detach().cpu().numpy())
+    return np.asarray(array)
+
+
+def from_host(host: HostArray, like: Array) -> Array:
+    """Copy a NumPy array to the library and device of `like`, keeping the dtype of `host`."""
+    xp = compat.array_namespace(like)
+    return xp.asarray(host, device=compat.device(like))
+
+
+def cast(array: Array, name: str, xp: Namespace) -> Array:
+    """Return `array` in the dtype named; the array itself when it already has it."""
+    return array if dtype_name(array) == name else xp.astype(array, dtype_of(name, xp))
+
+
+def dtype_of(name: str, xp: Namespace) -> Any:
+    """Return the library's dtype object of a plain name; NumPy's extension types (bfloat16) by NumPy's registry."""
+    return getattr(xp, name) if hasattr(xp, name) else np.dtype(name)
+
+
+def device(array: Array) -> Any:
+    """Return the device an array lies on."""
+    return compat.device(array)

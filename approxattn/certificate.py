@@ -1,0 +1,96 @@
+"""What every result carries: how far from the exact answer it can be, why, and by which theorem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from approxattn._arrays import Array, HostArray
+
+SOFTMAX = "softmax attention"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """A bound on the error of one result. It lives on the host, in float64, whatever the result's array library.
+
+    Attributes
+    ----------
+    bound : ndarray, shape (...)
+        Bound on the largest absolute error over rows and columns, one per leading batch index, rounding in the dtype computed in
+        included; `inf` when a hypothesis is not met.
+    rows : ndarray, shape (..., n_q)
+        The same for each row; all of them hold together.
+    target : str
+        What the error is measured against: softmax attention, or the estimator's own expectation.
+    theorem : str
+        Key of the theorem the bound rests on; `proofs_check show KEY` prints and checks it.
+    failure : float
+        Probability, over the method's own draws, that the bound of one leading batch index fails; 0 means it holds surely.
+    facts : mapping
+        The numbers the bound was computed from (score bound, degree, rank ...).
+    unmet : tuple of str
+        Hypotheses that failed, and why.
+    """
+
+    rows: HostArray
+    target: str
+    theorem: str
+    failure: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        rows = np.array(self.rows, dtype=np.float64)  # a copy, so that freezing it freezes nothing of the caller's
+        if np.isnan(rows).any() or (rows < 0).any():
+            msg = f"rows(min={rows.min()}) of a certificate must be non-negative numbers or inf: a bound that is NaN bounds nothing"
+            raise ValueError(msg)
+        rows.setflags(write=False)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+
+    @property
+    def bound(self) -> HostArray:
+        """Largest of `rows`, one per leading batch index."""
+        return np.asarray(np.max(self.rows, axis=-1, initial=0.0))
+
+    @property
+    def kind(self) -> str:
+        """`surely`, or `with probability >= 1 - delta`."""
+        return "surely" if self.failure == 0 else f"with probability >= 1 - {self.failure:g}"
+
+    def __str__(self) -> str:
+        worst = float(np.max(self.bound, initial=0.0))
+        reasons = f" Not met: {'; '.join(self.unmet)}." if self.unmet else ""
+        facts = "; ".join(f"{name} {_short(value)}" for name, value in self.facts.items())
+        given = f" ({facts})" if facts else ""
+        if np.isinf(worst):
+            return f"No bound on the distance to {self.target} can be given [{self.theorem}]{given}.{reasons}"
+        return f"Every entry is within {worst:.3g} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+
+
+def _short(value: Any) -> str:
+    """Format one fact: floats to three digits, arrays by their largest entry."""
+    if isinstance(value, np.ndarray):
+        return f"<= {float(np.max(value, initial=0.0)):.3g}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approximation:
+    """An attention output and its certificate.
+
+    Attributes
+    ----------
+    value : array, shape (..., n_q, dv)
+        Same library, device and dtype as the input (float64 for integer input).
+    certificate : Certificate
+        How far `value` can be from its target.
+    """
+
+    value: Array
+    certificate: Certificate

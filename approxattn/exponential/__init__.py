@@ -1,0 +1,1 @@
+"""Polynomials for exp on an interval."""

@@ -1,0 +1,1 @@
+"""Random hyperplane hashing and its collision probabilities."""

@@ -1,0 +1,78 @@
+"""Bounds on scores, keys and values that cost O(n d), rounded outward, on the host.
+
+Norms are computed after division by the row's largest entry, so that neither overflow nor underflow can make a bound too small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem import Problem
+from approxattn.rounding import gamma, up
+
+
+def row_norms(x: Array, xp: Namespace) -> HostArray:
+    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n)."""
+    u = _arrays.unit_roundoff(_arrays.dtype_name(x))
+    top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
+    safe = xp.where(top > 0, top, xp.ones_like(top))
+    squares = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
+    host_top = _arrays.to_host(top[..., 0]).astype(np.float64)
+    return up(host_top * np.sqrt(_arrays.to_host(squares).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
+
+
+def key_centre(problem: Problem) -> Array:
+    """Return the mean of the visible keys, shape (..., 1, d). Any centre is exact for the softmax: it shifts a row's scores by a constant."""
+    xp, k = problem.xp, problem.k
+    if problem.key_mask is None:
+        return xp.mean(k, axis=-2, keepdims=True)
+    weight = xp.astype(problem.key_mask, k.dtype)[..., None]  # (..., n, 1)
+    return xp.sum(weight * k, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
+
+
+def visible_max(per_key: HostArray, problem: Problem) -> HostArray:
+    """Return the largest of `per_key`, shape (..., n_k) >= 0, over the keys that take part, shape (...)."""
+    if problem.key_mask is not None:
+        per_key = np.where(_arrays.to_host(problem.key_mask), per_key, 0.0)
+    return np.asarray(np.max(per_key, axis=-1))
+
+
+def score_bound(problem: Problem, keys: Array) -> HostArray:
+    """Return B_i >= max_j |beta q_i . keys_j| over visible keys, shape (..., n_q), by Cauchy-Schwarz: beta |q_i| max_j |keys_j|."""
+    radius = visible_max(row_norms(keys, problem.xp), problem)
+    return up(problem.scale * row_norms(problem.q, problem.xp) * radius[..., None])
+
+
+@dataclass(frozen=True)
+class ValueSpread:
+    """Size of the visible values of each batch item, largest over columns.
+
+    Attributes
+    ----------
+    osc : ndarray, shape (...)
+        max - min of a column.
+    top : ndarray, shape (...)
+        Largest absolute value.
+    """
+
+    osc: HostArray
+    top: HostArray
+
+
+def value_spread(problem: Problem) -> ValueSpread:
+    """Return the oscillation and the largest absolute entry of the visible values."""
+    xp, v = problem.xp, problem.v
+    if problem.dv == 0:
+        return ValueSpread(np.zeros(problem.batch), np.zeros(problem.batch))
+    high, low = v, v
+    if problem.key_mask is not None:
+        keep = problem.key_mask[..., None]
+        edge = xp.full_like(v, xp.inf)
+        high, low = xp.where(keep, v, -edge), xp.where(keep, v, edge)
+    top = _arrays.to_host(xp.max(high, axis=-2)).astype(np.float64)  # (..., dv)
+    bottom = _arrays.to_host(xp.min(low, axis=-2)).astype(np.float64)
+    return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
