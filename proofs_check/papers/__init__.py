@@ -1,0 +1,1 @@
+"""One file per paper: its statements, readings, experiments and mutants, as data."""
