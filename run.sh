@@ -1,0 +1,109 @@
+#!/bin/sh
+# Every task of the repository, from a fresh clone on: needs only Python >= 3.11 and pip >= 22.3.
+# Another interpreter: PYTHON=python3.13 ./run.sh test
+set -eu
+cd "$(dirname "$0")"
+PYTHON=${PYTHON:-python3}
+
+usage() {
+    cat <<'TEXT'
+usage: ./run.sh TASK [further arguments for the tool that does it]
+  verify   check the catalogue of theorems, run every method on real heads, write report/index.html
+  test     all tests, doctests and the README, on two processes
+  lint     ruff check, ruff format --check, mypy
+  bench    time every method against exact attention and a matrix product, on one thread
+  docs     build the documentation into docs/_build/html
+Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
+TEXT
+}
+
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 2; }
+
+check_interpreter() {
+    command -v "$PYTHON" >/dev/null || die "'$PYTHON' not found: install Python 3.11 or later, or set PYTHON"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$("$PYTHON" -V 2>&1) is too old: install Python 3.11 or later, or set PYTHON"
+}
+
+check_pip() {
+    "$PYTHON" -c 'import re, sys, pip; v = re.findall("[0-9]+", pip.__version__); sys.exit((int(v[0]), int(v[1])) < (22, 3))' \
+        2>/dev/null || die "'$PYTHON' has no pip >= 22.3: install it (Debian: python3-pip), or set PYTHON"
+}
+
+# What an installation depends on. A copy of it, put into .venv after a complete installation only, says later that
+# nothing has changed; a broken installation leaves no such copy.
+fingerprint() { "$PYTHON" -VV; cat pyproject.toml; }
+
+# set_up EXTRA: make .venv hold this package, editable, with the dependencies of EXTRA.
+set_up() {
+    check_interpreter
+    stamp=.venv/installed-$1
+    same_python=no
+    if [ "$(.venv/bin/python -VV 2>/dev/null)" = "$("$PYTHON" -VV)" ]; then same_python=yes; fi
+    if [ $same_python = yes ] && fingerprint | cmp -s - "$stamp"; then return; fi
+    check_pip
+    say "installing approxattn[$1] into .venv (a minute or two the first time, then seconds)"
+    if [ $same_python = no ]; then # absent, half made, or of another Python
+        "$PYTHON" -m venv --clear --without-pip .venv # no ensurepip needed: pip works on .venv from outside
+    fi
+    rm -f "$stamp"
+    "$PYTHON" -m pip --disable-pip-version-check --python .venv/bin/python install --quiet --editable ".[$1]" ||
+        die "the installation failed, see above; the next run starts it again"
+    fingerprint >"$stamp"
+}
+
+one_thread() { export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1; }
+
+verify() {
+    set_up verify
+    say "checking the catalogue: python -m proofs_check run --budget quick $*"
+    status=0
+    .venv/bin/python -m proofs_check run --budget quick "$@" || status=$?
+    [ "$status" -lt 2 ] || exit "$status" # misuse: there is nothing to report
+    say "writing the report"
+    .venv/bin/python -m proofs_check report || status=$?
+    say "report: $PWD/report/index.html"
+    exit "$status"
+}
+
+tests() {
+    set_up test
+    one_thread # two worker processes, one thread each
+    say "running pytest on two processes"
+    .venv/bin/python -m pytest -n 2 "$@"
+}
+
+lint() {
+    set_up test
+    say "ruff check"
+    .venv/bin/python -m ruff check
+    say "ruff format --check"
+    .venv/bin/python -m ruff format --check
+    say "mypy"
+    .venv/bin/python -m mypy
+}
+
+bench() {
+    set_up verify
+    one_thread
+    say "timing every method on one thread: examples/bench_forward.py $*"
+    .venv/bin/python examples/bench_forward.py "$@"
+}
+
+docs() {
+    set_up docs
+    say "building the documentation"
+    .venv/bin/python -m sphinx -W --keep-going -q -b html "$@" docs docs/_build/html
+    say "documentation: $PWD/docs/_build/html/index.html"
+}
+
+[ $# -gt 0 ] || { usage >&2; exit 2; }
+task=$1
+shift
+case $task in
+    verify | lint | bench | docs) "$task" "$@" ;;
+    test) tests "$@" ;;
+    help | -h | --help) usage ;;
+    *) say "there is no task '$task'"; usage >&2; exit 2 ;;
+esac
