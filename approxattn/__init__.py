@@ -3,10 +3,12 @@
 from approxattn.attend import attention
 from approxattn.certificate import Approximation, Certificate
 from approxattn.methods.exact import Exact
+from approxattn.methods.polynomial import Polynomial
 
 __all__ = [
     "Approximation",
     "Certificate",
     "Exact",
+    "Polynomial",
     "attention",
 ]

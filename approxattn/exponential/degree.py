@@ -1,0 +1,59 @@
+"""Which polynomial for which scores and which tolerance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
+from approxattn.exponential.minimax import MinimaxRefusedError, minimax
+from approxattn.exponential.polynomial import ExpPolynomial
+from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
+from approxattn.exponential.taylor import taylor
+from approxattn.perturbation import tv_from_log_ratio
+
+BASES = ("taylor", "minimax")
+
+
+def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
+    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor" or "minimax"."""
+    if basis not in BASES:
+        msg = f"basis(={basis!r}) must be one of {', '.join(BASES)}"
+        raise ValueError(msg)
+    return taylor(degree) if basis == "taylor" else minimax(degree, half_range)
+
+
+def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> int:
+    """Return the smallest degree with TV <= tolerance for all rows whose scores lie in [-half_range, half_range] (T1, T2).
+
+    Raises
+    ------
+    ValueError
+        If no degree that float64 can hold reaches the tolerance.
+    """
+    step = 2 if basis == "taylor" else 1
+    top = MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX
+    # TV falls with the degree until float64 cannot hold the polynomial, so "reached or refused" is monotone: double, then bisect.
+    low, high = 0, max(1, round(half_range) // step)
+    while high * step < top and _tv(high * step, half_range, basis) > tolerance:
+        low, high = high + 1, min(2 * high, top // step)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if not _tv(middle * step, half_range, basis) > tolerance else (middle + 1, high)
+    if not _tv(low * step, half_range, basis) <= tolerance:
+        msg = (
+            f"no {basis} polynomial reaches tolerance(={tolerance:g}) for scores bounded by {half_range:.4g} in float64: "
+            "allow a larger tolerance, scale the scores down, use basis='taylor', or use Exact()"
+        )
+        raise ValueError(msg)
+    return low * step
+
+
+def _tv(degree: int, half_range: float, basis: str) -> float:
+    """Return the TV bound of the worst row; NaN when float64 refuses the polynomial."""
+    try:
+        polynomial = exp_polynomial(degree, half_range, basis)
+    except MinimaxRefusedError:
+        return math.nan
+    return float(tv_from_log_ratio(polynomial.log_ratio(np.asarray(half_range))))

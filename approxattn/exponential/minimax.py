@@ -1,0 +1,179 @@
+"""The polynomial of least relative error to exp on [-B, B], by Remez exchange in decimal arithmetic of the standard library.
+
+Let E(x) = P(x) e^{-x} - 1. The best P of degree g makes |E| equal and alternating at g + 2 points (Chebyshev; e^{-x} x^t is a Chebyshev system).
+E' = (P' - P) e^{-x}, so the extremes of E inside the interval are exactly the real roots of the polynomial P' - P, of which there are at most g.
+Between g + 2 alternating points E has g + 1 zeros and E' at least g: so exactly g, one between each two neighbouring zeros of E, and the ends -B and B are the
+other two alternation points. Every root is therefore bracketed before it is sought, and none can be missed.
+
+What is certified is the polynomial used, with its coefficients rounded to float64: if the signs of its P' - P still change g times, these
+are all its extremes (a polynomial of degree g has no more), and max |E| is the largest of g + 2 values. If they do not, float64 cannot
+hold the polynomial, and we refuse.
+"""
+
+from __future__ import annotations
+
+import decimal
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from decimal import Decimal
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+from approxattn.exponential.polynomial import ExpPolynomial
+
+MAX_DEGREE = 60
+MAX_HALF_RANGE = 40.0
+_GRID = 8  # half ranges are rounded up to 2^(k/8), so that neighbouring inputs share one polynomial: at most 9 % wider. *Chosen*.
+_SMALLEST = 2.0**-10
+
+
+class MinimaxRefusedError(ValueError):
+    """Float64 coefficients cannot hold the polynomial asked for."""
+
+
+Poly = list[Decimal]
+Function = Callable[[Decimal], Decimal]
+
+
+def minimax(degree: int, half_range: float) -> ExpPolynomial:
+    """Return the weighted minimax polynomial of a degree on [-B, B], B = `half_range` rounded up to the next 2^(k/8).
+
+    Raises
+    ------
+    ValueError
+        If degree or half range is out of reach, or float64 coefficients cannot hold the polynomial (large B: the terms are
+        e^{2B} larger than the smallest value).
+    """
+    if not 0 <= degree <= MAX_DEGREE:
+        msg = f"degree(={degree}) of a minimax basis must lie in [0, {MAX_DEGREE}]"
+        raise ValueError(msg)
+    if not half_range <= MAX_HALF_RANGE:
+        raise MinimaxRefusedError(_too_wide(degree, half_range))
+    b = 2.0 ** (math.ceil(_GRID * math.log2(max(half_range, _SMALLEST)) - 1e-9) / _GRID)
+    return _minimax(degree, max(b, half_range))
+
+
+def _too_wide(degree: int, half_range: float) -> str:
+    return (
+        f"no minimax polynomial of degree {degree} for scores bounded by {half_range:.4g}: float64 coefficients cannot hold it; "
+        "use basis='taylor', which is positive for any scores, or scale the scores down"
+    )
+
+
+@functools.lru_cache(maxsize=512)
+def _minimax(degree: int, b: float) -> ExpPolynomial:
+    with decimal.localcontext() as context:
+        context.prec = 40 + degree + math.ceil(2 * b)  # Vandermonde conditioning ~ 2.4^g, weights from e^-B to e^B
+        exact, zeros = _remez(degree, Decimal(b))
+        coefficients = tuple(float(c) for c in exact)
+        error = _largest_error([Decimal(c) for c in coefficients], zeros, Decimal(b))
+    if error is None or error >= 1:
+        raise MinimaxRefusedError(_too_wide(degree, b))
+    return ExpPolynomial(
+        basis="minimax",
+        coefficients=coefficients,
+        half_range=b,
+        log_ratio=functools.partial(_log_ratio, 2 * math.atanh(error)),
+    )
+
+
+def _log_ratio(value: float, half_range: HostArray) -> HostArray:
+    """Return ln((1 + eps)/(1 - eps)), rounded up, for every row: eps holds on the whole interval."""
+    return np.full(np.shape(half_range), value * (1 + 1e-14))
+
+
+def _remez(degree: int, b: Decimal) -> tuple[Poly, Poly]:
+    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the extremes agree to 1e-9."""
+    turn = Decimal(math.pi) / (degree + 1)
+    nodes = [-b * _cos(turn * i) for i in range(degree + 2)]
+    for _ in range(60):
+        p = _interpolate(nodes, degree)
+        zeros = [_zero_between(p, left, right) for left, right in itertools.pairwise(nodes)]
+        slope = functools.partial(_slope, p)
+        roots = [_bisect(slope, left, right, 40) for left, right in itertools.pairwise(zeros)]
+        nodes = [-b, *roots, b]
+        sizes = [abs(_error(p, x)) for x in nodes]
+        if max(sizes) <= min(sizes) * (1 + Decimal("1e-9")):
+            break
+    return p, zeros
+
+
+def _cos(x: Decimal) -> Decimal:
+    return Decimal(math.cos(float(x)))
+
+
+def _interpolate(nodes: Poly, degree: int) -> Poly:
+    """Solve P(x_i) e^{-x_i} - 1 = (-1)^i h for c_0 ... c_g and h, by elimination with pivoting."""
+    rows = [[x**t for t in range(degree + 1)] + [-((-1) ** i) * x.exp(), x.exp()] for i, x in enumerate(nodes)]
+    size = degree + 2
+    for col in range(size):
+        pivot = max(range(col, size), key=lambda i: abs(rows[i][col]))
+        rows[col], rows[pivot] = rows[pivot], rows[col]
+        for i in range(col + 1, size):
+            factor = rows[i][col] / rows[col][col]
+            rows[i] = [a - factor * c for a, c in zip(rows[i], rows[col], strict=True)]
+    solution = [Decimal(0)] * size
+    for i in reversed(range(size)):
+        known = sum((rows[i][j] * solution[j] for j in range(i + 1, size)), Decimal(0))
+        solution[i] = (rows[i][size] - known) / rows[i][i]
+    return solution[: degree + 1]
+
+
+def _value(p: Poly, x: Decimal) -> Decimal:
+    total = Decimal(0)
+    for c in reversed(p):
+        total = total * x + c
+    return total
+
+
+def _slope(p: Poly, x: Decimal) -> Decimal:
+    """Return P'(x) - P(x), which has the sign of E'(x)."""
+    value = derivative = Decimal(0)
+    for c in reversed(p):
+        derivative = derivative * x + value
+        value = value * x + c
+    return derivative - value
+
+
+def _error(p: Poly, x: Decimal) -> Decimal:
+    return _value(p, x) * (-x).exp() - 1
+
+
+def _zero_between(p: Poly, left: Decimal, right: Decimal) -> Decimal:
+    return _bisect(lambda x: _value(p, x) - x.exp(), left, right, 24)
+
+
+def _bisect(f: Function, left: Decimal, right: Decimal, steps: int) -> Decimal:
+    """Return a point within 2^-steps of the bracket of a sign change."""
+    low, high = _bracket(f, left, right, steps)
+    return (low + high) / 2
+
+
+def _bracket(f: Function, left: Decimal, right: Decimal, steps: int) -> tuple[Decimal, Decimal]:
+    rising = f(right) > 0
+    for _ in range(steps):
+        middle = (left + right) / 2
+        if (f(middle) > 0) == rising:
+            right = middle
+        else:
+            left = middle
+    return left, right
+
+
+def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> float | None:
+    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used; None when its extremes cannot be told apart.
+
+    On a bracket of width w around a root of E', E differs from its value at an end by at most w^2 max|E''|, |E''| <= M e^B with
+    M = sum_t |c_t| (t^2 + t + 1) B^t (1 + 1/B)^2.
+    """
+    largest = max(abs(_error(p, -b)), abs(_error(p, b)))
+    for left, right in itertools.pairwise(zeros):
+        if (_slope(p, left) > 0) == (_slope(p, right) > 0):
+            return None
+        low, high = _bracket(functools.partial(_slope, p), left, right, 60)
+        size = sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0)) * (1 + 1 / b) ** 2 * b.exp()
+        largest = max(largest, abs(_error(p, low)) + (high - low) ** 2 * size)
+    return float(largest) * (1 + 1e-15) + 1e-30

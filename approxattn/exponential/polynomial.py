@@ -1,0 +1,44 @@
+"""A polynomial that stands in for exp, with what is known of its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpPolynomial:
+    """P(x) = sum_t c_t x^t, positive on [-half_range, half_range] and close to exp there in ratio.
+
+    Attributes
+    ----------
+    basis : str
+        How it was found: taylor or minimax.
+    coefficients : tuple of float
+        c_0 ... c_g, the float64 numbers used, not the real ones they were rounded from.
+    half_range : float
+        B; inf when the polynomial is positive on the whole line.
+    log_ratio : callable
+        Takes b, shape (...), with 0 <= b <= B; returns ln rho >= max over [-b, b] minus min over [-b, b] of ln P(x) - x: what T1 needs.
+    """
+
+    basis: str
+    coefficients: tuple[float, ...]
+    half_range: float
+    log_ratio: Callable[[HostArray], HostArray]
+
+    @property
+    def degree(self) -> int:
+        """The degree g."""
+        return len(self.coefficients) - 1
+
+    def absolute(self, x: HostArray) -> HostArray:
+        """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors are relative to."""
+        total = np.zeros_like(np.asarray(x, dtype=np.float64))
+        for c in reversed(self.coefficients):
+            total = total * x + abs(c)
+        return total
