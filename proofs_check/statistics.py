@@ -1,0 +1,130 @@
+"""Exact and honest small statistics: one-sided binomial bounds, equivalence of means, Holm's correction.
+
+Only fixed-size plans are served. What is deliberately absent: two-sided intervals read one-sidedly, looking at the data before the plan
+is complete, and the chi-square test of a variance, whose level collapses on heavy tails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = [
+    "MeanTest",
+    "binomial_bounds",
+    "binomial_p_values",
+    "block_means",
+    "draws_to_support",
+    "holm",
+    "mean_p_values",
+]
+
+
+def binomial_p_values(failures: int, n: int, delta: float) -> tuple[float, float]:
+    """Exact p-values of the two one-sided tests about a failure probability p.
+
+    Returns
+    -------
+    tuple of float
+        (p-value against p > delta, so that a small one supports p <= delta; p-value against p <= delta, so that a small one refutes it).
+    """
+    _check_counts(failures, n)
+    from scipy.stats import binom
+
+    return float(binom.cdf(failures, n, delta)), float(binom.sf(failures - 1, n, delta))
+
+
+def binomial_bounds(failures: int, n: int, alpha: float) -> tuple[float, float]:
+    """One-sided Clopper-Pearson bounds, each at level alpha: p >= lower and p <= upper (Clopper & Pearson 1934, wording unverified)."""
+    _check_counts(failures, n)
+    from scipy.stats import beta
+
+    low = 0.0 if failures == 0 else float(beta.ppf(alpha, failures, n - failures + 1))
+    high = 1.0 if failures == n else float(beta.ppf(1 - alpha, failures + 1, n - failures))
+    return low, high
+
+
+def _check_counts(failures: int, n: int) -> None:
+    if not 0 <= failures <= n or n < 1:
+        msg = f"failures(={failures}) must lie in [0, n], n(={n}) >= 1"
+        raise ValueError(msg)
+
+
+def draws_to_support(delta: float, alpha: float) -> int:
+    """Least n for which no failure at all in n draws supports p <= delta at level alpha: (1 - delta)^n <= alpha."""
+    if not (0 < delta < 1 and 0 < alpha < 1):
+        msg = f"delta(={delta}) and alpha(={alpha}) must lie in (0, 1)"
+        raise ValueError(msg)
+    return math.ceil(math.log(alpha) / math.log1p(-delta))
+
+
+def block_means(values: np.ndarray, blocks: int) -> np.ndarray:
+    """Means of consecutive blocks of equal size, the remainder left out; they are nearly normal when single values are not.
+
+    Raises
+    ------
+    ValueError
+        With fewer values than two per block, or a value that is not finite.
+    """
+    size = len(values) // blocks
+    if size < 2:
+        msg = f"values(n={len(values)}) are too few for blocks(={blocks}): at least two per block"
+        raise ValueError(msg)
+    if not np.all(np.isfinite(values)):
+        msg = "values contain NaN or infinity: their mean says nothing"
+        raise ValueError(msg)
+    grouped = np.asarray(values[: size * blocks], dtype=np.float64).reshape(blocks, size)
+    return np.asarray(np.mean(grouped, axis=1))
+
+
+class MeanTest(NamedTuple):
+    """p-values of the one-sided t-tests about a mean mu, and the estimate."""
+
+    not_above: float
+    """Small when mu <= high is supported (against mu > high)."""
+    not_below: float
+    """Small when mu >= low is supported (against mu < low)."""
+    above: float
+    """Small when mu > high is shown."""
+    below: float
+    """Small when mu < low is shown."""
+    mean: float
+    standard_error: float
+
+
+def mean_p_values(means: np.ndarray, low: float, high: float) -> MeanTest:
+    """Student's t-tests of block means against the two ends of [low, high].
+
+    `max(not_above, not_below)` is the p-value of equivalence (two one-sided tests, Schuirmann 1987, wording unverified).
+    Without any spread there is nothing to judge by, and every p-value is 1: the rare large value may just not have come.
+    """
+    from scipy.stats import t
+
+    n, centre = len(means), float(np.mean(means))
+    error = float(np.std(means, ddof=1)) / math.sqrt(n)
+
+    def upper_tail(distance: float) -> float:  # P[T >= distance / error]
+        return float(t.sf(distance / error, n - 1)) if error > 0 else 1.0
+
+    return MeanTest(
+        not_above=upper_tail(high - centre),
+        not_below=upper_tail(centre - low),
+        above=upper_tail(centre - high),
+        below=upper_tail(low - centre),
+        mean=centre,
+        standard_error=error,
+    )
+
+
+def holm(p_values: Mapping[str, float], alpha: float) -> frozenset[str]:
+    """Keys of the hypotheses rejected at family-wise level alpha (Holm 1979, wording unverified), whatever their dependence."""
+    ordered: Sequence[str] = sorted(p_values, key=lambda key: (p_values[key], key))
+    rejected = []
+    for rank, key in enumerate(ordered):
+        if p_values[key] > alpha / (len(ordered) - rank):
+            break
+        rejected.append(key)
+    return frozenset(rejected)
