@@ -34,6 +34,7 @@ RULES = {
             ("rounding",),
             ("perturbation",),
             ("score_bounds",),
+            ("scores",),
             ("sketching", "exponential", "monomials", "hashing"),
             # floor 2: estimators
             ("methods",),

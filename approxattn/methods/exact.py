@@ -6,11 +6,7 @@ For one query block the keys pass in blocks; with running maximum m, denominator
 
 and the output is o / l (Milakov & Gimelshein 2018; Rabe & Staats 2021).
 
-Rounding (proved here). A computed score differs from the true one by at most eta_s = gamma_{d+2} B_i, B_i >= |beta q_i||k_j|: one rounding
-for beta q, d for the dot product. The exponent s - m then rounds by 2 u B_i at most, exp itself by EXP_ULPS u, and each rescaling by
-e^{m - m'} once more: N = number of key blocks rescalings telescope in exact arithmetic and leave N (EXP_ULPS + 4) u + 2 u B_i N in the log.
-All these act like a score error eta common to numerator and denominator, so they move the output by at most tanh(eta/2) osc(V). The two
-sums, of t = block + N terms, and the division add gamma_{2t+2} max|V|. Weights that underflow lose at most n * tiny of a sum >= 1.
+The rounding of this recurrence is bounded in `scores.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +16,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.perturbation import output_bound, tv_from_score_error
-from approxattn.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
-from approxattn.score_bounds import score_bound, value_spread
+from approxattn.score_bounds import score_bound
+from approxattn.scores import masked_scores, softmax_rounding
 
 KEY_BLOCK = 1024
 """Keys a block. *Chosen*: scores of a query block stay in cache."""
@@ -84,49 +78,10 @@ def _stream(problem: Problem, first: int, last: int) -> Array:
     return numerator / denominator
 
 
-def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end: int) -> Array:
-    """Return beta q_i . k_j for the given query rows (from `first` on) and keys start..end-1, -inf where the query may not look."""
-    xp = problem.xp
-    scores = xp.matmul(scaled_q, xp.matrix_transpose(problem.k[..., start:end, :]))
-    keep = visible_block(problem, scores, first, start, end)
-    return scores if keep is None else xp.where(keep, scores, xp.full_like(scores, -xp.inf))
-
-
-def visible_block(problem: Problem, like: Array, first: int, start: int, end: int) -> Array | None:
-    """Return which (query, key) pairs of a block may look at each other, bool and broadcastable to `like`; None when all may."""
-    xp = problem.xp
-    keep = None if problem.key_mask is None else problem.key_mask[..., None, start:end]
-    if problem.causal and end > first + 1:
-        where = {"device": _arrays.device(like)}
-        rows, keys = xp.arange(first, first + like.shape[-2], **where), xp.arange(start, end, **where)
-        past = rows[:, None] >= keys[None, :]
-        keep = past if keep is None else keep & past
-    return keep
-
-
-def score_rounding(problem: Problem, bound: HostArray) -> HostArray:
-    """Return the bound on the error of one computed score, shape (..., n_q), given B_i >= beta |q_i||k_j|."""
-    xp, tiny = problem.xp, _arrays.smallest_normal(problem.dtype)
-    underflow = 4 * problem.d * tiny * max(1.0, float(xp.max(xp.abs(problem.k))))  # of beta q, then of the products
-    return up(gamma(problem.d + 3, problem.u) * bound + underflow)
-
-
-def softmax_rounding(problem: Problem, bound: HostArray) -> HostArray:
-    """Return the row-wise rounding bound of a softmax over computed scores, streamed in key blocks: the block comment above."""
-    spread = value_spread(problem)
-    blocks = -(-problem.n_k // KEY_BLOCK)
-    u = problem.u
-    eta = score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
-    terms = blocked_sum_terms(problem.n_k, KEY_BLOCK)
-    lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
-    sums = gamma(2 * terms + 4, u) * spread.top[..., None] + lost * np.maximum(spread.top, 1.0)[..., None]
-    return up(output_bound(tv_from_score_error(eta), spread.osc) + sums)
-
-
 def _certificate(problem: Problem) -> Certificate:
     bound = score_bound(problem, problem.k)
     return Certificate(
-        rows=softmax_rounding(problem, bound),
+        rows=softmax_rounding(problem, bound, KEY_BLOCK),
         target=SOFTMAX,
         theorem="ours.tanh",
         facts={"score bound": bound, "unit roundoff": problem.u},
