@@ -21,14 +21,13 @@ say() { printf 'run.sh: %s\n' "$*" >&2; }
 die() { say "$*"; exit 2; }
 
 check_interpreter() {
-    command -v "$PYTHON" >/dev/null || die "'$PYTHON' not found: install Python 3.11 or later, or set PYTHON"
-    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        die "$("$PYTHON" -V 2>&1) is too old: install Python 3.11 or later, or set PYTHON"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+        die "'$PYTHON' is not a working Python 3.11 or later: install one, or name it in PYTHON"
 }
 
 check_pip() {
     "$PYTHON" -c 'import re, sys, pip; v = re.findall("[0-9]+", pip.__version__); sys.exit((int(v[0]), int(v[1])) < (22, 3))' \
-        2>/dev/null || die "'$PYTHON' has no pip >= 22.3: install it (Debian: python3-pip), or set PYTHON"
+        2>/dev/null || die "'$PYTHON' has no pip >= 22.3: install it (Debian: python3-pip), or name another Python in PYTHON"
 }
 
 # What an installation depends on. A copy of it, put into .venv after a complete installation only, says later that
