@@ -114,6 +114,15 @@ def cast(array: Array, name: str, xp: Namespace) -> Array:
     return array if dtype_name(array) == name else xp.astype(array, dtype_of(name, xp))
 
 
+def contiguous(array: Array) -> Array:
+    """Return `array`, copied when it is strided or unaligned: kernels sum in an order that depends on the layout, results must not."""
+    if isinstance(array, np.ndarray):
+        return np.require(array, requirements=["C", "A"])
+    if compat.is_cupy_array(array):
+        return compat.array_namespace(array).ascontiguousarray(array)
+    return array.contiguous() if compat.is_torch_array(array) else array
+
+
 def dtype_of(name: str, xp: Namespace) -> Any:
     """Return the library's dtype object of a plain name; NumPy's extension types (bfloat16) by NumPy's registry."""
     return getattr(xp, name) if hasattr(xp, name) else np.dtype(name)

@@ -107,7 +107,7 @@ def pose(
     compute = _arrays.compute_dtype_name(q, "q")
     for name, array in (("q", q), ("k", k), ("v", v)):
         _check_finite(name, array, xp)
-    q, k, v = (_arrays.cast(array, compute, xp) for array in (q, k, v))
+    q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     mask = _check_mask(key_mask, (*batch, int(k.shape[-2])), causal, xp)
     _check_magnitudes(q, k, v, beta, compute, xp)
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))

@@ -1,0 +1,43 @@
+"""A call on a batch is the calls on its items: draws are shared by all leading indices, and nothing leaks from one to the other."""
+
+import numpy as np
+import pytest
+from cases import Case, cases, gap, rounding, run
+from methods import TABLE, Row
+from namespaces import LIBRARIES, Library
+
+
+def item(case: Case, index: tuple[int, ...]) -> Case:
+    mask = case.options.get("key_mask")
+    options = dict(case.options)
+    if mask is not None:
+        options["key_mask"] = np.broadcast_to(mask, case.k.shape[:-1])[index]
+    return case.where(q=case.q[index], k=case.k[index], v=case.v[index], options=options)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_batch_is_its_items(row: Row, library: Library) -> None:
+    for case in (case for case in cases(row) if case.q.ndim > 2):
+        whole = run(row, case, library)
+        batch = case.q.shape[:-2]
+        assert whole.certificate.rows.shape == case.q.shape[:-1]
+        assert whole.certificate.bound.shape == batch
+        for index in np.ndindex(*batch):
+            single = run(row, item(case, index), library)
+            assert gap(whole.value[index], single.value) <= rounding(case), f"item {index} of case {case}"
+            np.testing.assert_allclose(
+                whole.certificate.rows[index],
+                single.certificate.rows,
+                rtol=1e-6,
+                err_msg=f"item {index} of case {case}",
+            )
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+@pytest.mark.parametrize("row", TABLE, ids=str)
+def test_leading_axes_broadcast(row: Row, library: Library) -> None:
+    for case in (case for case in cases(row) if case.q.ndim > 2 and "key_mask" not in case.options):
+        shared = case.where(k=case.k[(0,) * (case.k.ndim - 2)], v=case.v[..., :1, :, :])
+        full = case.where(k=np.broadcast_to(shared.k, case.k.shape), v=np.broadcast_to(shared.v, case.v.shape))
+        assert gap(run(row, shared, library).value, run(row, full, library).value) <= rounding(case), f"on case {case}"

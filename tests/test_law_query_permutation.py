@@ -1,0 +1,28 @@
+"""Permuting the queries permutes the rows of the output and of the certificate: a row depends on its own query only."""
+
+import numpy as np
+import pytest
+from cases import Case, gap, plain_cases, rounding, run
+from methods import Row, exempt_from, obeying
+from namespaces import LIBRARIES, NUMPY, Library
+
+LAW = "query permutation"
+
+
+def departure(row: Row, case: Case, library: Library) -> float:
+    order = np.random.default_rng(1).permutation(case.q.shape[-2])
+    whole, moved = run(row, case, library), run(row, case.where(q=case.q[..., order, :]), library)
+    np.testing.assert_allclose(moved.certificate.rows, whole.certificate.rows[..., order], rtol=1e-6)
+    return gap(moved.value, whole.value[..., order, :])
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+@pytest.mark.parametrize("row", obeying(LAW), ids=str)
+def test_rows_move_with_their_queries(row: Row, library: Library) -> None:
+    for case in plain_cases(row):
+        assert departure(row, case, library) <= rounding(case), f"on case {case}"
+
+
+@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
+def test_exemption_is_needed(row: Row) -> None:
+    assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), row.exempt[LAW]
