@@ -56,6 +56,7 @@ RULES = {
             ("theorem",),
             # floor 1: tools
             ("enclosure", "counting", "instances", "statistics"),
+            ("supnorm",),
             # floor 2: checkers and statements
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
