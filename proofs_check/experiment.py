@@ -40,7 +40,10 @@ Exact: TypeAlias = Any
 
 
 class Identity(NamedTuple):
-    """``lhs - rhs`` must vanish identically (SymPy expressions or ring elements, exact rationals, residues)."""
+    """``lhs`` minus ``rhs`` must vanish identically (SymPy expressions or ring elements, exact rationals, residues).
+
+    ``label`` names the identity where it fails.
+    """
 
     lhs: Any
     rhs: Any = 0
@@ -48,7 +51,10 @@ class Identity(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two enclosures (``arb`` balls or exact numbers) to be compared by the experiment's relation."""
+    """Two enclosures, ``lhs`` and ``rhs`` (``arb`` balls or exact numbers), to be compared by the experiment's relation.
+
+    ``label`` names the comparison where it fails.
+    """
 
     lhs: Exact
     rhs: Exact
@@ -265,8 +271,12 @@ class Sample:
         A claim about a variance is stated as the mean of (X - mu)^2 with mu known, or of (X - X')^2 / 2.
     target : float
         The claimed value.
+    plan : Plan
+        Sample size, level and margin, fixed beforehand.
     chunk : int
         Largest m asked for at once, to bound memory. Part of the plan: it fixes the order of the draws.
+    scope : str
+        For which parameters the claim is sampled.
     """
 
     draw: Callable[[np.random.Generator, int], np.ndarray]
@@ -306,6 +316,8 @@ class Count:
         Every size is tried.
     relation : {"=", "<="}
         Counted operations equal the formula, or stay below it.
+    scope : str
+        What is counted.
     """
 
     measured: Callable[[int], int]
@@ -338,6 +350,8 @@ class Scale:
         Timings per size; the smallest counts.
     clock : callable
         Seconds of processor time.
+    scope : str
+        What is timed, and on what.
     """
 
     workload: Callable[[int], Callable[[], object]]
