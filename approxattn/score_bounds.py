@@ -76,3 +76,13 @@ def value_spread(problem: Problem) -> ValueSpread:
     top = _arrays.to_host(xp.max(high, axis=-2)).astype(np.float64)  # (..., dv)
     bottom = _arrays.to_host(xp.min(low, axis=-2)).astype(np.float64)
     return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
+
+
+def column_widths(problem: Problem) -> HostArray:
+    """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (..., dv)."""
+    xp, size = problem.xp, problem.xp.abs(problem.v)
+    if problem.key_mask is not None:
+        size = xp.where(problem.key_mask[..., None], size, xp.zeros_like(size))
+    sums = _arrays.to_host(xp.sum(size, axis=-2)).astype(np.float64)
+    loss = gamma(problem.n_k, problem.u)  # relative: all terms have one sign
+    return up(sums / (1 - loss)) if loss < 1 else np.full_like(sums, np.inf)

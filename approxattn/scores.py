@@ -11,6 +11,8 @@ sums, of t = block + N terms, and the division add gamma_{2t+2} max|V|. Weights 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from approxattn import _arrays
@@ -19,6 +21,15 @@ from approxattn._problem import Problem
 from approxattn.perturbation import output_bound, tv_from_score_error
 from approxattn.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
 from approxattn.score_bounds import value_spread
+
+SCORES_AT_ONCE = 2**20
+"""Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
+
+
+def rows_at_once(problem: Problem, keys: int) -> int:
+    """Return how many queries to take at a time when each meets `keys` keys."""
+    items = max(1, math.prod(problem.batch))
+    return max(1, SCORES_AT_ONCE // (items * keys))
 
 
 def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end: int) -> Array:

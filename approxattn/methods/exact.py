@@ -20,13 +20,10 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.score_bounds import score_bound
-from approxattn.scores import masked_scores, softmax_rounding
+from approxattn.scores import masked_scores, rows_at_once, softmax_rounding
 
 KEY_BLOCK = 1024
 """Keys a block. *Chosen*: scores of a query block stay in cache."""
-
-SCORES_AT_ONCE = 2**20
-"""Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +37,9 @@ class Exact:
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and the bound on its rounding error."""
         xp = problem.xp
-        rows = _query_block(problem)
+        rows = rows_at_once(problem, min(KEY_BLOCK, problem.n_k))
         blocks = [_stream(problem, first, min(first + rows, problem.n_q)) for first in range(0, problem.n_q, rows)]
         return Approximation(value=xp.concat(blocks, axis=-2), certificate=_certificate(problem))
-
-
-def _query_block(problem: Problem) -> int:
-    items = max(1, int(np.prod(problem.batch)))
-    return max(1, SCORES_AT_ONCE // (items * min(KEY_BLOCK, problem.n_k)))
 
 
 def _stream(problem: Problem, first: int, last: int) -> Array:
