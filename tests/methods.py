@@ -52,7 +52,17 @@ class Row:
         return self.name
 
 
-TABLE: tuple[Row, ...] = (Row(name="exact", method=aa.Exact(), slack=1e3),)
+_WHOLE_CALL = "the interval of the scores comes from the whole call, and the polynomial from the interval"
+_CENTRES = MappingProxyType({"causal prefix": "the centre of the keys comes from all keys, later ones included"})
+_FITS = MappingProxyType({**_CENTRES, "batch": _WHOLE_CALL})
+
+TABLE: tuple[Row, ...] = (
+    Row(name="exact", method=aa.Exact(), slack=1e3),
+    Row(name="taylor-4", method=aa.Polynomial(degree=4, basis="taylor"), exempt=_CENTRES, slack=4),
+    Row(name="taylor-1e-2", method=aa.Polynomial(tolerance=1e-2, basis="taylor"), exempt=_FITS, slack=4),
+    Row(name="minimax-5", method=aa.Polynomial(degree=5), exempt=_FITS, slack=4),
+    Row(name="minimax-1e-4", method=aa.Polynomial(tolerance=1e-4), exempt=_FITS, slack=4),
+)
 
 
 def obeying(law: str) -> list[Row]:

@@ -46,13 +46,13 @@ def test_prefix_consistency_to_rounding(row: Row, library: Library) -> None:
             assert found <= rounding(case), f"on the first {m} tokens of case {case}"
 
 
-@pytest.mark.parametrize("row", [row for row in CAUSAL if row not in EXACT_PREFIX], ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    found = [
-        gap(run(row, prefix(case, 4)).value, run(row, case).value[..., :4, :]) > rounding(case)
-        for case in causal_cases(row)
-    ]
-    assert any(found), row.exempt["causal prefix"]
+def test_exemptions_are_needed() -> None:
+    for row in [row for row in CAUSAL if row not in EXACT_PREFIX]:
+        found = [
+            gap(run(row, prefix(case, 4)).value, run(row, case).value[..., :4, :]) > rounding(case)
+            for case in causal_cases(row)
+        ]
+        assert any(found), row.exempt["causal prefix"]
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)

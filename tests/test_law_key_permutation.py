@@ -22,6 +22,6 @@ def test_order_of_keys_is_invisible(row: Row, library: Library) -> None:
         assert departure(row, case, library) <= rounding(case), f"on case {case}"
 
 
-@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), row.exempt[LAW]
+def test_exemptions_are_needed() -> None:
+    for row in exempt_from(LAW):
+        assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), row.exempt[LAW]

@@ -36,10 +36,7 @@ def test_shift_moves_no_further_than_the_certificates(row: Row, library: Library
         assert (excess <= 0).all(), f"by {excess.max()} on case {case}"
 
 
-@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    for case in cases(row):
-        here, there = shifted_pair(row, case, NUMPY)
-        if gap(here.value, there.value) > rounding(case):
-            return
-    pytest.fail(f"no case needs the exemption: {row.exempt[LAW]}")
+def test_exemptions_are_needed() -> None:
+    for row in exempt_from(LAW):
+        pairs = ((case, *shifted_pair(row, case, NUMPY)) for case in cases(row))
+        assert any(gap(here.value, there.value) > rounding(case) for case, here, there in pairs), row.exempt[LAW]

@@ -23,6 +23,6 @@ def test_linear_in_values(row: Row, library: Library) -> None:
         assert departure(row, case, library) <= 5 * rounding(case), f"on case {case}"
 
 
-@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    assert any(departure(row, case, NUMPY) > 5 * rounding(case) for case in cases(row)), row.exempt[LAW]
+def test_exemptions_are_needed() -> None:
+    for row in exempt_from(LAW):
+        assert any(departure(row, case, NUMPY) > 5 * rounding(case) for case in cases(row)), row.exempt[LAW]

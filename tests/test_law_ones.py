@@ -33,7 +33,7 @@ def test_single_key_gives_its_value(row: Row, library: Library) -> None:
         assert single_key_departure(row, case, library) <= rounding(case), f"on case {case}"
 
 
-@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    assert any(departure(row, case, NUMPY) > rounding(case) for case in cases(row)), row.exempt[LAW]
-    assert any(single_key_departure(row, case, NUMPY) > rounding(case) for case in cases(row)), row.exempt[LAW]
+def test_exemptions_are_needed() -> None:
+    for row in exempt_from(LAW):
+        assert any(departure(row, case, NUMPY) > rounding(case) for case in cases(row)), row.exempt[LAW]
+        assert any(single_key_departure(row, case, NUMPY) > rounding(case) for case in cases(row)), row.exempt[LAW]

@@ -30,6 +30,6 @@ def test_certificate_scales_too(row: Row) -> None:
             np.testing.assert_allclose(run(row, case.where(v=case.v * c)).certificate.rows, once * c, rtol=1e-6)
 
 
-@pytest.mark.parametrize("row", exempt_from(LAW), ids=str)
-def test_exemption_is_needed(row: Row) -> None:
-    assert not all(same_bits(row, case, NUMPY) for case in cases(row)), row.exempt[LAW]
+def test_exemptions_are_needed() -> None:
+    for row in exempt_from(LAW):
+        assert not all(same_bits(row, case, NUMPY) for case in cases(row)), row.exempt[LAW]

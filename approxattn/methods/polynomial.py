@@ -205,7 +205,7 @@ class _Plan:
         xp, problem = self.problem.xp, self.problem
         out = []
         for first in range(0, problem.n_q, SCORE_BLOCK):
-            block = queries[..., first : first + SCORE_BLOCK, :]
+            block = queries[..., first : min(first + SCORE_BLOCK, problem.n_q), :]
             stop = first + block.shape[-2] if problem.causal else problem.n_k
             total: Array | None = None
             for start in range(0, stop, SCORE_BLOCK):

@@ -44,12 +44,11 @@ def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
 def contract(q: Array, k: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
     """Return P(q k^T) values, shapes (n_q, d), (n_k, d), (n_k, m) -> (n_q, m), at O((n_q + n_k) r m)."""
     degree, step = len(coefficients) - 1, chunk_length(k.shape[1], len(coefficients) - 1)
-    state = _weighted(_state(k[:step, :], values[:step, :], degree, xp), coefficients, k, xp)
-    for start in range(step, k.shape[0], step):
-        part = _state(k[start : start + step, :], values[start : start + step, :], degree, xp)
-        state = state + _weighted(part, coefficients, k, xp)
-    chunks = [_query(q[start : start + step, :], state, degree, xp) for start in range(0, q.shape[0], step)]
-    return xp.concat(chunks, axis=0)
+    state: Array | None = None
+    for chunk in _chunks(k.shape[0], step):
+        part = _weighted(_state(k[chunk, :], values[chunk, :], degree, xp), coefficients, k, xp)
+        state = part if state is None else state + part
+    return xp.concat([_query(q[chunk, :], state, degree, xp) for chunk in _chunks(q.shape[0], step)], axis=0)
 
 
 def contract_causal(q: Array, k: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
@@ -57,8 +56,7 @@ def contract_causal(q: Array, k: Array, values: Array, coefficients: tuple[float
     degree, step = len(coefficients) - 1, chunk_length(k.shape[1], len(coefficients) - 1)
     state: Array | None = None
     outputs = []
-    for start in range(0, q.shape[0], step):
-        chunk = slice(start, start + step)
+    for chunk in _chunks(q.shape[0], step):
         out = xp.matmul(
             xp.tril(horner(xp.matmul(q[chunk, :], xp.matrix_transpose(k[chunk, :])), coefficients)), values[chunk, :]
         )
@@ -74,6 +72,11 @@ def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
     for c in reversed(coefficients[:-1]):
         total = total * x + c
     return total
+
+
+def _chunks(n: int, step: int) -> list[slice]:
+    """Return 0..n-1 in slices that end inside: the standard says nothing about stops beyond the axis."""
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def _state(k: Array, values: Array, degree: int, xp: Namespace) -> Array:
