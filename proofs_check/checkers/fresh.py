@@ -1,0 +1,106 @@
+"""Confirm a witness in a fresh process, from its written form alone.
+
+Whatever the search did to the state of its own process (precision, caches, patched functions, changed arrays) cannot reach here.
+Run as ``python -m proofs_check.checkers.fresh``: the request is JSON on standard input, the answer JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from proofs_check import serial
+from proofs_check.checkers import _exact
+from proofs_check.enclosure import precision
+from proofs_check.experiment import Falsify, Instance
+
+__all__ = ["Confirmation", "confirm_here", "confirm_in_fresh_process"]
+
+_BITS = (128, 512)
+"""Working precisions tried in turn, for experiments that set none of their own. *Chosen*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """Outcome of confirming a witness: ``violated`` is true only when measured > bound is certain and the hypotheses hold."""
+
+    violated: bool
+    grade: str = ""
+    measured: tuple[float, float] = (0.0, 0.0)
+    bound: tuple[float, float] = (0.0, 0.0)
+    ratio: float | None = None
+    reason: str = ""
+
+
+def confirm_here(experiment: Falsify, instance: Instance) -> Confirmation:
+    """Decide in this process, on what the written form of the instance says."""
+    predicates = [a.predicate for a in experiment.assumptions if a.predicate is not None]
+    return _confirm(experiment.confirm, predicates, serial.loads(serial.dumps(instance)))
+
+
+def _confirm(
+    confirm: Callable[[Instance], tuple[Any, Any]], predicates: list[Callable[[Instance], bool]], witness: Instance
+) -> Confirmation:  # fmt: skip
+    for predicate in predicates:
+        if not predicate(witness):
+            return Confirmation(violated=False, reason=f"the witness violates the assumption {predicate.__qualname__}")
+    for bits in _BITS:
+        with precision(bits):
+            measured, bound = confirm(witness)
+            held = _exact.holds(measured, bound)
+            if held is not None:
+                return Confirmation(
+                    violated=not held,
+                    grade=_exact.grade(measured, bound),
+                    measured=_exact.interval(measured),
+                    bound=_exact.interval(bound),
+                    ratio=_exact.ratio(measured, bound),
+                    reason="" if not held else "exact arithmetic finds measured <= bound",
+                )
+    return Confirmation(violated=False, reason=f"undecided at {_BITS[-1]} bits")
+
+
+def confirm_in_fresh_process(experiment: Falsify, instance: Instance, *, timeout: float = 120.0) -> Confirmation:
+    """Decide in a new interpreter; a crash or time-out there confirms nothing."""
+    functions = [experiment.confirm, *(a.predicate for a in experiment.assumptions if a.predicate is not None)]
+    names = [(f.__module__, f.__qualname__) for f in functions]
+    request = {"path": sys.path, "functions": names, "witness": serial.dumps(instance)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "proofs_check.checkers.fresh"],
+            input=json.dumps(request), capture_output=True, text=True, timeout=timeout, check=False,
+            env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Confirmation(violated=False, reason=f"the fresh process did not finish in {timeout:g} s")
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        return Confirmation(violated=False, reason=f"the fresh process failed: {last[0][:300]}")
+    return Confirmation(**serial.loads(done.stdout))
+
+
+def _environment() -> dict[str, str]:
+    import os
+    from pathlib import Path
+
+    import proofs_check
+
+    root = str(Path(proofs_check.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH", "")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, inherited)))}
+
+
+def _answer(request: dict[str, Any]) -> str:
+    sys.path[:] = request["path"]
+    functions = [getattr(importlib.import_module(module), name) for module, name in request["functions"]]
+    return serial.dumps(vars(_confirm(functions[0], functions[1:], serial.loads(request["witness"]))))
+
+
+if __name__ == "__main__":
+    answer = _answer(json.load(sys.stdin))
+    sys.stdout.write(answer)
