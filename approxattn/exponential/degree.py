@@ -16,11 +16,21 @@ from approxattn.perturbation import tv_from_log_ratio
 BASES = ("taylor", "minimax")
 
 
-def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
-    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor" or "minimax"."""
+def check_degree(degree: int, basis: str) -> None:
+    """Refuse a basis that does not exist and a degree that no interval has."""
     if basis not in BASES:
         msg = f"basis(={basis!r}) must be one of {', '.join(BASES)}"
         raise ValueError(msg)
+    if basis == "taylor":
+        taylor(degree)
+    elif not 0 <= degree <= MAX_MINIMAX:
+        msg = f"degree(={degree}) of a minimax basis must lie in [0, {MAX_MINIMAX}]"
+        raise ValueError(msg)
+
+
+def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
+    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor" or "minimax"."""
+    check_degree(degree, basis)
     return taylor(degree) if basis == "taylor" else minimax(degree, half_range)
 
 

@@ -6,8 +6,9 @@ Between g + 2 alternating points E has g + 1 zeros and E' at least g: so exactly
 other two alternation points. Every root is therefore bracketed before it is sought, and none can be missed.
 
 What is certified is the polynomial used, with its coefficients rounded to float64: if the signs of its P' - P still change g times, these
-are all its extremes (a polynomial of degree g has no more), and max |E| is the largest of g + 2 values. If they do not, float64 cannot
-hold the polynomial, and we refuse.
+are all its extremes (a polynomial of degree g has no more), and max |E| is the largest of g + 2 values. If they do not, rounding is larger than
+the error of the unrounded polynomial, and the sum of both is the bound: max |E| + sum_t |c~_t - c_t| B^t e^B. If that reaches 1, float64
+cannot hold the polynomial, and we refuse.
 """
 
 from __future__ import annotations
@@ -44,12 +45,8 @@ def minimax(degree: int, half_range: float) -> ExpPolynomial:
     Raises
     ------
     ValueError
-        If degree or half range is out of reach, or float64 coefficients cannot hold the polynomial (large B: the terms are
-        e^{2B} larger than the smallest value).
+        If float64 coefficients cannot hold the polynomial (large B: the terms are e^{2B} larger than the smallest value).
     """
-    if not 0 <= degree <= MAX_DEGREE:
-        msg = f"degree(={degree}) of a minimax basis must lie in [0, {MAX_DEGREE}]"
-        raise ValueError(msg)
     if not half_range <= MAX_HALF_RANGE:
         raise MinimaxRefusedError(_too_wide(degree, half_range))
     b = 2.0 ** (math.ceil(_GRID * math.log2(max(half_range, _SMALLEST)) - 1e-9) / _GRID)
@@ -66,11 +63,11 @@ def _too_wide(degree: int, half_range: float) -> str:
 @functools.lru_cache(maxsize=512)
 def _minimax(degree: int, b: float) -> ExpPolynomial:
     with decimal.localcontext() as context:
-        context.prec = 40 + degree + math.ceil(2 * b)  # Vandermonde conditioning ~ 2.4^g, weights from e^-B to e^B
+        context.prec = _digits(degree, b)
         exact, zeros = _remez(degree, Decimal(b))
         coefficients = tuple(float(c) for c in exact)
-        error = _largest_error([Decimal(c) for c in coefficients], zeros, Decimal(b))
-    if error is None or error >= 1:
+        error = _error_of_rounded([Decimal(c) for c in coefficients], exact, zeros, Decimal(b))
+    if error >= 1:
         raise MinimaxRefusedError(_too_wide(degree, b))
     return ExpPolynomial(
         basis="minimax",
@@ -78,6 +75,12 @@ def _minimax(degree: int, b: float) -> ExpPolynomial:
         half_range=b,
         log_ratio=functools.partial(_log_ratio, 2 * math.atanh(error)),
     )
+
+
+def _digits(degree: int, b: float) -> int:
+    """Return the working precision: Vandermonde conditioning ~ 2.4^g, weights from e^-B to e^B, an error of (B/2)^{g+1} / (g+1)!."""
+    error = (math.lgamma(degree + 2) - (degree + 1) * math.log(b / 2)) / math.log(10)
+    return 40 + degree + math.ceil(2 * b) + math.ceil(max(0.0, error))
 
 
 def _log_ratio(value: float, half_range: HostArray) -> HostArray:
@@ -163,17 +166,26 @@ def _bracket(f: Function, left: Decimal, right: Decimal, steps: int) -> tuple[De
     return left, right
 
 
-def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> float | None:
-    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used; None when its extremes cannot be told apart.
+def _error_of_rounded(rounded: Poly, exact: Poly, zeros: Poly, b: Decimal) -> float:
+    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used; `zeros` are those of E before rounding."""
+    error = _largest_error(rounded, zeros, b)
+    if error is None:
+        moved = sum((abs(c - e) * b**t for t, (c, e) in enumerate(zip(rounded, exact, strict=True))), Decimal(0))
+        error = (_largest_error(exact, zeros, b) or Decimal("Infinity")) + moved * b.exp()
+    return float(error) * (1 + 2.0**-51) + 1e-300
+
+
+def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
+    """Return an upper bound on max |E| over [-B, B]; None unless the slope changes its sign between all neighbouring zeros.
 
     On a bracket of width w around a root of E', E differs from its value at an end by at most w^2 max|E''|, |E''| <= M e^B with
     M = sum_t |c_t| (t^2 + t + 1) B^t (1 + 1/B)^2.
     """
     largest = max(abs(_error(p, -b)), abs(_error(p, b)))
+    size = sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0)) * (1 + 1 / b) ** 2 * b.exp()
     for left, right in itertools.pairwise(zeros):
         if (_slope(p, left) > 0) == (_slope(p, right) > 0):
             return None
         low, high = _bracket(functools.partial(_slope, p), left, right, 60)
-        size = sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0)) * (1 + 1 / b) ** 2 * b.exp()
         largest = max(largest, abs(_error(p, low)) + (high - low) ** 2 * size)
-    return float(largest) * (1 + 1e-15) + 1e-30
+    return largest

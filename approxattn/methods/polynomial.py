@@ -27,7 +27,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
-from approxattn.exponential.degree import BASES
+from approxattn.exponential.degree import BASES, check_degree
 from approxattn.monomials.contraction import chunk_length, contract, contract_causal, horner
 from approxattn.monomials.index import rank
 from approxattn.perturbation import output_bound, tv_from_log_ratio
@@ -78,7 +78,7 @@ class Polynomial:
             if not isinstance(self.degree, int) or isinstance(self.degree, bool):
                 msg = f"degree(={self.degree!r}) must be an int"
                 raise TypeError(msg)
-            exp_polynomial(self.degree, 0.0, self.basis)  # refuses degrees that no input can have
+            check_degree(self.degree, self.basis)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
