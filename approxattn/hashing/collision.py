@@ -1,0 +1,96 @@
+"""How often rows collide: exact probabilities of sign hashing.
+
+One hyperplane (Goemans & Williamson 1995; Charikar 2002; wording unverified): it separates two vectors at angle theta with probability theta/pi.
+The `bits` hyperplanes of a code are independent, hence the power.
+
+Three vectors (proved here): a hyperplane splits none of the pairs or exactly two of them, so twice the probability of any split is the sum of the
+three pair probabilities: Pr[all on one side] = 1 - (theta_12 + theta_13 + theta_23)/(2 pi), in any dimension.
+
+Variance (proved here): a hash is shared by all keys, so the indicators B_ij, B_il of one row are dependent, with E B_ij B_il = p_ijl, the triple
+probability, and over m independent hashes E|out_i - P_i V|^2 = (1/m) sum_{j,l} (p_ijl - p_ij p_il) <v_j, v_l>.
+
+Angles (proved here). Computed unit rows have relative errors gamma_{d/2+6} per entry, their product one of gamma_d, so a computed cosine is within
+delta = gamma_{2d+16} of the true one, and so is its clip to [-1, 1]. arccos has slope 1/sqrt(1 - x^2), which grows with |x|, so over all
+pairs at distance delta it changes most at the end: |acos x - acos y| <= acos(1 - |x - y|) = 2 asin(sqrt(|x - y| / 2)). Where the computed
+|x| <= NEAR, the slope between x and y is at most 1/sqrt(1 - (NEAR + delta)^2) instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+from approxattn import _arrays
+from approxattn._arrays import Array, Namespace
+from approxattn.hashing.directions import is_zero, unit_rows
+from approxattn.rounding import gamma
+
+NEAR = 0.99
+"""Cosine beyond which a pair counts as near (or opposite). *Chosen*: the slope of arccos is below 7.1 elsewhere."""
+
+_U = 2.0**-53  # angles are computed in float64 whatever the dtype
+_ACOS_ERROR = 64 * _U  # *chosen*: 8 units of the last place of pi for arccos, the same again for 1 - theta/pi
+
+
+def cosines(a: Array, b: Array, xp: Namespace) -> Array:
+    """Return the cosines of all pairs of rows, shapes (..., n, d), (..., m, d) -> float64 (..., n, m), within `cosine_error(d)`.
+
+    A zero row is at cosine 0 to every other row and at cosine 1 to another zero row: all its bits are 0, as are those of a nonzero row
+    with probability 2^-bits = (1 - arccos(0)/pi)^bits, and those of another zero row always.
+    """
+    a, b = (_arrays.cast(x, "float64", xp) for x in (a, b))
+    product = xp.matmul(unit_rows(a, xp), xp.matrix_transpose(unit_rows(b, xp)))
+    product = xp.minimum(xp.maximum(product, -xp.ones_like(product)), xp.ones_like(product))
+    both = is_zero(a, xp)[..., :, None] & is_zero(b, xp)[..., None, :]
+    return xp.where(both, xp.ones_like(product), product)
+
+
+def cosine_error(d: int) -> float:
+    """Bound the error of a computed cosine of rows of width d."""
+    return gamma(2 * d + 16, _U) + d * 2.0**-1000
+
+
+def angle_errors(d: int) -> tuple[float, float]:
+    """Bound the error of arccos of a computed cosine: for |cosine| <= NEAR, and for any."""
+    delta = min(cosine_error(d), 2.0)
+    anywhere = 2 * math.asin(math.sqrt(delta / 2)) * (1 + 2.0**-40) + _ACOS_ERROR
+    reach = NEAR + delta
+    apart = delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + _ACOS_ERROR if reach < 1 else math.inf
+    return min(apart, anywhere), anywhere
+
+
+def pair_probability(theta: Array, bits: int) -> Array:
+    """Return Pr[all bits of two rows at angle theta agree] = (1 - theta/pi)^bits."""
+    return (1 - theta / math.pi) ** bits
+
+
+def triple_probability(theta_12: Array, theta_13: Array, theta_23: Array, bits: int, xp: Namespace) -> Array:
+    """Return Pr[all bits of three rows agree]; the angles broadcast. Rounded sums of angles beyond 2 pi count as 2 pi."""
+    one_bit = 1 - (theta_12 + theta_13 + theta_23) / (2 * math.pi)
+    return xp.maximum(one_bit, xp.zeros_like(one_bit)) ** bits
+
+
+def modular_probability(pattern: Array, table_size: int) -> Array:
+    """Return Pr[two codes (sum_b c_b bit_b) mod T agree], given that the bit patterns do with probability `pattern`.
+
+    Different patterns differ by a vector with an entry +-1, and c_b times that is uniform mod T: they collide with probability 1/T.
+    """
+    return pattern + (1 - pattern) / table_size
+
+
+def union_probability(one_table: Array, tables: int) -> Array:
+    """Return Pr[a collision in at least one of independent tables] = 1 - (1 - p)^tables."""
+    return 1 - (1 - one_table) ** tables
+
+
+def mean_squared_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
+    """Return E|out_i - P_i V|^2 for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
+    query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
+    v = _arrays.cast(v, "float64", xp)
+    p = pair_probability(query_angles, bits)  # (..., n_q, n_k)
+    p_jl = triple_probability(
+        query_angles[..., :, None], query_angles[..., None, :], key_angles[..., None, :, :], bits, xp
+    )
+    covariance = p_jl - p[..., :, None] * p[..., None, :]  # (..., n_q, n_k, n_k)
+    inner = xp.matmul(v, xp.matrix_transpose(v))[..., None, :, :]
+    total = xp.sum(covariance * inner, axis=(-2, -1)) / hashes
+    return xp.maximum(total, xp.zeros_like(total))
