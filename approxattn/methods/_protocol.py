@@ -23,7 +23,11 @@ class Method(Protocol):
         Empty when the scores have a scale; otherwise the reason why `scale` has no meaning.
     """
 
-    randomised: ClassVar[bool]
+    @property
+    def randomised(self) -> bool:
+        """Whether `compute` needs `rng`; an attribute of the class will do, or of the instance where its parameters decide."""
+        ...
+
     why_not_causal: ClassVar[str]
     why_no_scale: ClassVar[str]
 
