@@ -2,15 +2,21 @@
 
 from approxattn.attend import attention
 from approxattn.certificate import Approximation, Certificate
+from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.polynomial import Polynomial
+from approxattn.methods.yoso import Yoso
+from approxattn.methods.yoso_expectation import YosoExpectation
 
 __all__ = [
     "Approximation",
+    "BertLSH",
     "Certificate",
     "Exact",
     "Linformer",
     "Polynomial",
+    "Yoso",
+    "YosoExpectation",
     "attention",
 ]

@@ -56,6 +56,15 @@ def codes(x: Array, normals: Array, xp: Namespace) -> Array:
     return xp.stack([pack(sign_bits(x, normals[h, ...], xp), xp) for h in range(normals.shape[0])])
 
 
+def modular_codes(x: Array, normals: Array, coefficients: Array, table_size: int, xp: Namespace) -> Array:
+    """Return the BERT-LSH code of every row in every table: x (..., n, d), normals (tables, bits, d) -> int64 (tables, ..., n)."""
+    x = over_largest(x, xp)
+    tables = range(normals.shape[0])
+    return xp.stack(
+        [pack_modular(sign_bits(x, normals[t, ...], xp), coefficients[t, ...], table_size, xp) for t in tables]
+    )
+
+
 def wrong_bit_probability(d: int, dtype: str) -> float:
     """Bound the probability that rounding changes one bit of one row."""
     delta = gamma(d + 4, _arrays.unit_roundoff(dtype))

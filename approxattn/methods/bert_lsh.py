@@ -1,0 +1,256 @@
+"""BERT-LSH: softmax attention whose scores are kept only where query and key collide (Li & Yip 2024, "BERT-LSH").
+
+A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits; a pair collides if its codes agree in any of `tables` tables.
+
+"corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what the authors' code does: pairs i <= j are inspected
+only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax:
+the cost is that of exact attention, and what is studied here is the error.
+
+Certificate (proved here, surely, for the hashes drawn). The logits l are known next to the scores s, so is t_j = l_j - s_j, and by the lemma of
+`perturbation.py` TV <= tanh(osc_j t / 4) over the visible keys. With fill = -inf the kept weights are softmax weights renormalised, and TV is
+exactly the softmax mass of the dropped keys; a row without collision has t_j = -s_j, its logits being 0. The dropped mass is computed from the
+same scores: exp, the shift and two sums put the true one below exp(2 (EXP_ULPS + 2 + r) u) (1 + gamma_{n+2})/(1 - gamma_{n+2}) times the computed
+one plus 2 n tiny for underflow, r the range of the scores, at most 800 because e^-800 underflows. Rounding of the scores and of the softmax
+itself: `scores.py`, for logits and scores of size at most B_i.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem import Problem, visible_keys
+from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.hashing.arguments import check_choice, check_integer
+from approxattn.hashing.collision import cosines, modular_probability, pair_probability, union_probability
+from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
+from approxattn.perturbation import output_bound, tv_from_log_ratio
+from approxattn.rounding import EXP_ULPS, gamma, up
+from approxattn.score_bounds import row_norms, score_bound, value_spread
+from approxattn.scores import rows_at_once, softmax_rounding, visible_block
+
+FIDELITIES = ("corrected", "paper-code")
+
+SMALL = 2**20
+"""Most pairs for which the expected collided fraction is among the facts. *Chosen*: it needs the angle of every pair."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertLSH:
+    """Softmax attention over the pairs that collide under random hyperplane codes.
+
+    Parameters
+    ----------
+    bits : int
+        Hyperplanes per table ("bands" in the authors' code).
+    tables : int
+        Tables, joined by OR.
+    table_size : int
+        Number T of codes: two different bit patterns of a table get the same code with probability 1/T.
+    fidelity : {"corrected", "paper-code"}
+        The method as described, or as the authors' code computes it: symmetric logits from the pairs i <= j only.
+    fill : {0.0, -inf}
+        Logit of a pair that does not collide. With -inf only colliding pairs have weight; a row without any attends uniformly over the keys
+        it sees (*chosen*; counted in the certificate's facts).
+
+    Notes
+    -----
+    A zero row has all bits 0 and collides accordingly. The same hashes serve all leading batch indices.
+    """
+
+    bits: int = 2
+    tables: int = 1
+    table_size: int = 256
+    fidelity: str = "corrected"
+    fill: float = 0.0
+
+    randomised: ClassVar[bool] = True
+    why_not_causal: ClassVar[str] = ""
+    why_no_scale: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        check_integer("bits", self.bits, 1, 1024, "beyond that only equal rows collide")
+        check_integer("tables", self.tables, 1, 2**16, "each table compares all pairs")
+        check_integer("table_size", self.table_size, 1, 2**40, "codes are sums of 64-bit integers")
+        check_choice("fidelity", self.fidelity, FIDELITIES)
+        if self.fill not in (0.0, -np.inf):
+            msg = f"fill(={self.fill!r}) must be 0.0 or -inf: the logit 0, or no weight at all"
+            raise ValueError(msg)
+        if self.fidelity == "paper-code" and self.fill != 0.0:
+            msg = f"fill(={self.fill!r}) with fidelity='paper-code': the authors' code leaves the logit 0; use fill=0.0 or fidelity='corrected'"
+            raise ValueError(msg)
+
+    def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
+        """Return the output, shape (..., n_q, dv), and its certificate.
+
+        Raises
+        ------
+        ValueError
+            fidelity="paper-code" with causal=True, or with unequal numbers of queries and keys.
+        """
+        if rng is None:
+            msg = "rng(=None): BertLSH draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
+            raise TypeError(msg)
+        self._check_problem(problem)
+        codes = self._codes(problem, rng)
+        step = rows_at_once(problem, problem.n_k)
+        blocks = [self._block(problem, *codes, i, min(i + step, problem.n_q)) for i in range(0, problem.n_q, step)]
+        tv = np.concatenate([block.tv for block in blocks], axis=-1)
+        bound = self._logit_bound(problem)
+        rows = output_bound(tv, value_spread(problem).osc) + softmax_rounding(problem, bound, problem.n_k)
+        facts = {
+            "fidelity": self.fidelity,
+            "bits": self.bits,
+            "tables": self.tables,
+            "table size": self.table_size,
+            "fill": float(self.fill),
+            "collided fraction": sum(block.kept for block in blocks) / float(np.sum(visible_keys(problem))),
+            **self._expected(problem),
+            "rows without collision": sum(block.empty_rows for block in blocks),
+            "score bound": bound,
+            "change of the weights in total variation": tv,
+        }
+        certificate = Certificate(rows=up(rows), target=SOFTMAX, theorem="ours.oscillation", facts=facts)
+        return Approximation(value=problem.xp.concat([b.value for b in blocks], axis=-2), certificate=certificate)
+
+    def _check_problem(self, problem: Problem) -> None:
+        if self.fidelity != "paper-code":
+            return
+        if problem.causal:
+            msg = "causal=True with fidelity='paper-code': its scores below the diagonal are those above it, of later keys; use 'corrected'"
+            raise ValueError(msg)
+        if problem.n_q != problem.n_k:
+            msg = f"n_q = {problem.n_q}, n_k = {problem.n_k} with fidelity='paper-code': it mirrors a square of scores; use 'corrected'"
+            raise ValueError(msg)
+
+    def _codes(self, problem: Problem, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Return the codes of queries and keys, int64, shapes (tables, ..., n_q), (tables, ..., n_k)."""
+        normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
+        coefficients = _arrays.from_host(rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q)
+        q, k = (modular_codes(x, normals, coefficients, self.table_size, problem.xp) for x in (problem.q, problem.k))
+        return q, k
+
+    def _block(self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int) -> _Block:
+        """Return the output of queries first..last-1 and how far its weights are from the softmax."""
+        xp, stop = problem.xp, last if problem.causal else problem.n_k
+        scores, seen = _scores(problem, first, last, stop)
+        met, logits = _met(q_codes[..., first:last], k_codes[..., :stop]), scores
+        if self.fidelity == "paper-code":
+            met, logits = _mirror(problem, q_codes, k_codes, first, met, scores)
+        met = met & seen
+        empty = ~xp.any(met, axis=-1, keepdims=True)
+        zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
+        logits = xp.where(met, logits, zero if self.fill == 0.0 else xp.where(empty, zero, never))
+        change = _osc_change(logits, scores, seen, problem) if self.fill == 0.0 else None
+        if change is None:
+            uniform = _osc_change(zero, scores, seen, problem)
+            change = np.where(_arrays.to_host(empty[..., 0]), uniform, _dropped_mass(scores, met, seen, problem))
+        weights = xp.exp(logits - xp.max(xp.where(seen, logits, never), axis=-1, keepdims=True))
+        weights = xp.where(seen, weights, zero)
+        value = xp.matmul(weights, problem.v[..., :stop, :]) / xp.sum(weights, axis=-1, keepdims=True)
+        return _Block(value=value, tv=change, kept=_count(met, xp), empty_rows=_count(empty, xp))
+
+    def _logit_bound(self, problem: Problem) -> HostArray:
+        """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""
+        bound = score_bound(problem, problem.k)
+        if self.fidelity == "corrected":
+            return bound
+        q, k = row_norms(problem.q, problem.xp), row_norms(problem.k, problem.xp)
+        return np.maximum(bound, up(problem.scale * k * np.max(q, axis=-1, keepdims=True)))
+
+    def _expected(self, problem: Problem) -> dict[str, float]:
+        """Return the mean collision probability over the visible pairs, for small problems."""
+        if math.prod((*problem.batch, problem.n_q, problem.n_k)) > SMALL:
+            return {}
+        xp = problem.xp
+        p = pair_probability(xp.acos(cosines(problem.q, problem.k, xp)), self.bits)
+        p = union_probability(modular_probability(p, self.table_size), self.tables)
+        if self.fidelity == "paper-code":
+            p = xp.where(_upper(p, 0, xp), p, xp.matrix_transpose(p))
+        seen = _all_seen(problem, p, 0, problem.n_k)
+        return {"expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p)))) / _count(seen, xp)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Output rows, shape (..., rows, dv), bounds on their TV, shape (..., rows), kept pairs and rows without any."""
+
+    value: Array
+    tv: HostArray
+    kept: int
+    empty_rows: int
+
+
+def _scores(problem: Problem, first: int, last: int, stop: int) -> tuple[Array, Array]:
+    """Return beta q_i . k_j for queries first..last-1 and keys 0..stop-1, and which pairs are visible."""
+    xp = problem.xp
+    scores = xp.matmul(problem.q[..., first:last, :] * problem.scale, xp.matrix_transpose(problem.k[..., :stop, :]))
+    return scores, _all_seen(problem, scores, first, stop)
+
+
+def _all_seen(problem: Problem, like: Array, first: int, stop: int) -> Array:
+    """Return which pairs are visible, bool, of the shape of `like`."""
+    everything = problem.xp.ones_like(like, dtype=problem.xp.bool)
+    seen = visible_block(problem, like, first, 0, stop)
+    return everything if seen is None else everything & seen
+
+
+def _met(q_codes: Array, k_codes: Array) -> Array:
+    """Return which pairs share a code in any table: (tables, ..., rows), (tables, ..., keys) -> bool (..., rows, keys)."""
+    met = q_codes[0, ..., :, None] == k_codes[0, ..., None, :]
+    for t in range(1, q_codes.shape[0]):
+        met = met | (q_codes[t, ..., :, None] == k_codes[t, ..., None, :])
+    return met
+
+
+def _upper(like: Array, first: int, xp: Namespace) -> Array:
+    """Return whether query index <= key index, shape (rows, keys), for rows from `first` on."""
+    where = {"device": _arrays.device(like)}
+    rows = xp.arange(first, first + like.shape[-2], **where)
+    return rows[:, None] <= xp.arange(like.shape[-1], **where)[None, :]
+
+
+def _mirror(
+    problem: Problem, q_codes: Array, k_codes: Array, first: int, met: Array, scores: Array
+) -> tuple[Array, Array]:
+    """Return collisions and logits with those of (j, i) in place of (i, j) below the diagonal: beta k_i . q_j."""
+    xp = problem.xp
+    last = first + scores.shape[-2]
+    below = xp.matmul(problem.k[..., first:last, :], xp.matrix_transpose(problem.q * problem.scale))
+    met_below = _met(k_codes[..., first:last], q_codes)
+    upper = _upper(scores, first, xp)
+    return xp.where(upper, met, met_below), xp.where(upper, scores, below)
+
+
+def _osc_change(logits: Array, scores: Array, seen: Array, problem: Problem) -> HostArray:
+    """Bound TV by the oscillation of l - s over the visible keys, shape (..., rows)."""
+    xp = problem.xp
+    change, edge = logits - scores, xp.full_like(scores, xp.inf)
+    high = _arrays.to_host(xp.max(xp.where(seen, change, -edge), axis=-1)).astype(np.float64)
+    low = _arrays.to_host(xp.min(xp.where(seen, change, edge), axis=-1)).astype(np.float64)
+    return tv_from_log_ratio(high - low + 2 * problem.u * (np.abs(high) + np.abs(low)))
+
+
+def _dropped_mass(scores: Array, met: Array, seen: Array, problem: Problem) -> HostArray:
+    """Bound the softmax mass, under the computed scores, of the visible keys that did not collide, shape (..., rows)."""
+    xp, u, n = problem.xp, problem.u, problem.n_k
+    visible = xp.where(seen, scores, xp.full_like(scores, -xp.inf))
+    top = xp.max(visible, axis=-1, keepdims=True)
+    weights = xp.exp(visible - top)
+    dropped = xp.sum(xp.where(met, xp.zeros_like(weights), weights), axis=-1) / xp.sum(weights, axis=-1)
+    spread = _arrays.to_host(top[..., 0] - xp.min(xp.where(seen, scores, top), axis=-1)).astype(np.float64)
+    sums = gamma(n + 2, u)
+    if sums >= 1:
+        return np.ones(spread.shape)
+    factor = np.exp(2 * u * (EXP_ULPS + 2 + np.minimum(spread, 800.0))) * (1 + sums) / (1 - sums)
+    lost = 2 * n * _arrays.smallest_normal(problem.dtype)
+    return up(np.minimum(_arrays.to_host(dropped).astype(np.float64) * factor + lost, 1.0))
+
+
+def _count(flags: Array, xp: Namespace) -> int:
+    return int(xp.sum(xp.astype(flags, xp.int64)))
