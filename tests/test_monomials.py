@@ -9,9 +9,11 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 
-from approxattn.monomials import contraction
-from approxattn.monomials.contraction import contract, contract_causal, features, horner, weights
+from approxattn.monomials import adjoint, contraction
+from approxattn.monomials.contraction import contract, features, weights
+from approxattn.monomials.dense import dense_sums, horner
 from approxattn.monomials.index import degrees, multiplicities, rank, suffix_length
+from approxattn.monomials.kernel import Kernel
 
 SIZES = [(1, 0), (1, 7), (2, 3), (3, 5), (5, 2), (8, 4)]
 
@@ -55,4 +57,27 @@ def test_contractions_equal_dense_sums_for_any_chunk(chunk: int, causal: bool, m
     coefficients = (3.0, 1.0, 2.0, 1.0)
     p = horner(q @ k.T, coefficients)
     dense = (np.tril(p) if causal else p) @ v
-    np.testing.assert_array_equal((contract_causal if causal else contract)(q, k, v, coefficients, xp), dense)
+    np.testing.assert_array_equal(contract(q, k, v, coefficients, causal, xp), dense)
+    np.testing.assert_array_equal(dense_sums(q, k, v, coefficients, causal, xp), dense)
+
+
+@pytest.mark.parametrize("kind", ["features", "scores"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("batch", [(), (2, 1)])
+def test_kernel_sums_and_gradients_equal_dense_ones(
+    kind: str, causal: bool, batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contraction, "chunk_length", lambda *_: 4)
+    monkeypatch.setattr(adjoint, "chunk_length", lambda *_: 4)
+    rng = np.random.default_rng(0)
+    x, y = (rng.integers(-2, 3, (*batch, 11, 3)).astype(float) for _ in range(2))
+    left, right = (rng.integers(-2, 3, (*batch, 11, 2)).astype(float) for _ in range(2))
+    kernel = Kernel(coefficients=(3.0, 1.0, 2.0, 1.0), causal=causal, kind=kind, xp=xp)
+    s = x @ np.swapaxes(y, -1, -2)
+    keep = np.tril(np.ones((11, 11))) if causal else 1.0
+    p, slope = keep * (3 + s + 2 * s**2 + s**3), keep * (1 + 4 * s + 3 * s**2)
+    ds = slope * (left @ np.swapaxes(right, -1, -2))
+    np.testing.assert_array_equal(kernel.sums(x, y, right), p @ right)
+    np.testing.assert_array_equal(kernel.transposed_sums(x, y, left), np.swapaxes(p, -1, -2) @ left)
+    np.testing.assert_array_equal(kernel.gradient_x(x, left, y, right), ds @ y)
+    np.testing.assert_array_equal(kernel.gradient_y(x, left, y, right), np.swapaxes(ds, -1, -2) @ x)

@@ -4,13 +4,11 @@ Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by
 centred (exact: it shifts each row of scores by a constant), and P is either the even Taylor polynomial, whose ratio to exp is known for any
 score (T2), or the polynomial of least relative error on the interval in which the scores lie (T1).
 
-Rounding (proved here). Let a_ij = sum_t |c_t| (beta |q_i| |k_j|)^t <= A_i = P_abs(B_i). Every term of the computed sum differs from the true one by a factor
-of at most (1 + u)^K, where K counts the roundings on its way: with features, g for centring k, 2 g for scaling q, 2 g for the monomials,
-4 for the weight, t_n for the sum over keys (its blocks), r for the product with the state; by scores, g (d + 6) for powers of the score,
-2 g for Horner, t_n for the sum. So numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K m_i A_i for m_i visible keys, and for
-the computed denominator D_i > 0
+Rounding (proved here). Let A_i = sum_t |c_t| B_i^t with B_i >= beta |q_i||k_j|. Every term of a computed sum is off by at most gamma_K A_i, where K counts the
+roundings on its way: those of `monomials.kernel`, and for each of g factors of a monomial one of centring k and two of scaling q. So
+numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K m_i A_i for m_i visible keys, and for the computed D~_i > 0
 
-    |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D_i.
+    |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i.
 
 gamma_K is a worst case, so it bounds any order of summation and any BLAS.
 """
@@ -28,13 +26,11 @@ from approxattn._problem import Problem, visible_keys
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
-from approxattn.monomials.contraction import chunk_length, contract, contract_causal, horner
 from approxattn.monomials.index import rank
+from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.rounding import blocked_sum_terms, gamma, up
+from approxattn.rounding import gamma, up
 from approxattn.score_bounds import key_centre, score_bound, value_spread
-
-SCORE_BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +83,10 @@ class Polynomial:
         bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
         polynomial = self._polynomial(bound)
         _check_range(polynomial, bound, problem)
-        sums = _Plan(problem, polynomial.degree).run(keys, polynomial)  # (..., n_q, dv + 1)
-        numerator, denominator = sums[..., :-1], sums[..., -1:]
+        kernel = _kernel(problem, polynomial.coefficients)
+        balance = _balance(problem, keys)
+        sums = kernel.sums(problem.q * problem.scale * balance, keys / balance, _values_and_one(problem))
+        numerator, denominator = sums[..., :-1], sums[..., -1:]  # (..., n_q, dv), (..., n_q, 1)
         sound = denominator > 0
         value = numerator / xp.where(sound, denominator, xp.full_like(denominator, xp.nan))
         certificate = self._certificate(problem, polynomial, bound, _arrays.to_host(denominator[..., 0]))
@@ -104,17 +102,19 @@ class Polynomial:
     def _certificate(
         self, problem: Problem, polynomial: ExpPolynomial, bound: HostArray, denominator: HostArray
     ) -> Certificate:
-        plan, spread, u = _Plan(problem, polynomial.degree), value_spread(problem), problem.u
+        spread, u, degree = value_spread(problem), problem.u, polynomial.degree
+        kind = _kernel(problem, polynomial.coefficients).kind
+        roundings = sum_roundings(kind, problem.n_k, problem.d, degree, problem.causal) + 3 * degree
         tv = tv_from_log_ratio(polynomial.log_ratio(bound))
-        error = gamma(plan.roundings(), u) * visible_keys(problem) * polynomial.absolute(bound)
+        error = gamma(roundings, u) * visible_keys(problem) * polynomial.absolute(bound)
         safe = np.where(denominator > 0, denominator, 1.0).astype(np.float64)
         rounding = up(2 * error / safe + 8 * u) * spread.top[..., None] + _arrays.smallest_normal(problem.dtype)
         rows = np.where(denominator > 0, up(output_bound(tv, spread.osc) + rounding), np.inf)
         facts = {
             "basis": polynomial.basis,
-            "degree": polynomial.degree,
-            "rank": rank(problem.d, polynomial.degree),
-            "evaluated by": plan.kind,
+            "degree": degree,
+            "rank": rank(problem.d, degree),
+            "evaluated by": kind,
             "score bound": bound,
             "truncation, in units of osc(V)": tv,
             "rounding": rounding,
@@ -166,62 +166,18 @@ def _check_range(polynomial: ExpPolynomial, bound: HostArray, problem: Problem) 
         raise ValueError(msg)
 
 
-class _Plan:
-    """Features or scores, whichever costs less: both compute the same sums P(beta q k^T) [V, 1]."""
-
-    def __init__(self, problem: Problem, degree: int) -> None:
-        self.problem, self.degree = problem, degree
-        m, n_q, n_k, r = problem.dv + 1, problem.n_q, problem.n_k, rank(problem.d, degree)
-        by_scores = n_q * n_k * (problem.d + degree + m)
-        by_features = (n_q + n_k) * r * (m + 1)
-        self.kind = "features" if by_features < by_scores else "scores"
-
-    def roundings(self) -> float:
-        """Return K of the module's rounding analysis."""
-        d, g, n_k = self.problem.d, self.degree, self.problem.n_k
-        direct = g * (d + 6) + 2 * g + 6
-        if self.kind == "scores":
-            return direct + blocked_sum_terms(n_k, SCORE_BLOCK)
-        own_chunk = direct if self.problem.causal else 0
-        return max(5 * g + 8 + rank(d, g), own_chunk) + blocked_sum_terms(n_k, chunk_length(d, g)) + 2
-
-    def run(self, keys: Array, polynomial: ExpPolynomial) -> Array:
-        """Return P(beta q k^T) [V, 1] with the masks applied, shape (..., n_q, dv + 1)."""
-        problem, xp = self.problem, self.problem.xp
-        ones = xp.ones_like(problem.v[..., :1])
-        values = xp.concat([problem.v, ones], axis=-1)
-        if problem.key_mask is not None:
-            values = xp.where(problem.key_mask[..., None], values, xp.zeros_like(values))
-        balance = _balance(problem, keys)
-        queries, keys = problem.q * problem.scale * balance, keys / balance
-        if self.kind == "scores":
-            return self._by_scores(queries, keys, values, polynomial)
-        flat = [xp.reshape(x, (-1, *x.shape[-2:])) for x in (queries, keys, values)]
-        sums = contract_causal if problem.causal else contract
-        items = [sums(q, k, v, polynomial.coefficients, xp) for q, k, v in _items(flat)]
-        return xp.reshape(xp.stack(items), (*problem.batch, problem.n_q, problem.dv + 1))
-
-    def _by_scores(self, queries: Array, keys: Array, values: Array, polynomial: ExpPolynomial) -> Array:
-        xp, problem = self.problem.xp, self.problem
-        out = []
-        for first in range(0, problem.n_q, SCORE_BLOCK):
-            block = queries[..., first : min(first + SCORE_BLOCK, problem.n_q), :]
-            stop = first + block.shape[-2] if problem.causal else problem.n_k
-            total: Array | None = None
-            for start in range(0, stop, SCORE_BLOCK):
-                end = min(start + SCORE_BLOCK, stop)
-                p = horner(xp.matmul(block, xp.matrix_transpose(keys[..., start:end, :])), polynomial.coefficients)
-                if problem.causal and end > first + 1:
-                    p = xp.tril(p, k=first - start)
-                part = xp.matmul(p, values[..., start:end, :])
-                total = part if total is None else total + part
-            out.append(total)
-        return xp.concat(out, axis=-2)
+def _values_and_one(problem: Problem) -> Array:
+    """Return [V, 1], shape (..., n_k, dv + 1): numerator and denominator in one sum; rows of keys that take no part are 0."""
+    xp = problem.xp
+    values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
+    if problem.key_mask is None:
+        return values
+    return xp.where(problem.key_mask[..., None], values, xp.zeros_like(values))
 
 
-def _items(flat: list[Array]) -> list[tuple[Array, Array, Array]]:
-    q, k, v = flat
-    return [(q[i, ...], k[i, ...], v[i, ...]) for i in range(q.shape[0])]
+def _kernel(problem: Problem, coefficients: tuple[float, ...]) -> Kernel:
+    kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, len(coefficients) - 1, problem.dv + 1)
+    return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
 
 
 def _balance(problem: Problem, keys: Array) -> Array:

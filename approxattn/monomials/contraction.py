@@ -1,7 +1,7 @@
-"""Contractions with the features: S = phi(K)^T V, then phi(Q) S, and the causal form by chunked prefix sums.
+"""Contractions with the features: S = phi(Y)^T values, then phi(X) S, and the causal form by chunked prefix sums.
 
 phi is laid out (r, tokens): each block of monomials is a handful of long row operations, and the products with S are matrix products. Tokens pass in
-chunks, so the memory is O(r (dv + chunk)) whatever n is.
+chunks, so the memory is O(r (m + chunk)) whatever n is.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.monomials.dense import dense_sums
 from approxattn.monomials.index import degrees, multiplicities, rank, suffix_length
 
 FEATURES_AT_ONCE = 2**21
@@ -23,8 +24,13 @@ def chunk_length(d: int, degree: int) -> int:
     return max(8, min(LARGEST_CHUNK, FEATURES_AT_ONCE // rank(d, degree)))
 
 
-def features(x: Array, degree: int, xp: Namespace) -> Array:
-    """Return all monomials of degree <= g of the rows of x, shape (tokens, d) -> (r, tokens)."""
+def chunks(n: int, step: int) -> list[slice]:
+    """Return 0..n-1 in slices that end inside: the standard says nothing about stops beyond the axis."""
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+def feature_blocks(x: Array, degree: int, xp: Namespace) -> list[Array]:
+    """Return the monomials of the rows of x, shape (tokens, d), one array a degree, (number of monomials, tokens) each."""
     columns = xp.matrix_transpose(x)  # (d, tokens)
     d = columns.shape[0]
     blocks = [xp.ones((1, columns.shape[1]), dtype=x.dtype, device=_arrays.device(x))]
@@ -32,7 +38,12 @@ def features(x: Array, degree: int, xp: Namespace) -> Array:
         last = blocks[-1]
         parts = [columns[i : i + 1, :] * last[last.shape[0] - suffix_length(d, i, t - 1) :, :] for i in range(d)]
         blocks.append(xp.concat(parts, axis=0))
-    return xp.concat(blocks, axis=0)
+    return blocks
+
+
+def features(x: Array, degree: int, xp: Namespace) -> Array:
+    """Return all monomials of degree <= g of the rows of x, shape (tokens, d) -> (r, tokens)."""
+    return xp.concat(feature_blocks(x, degree, xp), axis=0)
 
 
 def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
@@ -41,52 +52,32 @@ def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
     return np.asarray(coefficients)[degrees(d, degree)] * multiplicities(d, degree)
 
 
-def contract(q: Array, k: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
-    """Return P(q k^T) values, shapes (n_q, d), (n_k, d), (n_k, m) -> (n_q, m), at O((n_q + n_k) r m)."""
-    degree, step = len(coefficients) - 1, chunk_length(k.shape[1], len(coefficients) - 1)
+def state_of(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace, before: Array | None) -> Array:
+    """Return S = before + sum_j w phi(y_j) values_j^T, shape (r, m)."""
+    w = _arrays.from_host(weights(coefficients, y.shape[1])[:, None], y)
+    part = xp.matmul(features(y, len(coefficients) - 1, xp), values) * xp.astype(w, y.dtype)
+    return part if before is None else before + part
+
+
+def contract(x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace) -> Array:
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (n_x, d), (n_y, d), (n_y, m) -> (n_x, m), at O((n_x + n_y) r m).
+
+    Causal: earlier chunks through the state, the own chunk by its scores.
+    """
+    degree = len(coefficients) - 1
+    step = chunk_length(x.shape[1], degree)
     state: Array | None = None
-    for chunk in _chunks(k.shape[0], step):
-        part = _weighted(_state(k[chunk, :], values[chunk, :], degree, xp), coefficients, k, xp)
-        state = part if state is None else state + part
-    return xp.concat([_query(q[chunk, :], state, degree, xp) for chunk in _chunks(q.shape[0], step)], axis=0)
+    if not causal:
+        for chunk in chunks(y.shape[0], step):
+            state = state_of(y[chunk, :], values[chunk, :], coefficients, xp, state)
+        return xp.concat([_query(x[chunk, :], state, degree, xp) for chunk in chunks(x.shape[0], step)], axis=0)
+    out = []
+    for chunk in chunks(x.shape[0], step):
+        own = dense_sums(x[chunk, :], y[chunk, :], values[chunk, :], coefficients, True, xp)
+        out.append(own if state is None else own + _query(x[chunk, :], state, degree, xp))
+        state = state_of(y[chunk, :], values[chunk, :], coefficients, xp, state)
+    return xp.concat(out, axis=0)
 
 
-def contract_causal(q: Array, k: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
-    """Return (M o P(q k^T)) values with M_ij = 1 for j <= i: earlier chunks through the state, the own chunk directly."""
-    degree, step = len(coefficients) - 1, chunk_length(k.shape[1], len(coefficients) - 1)
-    state: Array | None = None
-    outputs = []
-    for chunk in _chunks(q.shape[0], step):
-        out = xp.matmul(
-            xp.tril(horner(xp.matmul(q[chunk, :], xp.matrix_transpose(k[chunk, :])), coefficients)), values[chunk, :]
-        )
-        outputs.append(out if state is None else out + _query(q[chunk, :], state, degree, xp))
-        part = _weighted(_state(k[chunk, :], values[chunk, :], degree, xp), coefficients, k, xp)
-        state = part if state is None else state + part
-    return xp.concat(outputs, axis=0)
-
-
-def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
-    """Return P(x) entry by entry."""
-    total = x * 0 + coefficients[-1]
-    for c in reversed(coefficients[:-1]):
-        total = total * x + c
-    return total
-
-
-def _chunks(n: int, step: int) -> list[slice]:
-    """Return 0..n-1 in slices that end inside: the standard says nothing about stops beyond the axis."""
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-
-def _state(k: Array, values: Array, degree: int, xp: Namespace) -> Array:
-    return xp.matmul(features(k, degree, xp), values)  # (r, m)
-
-
-def _weighted(state: Array, coefficients: tuple[float, ...], like: Array, xp: Namespace) -> Array:
-    w = _arrays.from_host(weights(coefficients, like.shape[1])[:, None], like)
-    return state * xp.astype(w, like.dtype)
-
-
-def _query(q: Array, state: Array, degree: int, xp: Namespace) -> Array:
-    return xp.matmul(xp.matrix_transpose(features(q, degree, xp)), state)  # (tokens, m)
+def _query(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
+    return xp.matmul(xp.matrix_transpose(features(x, degree, xp)), state)  # (tokens, m)

@@ -1,0 +1,70 @@
+"""The same sums by the scores themselves, in blocks: cheaper than features while n is below the rank, and O(n) memory all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from approxattn._arrays import Array, Namespace
+
+SCORE_BLOCK = 512
+"""Queries and keys a block. *Chosen*: a block of scores stays in cache."""
+
+
+def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
+    """Return P(x) entry by entry."""
+    total = x * 0 + coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = total * x + c
+    return total
+
+
+def derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the coefficients of P'."""
+    return tuple(t * c for t, c in enumerate(coefficients))[1:] or (0.0,)
+
+
+def dense_sums(
+    x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+) -> Array:
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+
+    def weights(first: int, last: int, start: int, end: int) -> Array:
+        return horner(_scores(x[..., first:last, :], y[..., start:end, :], xp), coefficients)
+
+    return _blocked(weights, x.shape[-2], y.shape[-2], values, causal, xp)
+
+
+def dense_gradient(
+    x: Array, left: Array, y: Array, right: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+) -> Array:
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shape (..., n_x, d)."""
+    slopes = derivative(coefficients)
+
+    def weights(first: int, last: int, start: int, end: int) -> Array:
+        p = horner(_scores(x[..., first:last, :], y[..., start:end, :], xp), slopes)
+        return p * _scores(left[..., first:last, :], right[..., start:end, :], xp)
+
+    return _blocked(weights, x.shape[-2], y.shape[-2], y, causal, xp)
+
+
+def _scores(x: Array, y: Array, xp: Namespace) -> Array:
+    return xp.matmul(x, xp.matrix_transpose(y))
+
+
+def _blocked(
+    weights: Callable[[int, int, int, int], Array], n_x: int, n_y: int, values: Array, causal: bool, xp: Namespace
+) -> Array:
+    out = []
+    for first in range(0, n_x, SCORE_BLOCK):
+        last = min(first + SCORE_BLOCK, n_x)
+        stop = last if causal else n_y
+        total: Array | None = None
+        for start in range(0, stop, SCORE_BLOCK):
+            end = min(start + SCORE_BLOCK, stop)
+            w = weights(first, last, start, end)
+            if causal and end > first + 1:
+                w = xp.tril(w, k=first - start)
+            part = xp.matmul(w, values[..., start:end, :])
+            total = part if total is None else total + part
+        out.append(total)
+    return xp.concat(out, axis=-2)
