@@ -35,7 +35,9 @@ RULES = {
             ("perturbation",),
             ("score_bounds",),
             ("scores",),
+            ("sampled_rows",),
             ("sketching", "exponential", "monomials", "hashing"),
+            ("sampled_rows",),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls
@@ -54,6 +56,7 @@ RULES = {
             ("verdict",),
             ("experiment",),
             ("theorem",),
+            ("__init__",),  # its public names are those of floor 0
             # floor 1: tools
             ("enclosure", "counting", "instances", "statistics"),
             ("supnorm",),
@@ -61,11 +64,12 @@ RULES = {
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
             ("catalogue", "evidence"),
+            ("workers",),
             ("campaign",),
+            ("replay",),
             ("plots",),
             ("report",),
-            # floor 4
-            ("__init__",),
+            # floor 4: the command line
             ("__main__",),
         ),
     ),
