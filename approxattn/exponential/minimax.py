@@ -50,7 +50,11 @@ def minimax(degree: int, half_range: float) -> ExpPolynomial:
     if not half_range <= MAX_HALF_RANGE:
         raise MinimaxRefusedError(_too_wide(degree, half_range))
     b = 2.0 ** (math.ceil(_GRID * math.log2(max(half_range, _SMALLEST)) - 1e-9) / _GRID)
-    return _minimax(degree, max(b, half_range))
+    b = max(b, half_range)
+    polynomial = _minimax(degree, b)
+    if polynomial is None:
+        raise MinimaxRefusedError(_too_wide(degree, b))
+    return polynomial
 
 
 def _too_wide(degree: int, half_range: float) -> str:
@@ -60,15 +64,16 @@ def _too_wide(degree: int, half_range: float) -> str:
     )
 
 
-@functools.lru_cache(maxsize=512)
-def _minimax(degree: int, b: float) -> ExpPolynomial:
+@functools.lru_cache(maxsize=4096)
+def _minimax(degree: int, b: float) -> ExpPolynomial | None:
+    """Return the polynomial, or None when float64 cannot hold it: a value, so that the refusal is remembered too."""
     with decimal.localcontext() as context:
         context.prec = _digits(degree, b)
         exact, zeros = _remez(degree, Decimal(b))
         coefficients = tuple(float(c) for c in exact)
         error = _error_of_rounded([Decimal(c) for c in coefficients], exact, zeros, Decimal(b))
     if error >= 1:
-        raise MinimaxRefusedError(_too_wide(degree, b))
+        return None
     return ExpPolynomial(
         basis="minimax",
         coefficients=coefficients,
