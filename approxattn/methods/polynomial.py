@@ -42,7 +42,7 @@ class Polynomial:
     degree : int, optional
         Degree g of the polynomial; even for basis="taylor". Give this or `tolerance`.
     tolerance : float, optional
-        t in (0, 1): the degree is chosen so that |out - exact| <= t osc(V column) for every row, from a score bound that costs O(n d).
+        t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every row, from a score bound that costs O(n d).
     basis : {"minimax", "taylor"}
         Least relative error on the interval of the scores, or the even Taylor polynomial, which serves any scores.
 
