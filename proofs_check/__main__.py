@@ -1,0 +1,271 @@
+"""The command line: list, run, show, replay, report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proofs_check.campaign import Campaign, Outcome, Result
+    from proofs_check.theorem import Theorem
+
+# Everything heavy is imported inside the commands: --help answers at once.
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check what is claimed about approximate attention.")
+
+_COLOURS = {"proved": "green", "refuted": "red", "supported": "cyan", "inconclusive": "yellow"}
+_DEFAULT_EVIDENCE = Path("report/evidence.sqlite")
+
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Theorems; all when none is given.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="A theorem, as `list` shows it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+EvidencePath = Annotated[Path, typer.Option("--evidence", metavar="PATH", help="The evidence store (SQLite).")]
+
+
+class BudgetName(StrEnum):
+    """How much work to do."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="proofs_check")
+
+
+@app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the theorems with the verdict expected of each."""
+    from proofs_check import catalogue
+
+    theorems = catalogue.theorems()
+    if as_json:
+        entries = [
+            {"key": t.key, "title": t.title, "expected": str(t.expected), "source": str(t.source)}
+            for t in theorems.values()
+        ]
+        _print_json(entries)
+        return
+    from rich.markup import escape
+
+    rows = [(t.key, _coloured(str(t.expected)), escape(t.title)) for t in theorems.values()]
+    _print_table(("key", "expected", "title"), rows)
+
+
+@app.command()
+def run(
+    keys: Keys = None,
+    seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
+    budget: Annotated[BudgetName, typer.Option(help="How long to search for counterexamples.")] = BudgetName.QUICK,
+    as_json: AsJson = False,
+    evidence: EvidencePath = _DEFAULT_EVIDENCE,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything anew instead of resuming.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+) -> None:
+    """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse."""
+    from proofs_check.campaign import Campaign
+    from proofs_check.evidence import Evidence
+
+    with _misuse(KeyError):
+        campaign = Campaign(keys or (), seed=seed, budget=budget.value, jobs=jobs)
+    with Evidence(evidence) as store:
+        _carry_out(campaign, store, fresh=fresh, quiet=as_json)
+        outcome = campaign.conclude(store)
+    if as_json:
+        _print_json(_as_data(outcome))
+    else:
+        _print_outcome(outcome)
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+@app.command()
+def show(key: Key) -> None:
+    """Show a theorem: statement, reading, assumptions, experiments, remarks."""
+    from proofs_check import catalogue
+
+    with _misuse(KeyError):
+        theorem = catalogue.theorem(key)
+    console = _console()
+    for name, text in _description(theorem):
+        console.print(f"[bold]{name}[/bold]", highlight=False)
+        console.print(text, markup=False, highlight=False)
+
+
+@app.command()
+def replay(
+    key: Key,
+    seed: Annotated[int, typer.Option(help="Seed of the campaign.")] = 0,
+    budget: Annotated[BudgetName, typer.Option(help="Budget of the campaign.")] = BudgetName.QUICK,
+    evidence: EvidencePath = _DEFAULT_EVIDENCE,
+) -> None:
+    """Print Python that re-checks what the verdict rests on, and run it in a fresh process."""
+    import subprocess
+    import sys
+
+    from proofs_check.campaign import Campaign
+    from proofs_check.evidence import Evidence
+    from proofs_check.replay import source
+    from proofs_check.verdict import Status
+
+    with _misuse(KeyError):
+        campaign = Campaign((key,), seed=seed, budget=budget.value)
+    campaign.units = [unit for unit in campaign.units if unit.theorem == key]
+    with Evidence(evidence) as store:
+        found = dict(campaign.run(store, record=False))
+    refuted = {unit: verdict for unit, verdict in found.items() if verdict.status is Status.REFUTED}
+    for unit, verdict in (refuted or found).items():
+        code = source(campaign.theorems[key], unit, verdict)
+        typer.echo(code)
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own source
+        typer.echo("# prints")
+        typer.echo((done.stdout + done.stderr).rstrip())
+        if done.returncode:
+            raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    evidence: EvidencePath = _DEFAULT_EVIDENCE,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("report"),
+) -> None:
+    """Write the last campaign's report as a web page."""
+    from proofs_check.campaign import last_outcome
+    from proofs_check.evidence import Evidence
+    from proofs_check.report import write
+
+    if not evidence.is_file():
+        _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
+    with Evidence(evidence) as store, _misuse(LookupError):
+        outcome = last_outcome(store)
+    typer.echo(str(write(outcome.results, evidence, out)))
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(2)
+
+
+@contextlib.contextmanager
+def _misuse(kind: type[Exception]) -> Iterator[None]:
+    """Turn what the user got wrong into one line and exit status 2."""
+    try:
+        yield
+    except kind as error:
+        _fail(str(error.args[0]))
+
+
+def _carry_out(campaign: Campaign, store: Any, *, fresh: bool, quiet: bool) -> None:
+    """Show progress on standard error, where it does not mix with the results."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=_console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("starting", total=len(campaign.units))
+        for unit, verdict in campaign.run(store, fresh=fresh):
+            progress.update(task, advance=1, description=f"{unit.theorem}: {verdict.status}")
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    """Print one line per theorem, then what did not come out as expected."""
+    rows = [_row(result) for result in outcome.results]
+    _print_table(("theorem", "verdict", "grade", "tightness", "seconds", "source"), rows)
+    console = _console()
+    for result in outcome.results:
+        if not result.as_expected:
+            text = f"{result.theorem.key}: {result.verdict.status}, expected {result.theorem.expected}. {result.verdict.note}"
+            console.print(f"unexpected: {text}", markup=False, highlight=False, style="bold red")
+    for contradiction in outcome.contradictions:
+        console.print(f"contradiction: {contradiction}", markup=False, highlight=False, style="bold red")
+    counts = {name: sum(r.verdict.status == name for r in outcome.results) for name in _COLOURS}
+    summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    console.print(f"{len(outcome.results)} theorems: {summary}", markup=False, highlight=False)
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    verdict = result.verdict
+    mark = "" if result.as_expected else " [bold red]![/bold red]"
+    tightness = "" if verdict.tightness is None else f"{verdict.tightness:.4g}"
+    source = result.theorem.source
+    cited = f"{source.citation.split(',')[0]}, {source.place}"
+    status = _coloured(str(verdict.status)) + mark
+    return result.theorem.key, status, verdict.grade, tightness, f"{verdict.seconds:.1f}", escape(cited)
+
+
+def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
+    yield "key", theorem.key
+    yield "statement", theorem.statement
+    yield "source", str(theorem.source)
+    yield "expected verdict", str(theorem.expected)
+    lists = {
+        "reading": (theorem.reading,) if theorem.reading else (),
+        "alternative readings": theorem.alternative_readings,
+        "assumptions": tuple(a.text for a in theorem.assumptions),
+        "experiments": tuple(f"{type(e).__name__}: {e.scope}" for e in theorem.experiments),
+        "mutant, which must be refuted": (f"{type(theorem.mutant).__name__}: {theorem.mutant.scope}",),
+        "rests on": theorem.uses,
+        "repaired by": (theorem.repaired_by,) if theorem.repaired_by else (),
+        "remarks": theorem.remarks,
+    }
+    for name, lines in lists.items():
+        if lines:
+            yield name, "\n".join(f"- {line}" for line in lines)
+
+
+def _as_data(outcome: Outcome) -> dict[str, Any]:
+    results = [
+        {
+            "key": r.theorem.key,
+            "expected": str(r.theorem.expected),
+            "as_expected": r.as_expected,
+            "source": str(r.theorem.source),
+            "verdict": json.loads(r.verdict.to_json()),
+        }
+        for r in outcome.results
+    ]
+    return {
+        "ok": outcome.ok,
+        "failed_controls": list(outcome.failed_controls),
+        "contradictions": list(outcome.contradictions),
+        "results": results,
+    }
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, sort_keys=True, allow_nan=False, indent=1, ensure_ascii=False))
+
+
+def _coloured(status: str) -> str:
+    return f"[{_COLOURS[status]}]{status}[/{_COLOURS[status]}]"
+
+
+def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    plain = Console(stderr=stderr)
+    return plain if plain.is_terminal else Console(stderr=stderr, width=160)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""All theorems, collected by explicit import, so that what is checked can be read off this page."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+from proofs_check.papers import controls
+from proofs_check.theorem import Theorem
+
+__all__ = ["PAPERS", "close_matches", "collect", "is_control", "load", "theorem", "theorems"]
+
+PAPERS: tuple[ModuleType, ...] = (controls,)
+"""One module per paper, each with its ``THEOREMS``."""
+
+
+def theorems() -> dict[str, Theorem]:
+    """Every theorem by key, in the order of `PAPERS`."""
+    return collect(PAPERS)
+
+
+def load(modules: Iterable[str]) -> dict[str, Theorem]:
+    """Theorems of the modules named; a worker process finds its work this way."""
+    return collect(importlib.import_module(name) for name in modules)
+
+
+def collect(papers: Iterable[ModuleType]) -> dict[str, Theorem]:
+    """Theorems of the modules by key.
+
+    Raises
+    ------
+    ValueError
+        When a key occurs twice, or `uses` or `repaired_by` name what does not exist or lead round in a circle.
+    """
+    found: dict[str, Theorem] = {}
+    for paper in papers:
+        for entry in paper.THEOREMS:
+            if entry.key in found:
+                msg = f"key(={entry.key!r}) occurs twice, the second time in {paper.__name__}: rename one"
+                raise ValueError(msg)
+            found[entry.key] = entry
+    _check_links(found)
+    return found
+
+
+def _check_links(found: Mapping[str, Theorem]) -> None:
+    for entry in found.values():
+        for name in (*entry.uses, *([entry.repaired_by] if entry.repaired_by else [])):
+            if name not in found:
+                msg = f"theorem {entry.key} refers to {name!r}, which does not exist{_suggestion(name, found)}"
+                raise ValueError(msg)
+    settled: set[str] = set()
+    for key in found:
+        _visit(key, found, settled, ())
+
+
+def _visit(key: str, found: Mapping[str, Theorem], settled: set[str], path: tuple[str, ...]) -> None:
+    if key in path:
+        msg = f"uses lead round in a circle: {' -> '.join((*path[path.index(key) :], key))}"
+        raise ValueError(msg)
+    if key in settled:
+        return
+    for used in found[key].uses:
+        _visit(used, found, settled, (*path, key))
+    settled.add(key)
+
+
+def theorem(key: str) -> Theorem:
+    """One theorem of the catalogue.
+
+    Raises
+    ------
+    KeyError
+        When there is none; the message names close matches.
+    """
+    found = theorems()
+    if key not in found:
+        msg = f"no theorem {key!r}{_suggestion(key, found)}"
+        raise KeyError(msg)
+    return found[key]
+
+
+def close_matches(key: str, keys: Iterable[str]) -> list[str]:
+    """Return up to three keys that look like the one given, by spelling or as a part."""
+    pool = list(keys)
+    return (difflib.get_close_matches(key, pool, n=3, cutoff=0.5) or [k for k in pool if key in k])[:3]
+
+
+def _suggestion(key: str, keys: Iterable[str]) -> str:
+    matches = close_matches(key, keys)
+    return f": did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def is_control(key: str) -> bool:
+    """Whether the key names a control, whose verdict decides whether the run can be trusted."""
+    return key.startswith("controls.")
