@@ -1,6 +1,7 @@
 """Approximate attention with an error bar."""
 
 from approxattn.attend import attention
+from approxattn.audit import Audit, audit
 from approxattn.certificate import Approximation, Certificate
 from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
@@ -11,6 +12,7 @@ from approxattn.methods.yoso_expectation import YosoExpectation
 
 __all__ = [
     "Approximation",
+    "Audit",
     "BertLSH",
     "Certificate",
     "Exact",
@@ -19,4 +21,5 @@ __all__ = [
     "Yoso",
     "YosoExpectation",
     "attention",
+    "audit",
 ]

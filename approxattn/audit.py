@@ -1,0 +1,274 @@
+"""Judge any attention output by recomputing a sample of its rows.
+
+Let N be the number of rows (all leading batch indices together), s of them drawn without repetition, x_(1) <= ... <= x_(s) their errors.
+
+The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err by at most x_(r), then at least r of the drawn rows
+are among the at most M rows of error below the f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked), at
+least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing without repetition is never worse than the
+binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers.
+
+Each error is an upper bound: the measured one plus the rounding bound of the recomputed row.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import ClassVar
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, pose
+from approxattn.rounding import up
+from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Baseline:
+    """What a trivial output would have scored on the same rows.
+
+    Attributes
+    ----------
+    errors : ndarray, shape (s,)
+        Largest absolute error of each row.
+    relative_error : float
+        Frobenius norm of the error over that of the exact rows.
+    """
+
+    errors: HostArray
+    relative_error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audit:
+    """What a sample of recomputed rows says about an output.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (s, number of leading axes + 1)
+        The rows recomputed: leading batch index and query.
+    errors : ndarray, shape (s,)
+        Upper bounds on the largest absolute error of each of them.
+    population : int
+        Number of rows of the output.
+    confidence : float
+        Probability, over the draw of the rows, of the statement about the others.
+    relative_error : float
+        Frobenius norm of the error over that of the exact rows, on the sample; not a bound. inf where the exact rows are 0 and the output is not.
+    baselines : mapping of str to Baseline
+        The same for two trivial outputs, "zero output" and "mean of v" (over the keys a row may look at): an output no better than these says nothing.
+    """
+
+    rows: HostArray
+    errors: HostArray
+    population: int
+    confidence: float
+    relative_error: float
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
+
+    theorem: ClassVar[str] = "ours.audit-binomial"
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows were recomputed; the statement then holds surely."""
+        return self.errors.size == self.population
+
+    @property
+    def largest(self) -> float:
+        """Largest error found."""
+        return float(np.max(self.errors, initial=0.0))
+
+    @property
+    def exceeding(self) -> float:
+        """With the confidence stated, at most this fraction of the rows errs by more than `largest`: 1 - (1 - confidence)^(1/s)."""
+        return 0.0 if self.complete else float(up(-math.expm1(math.log1p(-self.confidence) / self.errors.size)))
+
+    def quantile(self, fraction: float) -> float:
+        """Return an error that, with the confidence stated, at least `fraction` of all rows do not exceed.
+
+        Parameters
+        ----------
+        fraction : float
+            In (0, 1].
+
+        Returns
+        -------
+        float
+            The smallest error of the sample that earns the statement; inf when the sample is too small for this fraction.
+
+        Raises
+        ------
+        ValueError
+            If `fraction` is not in (0, 1].
+        """
+        if not 0 < fraction <= 1:
+            msg = f"fraction(={fraction}) must lie in (0, 1], e.g. 0.9 for nine rows of ten"
+            raise ValueError(msg)
+        rank = order_for(self.population, self.errors.size, fraction, self.confidence)
+        return float(np.sort(self.errors)[rank - 1]) if 0 < rank <= self.errors.size else (math.inf if rank else 0.0)
+
+    def __str__(self) -> str:
+        nulls = ", ".join(f"{name} {null.relative_error:.3g}" for name, null in self.baselines.items())
+        relative = f"relative Frobenius error on these rows {self.relative_error:.3g} ({nulls})"
+        if self.complete:
+            return f"All {self.population} rows were recomputed: none errs by more than {self.largest:.3g}, surely; {relative}."
+        return (
+            f"Of {self.population} rows {self.errors.size} were drawn and recomputed: with {100 * self.confidence:g} % confidence at most "
+            f"{100 * self.exceeding:.3g} % of the rows err by more than {self.largest:.3g} in any entry, by theorem [{self.theorem}]; {relative}."
+        )
+
+
+def audit(
+    value: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    rows: int,
+    rng: np.random.Generator,
+    confidence: float = 0.99,
+    scale: float | None = None,
+    causal: bool = False,
+    key_mask: Array | None = None,
+) -> Audit:
+    """Recompute a random sample of the rows of an attention output, wherever it comes from, and say what that proves of the others.
+
+    Parameters
+    ----------
+    value : array, shape (..., n_q, dv)
+        The output to judge, in the array library and on the device of q; any real dtype.
+    q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
+        What it is the attention of. They are taken as the numbers they are, and recomputed in float64.
+    rows : int
+        Number s of rows to draw, over all leading batch indices; all of them if there are no more. Costs O(s n_k (d + dv)).
+    rng : numpy.random.Generator
+        Draws the rows. The statement needs a draw that does not know `value`.
+    confidence : float
+        Probability of the statement, in (0, 1).
+    scale, causal, key_mask
+        As in `attention`.
+
+    Returns
+    -------
+    Audit
+        The errors of the rows drawn, the statement about the others, and two trivial outputs for comparison; `print` it for one sentence.
+
+    Raises
+    ------
+    TypeError
+        No arrays, several libraries or devices, complex input, `rows` not an int, `rng` not a Generator.
+    ValueError
+        Shapes that do not fit, NaN or infinity in any array, `rows` or `confidence` out of range, and what `attention` refuses.
+
+    Notes
+    -----
+    The statement is distribution-free and proved here: see the theorem `ours.audit-binomial`.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.uniform(-1, 1, (3, 1000, 8))
+    >>> out = aa.attention(q, k, v, aa.Polynomial(degree=4))
+    >>> report = aa.audit(out.value, q, k, v, rows=300, rng=rng)
+    >>> bool(report.largest < 1e-2 < report.baselines["mean of v"].errors.max())
+    True
+    >>> f"{report.exceeding:.4f}"
+    '0.0152'
+    """
+    rows = _check_plan(rows, rng, confidence)
+    masks = {} if key_mask is None else {"key_mask": key_mask}
+    _arrays.namespace(value=value, q=q, k=k, v=v, **masks)
+    problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
+    _check_value(value, problem)
+    chosen = choose(population(problem), rows, rng)
+    rounding, given, exact, means = _recompute(value, problem, chosen)
+    measured = _baseline(given, exact)
+    return Audit(
+        rows=np.stack(np.unravel_index(chosen, (*problem.batch, problem.n_q)), axis=-1),
+        errors=up(measured.errors * (1 + 2.0**-50) + rounding),
+        population=population(problem),
+        confidence=confidence,
+        relative_error=measured.relative_error,
+        baselines={"zero output": _baseline(np.zeros_like(exact), exact), "mean of v": _baseline(means, exact)},
+    )
+
+
+def order_for(rows: int, drawn: int, fraction: float, confidence: float) -> int:
+    """Return the smallest r with P(H >= r) <= 1 - confidence, H hypergeometric: `drawn` draws from `rows`, of which ceil(fraction * rows) - 1 are marked."""
+    marked = math.ceil(_decimal(fraction) * rows) - 1
+    if marked < 0:
+        return 0  # no rows: nothing errs
+    allowed = (1 - _decimal(confidence)) * math.comb(rows, drawn)
+    j, tail = min(drawn, marked), 0
+    ways = math.comb(marked, j) * math.comb(rows - marked, drawn - j)
+    while j >= 0:
+        tail += ways
+        if tail > allowed:
+            break
+        ways = ways * j * (rows - marked - drawn + j) // ((marked - j + 1) * (drawn - j + 1))
+        j -= 1
+    return j + 1
+
+
+def _decimal(x: float) -> Fraction:
+    """Return the number as it is written, so that 0.9 of 30 rows are 27, not 28."""
+    return Fraction(str(float(x)))
+
+
+def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostArray, ...]:
+    """Return rounding, shape (s,), and the rows given, exact, and of means, shapes (s, dv), on the host."""
+    blocks = [_on_host(value, block) for block in row_blocks(problem, chosen)]
+    if not blocks:
+        empty = np.zeros((0, problem.dv))
+        return np.zeros(0), empty, empty, empty
+    return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+
+
+def _on_host(value: Array, block: RowBlock) -> tuple[HostArray, ...]:
+    rows = (_arrays.to_host(x).astype(np.float64) for x in (block.take(value), block.output(), block.mean_of_visible()))
+    return (block.rounding(), *rows)
+
+
+def _baseline(given: HostArray, exact: HostArray) -> Baseline:
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = np.abs(given - exact)
+        errors = np.max(gap, axis=-1, initial=0.0)
+        unit = max(float(np.max(errors, initial=0.0)), float(np.max(np.abs(exact), initial=0.0)), 2.0**-1000)
+        norm, size = (float(np.linalg.norm(x / unit)) for x in (gap, exact))
+    relative = norm / size if size else (math.inf if norm else 0.0)
+    return Baseline(errors=errors, relative_error=relative if not math.isnan(relative) else math.inf)
+
+
+def _check_plan(rows: int, rng: np.random.Generator, confidence: float) -> int:
+    if isinstance(rows, bool) or not hasattr(rows, "__index__"):
+        msg = f"rows(={rows!r}) must be an int, the number of rows to recompute"
+        raise TypeError(msg)
+    if rows < 1:
+        msg = f"rows(={rows}) must be at least 1: no rows prove nothing"
+        raise ValueError(msg)
+    if not isinstance(rng, np.random.Generator):
+        msg = f"rng(={rng!r}) must be a generator: pass rng=numpy.random.default_rng(seed); there is no hidden default"
+        raise TypeError(msg)
+    if not 0 < confidence < 1:
+        msg = f"confidence(={confidence}) must lie in (0, 1), e.g. 0.99"
+        raise ValueError(msg)
+    return operator.index(rows)
+
+
+def _check_value(value: Array, problem: Problem) -> None:
+    _arrays.compute_dtype_name(value, "value")
+    shape = (*problem.batch, problem.n_q, problem.dv)
+    if tuple(value.shape) != shape:
+        msg = f"value has shape {tuple(value.shape)}, but the attention of q, k, v has {shape}: pass the output for these very inputs"
+        raise ValueError(msg)
+    if problem.xp.isdtype(value.dtype, "real floating") and not bool(problem.xp.all(problem.xp.isfinite(value))):
+        host = _arrays.to_host(value)
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
+        msg = f"value{list(first)} is {host[first]}: its error is not a number; mend the method that made it, or audit the finite batch items"
+        raise ValueError(msg)
