@@ -35,9 +35,9 @@ RULES = {
             ("perturbation",),
             ("score_bounds",),
             ("scores",),
-            ("sampled_rows",),
+            ("sampled_rows", "softmax", "gradient_bounds"),
             ("sketching", "exponential", "monomials", "hashing"),
-            ("sampled_rows",),
+            ("polynomial_cost",),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls
