@@ -146,12 +146,13 @@ class BertLSH:
         empty = ~xp.any(met, axis=-1, keepdims=True)
         zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
         logits = xp.where(met, logits, zero if self.fill == 0.0 else xp.where(empty, zero, never))
-        change = _osc_change(logits, scores, seen, problem) if self.fill == 0.0 else None
-        if change is None:
+        if self.fill == 0.0:
+            change = _osc_change(logits, scores, seen, problem)
+        else:
             uniform = _osc_change(zero, scores, seen, problem)
             change = np.where(_arrays.to_host(empty[..., 0]), uniform, _dropped_mass(scores, met, seen, problem))
-        weights = xp.exp(logits - xp.max(xp.where(seen, logits, never), axis=-1, keepdims=True))
-        weights = xp.where(seen, weights, zero)
+        logits = xp.where(seen, logits, never)
+        weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         value = xp.matmul(weights, problem.v[..., :stop, :]) / xp.sum(weights, axis=-1, keepdims=True)
         return _Block(value=value, tv=change, kept=_count(met, xp), empty_rows=_count(empty, xp))
 
