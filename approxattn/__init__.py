@@ -9,6 +9,7 @@ from approxattn.methods.linformer import Linformer
 from approxattn.methods.polynomial import Polynomial
 from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
+from approxattn.regime import Regime, diagnose
 
 __all__ = [
     "Approximation",
@@ -18,8 +19,10 @@ __all__ = [
     "Exact",
     "Linformer",
     "Polynomial",
+    "Regime",
     "Yoso",
     "YosoExpectation",
     "attention",
     "audit",
+    "diagnose",
 ]
