@@ -138,12 +138,12 @@ def report(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("report"),
 ) -> None:
     """Write the last campaign's report as a web page."""
+    if not evidence.is_file():
+        _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
     from proofs_check.campaign import last_outcome
     from proofs_check.evidence import Evidence
     from proofs_check.report import write
 
-    if not evidence.is_file():
-        _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
     typer.echo(str(write(outcome.results, evidence, out)))
