@@ -104,10 +104,11 @@ def gaussian(n: int, k: int, rng: np.random.Generator) -> Gaussian:
 def row_sample(visible: HostArray, k: int, rng: np.random.Generator) -> RowSample:
     """Draw k of the visible tokens, uniformly with replacement; `visible` is bool, shape (..., n), with a token in every row.
 
-    Leading indices with equally many visible tokens share their draws.
+    Leading indices with equally many visible tokens share their draws, and one index draws the same in any batch.
     """
     order, count = _visible_first(visible)
-    draws = {m: rng.integers(0, m, k) for m in sorted({int(c) for c in count.flat})}
+    seed = int(rng.integers(2**63))
+    draws = {m: np.random.default_rng((seed, m)).integers(0, m, k) for m in {int(c) for c in count.flat}}
     ranks = np.reshape([draws[int(c)] for c in count.flat], (*count.shape, k))
     return RowSample(index=np.take_along_axis(order, ranks, axis=-1))
 

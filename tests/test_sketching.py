@@ -70,6 +70,8 @@ def test_samples_are_visible_and_shared_by_items_with_equally_many_tokens() -> N
     index = sketching.row_sample(twice, 200, np.random.default_rng(3)).index
     assert all(set(index[i]) == set(np.flatnonzero(twice[i])) for i in range(3))
     assert (index[0] == index[2]).all()
+    alone = [sketching.row_sample(twice[i], 200, np.random.default_rng(3)).index for i in range(3)]
+    assert all((index[i] == alone[i]).all() for i in range(3))
 
 
 def test_appended_tokens_leave_the_draws_unchanged() -> None:
