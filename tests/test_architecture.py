@@ -37,7 +37,8 @@ RULES = {
             ("scores",),
             ("sampled_rows", "softmax", "gradient_bounds"),
             ("sketching", "exponential", "monomials", "hashing"),
-            ("polynomial_cost",),
+            ("polynomial_cost", "polynomial_forward"),
+            ("polynomial_gradient",),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls
