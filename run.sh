@@ -61,7 +61,7 @@ verify() {
     .venv/bin/python -m proofs_check run --budget quick "$@" || status=$?
     [ "$status" -lt 2 ] || exit "$status" # misuse: there is nothing to report
     say "writing the report"
-    .venv/bin/python -m proofs_check report || status=$?
+    .venv/bin/python -m proofs_check report || exit
     say "report: $PWD/report/index.html"
     exit "$status"
 }
