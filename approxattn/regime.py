@@ -34,13 +34,13 @@ class Regime:
     complete : bool
         Whether these are all rows.
     score_bound, centred_score_bound : float
-        Certified bounds on the largest |score| over all rows, with the keys as given and minus their mean.
+        Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus their mean.
     largest_score, largest_centred_score : float
         The largest found on the rows measured.
     half_range : float
         Half of the largest max - min of a row found: no shift of the scores of each row makes them smaller than this.
     effective_keys, fewest_effective_keys : float
-        Median and minimum of 1/|p|^2 over the rows measured, p the weights of a row: n for equal weights, 1 for a single key.
+        Median and minimum of ``1/|p|^2`` over the rows measured, p the weights of a row: n for equal weights, 1 for a single key.
     median_visible_keys : float
         Median number of keys that the rows measured may look at.
     needs : tuple of Need
