@@ -1,7 +1,7 @@
 """Carry out experiments, and say what the whole of them shows.
 
 Controls (statements whose answer is known) run with every campaign; if one comes out otherwise, every verdict of the run is
-inconclusive. Statistical decisions count only when they survive Holm's correction over all of them. A proof and a refutation of
+inconclusive. Statistical decisions count only at a level corrected for all of them. A proof and a refutation of
 the same statement are an error of the checker, and fail the run.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from proofs_check import catalogue
 from proofs_check.evidence import Evidence, Unit, fingerprint
-from proofs_check.statistics import holm
+from proofs_check.statistics import campaign_threshold
 from proofs_check.theorem import Theorem
 from proofs_check.verdict import Contradiction, Status, Verdict, combine, inconclusive
 from proofs_check.workers import carry_out
@@ -22,7 +22,7 @@ __all__ = ["CAMPAIGN_LEVEL", "LIMITS", "Campaign", "Outcome", "Result", "conclud
 CAMPAIGN_LEVEL = 0.01
 """Probability, at most, that one or more statistical decisions of a campaign are wrong. *Chosen*."""
 
-LIMITS = {"quick": 60.0, "full": 1800.0}
+LIMITS = {"quick": 120.0, "full": 1800.0}
 """Seconds for one experiment. *Chosen*."""
 
 
@@ -161,7 +161,7 @@ def conclude(theorems: Mapping[str, Theorem], units: Sequence[Unit], evidence: E
     theorems : mapping
         By key; units of other theorems are left out.
     units : sequence of Unit
-        All units of the campaign: they are the family of Holm's correction.
+        All units of the campaign: the statistical ones among them are corrected for together.
     evidence : Evidence
         Where their verdicts are.
     """
@@ -207,19 +207,20 @@ def _distrust(verdict: Verdict, note: str) -> Verdict:
 
 
 def _correct(verdicts: Mapping[Unit, Verdict]) -> dict[Unit, Verdict]:
-    """Holm over both one-sided tests of every statistical unit; a decision that does not survive becomes inconclusive."""
-    p_values = {
-        f"{side} {unit.key}": float(verdict.facts[side])
-        for unit, verdict in verdicts.items()
-        for side in ("p_support", "p_refute")
-        if side in verdict.facts
-    }
-    kept, corrected = holm(p_values, CAMPAIGN_LEVEL), {}
+    """Make statistical decisions inconclusive that do not count among so many."""
+    experiments = sum("p_support" in verdict.facts for verdict in verdicts.values())
+    corrected = {}
     for unit, verdict in verdicts.items():
-        side = "p_refute" if verdict.status is Status.REFUTED else "p_support"
-        decided = verdict.grade == "statistical"
-        if decided and f"{side} {unit.key}" not in kept:
-            note = f"p = {verdict.facts[side]:.3g} does not survive Holm's correction over {len(p_values)} tests"
-            verdict = inconclusive(note, facts=verdict.facts, tightness=verdict.tightness, seconds=verdict.seconds)
         corrected[unit] = verdict
+        if verdict.grade != "statistical":
+            continue
+        p = verdict.facts["p_refute" if verdict.status is Status.REFUTED else "p_support"]
+        threshold = campaign_threshold(experiments, CAMPAIGN_LEVEL)
+        if p > threshold:
+            note = (
+                f"p = {p:.3g} is above {threshold:.3g}, the level corrected for {experiments} statistical experiments"
+            )
+            corrected[unit] = inconclusive(
+                note, facts=verdict.facts, tightness=verdict.tightness, seconds=verdict.seconds
+            )
     return corrected

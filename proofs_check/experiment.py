@@ -235,7 +235,7 @@ class Plan:
     n : int
         Number of draws; no peeking, no extension.
     alpha : float
-        Level of each of the two one-sided tests, before the campaign-wide Holm correction.
+        Level of each of the two one-sided tests, before the campaign-wide correction (a few dozen experiments: 1e-4 is safe).
     margin : float
         Equivalence margin of a claim of equality; 0 for the one-sided claims.
     sampler : str
@@ -245,7 +245,7 @@ class Plan:
     """
 
     n: int
-    alpha: float = 1e-3
+    alpha: float = 1e-4
     margin: float = 0.0
     sampler: str
     blocks: int = 40

@@ -1,4 +1,4 @@
-"""Exact and honest small statistics: one-sided binomial bounds, equivalence of means, Holm's correction.
+"""Exact and honest small statistics: one-sided binomial bounds, equivalence of means, the correction for many tests.
 
 Only fixed-size plans are served. What is deliberately absent: two-sided intervals read one-sidedly, looking at the data before the plan
 is complete, and the chi-square test of a variance, whose level collapses on heavy tails.
@@ -7,7 +7,6 @@ is complete, and the chi-square test of a variance, whose level collapses on hea
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +16,8 @@ __all__ = [
     "binomial_bounds",
     "binomial_p_values",
     "block_means",
+    "campaign_threshold",
     "draws_to_support",
-    "holm",
     "mean_p_values",
 ]
 
@@ -119,12 +118,20 @@ def mean_p_values(means: np.ndarray, low: float, high: float) -> MeanTest:
     )
 
 
-def holm(p_values: Mapping[str, float], alpha: float) -> frozenset[str]:
-    """Keys of the hypotheses rejected at family-wise level alpha (Holm 1979, wording unverified), whatever their dependence."""
-    ordered: Sequence[str] = sorted(p_values, key=lambda key: (p_values[key], key))
-    rejected = []
-    for rank, key in enumerate(ordered):
-        if p_values[key] > alpha / (len(ordered) - rank):
-            break
-        rejected.append(key)
-    return frozenset(rejected)
+def campaign_threshold(experiments: int, level: float) -> float:
+    """p-value below which a decision counts, so that a campaign of that many experiments errs with probability at most `level`.
+
+    Every experiment tests two complementary hypotheses (the claim holds; it does not), exactly one of which is true. Among the 2 N
+    hypotheses of N experiments exactly N are therefore true, whatever was rejected before, so that the step-down procedure of Holm
+    (1979) with the logical restrictions of Shaffer (1986, wordings unverified) compares every p-value with level / N. That this keeps
+    the level is the union bound over the N true hypotheses, under any dependence (proved here).
+
+    Raises
+    ------
+    ValueError
+        When there is no experiment, or the level is not in (0, 1).
+    """
+    if experiments < 1 or not 0 < level < 1:
+        msg = f"experiments(={experiments}) must be at least 1 and level(={level}) in (0, 1)"
+        raise ValueError(msg)
+    return level / experiments

@@ -25,6 +25,7 @@ from proofs_check import (
     Status,
     Symbolic,
 )
+from proofs_check.checkers import _falsify as _falsify_checker
 from proofs_check.checkers import check
 from proofs_check.checkers.fresh import confirm_in_fresh_process
 from proofs_check.statistics import binomial_bounds
@@ -207,6 +208,22 @@ def test_falsify_refutes_with_a_small_witness() -> None:
     assert all(x == int(x) for x in verdict.witness.values())  # shrunk and rounded
     measured, bound = confirm_small_product(verdict.witness)
     assert measured > bound
+
+
+def test_a_ration_of_confirmations_ends_the_shrinking_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_falsify_checker._CONFIRMATIONS, "quick", 3)
+    verdict = check(_falsify(), rng_seed=1)
+    assert verdict.status is Status.REFUTED
+    assert verdict.witness is not None
+    measured, bound = confirm_small_product(verdict.witness)
+    assert measured > bound
+
+
+def test_zero_against_zero_says_nothing_about_tightness() -> None:
+    zeros = _falsify(confirm=confirm_product, measured=lambda _: 0.0, bound=lambda _: 0.0)
+    assert check(zeros).tightness == 0
+    below = _falsify(confirm=confirm_product, measured=lambda _: -4.0, bound=lambda _: -2.0)
+    assert check(below).tightness == 0.5
 
 
 def test_falsify_is_reproducible() -> None:

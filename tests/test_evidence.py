@@ -156,14 +156,16 @@ def test_a_failed_control_spoils_everything(tmp_path: Path) -> None:
     assert "controls.wrong" in identity.verdict.note
 
 
-def test_holm_takes_the_whole_campaign_into_account(tmp_path: Path) -> None:
+def test_the_whole_campaign_is_corrected_for(tmp_path: Path) -> None:
     """Each coin alone is supported at its own level 0.02; together, six of them are not at the campaign's 0.01."""
     campaign = Campaign((f"weak.coin-{i}" for i in range(6)), modules=SYNTHETIC, jobs=1)
     with Evidence(tmp_path / "e.sqlite") as store:
         raw = dict(campaign.run(store))
         assert {v.status for v in raw.values()} == {Status.SUPPORTED}
         together = campaign.conclude(store)
-        assert all(r.verdict.status is Status.INCONCLUSIVE and "Holm" in r.verdict.note for r in together.results)
+        assert all(
+            r.verdict.status is Status.INCONCLUSIVE and "corrected for 6" in r.verdict.note for r in together.results
+        )
         unit = min(raw, key=lambda u: raw[u].facts["p_support"])
         strong = Verdict(
             status=Status.SUPPORTED, grade="statistical", scope="x", facts={"p_support": 1e-9, "p_refute": 1.0}

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -16,8 +15,8 @@ from proofs_check.statistics import (
     binomial_bounds,
     binomial_p_values,
     block_means,
+    campaign_threshold,
     draws_to_support,
-    holm,
     mean_p_values,
 )
 
@@ -76,8 +75,14 @@ def test_without_spread_nothing_is_shown() -> None:
     assert min(test[:4]) == 1.0
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.2))
-def test_holm_agrees_with_statsmodels(p_values: list[float], alpha: float) -> None:
-    expected = multipletests(p_values, alpha=alpha, method="holm")[0]
-    found = holm({str(i): p for i, p in enumerate(p_values)}, alpha)
-    assert found == {str(i) for i, rejected in enumerate(expected) if rejected}
+def test_the_campaign_keeps_its_level() -> None:
+    """Twenty experiments at the boundary of their claims: the share of campaigns with any wrong decision stays below the level."""
+    rng, campaigns, experiments, level = np.random.default_rng(3), 4000, 20, 0.05
+    against_truth = rng.random((campaigns, experiments))  # p-values of the true hypotheses
+    wrong = int(np.sum(np.any(against_truth <= campaign_threshold(experiments, level), axis=1)))
+    at_least, at_most = binomial_bounds(wrong, campaigns, 1e-6)
+    assert at_least <= level
+    assert at_most >= level / 2  # and is not wasted
+    assert campaign_threshold(1, level) == level
+    with pytest.raises(ValueError, match="experiments"):
+        campaign_threshold(0, level)

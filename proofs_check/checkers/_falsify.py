@@ -20,6 +20,9 @@ from proofs_check.verdict import Status, Verdict, inconclusive
 
 _MORE = {"quick": 1, "full": 10}
 _STARTS = {"quick": 3, "full": 30}
+_CONFIRMATIONS = {"quick": 300, "full": 3000}
+"""How many confirmations shrinking may cost. *Chosen*; a count and not a time, so that the witness does not depend on the machine."""
+
 _BITS_KEPT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -30,8 +33,10 @@ class _Violated(Exception):
 class _Search:
     """The best instance so far, and what was confirmed."""
 
-    def __init__(self, experiment: Falsify) -> None:
+    def __init__(self, experiment: Falsify, confirmations: int) -> None:
         self.experiment = experiment
+        self.confirmations = confirmations
+        self.confirmed: set[str] = set()
         self.tried = 0
         self.artefacts = 0
         self.best_ratio = -math.inf
@@ -48,7 +53,7 @@ class _Search:
         self.tried += 1
         if math.isnan(measured) or math.isnan(bound):
             return -math.inf
-        ratio = measured / bound if bound > 0 else (math.inf if measured > bound else 1.0)
+        ratio = _ratio(measured, bound)
         if ratio > self.best_ratio:
             self.best_ratio, self.best = ratio, instance
         return ratio
@@ -57,16 +62,34 @@ class _Search:
         """Whether floats suspect and exact arithmetic, here, confirms."""
         if ratio <= 1:
             return False
+        written = serial.dumps(instance)
+        if self.counterexample is not None:  # shrinking: known answers are free, new ones are rationed
+            if written in self.confirmed:
+                self.counterexample = instance  # Hypothesis ends by trying its smallest example once more
+                return True
+            if self.confirmations <= 0:
+                return False
+            self.confirmations -= 1
         if confirm_here(self.experiment, instance).violated:
             self.counterexample = instance
+            self.confirmed.add(written)
             return True
         self.artefacts += 1
         return False
 
 
+def _ratio(measured: float, bound: float) -> float:
+    """Above 1 exactly when measured > bound; 0 where both vanish, which says nothing about tightness."""
+    if bound > 0:
+        return measured / bound
+    if measured > bound:
+        return math.inf
+    return bound / measured if measured < 0 else 0.0
+
+
 def check(experiment: Falsify, *, rng_seed: int, budget: Budget) -> Verdict:
     """Refute with a small, confirmed witness, or report how close the search came."""
-    search = _Search(experiment)
+    search = _Search(experiment, _CONFIRMATIONS[budget])
     _try_examples(search)
     if search.counterexample is None:
         _explore(search, rng_seed, experiment.tries * _MORE[budget])
@@ -129,8 +152,8 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
 
     try:
         property_holds()
-    except _Violated:
-        pass
+    except (_Violated, hypothesis.errors.Flaky):
+        pass  # Flaky: the ration of confirmations ended in the middle of shrinking; what was confirmed stays so
     except hypothesis.errors.Unsatisfiable:
         pass  # no admissible instance: the caller reports zero tries
 
