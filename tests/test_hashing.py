@@ -216,7 +216,7 @@ def test_modular_probability_by_enumeration() -> None:
 
 
 @pytest.mark.parametrize("hashes", [1, 3])
-def test_mean_squared_error_is_that_of_many_draws(hashes: int) -> None:
+def test_root_mean_square_error_is_that_of_many_draws(hashes: int) -> None:
     rng, bits = np.random.default_rng(5), 2
     q, v = rng.standard_normal((2, 3)), 2 + rng.standard_normal((6, 2))
     k = np.repeat(rng.standard_normal((2, 3)), 3, axis=0) + 0.1 * rng.standard_normal((6, 3))  # two clusters
@@ -225,16 +225,18 @@ def test_mean_squared_error_is_that_of_many_draws(hashes: int) -> None:
     means = (met @ v).reshape(DRAWS, hashes, 2, 2).mean(axis=1)
     p = collision.pair_probability(np.arccos(collision.cosines(q, k, np)), bits)
     squares = ((means - p @ v) ** 2).sum(axis=-1)  # (draws, n_q)
-    exact = collision.mean_squared_error(q, k, v, bits, hashes, np)
+    exact = collision.root_mean_square_error(q, k, v, bits, hashes, np) ** 2
     assert (np.abs(squares.mean(axis=0) - exact) < 4 * squares.std(axis=0) / math.sqrt(DRAWS)).all()
     independent = (p * (1 - p)) @ (v**2).sum(axis=-1) / hashes
     assert (exact > 1.5 * independent).all(), "clustered keys: what independence would give is far too small"
 
 
-def test_mean_squared_error_of_equal_keys() -> None:
-    """All keys equal: the row is n times one Bernoulli variable, so its variance is n^2 p (1 - p) |v|^2 / m."""
+def test_root_mean_square_error_of_equal_keys() -> None:
+    """All keys equal: the row is n times one Bernoulli variable, so its variance is n^2 p (1 - p) |v|^2 / m; at any size of the values."""
     q, k, v = np.array([[1.0, 0.0]]), np.tile([[0.0, 2.0]], (5, 1)), np.ones((5, 1))
-    np.testing.assert_allclose(collision.mean_squared_error(q, k, v, 1, 4, np), [25 * 0.25 / 4], rtol=1e-14)
+    for size in (1.0, 1e300, 1e-300, 0.0):
+        found = collision.root_mean_square_error(q, k, size * v, 1, 4, np)
+        np.testing.assert_allclose(found, [size * math.sqrt(25 * 0.25 / 4)], rtol=1e-14)
 
 
 # --- angles and directions -----------------------------------------------------------------------------------------------

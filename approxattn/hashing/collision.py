@@ -82,10 +82,12 @@ def union_probability(one_table: Array, tables: int) -> Array:
     return 1 - (1 - one_table) ** tables
 
 
-def mean_squared_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
-    """Return E|out_i - P_i V|^2 for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
+def root_mean_square_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
+    """Return sqrt(E|out_i - P_i V|^2) for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
     query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
     v = _arrays.cast(v, "float64", xp)
+    top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)  # (..., 1, 1): squares of v / top cannot overflow
+    v = v / xp.where(top > 0, top, xp.ones_like(top))
     p = pair_probability(query_angles, bits)  # (..., n_q, n_k)
     p_jl = triple_probability(
         query_angles[..., :, None], query_angles[..., None, :], key_angles[..., None, :, :], bits, xp
@@ -93,4 +95,4 @@ def mean_squared_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp:
     covariance = p_jl - p[..., :, None] * p[..., None, :]  # (..., n_q, n_k, n_k)
     inner = xp.matmul(v, xp.matrix_transpose(v))[..., None, :, :]
     total = xp.sum(covariance * inner, axis=(-2, -1)) / hashes
-    return xp.maximum(total, xp.zeros_like(total))
+    return top[..., 0] * xp.sqrt(xp.maximum(total, xp.zeros_like(total)))

@@ -27,7 +27,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
 from approxattn.certificate import Approximation, Certificate
 from approxattn.hashing.arguments import check_choice, check_flag, check_integer
-from approxattn.hashing.collision import mean_squared_error
+from approxattn.hashing.collision import root_mean_square_error
 from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, unit_rows
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes, wrong_bit_probability
 from approxattn.hashing.tables import mean_of_collided_sums
@@ -35,7 +35,7 @@ from approxattn.rounding import gamma, up
 from approxattn.score_bounds import column_widths, row_norms
 
 SMALL = 2**18
-"""Largest n_q n_k^2 for which the exact mean squared error is among the facts. *Chosen*: it costs less than a tenth of a second."""
+"""Largest n_q n_k^2 for which the exact root mean square error is among the facts. *Chosen*: it costs less than a tenth of a second."""
 
 _U = 2.0**-53
 
@@ -145,8 +145,8 @@ class Yoso:
         }
         if problem.n_q * problem.n_k**2 * math.prod(problem.batch) <= SMALL:
             v = _counted_values(problem)[..., :-1]
-            square = mean_squared_error(problem.q, problem.k, v, self.bits, self.hashes, problem.xp)
-            facts["root mean square error of a row before normalising"] = np.sqrt(_arrays.to_host(square))
+            rms = root_mean_square_error(problem.q, problem.k, v, self.bits, self.hashes, problem.xp)
+            facts["root mean square error of a row before normalising"] = _arrays.to_host(rms)
         return facts
 
 

@@ -9,7 +9,8 @@ Rounding (proved here). p has slope at most bits/pi in theta and lies in [0, 1],
 
     |out~_ic - out_ic| <= (bits/pi) (e W_c + e' near_i) + (bits EXP_ULPS u + gamma_{n+2}) W_c,
 
-the last bracket for the power, EXP_ULPS u a factor, and for the sum over n keys. Rounding to the dtype adds u_dtype |out~_ic|.
+the last bracket for the power, EXP_ULPS u a factor, and for the sum over n keys; underflow of products adds n tiny. Rounding to the dtype adds
+u_dtype |out~_ic|.
 """
 
 from __future__ import annotations
@@ -103,12 +104,14 @@ class YosoExpectation:
         slope = self.bits / math.pi
         near = near * (1 + gamma(problem.n_k + 2, _U))
         per_width = slope * apart + self.bits * EXP_ULPS * _U + gamma(problem.n_k + 2, _U)
+        lost = problem.n_k * _arrays.smallest_normal("float64")
         if self.normalize:
             error = per_width * _norm(widths)[..., None] + slope * anywhere * near * math.sqrt(problem.dv)
+            error = error + lost * math.sqrt(problem.dv)
             rows, sums = normalised_error(sums, up(error), xp) + u, unit_rows(sums, xp)
         else:
             rows = per_width * np.max(widths, axis=-1)[..., None] + slope * anywhere * near
-            rows = rows + u * row_norms(sums, xp)
+            rows = rows + lost + u * row_norms(sums, xp)
         rows = up(rows + _arrays.smallest_normal(problem.dtype))
         certificate = Certificate(
             rows=np.broadcast_to(rows, (*problem.batch, problem.n_q)),
