@@ -1,8 +1,8 @@
 """Approximate attention with an error bar."""
 
-from approxattn.attend import attention
+from approxattn.attend import attention, attention_vjp
 from approxattn.audit import Audit, audit
-from approxattn.certificate import Approximation, Certificate
+from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.linformer import Linformer
@@ -17,12 +17,15 @@ __all__ = [
     "BertLSH",
     "Certificate",
     "Exact",
+    "GradientCertificate",
+    "Gradients",
     "Linformer",
     "Polynomial",
     "Regime",
     "Yoso",
     "YosoExpectation",
     "attention",
+    "attention_vjp",
     "audit",
     "diagnose",
 ]

@@ -212,6 +212,20 @@ def _max_abs(array: Array, xp: Namespace) -> float:
     return float(xp.max(xp.abs(array))) if math.prod(array.shape) else 0.0
 
 
+def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
+    """Check dout against the output's shape and dtype and return it in the dtype computed in."""
+    xp = _arrays.namespace(q=q, dout=dout)
+    shape = (*problem.batch, problem.n_q, problem.dv)
+    if tuple(dout.shape) != shape:
+        msg = f"dout has shape {tuple(dout.shape)}: it must be that of the output, {shape}"
+        raise ValueError(msg)
+    if _arrays.dtype_name(dout) != problem.out_dtype:
+        msg = f"dout has dtype {dout.dtype}: it must be that of the output, {problem.out_dtype}"
+        raise TypeError(msg)
+    _check_finite("dout", dout, xp)
+    return _arrays.cast(dout, problem.dtype, xp)
+
+
 def quarantine(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array, HostArray]:
     """Zero the batch items that hold NaN or infinity, and say which: bool, shape of the broadcast leading axes."""
     xp = _arrays.namespace(q=q, k=k, v=v)

@@ -12,6 +12,7 @@ import numpy as np
 from approxattn._arrays import Array, HostArray
 
 SOFTMAX = "softmax attention"
+SOFTMAX_GRADIENT = "the gradient of softmax attention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,7 @@ class Certificate:
     unmet: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        rows = np.array(self.rows, dtype=np.float64)  # a copy, so that freezing it freezes nothing of the caller's
-        if np.isnan(rows).any() or (rows < 0).any():
-            msg = f"rows(min={rows.min()}) of a certificate must be non-negative numbers or inf: a bound that is NaN bounds nothing"
-            raise ValueError(msg)
-        rows.setflags(write=False)
-        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "rows", _frozen_bounds("rows", self.rows))
         object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
 
     @property
@@ -61,16 +57,78 @@ class Certificate:
     @property
     def kind(self) -> str:
         """`surely`, or `with probability >= 1 - delta`."""
-        return "surely" if self.failure == 0 else f"with probability >= 1 - {self.failure:g}"
+        return _kind(self.failure)
 
     def __str__(self) -> str:
         worst = float(np.max(self.bound, initial=0.0))
-        reasons = f" Not met: {'; '.join(self.unmet)}." if self.unmet else ""
-        facts = "; ".join(f"{name} {_short(value)}" for name, value in self.facts.items())
-        given = f" ({facts})" if facts else ""
+        given, reasons = _facts_and_reasons(self.facts, self.unmet)
         if np.isinf(worst):
             return f"No bound on the distance to {self.target} can be given [{self.theorem}]{given}.{reasons}"
         return f"Every entry is within {worst:.3g} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientCertificate:
+    """Bounds on the errors of a gradient, on the host, in float64.
+
+    Attributes
+    ----------
+    dq, dk, dv : ndarray, shapes (..., n_q), (..., n_k), (..., n_k)
+        Bound on the largest absolute error in each row of the gradient with respect to q, k, v.
+    target : str
+        What the errors are measured against.
+    theorem : str
+        Key of the theorem the bounds rest on.
+    failure : float
+        Probability, over the method's own draws, that the bounds of one leading batch index fail; 0 means they hold surely.
+    facts : mapping
+        The numbers the bounds were computed from.
+    unmet : tuple of str
+        Hypotheses that failed, and why.
+    """
+
+    dq: HostArray
+    dk: HostArray
+    dv: HostArray
+    target: str
+    theorem: str
+    failure: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("dq", "dk", "dv"):
+            object.__setattr__(self, name, _frozen_bounds(name, getattr(self, name)))
+        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+
+    @property
+    def kind(self) -> str:
+        """`surely`, or `with probability >= 1 - delta`."""
+        return _kind(self.failure)
+
+    def __str__(self) -> str:
+        worst = [float(np.max(rows, initial=0.0)) for rows in (self.dq, self.dk, self.dv)]
+        given, reasons = _facts_and_reasons(self.facts, self.unmet)
+        bounds = ", ".join(f"{name} within {w:.3g}" for name, w in zip(("dq", "dk", "dv"), worst, strict=True))
+        return f"{bounds} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+
+
+def _frozen_bounds(name: str, bounds: HostArray) -> HostArray:
+    rows = np.array(bounds, dtype=np.float64)  # a copy, so that freezing it freezes nothing of the caller's
+    if np.isnan(rows).any() or (rows < 0).any():
+        msg = f"{name}(min={rows.min()}) of a certificate must be non-negative numbers or inf: a bound that is NaN bounds nothing"
+        raise ValueError(msg)
+    rows.setflags(write=False)
+    return rows
+
+
+def _kind(failure: float) -> str:
+    return "surely" if failure == 0 else f"with probability >= 1 - {failure:g}"
+
+
+def _facts_and_reasons(facts: Mapping[str, Any], unmet: tuple[str, ...]) -> tuple[str, str]:
+    given = "; ".join(f"{name} {_short(value)}" for name, value in facts.items())
+    return f" ({given})" if given else "", f" Not met: {'; '.join(unmet)}." if unmet else ""
 
 
 def _short(value: Any) -> str:
@@ -94,3 +152,21 @@ class Approximation:
 
     value: Array
     certificate: Certificate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradients:
+    """Gradients of attention with respect to its inputs, for one cotangent of the output.
+
+    Attributes
+    ----------
+    dq, dk, dv : array, shapes of q, k, v
+        In the library, device and dtype of the input.
+    certificate : GradientCertificate
+        How far they can be from their target.
+    """
+
+    dq: Array
+    dk: Array
+    dv: Array
+    certificate: GradientCertificate

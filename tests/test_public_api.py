@@ -15,7 +15,19 @@ import proofs_check
 
 METHODS = ["BertLSH", "Exact", "Linformer", "Polynomial", "Yoso", "YosoExpectation"]
 PUBLIC = {
-    approxattn: ["Approximation", "Audit", "Certificate", "Regime", *METHODS, "attention", "audit", "diagnose"],
+    approxattn: [
+        "Approximation",
+        "Audit",
+        "Certificate",
+        "GradientCertificate",
+        "Gradients",
+        "Regime",
+        *METHODS,
+        "attention",
+        "attention_vjp",
+        "audit",
+        "diagnose",
+    ],
     approxattn.data: ["Heads", "minilm_heads"],
     proofs_check: [
         *[

@@ -71,14 +71,17 @@ def _minimax(degree: int, b: float) -> ExpPolynomial | None:
         context.prec = _digits(degree, b)
         exact, zeros = _remez(degree, Decimal(b))
         coefficients = tuple(float(c) for c in exact)
-        error = _error_of_rounded([Decimal(c) for c in coefficients], exact, zeros, Decimal(b))
+        rounded = [Decimal(c) for c in coefficients]
+        error = _error_of_rounded(rounded, exact, zeros, Decimal(b))
+        slope = _largest_slope(rounded, zeros, Decimal(b))
     if error >= 1:
         return None
     return ExpPolynomial(
         basis="minimax",
         coefficients=coefficients,
         half_range=b,
-        log_ratio=functools.partial(_log_ratio, 2 * math.atanh(error)),
+        log_ratio=functools.partial(_everywhere, 2 * math.atanh(error)),
+        slope_error=functools.partial(_everywhere, slope / (1 - error)),
     )
 
 
@@ -88,8 +91,8 @@ def _digits(degree: int, b: float) -> int:
     return 40 + degree + math.ceil(2 * b) + math.ceil(max(0.0, error))
 
 
-def _log_ratio(value: float, half_range: HostArray) -> HostArray:
-    """Return ln((1 + eps)/(1 - eps)), rounded up, for every row: eps holds on the whole interval."""
+def _everywhere(value: float, half_range: HostArray) -> HostArray:
+    """Return a bound that holds on the whole interval, ln((1 + eps)/(1 - eps)) or the largest |P'/P - 1|, rounded up, for every row."""
     return np.full(np.shape(half_range), value * (1 + 1e-14))
 
 
@@ -194,3 +197,30 @@ def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
         low, high = _bracket(functools.partial(_slope, p), left, right, 60)
         largest = max(largest, abs(_error(p, low)) + (high - low) ** 2 * size)
     return largest
+
+
+def _largest_slope(p: Poly, zeros: Poly, b: Decimal) -> float:
+    """Return an upper bound on max |E'| over [-B, B], E' = W e^-x with W = P' - P; inf when its roots cannot be told apart.
+
+    All g roots of W are real, so ln|W| - x is concave between neighbouring ones (proved here: its second derivative is -sum 1/(x - x_i)^2): one
+    maximum a gap, found by bisection of W'/W - 1, and bounded from the left end of the last bracket by the tangent.
+    """
+    roots = []
+    for left, right in itertools.pairwise(zeros):
+        if (_slope(p, left) > 0) == (_slope(p, right) > 0):
+            return math.inf
+        roots.append(_bisect(functools.partial(_slope, p), left, right, 60))
+    if not roots:
+        return float(max(abs(_slope(p, -b)) * b.exp(), abs(_slope(p, b)) * (-b).exp())) * (1 + 1e-12)
+    w = [(t + 1) * d - c for t, (c, d) in enumerate(zip(p, [*p[1:], Decimal(0)], strict=True))]
+    largest = max(abs(_slope(p, x)) * (-x).exp() for x in (-b, b))
+    for left, right in itertools.pairwise([-b, *roots, b]):
+        inset = (right - left) * Decimal(2) ** -40
+        low, high = _bracket(lambda x: _value(_derivative(w), x) / _value(w, x) - 1, left + inset, right - inset, 40)
+        rise = max(Decimal(0), _value(_derivative(w), low) / _value(w, low) - 1)
+        largest = max(largest, abs(_value(w, low)) * (-low + rise * (high - low)).exp())
+    return float(largest) * (1 + 1e-9)
+
+
+def _derivative(p: Poly) -> Poly:
+    return [t * c for t, c in enumerate(p)][1:] or [Decimal(0)]

@@ -24,12 +24,15 @@ class ExpPolynomial:
         B; inf when the polynomial is positive on the whole line.
     log_ratio : callable
         Takes b, shape (...), with 0 <= b <= B; returns ln rho >= max over [-b, b] minus min over [-b, b] of ln P(x) - x: what T1 needs.
+    slope_error : callable
+        Takes b; returns a bound on |P'/P - 1| over [-b, b], inf when there is none: what the gradient of the polynomial itself needs.
     """
 
     basis: str
     coefficients: tuple[float, ...]
     half_range: float
     log_ratio: Callable[[HostArray], HostArray]
+    slope_error: Callable[[HostArray], HostArray]
 
     @property
     def degree(self) -> int:
@@ -42,3 +45,7 @@ class ExpPolynomial:
         for c in reversed(self.coefficients):
             total = total * x + abs(c)
         return total
+
+    def antiderivative(self) -> tuple[float, ...]:
+        """Return the coefficients of the R with R' = P and R(0) = 0."""
+        return (0.0, *(c / (t + 1) for t, c in enumerate(self.coefficients)))

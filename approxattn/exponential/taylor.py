@@ -7,6 +7,8 @@ on [-b, b] it falls by exactly ln rho = r(-b) - r(b), with
     r(b)  = ln(1 - Q),     Q = e^{-b} sum_{m > g} b^m / m!  (the chance that a Poisson(b) variable exceeds g).
 
 Both series have positive terms only, so float64 sums them without cancellation.
+
+Slope (proved here). P' / P - 1 = -x^g / (g! P_g), and P_g >= e^x for x <= 0, P_g >= 1 for x >= 0: at most b^g e^b / g! on [-b, b].
 """
 
 from __future__ import annotations
@@ -47,7 +49,15 @@ def taylor(degree: int) -> ExpPolynomial:
         coefficients=coefficients,
         half_range=math.inf,
         log_ratio=functools.partial(_log_ratio, degree),
+        slope_error=functools.partial(_slope_error, degree),
     )
+
+
+def _slope_error(degree: int, half_range: HostArray) -> HostArray:
+    b = np.asarray(half_range, dtype=np.float64)
+    with np.errstate(divide="ignore", over="ignore"):
+        power = degree * np.log(b) if degree else np.zeros_like(b)
+        return np.exp(power + b - math.lgamma(degree + 1)) * _SLACK
 
 
 def _log_ratio(degree: int, half_range: HostArray) -> HostArray:

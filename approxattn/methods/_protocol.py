@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from approxattn._arrays import Array
 from approxattn._problem import Problem
-from approxattn.certificate import Approximation
+from approxattn.certificate import Approximation, Gradients
 
 
 class Method(Protocol):
@@ -33,4 +34,13 @@ class Method(Protocol):
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return output and certificate for a checked problem."""
+        ...
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A method that also has a gradient."""
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
+        """Return dq, dk, dv for a checked cotangent of the output."""
         ...

@@ -4,13 +4,7 @@ Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by
 centred (exact: it shifts each row of scores by a constant), and P is either the even Taylor polynomial, whose ratio to exp is known for any
 score (T2), or the polynomial of least relative error on the interval in which the scores lie (T1).
 
-Rounding (proved here). Let A_i = sum_t |c_t| B_i^t with B_i >= beta |q_i||k_j|. Every term of a computed sum is off by at most gamma_K A_i, where K counts the
-roundings on its way: those of `monomials.kernel`, and for each of g factors of a monomial one of centring k and two of scaling q. So
-numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K m_i A_i for m_i visible keys, and for the computed D~_i > 0
-
-    |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i.
-
-gamma_K is a worst case, so it bounds any order of summation and any BLAS.
+Rounding and the sums themselves: `approxattn.polynomial_forward`; the gradients: `approxattn.polynomial_gradient`.
 """
 
 from __future__ import annotations
@@ -20,17 +14,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
+from approxattn._arrays import Array
+from approxattn._problem import Problem
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.exponential import degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.rounding import gamma, up
-from approxattn.score_bounds import key_centre, score_bound, value_spread
+from approxattn.polynomial_forward import Forward, centred_keys, forward
+from approxattn.polynomial_gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
+from approxattn.rounding import up
+from approxattn.score_bounds import score_bound, value_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +39,9 @@ class Polynomial:
         t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every row, from a score bound that costs O(n d).
     basis : {"minimax", "taylor"}
         Least relative error on the interval of the scores, or the even Taylor polynomial, which serves any scores.
+    gradient : {"consistent", "plug-in"}
+        What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
+        expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
 
     Notes
     -----
@@ -55,6 +52,7 @@ class Polynomial:
     degree: int | None = None
     tolerance: float | None = None
     basis: str = "minimax"
+    gradient: str = "consistent"
 
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = ""
@@ -67,6 +65,9 @@ class Polynomial:
         if self.basis not in BASES:
             msg = f"basis(={self.basis!r}) must be one of {', '.join(BASES)}"
             raise ValueError(msg)
+        if self.gradient not in KINDS:
+            msg = f"gradient(={self.gradient!r}) must be one of {', '.join(KINDS)}"
+            raise ValueError(msg)
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             msg = f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
             raise ValueError(msg)
@@ -78,114 +79,70 @@ class Polynomial:
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
-        xp = problem.xp
-        keys = _centred_keys(problem)
-        bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
-        polynomial = self._polynomial(bound)
-        _check_range(polynomial, bound, problem)
-        kernel = _kernel(problem, polynomial.coefficients)
-        balance = _balance(problem, keys)
-        sums = kernel.sums(problem.q * problem.scale * balance, keys / balance, _values_and_one(problem))
-        numerator, denominator = sums[..., :-1], sums[..., -1:]  # (..., n_q, dv), (..., n_q, 1)
-        sound = denominator > 0
-        value = numerator / xp.where(sound, denominator, xp.full_like(denominator, xp.nan))
-        certificate = self._certificate(problem, polynomial, bound, _arrays.to_host(denominator[..., 0]))
-        return Approximation(value=value, certificate=certificate)
+        run = self._run(problem, centred_keys(problem))
+        return Approximation(value=run.value, certificate=self._certificate(run))
 
-    def _polynomial(self, bound: HostArray) -> ExpPolynomial:
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+        """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
+        keys = centred_keys(problem)
+        run = self._run(problem, keys)
+        dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
+        bounds = polynomial_gradient_bounds(run, keys, dout, self.gradient)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target=SOFTMAX_GRADIENT,
+            theorem="ours.gradient",
+            facts={"gradient": self.gradient, **_facts(run)},
+            unmet=_lost(run),
+        )
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+    def _run(self, problem: Problem, keys: Array) -> Forward:
+        bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
         half_range = float(np.max(bound))
         degree = self.degree
         if degree is None:
             degree = degree_for(half_range, self.tolerance or 0.0, self.basis)
-        return exp_polynomial(degree, half_range, self.basis)
+        return forward(problem, keys, exp_polynomial(degree, half_range, self.basis), bound)
 
-    def _certificate(
-        self, problem: Problem, polynomial: ExpPolynomial, bound: HostArray, denominator: HostArray
-    ) -> Certificate:
-        spread, u, degree = value_spread(problem), problem.u, polynomial.degree
-        kind = _kernel(problem, polynomial.coefficients).kind
-        roundings = sum_roundings(kind, problem.n_k, problem.d, degree, problem.causal) + 3 * degree
-        tv = tv_from_log_ratio(polynomial.log_ratio(bound))
-        error = gamma(roundings, u) * visible_keys(problem) * polynomial.absolute(bound)
-        safe = np.where(denominator > 0, denominator, 1.0).astype(np.float64)
-        rounding = up(2 * error / safe + 8 * u) * spread.top[..., None] + _arrays.smallest_normal(problem.dtype)
-        rows = np.where(denominator > 0, up(output_bound(tv, spread.osc) + rounding), np.inf)
-        facts = {
-            "basis": polynomial.basis,
-            "degree": degree,
-            "rank": rank(problem.d, degree),
-            "evaluated by": kind,
-            "score bound": bound,
-            "truncation, in units of osc(V)": tv,
-            "rounding": rounding,
-        }
+    def _certificate(self, run: Forward) -> Certificate:
+        osc = value_spread(run.problem).osc
+        tv = tv_from_log_ratio(run.polynomial.log_ratio(run.bound))
+        rounding = run.output_rounding()
+        rows = up(output_bound(tv, osc) + rounding)
+        reasons = _lost(run)
+        if self.tolerance is not None and bool(np.any(rows > self.tolerance * osc[..., None])):
+            dtype = run.problem.dtype
+            reasons += (
+                f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {dtype} takes more than what truncation leaves",
+            )
         return Certificate(
             rows=rows,
             target=SOFTMAX,
-            theorem="ours.even-taylor" if polynomial.basis == "taylor" else "ours.hilbert",
-            facts=facts,
-            unmet=self._unmet(rows, denominator, spread.osc, problem),
+            theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
+            facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
+            unmet=reasons,
         )
 
-    def _unmet(self, rows: HostArray, denominator: HostArray, osc: HostArray, problem: Problem) -> tuple[str, ...]:
-        reasons = []
-        lost = int(np.sum(denominator <= 0))
-        if lost:
-            reasons.append(
-                f"{lost} denominator(s) are lost to rounding in {problem.dtype} and their rows are NaN; use float64 or a smaller scale"
-            )
-        if self.tolerance is not None and bool(np.any(rows > self.tolerance * osc[..., None])):
-            reasons.append(
-                f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {problem.dtype} takes more than what truncation leaves"
-            )
-        return tuple(reasons)
+
+def _facts(run: Forward) -> dict[str, object]:
+    degree = run.polynomial.degree
+    return {
+        "basis": run.polynomial.basis,
+        "degree": degree,
+        "rank": rank(run.problem.d, degree),
+        "evaluated by": run.kernel.kind,
+        "score bound": run.bound,
+    }
 
 
-def _centred_keys(problem: Problem) -> Array:
-    """Return keys minus their mean, shape (..., n_k, d); keys that take no part become 0."""
-    centred = problem.k - key_centre(problem)
-    if problem.key_mask is None:
-        return centred
-    return problem.xp.where(problem.key_mask[..., None], centred, problem.xp.zeros_like(centred))
-
-
-def _check_range(polynomial: ExpPolynomial, bound: HostArray, problem: Problem) -> None:
-    """Refuse sums that could overflow the dtype."""
-    worst = float(np.max(bound))
-    with np.errstate(over="ignore"):
-        size = (
-            float(polynomial.absolute(np.asarray(worst)))
-            * problem.n_k
-            * max(1.0, float(np.max(value_spread(problem).top)))
-        )
-    if not size < _arrays.largest(problem.dtype) / 16:
-        msg = (
-            f"scores are bounded by {worst:.4g}, where a polynomial of degree {polynomial.degree} summed over {problem.n_k} keys can reach "
-            f"{size:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
-        )
-        raise ValueError(msg)
-
-
-def _values_and_one(problem: Problem) -> Array:
-    """Return [V, 1], shape (..., n_k, dv + 1): numerator and denominator in one sum; rows of keys that take no part are 0."""
-    xp = problem.xp
-    values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
-    if problem.key_mask is None:
-        return values
-    return xp.where(problem.key_mask[..., None], values, xp.zeros_like(values))
-
-
-def _kernel(problem: Problem, coefficients: tuple[float, ...]) -> Kernel:
-    kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, len(coefficients) - 1, problem.dv + 1)
-    return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
-
-
-def _balance(problem: Problem, keys: Array) -> Array:
-    """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large: no monomial overflows before its partner shrinks it."""
-    q, k = (
-        _arrays.to_host(problem.xp.max(problem.xp.abs(x), axis=(-2, -1))).astype(np.float64) for x in (problem.q, keys)
+def _lost(run: Forward) -> tuple[str, ...]:
+    lost = int(np.sum(lost_rows(run)))
+    if not lost:
+        return ()
+    dtype = run.problem.dtype
+    return (
+        f"{lost} denominator(s) are lost to rounding in {dtype} and their rows are NaN; use float64 or a smaller scale",
     )
-    both = (q > 0) & (k > 0)
-    ratio = np.where(both, k, 1.0) / np.where(both, q, 1.0) / problem.scale
-    power = np.exp2(np.round(np.log2(ratio) / 2))[..., None, None]
-    return _arrays.cast(_arrays.from_host(np.asarray(power), problem.q), problem.dtype, problem.xp)

@@ -1,0 +1,162 @@
+"""One forward pass with exp replaced by a polynomial: what the output, the gradient and their certificates share.
+
+The keys are first centred (exact: it shifts each row of scores by a constant), so that |beta q_i . k_j| <= B_i with the smallest B_i that O(n d) can see.
+
+Rounding (proved here). Let A_i = sum_t |c_t| B_i^t with B_i >= beta |q_i||k_j|. Every term of a computed sum is off by at most gamma_K A_i, where K counts the
+roundings on its way: those of `monomials.kernel`, and for each of g factors of a monomial one of centring k and two of scaling q. So
+numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K m_i A_i for m_i visible keys, and for the computed D~_i > 0
+
+    |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i,
+
+and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. gamma_K is a worst case, so it bounds any order of summation and any BLAS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, visible_keys
+from approxattn.exponential import ExpPolynomial
+from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
+from approxattn.rounding import gamma, up
+from approxattn.score_bounds import key_centre, value_spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Queries and keys as the kernel takes them, and the sums of the output.
+
+    Attributes
+    ----------
+    polynomial : ExpPolynomial
+        P.
+    bound : ndarray, shape (..., n_q)
+        B_i, on the host.
+    queries, keys : array, shapes (..., n_q, d), (..., n_k, d)
+        beta balance q and (k - centre) / balance: their dot products are the scores.
+    balance : array, shape (..., 1, 1)
+        Powers of two that make queries and keys of an item equally large.
+    values : array, shape (..., n_k, dv + 1)
+        [V, 1], with the rows of keys that take no part set to 0.
+    numerator, denominator : array, shapes (..., n_q, dv), (..., n_q, 1)
+        sum_j P(s_ij) v_j and sum_j P(s_ij); a denominator lost to rounding (<= 0) is NaN.
+    """
+
+    problem: Problem
+    polynomial: ExpPolynomial
+    bound: HostArray
+    kernel: Kernel
+    queries: Array
+    keys: Array
+    balance: Array
+    values: Array
+    numerator: Array
+    denominator: Array
+
+    @property
+    def value(self) -> Array:
+        """The output, shape (..., n_q, dv)."""
+        return self.numerator / self.denominator
+
+    def host_denominator(self) -> HostArray:
+        """Return the denominators in float64 on the host, shape (..., n_q)."""
+        return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
+
+    def weight_noise(self) -> HostArray:
+        """Return 2 e_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
+        degree, problem = self.polynomial.degree, self.problem
+        roundings = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal) + 3 * degree
+        return self.noise(roundings, self.polynomial.absolute(self.bound))
+
+    def noise(self, roundings: float, absolute: HostArray) -> HostArray:
+        """Return 2 gamma_K m_i A_i / D~_i for given K and A_i."""
+        denominator = self.host_denominator()
+        safe = np.where(denominator > 0, denominator, 1.0)
+        error = gamma(roundings, self.problem.u) * visible_keys(self.problem) * absolute
+        return np.where(denominator > 0, up(2 * error / safe), np.inf)
+
+    def output_rounding(self) -> HostArray:
+        """Return the bound on the rounding error of each output row, shape (..., n_q)."""
+        problem = self.problem
+        top = value_spread(problem).top[..., None]
+        noise = self.weight_noise()
+        finite = np.where(np.isfinite(noise), noise, 0.0)
+        bound = up((finite + 8 * problem.u) * top + _arrays.smallest_normal(problem.dtype))
+        return np.where(np.isfinite(noise), bound, np.inf)
+
+
+def forward(problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: HostArray) -> Forward:
+    """Run the sums; `keys` are the centred ones, `bound` is B_i."""
+    _check_range(polynomial, bound, problem)
+    xp, balance = problem.xp, _balance(problem, keys)
+    queries, keys = problem.q * problem.scale * balance, keys / balance
+    values = _values_and_one(problem)
+    kernel = kernel_of(problem, polynomial.coefficients)
+    sums = kernel.sums(queries, keys, values)  # (..., n_q, dv + 1)
+    denominator = sums[..., -1:]
+    return Forward(
+        problem=problem,
+        polynomial=polynomial,
+        bound=bound,
+        kernel=kernel,
+        queries=queries,
+        keys=keys,
+        balance=balance,
+        values=values,
+        numerator=sums[..., :-1],
+        denominator=xp.where(denominator > 0, denominator, xp.full_like(denominator, xp.nan)),
+    )
+
+
+def centred_keys(problem: Problem) -> Array:
+    """Return keys minus their mean, shape (..., n_k, d); keys that take no part become 0."""
+    centred = problem.k - key_centre(problem)
+    if problem.key_mask is None:
+        return centred
+    return problem.xp.where(problem.key_mask[..., None], centred, problem.xp.zeros_like(centred))
+
+
+def kernel_of(problem: Problem, coefficients: tuple[float, ...]) -> Kernel:
+    """Return the kernel of a polynomial, evaluated by whatever costs less for this problem."""
+    kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, len(coefficients) - 1, problem.dv + 1)
+    return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
+
+
+def _check_range(polynomial: ExpPolynomial, bound: HostArray, problem: Problem) -> None:
+    """Refuse sums that could overflow the dtype."""
+    worst = float(np.max(bound))
+    with np.errstate(over="ignore"):
+        size = (
+            float(polynomial.absolute(np.asarray(worst)))
+            * problem.n_k
+            * max(1.0, float(np.max(value_spread(problem).top)))
+        )
+    if not size < _arrays.largest(problem.dtype) / 16:
+        msg = (
+            f"scores are bounded by {worst:.4g}, where a polynomial of degree {polynomial.degree} summed over {problem.n_k} keys can reach "
+            f"{size:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
+        )
+        raise ValueError(msg)
+
+
+def _values_and_one(problem: Problem) -> Array:
+    """Return [V, 1]: numerator and denominator in one sum."""
+    xp = problem.xp
+    values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
+    if problem.key_mask is None:
+        return values
+    return xp.where(problem.key_mask[..., None], values, xp.zeros_like(values))
+
+
+def _balance(problem: Problem, keys: Array) -> Array:
+    """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large: no monomial overflows before its partner shrinks it."""
+    sizes = (problem.xp.max(problem.xp.abs(x), axis=(-2, -1)) for x in (problem.q, keys))
+    q, k = (_arrays.to_host(size).astype(np.float64) for size in sizes)
+    both = (q > 0) & (k > 0)
+    ratio = np.where(both, k, 1.0) / np.where(both, q, 1.0) / problem.scale
+    power = np.exp2(np.round(np.log2(ratio) / 2))[..., None, None]
+    return _arrays.cast(_arrays.from_host(np.asarray(power), problem.q), problem.dtype, problem.xp)

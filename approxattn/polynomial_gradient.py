@@ -1,0 +1,131 @@
+"""The two gradients of polynomial attention, and how far they are from the exact one.
+
+With z_ij = G_i . v_j, kappa_i = G_i . out_i and D_i the denominator, write left_i = [G_i, -kappa_i] / D_i and right_j = [v_j, 1]: left_i . right_j = (z_ij - kappa_i) / D_i. Then
+
+    plug-in:     dq_i = beta sum_j P (s_ij) (left_i . right_j) k_j     softmax replaced by its approximation in the exact gradient (AS24, LSS+24)
+    consistent:  dq_i = beta sum_j P'(s_ij) (left_i . right_j) k_j     the exact gradient of the approximate forward
+
+and dk likewise, dv_j = sum_i P(s_ij) G_i / D_i for both. Both are sums with R'(s_ij), R' = P or P', so both are the gradient of a feature sum: of R = int P, one degree
+higher, or of R = P. No n x n and no n r d array is formed. (AS24, LSS+24 form Khatri-Rao products of width r (d + 1) instead; under a causal mask the sums over i
+are suffix sums, which they do not mention.)
+
+The consistent gradient also passes through the centre of the keys: dk_j - mean of dk. The coefficients of P are held fixed.
+
+Rounding: as in `polynomial_forward`, with K of the longer path: the product with left (dv + 1), the way back through the features (2 g + d g and one sum of r).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem
+from approxattn.gradient_bounds import GradientBounds, cotangent_size, gradient_bounds
+from approxattn.monomials.dense import derivative
+from approxattn.monomials.index import rank
+from approxattn.monomials.kernel import sum_roundings
+from approxattn.perturbation import tv_from_log_ratio
+from approxattn.polynomial_forward import Forward, kernel_of
+from approxattn.rounding import gamma, up
+from approxattn.score_bounds import row_norms, value_spread
+
+KINDS = ("plug-in", "consistent")
+
+
+def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Array, Array]:
+    """Return dq, dk, dv for the cotangent dout."""
+    problem, xp = run.problem, run.problem.xp
+    kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
+    left = xp.concat([dout, -kappa], axis=-1) / run.denominator
+    kernel = kernel_of(problem, _primitive(run, kind))
+    dq = kernel.gradient_x(run.queries, left, run.keys, run.values) * run.balance * problem.scale
+    dk = kernel.gradient_y(run.queries, left, run.keys, run.values) / run.balance
+    dv = run.kernel.transposed_sums(run.queries, run.keys, left[..., :-1])
+    if kind == "consistent":
+        dk = dk - _mean_over_visible(dk, problem)
+    if problem.key_mask is not None:
+        keep = problem.key_mask[..., None]
+        dk, dv = xp.where(keep, dk, xp.zeros_like(dk)), xp.where(keep, dv, xp.zeros_like(dv))
+    return dq, dk, dv
+
+
+def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: str) -> GradientBounds:
+    """Return T3 plus what the consistent gradient's slope and rounding add."""
+    problem, spread = run.problem, value_spread(run.problem)
+    primitive = _primitive(run, kind)
+    g = len(primitive) - 1
+    longest = max(problem.n_q, problem.n_k)
+    roundings = sum_roundings(kernel_of(problem, primitive).kind, longest, problem.d, g, problem.causal)
+    roundings += 5 * g + 2 * (problem.dv + 1) + problem.d * g + rank(problem.d, max(g - 1, 0)) + 16
+    slopes = np.zeros_like(run.bound)
+    for c in reversed(derivative(primitive)):
+        slopes = slopes * run.bound + abs(c)
+    noise = np.maximum(run.noise(roundings, slopes), run.noise(roundings, run.polynomial.absolute(run.bound)))
+    size = cotangent_size(dout, problem.xp)
+    pair = size * (2 * gamma(problem.dv + 4, problem.u) * spread.top[..., None] + run.output_rounding())
+    amplification = np.maximum(1.0, run.noise(roundings, slopes) / gamma(roundings, problem.u))
+    log_ratio = run.polynomial.log_ratio(run.bound)
+
+    def combine(ratio: HostArray) -> GradientBounds:
+        slope_error = run.polynomial.slope_error(run.bound) if kind == "consistent" else 0.0
+        rounding = {"weight_noise": noise, "pair_noise": up(pair * amplification)}
+        return gradient_bounds(problem, dout, centred, log_ratio=ratio, slope_error=slope_error, **rounding)
+
+    bounds, rounding_only = combine(log_ratio), combine(np.zeros_like(log_ratio))
+    dk, dv = _weighted_truncation(run, log_ratio, size, size * spread.osc[..., None])
+    bounds = bounds._replace(
+        dk=np.minimum(bounds.dk, up(dk + rounding_only.dk)), dv=np.minimum(bounds.dv, up(dv + rounding_only.dv))
+    )
+    if kind == "consistent":  # subtracting the mean can double the error of dk
+        bounds = bounds._replace(dk=up(2 * bounds.dk))
+    return bounds
+
+
+def _weighted_truncation(
+    run: Forward, log_ratio: HostArray, size: HostArray, omega: HostArray
+) -> tuple[HostArray, HostArray]:
+    """Return T3 key by key, shapes (..., n_k), from the computed weights: |f - f~|_ij <= (rho_i - 1) f~_ij, |P - P~|_ij <= (rho_i - 1 + TV_i) omega_i f~_ij.
+
+    Against the sums over all queries of `gradient_bounds` this counts each query by the weight it gives to the key, at one more kernel sum.
+    """
+    problem, xp = run.problem, run.problem.xp
+    with np.errstate(over="ignore"):
+        excess = np.expm1(log_ratio)
+    columns = np.stack(
+        [(excess + tv_from_log_ratio(log_ratio)) * omega * row_norms(problem.q, xp) * problem.scale, excess * size],
+        axis=-1,
+    )
+    with np.errstate(invalid="ignore"):
+        slack = np.sum(run.weight_noise()[..., None] * columns, axis=-2)  # (..., 2)
+    safe = np.where(columns < _arrays.largest(problem.dtype) / (4 * problem.n_q), columns, 0.0)
+    device = _arrays.cast(_arrays.from_host(safe, problem.q), problem.dtype, xp)
+    sums = _arrays.to_host(run.kernel.transposed_sums(run.queries, run.keys, device / run.denominator)).astype(
+        np.float64
+    )
+    refused = np.any(safe < columns, axis=-2) | ~np.isfinite(slack)
+    bounds = np.where(
+        refused[..., None, :] | ~np.isfinite(sums),
+        np.inf,
+        up(sums * (1 + 8 * problem.u) + np.nan_to_num(slack)[..., None, :]),
+    )
+    return bounds[..., 0], bounds[..., 1]
+
+
+def _primitive(run: Forward, kind: str) -> tuple[float, ...]:
+    """Return R with R' = P (plug-in) or R' = P' (consistent)."""
+    return run.polynomial.antiderivative() if kind == "plug-in" else run.polynomial.coefficients
+
+
+def _mean_over_visible(x: Array, problem: Problem) -> Array:
+    """Return the mean of x, shape (..., n_k, d), over the keys that take part; x is 0 for the others."""
+    xp = problem.xp
+    if problem.key_mask is None:
+        return xp.mean(x, axis=-2, keepdims=True)
+    count = xp.sum(xp.astype(problem.key_mask, x.dtype), axis=-1)[..., None, None]
+    return xp.sum(x, axis=-2, keepdims=True) / count
+
+
+def lost_rows(run: Forward) -> HostArray:
+    """Return which denominators are lost to rounding, bool, shape (..., n_q)."""
+    return ~(run.host_denominator() > 0)
