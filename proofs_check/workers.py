@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ _START_UP = 60.0
 
 def _serve(connection: Connection, modules: Sequence[str]) -> None:
     """Life of a worker: say ready, then answer unit by unit until the campaign hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted campaign stops its workers itself
     theorems = catalogue.load(modules)
     connection.send(None)
     while True:

@@ -240,6 +240,34 @@ def test_falsify_never_proves() -> None:
     assert verdict.tightness <= 1
 
 
+def confirm_square(case: Any) -> tuple[Fraction, Fraction]:
+    """2 a x <= (a^2 + x^2) c: true for c = 1, with equality at x = a, and false for c < 1."""
+    a, x, c = (Fraction(case[name]) for name in ("a", "x", "c"))
+    return 2 * a * x, (a * a + x * x) * c
+
+
+def _square(a: float, c: float) -> Falsify:
+    """A claim that is attained, searched in single precision: rounding violates it in many places."""
+    near = st.sampled_from((0.0, 2.0**-12, -(2.0**-13), 2.0**-3)).map(lambda e: a * (1 + e))
+    return Falsify(
+        instances=lambda: st.fixed_dictionaries({"a": st.just(a), "x": near, "c": st.just(c)}),
+        measured=lambda case: float(np.float32(2) * np.float32(case["a"]) * np.float32(case["x"]) * np.float32(1 + 1e-6)),
+        bound=lambda case: float((np.float32(case["a"]) ** 2 + np.float32(case["x"]) ** 2) * np.float32(case["c"])),
+        confirm=confirm_square, scope="x near a", tries=10,
+    )  # fmt: skip
+
+
+def test_rates_of_false_refutation_and_of_missed_counterexamples() -> None:
+    """Attained inequalities, and some that fail by one part in a thousand."""
+    values = np.random.default_rng(4).uniform(0.5, 4, size=24).tolist()
+    on_true = [check(_square(a, 1.0), rng_seed=i) for i, a in enumerate(values)]
+    assert sum(v.facts["violations not confirmed"] > 0 for v in on_true) > 12  # the floats of the search do go wrong
+    refuted = sum(v.status is Status.REFUTED for v in on_true)
+    assert refuted == 0, f"rate at least {binomial_bounds(refuted, 24, 1e-3)[0]:.3g}"
+    on_false = [check(_square(a, 0.999), rng_seed=i) for i, a in enumerate(values[:3])]
+    assert all(v.status is Status.REFUTED for v in on_false)
+
+
 def test_a_float_artefact_is_never_refuted() -> None:
     """The floats of the search violate the bound everywhere; exact arithmetic finds that it holds."""
     artefact = _falsify(confirm=confirm_product, measured=lambda _: 2.0, bound=lambda _: 1.0)
