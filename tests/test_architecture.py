@@ -59,7 +59,7 @@ RULES = {
             ("theorem",),
             ("__init__",),  # its public names are those of floor 0
             # floor 1: tools
-            ("enclosure", "counting", "instances", "statistics"),
+            ("enclosure", "counting", "instances", "statistics", "real_heads"),
             ("supnorm",),
             # floor 2: checkers and statements
             ("checkers", "papers"),
