@@ -20,7 +20,7 @@ from proofs_check.verdict import Status, Verdict, inconclusive
 
 _MORE = {"quick": 1, "full": 10}
 _STARTS = {"quick": 3, "full": 30}
-_CONFIRMATIONS = {"quick": 300, "full": 3000}
+_CONFIRMATIONS = {"quick": 100, "full": 2000}
 """How many confirmations shrinking may cost. *Chosen*; a count and not a time, so that the witness does not depend on the machine."""
 
 _BITS_KEPT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -40,6 +40,7 @@ class _Search:
         self.tried = 0
         self.artefacts = 0
         self.best_ratio = -math.inf
+        self.tightness: float | None = None
         self.best: Instance | None = None
         self.counterexample: Instance | None = None
 
@@ -47,7 +48,7 @@ class _Search:
         return all(a.predicate is None or a.predicate(instance) for a in self.experiment.assumptions)
 
     def ratio(self, instance: Instance) -> float:
-        """measured / bound in floats; a larger one is remembered."""
+        """Return measured / bound in floats; a larger one is remembered."""
         with np.errstate(all="ignore"):
             measured, bound = float(self.experiment.measured(instance)), float(self.experiment.bound(instance))
         self.tried += 1
@@ -56,6 +57,8 @@ class _Search:
         ratio = _ratio(measured, bound)
         if ratio > self.best_ratio:
             self.best_ratio, self.best = ratio, instance
+        if 0 <= ratio <= 1:
+            self._tighten(ratio)
         return ratio
 
     def is_counterexample(self, instance: Instance, ratio: float) -> bool:
@@ -70,12 +73,19 @@ class _Search:
             if self.confirmations <= 0:
                 return False
             self.confirmations -= 1
-        if confirm_here(self.experiment, instance).violated:
+        confirmation = confirm_here(self.experiment, instance)
+        if confirmation.violated:
             self.counterexample = instance
             self.confirmed.add(written)
             return True
         self.artefacts += 1
+        if confirmation.ratio is not None:
+            self._tighten(confirmation.ratio)
         return False
+
+    def _tighten(self, ratio: float) -> None:
+        """A violation in floats that exact arithmetic denies counts with its exact ratio."""
+        self.tightness = ratio if self.tightness is None else max(self.tightness, ratio)
 
 
 def _ratio(measured: float, bound: float) -> float:
@@ -97,11 +107,11 @@ def check(experiment: Falsify, *, rng_seed: int, budget: Budget) -> Verdict:
         _optimise(search, experiment.continuous, rng_seed, _STARTS[budget])
     facts: dict[str, Any] = {"tried": search.tried, "violations not confirmed": search.artefacts}
     if search.counterexample is None:
-        ratio = search.best_ratio if search.best is not None else None
+        note = f"not refuted in {search.tried} tries"
         if search.artefacts:
-            note = f"not refuted in {search.tried} tries; {search.artefacts} violations in floats, none confirmed"
-            return inconclusive(note, facts=facts | {"largest ratio in floats": ratio})
-        return inconclusive(f"not refuted in {search.tried} tries", tightness=ratio, facts=facts)
+            note += f"; {search.artefacts} violations in floats, none confirmed"
+            facts["largest ratio in floats"] = search.best_ratio
+        return inconclusive(note, tightness=search.tightness, facts=facts)
     witness = _simplest(search, search.counterexample)
     confirmation = confirm_in_fresh_process(experiment, witness)
     if not confirmation.violated:
