@@ -1,0 +1,41 @@
+"""Statements about random and pooled estimators (Linformer, YOSO, BERT-LSH and ours) come out as the catalogue vouches."""
+
+from __future__ import annotations
+
+import pytest
+
+from proofs_check.checkers import check
+from proofs_check.papers import (
+    li_yip_2024,
+    li_yip_2024_cost,
+    ours_estimators,
+    ours_sampling,
+    wang_2020,
+    wang_2020_lemma,
+    wang_2020_linear,
+    zeng_2021,
+    zeng_2021_variance,
+)
+from proofs_check.verdict import Status, combine
+
+PAPERS = (
+    wang_2020, wang_2020_lemma, wang_2020_linear, zeng_2021, zeng_2021_variance, li_yip_2024, li_yip_2024_cost,
+    ours_estimators, ours_sampling,
+)  # fmt: skip
+THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+
+
+@pytest.mark.parametrize("key", THEOREMS)
+def test_the_verdict_is_the_expected_one(key: str) -> None:
+    theorem = THEOREMS[key]
+    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
+    assert combine(verdicts).status is theorem.expected, [v.note for v in verdicts]
+
+
+@pytest.mark.parametrize("key", THEOREMS)
+def test_every_experiment_but_a_search_decides(key: str) -> None:
+    """A search that finds nothing is inconclusive by design; anything else that is would be dead weight."""
+    theorem = THEOREMS[key]
+    idle = [e for e in theorem.experiments if check(e, rng_seed=3).status is Status.INCONCLUSIVE]
+    assert all(type(e).__name__ == "Falsify" for e in idle)
+    assert len(idle) < len(theorem.experiments)
