@@ -7,12 +7,42 @@ import importlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 
-from proofs_check.papers import controls
+from proofs_check.papers import (
+    controls,
+    li_yip_2024,
+    li_yip_2024_cost,
+    ours_estimators,
+    ours_even_taylor,
+    ours_gradient,
+    ours_sampling,
+    ours_scores,
+    ours_weights,
+    wang_2020,
+    wang_2020_lemma,
+    wang_2020_linear,
+    zeng_2021,
+    zeng_2021_variance,
+)
 from proofs_check.theorem import Theorem
 
 __all__ = ["PAPERS", "close_matches", "collect", "is_control", "load", "theorem", "theorems"]
 
-PAPERS: tuple[ModuleType, ...] = (controls,)
+PAPERS: tuple[ModuleType, ...] = (
+    controls,
+    wang_2020,
+    wang_2020_linear,
+    wang_2020_lemma,
+    zeng_2021,
+    zeng_2021_variance,
+    li_yip_2024,
+    li_yip_2024_cost,
+    ours_weights,
+    ours_scores,
+    ours_even_taylor,
+    ours_gradient,
+    ours_estimators,
+    ours_sampling,
+)
 """One module per paper, each with its ``THEOREMS``."""
 
 
