@@ -186,8 +186,11 @@ def _softmax_row(scores: list[Ball], seen: list[int], values: Any) -> list[Ball]
     shift = max((s.mid() for s in scores), key=float)
     weights = [(s - shift).exp() for s in scores]
     total = sum(weights, arb(0))
-    dv = values.ncols()
-    return [sum((w * values[j, c] for w, j in zip(weights, seen, strict=True)), arb(0)) / total for c in range(dv)]
+    everywhere = [arb(0)] * values.nrows()
+    for w, j in zip(weights, seen, strict=True):
+        everywhere[j] = w
+    numerator = arb_mat(1, len(everywhere), everywhere) * values
+    return [numerator[0, c] / total for c in range(values.ncols())]
 
 
 def yoso_expectation(

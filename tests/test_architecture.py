@@ -68,7 +68,7 @@ RULES = {
             ("workers",),
             ("campaign",),
             ("replay",),
-            ("plots",),
+            ("real_heads",),
             ("report",),
             # floor 4: the command line
             ("__main__",),
