@@ -1,0 +1,233 @@
+"""Statements of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed. Citation, letters and the corrected ones: `liang_2024`.
+
+Witnesses are whole matrices; both sides are computed in balls with the true softmax of the scores, the derivative by the quotient rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs_check.experiment import Assumption, Enclose, Falsify, Identity, Instance, Symbolic
+from proofs_check.papers import _softmax_gradient as layer
+from proofs_check.papers.liang_2024 import CITATION, five_printed_terms, slopes
+from proofs_check.theorem import Source, Theorem
+from proofs_check.verdict import Status
+
+_SHAPES = {"x": "nd", "w": "dd", "v": "dd", "g": "nd", "zx": "nd", "zw": "dd", "zv": "dd"}
+
+
+def _layer(m: Mapping[str, Any], *, over_d: bool = False) -> dict[str, Any]:
+    d = m["x"].shape[1]
+    one = m["x"].dtype.type(1) if m["x"].dtype != object else m["x"][0, 0] * 0 + 1
+    beta = one / d if over_d else one
+    return {**m, "f": layer.softmax(beta * (m["x"] @ m["w"] @ m["x"].T)), "beta": beta}
+
+
+def _values_error(m: Mapping[str, Any], factor: int = 1) -> Any:
+    """|D_Z L - <factor X^T f G, Z>| for a direction Z of W_V."""
+    full = _layer(m)
+    return abs(slopes(full)["W_V"] - factor * np.sum((full["x"].T @ full["f"] @ full["g"]) * full["zv"]))
+
+
+def _inputs_error(m: Mapping[str, Any], *, over_d: bool = False) -> Any:
+    """|D_Z L - <printed, Z>| for a direction Z of X."""
+    full = _layer(m, over_d=over_d)
+    return abs(slopes(full)["X"] - np.sum(five_printed_terms(full) * full["zx"]))
+
+
+def _float_values(instance: Instance) -> float:
+    return max(float(_values_error(instance)) - 1e-9, 0.0)
+
+
+def _confirm_values(instance: Instance) -> tuple[Any, int]:
+    return _values_error(layer.ball_matrices(instance)), 0
+
+
+def _float_twice_values(instance: Instance) -> float:
+    return max(float(_values_error(instance, 2)) - 1e-9, 0.0)
+
+
+def _confirm_twice_values(instance: Instance) -> tuple[Any, int]:
+    return _values_error(layer.ball_matrices(instance), 2), 0
+
+
+def _float_inputs(instance: Instance) -> float:
+    return max(float(_inputs_error(instance)) - 1e-9, 0.0)
+
+
+def _confirm_inputs(instance: Instance) -> tuple[Any, int]:
+    return _inputs_error(layer.ball_matrices(instance)), 0
+
+
+def _float_scaled_inputs(instance: Instance) -> float:
+    return max(float(_inputs_error(instance, over_d=True)) - 1e-9, 0.0)
+
+
+def _confirm_scaled_inputs(instance: Instance) -> tuple[Any, int]:
+    return _inputs_error(layer.ball_matrices(instance), over_d=True), 0
+
+
+def _nothing(_instance: Instance) -> float:
+    return 0.0
+
+
+def _matrices() -> Any:
+    return layer.integer_matrices(_SHAPES)
+
+
+def _witness(d: int) -> dict[str, Any]:
+    """Two tokens, first columns only: X = (1, 0), G = (0, 1), W = W_V = 1; all directions the first unit vectors."""
+    first = np.eye(1, d)
+    x, g, unit = np.vstack([first, 0 * first]), np.vstack([0 * first, first]), first.T @ first
+    return {"x": x, "g": g, "w": unit, "v": unit, "zx": x, "zw": unit, "zv": unit}
+
+
+def _weights_three_to_one() -> list[Identity]:
+    """n = 2, d = 1, X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): the weights are rational, and L(W_V) is linear, so dL/dW_V = L(1) - L(0)."""
+    f = [[Fraction(3, 4), Fraction(1, 4)], [Fraction(1, 2), Fraction(1, 2)]]
+    x, g = [1, 0], [0, 1]
+    n = range(2)
+    loss = [sum(g[i] * f[i][j] * x[j] * value for i in n for j in n) for value in (0, 1)]
+    return [Identity(sum(x[i] * f[i][j] * g[j] for i in n for j in n), loss[1] - loss[0], "X^T f G against dL/dW_V")]
+
+
+_SEARCH: dict[str, Any] = {"instances": _matrices, "bound": _nothing, "tries": 100}
+_SMALL = "n <= 3, d <= 2, whole inputs and directions in [-2, 2], scores X W Xᵀ; error of D_Z L against 0"
+
+VALUES_PRINTED = Theorem(
+    key="lss24.gradient-wv-printed",
+    title="gradient in W_V with f for its transpose",
+    statement="dL/dW_V = Xᵀ f G.",
+    source=Source(citation=CITATION, place="G.3 and Algorithm 1, line 22", fidelity="verbatim", wording_verified=True),
+    reading="f = softmax(X W Xᵀ) without 1/d (C.6); the scale is immaterial",
+    experiments=(
+        Falsify(measured=_float_values, confirm=_confirm_values, examples=(_witness(1),), scope=_SMALL, **_SEARCH),
+        Symbolic(identities=_weights_three_to_one, grade="exact-rational", scope="n = 2, d = 1, X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): 1/4 against 1/2"),
+    ),
+    expected=Status.REFUTED,
+    mutant=Falsify(measured=_float_twice_values, confirm=_confirm_twice_values, examples=(_witness(2),), scope="twice that", **_SEARCH),
+    repaired_by="lss24.gradient",
+    remarks=("The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G.",),
+)  # fmt: skip
+
+INPUTS_PRINTED = Theorem(
+    key="lss24.gradient-t-printed",
+    title="gradient in the layer's input with f and W for their transposes",
+    statement=(
+        "dL/dX = D2 + D4 + D6 + D7 + D8 with D2 = -diag(K) f X W, D4 = (f ∘ (G hᵀ)) X W, D6 = -f diag(K) X Wᵀ, D7 = (f ∘ (h Gᵀ)) X Wᵀ, D8 = f G W_Vᵀ."
+    ),
+    source=Source(citation=CITATION, place="D.17 and E.11", fidelity="verbatim", wording_verified=True),
+    reading="f = softmax(X W Xᵀ) as in C.6, so that the missing 1/d is not what fails",
+    alternative_readings=("With 1/d in the scores and in D2, D4, D6, D7 it fails as well: that is the mutant.",),
+    experiments=(Falsify(measured=_float_inputs, confirm=_confirm_inputs, examples=(_witness(1),), scope=_SMALL, **_SEARCH),),
+    expected=Status.REFUTED,
+    mutant=Falsify(measured=_float_scaled_inputs, confirm=_confirm_scaled_inputs, examples=(_witness(2),), scope="the same with 1/d", **_SEARCH),
+    repaired_by="lss24.gradient",
+    remarks=("Rank and running time are unchanged by the correction, as the factors of f change places.",),
+)  # fmt: skip
+
+# --- activations ------------------------------------------------------------------------------------------------------
+# G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1). With n = d = 1, W_g = 1 and upstream 1 it is phi'(Attn_i), so an error of Attn_i enters through phi'.
+
+
+def _two_sides() -> Any:
+    from hypothesis import strategies as st
+
+    number = st.builds(lambda sign, e: sign * 2.0**-e, st.sampled_from((1.0, -1.0)), st.integers(0, 60))
+    return st.fixed_dictionaries({"exact": number, "approximate": number})
+
+
+def _relu_slope(x: Any) -> int:
+    return 1 if x > 0 else 0
+
+
+def _jump(instance: Instance) -> float:
+    return float(abs(_relu_slope(instance["exact"]) - _relu_slope(instance["approximate"])))
+
+
+def _million_errors(instance: Instance) -> float:
+    return float(1e6 * abs(instance["exact"] - instance["approximate"]))
+
+
+def _billion_errors(instance: Instance) -> float:
+    return 1e3 * _million_errors(instance)
+
+
+def _confirm_jump(instance: Instance, factor: int = 10**6) -> tuple[Fraction, Fraction]:
+    a, b = Fraction(instance["exact"]), Fraction(instance["approximate"])
+    return Fraction(abs(_relu_slope(a) - _relu_slope(b))), factor * abs(a - b)
+
+
+def _confirm_large_jump(instance: Instance) -> tuple[Fraction, Fraction]:
+    return _confirm_jump(instance, 10**9)
+
+
+def _nonzero(instance: Instance) -> bool:
+    return bool(instance["exact"] != 0 and instance["approximate"] != 0)
+
+
+_SMOOTH_THERE = Assumption(text="φ is differentiable at both arguments", predicate=_nonzero, generator=_two_sides)
+
+
+def _gelu_curvature(x: Any) -> Any:
+    """|phi''| = |2 - x^2| e^{-x^2/2} / sqrt(2 pi) for phi(x) = x Phi(x)."""
+    from flint import arb
+
+    return abs(2 - x * x) * (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
+
+
+def _tanh_curvature(x: Any) -> Any:
+    t = x.tanh()
+    return abs(2 * t * (1 - t * t))
+
+
+def _four_fifths(x: Any) -> Any:
+    return (0 * x + 4) / 5
+
+
+def _three_quarters(x: Any) -> Any:
+    return (0 * x + 3) / 4
+
+
+ACTIVATION = Theorem(
+    key="lss24.activation",
+    title="any activation after an approximate attention layer",
+    statement="|G̃ - G| <= C |Attn~ - Attn| for G = (upstream ∘ φ'(Attn W_g)) W_gᵀ and every activation φ, C = 10⁶, W_g = 1, upstream 1.",
+    source=Source(citation=CITATION, place="5.4 and appendix H (any activation; approximate forward values)", fidelity="constants made explicit", wording_verified=True),
+    reading="φ = ReLU, n = d = 1; the constant is chosen, and no other one helps: the left side is 1 for arguments of different sign however close",
+    assumptions=(_SMOOTH_THERE,),
+    experiments=(
+        Falsify(
+            instances=_two_sides, measured=_jump, bound=_million_errors, confirm=_confirm_jump, assumptions=(_SMOOTH_THERE,),
+            examples=({"exact": 2.0**-30, "approximate": -(2.0**-30)},), scope="φ = ReLU, powers of two of both signs",
+        ),
+    ),
+    expected=Status.REFUTED,
+    mutant=Falsify(
+        instances=_two_sides, measured=_jump, bound=_billion_errors, confirm=_confirm_large_jump, assumptions=(_SMOOTH_THERE,),
+        examples=({"exact": 2.0**-40, "approximate": -(2.0**-40)},), scope="C = 10⁹",
+    ),
+    repaired_by="lss24.activation-smooth",
+)  # fmt: skip
+
+_BOX: dict[str, Any] = {"box": ((-8, 8),)}
+
+ACTIVATION_SMOOTH = Theorem(
+    key="lss24.activation-smooth",
+    title="activations with a Lipschitz derivative",
+    statement="|φ'(ã) - φ'(a)| <= 0.8 |ã - a| for φ = GELU and φ = tanh.",
+    source=Source(citation="proved here", place="mean value theorem: |φ''| <= 0.8", fidelity="ours"),
+    reading="the hypothesis that lss24.activation lacks, with its constant for two activations; a, ã in [-8, 8]",
+    experiments=(
+        Enclose(lhs=_gelu_curvature, rhs=_four_fifths, scope="|GELU''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
+        Enclose(lhs=_tanh_curvature, rhs=_four_fifths, scope="|tanh''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
+    ),
+    expected=Status.PROVED,
+    mutant=Enclose(lhs=_tanh_curvature, rhs=_three_quarters, scope="|tanh''(x)| <= 3/4", **_BOX),
+)  # fmt: skip
+
+THEOREMS = (VALUES_PRINTED, INPUTS_PRINTED, ACTIVATION, ACTIVATION_SMOOTH)
