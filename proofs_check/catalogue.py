@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from proofs_check.papers import (
+    code_certificates,
     controls,
     li_yip_2024,
     li_yip_2024_cost,
@@ -42,6 +43,7 @@ PAPERS: tuple[ModuleType, ...] = (
     ours_gradient,
     ours_estimators,
     ours_sampling,
+    code_certificates,
 )
 """One module per paper, each with its ``THEOREMS``."""
 
