@@ -43,13 +43,13 @@ def _true_success(n: int, k: int, delta: Any) -> Any:
 
 
 def _confirm_theorem_2(instance: Instance) -> tuple[Any, Any]:
-    return claimed_success(instance["k"], HALF, events=1), _true_success(
+    return claimed_success(instance["k"], HALF, events=instance["n"]), _true_success(
         instance["n"], instance["k"], instance["delta"]
     )
 
 
 def _confirm_stronger_2(instance: Instance) -> tuple[Any, Any]:
-    return claimed_success(2 * instance["k"], HALF, events=1), _confirm_theorem_2(instance)[1]
+    return claimed_success(2 * instance["k"], HALF, events=instance["n"]), _confirm_theorem_2(instance)[1]
 
 
 def _claim(instance: Instance) -> float:
@@ -69,11 +69,11 @@ def _growing(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets 
     from flint import arb, fmpq
 
     found = []
-    for exponent in (9, 12, 16, 20, 30, 40, 60):
+    for exponent in (60, 40, 30, 20, 16, 12, 9):
         n, k = 2**exponent, math.ceil(40 * math.log(2) * exponent)  # 5 ln(n) / (1/4 - 1/8)
         found.append(
             Comparison(
-                claimed_success(k, HALF, events=1), _true_success(n, k, arb(fmpq(1, n))), f"n = 2^{exponent}, k = {k}"
+                claimed_success(k, HALF, events=n), _true_success(n, k, arb(fmpq(1, n))), f"n = 2^{exponent}, k = {k}"
             )
         )
     return found
@@ -97,10 +97,10 @@ THEOREM_2 = Theorem(
     key="linformer.theorem-2",
     title="linear self-attention by projected keys and values",
     statement=(
-        "Pr(‖softmax(w Eᵀ) F V - softmax(w) V‖ <= ε ‖softmax(w)‖ ‖V‖) >= 1 - 2 exp(-(ε² - ε³)k/4) for every row w of the scores, with E = δR, F = exp(-δ)R."
+        "Pr(‖softmax(w Eᵀ) F V - softmax(w) V‖ <= ε ‖softmax(w)‖ ‖V‖) >= 1 - 2n exp(-(ε² - ε³)k/4) for every row w of the scores, with E = δR, F = exp(-δ)R."
     ),
     source=Source(citation=CITATION, place="Theorem 2, eqs. (8), (9), (21), and its proof", fidelity="constants made explicit", wording_verified=True),
-    reading="the construction of the proof; one row and one column of V (d = 1), for which all norms of V agree and the union bound is over one event; ε = 1/2",
+    reading="the construction of the proof; one row and one column of V (d = 1), for which all norms of V agree; 1 - o(1) with the weakest constants of the proof, a union bound over n rows; ε = 1/2",
     alternative_readings=(
         "As existence of E, F that may depend on Q, K and V it is neither proved nor refuted here.",
         "Without the normaliser (eqs. 9, 21, 24) the same input refutes it: e^-δ 1ᵀRy exp(0) is N(0, n)-distributed, the exact value n.",
@@ -111,10 +111,10 @@ THEOREM_2 = Theorem(
             instances=_sizes, measured=_claim, bound=_truth, confirm=_confirm_theorem_2, assumptions=(_SHAPE,),
             examples=({"n": 512, "k": 250, "delta": 2.0**-10},), scope="Q = 0, V = 1, any K: claimed probability against the exact one",
         ),
-        Enclose(certify=_growing, scope="Q = 0, V = 1, δ = 1/n, k = 5 ln n/(ε² - ε³), n = 2^9 to 2^60"),
+        Enclose(certify=_growing, scope="Q = 0, V = 1, δ = 1/n, k = 5 ln n/(ε² - ε³), n = 2^60 down to 2^9"),
         Sample(
-            draw=_draw_success, claim="probability >=", target=0.99, plan=Plan(n=200, sampler="Gaussian R of shape (250, 512)"), chunk=100,
-            scope="Q = 0, V = 1, n = 512, k = 250, δ = 1/n, where at least 0.999 is claimed",
+            draw=_draw_success, claim="probability >=", target=0.58, plan=Plan(n=200, sampler="Gaussian R of shape (250, 512)"), chunk=100,
+            scope="Q = 0, V = 1, n = 512, k = 250, δ = 1/n, where at least 0.585 is claimed",
         ),
     ),
     expected=Status.REFUTED,
