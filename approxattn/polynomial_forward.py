@@ -8,7 +8,7 @@ numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamm
 
     |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i,
 
-and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. gamma_K is a worst case, so it bounds any order of summation and any BLAS.
+and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. gamma_K is a worst case, so it bounds any order of summation and any BLAS. What underflow takes from a term (`monomials.kernel`) joins e_i.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem, visible_keys
 from approxattn.exponential import ExpPolynomial
-from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
+from approxattn.monomials.dense import derivative
+from approxattn.monomials.kernel import Kernel, cheapest_kind, largest_partial_sum, sum_roundings, underflow
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import key_centre, value_spread
 
@@ -62,6 +63,11 @@ class Forward:
         """The output, shape (..., n_q, dv)."""
         return self.numerator / self.denominator
 
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Largest entries of `queries` and `keys`."""
+        return _reach(self.queries, self.keys, self.problem.xp)
+
     def host_denominator(self) -> HostArray:
         """Return the denominators in float64 on the host, shape (..., n_q)."""
         return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
@@ -76,8 +82,16 @@ class Forward:
         """Return 2 gamma_K m_i A_i / D~_i for given K and A_i."""
         denominator = self.host_denominator()
         safe = np.where(denominator > 0, denominator, 1.0)
-        error = gamma(roundings, self.problem.u) * visible_keys(self.problem) * absolute
+        error = (gamma(roundings, self.problem.u) * absolute + self.underflow()) * visible_keys(self.problem)
         return np.where(denominator > 0, up(2 * error / safe), np.inf)
+
+    def underflow(self) -> HostArray:
+        """Return what underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
+        problem, coefficients = self.problem, self.polynomial.coefficients
+        tiny = _arrays.smallest_normal(problem.dtype)
+        both = (coefficients, derivative(coefficients))
+        lost = [underflow(self.kernel.kind, c, self.bound, *self.reach, problem.d, tiny) for c in both]
+        return np.maximum(*lost)
 
     def output_rounding(self) -> HostArray:
         """Return the bound on the rounding error of each output row, shape (..., n_q)."""
@@ -85,7 +99,13 @@ class Forward:
         top = value_spread(problem).top[..., None]
         noise = self.weight_noise()
         finite = np.where(np.isfinite(noise), noise, 0.0)
-        bound = up((finite + 8 * problem.u) * top + _arrays.smallest_normal(problem.dtype))
+        tiny = _arrays.smallest_normal(problem.dtype)
+        denominator = self.host_denominator()
+        safe = np.where(denominator > 0, denominator, 1.0)
+        lost = (
+            2 * visible_keys(problem) * (self.underflow() + tiny) / safe
+        )  # of the numerator, which may be smaller than 1
+        bound = up((finite + 8 * problem.u) * top + lost + tiny)
         return np.where(np.isfinite(noise), bound, np.inf)
 
 
@@ -95,7 +115,7 @@ def forward(problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: Hos
     xp, balance = problem.xp, _balance(problem, keys)
     queries, keys = problem.q * problem.scale * balance, keys / balance
     values = _values_and_one(problem)
-    kernel = kernel_of(problem, polynomial.coefficients)
+    kernel = kernel_of(problem, polynomial.coefficients, _reach(queries, keys, xp))
     sums = kernel.sums(queries, keys, values)  # (..., n_q, dv + 1)
     denominator = sums[..., -1:]
     return Forward(
@@ -120,9 +140,16 @@ def centred_keys(problem: Problem) -> Array:
     return problem.xp.where(problem.key_mask[..., None], centred, problem.xp.zeros_like(centred))
 
 
-def kernel_of(problem: Problem, coefficients: tuple[float, ...]) -> Kernel:
-    """Return the kernel of a polynomial, evaluated by whatever costs less for this problem."""
+def kernel_of(problem: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> Kernel:
+    """Return the kernel of a polynomial, evaluated by whatever costs less for this problem; by scores when features could overflow.
+
+    `reach` are the largest entries of the kernel's queries and keys.
+    """
     kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, len(coefficients) - 1, problem.dv + 1)
+    if kind == "features":
+        top = max(1.0, float(np.max(value_spread(problem).top)))
+        size = largest_partial_sum(coefficients, problem.d, *reach) * max(problem.n_q, problem.n_k) * top
+        kind = kind if size < _arrays.largest(problem.dtype) / 16 else "scores"
     return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
 
 
@@ -141,6 +168,10 @@ def _check_range(polynomial: ExpPolynomial, bound: HostArray, problem: Problem) 
             f"{size:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
         )
         raise ValueError(msg)
+
+
+def _reach(queries: Array, keys: Array, xp: Namespace) -> tuple[float, float]:
+    return float(xp.max(xp.abs(queries))), float(xp.max(xp.abs(keys)))
 
 
 def _values_and_one(problem: Problem) -> Array:

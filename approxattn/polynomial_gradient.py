@@ -38,7 +38,7 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
     problem, xp = run.problem, run.problem.xp
     kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
     left = xp.concat([dout, -kappa], axis=-1) / run.denominator
-    kernel = kernel_of(problem, _primitive(run, kind))
+    kernel = kernel_of(problem, _primitive(run, kind), run.reach)
     dq = kernel.gradient_x(run.queries, left, run.keys, run.values) * run.balance * problem.scale
     dk = kernel.gradient_y(run.queries, left, run.keys, run.values) / run.balance
     dv = run.kernel.transposed_sums(run.queries, run.keys, left[..., :-1])
@@ -56,7 +56,7 @@ def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: 
     primitive = _primitive(run, kind)
     g = len(primitive) - 1
     longest = max(problem.n_q, problem.n_k)
-    roundings = sum_roundings(kernel_of(problem, primitive).kind, longest, problem.d, g, problem.causal)
+    roundings = sum_roundings(kernel_of(problem, primitive, run.reach).kind, longest, problem.d, g, problem.causal)
     roundings += 5 * g + 2 * (problem.dv + 1) + problem.d * g + rank(problem.d, max(g - 1, 0)) + 16
     slopes = np.zeros_like(run.bound)
     for c in reversed(derivative(primitive)):

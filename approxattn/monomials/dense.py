@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from approxattn._arrays import Array, Namespace
@@ -11,11 +12,23 @@ SCORE_BLOCK = 512
 
 
 def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
-    """Return P(x) entry by entry."""
-    total = x * 0 + coefficients[-1]
-    for c in reversed(coefficients[:-1]):
-        total = total * x + c
+    """Return P(x) entry by entry, in y = x / 2^e with coefficients c_t 2^{et}: those of exp, 1/t!, leave float32 at t = 35."""
+    e = radix(coefficients)
+    y = x * 2.0**-e
+    balanced = [math.ldexp(c, e * t) for t, c in enumerate(coefficients)]
+    total = y * 0 + balanced[-1]
+    for c in reversed(balanced[:-1]):
+        total = total * y + c
     return total
+
+
+def radix(coefficients: tuple[float, ...]) -> int:
+    """Return the e for which the first and the last coefficient of P(2^e y), among those not 0, are about equal."""
+    present = [t for t, c in enumerate(coefficients) if c != 0]
+    if len(present) < 2:
+        return 0
+    first, last = present[0], present[-1]
+    return round((math.log2(abs(coefficients[first])) - math.log2(abs(coefficients[last]))) / (last - first))
 
 
 def derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:

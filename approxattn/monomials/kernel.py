@@ -4,6 +4,12 @@ Rounding (proved here). Every term of a computed sum sum_j P(x_i . y_j) v_j is o
 sum_t |c_t| (|x_i| |y_j|)^t |v_j|, where K counts the roundings on its way: with features, 2 g for the monomials of both sides, 4 for the weight, r for the
 product with the state, t_n for the sum over keys in its chunks; by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n.
 The caller adds what the tokens themselves were rounded by, g times for each.
+
+Underflow (proved here). An operation that underflows loses at most w, the smallest normal number, whether flushed to 0 or not, and what is lost
+grows with the factors that follow. Let M_x, M_y >= 1 bound the entries of the tokens, B the scores, values at most 1. A score loses at most
+d w (M_x + M_y + 1), which P turns into g P_abs(max(B, 1)) times as much. By scores, Horner in x / b on c_t b^t loses at most 2 w at step t, which then
+grows by (B/b)^t. By features, with weights at most omega: a monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w omega M_y^g
+more, a monomial of x g w M_x^{g-1}, the last product w: at most (2 g + 4) omega w (M_x M_y)^g in each of r products. All per key.
 """
 
 from __future__ import annotations
@@ -11,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from approxattn._arrays import Array, Namespace
+import numpy as np
+
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn.monomials.adjoint import contract_gradient
-from approxattn.monomials.contraction import chunk_length, contract
-from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums
+from approxattn.monomials.contraction import chunk_length, contract, weights
+from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
 from approxattn.monomials.index import rank
-from approxattn.rounding import blocked_sum_terms
+from approxattn.rounding import blocked_sum_terms, up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,29 @@ class Kernel:
 def cheapest_kind(n_x: int, n_y: int, d: int, degree: int, m: int) -> str:
     """Return "features" when (n_x + n_y) r (m + 1) operations are fewer than n_x n_y (d + g + m), else "scores"."""
     return "features" if (n_x + n_y) * rank(d, degree) * (m + 1) < n_x * n_y * (d + degree + m) else "scores"
+
+
+def underflow(
+    kind: str, coefficients: tuple[float, ...], bound: HostArray, m_x: float, m_y: float, d: int, tiny: float
+) -> HostArray:
+    """Return what underflow can take from one term P(x_i . y_j) v_j, |v_j| <= 1, given B_i and the largest entries of x and y: shape of B_i."""
+    g, size = len(coefficients) - 1, np.maximum(bound, 1.0)
+    m_x, m_y = max(m_x, 1.0), max(m_y, 1.0)
+    absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients))
+    with np.errstate(over="ignore"):
+        lost = g * absolute * (d * tiny) * (m_x + m_y + 1)
+        if kind == "scores":
+            ratio = np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0)
+            return up(lost + 2 * (g + 1) * tiny * ratio**g)
+        own_chunk = 2 * (g + 1) * tiny * np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0) ** g
+        return up(lost + (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y) + own_chunk)
+
+
+def largest_partial_sum(coefficients: tuple[float, ...], d: int, m_x: float, m_y: float) -> float:
+    """Bound every monomial, weighted monomial and partial sum over r of them, for tokens with entries of at most m_x and m_y and one value of size 1."""
+    g, omega = len(coefficients) - 1, max(1.0, float(np.max(np.abs(weights(coefficients, d)))))
+    with np.errstate(over="ignore"):
+        return float(rank(d, g) * omega * np.power(max(m_x, 1.0) * max(m_y, 1.0), float(g)))
 
 
 def sum_roundings(kind: str, n_y: int, d: int, degree: int, causal: bool) -> int:
