@@ -6,6 +6,7 @@ that the method then breaks it on some case: an exemption cannot outlive its rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -37,6 +38,8 @@ class Row:
         Whether it needs as many queries as keys.
     slack : float
         A certificate divided by this much is caught by the hunt: how far from sharp we let it be. inf: there is no finite certificate.
+    every : int
+        The hunt tries it on every so many-th problem: 1, unless a problem costs it a search among polynomials.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Row:
     exempt: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     needs_square: bool = False
     slack: float
+    every: int = 1
 
     def __str__(self) -> str:
         return self.name
@@ -56,12 +60,106 @@ _WHOLE_CALL = "the interval of the scores comes from the whole call, and the pol
 _CENTRES = MappingProxyType({"causal prefix": "the centre of the keys comes from all keys, later ones included"})
 _FITS = MappingProxyType({**_CENTRES, "batch": _WHOLE_CALL})
 
+_MIRRORED = "logits below the diagonal are copied from above it, so positions matter"
+_NO_DENOMINATOR = "YOSO divides by no sum of weights, and those of a row do not sum to 1"
+_HASHES_KEYS = MappingProxyType({"key shift": "the codes of the shifted keys differ"})
+_YOSO = MappingProxyType({"ones": _NO_DENOMINATOR, "key shift": "angles to the shifted keys differ"})
+_UNIT_ROWS = MappingProxyType(
+    {
+        **_YOSO,
+        "linear": "rows are divided by their length",
+        "power of two": "rows of unit length stay so, whatever the size of V",
+    }
+)
+_SAMPLED = MappingProxyType({"key permutation": "the draws choose positions"})
+_DENSE_DRAWS = MappingProxyType(
+    {
+        "key permutation": "each position has its own column of random numbers",
+        "padding": "so has each masked position, and shifts the draws of the others",
+        "key shift": "the rows of E do not sum to 1",
+        "ones": "the rows of F do not sum to 1",
+    }
+)
+_SURE = 1 - 1e-9
+"""A confidence at which no failure will be seen."""
+
 TABLE: tuple[Row, ...] = (
-    Row(name="exact", method=aa.Exact(), slack=1e3),
-    Row(name="taylor-4", method=aa.Polynomial(degree=4, basis="taylor"), exempt=_CENTRES, slack=4),
-    Row(name="taylor-1e-2", method=aa.Polynomial(tolerance=1e-2, basis="taylor"), exempt=_FITS, slack=4),
-    Row(name="minimax-5", method=aa.Polynomial(degree=5), exempt=_FITS, slack=4),
-    Row(name="minimax-1e-4", method=aa.Polynomial(tolerance=1e-4), exempt=_FITS, slack=4),
+    Row(name="exact", method=aa.Exact(), slack=20),
+    Row(name="taylor-4", method=aa.Polynomial(degree=4, basis="taylor"), exempt=_CENTRES, slack=2),
+    Row(name="taylor-1e-4", method=aa.Polynomial(tolerance=1e-4, basis="taylor"), exempt=_FITS, slack=2),
+    Row(name="minimax-5", method=aa.Polynomial(degree=5), exempt=_FITS, slack=2),
+    Row(name="minimax-1e-2", method=aa.Polynomial(tolerance=1e-2), exempt=_FITS, slack=2, every=4),
+    Row(
+        name="mean-pool-3",
+        method=aa.Linformer(rank=3, sketch="mean-pool"),
+        exempt={"key permutation": "blocks hold neighbours"},
+        slack=2,
+    ),
+    Row(name="row-sample-40", method=aa.Linformer(rank=40, sketch="row-sample"), exempt=_SAMPLED, slack=20),
+    Row(
+        name="row-sample-sure",
+        method=aa.Linformer(rank=200, sketch="row-sample", confidence=_SURE),
+        exempt=_SAMPLED,
+        slack=20,
+    ),
+    Row(name="linformer-gaussian", method=aa.Linformer(rank=4), exempt=_DENSE_DRAWS, slack=math.inf),
+    Row(name="linformer-paper", method=aa.Linformer(rank=5, delta=0.1), exempt=_DENSE_DRAWS, slack=math.inf),
+    Row(
+        name="yoso",
+        method=aa.Yoso(bits=4, hashes=16, zero_rows="orthogonal"),
+        target="yoso",
+        bits=4,
+        exempt=_YOSO,
+        slack=20,
+    ),
+    Row(
+        name="yoso-sure",
+        method=aa.Yoso(bits=8, hashes=32, zero_rows="orthogonal", confidence=_SURE),
+        target="yoso",
+        bits=8,
+        exempt=_YOSO,
+        slack=20,
+    ),
+    Row(
+        name="yoso-unit-sure",
+        method=aa.Yoso(bits=3, hashes=40, normalize=True, zero_rows="orthogonal", confidence=_SURE),
+        target="yoso",
+        bits=3,
+        normalize=True,
+        exempt=_UNIT_ROWS,
+        slack=20,
+    ),
+    Row(
+        name="yoso-expectation",
+        method=aa.YosoExpectation(bits=8, zero_rows="orthogonal"),
+        target="yoso",
+        bits=8,
+        exempt=_YOSO,
+        slack=1e3,
+    ),
+    Row(
+        name="yoso-expectation-unit",
+        method=aa.YosoExpectation(bits=3, normalize=True, zero_rows="orthogonal"),
+        target="yoso",
+        bits=3,
+        normalize=True,
+        exempt=_UNIT_ROWS,
+        slack=1e3,
+    ),
+    Row(name="bert-lsh", method=aa.BertLSH(), exempt=_HASHES_KEYS, slack=2),
+    Row(name="bert-lsh-only", method=aa.BertLSH(bits=3, tables=2, fill=-math.inf), exempt=_HASHES_KEYS, slack=2),
+    Row(
+        name="bert-lsh-paper",
+        method=aa.BertLSH(table_size=4, fidelity="paper-code"),
+        exempt={
+            **_HASHES_KEYS,
+            "query permutation": _MIRRORED,
+            "key permutation": _MIRRORED,
+            "causal": "later keys would be seen",
+        },
+        needs_square=True,
+        slack=2,
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from cases import Case
@@ -32,26 +32,22 @@ def enclose(row: Row, case: Case) -> Rows:
 def _yoso(q: HostArray, k: HostArray, v: HostArray, row: Row) -> Rows:
     """YOSO-E where a zero vector stands at a right angle to every other vector and parallel to zero vectors, as its signs do."""
     zero_q, zero_k = (~x.any(axis=-1) for x in (q, k))
-    if not (zero_q.any() or zero_k.any()):
-        return yoso_expectation(q, k, v, bits=row.bits, normalize=row.normalize)
-    if row.normalize:
-        message = "the oracle normalises no rows of problems with zero vectors"
-        raise ValueError(message)
-    # One more axis, in which zero vectors point and the others have nothing: the same angles, and no zero vector left.
-    lifted = [np.concatenate([x, zero[:, None].astype(np.float64)], axis=-1) for x, zero in ((q, zero_q), (k, zero_k))]
-    return yoso_expectation(lifted[0], lifted[1], v, bits=row.bits)
+    if zero_q.any() or zero_k.any():
+        # One more axis, in which zero vectors point and the others have nothing: the same angles, and no zero vector left.
+        q, k = (np.concatenate([x, z[:, None].astype(np.float64)], axis=-1) for x, z in ((q, zero_q), (k, zero_k)))
+    rows = yoso_expectation(q, k, v, bits=row.bits)
+    with precision(256):
+        return [_unit(r) for r in rows] if row.normalize else rows
+
+
+def _unit(row: list[Any]) -> list[Any]:
+    """Divide by the Euclidean norm; a row of exact zeros stays zero, and one that cannot be told from zero could be any unit vector."""
+    norm = sum((x * x for x in row), ball(0)).sqrt()
+    if all(x == 0 for x in row):
+        return row
+    return [x / norm for x in row] if norm > 0 else [ball(0) for _ in row]
 
 
 def row_errors(value: HostArray, enclosure: Rows) -> HostArray:
     """Return, for each row, a number certainly not less than its largest absolute error."""
     return np.array([max_error(value[i : i + 1], enclosure[i : i + 1])[1] for i in range(value.shape[0])])
-
-
-def ball_gap(a: Rows, b: Rows) -> Fraction:
-    """Return the largest distance of the midpoints: a test of the oracle itself."""
-    with precision(128):
-        return max(
-            abs(Fraction(float((x - ball(y)).mid())))
-            for r, s in zip(a, b, strict=True)
-            for x, y in zip(r, s, strict=True)
-        )
