@@ -8,10 +8,16 @@ from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from proofs_check.papers import (
+    aggarwal_alman_2022,
+    alman_song_2023,
+    alman_song_2023_degree,
+    alman_song_2024,
     code_certificates,
     controls,
     li_yip_2024,
     li_yip_2024_cost,
+    liang_2024,
+    liang_2024_printed,
     ours_estimators,
     ours_even_taylor,
     ours_gradient,
@@ -30,6 +36,12 @@ __all__ = ["PAPERS", "close_matches", "collect", "is_control", "load", "theorem"
 
 PAPERS: tuple[ModuleType, ...] = (
     controls,
+    aggarwal_alman_2022,
+    alman_song_2023,
+    alman_song_2023_degree,
+    alman_song_2024,
+    liang_2024,
+    liang_2024_printed,
     wang_2020,
     wang_2020_linear,
     wang_2020_lemma,
