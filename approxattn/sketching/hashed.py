@@ -1,0 +1,111 @@
+"""Combinations that cost less than a matrix product: CountSketch, one pass over the tokens, and the subsampled randomised Hadamard transform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn.sketching._rows import gather, scatter
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CountSketch:
+    """Each token is added to one of k buckets with a sign: O(n m) (Charikar, Chen & Farach-Colton 2002; wording unverified).
+
+    Attributes
+    ----------
+    buckets : ndarray of int, shape (n,)
+        Bucket of each token.
+    signs : ndarray, shape (n,)
+        +-1.
+    size : int
+        k.
+    """
+
+    buckets: HostArray
+    signs: HostArray
+    size: int
+
+    def apply(self, x: Array) -> Array:
+        """Return the buckets, shape (..., n, m) -> (..., k, m)."""
+        return scatter(x * self._signs(x), self.buckets, self.size)
+
+    def adjoint(self, y: Array) -> Array:
+        """Return each token's bucket times its sign, shape (..., k, m) -> (..., n, m)."""
+        return gather(y, self.buckets) * self._signs(y)
+
+    def _signs(self, x: Array) -> Array:
+        return _arrays.from_host(self.signs[:, None].astype(_arrays.dtype_name(x)), x)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Hadamard:
+    """k rows of H D x / sqrt(k), D random signs, H the N x N matrix of +-1 with H^T H = N I: O(N log N m).
+
+    Attributes
+    ----------
+    signs : ndarray, shape (n,)
+        Diagonal of D.
+    rows : ndarray of int, shape (k,)
+        Rows kept, without repetition.
+    length : int
+        N, the next power of two from n on; tokens beyond n count as 0.
+    """
+
+    signs: HostArray
+    rows: HostArray
+    length: int
+
+    def apply(self, x: Array) -> Array:
+        """Return the combinations, shape (..., n, m) -> (..., k, m)."""
+        xp = _arrays.namespace(x=x)
+        shape = (*x.shape[:-2], self.length - x.shape[-2], x.shape[-1])
+        padding = xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
+        mixed = transform(xp.concat([x * self._signs(x), padding], axis=-2))
+        return gather(mixed, self.rows) * self.rows.size**-0.5
+
+    def adjoint(self, y: Array) -> Array:
+        """Return D H^T of the rows put back in their places, shape (..., k, m) -> (..., n, m); H is symmetric."""
+        spread = transform(scatter(y, self.rows, self.length))
+        return spread[..., : self.signs.size, :] * self._signs(y) * self.rows.size**-0.5
+
+    def _signs(self, x: Array) -> Array:
+        return _arrays.from_host(self.signs[:, None].astype(_arrays.dtype_name(x)), x)
+
+
+def transform(x: Array) -> Array:
+    """Return H x along the axis of the tokens, shape (..., N, m), N a power of two, H_ij = (-1)^(number of common binary ones of i and j)."""
+    xp = _arrays.namespace(x=x)
+    *batch, n, m = x.shape
+    width = 1
+    while width < n:
+        pairs = xp.reshape(x, (*batch, n // (2 * width), 2, width, m))
+        low, high = pairs[..., 0, :, :], pairs[..., 1, :, :]
+        x = xp.reshape(xp.stack([low + high, low - high], axis=-3), (*batch, n, m))
+        width *= 2
+    return x
+
+
+def count_sketch(n: int, k: int, rng: np.random.Generator) -> CountSketch:
+    """Draw bucket and sign of every token; tokens appended later leave them unchanged."""
+    draws = rng.integers(0, 2 * k, n)
+    return CountSketch(buckets=draws // 2, signs=2.0 * (draws % 2) - 1, size=k)
+
+
+def srht(n: int, k: int, rng: np.random.Generator) -> Hadamard:
+    """Draw signs and rows.
+
+    Raises
+    ------
+    ValueError
+        If k exceeds N, the next power of two from n on: there are no more rows.
+    """
+    length = 1 << max(0, n - 1).bit_length()
+    if k > length:
+        msg = f"rank(={k}) exceeds the {length} rows of the Hadamard transform of {n} tokens: take a smaller rank"
+        raise ValueError(msg)
+    signs = 2.0 * rng.integers(0, 2, n) - 1
+    return Hadamard(signs=signs, rows=np.sort(rng.choice(length, k, replace=False)), length=length)
