@@ -67,10 +67,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One method in one dtype on all heads, in the order of `Measurement.heads`."""
+    """One method in one dtype on all heads, in the order of `Measurement.heads`; `claim` names the theorem about its code, if there is one."""
 
     family: str
     label: str
+    claim: str
     method: str
     dtype: str
     target: str
@@ -128,23 +129,23 @@ class Measurement:
     audit: str
 
 
-def methods(n: int) -> tuple[tuple[str, str, Any], ...]:
-    """(family, label, method) of every setting measured; sketches get n/4 rows."""
+def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
+    """(family, label, claim, method) of every setting measured; sketches get n/4 rows."""
     k = n // 4
     return (
-        ("Exact", "Exact", aa.Exact()),
-        *(("Polynomial", f"Taylor, degree {g}", aa.Polynomial(degree=g, basis="taylor")) for g in (2, 4, 8)),
-        *(("Polynomial", f"minimax, degree {g}", aa.Polynomial(degree=g)) for g in (2, 4, 8)),
-        ("Linformer", f"Gaussian, k = {k}", aa.Linformer(rank=k)),
-        ("Linformer", f"Gaussian, k = {k}, δ = 1/{n}", aa.Linformer(rank=k, delta=1 / n)),
-        ("Linformer", f"mean pooling, k = {k}", aa.Linformer(rank=k, sketch="mean-pool")),
-        ("Linformer", f"row sampling, k = {k}", aa.Linformer(rank=k, sketch="row-sample")),
-        ("YOSO", f"expectation, {YOSO_BITS} bits", aa.YosoExpectation(bits=YOSO_BITS)),
-        ("YOSO", f"{YOSO_BITS} bits, 32 hashes", aa.Yoso(bits=YOSO_BITS, hashes=32)),
-        ("BERT-LSH", "corrected, logit 0", aa.BertLSH()),
-        ("BERT-LSH", "corrected, no weight", aa.BertLSH(fill=-math.inf)),
-        ("BERT-LSH", "as the authors' code", aa.BertLSH(fidelity="paper-code")),
-    )
+        ("Exact", "Exact", "code.exact", aa.Exact()),
+        *(("Polynomial", f"Taylor, degree {g}", "code.polynomial-taylor", aa.Polynomial(degree=g, basis="taylor")) for g in (2, 4, 8)),
+        *(("Polynomial", f"minimax, degree {g}", "code.polynomial-minimax", aa.Polynomial(degree=g)) for g in (2, 4, 8)),
+        ("Linformer", f"Gaussian, k = {k}", "", aa.Linformer(rank=k)),
+        ("Linformer", f"Gaussian, k = {k}, δ = 1/{n}", "", aa.Linformer(rank=k, delta=1 / n)),
+        ("Linformer", f"mean pooling, k = {k}", "code.linformer-mean-pool", aa.Linformer(rank=k, sketch="mean-pool")),
+        ("Linformer", f"row sampling, k = {k}", "code.linformer-row-sample", aa.Linformer(rank=k, sketch="row-sample")),
+        ("YOSO", f"expectation, {YOSO_BITS} bits", "code.yoso-expectation", aa.YosoExpectation(bits=YOSO_BITS)),
+        ("YOSO", f"{YOSO_BITS} bits, 32 hashes", "code.yoso", aa.Yoso(bits=YOSO_BITS, hashes=32)),
+        ("BERT-LSH", "corrected, logit 0", "code.bert-lsh", aa.BertLSH()),
+        ("BERT-LSH", "corrected, no weight", "code.bert-lsh", aa.BertLSH(fill=-math.inf)),
+        ("BERT-LSH", "as the authors' code", "code.bert-lsh-paper-code", aa.BertLSH(fidelity="paper-code")),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,12 +225,12 @@ def measure(seed: int = 0) -> Measurement:
 
 
 def _lines(heads: list[_Head], seed: int) -> Iterator[Line]:
-    for family, label, method in methods(heads[0].q.shape[0]):
+    for family, label, claim, method in methods(heads[0].q.shape[0]):
         for dtype in DTYPES:
             done = [_run(head, method, dtype, [seed, i]) for i, head in enumerate(heads)]
             certificate = next((c for _, c in done if c is not None), None)
             yield Line(
-                family=family, label=label, method=repr(method), dtype=dtype, runs=tuple(run for run, _ in done),
+                family=family, label=label, claim=claim, method=repr(method), dtype=dtype, runs=tuple(run for run, _ in done),
                 target="" if certificate is None else certificate.target,
                 kind="" if certificate is None else certificate.kind,
                 theorem="" if certificate is None else certificate.theorem,

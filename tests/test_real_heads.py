@@ -9,7 +9,7 @@ import pytest
 
 import approxattn as aa
 from approxattn.data import minilm_heads
-from proofs_check import real_heads
+from proofs_check import catalogue, real_heads
 from proofs_check.real_heads import DTYPES, Line, Measurement, Run, methods
 
 
@@ -24,7 +24,7 @@ def line(measurement: Measurement, label: str, dtype: str = "float64") -> Line:
 
 def test_every_method_in_both_dtypes_on_every_head(measurement: Measurement) -> None:
     assert [(x.label, x.dtype) for x in measurement.lines] == [
-        (label, t) for _, label, _ in methods(256) for t in DTYPES
+        (label, t) for _, label, _, _ in methods(256) for t in DTYPES
     ]
     assert all(len(x.runs) == len(measurement.heads) == 8 for x in measurement.lines)
 
@@ -86,12 +86,17 @@ def test_summaries_leave_refusals_out() -> None:
         Run(error=0.5, rescaled=0.25, bound=2.0, trivial=4.0, ratio=0.1),
         Run(error=0.25, bound=1.0, trivial=4.0, ratio=0.2),
     )
-    x = Line(family="", label="", method="", dtype="", target="", kind="", theorem="", runs=runs)
+    x = Line(family="", label="", claim="", method="", dtype="", target="", kind="", theorem="", runs=runs)
     assert x.errors() == [0.5, 0.25]
     assert x.summary("error") == (0.375, 0.5)
     assert x.summary("share") == (0.375, 0.5)
     assert x.ratio == 0.2
     assert x.reasons == ("no",)
-    nothing = Line(family="", label="", method="", dtype="", target="", kind="", theorem="", runs=runs[:1])
+    nothing = Line(family="", label="", claim="", method="", dtype="", target="", kind="", theorem="", runs=runs[:1])
     assert nothing.summary("error") is None
     assert nothing.ratio is None
+
+
+def test_claims_named_are_in_the_catalogue(measurement: Measurement) -> None:
+    claimed = {x.claim for x in measurement.lines if x.ratio is not None}
+    assert claimed == {key for key in catalogue.theorems() if key.startswith("code.")}

@@ -1,0 +1,158 @@
+"""The two tables about certificates and real heads, as records of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proofs_check.campaign import Result
+from proofs_check.real_heads import DTYPES, Line, Measurement, Run
+from proofs_check.report.view import number
+
+MEANINGFUL = 0.5
+"""A bound below this share of the trivial one is called informative. *Chosen*."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRow:
+    """One method: largest error / bound found by the search, by dtype, and on the real heads."""
+
+    key: str
+    method: str
+    target: str
+    searched: tuple[str, ...]
+    tried: int
+    heads: str
+    settings: str
+    violated: bool
+
+
+def certificate_rows(results: Sequence[Result], measurement: Measurement) -> list[CertificateRow]:
+    """Every claim about the float code in this run."""
+    return [_certificate_row(r, measurement) for r in results if r.theorem.key.startswith("code.")]
+
+
+def _certificate_row(result: Result, measurement: Measurement) -> CertificateRow:
+    lines = [x for x in measurement.lines if x.claim == result.theorem.key]
+    ratios = [x.ratio for x in lines if x.ratio is not None]
+    searched = [v.tightness for v in result.verdicts]
+    return CertificateRow(
+        key=result.theorem.key,
+        method=result.theorem.title.removesuffix(" stays within its certificate"),
+        target=next((x.target for x in lines if x.target), ""),
+        searched=tuple(number(t) or "–" for t in searched),
+        tried=sum(int(v.facts.get("tried", 0)) for v in result.verdicts),
+        heads=number(max(ratios)) if ratios else "–",
+        settings="; ".join(dict.fromkeys(x.label for x in lines if x.label != x.family)),
+        violated=any(not t <= 1 for t in [*ratios, *(s for s in searched if s is not None)]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadRow:
+    """One method on all heads."""
+
+    family: str
+    label: str
+    method: str
+    errors: tuple[str, ...]
+    rescaled: str
+    useless: bool
+    shares: tuple[str, ...]
+    informative: bool
+    ratio: str
+    violated: bool
+    target: str
+    kind: str
+    refused: str
+    reasons: tuple[str, ...]
+    each: tuple[str, ...]
+
+
+def head_rows(measurement: Measurement) -> list[HeadRow]:
+    """One per method; float64 and float32 side by side."""
+    double, single = ([x for x in measurement.lines if x.dtype == dtype] for dtype in DTYPES)
+    return [_head_row(a, b, measurement) for a, b in zip(double, single, strict=True)]
+
+
+def _head_row(double: Line, single: Line, measurement: Measurement) -> HeadRow:
+    ratios = [x.ratio for x in (double, single) if x.ratio is not None]
+    refused = sum(run.refused for run in double.runs)
+    beaten = [
+        run.error >= null for run, null in zip(double.runs, measurement.mean_of_v, strict=True) if not run.refused
+    ]
+    share = double.summary("share")
+    return HeadRow(
+        family=double.family, label=double.label, method=double.method,
+        errors=(*_pair(double.summary("error")), _pair(single.summary("error"))[1]),
+        rescaled=_pair(double.summary("rescaled"))[1],
+        useless=sum(beaten) * 2 >= len(beaten) > 0,
+        shares=tuple("–" if x is None else number(x[0], near_one="≈ 1") for x in (share, single.summary("share"))),
+        informative=share is not None and share[0] < MEANINGFUL,
+        ratio=number(max(ratios)) if ratios else "–",
+        violated=any(not r <= 1 for r in ratios),
+        target=double.target, kind=double.kind,
+        refused=f"refused on {refused} of {len(double.runs)} heads" if refused else "",
+        reasons=_distinct([*double.reasons, *single.reasons]),
+        each=tuple(_one(run) for run in double.runs),
+    )  # fmt: skip
+
+
+def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
+    """One reason of each kind: those that differ in figures only (before the colon) count once."""
+    kinds: dict[str, str] = {}
+    for reason in reasons:
+        kinds.setdefault("".join(c for c in reason if not c.isdigit()), reason)
+    return tuple(kinds.values())
+
+
+def _pair(found: tuple[float, float] | None) -> tuple[str, str]:
+    return ("–", "–") if found is None else (number(found[0]), number(found[1]))
+
+
+def _one(run: Run) -> str:
+    return "refused" if run.refused else number(run.error)
+
+
+def null_rows(measurement: Measurement) -> list[HeadRow]:
+    """The zero output and the mean of V, in the form of the methods; the best multiple of nothing is nothing."""
+    nulls = (("zero output", [1.0] * len(measurement.heads)), ("mean of V", list(measurement.mean_of_v)))
+    rows = []
+    for label, errors in nulls:
+        middle, worst = number(_median(errors)), number(max(errors))
+        rows.append(
+            HeadRow(
+                family="No attention", label=label, method="", errors=(middle, worst, worst), rescaled="–", useless=False, shares=("–", "–"),
+                informative=False, ratio="–", violated=False, target="", kind="", refused="", reasons=(), each=tuple(map(number, errors)),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _median(numbers: list[float]) -> float:
+    ordered, half = sorted(numbers), len(numbers) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def heads_sentence(rows: Sequence[HeadRow]) -> str:
+    """What the certificates are worth on these heads, counted."""
+    bounded = [row for row in rows if row.ratio != "–"]
+    informative = [row for row in bounded if row.informative]
+    softmax = [
+        f"{r.family} ({r.label})" if r.family != r.label else r.family
+        for r in informative
+        if r.target == "softmax attention"
+    ]
+    other = [f"{r.family} ({r.label})" for r in informative if r.target != "softmax attention"]
+    text = (
+        f"Of {len(bounded)} settings with a finite certificate, {len(informative)} have one below {MEANINGFUL:g} of what is known without "
+        f"computing anything (median over the heads): towards softmax attention {_join(softmax)}, towards their own expectation {_join(other)}. "
+    )
+    return (
+        text
+        + "The other certificates hold, and say next to nothing: the scores of a trained model lie outside the range in which these theorems help."
+    )
+
+
+def _join(names: list[str]) -> str:
+    return "none" if not names else names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
