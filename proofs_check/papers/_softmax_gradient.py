@@ -11,7 +11,7 @@ e_i1 = 1 - the rest, e = f, alpha = 1, and the identities become polynomial. An 
 quotient rule is used for the derivative, not the Jacobian of softmax that the papers' formulas come from.
 
 Identity testing takes all indeterminates uniform in F_p, p = 2^61 - 1: a polynomial that does not vanish, of total degree D, vanishes at the point with
-probability at most D / p (Schwartz-Zippel).
+probability at most D / p (Schwartz-Zippel). The coefficients are sums of fewer than p terms +-1, so none that differs from zero vanishes modulo p.
 """
 
 from __future__ import annotations

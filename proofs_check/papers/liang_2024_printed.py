@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.experiment import Assumption, Enclose, Falsify, Identity, Instance, Symbolic
+from proofs_check.experiment import Assumption, Enclose, Falsify, Instance
 from proofs_check.papers import _softmax_gradient as layer
 from proofs_check.papers.liang_2024 import CITATION, five_printed_terms, slopes
 from proofs_check.theorem import Source, Theorem
@@ -86,13 +86,31 @@ def _witness(d: int) -> dict[str, Any]:
     return {"x": x, "g": g, "w": unit, "v": unit, "zx": x, "zw": unit, "zv": unit}
 
 
-def _weights_three_to_one() -> list[Identity]:
-    """n = 2, d = 1, X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): the weights are rational, and L(W_V) is linear, so dL/dW_V = L(1) - L(0)."""
-    f = [[Fraction(3, 4), Fraction(1, 4)], [Fraction(1, 2), Fraction(1, 2)]]
-    x, g = [1, 0], [0, 1]
-    n = range(2)
-    loss = [sum(g[i] * f[i][j] * x[j] * value for i in n for j in n) for value in (0, 1)]
-    return [Identity(sum(x[i] * f[i][j] * g[j] for i in n for j in n), loss[1] - loss[0], "X^T f G against dL/dW_V")]
+# With d = 1, whole X and W = ln b the weights b^{x_i x_j} are rational. L(W_V) = W_V sum_ij G_i f_ij x_j is linear, so dL/dW_V = L(1) - L(0).
+
+
+def _rational_layers() -> Any:
+    from hypothesis import strategies as st
+
+    def of_length(n: int) -> Any:
+        numbers = st.lists(st.integers(-2, 2), min_size=n, max_size=n)
+        return st.fixed_dictionaries({"b": st.integers(2, 5), "x": numbers, "g": numbers})
+
+    return st.integers(1, 3).flatmap(of_length)
+
+
+def _confirm_rational(instance: Instance) -> tuple[Fraction, int]:
+    x, g, b = instance["x"], instance["g"], Fraction(instance["b"])
+    e = [[b ** (y * z) for z in x] for y in x]
+    f = [[entry / sum(row) for entry in row] for row in e]
+    n = range(len(x))
+    at_zero, at_one = (sum((g[i] * f[i][j] * x[j] * v for i in n for j in n), Fraction(0)) for v in (0, 1))
+    printed = sum((x[i] * f[i][j] * g[j] for i in n for j in n), Fraction(0))
+    return abs(printed - (at_one - at_zero)), 0
+
+
+def _rational_error(instance: Instance) -> float:
+    return float(_confirm_rational(instance)[0])
 
 
 _SEARCH: dict[str, Any] = {"instances": _matrices, "bound": _nothing, "tries": 100}
@@ -105,13 +123,16 @@ VALUES_PRINTED = Theorem(
     source=Source(citation=CITATION, place="G.3 and Algorithm 1, line 22", fidelity="verbatim", wording_verified=True),
     reading="f = softmax(X W Xᵀ) without 1/d (C.6); the scale is immaterial",
     experiments=(
+        Falsify(
+            instances=_rational_layers, measured=_rational_error, bound=_nothing, confirm=_confirm_rational, tries=100,
+            examples=({"b": 3, "x": [1, 0], "g": [0, 1]},), scope="n <= 3, d = 1, whole X and G, W = ln b, W_V = 1; |Xᵀ f G - dL/dW_V| against 0",
+        ),
         Falsify(measured=_float_values, confirm=_confirm_values, examples=(_witness(1),), scope=_SMALL, **_SEARCH),
-        Symbolic(identities=_weights_three_to_one, grade="exact-rational", scope="n = 2, d = 1, X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): 1/4 against 1/2"),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(measured=_float_twice_values, confirm=_confirm_twice_values, examples=(_witness(2),), scope="twice that", **_SEARCH),
     repaired_by="lss24.gradient",
-    remarks=("The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G.",),
+    remarks=("With X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): printed 1/4, true 1/2.", "The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G."),
 )  # fmt: skip
 
 INPUTS_PRINTED = Theorem(

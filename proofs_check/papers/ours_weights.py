@@ -72,12 +72,14 @@ def _attained_for_every_eps() -> list[Identity]:
     from sympy import QQ, field
 
     _, t = field("t", QQ)
-    eps, root = 2 * t / (1 + t**2), (1 - t**2) / (1 + t**2)
+    eps, root, r = 2 * t / (1 + t**2), (1 - t**2) / (1 + t**2), (1 + t) / (1 - t)
     f = ((1 - t) / 2, (1 + t) / 2)
     moved = ((1 + eps) * f[0], (1 - eps) * f[1])
     return [
         Identity(eps**2 + root**2, 1, "root = sqrt(1 - eps^2)"),
         Identity(eps / (1 + root), t, "tau(eps)"),
+        Identity(r**2, (1 + eps) / (1 - eps), "r = sqrt(rho)"),
+        Identity((r - 1) / (r + 1), t, "the bound is tau(eps)"),
         Identity(moved[0] / (moved[0] + moved[1]) - f[0], t, "f~_1 - f_1"),
         Identity(f[1] - moved[1] / (moved[0] + moved[1]), t, "f_2 - f~_2"),
     ]
@@ -134,7 +136,7 @@ _POSITIVE = Assumption(text="a_j > 0 and a~_j > 0", predicate=_positive_weights,
 
 def _tv(instance: Instance) -> float:
     f, g = (np.array(instance[name], dtype=float) for name in ("exact", "approximate"))
-    return float(np.sum(np.abs(g / g.sum() - f / f.sum())) / 2)
+    return max(float(np.sum(np.abs(g / g.sum() - f / f.sum())) / 2) - 1e-14, 0.0)
 
 
 def _metric(instance: Instance) -> float:
