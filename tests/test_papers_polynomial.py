@@ -15,6 +15,7 @@ from proofs_check.papers import (
     alman_song_2023_degree,
     alman_song_2024,
     liang_2024,
+    liang_2024_hypotheses,
     liang_2024_printed,
     ours_even_taylor,
     ours_scores,
@@ -23,7 +24,7 @@ from proofs_check.papers import (
 from proofs_check.verdict import Status, combine
 
 PAPERS = (
-    aggarwal_alman_2022, alman_song_2023, alman_song_2023_degree, alman_song_2024, liang_2024, liang_2024_printed,
+    aggarwal_alman_2022, alman_song_2023, alman_song_2023_degree, alman_song_2024, liang_2024, liang_2024_printed, liang_2024_hypotheses,
     ours_weights, ours_scores, ours_even_taylor,
 )  # fmt: skip
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}

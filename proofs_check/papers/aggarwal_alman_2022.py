@@ -92,7 +92,7 @@ CHEBYSHEV_TAIL = Theorem(
     key="aa22.chebyshev-tail",
     title="exact error of the Chebyshev truncation of exp",
     statement="max over [-B, B] of |e^x - S_n(x)| = 2 Σ_{k>n} I_k(B), attained at x = B, for S_n = I_0(B) + 2 Σ_{k<=n} I_k(B) T_k(x/B).",
-    source=Source(citation=CITATION, place="the classical upper bound its Θ rests on (Chebyshev expansion of exp)", fidelity="constants made explicit"),
+    source=Source(citation=CITATION, place="not a quotation: Chebyshev expansion of exp, classical", fidelity="ours"),
     reading="equality, every B > 0 and n >= 0; proved in the comment for all of them, certified independently for the cells listed",
     experiments=(
         Enclose(certify=_truncations, scope="B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: largest error by its certified critical points", **_EXACT),
@@ -126,7 +126,7 @@ MINIMAX_BOUNDS = Theorem(
     key="aa22.minimax-bounds",
     title="best error of a polynomial of given degree, from both sides",
     statement="2 Σ_{m>=0} I_{(2m+1)(n+1)}(B) <= E_n(B) <= 2 Σ_{k>n} I_k(B).",
-    source=Source(citation=CITATION, place="explicit form of its bounds; the functional is proved here", fidelity="constants made explicit"),
+    source=Source(citation=CITATION, place="not a quotation: bounds with constants where the paper has Θ", fidelity="ours"),
     reading="additive error on [-B, B]; proved in the comment for all B > 0, n >= 0; the cells certify it against the best polynomial itself",
     experiments=(
         Enclose(certify=_best_errors, bits=192, scope="B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: E_n enclosed by a polynomial and by its reference points"),

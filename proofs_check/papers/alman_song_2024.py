@@ -159,7 +159,7 @@ PRINTED = Theorem(
     key="as24.gradient-printed",
     title="gradient formula without the factor 1/d",
     statement="dL/dX = A1ᵀ p A2 for L(X) = |D⁻¹ exp(A1 X A2ᵀ / d) h - E|² / 2.",
-    source=Source(citation=CITATION, place="Lemma C.7 for the loss of Definition 1.2", fidelity="verbatim", wording_verified=True),
+    source=Source(citation=CITATION, place="Lemma C.7 for the loss of Definition 1.2", fidelity="constants made explicit", wording_verified=True),
     reading="both definitions taken literally together; the appendix announces that it drops 1/d, and Lemma D.6 has it again inside f",
     alternative_readings=("With exp(A1 X A2ᵀ) in the loss the formula is right: as24.gradient at d replaced by 1 in the scores.",),
     experiments=(Falsify(measured=_error_without_d, confirm=_confirm_without_d, scope=_SMALL, **_SEARCH),),

@@ -1,4 +1,4 @@
-"""Statements of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed. Citation, letters and the corrected ones: `liang_2024`.
+"""Formulas of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed. Citation, letters and the corrected ones: `liang_2024`.
 
 Witnesses are whole matrices; both sides are computed in balls with the true softmax of the scores, the derivative by the quotient rule.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.experiment import Assumption, Enclose, Falsify, Instance
+from proofs_check.experiment import Falsify, Instance
 from proofs_check.papers import _softmax_gradient as layer
 from proofs_check.papers.liang_2024 import CITATION, five_printed_terms, slopes
 from proofs_check.theorem import Source, Theorem
@@ -151,104 +151,4 @@ INPUTS_PRINTED = Theorem(
     remarks=("Rank and running time are unchanged by the correction, as the factors of f change places.",),
 )  # fmt: skip
 
-# --- activations ------------------------------------------------------------------------------------------------------
-# G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1). With n = d = 1, W_g = 1 and upstream 1 it is phi'(Attn_i), so an error of Attn_i enters through phi'.
-
-
-def _two_sides() -> Any:
-    from hypothesis import strategies as st
-
-    number = st.builds(lambda sign, e: sign * 2.0**-e, st.sampled_from((1.0, -1.0)), st.integers(0, 60))
-    return st.fixed_dictionaries({"exact": number, "approximate": number})
-
-
-def _relu_slope(x: Any) -> int:
-    return 1 if x > 0 else 0
-
-
-def _jump(instance: Instance) -> float:
-    return float(abs(_relu_slope(instance["exact"]) - _relu_slope(instance["approximate"])))
-
-
-def _million_errors(instance: Instance) -> float:
-    return float(1e6 * abs(instance["exact"] - instance["approximate"]))
-
-
-def _billion_errors(instance: Instance) -> float:
-    return 1e3 * _million_errors(instance)
-
-
-def _confirm_jump(instance: Instance, factor: int = 10**6) -> tuple[Fraction, Fraction]:
-    a, b = Fraction(instance["exact"]), Fraction(instance["approximate"])
-    return Fraction(abs(_relu_slope(a) - _relu_slope(b))), factor * abs(a - b)
-
-
-def _confirm_large_jump(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm_jump(instance, 10**9)
-
-
-def _nonzero(instance: Instance) -> bool:
-    return bool(instance["exact"] != 0 and instance["approximate"] != 0)
-
-
-_SMOOTH_THERE = Assumption(text="φ is differentiable at both arguments", predicate=_nonzero, generator=_two_sides)
-
-
-def _gelu_curvature(x: Any) -> Any:
-    """|phi''| = |2 - x^2| e^{-x^2/2} / sqrt(2 pi) for phi(x) = x Phi(x)."""
-    from flint import arb
-
-    return abs(2 - x * x) * (-x * x / 2).exp() / (2 * arb.pi()).sqrt()
-
-
-def _tanh_curvature(x: Any) -> Any:
-    t = x.tanh()
-    return abs(2 * t * (1 - t * t))
-
-
-def _four_fifths(x: Any) -> Any:
-    return (0 * x + 4) / 5
-
-
-def _three_quarters(x: Any) -> Any:
-    return (0 * x + 3) / 4
-
-
-ACTIVATION = Theorem(
-    key="lss24.activation",
-    title="any activation after an approximate attention layer",
-    statement="|G̃ - G| <= C |Attn~ - Attn| for G = (upstream ∘ φ'(Attn W_g)) W_gᵀ and every activation φ, C = 10⁶, W_g = 1, upstream 1.",
-    source=Source(citation=CITATION, place="5.4 and appendix H (any activation; approximate forward values)", fidelity="constants made explicit", wording_verified=True),
-    reading="φ = ReLU, n = d = 1; the constant is chosen, and no other one helps: the left side is 1 for arguments of different sign however close",
-    assumptions=(_SMOOTH_THERE,),
-    experiments=(
-        Falsify(
-            instances=_two_sides, measured=_jump, bound=_million_errors, confirm=_confirm_jump, assumptions=(_SMOOTH_THERE,),
-            examples=({"exact": 2.0**-30, "approximate": -(2.0**-30)},), scope="φ = ReLU, powers of two of both signs",
-        ),
-    ),
-    expected=Status.REFUTED,
-    mutant=Falsify(
-        instances=_two_sides, measured=_jump, bound=_billion_errors, confirm=_confirm_large_jump, assumptions=(_SMOOTH_THERE,),
-        examples=({"exact": 2.0**-40, "approximate": -(2.0**-40)},), scope="C = 10⁹",
-    ),
-    repaired_by="lss24.activation-smooth",
-)  # fmt: skip
-
-_BOX: dict[str, Any] = {"box": ((-8, 8),)}
-
-ACTIVATION_SMOOTH = Theorem(
-    key="lss24.activation-smooth",
-    title="activations with a Lipschitz derivative",
-    statement="|φ'(ã) - φ'(a)| <= 0.8 |ã - a| for φ = GELU and φ = tanh.",
-    source=Source(citation="proved here", place="mean value theorem: |φ''| <= 0.8", fidelity="ours"),
-    reading="the hypothesis that lss24.activation lacks, with its constant for two activations; a, ã in [-8, 8]",
-    experiments=(
-        Enclose(lhs=_gelu_curvature, rhs=_four_fifths, scope="|GELU''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
-        Enclose(lhs=_tanh_curvature, rhs=_four_fifths, scope="|tanh''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
-    ),
-    expected=Status.PROVED,
-    mutant=Enclose(lhs=_tanh_curvature, rhs=_three_quarters, scope="|tanh''(x)| <= 3/4", **_BOX),
-)  # fmt: skip
-
-THEOREMS = (VALUES_PRINTED, INPUTS_PRINTED, ACTIVATION, ACTIVATION_SMOOTH)
+THEOREMS = (VALUES_PRINTED, INPUTS_PRINTED)
