@@ -107,7 +107,8 @@ def attention_vjp(
     Returns
     -------
     Gradients
-        `dq`, `dk`, `dv` in the shapes of q, k, v (summed over leading axes that were broadcast), and `certificate`.
+        `dq`, `dk`, `dv` in the shapes of q, k, v (summed over leading axes that were broadcast), `certificate`, and `parameters`: gradients
+        with respect to the method's own arrays, if it has any.
 
     Raises
     ------
@@ -156,7 +157,8 @@ def _as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Pr
     dq, dq_rows = _returned(result.dq, certificate.dq, inputs[0], problem)
     dk, dk_rows = _returned(result.dk, certificate.dk, inputs[1], problem)
     dv, dv_rows = _returned(result.dv, certificate.dv, inputs[2], problem)
-    return Gradients(dq=dq, dk=dk, dv=dv, certificate=replace(certificate, dq=dq_rows, dk=dk_rows, dv=dv_rows))
+    certificate = replace(certificate, dq=dq_rows, dk=dk_rows, dv=dv_rows)
+    return replace(result, dq=dq, dk=dk, dv=dv, certificate=certificate)
 
 
 def _returned(value: Array, rows: HostArray, original: Array, problem: Problem) -> tuple[Array, HostArray]:

@@ -164,9 +164,12 @@ class Gradients:
         In the library, device and dtype of the input.
     certificate : GradientCertificate
         How far they can be from their target.
+    parameters : mapping of str to array
+        Gradients with respect to arrays that belong to the method, by the name of the method's field, such as the projections of `Linformer`.
     """
 
     dq: Array
     dk: Array
     dv: Array
     certificate: GradientCertificate
+    parameters: Mapping[str, Array] = field(default_factory=dict)

@@ -42,6 +42,12 @@ class GradientBounds(NamedTuple):
     dv: HostArray
 
 
+def no_gradient_bounds(problem: Problem) -> GradientBounds:
+    """Return inf throughout: nothing is claimed."""
+    queries, keys = (np.full((*problem.batch, n), np.inf) for n in (problem.n_q, problem.n_k))
+    return GradientBounds(dq=queries, dk=keys, dv=keys)
+
+
 def cotangent_size(dout: Array, xp: object) -> HostArray:
     """Return sum_c |G_ic|, rounded up, shape (..., n_q)."""
     size = _arrays.to_host(xp.sum(xp.abs(dout), axis=-1)).astype(np.float64)  # type: ignore[attr-defined]

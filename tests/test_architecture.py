@@ -35,8 +35,11 @@ RULES = {
             ("perturbation",),
             ("score_bounds",),
             ("scores",),
-            ("sampled_rows", "softmax", "gradient_bounds"),
+            ("sampled_rows", "softmax", "gradient_bounds", "value_range"),
+            ("reduced",),
             ("sketching", "exponential", "monomials", "hashing"),
+            ("combinations",),
+            ("pooling_bounds",),
             ("polynomial_cost", "polynomial_forward"),
             ("polynomial_gradient",),
             # floor 2: estimators

@@ -169,7 +169,7 @@ def test_bad_cotangents_and_methods_without_a_gradient() -> None:
         aa.attention_vjp(q, k, v, np.ones((3, 2), np.float32), aa.Exact())
     with pytest.raises(ValueError, match=r"dout\[0, 0\] is nan"):
         aa.attention_vjp(q, k, v, np.full((3, 2), np.nan), aa.Exact())
-    with pytest.raises(TypeError, match="Linformer has no gradient"):
-        aa.attention_vjp(q, k, v, v, aa.Linformer(rank=2, sketch="mean-pool"))
+    with pytest.raises(TypeError, match="BertLSH has no gradient"):
+        aa.attention_vjp(q, k, v, v, aa.BertLSH(), rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"gradient\(='exact'\)"):
         aa.Polynomial(degree=2, gradient="exact")

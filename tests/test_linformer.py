@@ -195,7 +195,7 @@ def test_masked_keys_and_padding_change_nothing(sketch: str) -> None:
 def test_many_queries_pass_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = np.random.default_rng(11).normal(size=(3, 2, 17, 3))
     whole = attend(POOL, q, k, v)
-    monkeypatch.setattr("approxattn.methods.linformer.SCORES_AT_ONCE", 12)
+    monkeypatch.setattr("approxattn.reduced.SCORES_AT_ONCE", 12)
     np.testing.assert_allclose(attend(POOL, q, k, v).value, whole.value, rtol=1e-13)
 
 
@@ -223,7 +223,11 @@ def test_no_causal_form() -> None:
         ({"rank": 2.0}, TypeError, r"rank\(=2.0\) must be an int"),
         ({"rank": True}, TypeError, r"rank\(=True\) must be an int"),
         ({"rank": 0}, ValueError, r"rank\(=0\) must be at least 1"),
-        ({"rank": 2, "sketch": "gauss"}, ValueError, "must be one of gaussian, mean-pool, row-sample"),
+        (
+            {"rank": 2, "sketch": "gauss"},
+            ValueError,
+            "must be one of gaussian, rademacher, sparse, count-sketch, srht, row-sample, mean-pool, max-pool",
+        ),
         ({"rank": 2, "sketch": "mean-pool", "delta": 0.1}, ValueError, "belongs to sketch='gaussian'"),
         ({"rank": 2, "delta": 0.0}, ValueError, "finite positive"),
         ({"rank": 2, "delta": float("nan")}, ValueError, "finite positive"),

@@ -1,15 +1,14 @@
 """Linformer: attention to k combinations of the n keys and values (Wang, Li, Khabsa, Fang & Ma 2020, arXiv 2006.04768v3).
 
-The paper's head is softmax(beta Q (E K)^T) F V with E, F of shape (k, n), trained. Untrained forms:
+The paper's head is softmax(beta Q (E K)^T) F V with E, F of shape (k, n), trained. Its variants: F = E ("key-value sharing"), one E for all heads and layers or
+one a head, means, maxima or convolutions of blocks in place of E. Untrained forms:
 
 gaussian. E = F = R, entries N(0, 1/k); or E = delta R, F = e^{-delta} R as in the paper's appendix B. Its Theorem 2 is false: for Q = 0, V = 1 exact
-attention is 1 and the output is N(0, n/k^2)-distributed times e^{-delta}, so no bound can be given.
+attention is 1 and the output is N(0, n/k^2)-distributed times e^{-delta}, so no bound can be given. The other random combinations (signs, sparse signs,
+CountSketch, Hadamard) have mean 0 too, and given E, F can be anything.
 
-mean-pool. Blocks b of keys with means k_b, v_b and sizes m_b: weights m_b e^{s_b} on v_b. That is exact attention over all keys with k_j replaced by the
-mean of its block, so by the tanh lemma TV <= tanh(eta_i / 2), eta_i = beta |q_i| max_j |k_j - k_b(j)| (proved here). The bound is on whatever k_b was
-computed, so its rounding needs no analysis. Rounding of the rest: a weight is exp of s_b + ln m_b, a score of size B_i + L, L = max ln m_b; adding the
-logarithm is one rounding, rounding it to the dtype at most 2 u L; the means of the values are sums of at most l = max m_b terms and a division, so they
-are off by gamma_{l+1} max|V|.
+mean-pool, max-pool. Means of blocks of keys and values, each block weighted by its size: see `approxattn.pooling_bounds`. Or the largest entries of the blocks, column
+by column: each column of the output is then a mean of entries of that column of V, which is all there is to say.
 
 row-sample. The softmax over k keys drawn uniformly with replacement (proved here, by Hoeffding's inequality). Fix a row, a column with values in
 [a, b] and exact output o. Let w_j = s_j - mean s, |w_j| <= B, t_j = e^{w_j} and T the mean of t over all keys; T >= 1 by Jensen's inequality. Sampled
@@ -26,7 +25,7 @@ gamma_{n+3} max|k|, which joins B.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -34,17 +33,27 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.perturbation import output_bound, tv_from_score_error
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.combinations import (
+    DRAWS,
+    Combined,
+    Projection,
+    max_pooled,
+    mean_pooled,
+    projected,
+    randomly_combined,
+    row_sampled,
+)
+from approxattn.gradient_bounds import no_gradient_bounds
+from approxattn.perturbation import output_bound
+from approxattn.pooling_bounds import pooling_bound, pooling_gradient_bound
+from approxattn.reduced import attend, attend_gradient
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import key_centre, score_bound, value_spread
-from approxattn.scores import masked_scores, softmax_rounding
-from approxattn.sketching import MeanPool, gaussian, mean_pool, row_sample
+from approxattn.scores import softmax_rounding
+from approxattn.value_range import range_bound
 
-SKETCHES = ("gaussian", "mean-pool", "row-sample")
-
-SCORES_AT_ONCE = 2**20
-"""Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
+SKETCHES = (*DRAWS, "row-sample", "mean-pool", "max-pool")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +62,19 @@ class Linformer:
 
     Parameters
     ----------
-    rank : int
-        Number of combinations k >= 1. Mean pooling makes no more blocks than there are visible keys, and is exact from there on; the random
-        sketches take any rank.
-    sketch : {"gaussian", "mean-pool", "row-sample"}
-        Random combinations as in the paper's proofs; means of contiguous blocks of the visible keys, each weighted by its size; visible keys drawn
-        uniformly with replacement. All but "mean-pool" need `rng`.
+    rank : int, optional
+        Number of combinations k >= 1; not needed with `key_projection`. Pooling makes no more blocks than there are visible keys, and means are
+        exact from there on; the random sketches take any rank ("srht": up to the next power of two from n_k on).
+    sketch : {"gaussian", "rademacher", "sparse", "count-sketch", "srht", "row-sample", "mean-pool", "max-pool"}
+        Random combinations as in the paper's proofs, or of one of the other kinds of `approxattn.sketching`; visible keys drawn uniformly with
+        replacement; means of contiguous blocks of the visible keys, each weighted by its size, or their largest entries. All but the last two need `rng`.
     delta : float, optional
         For "gaussian" only: E = delta R, F = exp(-delta) R as in the paper's appendix B, instead of E = F = R.
     confidence : float
         For "row-sample" only: probability, in (0, 1), with which the bounds of all rows of one leading batch index hold together.
+    key_projection, value_projection : array, shape (k, n_k) or (..., k, n_k), optional
+        E and F of your own, in the library, device and dtype of q, in place of a sketch; F = E if only E is given. One for all leading indices
+        (the paper's layerwise sharing), or leading axes that broadcast to them (such as one a head).
 
     Raises
     ------
@@ -74,18 +86,28 @@ class Linformer:
     Notes
     -----
     Certificates: mean pooling surely, by the tanh lemma; row sampling with probability >= confidence, by Hoeffding's inequality (both proved
-    here); Gaussian none, since Theorem 2 of Wang et al. (2020) is false. There is no causal form: each combination holds later keys.
+    here); the range of v for largest entries; none for the others, since Theorem 2 of Wang et al. (2020) is false. There is no causal form:
+    each combination holds later keys. Gradients are those of the output itself, with a certificate towards those of attention for means; those
+    with respect to given projections are in `Gradients.parameters`.
     """
 
-    rank: int
+    rank: int | None = None
     sketch: str = "gaussian"
     delta: float | None = None
     confidence: float = 0.99
+    key_projection: Array | None = field(default=None, compare=False, repr=False)
+    value_projection: Array | None = field(default=None, compare=False, repr=False)
 
     why_not_causal: ClassVar[str] = "its combinations mix earlier keys with later ones; use Exact() or Polynomial(...)"
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
+        if self.key_projection is not None:
+            self._check_projections()
+            return
+        if self.value_projection is not None:
+            msg = "value_projection without key_projection: give both, or key_projection alone for F = E"
+            raise ValueError(msg)
         if not isinstance(self.rank, int) or isinstance(self.rank, bool):
             msg = f"rank(={self.rank!r}) must be an int, the number of combined keys"
             raise TypeError(msg)
@@ -105,60 +127,103 @@ class Linformer:
             msg = f"confidence(={self.confidence}) must lie in (0, 1), e.g. 0.99"
             raise ValueError(msg)
 
+    def _check_projections(self) -> None:
+        given = {"rank": self.rank, "delta": self.delta, "sketch": None if self.sketch == "gaussian" else self.sketch}
+        for name, value in given.items():
+            if value is not None:
+                msg = f"{name}(={value!r}) with key_projection: the projection says it all, leave {name} out"
+                raise ValueError(msg)
+
     @property
     def randomised(self) -> bool:
-        """Whether `compute` draws: mean pooling does not."""
-        return self.sketch != "mean-pool"
+        """Whether `compute` draws: pooling and given projections do not."""
+        return self.key_projection is None and self.sketch not in ("mean-pool", "max-pool")
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
+        combined = self._combine(problem, rng)
+        value = attend(combined.reduced)
+        return Approximation(value=value, certificate=self._certificate(combined, value))
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
+        """Return dq, dk, dv of the output, and of the projections if they are given, for the cotangent dout, shape (..., n_q, dv)."""
+        combined = self._combine(problem, rng)
+        dq, dkeys, dvalues = attend_gradient(combined.reduced, dout)
+        dk, dv = combined.back(dkeys, dvalues)
         if self.sketch == "mean-pool":
-            return _mean_pool(problem, self.rank)
+            bounds, unmet = pooling_gradient_bound(combined, dout, (dq, dk, dv)), ()
+        else:
+            bounds, unmet = no_gradient_bounds(problem), (f"no bound is known for the gradient of {self._name}",)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target=SOFTMAX_GRADIENT,
+            theorem="ours.gradient",
+            facts=self._facts(combined),
+            unmet=unmet,
+        )
+        return Gradients(
+            dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=self._dprojections(combined, dkeys, dvalues)
+        )
+
+    def _dprojections(self, combined: Combined, dkeys: Array, dvalues: Array) -> dict[str, Array]:
+        """Return dE and dF; their sum where F = E."""
+        if not isinstance(combined.keys, Projection):
+            return {}
+        problem, xp = combined.original, combined.original.xp
+        de, df = combined.keys.gradient(dkeys, problem.k), combined.values.gradient(dvalues, problem.v)
+        found = (
+            {"key_projection": de + df}
+            if self.value_projection is None
+            else {"key_projection": de, "value_projection": df}
+        )
+        return {name: _arrays.cast(x, problem.out_dtype, xp) for name, x in found.items()}
+
+    @property
+    def _name(self) -> str:
+        return f"sketch={self.sketch!r}" if self.key_projection is None else "given projections"
+
+    def _combine(self, problem: Problem, rng: np.random.Generator | None) -> Combined:
+        if self.key_projection is not None:
+            return projected(problem, self.key_projection, self.value_projection)
+        rank = self.rank or 0
+        if self.sketch in ("mean-pool", "max-pool"):
+            return (mean_pooled if self.sketch == "mean-pool" else max_pooled)(problem, rank)
         if rng is None:
             msg = f"rng(=None) with sketch={self.sketch!r}: pass numpy.random.default_rng(seed)"
             raise TypeError(msg)
         if self.sketch == "row-sample":
-            return _row_sample(problem, self.rank, 1 - self.confidence, rng)
-        return _gaussian(problem, self.rank, self.delta, rng)
+            return row_sampled(problem, rank, rng)
+        return randomly_combined(problem, self.sketch, rank, self.delta, rng)
+
+    def _facts(self, combined: Combined) -> dict[str, object]:
+        kind = self.sketch if self.key_projection is None else "given"
+        facts: dict[str, object] = {"sketch": kind, "rank": combined.reduced.problem.n_k}
+        return facts if self.delta is None else {**facts, "delta": self.delta}
+
+    def _certificate(self, combined: Combined, value: Array) -> Certificate:
+        facts = self._facts(combined)
+        if self.key_projection is None and self.sketch == "mean-pool":
+            bound = pooling_bound(combined)
+            facts |= {"score error of pooling": bound.eta, "total variation": bound.tv, "rounding": bound.rounding}
+            return Certificate(rows=bound.rows, target=SOFTMAX, theorem="ours.mean-pool", facts=facts)
+        if self.key_projection is None and self.sketch == "row-sample":
+            return _sample_certificate(combined, 1 - self.confidence, facts)
+        if self.key_projection is None and self.sketch == "max-pool":
+            return Certificate(
+                rows=range_bound(value, combined.original),
+                target=SOFTMAX,
+                theorem="ours.value-range",
+                facts=facts,
+                unmet=("no theorem speaks about largest entries: the bound is what the range of v alone implies",),
+            )
+        return _no_certificate(combined.original, facts, random=self.key_projection is None)
 
 
-def _mean_pool(problem: Problem, rank: int) -> Approximation:
-    pool = mean_pool(_visible(problem), rank)
-    full = _arrays.from_host(pool.counts > 0, problem.q)
-    xp, log_counts = problem.xp, np.log(np.maximum(pool.counts, 1))
-    pooled = _pooled(problem, pool.apply(problem.k), pool.apply(problem.v))
-    pooled = replace(pooled, key_mask=xp.broadcast_to(full, (*problem.batch, full.shape[-1])))
-    bias = _arrays.from_host(log_counts.astype(problem.dtype)[..., None, :], problem.q)
-    return Approximation(value=_attend(pooled, bias), certificate=_pool_certificate(problem, pooled, pool))
-
-
-def _pool_certificate(problem: Problem, pooled: Problem, pool: MeanPool) -> Certificate:
-    u, tiny = problem.u, _arrays.smallest_normal(problem.dtype)
-    everyone = replace(problem, key_mask=None)  # the deviations are those of visible keys already
-    eta = score_bound(everyone, pool.deviations(problem.k, pooled.k))
-    eta = up(eta * (1 + 4 * u) + problem.d * tiny)
-    log_top = math.log(max(1, int(np.max(pool.counts))))
-    spread = value_spread(problem)
-    tv = tv_from_score_error(eta + 4 * u * log_top)
-    means = gamma(pool.members.shape[-1] + 3, u) * spread.top + tiny
-    rounding = softmax_rounding(pooled, score_bound(pooled, pooled.k) + log_top, pooled.n_k) + means[..., None]
-    return Certificate(
-        rows=up(output_bound(tv, spread.osc) + rounding),
-        target=SOFTMAX,
-        theorem="ours.mean-pool",
-        facts={
-            "sketch": "mean-pool",
-            "rank": pooled.n_k,
-            "score error of pooling": eta,
-            "total variation": tv,
-            "rounding": rounding,
-        },
-    )
-
-
-def _row_sample(problem: Problem, rank: int, failure: float, rng: np.random.Generator) -> Approximation:
-    sample = row_sample(_visible(problem), rank, rng)
-    sampled = _pooled(problem, sample.apply(problem.k), sample.apply(problem.v))
+def _sample_certificate(combined: Combined, failure: float, facts: dict[str, object]) -> Certificate:
+    problem, sampled = combined.original, combined.reduced.problem
+    rank = sampled.n_k
     rounding = softmax_rounding(sampled, score_bound(problem, problem.k), sampled.n_k)
     bound = _centred_bound(problem)
     log_union = math.log(2 * problem.n_q * problem.dv / failure)
@@ -167,15 +232,14 @@ def _row_sample(problem: Problem, rank: int, failure: float, rng: np.random.Gene
         needed = float(np.ceil(np.max(np.exp(2 * bound)) * log_union / 2))
     trivial = int(np.sum(share >= 1))
     unmet = f"rank(={rank}) is too small for a bound below osc(V) on {trivial} of {share.size} rows; all would need rank >= {needed:.3g}"
-    certificate = Certificate(
+    return Certificate(
         rows=up(output_bound(share, value_spread(problem).osc) + rounding),
         target=SOFTMAX,
         theorem="ours.row-sample",
         failure=failure if trivial < share.size else 0.0,
-        facts={"sketch": "row-sample", "rank": rank, "score bound, keys centred": bound, "rounding": rounding},
+        facts={**facts, "score bound, keys centred": bound, "rounding": rounding},
         unmet=(unmet,) if trivial else (),
     )
-    return Approximation(value=_attend(sampled, None), certificate=certificate)
 
 
 def _centred_bound(problem: Problem) -> HostArray:
@@ -185,56 +249,13 @@ def _centred_bound(problem: Problem) -> HostArray:
     return up(about + np.minimum(about, off * score_bound(problem, problem.k)) if math.isfinite(off) else 2 * about)
 
 
-def _gaussian(problem: Problem, rank: int, delta: float | None, rng: np.random.Generator) -> Approximation:
-    xp, sketch = problem.xp, gaussian(problem.n_k, rank, rng)
-    both = [problem.k, problem.v]
-    if problem.key_mask is not None:
-        both = [xp.where(problem.key_mask[..., None], x, xp.zeros_like(x)) for x in both]
-    keys, values = (sketch.apply(x) for x in both)
-    if delta is not None:
-        keys, values = keys * delta, values * math.exp(-delta)
-    _check_overflow(problem, keys, values)
-    certificate = Certificate(
+def _no_certificate(problem: Problem, facts: dict[str, object], *, random: bool) -> Certificate:
+    refuted = "the theorem is refuted (queries 0, values 1: exact attention is 1, the sketch returns noise of mean 0)"
+    given = "the theorem is refuted, and no other bounds a projection that can be anything; `audit` measures the error"
+    return Certificate(
         rows=np.full((*problem.batch, problem.n_q), np.inf),
         target=SOFTMAX,
         theorem="linformer.theorem-2",
-        facts={"sketch": "gaussian", "rank": rank, **({} if delta is None else {"delta": delta})},
-        unmet=(
-            "the theorem is refuted (queries 0, values 1: exact attention is 1, the sketch returns Gaussian noise)",
-        ),
+        facts=facts,
+        unmet=(refuted if random else given,),
     )
-    return Approximation(value=_attend(_pooled(problem, keys, values), None), certificate=certificate)
-
-
-def _check_overflow(problem: Problem, keys: Array, values: Array) -> None:
-    """Refuse combinations whose scores or sums could overflow."""
-    xp = problem.xp
-    top_q, top_k, top_v = (float(xp.max(xp.abs(x))) for x in (problem.q, keys, values))
-    size = max(2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0), keys.shape[-2] * top_v)
-    if not size < _arrays.largest(problem.dtype) / 16:
-        msg = f"sketched scores or values reach {size:.3g} and could overflow {problem.dtype}: rescale q, k, v or use float64"
-        raise ValueError(msg)
-
-
-def _visible(problem: Problem) -> HostArray:
-    """Return which keys take part, bool, shape (..., n_k), or (n_k,) when all do."""
-    return np.ones(problem.n_k, bool) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
-
-
-def _pooled(problem: Problem, keys: Array, values: Array) -> Problem:
-    """Return the problem of attending to other keys and values, none masked."""
-    return replace(problem, k=keys, v=values, key_mask=None)
-
-
-def _attend(problem: Problem, bias: Array | None) -> Array:
-    """Return softmax attention with `bias`, broadcastable to the scores, added to them; in blocks of queries, shape (..., n_q, dv)."""
-    xp = problem.xp
-    step = max(1, SCORES_AT_ONCE // (max(1, math.prod(problem.batch)) * problem.n_k))
-    blocks = []
-    for first in range(0, problem.n_q, step):
-        q = problem.q[..., first : min(first + step, problem.n_q), :] * problem.scale
-        scores = masked_scores(problem, q, first, 0, problem.n_k)
-        scores = scores if bias is None else scores + bias
-        weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-        blocks.append(xp.matmul(weights, problem.v) / xp.sum(weights, axis=-1, keepdims=True))
-    return xp.concat(blocks, axis=-2)

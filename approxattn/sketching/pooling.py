@@ -56,6 +56,11 @@ class MeanPool:
         np.put_along_axis(shown, place, real, axis=-1)
         return block[..., :-1], shown[..., :-1]
 
+    def tokens_in_block(self) -> HostArray:
+        """Return, for each token, how many share its block, itself included; 1 for hidden tokens; shape (..., n)."""
+        block, shown = self._block_of_token()
+        return np.where(shown, np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1), 1)
+
     def deviations(self, x: Array, means: Array) -> Array:
         """Return x_j - means_b(j) in the order of the blocks, shapes (..., n, m), (..., k, m) -> (..., k * largest block, m); padding gives 0."""
         xp = _arrays.namespace(x=x)
