@@ -205,10 +205,12 @@ def test_long_witnesses_are_cut() -> None:
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(None, ""), (1.0, "1"), (0.99999, "< 1"), (1.00001, "> 1"), (0.5, "0.500"), (2.0, "2"), (1.5e-14, "1.50·10⁻¹⁴"), (float("inf"), "∞"), (1234.5, "1.23·10³"), (-0.25, "−0.250")],
+    [(None, ""), (1.0, "1"), (1 - 2e-5, "1 − 2·10⁻⁵"), (1.003, "1 + 3·10⁻³"), (537.4, "537"), (0.5, "0.500"), (2.0, "2"), (1.5e-14, "1.50·10⁻¹⁴"), (float("inf"), "∞"), (1234.5, "1.23·10³"), (-0.25, "−0.250")],
 )  # fmt: skip
 def test_numbers(x: float | None, text: str) -> None:
     assert view.number(x) == text
+    if x is not None and x not in (1, 2):
+        assert (view.number(x, near_one="≈ 1") == "≈ 1") == text.startswith("1 ")
 
 
 # --- the numbers behind the figures ---

@@ -183,8 +183,8 @@ def summary(found: Iterable[Group]) -> Summary:
 def number(x: float | None, *, near_one: str = "") -> str:
     """Three digits, in the typography of a table; nothing for None.
 
-    Rounding must not say that a bound is attained, or not exceeded, when it is not: what three digits would round to 1 is "< 1" or "> 1", or
-    `near_one` where the side does not matter.
+    Rounding must not say that a bound is attained, or not exceeded, when it is not: what three digits would round to 1 is written as 1 minus or plus
+    its distance, or as `near_one` where that does not matter.
     """
     if x is None:
         return ""
@@ -192,9 +192,14 @@ def number(x: float | None, *, near_one: str = "") -> str:
         return "∞" if x > 0 else "−∞"
     if x == round(x) and abs(x) < 1000:
         return str(round(x)).replace("-", "−")
-    text = f"{x:#.3g}"
+    text = f"{x:#.3g}".rstrip(".")
     if float(text) == 1:
-        return near_one or ("> 1" if x > 1 else "< 1")
+        return near_one or f"1 {'+' if x > 1 else '−'} {_power(f'{abs(x - 1):.0e}')}"
+    return _power(text)
+
+
+def _power(text: str) -> str:
+    """Replace the e of a float's text by a power of ten."""
     if "e" not in text:
         return text.replace("-", "−")
     mantissa, exponent = text.split("e")
