@@ -36,7 +36,7 @@ RULES = {
             ("score_bounds",),
             ("scores",),
             ("sampled_rows", "softmax", "gradient_bounds", "value_range"),
-            ("reduced",),
+            ("reduced", "pseudo_inverse"),
             ("sketching", "exponential", "monomials", "hashing"),
             ("combinations",),
             ("pooling_bounds",),
@@ -46,6 +46,7 @@ RULES = {
             ("methods",),
             # floor 3: what a user calls
             ("attend", "audit", "regime"),
+            ("transformer",),
             # floor 4: the command line, above the public names
             ("__init__",),
             ("__main__",),

@@ -11,9 +11,10 @@ import pytest
 
 import approxattn
 import approxattn.data
+import approxattn.transformer
 import proofs_check
 
-METHODS = ["BertLSH", "Exact", "Linformer", "Polynomial", "Yoso", "YosoExpectation"]
+METHODS = ["BertLSH", "Exact", "Linformer", "Nystrom", "Polynomial", "Yoso", "YosoExpectation"]
 PUBLIC = {
     approxattn: [
         "Approximation",
@@ -29,6 +30,11 @@ PUBLIC = {
         "diagnose",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
+    approxattn.transformer: [
+        *["Custom", "Embedding", "Layer", "LayerNorm", "Linear", "Mlp", "Residual", "SelfAttention", "Transformer"],
+        *["LayerErrors", "ModelCertificate", "ModelGradients", "Output"],
+        *["forward", "gradient", "parameters", "with_parameters"],
+    ],
     proofs_check: [
         *[
             "Assumption",

@@ -1,0 +1,146 @@
+"""The two-layer perceptron g(x) = phi(x W_1 + b_1) W_2 + b_2, and errors in it.
+
+Proved here. With a = x W_1 + b_1, h = phi(a), H = (G W_2^T) o phi'(a), the gradient is dx = H W_1^T, dW_2 = h^T G, dW_1 = x^T H. Let |phi'| <= s, |phi''| <= c; a row of a
+is off by at most alpha = |W_1| delta + rounding and one entry of it by at most alpha_1 = max_b |W_1:b| delta + rounding. Then
+
+    h is off by at most s alpha,     H by at most s |W_2| |error of G| + c alpha_1 |G W_2^T|,
+
+because (G W_2^T) o phi' has |phi'| <= s, and phi'(a) moves by at most c alpha_1 in every entry. Where phi' has a jump, c does not exist, and neither does a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn.rounding import gamma, up
+from approxattn.transformer.activations import ROUNDING, activation
+from approxattn.transformer.affine import (
+    affine,
+    affine_rounding,
+    bounded,
+    norms,
+    outer_error,
+    outer_total,
+    roundoff,
+    spectral,
+    total_error,
+    total_over_tokens,
+)
+from approxattn.transformer.checks import check_parameters, check_width
+from approxattn.transformer.token_map import PulledError
+
+
+class _Hidden(NamedTuple):
+    """Before and after the activation, with the bounds on their rows' errors and on the largest error of an entry before it."""
+
+    before: Array
+    after: Array
+    row: HostArray
+    entry: HostArray
+    after_row: HostArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp:
+    """phi(x W_1 + b_1) W_2 + b_2 for every token.
+
+    Parameters
+    ----------
+    w1, w2 : array, shapes (d, hidden), (hidden, d')
+        W_1, W_2.
+    b1, b2 : array, shapes (hidden,), (d',), optional
+        None: 0.
+    activation : {"gelu", "silu", "tanh"}
+        phi. gelu is the one with the normal distribution function.
+    """
+
+    w1: Array
+    w2: Array
+    b1: Array | None = None
+    b2: Array | None = None
+    activation: str = "gelu"
+
+    def __post_init__(self) -> None:
+        activation(self.activation)
+        shapes = {
+            "w1": (self.w1, ("d", "hidden")),
+            "b1": (self.b1, ("hidden",)),
+            "w2": (self.w2, ("hidden", "d'")),
+            "b2": (self.b2, ("d'",)),
+        }
+        check_parameters("Mlp", shapes)
+
+    def __call__(self, x: Array) -> Array:
+        """Return g(x)."""
+        check_width("Mlp", x, self.w1.shape[0], self.w1)
+        xp = _arrays.namespace(x=x, w1=self.w1)
+        return affine(activation(self.activation).value(affine(x, self.w1, self.b1, xp), xp), self.w2, self.b2, xp)
+
+    def vjp(self, x: Array, dout: Array) -> tuple[Array, Self]:
+        """Return dx and the gradients of W_1, b_1, W_2, b_2."""
+        xp, phi = _arrays.namespace(x=x, dout=dout), activation(self.activation)
+        a = affine(x, self.w1, self.b1, xp)
+        back = xp.matmul(dout, xp.matrix_transpose(self.w2)) * phi.derivative(a, xp)  # H
+        gradient = replace(
+            self,
+            w1=outer_total(x, back, xp),
+            b1=None if self.b1 is None else total_over_tokens(back, xp),
+            w2=outer_total(phi.value(a, xp), dout, xp),
+            b2=None if self.b2 is None else total_over_tokens(dout, xp),
+        )
+        return xp.matmul(back, xp.matrix_transpose(self.w1)), gradient
+
+    def error(self, x: Array, delta: HostArray) -> HostArray:
+        """Return |W_2| s alpha and the rounding."""
+        hidden = self._hidden(x, delta)
+        rounding = affine_rounding(norms(hidden.after, _arrays.namespace(x=x)), self.w2, self.b2)
+        return bounded(spectral(self.w2) * hidden.after_row + rounding)
+
+    def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
+        """Return the bounds of the module on dx, dW_1, dW_2, db_1, db_2."""
+        xp, u, phi = _arrays.namespace(x=x), roundoff(x), activation(self.activation)
+        hidden, g = self._hidden(x, delta), norms(dout, xp)
+        pulled = xp.matmul(dout, xp.matrix_transpose(self.w2))  # G W_2^T
+        pulled_norms, pulled_noise = norms(pulled, xp), affine_rounding(g, xp.matrix_transpose(self.w2), None)
+        slope_noise = ROUNDING * u * (norms_inf(hidden.before) + 1) + 2 * u * phi.slope
+        noise = phi.slope * pulled_noise + (phi.curvature * hidden.entry + slope_noise) * pulled_norms
+        back_total = bounded(phi.slope * spectral(self.w2) * total + np.sum(noise, axis=-1))
+        back = norms(pulled * phi.derivative(hidden.before, xp), xp)
+        rounding = np.sum(affine_rounding(back, xp.matrix_transpose(self.w1), None), axis=-1)
+        parameters = {
+            "w1": outer_error(norms(x, xp), delta, back, back_total, u),
+            "w2": outer_error(norms(hidden.after, xp), hidden.after_row, g, total, u),
+        }
+        if self.b1 is not None:
+            parameters["b1"] = total_error(back_total, back, u)
+        if self.b2 is not None:
+            parameters["b2"] = total_error(total, g, u)
+        return PulledError(bounded(spectral(self.w1) * back_total + rounding), parameters)
+
+    def _hidden(self, x: Array, delta: HostArray) -> _Hidden:
+        xp, u, phi = _arrays.namespace(x=x), roundoff(x), activation(self.activation)
+        before, size = affine(x, self.w1, self.b1, xp), norms(x, xp)
+        columns = _arrays.to_host(self.w1).astype(np.float64)
+        widest = up(np.max(np.linalg.norm(columns, axis=0)) * (1 + 1e-10))
+        offset = 0.0 if self.b1 is None else float(np.max(np.abs(_arrays.to_host(self.b1)), initial=0.0))
+        d, width = self.w1.shape
+        row = bounded(spectral(self.w1) * delta + affine_rounding(size, self.w1, self.b1))
+        entry = bounded(
+            widest * delta
+            + gamma(d + 2, u) * (widest * size + offset)
+            + (d + 2) * _arrays.smallest_normal(_arrays.dtype_name(x))
+        )
+        own = ROUNDING * u * (norms(before, xp) + math.sqrt(width))
+        return _Hidden(before, phi.value(before, xp), row, np.minimum(entry, row), bounded(phi.slope * row + own))
+
+
+def norms_inf(x: Array) -> HostArray:
+    """Return the largest absolute entry of each row, shape (..., n), on the host."""
+    xp = _arrays.namespace(x=x)
+    return _arrays.to_host(xp.max(xp.abs(x), axis=-1)).astype(np.float64)

@@ -1,0 +1,196 @@
+"""The exact network by its definition, in extended precision, and its whole gradient by complex steps: what a transformer is held against.
+
+A complex step, f(x + i h) = f(x) + i h f'(x) + O(h^2) with h = 1e-30, has no cancellation, so every entry of a gradient comes out to the last digits. It needs one run
+an entry, and shares no line with the package. `random_model` makes the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+from approxattn.transformer import (
+    Layer,
+    LayerNorm,
+    Linear,
+    Mlp,
+    Residual,
+    SelfAttention,
+    Transformer,
+    parameters,
+)
+
+STEP = 1e-30
+
+
+def random_model(
+    rng: np.random.Generator,
+    *,
+    layers: int = 2,
+    d: int = 4,
+    heads: int = 2,
+    width: int = 2,
+    causal: bool = False,
+    residual: bool = True,
+    norm: str = "pre",
+    activation: str = "gelu",
+    joint: bool = False,
+    biases: bool = True,
+    project: bool = True,
+    size: float = 0.8,
+    dtype: Any = np.float64,
+) -> Transformer:
+    """Return a model whose matrices have entries of about size/sqrt(rows); norm: "pre", "post" or "none"."""
+
+    def matrix(*shape: int) -> HostArray:
+        return (size * rng.standard_normal(shape) / np.sqrt(shape[-2])).astype(dtype)
+
+    def bias(*shape: int) -> HostArray | None:
+        return (0.2 * rng.standard_normal(shape)).astype(dtype) if biases else None
+
+    def normalise() -> LayerNorm:
+        gain, shift = 1 + 0.1 * rng.standard_normal(d), 0.1 * rng.standard_normal(d)
+        return LayerNorm(gain=gain.astype(dtype), shift=shift.astype(dtype))
+
+    def attention() -> SelfAttention:
+        keys = d if joint else width
+        pair = {"w": matrix(heads, d, d)} if joint else {"wq": matrix(heads, d, width), "wk": matrix(heads, d, width)}
+        values = width if project else d // heads
+        end = {"wo": matrix(heads * values, d), "bo": bias(d)} if project else {}
+        return SelfAttention(
+            **pair, **end, wv=matrix(heads, d, values), bq=bias(heads, keys), bk=bias(heads, keys), bv=bias(heads, values), causal=causal,
+            scale=1 / d if joint else None,
+        )  # fmt: skip
+
+    def layer() -> Layer:
+        mlp = Mlp(w1=matrix(d, 2 * d), b1=bias(2 * d), w2=matrix(2 * d, d), b2=bias(d), activation=activation)
+        g: tuple[Any, ...] = (Residual(maps=(normalise(), mlp) if norm == "pre" else (mlp,)),) if residual else (mlp,)
+        g = (normalise(), *g, normalise()) if norm == "post" else g
+        return Layer(attention=attention(), norm=normalise() if norm == "pre" else None, residual=residual, then=g)
+
+    first = (Linear(w=matrix(d, d), b=bias(d)),) if biases else ()
+    return Transformer(first=first, layers=tuple(layer() for _ in range(layers)))
+
+
+def _swap(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _softmax(s: Any) -> Any:
+    e = np.exp(s - np.max(s.real, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def _normal_distribution(x: Any) -> Any:
+    """Phi of a number with an imaginary part of at most STEP, by the series of positive terms for erf."""
+    a = x.real.astype(np.longdouble)
+    pi = 4 * np.arctan(np.longdouble(1))
+    density, total = np.exp(-a * a / 2) / np.sqrt(2 * pi), np.zeros_like(a)
+    term = a * density
+    for k in range(300):
+        total = total + term
+        term = term * a * a / (2 * k + 3)
+    return 0.5 + total + 1j * x.imag * density
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "gelu": lambda x: x * _normal_distribution(x),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def _token_map(g: Any, x: Any) -> Any:
+    match g:
+        case Linear():
+            return x @ g.w + (0 if g.b is None else g.b)
+        case Mlp():
+            hidden = ACTIVATIONS[g.activation](x @ g.w1 + (0 if g.b1 is None else g.b1))
+            return hidden @ g.w2 + (0 if g.b2 is None else g.b2)
+        case LayerNorm():
+            c = x - np.mean(x, axis=-1, keepdims=True)
+            return c / np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + g.epsilon) * g.gain + g.shift
+        case Residual():
+            y = x
+            for inner in g.maps:
+                y = _token_map(inner, y)
+            return x + y
+    raise TypeError(g)
+
+
+def _attention(a: SelfAttention, u: Any, mask: Any) -> Any:
+    n, heads = u.shape[-2], []
+    keep = np.tril(np.ones((n, n), bool)) if a.causal else np.ones((n, n), bool)
+    keep = keep if mask is None else keep & mask[..., None, :]
+    for h in range(a.wv.shape[0]):
+        q = u @ (a.w if a.w is not None else a.wq)[h] + (0 if a.bq is None else a.bq[h])
+        k = (u if a.w is not None else u @ a.wk[h]) + (0 if a.bk is None else a.bk[h])
+        v = u @ a.wv[h] + (0 if a.bv is None else a.bv[h])
+        beta = q.shape[-1] ** -np.longdouble(0.5) if a.scale is None else np.longdouble(a.scale)
+        heads.append(_softmax(np.where(keep, beta * (q @ _swap(k)), -np.inf)) @ v)
+    y = np.concatenate(heads, axis=-1)
+    y = y if a.wo is None else y @ a.wo
+    return y if a.bo is None else y + a.bo
+
+
+def run(model: Transformer, x: Any, mask: Any = None) -> Any:
+    """Return F(x)."""
+    for g in model.first:
+        x = _token_map(g, x)
+    for layer in model.layers:
+        u = x if layer.norm is None else _token_map(layer.norm, x)
+        y = _attention(layer.attention, u, mask)
+        x = x + y if layer.residual else y
+        for g in layer.then:
+            x = _token_map(g, x)
+    return x
+
+
+def extended(model: Transformer) -> Transformer:
+    """Return the model in extended precision; its arrays are no longer for the package."""
+    return _rebuilt(model, {name: p.astype(np.clongdouble) for name, p in parameters(model).items()})
+
+
+def _rebuilt(model: Transformer, values: dict[str, Any]) -> Transformer:
+    """Replace arrays without the checks of the records, which refuse extended precision."""
+    return _copy(model, "", values)
+
+
+def _copy(node: Any, path: str, values: dict[str, Any]) -> Any:
+    if isinstance(node, np.ndarray):
+        return values.get(path[:-1], node)
+    if isinstance(node, tuple):
+        return tuple(_copy(child, f"{path}{i}.", values) for i, child in enumerate(node))
+    if hasattr(node, "__dataclass_fields__"):
+        new = object.__new__(type(node))
+        for name in node.__dataclass_fields__:
+            object.__setattr__(new, name, _copy(getattr(node, name), f"{path}{name}.", values))
+        return new
+    return node
+
+
+def whole_gradient(
+    model: Transformer, x: HostArray, dout: HostArray, mask: HostArray | None = None
+) -> tuple[HostArray, dict[str, HostArray]]:
+    """Return dL/dX and dL/d(parameter) for L = <dout, F(x)>, every entry by its own complex step."""
+    wide, x = extended(model), x.astype(np.clongdouble)
+
+    def slope(changed: dict[str, Any], at: Any) -> Any:
+        return np.sum(dout * run(_rebuilt(wide, changed), at, mask).imag) / np.longdouble(STEP)
+
+    dx = _by_entries(x, lambda moved: slope({}, moved))
+    return dx, {
+        name: _by_entries(p, lambda moved, name=name: slope({name: moved}, x)) for name, p in parameters(wide).items()
+    }
+
+
+def _by_entries(x: Any, slope: Callable[[Any], Any]) -> HostArray:
+    out = np.zeros(x.shape, np.longdouble)
+    for index in np.ndindex(*x.shape):
+        moved = x.copy()
+        moved[index] += 1j * np.longdouble(STEP)
+        out[index] = slope(moved)
+    return out
