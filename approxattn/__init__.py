@@ -6,6 +6,7 @@ from approxattn.certificate import Approximation, Certificate, GradientCertifica
 from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.linformer import Linformer
+from approxattn.methods.nystrom import Nystrom
 from approxattn.methods.polynomial import Polynomial
 from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
@@ -20,6 +21,7 @@ __all__ = [
     "GradientCertificate",
     "Gradients",
     "Linformer",
+    "Nystrom",
     "Polynomial",
     "Regime",
     "Yoso",

@@ -1,6 +1,7 @@
 """What is sure of any output: softmax attention is a mean of the values, so each column of it lies between the column's least and largest visible value.
 
-Hence |out_c - exact_c| <= max(out_c - min V_:c, max V_:c - out_c), whatever `out` is. The two differences round once each.
+Hence |out_c - exact_c| <= max(out_c - min V_:c, max V_:c - out_c), whatever `out` is. The two differences round once each; a unit of rounding of the largest value is
+added, *chosen*, so that no bound is 0 where the exact answer can only be enclosed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.rounding import up
+from approxattn.score_bounds import value_spread
 
 
 def range_bound(value: Array, problem: Problem) -> HostArray:
@@ -24,5 +26,6 @@ def range_bound(value: Array, problem: Problem) -> HostArray:
     top, bottom = (f(x, axis=-2, keepdims=True) for f, x in ((xp.max, high), (xp.min, low)))
     worst = xp.max(xp.maximum(value - bottom, top - value), axis=-1)
     bound = _arrays.to_host(worst).astype(np.float64)
-    size = up(np.maximum(bound, 0.0) * (1 + 2 * problem.u) + _arrays.smallest_normal(problem.dtype))
+    least = problem.u * value_spread(problem).top[..., None] + _arrays.smallest_normal(problem.dtype)
+    size = up(np.maximum(bound, 0.0) * (1 + 2 * problem.u) + least)
     return np.where(np.isfinite(bound), size, np.inf)

@@ -150,10 +150,8 @@ class Linformer:
         combined = self._combine(problem, rng)
         dq, dkeys, dvalues = attend_gradient(combined.reduced, dout)
         dk, dv = combined.back(dkeys, dvalues)
-        if self.sketch == "mean-pool":
-            bounds, unmet = pooling_gradient_bound(combined, dout, (dq, dk, dv)), ()
-        else:
-            bounds, unmet = no_gradient_bounds(problem), (f"no bound is known for the gradient of {self._name}",)
+        pooled = self.sketch == "mean-pool"
+        bounds = pooling_gradient_bound(combined, dout, (dq, dk, dv)) if pooled else no_gradient_bounds(problem)
         certificate = GradientCertificate(
             dq=bounds.dq,
             dk=bounds.dk,
@@ -161,7 +159,7 @@ class Linformer:
             target=SOFTMAX_GRADIENT,
             theorem="ours.gradient",
             facts=self._facts(combined),
-            unmet=unmet,
+            unmet=() if pooled else (f"no bound is known for the gradient of {self._name}",),
         )
         return Gradients(
             dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=self._dprojections(combined, dkeys, dvalues)
