@@ -104,6 +104,11 @@ def to_host(array: Array) -> HostArray:
     return np.asarray(array)
 
 
+def on_host(*arrays: Array) -> bool:
+    """Return whether all arrays are NumPy arrays, for which there are faster ways than the standard's."""
+    return all(isinstance(array, np.ndarray) for array in arrays)
+
+
 def from_host(host: HostArray, like: Array) -> Array:
     """Copy a NumPy array to the library and device of `like`, keeping the dtype of `host`."""
     xp = compat.array_namespace(like)

@@ -38,10 +38,15 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
     problem, xp = run.problem, run.problem.xp
     kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
     left = xp.concat([dout, -kappa], axis=-1) / run.denominator
-    kernel = kernel_of(problem, _primitive(run, kind), run.reach)
-    dq = kernel.gradient_x(run.queries, left, run.keys, run.values) * run.balance * problem.scale
-    dk = kernel.gradient_y(run.queries, left, run.keys, run.values) / run.balance
-    dv = run.kernel.transposed_sums(run.queries, run.keys, left[..., :-1])
+    sums = run.queries, left, run.keys, run.values
+    if kind == "consistent":
+        dq, dk, dv = run.kernel.gradients(*sums)
+        dv = dv[..., :-1]
+    else:
+        kernel = kernel_of(problem, _primitive(run, kind), run.reach)
+        dq, dk = kernel.gradient_x(*sums), kernel.gradient_y(*sums)
+        dv = run.kernel.transposed_sums(run.queries, run.keys, left[..., :-1])
+    dq, dk = dq * run.balance * problem.scale, dk / run.balance
     if kind == "consistent":
         dk = dk - _mean_over_visible(dk, problem)
     if problem.key_mask is not None:
@@ -90,13 +95,11 @@ def _weighted_truncation(
     Against the sums over all queries of `gradient_bounds` this counts each query by the weight it gives to the key, at one more kernel sum.
     """
     problem, xp = run.problem, run.problem.xp
-    with np.errstate(over="ignore"):
-        excess = np.expm1(log_ratio)
-    columns = np.stack(
-        [(excess + tv_from_log_ratio(log_ratio)) * omega * row_norms(problem.q, xp) * problem.scale, excess * size],
-        axis=-1,
-    )
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore"):  # inf is refused below; 0 times the largest float, unlike 0 times inf, is 0
+        excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
+        moved = omega * row_norms(problem.q, xp) * problem.scale
+        columns = np.stack([(excess + tv_from_log_ratio(log_ratio)) * moved, excess * size], axis=-1)
+    with np.errstate(invalid="ignore", over="ignore"):
         slack = np.sum(run.weight_noise()[..., None] * columns, axis=-2)  # (..., 2)
     safe = np.where(columns < _arrays.largest(problem.dtype) / (4 * problem.n_q), columns, 0.0)
     device = _arrays.cast(_arrays.from_host(safe, problem.q), problem.dtype, xp)
@@ -104,11 +107,9 @@ def _weighted_truncation(
         np.float64
     )
     refused = np.any(safe < columns, axis=-2) | ~np.isfinite(slack)
-    bounds = np.where(
-        refused[..., None, :] | ~np.isfinite(sums),
-        np.inf,
-        up(sums * (1 + 8 * problem.u) + np.nan_to_num(slack)[..., None, :]),
-    )
+    with np.errstate(over="ignore"):
+        total = up(sums * (1 + 8 * problem.u) + np.nan_to_num(slack)[..., None, :])
+    bounds = np.where(refused[..., None, :] | ~np.isfinite(sums), np.inf, total)
     return bounds[..., 0], bounds[..., 1]
 
 

@@ -2,7 +2,7 @@
 
 Rounding (proved here). Every term of a computed sum sum_j P(x_i . y_j) v_j is off by a factor of at most (1 + u)^K relative to
 sum_t |c_t| (|x_i| |y_j|)^t |v_j|, where K counts the roundings on its way: with features, 2 g for the monomials of both sides, 4 for the weight, r for the
-product with the state, t_n for the sum over keys in its chunks; by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n.
+product with the state, t_n for the sum over keys in its chunks (`numpy_contraction`: no more, in chunks of its own length); by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n.
 The caller adds what the tokens themselves were rounded by, g times for each.
 
 Underflow (proved here). An operation that underflows loses at most w, the smallest normal number, whether flushed to 0 or not, and what is lost
@@ -19,11 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
 from approxattn.monomials.index import rank
+from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
+from approxattn.monomials.numpy_contraction import numpy_sums
+from approxattn.monomials.numpy_features import chunk_tokens
 from approxattn.rounding import blocked_sum_terms, up
 
 
@@ -46,6 +50,8 @@ class Kernel:
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
         """Return sum_j P(x_i . y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+        if self.kind == "features" and _arrays.on_host(x, y, values):
+            return numpy_sums(x, y, values, self.coefficients, self.causal)
         by = contract if self.kind == "features" else dense_sums
         return self._items(lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values)
 
@@ -55,6 +61,8 @@ class Kernel:
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, shape (..., n_x, d)."""
+        if self.kind == "features" and _arrays.on_host(x, left, y, right):
+            return numpy_gradient(x, left, y, right, self.coefficients, self.causal)
         by = contract_gradient if self.kind == "features" else dense_gradient
         return self._items(
             lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp), x, left, y, right
@@ -63,6 +71,13 @@ class Kernel:
     def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return sum_i P'(x_i . y_j) (left_i . right_j) x_i, shape (..., n_y, d)."""
         return self._flipped(self.gradient_x, y, right, x, left)
+
+    def gradients(self, x: Array, left: Array, y: Array, right: Array) -> tuple[Array, Array, Array]:
+        """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and right, which share their sums."""
+        if self.kind == "features" and not self.causal and _arrays.on_host(x, left, y, right):
+            return numpy_gradients(x, left, y, right, self.coefficients)
+        dx, dy = self.gradient_x(x, left, y, right), self.gradient_y(x, left, y, right)
+        return dx, dy, self.transposed_sums(x, y, left)
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """Apply f to each item of the leading axes: features of many items at a time would not fit the memory promised."""
@@ -115,4 +130,5 @@ def sum_roundings(kind: str, n_y: int, d: int, degree: int, causal: bool) -> int
         return direct + blocked_sum_terms(n_y, SCORE_BLOCK)
     by_features = 2 * degree + 4 + rank(d, degree)
     own_chunk = direct + blocked_sum_terms(n_y, SCORE_BLOCK) if causal else 0
-    return max(by_features, own_chunk) + blocked_sum_terms(n_y, chunk_length(d, degree)) + 2
+    steps = chunk_length(d, degree), chunk_tokens(d, degree, causal)
+    return max(by_features, own_chunk) + max(blocked_sum_terms(n_y, step) for step in steps) + 2

@@ -1,0 +1,172 @@
+"""Reverse mode through the features on NumPy arrays: `adjoint`, several times faster, and all three gradients of one sum at once.
+
+The cotangent of degree g is made tile by tile and sent down at once; those of lower degrees are held. The three gradients of
+sum_ij P(x_i . y_j) (left_i . right_j), with respect to x, y and right, share what they need: the state of (y, right), the state of (x, left), and one
+set of monomials for each chunk of tokens, so five products of width m a feature instead of the forward's two.
+
+Rounding. The recursion is that of `adjoint`: a gradient is a sum of products of a cotangent and a monomial of degree below g, at most C(d + g - 1, g - 1)
+of them, and a cotangent gathers at most d terms a degree.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+from approxattn.monomials.contraction import weights
+from approxattn.monomials.index import rank, suffix_length
+from approxattn.monomials.numpy_contraction import (
+    Summation,
+    canonical,
+    flat,
+    joined,
+    share,
+    total_state,
+    weigh,
+    weights_of,
+    within,
+)
+from approxattn.monomials.numpy_dense import Triangle
+from approxattn.monomials.numpy_features import TILE_ROWS, Scratch, plan, tiles
+from approxattn.monomials.workers import gather, shares, worker_count
+
+
+class PullBack:
+    """J_phi(x)^T S left for the chunk of tokens that a `Summation` has loaded."""
+
+    def __init__(self, summation: Summation, dtype: np.dtype[Any]) -> None:
+        p = summation.plan
+        self.held, self.degree, self.d = summation.held, p.degree, p.d
+        self.turned = Scratch(p.m * p.chunk, dtype)
+        self.cotangent = Scratch(rank(p.d, max(p.degree - 1, 0)) * p.chunk, dtype)
+        self.tile, self.gradient = Scratch(TILE_ROWS * p.chunk, dtype), Scratch(p.d * p.chunk, dtype)
+
+    def into(self, out: HostArray, weighted: HostArray, left: HostArray) -> None:
+        """Set out, shape (tokens, d), for weighted of shape (r, m) and left of shape (tokens, m)."""
+        n = left.shape[0]
+        gradient = self.gradient.shaped(self.d, n)
+        gradient[...] = 0
+        if self.degree:
+            turned = self.turned.shaped(left.shape[1], n)
+            turned[...] = left.T
+            length = rank(self.d, self.degree - 1)
+            cotangent = np.matmul(weighted[:length], turned, out=self.cotangent.shaped(length, n))
+            start = length
+            for pieces in tiles(self.d, self.degree, TILE_ROWS):
+                height = pieces[-1].rows.stop
+                tile = np.matmul(weighted[start : start + height], turned, out=self.tile.shaped(height, n))
+                for piece in pieces:
+                    self._send(tile[piece.rows], piece.i, piece.source, cotangent, gradient)
+                start += height
+            self._descend(cotangent, gradient)
+        out[...] = gradient.T
+
+    def _descend(self, cotangent: HostArray, gradient: HostArray) -> None:
+        """Go through the degrees below the highest one."""
+        for t in range(self.degree - 1, 1, -1):
+            end = stop = rank(self.d, t - 1)
+            for i in range(self.d):
+                length = suffix_length(self.d, i, t - 1)
+                self._send(cotangent[stop : stop + length], i, slice(end - length, end), cotangent, gradient)
+                stop += length
+        if self.degree > 1:
+            gradient += cotangent[1 : self.d + 1]
+
+    def _send(self, above: HostArray, i: int, source: slice, cotangent: HostArray, gradient: HostArray) -> None:
+        """Take the cotangent of x_i times the monomials `source` to x_i and to those; `above` is used up."""
+        gradient[i] += np.einsum("kc,kc->c", above, self.held.rows[source])
+        if source.start:  # the monomial 1 has no gradient
+            above *= self.held.columns[i]
+            cotangent[source] += above
+
+
+def numpy_gradient(
+    x: HostArray, left: HostArray, y: HostArray, right: HostArray, coefficients: tuple[float, ...], causal: bool
+) -> HostArray:
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (..., n_x, d), (..., n_x, m), (..., n_y, d), (..., n_y, m)."""
+    *batch, n_x, d = x.shape
+    x, left, y, right = (flat(a) for a in (x, left, y, right))
+    m, items = right.shape[-1], x.shape[0]
+    p = plan(d, m, len(coefficients) - 1, max(n_x, y.shape[-2]), causal)
+    out = np.empty_like(x, shape=x.shape)
+    weight = weights(coefficients, d)[:, None].astype(x.dtype)
+
+    def some(span: slice) -> None:
+        worker = Summation(p, x.dtype)
+        back, triangle = PullBack(worker, x.dtype), Triangle(p.chunk, x.dtype) if causal else None
+        for i in range(span.start, span.stop):
+            state = worker.zeros(x.dtype) if causal else total_state([worker], y[i], right[i])
+            weighted = canonical(p, state) * weight
+            for chunk in within(slice(0, n_x), p.chunk):
+                worker.held.load(x[i, chunk])
+                back.into(out[i, chunk], weighted, left[i, chunk])
+                if triangle is not None:
+                    own = x[i, chunk], left[i, chunk], y[i, chunk], right[i, chunk]
+                    triangle.add_gradient(*own, coefficients, out[i, chunk])
+                    worker.add(state, own[2], own[3])
+                    weighted = canonical(p, state) * weight
+
+    one = (n_x + y.shape[-2]) * rank(d, p.degree) * m
+    gather([partial(some, span) for span in shares(items, worker_count(one * items, items))])
+    return out.reshape(*batch, n_x, d)
+
+
+def numpy_gradients(
+    x: HostArray, left: HostArray, y: HostArray, right: HostArray, coefficients: tuple[float, ...]
+) -> tuple[HostArray, HostArray, HostArray]:
+    """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and right.
+
+    Shapes (..., n_x, d), (..., n_x, m), (..., n_y, d), (..., n_y, m) -> (..., n_x, d), (..., n_y, d), (..., n_y, m).
+    """
+    shapes = x.shape, y.shape, right.shape
+    x, left, y, right = (flat(a) for a in (x, left, y, right))
+    items, (n_x, d), (n_y, m) = x.shape[0], x.shape[-2:], right.shape[-2:]
+    p = plan(d, m, len(coefficients) - 1, max(n_x, n_y), False)
+    outs = tuple(np.empty(a.shape, x.dtype) for a in (x, y, right))
+    one = 2 * (n_x + n_y) * rank(d, p.degree) * m
+    across = worker_count(one * items, items)
+
+    def some(span: slice, threads: int) -> None:
+        workers = [Summation(p, x.dtype) for _ in range(threads)]
+        for i in range(span.start, span.stop):
+            _one_item(workers, x[i], left[i], y[i], right[i], coefficients, tuple(out[i] for out in outs))
+
+    inner = worker_count(one, -(-min(n_x, n_y) // p.chunk)) if across == 1 else 1
+    gather([partial(some, span, inner) for span in shares(items, across)])
+    dx, dy, dright = (out.reshape(shape) for out, shape in zip(outs, shapes, strict=True))
+    return dx, dy, dright
+
+
+def _one_item(
+    workers: list[Summation],
+    x: HostArray,
+    left: HostArray,
+    y: HostArray,
+    right: HostArray,
+    coefficients: tuple[float, ...],
+    outs: tuple[HostArray, ...],
+) -> None:
+    p, dtype = workers[0].plan, x.dtype
+    weight = weights_of(p, coefficients, dtype)
+    backs = {id(worker): PullBack(worker, dtype) for worker in workers}
+    of_y = canonical(p, weigh(total_state(workers, y, right), weight))
+
+    def along_x(worker: Summation, span: slice) -> list[HostArray]:
+        state = worker.zeros(dtype)
+        for chunk in within(span, p.chunk):
+            worker.add(state, x[chunk], left[chunk])
+            backs[id(worker)].into(outs[0][chunk], of_y, left[chunk])
+        return state
+
+    packed = weigh(joined(share(workers, x.shape[0], along_x)), weight)
+    of_x = canonical(p, packed)
+
+    def along_y(worker: Summation, span: slice) -> None:
+        for chunk in within(span, p.chunk):
+            worker.read(packed, y[chunk], outs[2][chunk])
+            backs[id(worker)].into(outs[1][chunk], of_x, right[chunk])
+
+    share(workers, y.shape[0], along_y)
