@@ -17,6 +17,10 @@ The rows of P and P~ sum to 0, so a sum against numbers x_j moves by at most hal
 
 Rounding (proved here). Computed weights f^ that are off by r_i in l1 norm, and z - kappa off by e_i and at most Z_i = 2 sum_c |G_ic| max|V_:c| large, add
 r_i Z_i + 2 e_i to the l1 error of row i, whose sum is then no longer 0: it counts with max|k|, not osc.
+
+Underflow. An operation that underflows loses at most w, the smallest normal number, however small its result should be, so that no relative bound covers it. The
+products behind z and kappa, f (z - kappa), and beta q_i in P_ij beta q_i lose at most t_i = (2 dv + 8) w (1 + Z_i) in each term of dq, dk or dv before its last
+factor; that factor, beta max(1, |k_j|) at most for dq and max(1, beta |q_i|) for dk, multiplies it.
 """
 
 from __future__ import annotations
@@ -63,6 +67,8 @@ def gradient_bounds(
     weight_noise: HostArray,
     pair_noise: HostArray,
     slope_error: HostArray | float = 0.0,
+    term_loss: HostArray | float = 0.0,
+    balance: HostArray | float = 1.0,
 ) -> GradientBounds:
     """Combine T3 with rounding.
 
@@ -78,6 +84,10 @@ def gradient_bounds(
         e_i, what rounding adds to z - kappa.
     slope_error : ndarray, optional
         Largest |P'/P - 1|: weights of dq and dk that differ from those of the output by this factor.
+    term_loss : ndarray, optional
+        What underflow can take from one term of the sums, for keys and queries with entries of at most 1.
+    balance : ndarray, optional
+        The sums are taken with beta balance q and k / balance.
     """
     xp, spread, beta = problem.xp, value_spread(problem), problem.scale
     size = cotangent_size(dout, xp)
@@ -85,16 +95,27 @@ def gradient_bounds(
     key_norm = visible_max(row_norms(keys, xp), problem)[..., None]  # (..., 1)
     lost = ~np.isfinite(weight_noise + pair_noise)  # no bound: inf against a zero cotangent must not become NaN
     weight_noise, pair_noise = (np.where(lost, 0.0, noise) for noise in (weight_noise, pair_noise))
-    truncation = up(omega * log_ratio / 4)  # l1, rows sum to 0
-    noise = up(weight_noise * largest_pair + 2 * pair_noise + slope_error * omega / 2)  # l1, rows need not sum to 0
-    noise = np.where(lost, np.inf, noise)
-    dq = up(beta * key_norm * (truncation + noise))  # osc of a key column is at most 2 max|k_j|
     query_norm = row_norms(problem.q, xp)
-    dk = up(beta * np.sum(query_norm * (truncation / 2 + noise), axis=-1, keepdims=True))
-    tv = tv_from_log_ratio(log_ratio)
-    dv = up(np.sum(np.where(lost, np.inf, (tv + weight_noise) * size), axis=-1, keepdims=True))
+    any_lost = np.any(lost, axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        truncation = up(_times(omega, log_ratio) / 4)  # l1, rows sum to 0
+        slope = _times(omega, slope_error) / 2
+        noise = up(weight_noise * largest_pair + 2 * pair_noise + slope)  # l1, rows need not sum to 0
+        # osc of a key column is at most 2 max|k_j|
+        dq = up(_times(beta * key_norm, truncation + noise) + problem.n_k * beta * (balance + key_norm) * term_loss)
+        from_query = beta * _times(query_norm, truncation / 2 + noise) + (1 / balance + beta * query_norm) * term_loss
+        dk = up(np.sum(from_query, axis=-1, keepdims=True))
+        dv = up(np.sum((tv_from_log_ratio(log_ratio) + weight_noise) * size + term_loss, axis=-1, keepdims=True))
+    tiny = _arrays.smallest_normal(problem.dtype)
+    dq, dk, dv = (np.where(gone, np.inf, x + tiny) for gone, x in ((lost, dq), (any_lost, dk), (any_lost, dv)))
     keys_shape = (*problem.batch, problem.n_k)
     return GradientBounds(dq=dq, dk=np.broadcast_to(dk, keys_shape), dv=np.broadcast_to(dv, keys_shape))
+
+
+def _times(a: HostArray | float, b: HostArray | float) -> HostArray:
+    """Return a b, where 0 times anything is 0: what has no effect has none however large it is."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where((np.asarray(a) == 0) | (np.asarray(b) == 0), 0.0, np.multiply(a, b))
 
 
 def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> GradientBounds:
@@ -109,5 +130,11 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
     spread = value_spread(problem)
     pair = size * (2 * gamma(problem.dv + 4, u) * spread.top[..., None] + softmax_rounding(problem, bound, key_block))
     return gradient_bounds(
-        problem, dout, problem.k, log_ratio=up(2 * eta), weight_noise=up(sums + 0 * bound), pair_noise=up(pair)
-    )
+        problem, dout, problem.k, log_ratio=up(2 * eta), weight_noise=up(sums + 0 * bound), pair_noise=up(pair),
+        term_loss=pair_underflow(problem, size, spread.top),
+    )  # fmt: skip
+
+
+def pair_underflow(problem: Problem, size: HostArray, top: HostArray) -> HostArray:
+    """Return what underflow takes from f (z - kappa) times an entry of at most 1, shape (..., n_q); z and kappa are sums of dv products each."""
+    return (2 * problem.dv + 8) * _arrays.smallest_normal(problem.dtype) * (1 + 2 * size * top[..., None])

@@ -24,7 +24,7 @@ from approxattn._problem import Problem
 from approxattn.gradient_bounds import GradientBounds, cotangent_size, gradient_bounds
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import sum_roundings
+from approxattn.monomials.kernel import sum_roundings, underflow
 from approxattn.perturbation import tv_from_log_ratio
 from approxattn.polynomial_forward import Forward, kernel_of
 from approxattn.rounding import gamma, up
@@ -72,9 +72,13 @@ def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: 
     amplification = np.maximum(1.0, run.noise(roundings, slopes) / gamma(roundings, problem.u))
     log_ratio = run.polynomial.log_ratio(run.bound)
 
+    with np.errstate(over="ignore"):
+        lost = _term_loss(run, primitive, slopes, size, spread.top)
+        rounding = {"weight_noise": noise, "pair_noise": up(pair * amplification), "term_loss": lost}
+    rounding["balance"] = _arrays.to_host(run.balance)[..., 0].astype(np.float64)
+
     def combine(ratio: HostArray) -> GradientBounds:
         slope_error = run.polynomial.slope_error(run.bound) if kind == "consistent" else 0.0
-        rounding = {"weight_noise": noise, "pair_noise": up(pair * amplification)}
         return gradient_bounds(problem, dout, centred, log_ratio=ratio, slope_error=slope_error, **rounding)
 
     bounds, rounding_only = combine(log_ratio), combine(np.zeros_like(log_ratio))
@@ -85,6 +89,24 @@ def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: 
     if kind == "consistent":  # subtracting the mean can double the error of dk
         bounds = bounds._replace(dk=up(2 * bounds.dk))
     return bounds
+
+
+def _term_loss(
+    run: Forward, primitive: tuple[float, ...], slopes: HostArray, size: HostArray, top: HostArray
+) -> HostArray:
+    """Return what underflow can take from one term R'(s_ij) (left_i . right_j), shape (..., n_q), times an entry of at most 1.
+
+    The division by D_i loses w in each of dv + 1 entries of left, which right and R' multiply; what the kernel of R or R' loses for factors of size 1 grows with left and
+    right, and counts d times for the entries of a gradient and g + 1 times for the powers below the highest.
+    """
+    problem, g = run.problem, len(primitive)
+    tiny, right = _arrays.smallest_normal(problem.dtype), np.maximum(top, 1.0)[..., None]
+    kinds = {kernel_of(problem, c, run.reach).kind for c in (primitive, run.polynomial.coefficients)}
+    kernels = [(kind, c) for kind in kinds for c in (primitive, derivative(primitive), run.polynomial.coefficients)]
+    inside = [underflow(kind, c, run.bound, *run.reach, problem.d, tiny) for kind, c in kernels]
+    denominator = run.host_denominator()
+    left = 1 + size * (1 + right) / np.where(denominator > 0, np.minimum(denominator, 1.0), 1.0)
+    return up((problem.dv + 2) * right * ((problem.d + g) * left * np.max(inside, axis=0) + 2 * tiny * (slopes + 1)))
 
 
 def _weighted_truncation(

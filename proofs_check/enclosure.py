@@ -27,6 +27,8 @@ __all__ = [
     "max_error",
     "power",
     "precision",
+    "seen_keys",
+    "softmax",
     "upper",
     "yoso_expectation",
 ]
@@ -168,12 +170,13 @@ def exact_attention(
         scores = rows * keys
         result: Rows = []
         for i in range(q.shape[0]):
-            seen = _seen(i, k.shape[0], causal, key_mask)
+            seen = seen_keys(i, k.shape[0], causal, key_mask)
             result.append(_softmax_row([scores[i, j] for j in seen], seen, values))
         return result
 
 
-def _seen(i: int, n_k: int, causal: bool, key_mask: np.ndarray | None) -> list[int]:
+def seen_keys(i: int, n_k: int, causal: bool, key_mask: np.ndarray | None) -> list[int]:
+    """Indices of the keys that query i sees; ValueError when there is none."""
     seen = [j for j in range(n_k) if (not causal or j <= i) and (key_mask is None or bool(key_mask[j]))]
     if not seen:
         msg = f"query {i} sees no key: the softmax over no keys is undefined"
@@ -181,11 +184,22 @@ def _seen(i: int, n_k: int, causal: bool, key_mask: np.ndarray | None) -> list[i
     return seen
 
 
-def _softmax_row(scores: list[Ball], seen: list[int], values: Any) -> list[Ball]:
-    """sum_j e^{s_j - m} v_j / sum_j e^{s_j - m}; the shift m is exact, so it cancels without error."""
+def _shifted_weights(scores: list[Ball]) -> tuple[list[Ball], Ball]:
+    """The e^{s_j - m} and their sum; the shift m is exact, so it cancels without error."""
     shift = max((s.mid() for s in scores), key=float)
     weights = [(s - shift).exp() for s in scores]
-    total = sum(weights, arb(0))
+    return weights, sum(weights, arb(0))
+
+
+def softmax(scores: list[Ball]) -> list[Ball]:
+    """Softmax of at least one score."""
+    weights, total = _shifted_weights(scores)
+    return [w / total for w in weights]
+
+
+def _softmax_row(scores: list[Ball], seen: list[int], values: Any) -> list[Ball]:
+    """sum_j e^{s_j - m} v_j / sum_j e^{s_j - m}."""
+    weights, total = _shifted_weights(scores)
     everywhere = [arb(0)] * values.nrows()
     for w, j in zip(weights, seen, strict=True):
         everywhere[j] = w

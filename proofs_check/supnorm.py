@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
-from flint import arb, arb_mat, ctx, fmpq, fmpq_poly
+from flint import arb, arb_mat, arb_poly, ctx, fmpq, fmpq_poly
 
 from proofs_check.enclosure import Ball, hull, precision
 
@@ -45,11 +45,8 @@ def _check(interval: Interval, kind: str) -> None:
 
 
 def _at(poly: Any, x: Ball) -> Ball:
-    """Horner's rule in balls; the exact coefficients are rounded outward."""
-    value = arb(0)
-    for c in reversed(poly.coeffs()):
-        value = value * x + arb(c)
-    return value
+    """Enclose P on a ball; the exact coefficients are rounded outward."""
+    return arb_poly(poly)(x)
 
 
 def _error(poly: Any, x: Ball, kind: Kind) -> Ball:
@@ -77,6 +74,7 @@ def _bracket(poly: Any, a: Ball, b: Ball) -> Ball:
     if not (rising > 0 or rising < 0):
         return hull(a, b)
     enough = (b - a) * arb(2) ** (-ctx.prec // 2)  # E varies over the bracket by the square of its width
+    a, b = _jump(derivative, turning, (a, b), rising > 0, enough.mid())
     while (b - a) > enough:
         width = b - a
         before = (a, b)
@@ -88,6 +86,25 @@ def _bracket(poly: Any, a: Ball, b: Ball) -> Ball:
         if (a, b) == before:
             break
     return hull(a, b)
+
+
+def _jump(derivative: Any, turning: Any, ends: tuple[Ball, Ball], rising: bool, enough: Ball) -> tuple[Ball, Ball]:
+    """A short bracket of the zero of h by Newton's method, if the signs of h at its ends certify it; else the ends as they were."""
+    a, b = ends
+    x = ((a + b) / 2).mid()
+    for _ in range(24):
+        e = (-x).exp()
+        slope = (arb_poly(turning)(x) * e).mid()
+        y = x if slope == 0 else (x - (arb_poly(derivative)(x) * e - 1).mid() / slope).mid()
+        x, step = y, abs(y - x)
+        if not (a < x < b):
+            return ends
+        if step < enough / 8:
+            low, high = (x - enough / 3).mid(), (x + enough / 3).mid()
+            below, above = (arb_poly(derivative)(z) * (-z).exp() - 1 for z in (low, high))
+            certain = (below < 0 and above > 0) if rising else (below > 0 and above < 0)
+            return (low, high) if certain and a < low and high < b else ends
+    return ends
 
 
 def _critical_points(poly: Any, low: Ball, high: Ball, kind: Kind) -> list[Ball]:

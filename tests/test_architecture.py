@@ -64,7 +64,7 @@ RULES = {
             ("__init__",),  # its public names are those of floor 0
             # floor 1: tools
             ("enclosure", "counting", "instances", "statistics"),
-            ("supnorm", "real_heads"),
+            ("supnorm", "gradient_enclosure", "real_heads"),
             # floor 2: checkers and statements
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
