@@ -7,6 +7,7 @@ from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.nystrom import Nystrom
+from approxattn.methods.performer import Performer
 from approxattn.methods.polynomial import Polynomial
 from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
@@ -22,6 +23,7 @@ __all__ = [
     "Gradients",
     "Linformer",
     "Nystrom",
+    "Performer",
     "Polynomial",
     "Regime",
     "Yoso",

@@ -86,6 +86,7 @@ _LANDMARKS = MappingProxyType(
         "query permutation": "landmarks are means of neighbours, of queries too",
     }
 )
+_FEATURES = MappingProxyType({"key shift": "the features of the shifted keys differ by more than a factor"})
 _SURE = 1 - 1e-9
 """A confidence at which no failure will be seen."""
 
@@ -122,6 +123,13 @@ TABLE: tuple[Row, ...] = (
     Row(name="count-sketch-4", method=aa.Linformer(rank=4, sketch="count-sketch"), exempt=_DENSE_DRAWS, slack=math.inf),
     Row(name="nystrom-3", method=aa.Nystrom(landmarks=3), exempt=_LANDMARKS, slack=20),
     Row(name="nystrom-4-cut", method=aa.Nystrom(landmarks=4, rcond=0.05), exempt=_LANDMARKS, slack=20),
+    Row(name="performer-8", method=aa.Performer(features=8), exempt=_FEATURES, slack=20),
+    Row(
+        name="performer-sure",
+        method=aa.Performer(features=6, kind="hyperbolic", orthogonal=False, confidence=_SURE),
+        exempt=_FEATURES,
+        slack=20,
+    ),
     Row(
         name="yoso",
         method=aa.Yoso(bits=4, hashes=16, zero_rows="orthogonal"),
