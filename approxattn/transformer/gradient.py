@@ -156,8 +156,8 @@ def _back(
         step = _pull_layer(layer, run, cotangents[-1], methods[i], key_mask, seed, known, totals[-1])
         cotangents.append(step.dx)
         gradients.append(step.gradient)
-        certificates.append(step.certificate)
         if step.error is not None:
+            certificates.append(step.certificate)
             totals.append(step.error.total)
             parameters |= {f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()}
     return _Back(
