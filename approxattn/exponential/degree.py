@@ -43,14 +43,14 @@ def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> i
         If no degree that float64 can hold reaches the tolerance.
     """
     step = 2 if basis == "taylor" else 1
-    top = MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX
-    # TV falls with the degree until float64 cannot hold the polynomial, so "reached or refused" is monotone: double, then bisect.
-    low, high = 0, min(max(1, round(half_range) // step), top // step)
-    while high * step < top and _tv(high * step, half_range, basis) > tolerance:
-        low, high = high + 1, min(2 * high, top // step)
+    top = (MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX) // step
+    # TV falls with the degree until float64 cannot hold the polynomial, so "reached or no higher degree helps" is monotone: double, then bisect.
+    low, high = 0, max(1, round(half_range) // step)
+    while high < top and not _settled(high * step, half_range, tolerance, basis):
+        low, high = high + 1, min(2 * high, top)
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if not _tv(middle * step, half_range, basis) > tolerance else (middle + 1, high)
+        low, high = (low, middle) if _settled(middle * step, half_range, tolerance, basis) else (middle + 1, high)
     if not _tv(low * step, half_range, basis) <= tolerance:
         msg = (
             f"no {basis} polynomial reaches tolerance(={tolerance:g}) for scores bounded by {half_range:.4g} in float64: "
@@ -58,6 +58,12 @@ def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> i
         )
         raise ValueError(msg)
     return low * step
+
+
+def _settled(degree: int, half_range: float, tolerance: float, basis: str) -> bool:
+    """Return whether this degree reaches the tolerance, or no higher one gains anything."""
+    tv = _tv(degree, half_range, basis)
+    return not tv > tolerance or exp_polynomial(degree, half_range, basis).at_floor
 
 
 def _tv(degree: int, half_range: float, basis: str) -> float:

@@ -69,20 +69,24 @@ def _minimax(degree: int, b: float) -> ExpPolynomial | None:
     """Return the polynomial, or None when float64 cannot hold it: a value, so that the refusal is remembered too."""
     with decimal.localcontext() as context:
         context.prec = _digits(degree, b)
-        exact, zeros = _remez(degree, Decimal(b))
+        exact, zeros = _remez(degree, b)
         coefficients = tuple(float(c) for c in exact)
-        rounded = [Decimal(c) for c in coefficients]
-        error = _error_of_rounded(rounded, exact, zeros, Decimal(b))
-        slope = _largest_slope(rounded, zeros, Decimal(b))
+        error, at_floor = _error_of_rounded([Decimal(c) for c in coefficients], exact, zeros, Decimal(b))
     if error >= 1:
         return None
     return ExpPolynomial(
         basis="minimax",
         coefficients=coefficients,
         half_range=b,
+        at_floor=at_floor,
         log_ratio=functools.partial(_everywhere, 2 * math.atanh(error)),
-        slope_error=functools.partial(_everywhere, slope / (1 - error)),
+        slope_error=functools.partial(_slope_error, degree, b, 1 - error),
     )
+
+
+def _slope_error(degree: int, b: float, smallest_ratio: float, half_range: HostArray) -> HostArray:
+    """Return a bound on |P'/P - 1| = |E'| / (P e^-x), rounded up, for every row."""
+    return _everywhere(_largest_slope(degree, b) / smallest_ratio, half_range)
 
 
 def _digits(degree: int, b: float) -> int:
@@ -92,28 +96,24 @@ def _digits(degree: int, b: float) -> int:
 
 
 def _everywhere(value: float, half_range: HostArray) -> HostArray:
-    """Return a bound that holds on the whole interval, ln((1 + eps)/(1 - eps)) or the largest |P'/P - 1|, rounded up, for every row."""
+    """Return a bound that holds on the whole interval, rounded up, for every row."""
     return np.full(np.shape(half_range), value * (1 + 1e-14))
 
 
-def _remez(degree: int, b: Decimal) -> tuple[Poly, Poly]:
-    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the extremes agree to 1e-9."""
-    turn = Decimal(math.pi) / (degree + 1)
-    nodes = [-b * _cos(turn * i) for i in range(degree + 2)]
+@functools.lru_cache(maxsize=4096)
+def _remez(degree: int, half_range: float) -> tuple[Poly, Poly]:
+    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the extremes agree to 1e-7."""
+    b = Decimal(half_range)
+    nodes = [-b * Decimal(math.cos(math.pi * i / (degree + 1))) for i in range(degree + 2)]
     for _ in range(60):
         p = _interpolate(nodes, degree)
         zeros = [_zero_between(p, left, right) for left, right in itertools.pairwise(nodes)]
         slope = functools.partial(_slope, p)
-        roots = [_bisect(slope, left, right, 40) for left, right in itertools.pairwise(zeros)]
-        nodes = [-b, *roots, b]
+        nodes = [-b, *(_root(slope, left, right, 40) for left, right in itertools.pairwise(zeros)), b]
         sizes = [abs(_error(p, x)) for x in nodes]
-        if max(sizes) <= min(sizes) * (1 + Decimal("1e-9")):
+        if max(sizes) <= min(sizes) * (1 + Decimal("1e-7")):
             break
     return p, zeros
-
-
-def _cos(x: Decimal) -> Decimal:
-    return Decimal(math.cos(float(x)))
 
 
 def _interpolate(nodes: Poly, degree: int) -> Poly:
@@ -154,33 +154,42 @@ def _error(p: Poly, x: Decimal) -> Decimal:
 
 
 def _zero_between(p: Poly, left: Decimal, right: Decimal) -> Decimal:
-    return _bisect(lambda x: _value(p, x) - x.exp(), left, right, 24)
+    return _root(lambda x: _value(p, x) - x.exp(), left, right, 24)
 
 
-def _bisect(f: Function, left: Decimal, right: Decimal, steps: int) -> Decimal:
-    """Return a point within 2^-steps of the bracket of a sign change."""
-    low, high = _bracket(f, left, right, steps)
+def _root(f: Function, left: Decimal, right: Decimal, bits: int) -> Decimal:
+    """Return a point within 2^-bits of the bracket of a sign change."""
+    low, high = _bracket(f, left, right, bits)
     return (low + high) / 2
 
 
-def _bracket(f: Function, left: Decimal, right: Decimal, steps: int) -> tuple[Decimal, Decimal]:
-    rising = f(right) > 0
-    for _ in range(steps):
-        middle = (left + right) / 2
-        if (f(middle) > 0) == rising:
-            right = middle
-        else:
-            left = middle
+def _bracket(f: Function, left: Decimal, right: Decimal, bits: int) -> tuple[Decimal, Decimal]:
+    """Shrink the bracket of a sign change by 2^bits: regula falsi, each step of which also probes a little to the far side; bisection where it stalls."""
+    goal = (right - left) * Decimal(2) ** -bits
+    f_left, f_right = f(left), f(right)
+    while right - left > goal:
+        width = right - left
+        guess = left + width * f_left / (f_left - f_right) if f_left != f_right else left + width / 2
+        nudge = max(goal / 4, width * Decimal(2) ** -12)
+        for x in (guess - nudge, guess + nudge, (left + right) / 2):
+            if right - left <= width / 1024 or not left < x < right:
+                continue
+            value = f(x)
+            if (value > 0) == (f_right > 0):
+                right, f_right = x, value
+            else:
+                left, f_left = x, value
     return left, right
 
 
-def _error_of_rounded(rounded: Poly, exact: Poly, zeros: Poly, b: Decimal) -> float:
-    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used; `zeros` are those of E before rounding."""
+def _error_of_rounded(rounded: Poly, exact: Poly, zeros: Poly, b: Decimal) -> tuple[float, bool]:
+    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used, and whether rounding dominates it; `zeros` are those of E before rounding."""
     error = _largest_error(rounded, zeros, b)
+    at_floor = error is None
     if error is None:
         moved = sum((abs(c - e) * b**t for t, (c, e) in enumerate(zip(rounded, exact, strict=True))), Decimal(0))
         error = (_largest_error(exact, zeros, b) or Decimal("Infinity")) + moved * b.exp()
-    return float(error) * (1 + 2.0**-51) + 1e-300
+    return float(error) * (1 + 2.0**-51) + 1e-300, at_floor
 
 
 def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
@@ -199,28 +208,42 @@ def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
     return largest
 
 
-def _largest_slope(p: Poly, zeros: Poly, b: Decimal) -> float:
-    """Return an upper bound on max |E'| over [-B, B], E' = W e^-x with W = P' - P; inf when its roots cannot be told apart.
+@functools.lru_cache(maxsize=4096)
+def _largest_slope(degree: int, half_range: float) -> float:
+    """Return an upper bound on max |E'| over [-B, B], E' = W e^-x with W = P' - P for the rounded P; inf when the roots of W cannot be told apart.
 
     All g roots of W are real, so ln|W| - x is concave between neighbouring ones (proved here: its second derivative is -sum 1/(x - x_i)^2): one
     maximum a gap, found by bisection of W'/W - 1, and bounded from the left end of the last bracket by the tangent.
     """
-    roots = []
-    for left, right in itertools.pairwise(zeros):
-        if (_slope(p, left) > 0) == (_slope(p, right) > 0):
+    with decimal.localcontext() as context:
+        context.prec = _digits(degree, half_range)
+        exact, zeros = _remez(degree, half_range)
+        p, b = [Decimal(float(c)) for c in exact], Decimal(half_range)
+        slope = functools.partial(_slope, p)
+        if any((slope(left) > 0) == (slope(right) > 0) for left, right in itertools.pairwise(zeros)):
             return math.inf
-        roots.append(_bisect(functools.partial(_slope, p), left, right, 60))
-    if not roots:
-        return float(max(abs(_slope(p, -b)) * b.exp(), abs(_slope(p, b)) * (-b).exp())) * (1 + 1e-12)
-    w = [(t + 1) * d - c for t, (c, d) in enumerate(zip(p, [*p[1:], Decimal(0)], strict=True))]
-    largest = max(abs(_slope(p, x)) * (-x).exp() for x in (-b, b))
-    for left, right in itertools.pairwise([-b, *roots, b]):
-        inset = (right - left) * Decimal(2) ** -40
-        low, high = _bracket(lambda x: _value(_derivative(w), x) / _value(w, x) - 1, left + inset, right - inset, 40)
-        rise = max(Decimal(0), _value(_derivative(w), low) / _value(w, low) - 1)
-        largest = max(largest, abs(_value(w, low)) * (-low + rise * (high - low)).exp())
-    return float(largest) * (1 + 1e-9)
+        roots = [_root(slope, left, right, 60) for left, right in itertools.pairwise(zeros)]
+        w = [(t + 1) * d - c for t, (c, d) in enumerate(zip(p, [*p[1:], Decimal(0)], strict=True))]
+        largest = max(abs(slope(x)) * (-x).exp() for x in (-b, b))
+        if roots:
+            largest = max(largest, *(_highest(w, left, right) for left, right in itertools.pairwise([-b, *roots, b])))
+        return float(largest) * (1 + 1e-9)
 
 
-def _derivative(p: Poly) -> Poly:
-    return [t * c for t, c in enumerate(p)][1:] or [Decimal(0)]
+def _highest(w: Poly, left: Decimal, right: Decimal) -> Decimal:
+    """Return an upper bound on |W| e^-x between two neighbouring roots, where ln|W| - x is concave."""
+    derivative = [t * c for t, c in enumerate(w)][1:]
+
+    def climb(x: Decimal) -> Decimal:
+        return _value(derivative, x) / _value(w, x) - 1
+
+    inset = (right - left) * Decimal(2) ** -40
+    left, right = left + inset, right - inset
+    if climb(right) >= 0:  # still rising at the end, by less than 2^-40 of the gap further on
+        low, high = right, right + inset
+    elif climb(left) <= 0:
+        low, high = left, left
+    else:
+        low, high = _bracket(climb, left, right, 40)
+    rise = max(Decimal(0), climb(low))
+    return abs(_value(w, low)) * (-low + rise * (high - low)).exp()

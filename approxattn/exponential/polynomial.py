@@ -22,6 +22,8 @@ class ExpPolynomial:
         c_0 ... c_g, the float64 numbers used, not the real ones they were rounded from.
     half_range : float
         B; inf when the polynomial is positive on the whole line.
+    at_floor : bool
+        Whether rounding the coefficients to float64 costs more than the degree: a higher degree would gain nothing.
     log_ratio : callable
         Takes b, shape (...), with 0 <= b <= B; returns ln rho >= max over [-b, b] minus min over [-b, b] of ln P(x) - x: what T1 needs.
     slope_error : callable
@@ -31,6 +33,7 @@ class ExpPolynomial:
     basis: str
     coefficients: tuple[float, ...]
     half_range: float
+    at_floor: bool
     log_ratio: Callable[[HostArray], HostArray]
     slope_error: Callable[[HostArray], HostArray]
 

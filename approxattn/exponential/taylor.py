@@ -48,6 +48,7 @@ def taylor(degree: int) -> ExpPolynomial:
         basis="taylor",
         coefficients=coefficients,
         half_range=math.inf,
+        at_floor=False,
         log_ratio=functools.partial(_log_ratio, degree),
         slope_error=functools.partial(_slope_error, degree),
     )
