@@ -28,7 +28,8 @@ NEAR = 0.99
 """Cosine beyond which a pair counts as near (or opposite). *Chosen*: the slope of arccos is below 7.1 elsewhere."""
 
 _U = 2.0**-53  # angles are computed in float64 whatever the dtype
-_ACOS_ERROR = 64 * _U  # *chosen*: 8 units of the last place of pi for arccos, the same again for 1 - theta/pi
+ACOS_ERROR = 64 * _U
+"""Error of arccos itself. *Chosen*: 8 units of the last place of pi, the same again for 1 - theta/pi."""
 
 
 def cosines(a: Array, b: Array, xp: Namespace) -> Array:
@@ -52,9 +53,9 @@ def cosine_error(d: int) -> float:
 def angle_errors(d: int) -> tuple[float, float]:
     """Bound the error of arccos of a computed cosine: for |cosine| <= NEAR, and for any."""
     delta = min(cosine_error(d), 2.0)
-    anywhere = 2 * math.asin(math.sqrt(delta / 2)) * (1 + 2.0**-40) + _ACOS_ERROR
+    anywhere = 2 * math.asin(math.sqrt(delta / 2)) * (1 + 2.0**-40) + ACOS_ERROR
     reach = NEAR + delta
-    apart = delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + _ACOS_ERROR if reach < 1 else math.inf
+    apart = delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + ACOS_ERROR if reach < 1 else math.inf
     return min(apart, anywhere), anywhere
 
 
@@ -82,17 +83,29 @@ def union_probability(one_table: Array, tables: int) -> Array:
     return 1 - (1 - one_table) ** tables
 
 
-def root_mean_square_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
-    """Return sqrt(E|out_i - P_i V|^2) for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
-    query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
+def column_variance(q: Array, k: Array, v: Array, bits: int, xp: Namespace) -> Array:
+    """Return the variance of every entry under one hash, shape (..., n_q, dv), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
     v = _arrays.cast(v, "float64", xp)
-    top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)  # (..., 1, 1): squares of v / top cannot overflow
-    v = v / xp.where(top > 0, top, xp.ones_like(top))
+    moved = xp.matmul(_covariance(q, k, bits, xp), v[..., None, :, :])  # (..., n_q, n_k, dv)
+    total = xp.sum(moved * v[..., None, :, :], axis=-2)
+    return xp.maximum(total, xp.zeros_like(total))
+
+
+def _covariance(q: Array, k: Array, bits: int, xp: Namespace) -> Array:
+    """Return p_ijl - p_ij p_il, shape (..., n_q, n_k, n_k)."""
+    query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
     p = pair_probability(query_angles, bits)  # (..., n_q, n_k)
     p_jl = triple_probability(
         query_angles[..., :, None], query_angles[..., None, :], key_angles[..., None, :, :], bits, xp
     )
-    covariance = p_jl - p[..., :, None] * p[..., None, :]  # (..., n_q, n_k, n_k)
+    return p_jl - p[..., :, None] * p[..., None, :]
+
+
+def root_mean_square_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
+    """Return sqrt(E|out_i - P_i V|^2) for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
+    v = _arrays.cast(v, "float64", xp)
+    top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)  # (..., 1, 1): squares of v / top cannot overflow
+    v = v / xp.where(top > 0, top, xp.ones_like(top))
     inner = xp.matmul(v, xp.matrix_transpose(v))[..., None, :, :]
-    total = xp.sum(covariance * inner, axis=(-2, -1)) / hashes
+    total = xp.sum(_covariance(q, k, bits, xp) * inner, axis=(-2, -1)) / hashes
     return top[..., 0] * xp.sqrt(xp.maximum(total, xp.zeros_like(total)))

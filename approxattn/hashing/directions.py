@@ -37,6 +37,25 @@ def unit_rows(x: Array, xp: Namespace) -> Array:
     return x / xp.sqrt(xp.where(squares > 0, squares, xp.ones_like(squares)))
 
 
+def over_length(value: Array, x: Array, xp: Namespace) -> Array:
+    """Return each row of `value` divided by the Euclidean norm of the same row of x, shapes (..., n, c), (..., n, d); 0 where x is zero."""
+    top = xp.max(xp.abs(x), axis=-1, keepdims=True)
+    shape = xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1, keepdims=True))
+    some, ones = top > 0, xp.ones_like(top)
+    return xp.where(some, value / xp.where(some, shape, ones) / xp.where(some, top, ones), xp.zeros_like(value))
+
+
+def error_over_length(errors: HostArray, x: Array, xp: Namespace) -> HostArray:
+    """Return an upper bound of errors / |x|, shapes (..., n), (..., n, d) -> (..., n); 0 where x is zero, so that nothing is divided."""
+    x = _arrays.cast(x, "float64", xp)
+    top = _arrays.to_host(xp.max(xp.abs(x), axis=-1))
+    shape = _arrays.to_host(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1)))  # within [1, sqrt(d)], but for rounding
+    some = top > 0
+    low = np.where(some, shape, 1.0) * (1 - gamma(x.shape[-1] + 8, 2.0**-53))
+    with np.errstate(over="ignore"):
+        return np.where(some, up(errors / low / np.where(some, top, 1.0)), 0.0)
+
+
 def check_zero_rows(problem: Problem, policy: str) -> None:
     """Refuse a zero query, or a zero key that some query sees, unless the policy is "orthogonal".
 
@@ -73,3 +92,24 @@ def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
     distance = np.where(far, 2.0, 2 * error / np.where(far, 1.0, 2 * low - error))
     distance = np.where((low == 0) & (error == 0), 0.0, distance)
     return up(np.minimum(distance, 2.0) + gamma(width / 2 + 6, 2.0**-53))
+
+
+def through_length(dout: Array, b: Array, error: HostArray, xp: Namespace) -> tuple[Array, HostArray]:
+    """Return the cotangent of a, H = (I - o o^T) G / |a| with o = a/|a|, for the cotangent G = dout of o, and a bound on the errors of its rows.
+
+    Shapes (..., n, c), (..., n, c), (..., n), all float64; b is within `error` of a. The bound is inf where b cannot be told from zero; where it is zero, H is 0.
+
+    Proved here: with o' = b/|b|, the projections differ by at most |o - o'| (two unit vectors; the sine of their angle), so H is off by at most
+    |G| (|o - o'|/|b| + |1/|a| - 1/|b||) in exact arithmetic, and |1/|a| - 1/|b|| <= e/(|b| (|b| - e)). Rounding adds gamma_{2c+16} |G|/|b|.
+    """
+    o = unit_rows(b, xp)
+    h = over_length(dout - xp.sum(dout * o, axis=-1, keepdims=True) * o, b, xp)
+    turn = normalised_error(b, error, xp)
+    low = row_norms(b, xp) * (1 - min(1.0, 4 * gamma(b.shape[-1] + 10, 2.0**-53)))
+    lost = low <= 2 * error + 2.0**-1000
+    safe = np.where(lost, 1.0, low)
+    spread = turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, 2.0**-53)
+    nothing = _arrays.to_host(is_zero(dout, xp))
+    with np.errstate(over="ignore"):
+        noise = np.where(lost, np.inf, up(row_norms(dout, xp) * spread / safe))
+    return h, np.where(nothing, 0.0, noise)
