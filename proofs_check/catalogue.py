@@ -9,6 +9,7 @@ from types import ModuleType
 
 from proofs_check.papers import (
     aggarwal_alman_2022,
+    aggarwal_alman_2022_degrees,
     alman_song_2023,
     alman_song_2023_degree,
     alman_song_2024,
@@ -39,6 +40,7 @@ __all__ = ["PAPERS", "close_matches", "collect", "is_control", "load", "theorem"
 PAPERS: tuple[ModuleType, ...] = (
     controls,
     aggarwal_alman_2022,
+    aggarwal_alman_2022_degrees,
     alman_song_2023,
     alman_song_2023_degree,
     alman_song_2024,
