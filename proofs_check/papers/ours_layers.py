@@ -137,7 +137,7 @@ def _p(weights: Sequence[Any], z: Sequence[Any]) -> list[Any]:
 
 def _oscillation(instance: Instance) -> int:
     moved = [b - a for a, b in zip(instance["z"], instance["z'"], strict=True)]
-    return max(moved) - min(moved)
+    return int(max(moved) - min(moved))
 
 
 def _distance(instance: Instance) -> float:
