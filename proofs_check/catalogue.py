@@ -24,6 +24,7 @@ from proofs_check.papers import (
     ours_even_taylor,
     ours_gradient,
     ours_layers,
+    ours_low_rank,
     ours_sampling,
     ours_scores,
     ours_weights,
@@ -61,6 +62,7 @@ PAPERS: tuple[ModuleType, ...] = (
     ours_layers,
     ours_estimators,
     ours_sampling,
+    ours_low_rank,
     code_certificates,
 )
 """One module per paper, each with its ``THEOREMS``."""
