@@ -32,8 +32,8 @@ PUBLIC = {
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.transformer: [
         *["Custom", "Embedding", "Layer", "LayerNorm", "Linear", "Mlp", "Residual", "SelfAttention", "Transformer"],
-        *["LayerErrors", "ModelCertificate", "ModelGradients", "Output"],
-        *["forward", "gradient", "parameters", "with_parameters"],
+        *["DegreeChoice", "LayerErrors", "ModelCertificate", "ModelGradients", "Output"],
+        *["choose_degrees", "forward", "gradient", "parameters", "with_parameters"],
     ],
     proofs_check: [
         *[

@@ -10,9 +10,11 @@ from approxattn.transformer.results import LayerErrors, ModelCertificate, ModelG
 from approxattn.transformer.run import forward
 from approxattn.transformer.self_attention import SelfAttention
 from approxattn.transformer.token_map import Custom, Residual
+from approxattn.transformer.tolerance import DegreeChoice, choose_degrees
 
 __all__ = [
     "Custom",
+    "DegreeChoice",
     "Embedding",
     "Layer",
     "LayerErrors",
@@ -25,6 +27,7 @@ __all__ = [
     "Residual",
     "SelfAttention",
     "Transformer",
+    "choose_degrees",
     "forward",
     "gradient",
     "parameters",

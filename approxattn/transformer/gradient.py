@@ -35,6 +35,7 @@ from approxattn.transformer.run import (
     first_errors,
     generator,
     layer_errors,
+    located,
     methods_of,
     run_layer,
     seeds_of,
@@ -104,8 +105,9 @@ def gradient(
         tokens: list[Array] = [start.value]
         runs: list[LayerRun | None] = []
         errors: list[LayerErrors] = []
-        for layer, how, seed in zip(model.layers, methods, seeds, strict=True):
-            run = run_layer(layer, tokens[-1], how, key_mask, seed)
+        for i, layer in enumerate(model.layers):
+            with located(i):
+                run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
             if certify:
                 errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], key_mask))
             tokens.append(run.then.value)
@@ -153,7 +155,8 @@ def _back(
         layer, seed = model.layers[i], seeds[i]
         run = runs[i] or run_layer(layer, tokens[i], methods[i], key_mask, seed)
         known = errors[i] if errors else None
-        step = _pull_layer(layer, run, cotangents[-1], methods[i], key_mask, seed, known, totals[-1])
+        with located(i):
+            step = _pull_layer(layer, run, cotangents[-1], methods[i], key_mask, seed, known, totals[-1])
         cotangents.append(step.dx)
         gradients.append(step.gradient)
         if step.error is not None:

@@ -7,7 +7,8 @@ computed point, which is where the gradient will be taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,8 +93,9 @@ def forward(
         first = trace(model.first, check_input(model, x))
         delta = first_errors(model, x, first)[-1] if certify else None
         tokens, layers = [first.value], []
-        for layer, how, seed in zip(model.layers, methods, seeds, strict=True):
-            run = run_layer(layer, tokens[-1], how, key_mask, seed)
+        for i, layer in enumerate(model.layers):
+            with located(i):
+                run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
             if delta is not None:
                 layers.append(layer_errors(layer, run, delta, key_mask))
                 delta = layers[-1].out
@@ -164,6 +166,16 @@ def layer_errors(layer: Layer, run: LayerRun, delta: HostArray, key_mask: Array 
         z = bounded(delta + attention.out + roundoff(run.x) * norms(run.z, xp))
     out = trace_errors(layer.then, run.then.inputs, z)[-1]
     return LayerErrors(x=delta, u=moved, attention=attention, z=z, out=out, certificate=run.heads.certificate)
+
+
+@contextmanager
+def located(i: int) -> Iterator[None]:
+    """Add the number of the layer to an error raised inside."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"in layer {i} of the transformer, counted from 0")
+        raise
 
 
 def generator(seed: int | None) -> np.random.Generator | None:

@@ -1,0 +1,167 @@
+"""Degrees for a tolerance: the polynomial of each layer such that the bound on dL/dX holds what was asked for, where that can be done.
+
+The bound on dL/dX is, to first order, linear in the errors of the layers' polynomials, and a layer's error is bounded by what its own scores need. So: give every layer
+the same relative tolerance t of `Polynomial`, from which each finds the degree its scores need; compute the bound; if it is too large, shrink t by what is missing, and
+again. It ends in one of three ways: the bound holds; a layer has scores that no polynomial in float64 follows to t; or t no longer matters, because rounding, carried
+through the layers, takes more than what was asked for. The product of the layers' Lipschitz constants enters t, so the degrees grow with the number of layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array
+from approxattn.methods.polynomial import Polynomial
+from approxattn.transformer.affine import norms
+from approxattn.transformer.gradient import gradient
+from approxattn.transformer.model import Transformer
+from approxattn.transformer.results import ModelGradients
+
+ROUNDS = 8
+"""Most gradients computed in the search. *Chosen*: t falls by a factor of two at least each time, mostly to the goal at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DegreeChoice:
+    """Polynomials for the layers of a transformer, and what they achieve.
+
+    Attributes
+    ----------
+    methods : tuple of Polynomial
+        One a layer, with its degree; the best found where the tolerance is not met. Empty when not even the first try could be computed.
+    degrees : tuple of int
+        Their degrees.
+    tolerance : float
+        What was asked for.
+    bound : float
+        Bound on the error of dL/dX (of dL/dT_0 for integers) relative to its size, both as sums over tokens of Euclidean norms; the worst leading index.
+    met : bool
+        Whether bound <= tolerance.
+    reason : str
+        Why not; empty if met.
+    gradients : ModelGradients or None
+        The gradients by these methods, with their certificate.
+    """
+
+    methods: tuple[Polynomial, ...]
+    degrees: tuple[int, ...]
+    tolerance: float
+    bound: float
+    met: bool
+    reason: str
+    gradients: ModelGradients | None
+
+    def __str__(self) -> str:
+        degrees = ", ".join(map(str, self.degrees)) or "none"
+        how = "met" if self.met else f"not met: {self.reason}"
+        return (
+            f"degrees {degrees}; relative error of dL/dX at most {self.bound:.3g}, tolerance {self.tolerance:g} {how}"
+        )
+
+
+def choose_degrees(
+    model: Transformer,
+    x: Array,
+    dout: Array,
+    *,
+    tolerance: float,
+    basis: str = "minimax",
+    key_mask: Array | None = None,
+) -> DegreeChoice:
+    """Choose the degree of each layer's polynomial so that the plug-in gradient dL/dX is certified to a relative tolerance, or say why not.
+
+    Parameters
+    ----------
+    model, x, dout, key_mask
+        As for `gradient`.
+    tolerance : float
+        In (0, 1): of the sum over tokens of the Euclidean errors of dL/dX, relative to the same sum of dL/dX.
+    basis : {"minimax", "taylor"}
+        As for `Polynomial`.
+
+    Returns
+    -------
+    DegreeChoice
+        Methods, degrees, the bound reached, whether it is small enough, the gradients.
+
+    Raises
+    ------
+    ValueError
+        A tolerance outside (0, 1); as `gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.transformer import Layer, SelfAttention, Transformer, choose_degrees
+    >>> w = lambda *shape: np.random.default_rng(0).standard_normal(shape) / 8
+    >>> layer = Layer(attention=SelfAttention(wq=w(1, 4, 4), wk=w(1, 4, 4), wv=w(1, 4, 4)), residual=True)
+    >>> x, g = np.random.default_rng(1).uniform(-1, 1, (2, 40, 4))
+    >>> choice = choose_degrees(Transformer(layers=(layer,) * 2), x, g, tolerance=1e-6)
+    >>> choice.met, len(choice.degrees)
+    (True, 2)
+    """
+    if not 0 < tolerance < 1:
+        msg = f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the size of the gradient"
+        raise ValueError(msg)
+    best: DegreeChoice | None = None
+    share = min(tolerance, 0.5)
+    for _ in range(ROUNDS):
+        try:
+            method = Polynomial(tolerance=share, basis=basis, gradient="plug-in")
+            found = gradient(model, x, dout, method, key_mask=key_mask)
+        except ValueError as error:
+            if "polynomial reaches tolerance" not in str(error):
+                raise
+            return _given_up(best, tolerance, "; ".join([str(error), *error.__notes__]))
+        bound = relative_bound(found)
+        degrees = degrees_of(found)
+        stuck = best is not None and not bound < 0.9 * best.bound and degrees != best.degrees
+        if best is None or bound < best.bound:
+            best = _choice(found, degrees, bound, tolerance, basis)
+        if best.met:
+            return best
+        if stuck:
+            break
+        share *= min(0.5, 0.5 * tolerance / bound) if np.isfinite(bound) else 1e-2
+    return _given_up(best, tolerance, "higher degrees no longer help: rounding, carried through the layers, takes more; use float64, fewer layers or smaller weights")  # fmt: skip
+
+
+def relative_bound(gradients: ModelGradients) -> float:
+    """Return the bound on dL/dX over its size, the worst leading index; that of dL/dT_0 for integers."""
+    certificate = gradients.certificate
+    assert certificate is not None  # noqa: S101 - `gradient` was called with certify=True
+    bound, value = (
+        (certificate.tokens[0], gradients.tokens[0]) if gradients.dx is None else (certificate.dx, gradients.dx)
+    )
+    size = np.sum(norms(value, _arrays.namespace(value=value)), axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(np.asarray(bound) > 0, bound / size, 0.0)
+    return float(np.max(np.where(np.isnan(ratio), np.inf, ratio)))
+
+
+def degrees_of(gradients: ModelGradients) -> tuple[int, ...]:
+    """Return the degree that each layer's polynomial had."""
+    return tuple(int(layer.certificate.facts["degree"]) for layer in gradients.layers)
+
+
+def _choice(found: ModelGradients, degrees: Sequence[int], bound: float, tolerance: float, basis: str) -> DegreeChoice:
+    methods = tuple(Polynomial(degree=g, basis=basis, gradient="plug-in") for g in degrees)
+    return DegreeChoice(
+        methods=methods,
+        degrees=tuple(degrees),
+        tolerance=tolerance,
+        bound=bound,
+        met=bound <= tolerance,
+        reason="" if bound <= tolerance else "the search was cut short",
+        gradients=found,
+    )
+
+
+def _given_up(best: DegreeChoice | None, tolerance: float, reason: str) -> DegreeChoice:
+    if best is None:
+        return DegreeChoice(methods=(), degrees=(), tolerance=tolerance, bound=np.inf, met=False, reason=reason, gradients=None)  # fmt: skip
+    return DegreeChoice(**{**vars(best), "reason": reason})
