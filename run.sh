@@ -11,7 +11,8 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   verify   check the catalogue of theorems, run every method on real heads, write report/index.html
   test     all tests, doctests and the README, on two processes
   lint     ruff check, ruff format --check, mypy
-  bench    time every method against exact attention and a matrix product, on one thread
+  bench    time every method against exact attention and a matrix product, on one thread;
+           bench polynomial: the polynomial sums against a matrix product, PyTorch if installed, and their goals
   docs     build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -85,6 +86,11 @@ lint() {
 
 bench() {
     set_up verify
+    if [ "${1-}" = polynomial ]; then
+        shift
+        say "timing polynomial attention on one thread and two: examples/bench_polynomial.py $*"
+        exec .venv/bin/python examples/bench_polynomial.py "$@"
+    fi
     one_thread
     say "timing every method on one thread: examples/bench_forward.py $*"
     .venv/bin/python examples/bench_forward.py "$@"

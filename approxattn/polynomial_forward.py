@@ -45,6 +45,8 @@ class Forward:
         [V, 1], with the rows of keys that take no part set to 0.
     numerator, denominator : array, shapes (..., n_q, dv), (..., n_q, 1)
         sum_j P(s_ij) v_j and sum_j P(s_ij); a denominator lost to rounding (<= 0) is NaN.
+    states : array or None
+        What `Kernel.gradients` can use of the sums, when asked for.
     """
 
     problem: Problem
@@ -57,6 +59,7 @@ class Forward:
     values: Array
     numerator: Array
     denominator: Array
+    states: Array | None
 
     @property
     def value(self) -> Array:
@@ -109,14 +112,17 @@ class Forward:
         return np.where(np.isfinite(noise), bound, np.inf)
 
 
-def forward(problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: HostArray) -> Forward:
-    """Run the sums; `keys` are the centred ones, `bound` is B_i."""
+def forward(
+    problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: HostArray, *, keep: bool = False
+) -> Forward:
+    """Run the sums; `keys` are the centred ones, `bound` is B_i; `keep` what the gradient can use."""
     _check_range(polynomial, bound, problem)
     xp, balance = problem.xp, _balance(problem, keys)
     queries, keys = problem.q * problem.scale * balance, keys / balance
     values = _values_and_one(problem)
     kernel = kernel_of(problem, polynomial.coefficients, _reach(queries, keys, xp))
-    sums = kernel.sums(queries, keys, values)  # (..., n_q, dv + 1)
+    run = kernel.sums_and_states if keep else lambda *tokens: (kernel.sums(*tokens), None)
+    sums, states = run(queries, keys, values)  # (..., n_q, dv + 1)
     denominator = sums[..., -1:]
     return Forward(
         problem=problem,
@@ -129,6 +135,7 @@ def forward(problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: Hos
         values=values,
         numerator=sums[..., :-1],
         denominator=xp.where(denominator > 0, denominator, xp.full_like(denominator, xp.nan)),
+        states=states,
     )
 
 

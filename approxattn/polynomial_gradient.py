@@ -40,7 +40,7 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
     left = xp.concat([dout, -kappa], axis=-1) / run.denominator
     sums = run.queries, left, run.keys, run.values
     if kind == "consistent":
-        dq, dk, dv = run.kernel.gradients(*sums)
+        dq, dk, dv = run.kernel.gradients(*sums, run.states)
         dv = dv[..., :-1]
     else:
         kernel = kernel_of(problem, _primitive(run, kind), run.reach)

@@ -11,7 +11,7 @@ from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.contraction import contract
 from approxattn.monomials.kernel import Kernel, sum_roundings
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
-from approxattn.monomials.numpy_contraction import numpy_sums
+from approxattn.monomials.numpy_contraction import numpy_sums, numpy_sums_and_states
 from approxattn.monomials.numpy_features import chunk_tokens, plan, tiles
 from approxattn.monomials.workers import gather, shares, worker_count
 from approxattn.rounding import blocked_sum_terms
@@ -60,9 +60,11 @@ def test_sums_and_gradient_equal_the_generic_ones(d: int, g: int, m: int, causal
 
 
 @pytest.mark.parametrize(("d", "g", "m"), SIZES)
-def test_three_gradients_at_once_equal_the_generic_ones(d: int, g: int, m: int, scheme: str) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_three_gradients_at_once_equal_the_generic_ones(d: int, g: int, m: int, kept: bool, scheme: str) -> None:
     x, left, y, right, coefficients = tokens(d, g, m, 43, 29, (2,))
-    for i, item in enumerate(zip(*numpy_gradients(x, left, y, right, coefficients), strict=True)):
+    states = numpy_sums_and_states(x, y, right, coefficients)[1] if kept else None
+    for i, item in enumerate(zip(*numpy_gradients(x, left, y, right, coefficients, states), strict=True)):
         dx = contract_gradient(x[i], left[i], y[i], right[i], coefficients, False, xp)
         dy = contract_gradient(y[i], right[i], x[i], left[i], coefficients, False, xp)
         dright = contract(y[i], x[i], left[i], coefficients, False, xp)

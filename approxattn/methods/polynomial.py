@@ -85,7 +85,7 @@ class Polynomial:
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
         keys = centred_keys(problem)
-        run = self._run(problem, keys)
+        run = self._run(problem, keys, keep=self.gradient == "consistent")
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
         bounds = polynomial_gradient_bounds(run, keys, dout, self.gradient)
         certificate = GradientCertificate(
@@ -99,13 +99,13 @@ class Polynomial:
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
-    def _run(self, problem: Problem, keys: Array) -> Forward:
+    def _run(self, problem: Problem, keys: Array, *, keep: bool = False) -> Forward:
         bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
         half_range = float(np.max(bound))
         degree = self.degree
         if degree is None:
             degree = degree_for(half_range, self.tolerance or 0.0, self.basis)
-        return forward(problem, keys, exp_polynomial(degree, half_range, self.basis), bound)
+        return forward(problem, keys, exp_polynomial(degree, half_range, self.basis), bound, keep=keep)
 
     def _certificate(self, run: Forward) -> Certificate:
         osc = value_spread(run.problem).osc

@@ -6,6 +6,8 @@ chunks, so the memory is O(r (m + chunk)) whatever n is.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from approxattn import _arrays
@@ -46,15 +48,18 @@ def features(x: Array, degree: int, xp: Namespace) -> Array:
     return xp.concat(feature_blocks(x, degree, xp), axis=0)
 
 
+@functools.lru_cache(maxsize=32)
 def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
-    """Return w_alpha = c_{|alpha|} |alpha|!/alpha!, shape (r,)."""
+    """Return w_alpha = c_{|alpha|} |alpha|!/alpha!, shape (r,); read-only."""
     degree = len(coefficients) - 1
-    return np.asarray(coefficients)[degrees(d, degree)] * multiplicities(d, degree)
+    result = np.asarray(coefficients)[degrees(d, degree)] * multiplicities(d, degree)
+    result.setflags(write=False)
+    return result
 
 
 def state_of(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace, before: Array | None) -> Array:
     """Return S = before + sum_j w phi(y_j) values_j^T, shape (r, m)."""
-    w = _arrays.from_host(weights(coefficients, y.shape[1])[:, None], y)
+    w = _arrays.from_host(np.array(weights(coefficients, y.shape[1]))[:, None], y)
     part = xp.matmul(features(y, len(coefficients) - 1, xp), values) * xp.astype(w, y.dtype)
     return part if before is None else before + part
 

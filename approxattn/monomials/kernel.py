@@ -26,7 +26,7 @@ from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
-from approxattn.monomials.numpy_contraction import numpy_sums
+from approxattn.monomials.numpy_contraction import numpy_sums, numpy_sums_and_states
 from approxattn.monomials.numpy_features import chunk_tokens
 from approxattn.rounding import blocked_sum_terms, up
 
@@ -72,10 +72,18 @@ class Kernel:
         """Return sum_i P'(x_i . y_j) (left_i . right_j) x_i, shape (..., n_y, d)."""
         return self._flipped(self.gradient_x, y, right, x, left)
 
-    def gradients(self, x: Array, left: Array, y: Array, right: Array) -> tuple[Array, Array, Array]:
+    def sums_and_states(self, x: Array, y: Array, values: Array) -> tuple[Array, Array | None]:
+        """Return the sums, and the states of (y, values) for `gradients` where these can use them."""
+        if self.kind == "features" and not self.causal and _arrays.on_host(x, y, values):
+            return numpy_sums_and_states(x, y, values, self.coefficients)
+        return self.sums(x, y, values), None
+
+    def gradients(
+        self, x: Array, left: Array, y: Array, right: Array, states: Array | None = None
+    ) -> tuple[Array, Array, Array]:
         """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and right, which share their sums."""
         if self.kind == "features" and not self.causal and _arrays.on_host(x, left, y, right):
-            return numpy_gradients(x, left, y, right, self.coefficients)
+            return numpy_gradients(x, left, y, right, self.coefficients, states)
         dx, dy = self.gradient_x(x, left, y, right), self.gradient_y(x, left, y, right)
         return dx, dy, self.transposed_sums(x, y, left)
 

@@ -5,7 +5,9 @@ leading indices are shared among threads (`workers`). States are kept in parts, 
 
 Rounding. A term takes no more roundings than `kernel` counts: "top" takes the same products in another order, and adds the d blocks of degree g one after
 the other, C(d + g - 1, g) >= d of the r terms counted; keys are shared in whole chunks among at most as many threads as there are chunks, so that
-ceil(N / T) + T - 1 <= N additions join N chunks.
+ceil(N / T) + T - 1 <= N additions join N chunks. Equal chunks, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1
+for k = ceil(N/L) chunks of the longer side N, n the shorter), and of the 2 g + 6 + r roundings counted besides sums over keys at most 2 g + 3 + r occur:
+g - 1 for each monomial, 3 for the weight, 1 for each of two products, r - 1 additions, 1 for the own chunk under a causal mask.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class Summation:
         if p.scheme != "top":
             return [np.zeros((rank(p.d, p.degree), p.m), dtype)]
         return [np.zeros((base, p.m), dtype)] + [
-            np.zeros((_suffix(p, first), (last - first) * p.m), dtype) for first, last in _groups(p)
+            np.zeros((_suffix(p, first), (last - first) * p.m), dtype) for first, last in groups(p)
         ]
 
     def add(self, state: State, y: HostArray, values: HostArray) -> None:
@@ -61,11 +63,11 @@ class Summation:
         elif self.plan.scheme == "top":
             turned = self.values.shaped(self.plan.m, y.shape[0])
             turned[...] = values.T
-            for part, (first, last) in zip(state[1:], _groups(self.plan), strict=True):
+            for part, (first, last) in zip(state[1:], groups(self.plan), strict=True):
                 scaled = self.scaled.shaped(last - first, *turned.shape)
                 np.multiply(self.held.columns[first:last, None], turned, out=scaled)
-                rows = scaled.reshape(part.shape[1], y.shape[0])
-                self._accumulate(part, self.held.rows[-part.shape[0] :], rows.T)
+                flattened = scaled.reshape(part.shape[1], y.shape[0])
+                self._accumulate(part, self.held.rows[-part.shape[0] :], flattened.T)
 
     def read(self, weighted: State, x: HostArray, out: HostArray) -> None:
         """Set out, shape (tokens, m), to phi(x)^T S for a chunk of tokens."""
@@ -74,7 +76,7 @@ class Summation:
         if self.plan.scheme == "top":
             total = self.sums.shaped(m, n)
             np.matmul(weighted[0].T, rows, out=total)
-            for part, (first, last) in zip(weighted[1:], _groups(self.plan), strict=True):
+            for part, (first, last) in zip(weighted[1:], groups(self.plan), strict=True):
                 blocks = self.scaled.shaped(last - first, m, n)
                 np.matmul(part.T, rows[-part.shape[0] :], out=blocks.reshape(part.shape[1], n))
                 blocks *= self.held.columns[first:last, None]
@@ -95,7 +97,8 @@ class Summation:
         state += product
 
 
-def _groups(p: Plan) -> list[tuple[int, int]]:
+def groups(p: Plan) -> list[tuple[int, int]]:
+    """Return the runs of coordinates that share one product in "top"."""
     return [(i, min(p.d, i + COORDINATES_AT_ONCE)) for i in range(0, p.d, COORDINATES_AT_ONCE)]
 
 
@@ -110,7 +113,7 @@ def weights_of(p: Plan, coefficients: tuple[float, ...], dtype: np.dtype[Any]) -
         return [w[:, None]]
     start = rank(p.d, p.depth)
     found = [w[:start, None]]
-    for first, last in _groups(p):
+    for first, last in groups(p):
         part = np.zeros((_suffix(p, first), last - first), dtype)
         for i in range(first, last):
             length = _suffix(p, i)
@@ -125,7 +128,7 @@ def canonical(p: Plan, state: State) -> HostArray:
     if p.scheme != "top":
         return state[0]
     blocks = [state[0]]
-    for part, (first, last) in zip(state[1:], _groups(p), strict=True):
+    for part, (first, last) in zip(state[1:], groups(p), strict=True):
         blocks += [part[-_suffix(p, i) :, (i - first) * p.m :][:, : p.m] for i in range(first, last)]
     return np.concatenate(blocks)
 
@@ -139,6 +142,26 @@ def numpy_sums(
     x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], causal: bool
 ) -> HostArray:
     """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+    return _sums(x, y, values, coefficients, causal, None)
+
+
+def numpy_sums_and_states(
+    x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...]
+) -> tuple[HostArray, HostArray]:
+    """Return the sums over all j and the weighted states of (y, values), shape (..., r, m), for the gradient."""
+    shape = (*x.shape[:-2], rank(x.shape[-1], len(coefficients) - 1), values.shape[-1])
+    states = np.empty(shape, x.dtype)
+    return _sums(x, y, values, coefficients, False, flat(states)), states
+
+
+def _sums(
+    x: HostArray,
+    y: HostArray,
+    values: HostArray,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    states: HostArray | None,
+) -> HostArray:
     *batch, n_x, d = x.shape
     m, n_y = values.shape[-1], y.shape[-2]
     p = plan(d, m, len(coefficients) - 1, max(n_x, n_y), causal)
@@ -146,12 +169,16 @@ def numpy_sums(
     out = np.empty((x.shape[0], n_x, m), x.dtype)
     one = (n_x + n_y) * rank(d, p.degree) * m
     items = worker_count(one * x.shape[0], x.shape[0])
-    run = _causal if causal else _whole
 
     def some(span: slice, threads: int) -> None:
         workers = [Summation(p, x.dtype) for _ in range(threads)]
         for i in range(span.start, span.stop):
-            run(workers, x[i], y[i], values[i], coefficients, out[i])
+            if causal:
+                _causal(workers[0], x[i], y[i], values[i], coefficients, out[i])
+            else:
+                weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i])
+                if states is not None:
+                    states[i] = canonical(p, weighted)
 
     inner = worker_count(one, -(-min(n_x, n_y) // p.chunk)) if items == 1 and not causal else 1
     gather([partial(some, span, inner) for span in shares(x.shape[0], items)])
@@ -165,7 +192,8 @@ def _whole(
     values: HostArray,
     coefficients: tuple[float, ...],
     out: HostArray,
-) -> None:
+) -> State:
+    """Set out to the sums and return the weighted state."""
     p = workers[0].plan
     weighted = weigh(total_state(workers, y, values), weights_of(p, coefficients, x.dtype))
 
@@ -174,6 +202,7 @@ def _whole(
             worker.read(weighted, x[chunk], out[chunk])
 
     share(workers, x.shape[0], read)
+    return weighted
 
 
 def total_state(workers: list[Summation], y: HostArray, values: HostArray) -> State:
@@ -215,7 +244,7 @@ def within(span: slice, step: int) -> list[slice]:
 
 
 def _causal(
-    workers: list[Summation],
+    worker: Summation,
     x: HostArray,
     y: HostArray,
     values: HostArray,
@@ -223,7 +252,6 @@ def _causal(
     out: HostArray,
 ) -> None:
     """Take earlier chunks through the state, the own chunk by its scores."""
-    worker = workers[0]
     weight = weights_of(worker.plan, coefficients, x.dtype)
     state = worker.zeros(x.dtype)
     weighted = [np.empty_like(part) for part in state]
