@@ -23,6 +23,7 @@ from proofs_check.papers import (
     ours_estimators,
     ours_even_taylor,
     ours_gradient,
+    ours_hashing,
     ours_layers,
     ours_low_rank,
     ours_sampling,
@@ -32,6 +33,7 @@ from proofs_check.papers import (
     wang_2020_lemma,
     wang_2020_linear,
     zeng_2021,
+    zeng_2021_gradient,
     zeng_2021_variance,
 )
 from proofs_check.theorem import Theorem
@@ -53,6 +55,7 @@ PAPERS: tuple[ModuleType, ...] = (
     wang_2020_lemma,
     zeng_2021,
     zeng_2021_variance,
+    zeng_2021_gradient,
     li_yip_2024,
     li_yip_2024_cost,
     ours_weights,
@@ -62,6 +65,7 @@ PAPERS: tuple[ModuleType, ...] = (
     ours_layers,
     ours_estimators,
     ours_sampling,
+    ours_hashing,
     ours_low_rank,
     code_certificates,
 )

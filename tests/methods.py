@@ -156,6 +156,15 @@ TABLE: tuple[Row, ...] = (
         slack=20,
     ),
     Row(
+        name="yoso-bernstein-sure",
+        method=aa.Yoso(bits=2, hashes=60, bound="bernstein", zero_rows="orthogonal", confidence=_SURE),
+        target="yoso",
+        bits=2,
+        exempt=_YOSO,
+        slack=20,
+        every=4,
+    ),
+    Row(
         name="yoso-expectation",
         method=aa.YosoExpectation(bits=8, zero_rows="orthogonal"),
         target="yoso",

@@ -28,8 +28,14 @@ def test_bad_arguments(method: Any) -> None:
 def test_bad_sampling_arguments() -> None:
     with pytest.raises(ValueError, match=r"hashes\(=0\)"):
         aa.Yoso(hashes=0)
-    with pytest.raises(ValueError, match=r"hashing\(='hadamard'\) must be one of 'gaussian'"):
-        aa.Yoso(hashing="hadamard")
+    with pytest.raises(ValueError, match=r"hashing\(='spherical'\) must be one of 'gaussian', 'hadamard'"):
+        aa.Yoso(hashing="spherical")
+    with pytest.raises(ValueError, match=r"bound\(='bernstein'\) needs independent hashes"):
+        aa.Yoso(hashing="hadamard", bound="bernstein")
+    with pytest.raises(ValueError, match=r"gradient\(='plug-in'\) must be one of 'exact', 'surrogate', 'sampled'"):
+        aa.Yoso(gradient="plug-in")
+    with pytest.raises(ValueError, match=r"gradient\(='sampled'\) must be one of 'exact', 'surrogate'"):
+        aa.YosoExpectation(gradient="sampled")
     for confidence in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match=r"confidence\(=.*must lie in \(0, 1\)"):
             aa.Yoso(confidence=confidence)
