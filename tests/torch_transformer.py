@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch.nn import functional
+import pytest
 
 from approxattn.transformer import LayerNorm, Linear, Mlp, Residual, Transformer
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 PHI = {"gelu": functional.gelu, "silu": functional.silu, "tanh": torch.tanh}
 
