@@ -11,7 +11,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import pose
+from approxattn._problem import Problem, pose
+from approxattn.comparison import HEADER as TRIAL_HEADER
+from approxattn.comparison import Spectrum, Trial, compare, pareto
 from approxattn.polynomial_cost import HEADER, Need, count, polynomial_needs
 from approxattn.rounding import up
 from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
@@ -37,6 +39,8 @@ class Regime:
         Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus their mean.
     largest_score, largest_centred_score : float
         The largest found on the rows measured.
+    largest_score_both_centred : float
+        The same with the mean of the queries taken off too: exact if key j then gets the weight ``exp(scale * mean q . k_j)``.
     half_range : float
         Half of the largest max - min of a row found: no shift of the scores of each row makes them smaller than this.
     effective_keys, fewest_effective_keys : float
@@ -46,7 +50,11 @@ class Regime:
     needs : tuple of Need
         Degree, rank and cost of the polynomial method for three tolerances, two bases, and the certified and the measured range.
     advice : str
-        One sentence that follows from these numbers.
+        One sentence that follows from these numbers; with `trials`, one more on the methods measured.
+    trials : tuple of Trial
+        Every method at equal cost, with measured errors, if asked for.
+    spectrum : Spectrum or None
+        Singular values of the weights, if asked for.
     """
 
     shape: Mapping[str, int]
@@ -56,12 +64,15 @@ class Regime:
     centred_score_bound: float
     largest_score: float
     largest_centred_score: float
+    largest_score_both_centred: float
     half_range: float
     effective_keys: float
     fewest_effective_keys: float
     median_visible_keys: float
     needs: tuple[Need, ...]
     advice: str
+    trials: tuple[Trial, ...] = ()
+    spectrum: Spectrum | None = None
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name} {size}" for name, size in self.shape.items())
@@ -70,14 +81,28 @@ class Regime:
             f"Attention with {sizes}; measured on {which}",
             f"  largest |score|                {self.largest_score:9.3g}   certified <= {self.score_bound:.3g}",
             f"  the same, keys centred         {self.largest_centred_score:9.3g}   certified <= {self.centred_score_bound:.3g}",
+            f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}",
             f"  half range of a row            {self.half_range:9.3g}",
             f"  effective keys a row, median   {self.effective_keys:9.3g}   fewest {self.fewest_effective_keys:.3g}, of {self.median_visible_keys:g} visible",
             "  polynomial method",
             f"    {HEADER}",
             *(f"    {need}" for need in self.needs),
+            *self._compared(),
             self.advice,
         ]
         return "\n".join(lines)
+
+    def _compared(self) -> list[str]:
+        if self.spectrum is None:
+            return []
+        ranks = ", ".join(f"{rank:g} for {tolerance:g}" for tolerance, rank in self.spectrum.output_ranks.items())
+        return [
+            f"  rank of the output             {ranks}",
+            f"  |P||V|/|PV|                    {self.spectrum.kappa:9.3g}   so a sketched product needs rank {count(math.ceil(self.spectrum.sketch_rank))} for 0.1",
+            "  methods at equal cost, relative error measured",
+            f"    {TRIAL_HEADER}",
+            *(f"    {trial}" for trial in self.trials),
+        ]
 
 
 def diagnose(
@@ -90,6 +115,7 @@ def diagnose(
     key_mask: Array | None = None,
     rng: np.random.Generator | None = None,
     rows: int = 256,
+    compare_methods: bool = False,
 ) -> Regime:
     """Report the range of the scores, how many keys a row attends to, and what the polynomial method would need and cost.
 
@@ -103,6 +129,9 @@ def diagnose(
         Draws the rows to measure; None takes them evenly spaced.
     rows : int
         Number of rows to measure, over all leading batch indices. All are measured when that takes at most 2^22 scores.
+    compare_methods : bool
+        Whether to run every method at several costs on up to eight leading indices, and to take singular values: see `Regime.trials`. Random
+        methods draw from `rng`, or from a fixed seed.
 
     Returns
     -------
@@ -138,8 +167,8 @@ def diagnose(
         msg = f"q{tuple(q.shape)} and v{tuple(v.shape)} leave an empty output: there is nothing to diagnose; give at least one query and one column"
         raise ValueError(msg)
     chosen = choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)
-    stats = np.concatenate([_measure(block) for block in row_blocks(problem, chosen)], axis=-1)
-    raw, centred, half, effective, visible = stats
+    stats = np.concatenate([_measure(block, problem) for block in row_blocks(problem, chosen)], axis=-1)
+    raw, centred, both, half, effective, visible = stats
     bound = float(np.max(score_bound(problem, problem.k)))
     centred_bound = float(up(np.max(score_bound(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u)))
     ranges = {"certified": centred_bound, "measured": float(np.max(centred))}
@@ -151,6 +180,12 @@ def diagnose(
         "d": problem.d,
         "dv": problem.dv,
     }
+    advice = _advice(needs, centred_bound, float(np.median(effective / visible)))
+    trials: tuple[Trial, ...] = ()
+    spectrum = None
+    if compare_methods:
+        trials, spectrum = compare(problem, np.random.default_rng(0) if rng is None else rng)
+        advice = f"{advice} {_measured_advice(trials)}"
     return Regime(
         shape=shape,
         rows=chosen.size,
@@ -159,30 +194,50 @@ def diagnose(
         centred_score_bound=centred_bound,
         largest_score=float(np.max(raw)),
         largest_centred_score=ranges["measured"],
+        largest_score_both_centred=float(np.max(both)),
         half_range=float(np.max(half)),
         effective_keys=float(np.median(effective)),
         fewest_effective_keys=float(np.min(effective)),
         median_visible_keys=float(np.median(visible)),
         needs=needs,
-        advice=_advice(needs, centred_bound, float(np.median(effective / visible))),
+        advice=advice,
+        trials=trials,
+        spectrum=spectrum,
     )
 
 
-def _measure(block: RowBlock) -> HostArray:
-    """Return for each row: max |score|, the same with centred keys, half of max - min, effective keys, visible keys; shape (5, r)."""
+def _measure(block: RowBlock, whole: Problem) -> HostArray:
+    """Return for each row: max |score|, the same with centred keys, and queries, half of max - min, effective keys, visible keys; shape (6, r)."""
     problem, scores = block.problem, block.scores
     xp = problem.xp
     seen = xp.isfinite(scores)
     shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(key_centre(problem)))  # (r, 1)
     plain, zero = xp.where(seen, scores, xp.zeros_like(scores)), xp.zeros_like(scores)
     centred = xp.where(seen, plain - shift, zero)
+    mean = xp.mean(_arrays.cast(whole.q[(*block.index, ...)], "float64", xp), axis=-2, keepdims=True)  # (1, d)
+    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - key_centre(problem)))  # (1, n_k)
+    both = xp.where(seen, centred - common, zero)
     high = xp.max(scores, axis=-1)
     low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
     weights = block.weights()
     effective = xp.sum(weights, axis=-1) ** 2 / xp.sum(weights**2, axis=-1)
-    count = xp.sum(xp.astype(seen, scores.dtype), axis=-1)
-    columns = [xp.max(xp.abs(plain), axis=-1), xp.max(xp.abs(centred), axis=-1), (high - low) / 2, effective, count]
+    visible = xp.sum(xp.astype(seen, scores.dtype), axis=-1)
+    tops = [xp.max(xp.abs(x), axis=-1) for x in (plain, centred, both)]
+    columns = [*tops, (high - low) / 2, effective, visible]
     return _arrays.to_host(xp.stack(columns)).astype(np.float64)
+
+
+def _measured_advice(trials: tuple[Trial, ...]) -> str:
+    """Return what the measured errors say: the best method within each error, or that none beats a mean."""
+    best = pareto(trials)
+    if not best:
+        return "Of the methods tried at up to half the cost of exact attention none beats the mean of v."
+    last = best[-1]
+    good = next((t for t in best if t.error <= 0.1), None)
+    found = f"of the methods tried {last.name} has the least error, {last.error:.2g}, at {last.cost:.2g} of the cost"
+    if good is None:
+        return f"Measured: {found}; none within half the cost comes below 0.1, so take Exact() where that matters."
+    return f"Measured: {good.name} comes within {good.error:.2g} at {good.cost:.2g} of the cost; {found}."
 
 
 def _advice(needs: tuple[Need, ...], bound: float, share: float) -> str:

@@ -36,7 +36,7 @@ RULES = {
             ("score_bounds",),
             ("scores",),
             ("sampled_rows", "softmax", "gradient_bounds", "value_range"),
-            ("reduced", "pseudo_inverse", "random_features"),
+            ("reduced", "pseudo_inverse", "random_features", "oracles"),
             ("feature_sums",),
             ("feature_gradient",),
             ("sketching", "exponential", "monomials", "hashing"),
@@ -47,7 +47,9 @@ RULES = {
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls
+            ("comparison",),
             ("attend", "audit", "regime"),
+            ("page", "files"),
             ("transformer",),
             # floor 4: the command line, above the public names
             ("__init__",),

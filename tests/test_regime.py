@@ -48,6 +48,10 @@ def test_measurements_by_hand(causal: bool, mask: HostArray | None) -> None:
     for found, wanted in (
         (regime.largest_score, np.abs(scores[keep]).max()),
         (regime.largest_centred_score, np.abs(centred[keep]).max()),
+        (
+            regime.largest_score_both_centred,
+            np.abs((centred - 0.75 * q.mean(axis=0) @ (k - k[visible].mean(axis=0)).T)[keep]).max(),
+        ),
         (regime.half_range, max(np.ptp(row) / 2 for row in rows)),
         (regime.effective_keys, np.median(effective)),
         (regime.fewest_effective_keys, min(effective)),
@@ -141,7 +145,7 @@ def test_real_heads() -> None:
     assert regime.advice.startswith("Use Exact()")
     table = str(regime)
     assert table.endswith(regime.advice)
-    assert len(table.splitlines()) == 7 + len(regime.needs) + 1
+    assert len(table.splitlines()) == 8 + len(regime.needs) + 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
