@@ -87,6 +87,14 @@ def test_gradients_between_the_layers() -> None:
         np.testing.assert_allclose(whole.tokens[i], rest.dx, atol=1e-12)
 
 
+def test_the_cotangent_may_be_a_function_of_the_output() -> None:
+    rng = np.random.default_rng(14)
+    model, (x, y) = random_model(rng, layers=2), inputs(rng, 6, 4)
+    value = forward(model, x, aa.Exact()).value
+    by_function = gradient(model, x, lambda out: out - y, aa.Exact())
+    np.testing.assert_array_equal(by_function.dx, gradient(model, x, value - y, aa.Exact()).dx)
+
+
 def test_w_is_the_product_of_w_q_and_w_k() -> None:
     """dL/dW_Q = (dL/dW) W_K and dL/dW_K = (dL/dW)^T W_Q (Liang et al. 2024, after F.4)."""
     rng = np.random.default_rng(6)

@@ -73,6 +73,10 @@ def ratios(case: dict[str, Any]) -> dict[str, float]:
     # The oracle's own rounding, far below what is bounded unless all of a gradient cancels: *chosen*, 100 units of extended precision.
     noise = 1e-17 * max(float(np.max(np.abs(p))) for p in (dx, g, *others.values()))
     found["dx"] = _ratio(_total(own.dx - dx) - noise, own.certificate.dx)
+    size = float(np.sum(np.abs(g) * np.abs(exact)))  # the oracle of the loss rounds too
+    found["loss"] = _ratio(
+        abs(np.sum(g.astype(np.longdouble) * (own.value - exact))) - 1e-17 * size, own.certificate.loss
+    )
     mine = parameters(own.model)
     assert others.keys() == own.certificate.parameters.keys()
     for name, p in others.items():
@@ -137,6 +141,17 @@ def test_a_bound_grows_with_depth_and_falls_with_the_degree() -> None:
     assert all(a < b for low, high in pairwise(by_depth) for a, b in zip(low, high, strict=True))
     by_degree = [bound(4, d) for d in (4, 6, 8)]
     assert all(a > 5 * b for low, high in pairwise(by_degree) for a, b in zip(low, high, strict=True))
+
+
+def test_the_loss_is_certified_more_sharply_than_the_output() -> None:
+    """Weighed by the measured gradient, the errors of the layers are not multiplied by Lipschitz constants, to first order."""
+    rng = np.random.default_rng(6)
+    model, (x, g) = random_model(rng, layers=4, size=0.4, norm="none"), rng.uniform(-1, 1, (2, 20, 4))
+    own = gradient(model, x, g, aa.Polynomial(degree=14, basis="taylor", gradient="plug-in"))
+    exact = forward(model, x, aa.Exact()).value
+    assert own.certificate is not None
+    by_output = float(np.sum(np.linalg.norm(g, axis=-1) * own.layers[-1].out))
+    assert abs(np.sum(g * (own.value - exact))) <= own.certificate.loss < by_output / 3
 
 
 def test_a_method_with_another_target_promises_nothing() -> None:

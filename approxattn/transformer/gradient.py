@@ -10,11 +10,20 @@ Error. `total` of layer i bounds sum_j |row j of G_i - row j of the exact dL/dT_
 companion of T4, proved in `attention_error.py`, `mlp.py`, `norm.py`): the Lipschitz constant at the computed point times `total`, plus the Lipschitz constant of the
 Jacobian times the forward error delta times |G_i|, plus rounding. So the activation must have a Lipschitz derivative, and what is small after m layers is the error of
 one layer times a product over all of them: no error is free of m, the statement of Theorem 4.2 of the paper notwithstanding.
+
+Loss (proved here; the dual weighted residuals of Becker & Rannacher 2001, wording unverified, with the remainder bounded). Let Phi_l be the exact layers after layer l, and
+eps_l the distance, row by row, of the computed T_l to what exact attention makes of the computed T_{l-1}: one layer's own error, with nothing carried in. Then
+
+    <dout, exact T_m - T_m> = sum over l of <dout, Phi_l(T_l + eps_l) - Phi_l(T_l)> = sum over l of the mean over t in [0, 1] of <grad of <dout, Phi_l> at T_l + t eps_l, eps_l>
+
+by telescoping. That gradient differs from the computed G_l by at most `total` of layer l in sum, because T_l + t eps_l is no farther from T_l than delta_l, and `total` holds
+for every point that near. So the loss is off by at most sum_l [ sum_i |G_l,i| eps_l,i + total_l max_i eps_l,i ]: what matters of each layer's error is weighed by the
+gradient that was measured; products of Lipschitz constants enter the second term only, which is of second order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -56,7 +65,7 @@ class _Step(NamedTuple):
 def gradient(
     model: Transformer,
     x: Array,
-    dout: Array,
+    dout: Array | Callable[[Array], Array],
     method: Method | Sequence[Method],
     *,
     key_mask: Array | None = None,
@@ -70,8 +79,9 @@ def gradient(
     ----------
     model, x, method, key_mask, rng, certify
         As for `forward`; the method of every layer must have a gradient.
-    dout : array, shape (..., n, d')
-        dL/dT_m, the gradient of the loss with respect to the output; it counts as exact.
+    dout : array, shape (..., n, d'), or callable
+        dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it for the output T_m. It counts as exact: what is certified is the
+        gradient of the linear loss <dout, F(X)>.
     recompute : bool
         Keep only T_0, ..., T_m and run every layer a second time on the way back: less memory, one more forward pass.
 
@@ -112,11 +122,21 @@ def gradient(
                 errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], key_mask))
             tokens.append(run.then.value)
             runs.append(None if recompute else run)
-        back = _back(model, tokens, runs, errors, _checked(dout, tokens[-1]), methods, seeds, key_mask)
+        back = _back(
+            model,
+            tokens,
+            runs,
+            errors,
+            _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1]),
+            methods,
+            seeds,
+            key_mask,
+        )
         end = pull(model.first, start.inputs, back.cotangents[0])
         head = pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0]) if certify else None
+        loss = _loss_bound(back, [deltas[-1], *back.own]) if certify else None
     integers = not _arrays.namespace(x=x).isdtype(x.dtype, "real floating")
-    certificate = None if head is None else _certificate(back, head, errors, integers)
+    certificate = None if head is None else replace(_certificate(back, head, errors, integers), loss=loss)
     return ModelGradients(
         model=replace(model, first=end.gradients, layers=back.gradients),
         dx=None if integers else end.dx,
@@ -136,6 +156,7 @@ class _Back(NamedTuple):
     gradients: tuple[Layer, ...]
     parameters: dict[str, float]
     certificates: tuple[GradientCertificate, ...]
+    own: tuple[HostArray, ...]
 
 
 def _back(
@@ -150,7 +171,7 @@ def _back(
 ) -> _Back:
     cotangents, totals, gradients = [dout], [np.zeros(dout.shape[:-2])], []
     parameters: dict[str, float] = {}
-    certificates = []
+    certificates, own = [], []
     for i in reversed(range(len(model.layers))):
         layer, seed = model.layers[i], seeds[i]
         run = runs[i] or run_layer(layer, tokens[i], methods[i], key_mask, seed)
@@ -161,6 +182,7 @@ def _back(
         gradients.append(step.gradient)
         if step.error is not None:
             certificates.append(step.certificate)
+            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), key_mask).out)
             totals.append(step.error.total)
             parameters |= {f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()}
     return _Back(
@@ -169,6 +191,7 @@ def _back(
         gradients=tuple(reversed(gradients)),
         parameters=parameters,
         certificates=tuple(reversed(certificates)),
+        own=tuple(reversed(own)),
     )
 
 
@@ -237,6 +260,15 @@ def _certificate(back: _Back, head: PulledError, errors: Sequence[LayerErrors], 
         failure=min(1.0, failure),
         unmet=tuple(dict.fromkeys(reasons)),
     )
+
+
+def _loss_bound(back: _Back, own: Sequence[HostArray]) -> HostArray:
+    """Return the bound on the error of <dout, T_m>, shape (...), from each layer's own error, shapes (..., n)."""
+    bound: HostArray = np.zeros(())
+    for g, total, eps in zip(back.cotangents, back.totals, own, strict=True):
+        weighed = np.sum(norms(g, _arrays.namespace(g=g)) * eps, axis=-1)
+        bound = bound + weighed + total * np.max(eps, axis=-1)
+    return bounded(bound)
 
 
 def _unmet(certificate: GradientCertificate) -> tuple[str, ...]:

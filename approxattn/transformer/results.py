@@ -74,6 +74,8 @@ class ModelCertificate:
         The same for dL/dX; None where X are integers.
     parameters : mapping of str to float
         Bound on the error of each parameter's gradient in the Frobenius norm, by the names of `parameters(model)`.
+    loss : ndarray, shape (...), or None
+        Bound on the error of <dout, T_m>, the sum over tokens and columns of one leading index: often far smaller than what the bounds on T_m would give.
     target : str
         What the errors are measured against: exact attention, same weights, same dout.
     theorem : str
@@ -87,6 +89,7 @@ class ModelCertificate:
     tokens: tuple[HostArray, ...]
     dx: HostArray | None
     parameters: Mapping[str, float]
+    loss: HostArray | None = None
     target: str = GRADIENT_TARGET
     theorem: str = "ours.layers-gradient"
     failure: float = 0.0

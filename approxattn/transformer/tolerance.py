@@ -111,7 +111,7 @@ def choose_degrees(
     share = min(tolerance, 0.5)
     for _ in range(ROUNDS):
         try:
-            method = Polynomial(tolerance=share, basis=basis, gradient="plug-in")
+            method = Polynomial(tolerance=share, basis=basis, gradient="plug-in", fallback=False)
             found = gradient(model, x, dout, method, key_mask=key_mask)
         except ValueError as error:
             if "polynomial reaches tolerance" not in str(error):
