@@ -75,13 +75,14 @@ def test_memory_does_not_grow_with_n(causal: bool) -> None:
 
 @pytest.mark.parametrize("basis", ["taylor", "minimax"])
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-6])
-def test_tolerance_is_kept_and_certified(basis: str, tolerance: float) -> None:
+@pytest.mark.parametrize("fallback", [False, True])
+def test_tolerance_is_kept_and_certified(basis: str, tolerance: float, fallback: bool) -> None:
     q, k, v = bounded_problem(200, 3, 3.0, seed=2)
-    out = aa.attention(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis))
+    out = aa.attention(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis, fallback=fallback))
     osc = np.max(v.max(0) - v.min(0))
     assert out.certificate.unmet == ()
     assert out.certificate.bound <= tolerance * osc * (1 + 1e-9)
-    assert largest_error(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis)) <= tolerance * osc
+    assert largest_error(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis, fallback=fallback)) <= tolerance * osc
 
 
 def test_tolerance_below_rounding_is_confessed() -> None:
@@ -147,3 +148,35 @@ def test_denominators_lost_to_rounding_are_flagged_not_returned() -> None:
         q.astype(np.float32), k.astype(np.float32), v.astype(np.float32), aa.Polynomial(degree=40, basis="taylor")
     )
     assert np.isfinite(out.value).all() or (np.isinf(out.certificate.bound) and out.certificate.unmet)
+
+
+def test_exact_attention_steps_in_where_features_cost_more() -> None:
+    q, k, v = bounded_problem(100, 8, 3.0)
+    method = aa.Polynomial(tolerance=1e-3)
+    out, exact = aa.attention(q, k, v, method), aa.attention(q, k, v, aa.Exact())
+    np.testing.assert_array_equal(out.value, exact.value)
+    np.testing.assert_array_equal(out.certificate.rows, exact.certificate.rows)
+    assert out.certificate.facts["computed by"] == "exact attention"
+    assert "features of degree" in out.certificate.facts["because"]
+    assert "computed by exact attention" in str(out.certificate)
+    grads, exact_grads = (aa.attention_vjp(q, k, v, v, m) for m in (method, aa.Exact()))
+    for name in ("dq", "dk", "dv"):
+        np.testing.assert_array_equal(getattr(grads, name), getattr(exact_grads, name))
+        np.testing.assert_array_equal(getattr(grads.certificate, name), getattr(exact_grads.certificate, name))
+    assert grads.certificate.facts["computed by"] == "exact attention"
+
+
+def test_exact_attention_steps_in_where_no_polynomial_reaches_the_tolerance() -> None:
+    q, k, v = bounded_problem(30, 3, 60.0)
+    certificate = aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3)).certificate
+    assert certificate.facts["because"].startswith("no minimax polynomial reaches tolerance(=0.001)")
+    assert certificate.unmet == ()
+    with pytest.raises(ValueError, match="no minimax polynomial reaches"):
+        aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3, fallback=False))
+
+
+def test_no_fallback_where_features_pay() -> None:
+    q, k, v = bounded_problem(3000, 2, 1.0)
+    certificate = aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3)).certificate
+    assert certificate.facts["evaluated by"] == "features"
+    assert "computed by" not in certificate.facts

@@ -9,17 +9,19 @@ Rounding and the sums themselves: `approxattn.polynomial_forward`; the gradients
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from approxattn._arrays import Array
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.exponential import degree_for, exp_polynomial
+from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
+from approxattn.methods.exact import Exact
 from approxattn.monomials.index import rank
+from approxattn.monomials.kernel import cheapest_kind
 from approxattn.perturbation import output_bound, tv_from_log_ratio
 from approxattn.polynomial_forward import Forward, centred_keys, forward
 from approxattn.polynomial_gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
@@ -42,6 +44,9 @@ class Polynomial:
     gradient : {"consistent", "plug-in"}
         What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
         expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
+    fallback : bool
+        With `tolerance`: whether exact attention steps in where no polynomial reaches the tolerance, or where the one that does has so many features
+        that the sums would be taken by scores, which costs as much as exact attention and is less accurate. The certificate says when and why.
 
     Notes
     -----
@@ -53,6 +58,7 @@ class Polynomial:
     tolerance: float | None = None
     basis: str = "minimax"
     gradient: str = "consistent"
+    fallback: bool = True
 
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = ""
@@ -79,13 +85,25 @@ class Polynomial:
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
-        run = self._run(problem, centred_keys(problem))
+        keys = centred_keys(problem)
+        plan = self._plan(problem, keys)
+        if plan.exact:
+            exact = Exact().compute(problem)
+            reasons = exact.certificate.unmet + self._missed(exact.certificate.rows, problem)
+            facts = {**plan.facts(), **exact.certificate.facts}
+            return Approximation(value=exact.value, certificate=replace(exact.certificate, facts=facts, unmet=reasons))
+        run = forward(problem, keys, plan.polynomial(self.basis), plan.bound)
         return Approximation(value=run.value, certificate=self._certificate(run))
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
         keys = centred_keys(problem)
-        run = self._run(problem, keys, keep=self.gradient == "consistent")
+        plan = self._plan(problem, keys)
+        if plan.exact:
+            exact = Exact().vjp(problem, dout)
+            facts = {**plan.facts(), **exact.certificate.facts}
+            return replace(exact, certificate=replace(exact.certificate, facts=facts))
+        run = forward(problem, keys, plan.polynomial(self.basis), plan.bound, keep=self.gradient == "consistent")
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
         bounds = polynomial_gradient_bounds(run, keys, dout, self.gradient)
         certificate = GradientCertificate(
@@ -99,32 +117,65 @@ class Polynomial:
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
-    def _run(self, problem: Problem, keys: Array, *, keep: bool = False) -> Forward:
+    def _plan(self, problem: Problem, keys: Array) -> _Plan:
+        """Choose the degree, or exact attention."""
         bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
         half_range = float(np.max(bound))
-        degree = self.degree
-        if degree is None:
-            degree = degree_for(half_range, self.tolerance or 0.0, self.basis)
-        return forward(problem, keys, exp_polynomial(degree, half_range, self.basis), bound, keep=keep)
+        if self.tolerance is None:
+            return _Plan(bound=bound, half_range=half_range, degree=self.degree)
+        try:
+            degree = degree_for(half_range, self.tolerance, self.basis)
+        except ValueError as error:
+            if not self.fallback:
+                raise
+            return _Plan(bound=bound, half_range=half_range, degree=None, exact=str(error).partition(":")[0])
+        kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, degree, problem.dv + 1)
+        reason = ""
+        if self.fallback and kind == "scores":
+            features, shape = rank(problem.d, degree), f"{problem.n_q} queries and {problem.n_k} keys"
+            reason = f"the {features} features of degree {degree} cost more for {shape}"
+        return _Plan(bound=bound, half_range=half_range, degree=degree, exact=reason)
+
+    def _missed(self, rows: HostArray, problem: Problem) -> tuple[str, ...]:
+        """Say when the tolerance is not certified."""
+        osc = value_spread(problem).osc
+        if self.tolerance is None or not bool(np.any(rows > self.tolerance * osc[..., None])):
+            return ()
+        return (
+            f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {problem.dtype} takes more than what truncation leaves",
+        )
 
     def _certificate(self, run: Forward) -> Certificate:
         osc = value_spread(run.problem).osc
         tv = tv_from_log_ratio(run.polynomial.log_ratio(run.bound))
         rounding = run.output_rounding()
         rows = up(output_bound(tv, osc) + rounding)
-        reasons = _lost(run)
-        if self.tolerance is not None and bool(np.any(rows > self.tolerance * osc[..., None])):
-            dtype = run.problem.dtype
-            reasons += (
-                f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {dtype} takes more than what truncation leaves",
-            )
         return Certificate(
             rows=rows,
             target=SOFTMAX,
             theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=reasons,
+            unmet=_lost(run) + self._missed(rows, run.problem),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The polynomial of a call; `exact` is the reason for exact attention in its place, empty when there is none."""
+
+    bound: HostArray
+    half_range: float
+    degree: int | None
+    exact: str = ""
+
+    def polynomial(self, basis: str) -> ExpPolynomial:
+        """Return it."""
+        return exp_polynomial(self.degree or 0, self.half_range, basis)
+
+    def facts(self) -> dict[str, object]:
+        """Return what a certificate of exact attention tells of it."""
+        told: dict[str, object] = {"computed by": "exact attention", "because": self.exact}
+        return told if self.degree is None else {**told, "degree": self.degree}
 
 
 def _facts(run: Forward) -> dict[str, object]:
