@@ -1,7 +1,7 @@
 """Degrees for a tolerance: the polynomial of each layer such that the bound on dL/dX holds what was asked for, where that can be done.
 
 The bound on dL/dX is, to first order, linear in the errors of the layers' polynomials, and a layer's error is bounded by what its own scores need. So: give every layer
-the same relative tolerance t of `Polynomial`, from which each finds the degree its scores need; compute the bound; if it is too large, shrink t by what is missing, and
+the same relative tolerance t, from which each finds the degree that its scores need; compute the bound; if it is too large, shrink t by what is missing, and
 again. It ends in one of three ways: the bound holds; a layer has scores that no polynomial in float64 follows to t; or t no longer matters, because rounding, carried
 through the layers, takes more than what was asked for. The product of the layers' Lipschitz constants enters t, so the degrees grow with the number of layers.
 """
@@ -15,14 +15,19 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array
+from approxattn.exponential import degree_for
+from approxattn.exponential.minimax import MinimaxRefusedError
 from approxattn.methods.polynomial import Polynomial
 from approxattn.transformer.affine import norms
 from approxattn.transformer.gradient import gradient
 from approxattn.transformer.model import Transformer
-from approxattn.transformer.results import ModelGradients
+from approxattn.transformer.results import LayerErrors, ModelGradients
+from approxattn.transformer.run import forward
 
 ROUNDS = 8
 """Most gradients computed in the search. *Chosen*: t falls by a factor of two at least each time, mostly to the goal at once."""
+
+_ROUNDING = "higher degrees no longer help: rounding, carried through the layers, takes more; use float64, fewer layers or smaller weights"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,25 +114,54 @@ def choose_degrees(
         raise ValueError(msg)
     best: DegreeChoice | None = None
     share = min(tolerance, 0.5)
+    probe = forward(model, x, Polynomial(degree=2, basis="taylor"), key_mask=key_mask)
+    ranges = [_half_range(layer) for layer in probe.layers]
     for _ in range(ROUNDS):
+        degrees, reason = _degrees(ranges, share, basis)
+        if reason:
+            return _given_up(best, tolerance, reason)
+        methods = tuple(Polynomial(degree=g, basis=basis, gradient="plug-in") for g in degrees)
         try:
-            method = Polynomial(tolerance=share, basis=basis, gradient="plug-in", fallback=False)
-            found = gradient(model, x, dout, method, key_mask=key_mask)
-        except ValueError as error:
-            if "polynomial reaches tolerance" not in str(error):
-                raise
+            found = gradient(model, x, dout, methods, key_mask=key_mask)
+        except (
+            MinimaxRefusedError
+        ) as error:  # the scores of this run are a little larger than those the degrees were chosen for
             return _given_up(best, tolerance, "; ".join([str(error), *error.__notes__]))
+        ranges = [_half_range(layer) for layer in found.layers]
         bound = relative_bound(found)
-        degrees = degrees_of(found)
         stuck = best is not None and not bound < 0.9 * best.bound and degrees != best.degrees
         if best is None or bound < best.bound:
-            best = _choice(found, degrees, bound, tolerance, basis)
+            best = DegreeChoice(
+                methods=methods,
+                degrees=degrees,
+                tolerance=tolerance,
+                bound=bound,
+                met=bound <= tolerance,
+                reason="" if bound <= tolerance else "the search was cut short",
+                gradients=found,
+            )
         if best.met:
             return best
         if stuck:
-            break
+            return _given_up(best, tolerance, _ROUNDING)
         share *= min(0.5, 0.5 * tolerance / bound) if np.isfinite(bound) else 1e-2
-    return _given_up(best, tolerance, "higher degrees no longer help: rounding, carried through the layers, takes more; use float64, fewer layers or smaller weights")  # fmt: skip
+    return _given_up(best, tolerance, f"{ROUNDS} rounds did not reach it")
+
+
+def _half_range(layer: LayerErrors) -> float:
+    """Return the largest score that the layer's keys and queries can have."""
+    return float(np.max(layer.certificate.facts["score bound"]))
+
+
+def _degrees(ranges: Sequence[float], share: float, basis: str) -> tuple[tuple[int, ...], str]:
+    """Return the least degree of each layer for a relative tolerance, or why there is none."""
+    degrees = []
+    for i, half_range in enumerate(ranges):
+        try:
+            degrees.append(degree_for(half_range, share, basis))
+        except ValueError as error:
+            return (), f"in layer {i}, counted from 0, {error}"
+    return tuple(degrees), ""
 
 
 def relative_bound(gradients: ModelGradients) -> float:
@@ -141,24 +175,6 @@ def relative_bound(gradients: ModelGradients) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(np.asarray(bound) > 0, bound / size, 0.0)
     return float(np.max(np.where(np.isnan(ratio), np.inf, ratio)))
-
-
-def degrees_of(gradients: ModelGradients) -> tuple[int, ...]:
-    """Return the degree that each layer's polynomial had."""
-    return tuple(int(layer.certificate.facts["degree"]) for layer in gradients.layers)
-
-
-def _choice(found: ModelGradients, degrees: Sequence[int], bound: float, tolerance: float, basis: str) -> DegreeChoice:
-    methods = tuple(Polynomial(degree=g, basis=basis, gradient="plug-in") for g in degrees)
-    return DegreeChoice(
-        methods=methods,
-        degrees=tuple(degrees),
-        tolerance=tolerance,
-        bound=bound,
-        met=bound <= tolerance,
-        reason="" if bound <= tolerance else "the search was cut short",
-        gradients=found,
-    )
 
 
 def _given_up(best: DegreeChoice | None, tolerance: float, reason: str) -> DegreeChoice:
