@@ -5,6 +5,7 @@ from approxattn.audit import Audit, audit
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
+from approxattn.methods.fitted import FittedLinformer
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.nystrom import Nystrom
 from approxattn.methods.performer import Performer
@@ -19,6 +20,7 @@ __all__ = [
     "BertLSH",
     "Certificate",
     "Exact",
+    "FittedLinformer",
     "GradientCertificate",
     "Gradients",
     "Linformer",

@@ -5,6 +5,7 @@ Cost model, in multiply-adds a query, forward, n tokens with width d and dv, and
     exact                     n_k (d + dv)
     Linformer, mean-pool, k   k (d + dv) + s (d + dv)
     Linformer, row-sample, k  k (d + dv)
+    fitted values, rank k     k (d + dv) + s (d + dv) + min(4 k, n_q) (n_k (d + dv) + k (d + dv + k)) / n_q
     Nystrom, L landmarks      L (d + dv) (1 + s) + (L^2 d + 3 t L^3) / n_q, t iterations of three products and one more
     Performer, m features     m (d + dv + 1) (1 + s)
     Polynomial, rank r        r (dv + 2) (1 + s)
@@ -28,6 +29,7 @@ import numpy as np
 from approxattn import _arrays, oracles
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn.methods.fitted import FittedLinformer
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.nystrom import Nystrom
 from approxattn.methods.performer import Performer
@@ -184,6 +186,9 @@ def _candidates(problem: Problem, budget: float) -> list[tuple[str, Any, Cost]]:
     def rows(k: int) -> Cost:
         return lambda _q, _n: k * width
 
+    def fitted(k: int) -> Cost:
+        return lambda q, n: (k + n / q) * width + min(4 * k, q) * (n * width + k * (width + k)) / q
+
     def landmarks(count: int) -> Cost:
         return lambda q, n: count * width * (1 + n / q) + (count**2 * d + 24 * count**3) / q
 
@@ -198,6 +203,7 @@ def _candidates(problem: Problem, budget: float) -> list[tuple[str, Any, Cost]]:
     makers: tuple[tuple[Callable[[int], Cost], Callable[[int], Any], int, str], ...] = (
         (pool, lambda k: Linformer(rank=k, sketch="mean-pool"), 1, "Linformer(rank={}, sketch='mean-pool')"),
         (rows, lambda k: Linformer(rank=k, sketch="row-sample"), 1, "Linformer(rank={}, sketch='row-sample')"),
+        (fitted, lambda k: FittedLinformer(rank=k), 1, "FittedLinformer(rank={})"),
         (landmarks, lambda k: Nystrom(landmarks=k), 1, "Nystrom(landmarks={})"),
         (features, lambda m: Performer(features=m), 1, "Performer(features={})"),
         (monomials, lambda g: Polynomial(degree=g, basis="taylor"), 2, "Polynomial(degree={}, basis='taylor')"),

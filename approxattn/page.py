@@ -10,7 +10,13 @@ from approxattn.comparison import Trial, pareto
 from approxattn.regime import Regime
 
 WIDTH, HEIGHT, MARGIN = 720, 420, 60
-COLOURS = {"Linformer": "#1b6ca8", "Nystrom": "#c0392b", "Performer": "#2e8b57", "Polynomial": "#8e44ad"}
+COLOURS = {
+    "FittedLinformer": "#d98200",
+    "Linformer": "#1b6ca8",
+    "Nystrom": "#c0392b",
+    "Performer": "#2e8b57",
+    "Polynomial": "#8e44ad",
+}
 
 _STYLE = "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:60em}pre{font-size:13px;overflow-x:auto;background:#f6f6f6;padding:1em}text{font:12px sans-serif}"
 

@@ -51,6 +51,15 @@ def attend(reduced: Reduced) -> Array:
     return xp.concat(blocks, axis=-2)
 
 
+def weights(reduced: Reduced) -> Array:
+    """Return the weights of all queries on all combinations, shape (..., n_q, k): for few queries."""
+    problem, xp = reduced.problem, reduced.problem.xp
+    scores = masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k)
+    scores = scores if reduced.bias is None else scores + reduced.bias
+    unscaled = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    return unscaled / xp.sum(unscaled, axis=-1, keepdims=True)
+
+
 def attend_gradient(reduced: Reduced, dout: Array) -> tuple[Array, Array, Array]:
     """Return the gradients with respect to queries, combined keys and combined values."""
     dq, dk, dv = stream_gradient(unbiased(reduced), dout)

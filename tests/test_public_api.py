@@ -14,7 +14,17 @@ import approxattn.data
 import approxattn.transformer
 import proofs_check
 
-METHODS = ["BertLSH", "Exact", "Linformer", "Nystrom", "Performer", "Polynomial", "Yoso", "YosoExpectation"]
+METHODS = [
+    "BertLSH",
+    "Exact",
+    "FittedLinformer",
+    "Linformer",
+    "Nystrom",
+    "Performer",
+    "Polynomial",
+    "Yoso",
+    "YosoExpectation",
+]
 PUBLIC = {
     approxattn: [
         "Approximation",
