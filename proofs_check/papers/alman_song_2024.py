@@ -250,7 +250,7 @@ P2_PRINTED = Theorem(
         instances=_pairs, measured=_half_second_part, bound=_nothing, confirm=_confirm_half_second_part, assumptions=(_POSITIVE,),
         examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},), scope="f diag(r) / 2",
     ),
-    repaired_by="as24.gradient",
+    repaired_by="as24.p2-corrected",
     remarks=("Rank and running time are those of diag(r) f, so the theorem that uses the lemma survives.",),
 )  # fmt: skip
 
