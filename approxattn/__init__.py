@@ -12,6 +12,7 @@ from approxattn.methods.performer import Performer
 from approxattn.methods.polynomial import Polynomial
 from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
+from approxattn.polynomial_state import PolynomialState
 from approxattn.regime import Regime, diagnose
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Nystrom",
     "Performer",
     "Polynomial",
+    "PolynomialState",
     "Regime",
     "Yoso",
     "YosoExpectation",

@@ -83,10 +83,12 @@ class Forward:
 
     def noise(self, roundings: float, absolute: HostArray) -> HostArray:
         """Return 2 gamma_K m_i A_i / D~_i for given K and A_i."""
-        denominator = self.host_denominator()
-        safe = np.where(denominator > 0, denominator, 1.0)
-        error = (gamma(roundings, self.problem.u) * absolute + self.underflow()) * visible_keys(self.problem)
-        return np.where(denominator > 0, up(2 * error / safe), np.inf)
+        return weight_noise(
+            self.host_denominator(),
+            visible_keys(self.problem),
+            gamma(roundings, self.problem.u) * absolute,
+            self.underflow(),
+        )
 
     def underflow(self) -> HostArray:
         """Return what underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
@@ -98,18 +100,26 @@ class Forward:
 
     def output_rounding(self) -> HostArray:
         """Return the bound on the rounding error of each output row, shape (..., n_q)."""
-        problem = self.problem
-        top = value_spread(problem).top[..., None]
-        noise = self.weight_noise()
-        finite = np.where(np.isfinite(noise), noise, 0.0)
-        tiny = _arrays.smallest_normal(problem.dtype)
-        denominator = self.host_denominator()
-        safe = np.where(denominator > 0, denominator, 1.0)
-        lost = (
-            2 * visible_keys(problem) * (self.underflow() + tiny) / safe
-        )  # of the numerator, which may be smaller than 1
-        bound = up((finite + 8 * problem.u) * top + lost + tiny)
-        return np.where(np.isfinite(noise), bound, np.inf)
+        top = value_spread(self.problem).top[..., None]
+        sums = self.host_denominator(), visible_keys(self.problem)
+        return output_rounding(*sums, self.weight_noise(), self.underflow(), top, self.problem.dtype)
+
+
+def weight_noise(denominator: HostArray, visible: HostArray, error: HostArray, lost: HostArray) -> HostArray:
+    """Return 2 m_i (gamma_K A_i + what underflow takes) / D~_i; inf where the denominator is lost."""
+    safe = np.where(denominator > 0, denominator, 1.0)
+    return np.where(denominator > 0, up(2 * (error + lost) * visible / safe), np.inf)
+
+
+def output_rounding(
+    denominator: HostArray, visible: HostArray, noise: HostArray, lost: HostArray, top: HostArray, dtype: str
+) -> HostArray:
+    """Return the bound on the rounding error of each output row from its `weight_noise`, for values of size at most `top`."""
+    finite = np.where(np.isfinite(noise), noise, 0.0)
+    tiny, u = _arrays.smallest_normal(dtype), _arrays.unit_roundoff(dtype)
+    safe = np.where(denominator > 0, denominator, 1.0)
+    numerator = 2 * visible * (lost + tiny) / safe  # lost by the numerator, which may be smaller than 1
+    return np.where(np.isfinite(noise), up((finite + 8 * u) * top + numerator + tiny), np.inf)
 
 
 def forward(
@@ -119,7 +129,7 @@ def forward(
     _check_range(polynomial, bound, problem)
     xp, balance = problem.xp, _balance(problem, keys)
     queries, keys = problem.q * problem.scale * balance, keys / balance
-    values = _values_and_one(problem)
+    values = values_and_one(problem)
     kernel = kernel_of(problem, polynomial.coefficients, _reach(queries, keys, xp))
     run = kernel.sums_and_states if keep else lambda *tokens: (kernel.sums(*tokens), None)
     sums, states = run(queries, keys, values)  # (..., n_q, dv + 1)
@@ -181,7 +191,7 @@ def _reach(queries: Array, keys: Array, xp: Namespace) -> tuple[float, float]:
     return float(xp.max(xp.abs(queries))), float(xp.max(xp.abs(keys)))
 
 
-def _values_and_one(problem: Problem) -> Array:
+def values_and_one(problem: Problem) -> Array:
     """Return [V, 1]: numerator and denominator in one sum."""
     xp = problem.xp
     values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)

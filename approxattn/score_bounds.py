@@ -65,17 +65,26 @@ class ValueSpread:
 
 def value_spread(problem: Problem) -> ValueSpread:
     """Return the oscillation and the largest absolute entry of the visible values."""
+    return spread_of(*value_range(problem))
+
+
+def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
+    """Return the same from the ends of the range of each column, shapes (..., dv)."""
+    if top.shape[-1] == 0:
+        return ValueSpread(np.zeros(top.shape[:-1]), np.zeros(top.shape[:-1]))
+    return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
+
+
+def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
+    """Return the largest and the smallest visible value of each column, shapes (..., dv)."""
     xp, v = problem.xp, problem.v
-    if problem.dv == 0:
-        return ValueSpread(np.zeros(problem.batch), np.zeros(problem.batch))
     high, low = v, v
     if problem.key_mask is not None:
         keep = problem.key_mask[..., None]
         edge = xp.full_like(v, xp.inf)
         high, low = xp.where(keep, v, -edge), xp.where(keep, v, edge)
     top = _arrays.to_host(xp.max(high, axis=-2)).astype(np.float64)  # (..., dv)
-    bottom = _arrays.to_host(xp.min(low, axis=-2)).astype(np.float64)
-    return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
+    return top, _arrays.to_host(xp.min(low, axis=-2)).astype(np.float64)
 
 
 def column_widths(problem: Problem) -> HostArray:

@@ -43,7 +43,7 @@ RULES = {
             ("combinations",),
             ("pooling_bounds",),
             ("polynomial_cost", "polynomial_forward"),
-            ("polynomial_gradient",),
+            ("polynomial_gradient", "polynomial_state"),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls

@@ -32,6 +32,7 @@ PUBLIC = {
         "Certificate",
         "GradientCertificate",
         "Gradients",
+        "PolynomialState",
         "Regime",
         *METHODS,
         "attention",

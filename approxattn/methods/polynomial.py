@@ -9,6 +9,7 @@ Rounding and the sums themselves: `approxattn.polynomial_forward`; the gradients
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from approxattn.monomials.kernel import cheapest_kind
 from approxattn.perturbation import output_bound, tv_from_log_ratio
 from approxattn.polynomial_forward import Forward, centred_keys, forward
 from approxattn.polynomial_gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
+from approxattn.polynomial_state import PolynomialState, fold
 from approxattn.rounding import up
 from approxattn.score_bounds import score_bound, value_spread
 
@@ -116,6 +118,64 @@ class Polynomial:
             unmet=_lost(run),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+    def state(
+        self,
+        k: Array,
+        v: Array,
+        *,
+        scale: float | None = None,
+        centre: Array | None = None,
+        half_range: float | None = None,
+        key_mask: Array | None = None,
+    ) -> PolynomialState:
+        """Fold keys and values into sums of fixed size, for queries to come.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        scale : float, optional
+            As in `attention`.
+        centre : array, shape (..., 1, d), optional
+            Subtracted from every key, which changes no output; 0 if not given. The mean of the keys gives the smallest bounds. States can be
+            merged only if they have the same.
+        half_range : float, optional
+            Bound on ``|scale q . (k - centre)|`` for the queries to come; needed unless basis="taylor" and a degree are given. Queries that may
+            exceed it get no bound.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+
+        Returns
+        -------
+        PolynomialState
+            With `query(q)`, `extend(k, v)`, `merge(other)`, `save(path)`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` refuses; no `half_range` where one is needed; keys so large that the sums could overflow.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 100, 8))
+        >>> method = aa.Polynomial(degree=6, basis="taylor")
+        >>> state = method.state(k[:60], v[:60]).extend(k[60:], v[60:])
+        >>> out = state.query(q)
+        >>> exact = aa.attention(q, k, v, aa.Exact())
+        >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
+        True
+        """
+        if half_range is None and not (self.basis == "taylor" and self.degree is not None):
+            msg = f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to come: give it, or basis='taylor' and a degree"
+            raise ValueError(msg)
+        reach = 0.0 if half_range is None else float(half_range)
+        if not 0 <= reach < math.inf:
+            msg = f"half_range(={half_range}) must be a finite number >= 0"
+            raise ValueError(msg)
+        degree = degree_for(reach, self.tolerance, self.basis) if self.tolerance is not None else self.degree or 0
+        return fold(k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask)
 
     def _plan(self, problem: Problem, keys: Array) -> _Plan:
         """Choose the degree, or exact attention."""

@@ -136,7 +136,16 @@ def sum_roundings(kind: str, n_y: int, d: int, degree: int, causal: bool) -> int
     direct = degree * (d + 4) + 4
     if kind == "scores":
         return direct + blocked_sum_terms(n_y, SCORE_BLOCK)
-    by_features = 2 * degree + 4 + rank(d, degree)
     own_chunk = direct + blocked_sum_terms(n_y, SCORE_BLOCK) if causal else 0
+    return max(feature_roundings(d, degree), own_chunk) + key_sum_terms(n_y, d, degree, causal) + 2
+
+
+def feature_roundings(d: int, degree: int) -> int:
+    """Return the part of K that has nothing to do with the number of keys, by features."""
+    return 2 * degree + 4 + rank(d, degree)
+
+
+def key_sum_terms(n_y: int, d: int, degree: int, causal: bool) -> int:
+    """Return t_n, by features."""
     steps = chunk_length(d, degree), chunk_tokens(d, degree, causal)
-    return max(by_features, own_chunk) + max(blocked_sum_terms(n_y, step) for step in steps) + 2
+    return max(blocked_sum_terms(n_y, step) for step in steps)

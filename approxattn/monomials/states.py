@@ -1,0 +1,77 @@
+"""States that outlive a call: S = sum_j w phi(y_j) values_j^T, made once, read by any number of queries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.monomials.contraction import chunk_length, chunks, features, state_of, weights
+from approxattn.monomials.index import rank
+from approxattn.monomials.numpy_contraction import Summation, canonical, flat, total_state, within
+from approxattn.monomials.numpy_features import plan
+
+
+def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
+    """Return the weighted states, shapes (..., n, d), (..., n, m) -> (..., r, m), in the order of `index`."""
+    if _arrays.on_host(y, values):
+        return _numpy_states(y, values, coefficients)
+    step = chunk_length(y.shape[-1], len(coefficients) - 1)
+
+    def one(tokens: Array, right: Array) -> Array:
+        state = None
+        for chunk in chunks(tokens.shape[0], step):
+            state = state_of(tokens[chunk, :], right[chunk, :], coefficients, xp, state)
+        return state
+
+    return _items(one, xp, y, values)
+
+
+def read_states(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
+    """Return phi(x)^T S, shapes (..., n, d), (..., r, m) -> (..., n, m)."""
+    if _arrays.on_host(x, state):
+        return _numpy_read(x, state, degree)
+    step = chunk_length(x.shape[-1], degree)
+
+    def one(tokens: Array, own: Array) -> Array:
+        parts = [
+            xp.matmul(xp.matrix_transpose(features(tokens[chunk, :], degree, xp)), own)
+            for chunk in chunks(tokens.shape[0], step)
+        ]
+        return xp.concat(parts, axis=0)
+
+    return _items(one, xp, x, state)
+
+
+def _items(f: Callable[[Array, Array], Array], xp: Namespace, a: Array, b: Array) -> Array:
+    batch = a.shape[:-2]
+    count = math.prod(batch)
+    flat_a, flat_b = (xp.reshape(array, (count, *array.shape[-2:])) for array in (a, b))
+    out = xp.stack([f(flat_a[i, ...], flat_b[i, ...]) for i in range(count)])
+    return xp.reshape(out, (*batch, *out.shape[-2:]))
+
+
+def _numpy_states(y: HostArray, values: HostArray, coefficients: tuple[float, ...]) -> HostArray:
+    d, m = y.shape[-1], values.shape[-1]
+    p = plan(d, m, len(coefficients) - 1, y.shape[-2], False)
+    worker, weight = Summation(p, y.dtype), weights(coefficients, d)[:, None].astype(y.dtype)
+    out = np.empty((*y.shape[:-2], rank(d, p.degree), m), y.dtype)
+    for tokens, right, target in zip(flat(y), flat(values), flat(out), strict=True):
+        np.multiply(canonical(p, total_state([worker], tokens, right)), weight, out=target)
+    return out
+
+
+def _numpy_read(x: HostArray, state: HostArray, degree: int) -> HostArray:
+    n, m = x.shape[-2], state.shape[-1]
+    p = plan(x.shape[-1], m, degree, n, False)
+    p = replace(p, scheme="tiled") if p.scheme == "top" else p  # "top" would first have to lay out every state anew
+    worker = Summation(p, x.dtype)
+    out = np.empty((*x.shape[:-1], m), x.dtype)
+    for tokens, own, target in zip(flat(x), flat(state), flat(out), strict=True):
+        for chunk in within(slice(0, n), p.chunk):
+            worker.read([own], tokens[chunk], target[chunk])
+    return out
