@@ -129,34 +129,50 @@ def pulled_errors(
     xp, u_norms, g_out = _arrays.namespace(u=u), norms(u, _arrays.namespace(u=u)), norms(dout, _arrays.namespace(u=u))
     g, head_total = norms(pulled.dheads, xp), _head_total(weights, g_out, total)
     dq, dk, dv = _head_gradients(weights, run, errors, g, head_total, pulled.heads.certificate, xp)
+    sides = (
+        _Side("wv", "bv", weights.wv, pulled.heads.dv, dv),
+        _Side("w" if weights.wq is None else "wq", "bq", weights.to_queries, pulled.heads.dq, dq),
+        _Side("wk", "bk", weights.wk, pulled.heads.dk, dk),
+    )
     parameters: dict[str, float] = {}
     back = np.zeros_like(total)
-    sides = (
-        (("wv",), "bv", weights.wv, pulled.heads.dv, dv),
-        (("wq", "w"), "bq", weights.to_queries, pulled.heads.dq, dq),
-        (("wk",), "bk", weights.wk, pulled.heads.dk, dk),
-    )
-    for names, bias, w, gradient, bound in sides:
-        size = norms(gradient, xp)
-        rounding = 0.0 if w is None else np.sum(affine_rounding(size, xp.matrix_transpose(w), None), axis=-1)
-        # Added up over the heads and the three sides: 2 (heads + 3) more roundings of sums no larger than the sum of the parts.
-        adding = 2 * (weights.heads + 3) * roundoff(u) * np.sum(_norm(w) * size, axis=-1)
-        back = back + np.sum(_norm(w)[..., 0] * bound + rounding + adding, axis=-1)
-        for name in names:
-            if getattr(weights, name) is not None:
-                parameters[name] = _stacked(
-                    [outer_error(u_norms, delta, size[..., h, :], bound[..., h], roundoff(u)) for h in range(weights.heads)]
-                )  # fmt: skip
-        if getattr(weights, bias) is not None:
-            parameters[bias] = _stacked(
-                [total_error(bound[..., h], size[..., h, :], roundoff(u)) for h in range(weights.heads)]
-            )
+    for side in sides:
+        size = norms(side.gradient, xp)
+        back = back + _pulled_side(side, size, roundoff(u))
+        by_head = [(size[..., h, :], side.bound[..., h]) for h in range(weights.heads)]
+        if side.w is not None:
+            each = [outer_error(u_norms, delta, g_h, bound, roundoff(u)) for g_h, bound in by_head]
+            parameters[side.name] = _stacked(each)
+        if getattr(weights, side.bias) is not None:
+            parameters[side.bias] = _stacked([total_error(bound, g_h, roundoff(u)) for g_h, bound in by_head])
     if weights.wo is not None:
         off = np.sqrt(np.sum(errors.heads**2, axis=-2))
         parameters["wo"] = outer_error(norms(beside(run.out), xp), off, g_out, total, roundoff(u))
     if weights.bo is not None:
         parameters["bo"] = total_error(total, g_out, roundoff(u))
     return PulledError(bounded(back), parameters)
+
+
+class _Side(NamedTuple):
+    """One of queries, keys, values: names of its weight and bias, the weight (None: the identity), the gradient of each head, its bound."""
+
+    name: str
+    bias: str
+    w: Array | None
+    gradient: Array
+    bound: HostArray
+
+
+def _pulled_side(side: _Side, size: HostArray, u: float) -> HostArray:
+    """Return what one side adds to the error of the cotangent of the input, shape (...)."""
+    heads = size.shape[-2]
+    rounding: HostArray = np.zeros(())
+    if side.w is not None:
+        back = _arrays.namespace(w=side.w).matrix_transpose(side.w)
+        rounding = np.sum(affine_rounding(size, back, None), axis=-1)
+    # The sum over the heads and the three sides: 2 (heads + 3) more roundings of sums no larger than the sum of the parts.
+    adding = 2 * (heads + 3) * u * np.sum(_norm(side.w) * size, axis=-1)
+    return bounded(np.sum(_norm(side.w)[..., 0] * side.bound + rounding + adding, axis=-1))
 
 
 def _head_gradients(
