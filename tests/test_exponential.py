@@ -119,3 +119,10 @@ def test_refusals_say_what_to_do() -> None:
         degree_for(16.0, 1e-12, "minimax")
     with pytest.raises(ValueError, match=r"basis\(='chebyshev'\)"):
         degree_for(1.0, 0.1, "chebyshev")
+
+
+@pytest.mark.parametrize("basis", ["taylor", "minimax"])
+@pytest.mark.parametrize("half_range", [59.9, 160.0, 5717.0, 1e9])
+def test_scores_beyond_every_degree_are_refused_by_tolerance(basis: str, half_range: float) -> None:
+    with pytest.raises(ValueError, match=r"tolerance\(=1e-06\) for scores bounded by .*Exact"):
+        degree_for(half_range, 1e-6, basis)

@@ -45,7 +45,7 @@ def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> i
     step = 2 if basis == "taylor" else 1
     top = (MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX) // step
     # TV falls with the degree until float64 cannot hold the polynomial, so "reached or no higher degree helps" is monotone: double, then bisect.
-    low, high = 0, max(1, round(half_range) // step)
+    low, high = 0, min(top, max(1, round(half_range) // step))
     while high < top and not _settled(high * step, half_range, tolerance, basis):
         low, high = high + 1, min(2 * high, top)
     while low < high:
