@@ -35,7 +35,7 @@ def attention(
         Queries, keys, values of any array-API library; one dtype, one device. Leading axes broadcast. Half precisions are computed in
         float32, integers and bool in float64. Inputs are never written to.
     method : Method
-        `Exact()`, `Polynomial(...)`, `Linformer(...)`, `Yoso(...)`, `YosoExpectation(...)`, `BertLSH(...)`.
+        `Exact()`, `Polynomial(...)`, `Linformer(...)`, `Nystrom(...)`, `Performer(...)`, `Yoso(...)` and the others of `docs/methods.md`.
     scale : float, optional
         Factor of q . k; None means 1/sqrt(d). Alman & Song (2023) use 1/d.
     causal : bool

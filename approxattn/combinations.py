@@ -147,6 +147,12 @@ def projected(problem: Problem, key_projection: Array, value_projection: Array |
     return _combined(problem, Projection(matrix=e), Projection(matrix=f), (1.0, 1.0))
 
 
+def convolved(problem: Problem, kernel: tuple[float, ...]) -> Combined:
+    """Return weighted sums of blocks as long as the kernel, the same weights for keys and values."""
+    operator = sketching.Convolution(kernel=np.asarray(kernel), length=problem.n_k)
+    return _combined(problem, operator, operator, (1.0, 1.0))
+
+
 def _checked(name: str, matrix: Array, problem: Problem) -> Array:
     xp = _arrays.namespace(q=problem.q, **{name: matrix})
     if _arrays.dtype_name(matrix) != problem.out_dtype:

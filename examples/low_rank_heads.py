@@ -75,7 +75,7 @@ def floors(q: Array, k: Array, v: Array) -> Iterator[tuple[str, Array]]:
     """Yield what needs the n x n weights: the sketched product, predicted and measured, and truncated singular values."""
     n, d = q.shape[-2:]
     ranks = (n // 16, n // 8, n // 4)
-    predicted, measured = np.empty(q.shape[:-2]), np.empty(q.shape[:-2])
+    predicted, measured, by_norm, by_leverage = (np.empty(q.shape[:-2]) for _ in range(4))
     truncated = np.empty((len(ranks), *q.shape[:-2]))
     for index in np.ndindex(*q.shape[:-2]):
         w = np.exp((s := q[index] @ k[index].T / np.sqrt(d)) - s.max(axis=1, keepdims=True))
@@ -84,9 +84,18 @@ def floors(q: Array, k: Array, v: Array) -> Iterator[tuple[str, Array]]:
         predicted[index] = np.sqrt(sketching.second_moment("gaussian", n // 4, p, own)) / size
         r = sketching.gaussian(n, n // 4, np.random.default_rng(0))
         measured[index] = np.linalg.norm(r.apply(p.T).T @ r.apply(own) - p @ own) / size
+        best = sketching.norm_probabilities(np.linalg.norm(p, axis=0), np.linalg.norm(own, axis=1))
+        rows_of_p = sketching.weighted_rows(best, n // 4, np.random.default_rng(0))
+        by_norm[index] = np.linalg.norm(rows_of_p.apply(p.T).T @ rows_of_p.apply(own) - p @ own) / size
+        leverage = (
+            0.5 * sketching.leverage_probabilities(own) + 0.5 / n
+        )  # mixed with uniform: a row without leverage still counts
+        by_leverage[index] = np.sqrt(sketching.second_moment("rows", n // 4, p, own, probabilities=leverage)) / size
         truncated[(slice(None), *index)] = oracles.output_errors(p, own)[list(ranks)]
     yield f"sketched product, Gaussian, k = {n // 4}", measured
     yield "the same, as its second moment predicts", predicted
+    yield f"sampled product, by norms of columns and rows, k = {n // 4}", by_norm
+    yield f"sampled product, by leverage and uniformly, k = {n // 4}, predicted", by_leverage
     for rank, found in zip(ranks, truncated, strict=True):
         yield f"singular values, rank {rank} (oracle)", found
 

@@ -157,6 +157,32 @@ def test_every_library_gives_the_same(library: Library, sketch: str) -> None:
         np.testing.assert_allclose(library.get(found.parameters[name]), x, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kernel", [(0.5, -1.0, 2.0), (0.25,) * 4, (1.0,)])
+def test_a_convolution_is_the_projection_with_its_blocks(kernel: tuple[float, ...], masked: bool) -> None:
+    inputs, dout = problem(9)
+    options = {"key_mask": MASK} if masked else {}
+    length, blocks = len(kernel), -(-8 // len(kernel))
+    e = np.zeros((blocks, blocks * length))
+    for b in range(blocks):
+        e[b, b * length : (b + 1) * length] = kernel
+    method = aa.Linformer(kernel=kernel)
+    assert not method.randomised
+    out = aa.attention(*inputs.values(), method, **options)
+    same = aa.attention(*inputs.values(), aa.Linformer(key_projection=e[:, :8]), **options)
+    np.testing.assert_allclose(out.value, same.value, rtol=1e-12)
+    assert np.isinf(out.certificate.rows).all()
+    grads = check_gradient(method, inputs, dout, **options)
+    direction = np.random.default_rng(10).standard_normal(length)
+
+    def loss(t: HostArray) -> float:
+        moved = aa.Linformer(kernel=tuple(np.asarray(kernel) + t))
+        return float(np.sum(dout * aa.attention(*inputs.values(), moved, **options).value))
+
+    found = float(grads.parameters["kernel"] @ direction)
+    assert found == pytest.approx(differences(loss, direction), rel=1e-7, abs=1e-8)
+
+
 E = np.ones((2, 8))
 
 
@@ -175,6 +201,12 @@ E = np.ones((2, 8))
         ({"value_projection": E, "rank": 2}, ValueError, "without key_projection"),
         ({"key_projection": E, "rank": 2}, ValueError, r"rank\(=2\) with key_projection"),
         ({"key_projection": E, "sketch": "mean-pool"}, ValueError, r"sketch\(='mean-pool'\) with key_projection"),
+        ({"kernel": (1.0,), "rank": 2}, ValueError, r"rank\(=2\) with kernel"),
+        ({"kernel": (1.0,), "key_projection": E}, ValueError, r"kernel\(=\(1.0,\)\) with key_projection"),
+        ({"kernel": (1.0,), "value_projection": E}, ValueError, "value_projection.* with kernel"),
+        ({"kernel": ()}, ValueError, r"kernel\(=\(\)\) must be a tuple"),
+        ({"kernel": (float("nan"),)}, ValueError, "finite numbers"),
+        ({"kernel": [1.0]}, ValueError, "must be a tuple"),
         ({}, TypeError, r"rank\(=None\) must be an int"),
     ],
 )

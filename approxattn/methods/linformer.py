@@ -38,6 +38,7 @@ from approxattn.combinations import (
     DRAWS,
     Combined,
     Projection,
+    convolved,
     max_pooled,
     mean_pooled,
     projected,
@@ -75,6 +76,8 @@ class Linformer:
     key_projection, value_projection : array, shape (k, n_k) or (..., k, n_k), optional
         E and F of your own, in the library, device and dtype of q, in place of a sketch; F = E if only E is given. One for all leading indices
         (the paper's layerwise sharing), or leading axes that broadcast to them (such as one a head).
+    kernel : tuple of float, optional
+        In place of a sketch: weights of a convolution whose stride is its length, for keys and values alike; as many combinations as blocks.
 
     Raises
     ------
@@ -97,13 +100,14 @@ class Linformer:
     confidence: float = 0.99
     key_projection: Array | None = field(default=None, compare=False, repr=False)
     value_projection: Array | None = field(default=None, compare=False, repr=False)
+    kernel: tuple[float, ...] | None = None
 
     why_not_causal: ClassVar[str] = "its combinations mix earlier keys with later ones; use Exact() or Polynomial(...)"
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        if self.key_projection is not None:
-            self._check_projections()
+        if self._given:
+            self._check_given()
             return
         if self.value_projection is not None:
             msg = "value_projection without key_projection: give both, or key_projection alone for F = E"
@@ -127,17 +131,35 @@ class Linformer:
             msg = f"confidence(={self.confidence}) must lie in (0, 1), e.g. 0.99"
             raise ValueError(msg)
 
-    def _check_projections(self) -> None:
-        given = {"rank": self.rank, "delta": self.delta, "sketch": None if self.sketch == "gaussian" else self.sketch}
-        for name, value in given.items():
+    @property
+    def _given(self) -> str:
+        """What stands in place of a sketch: the name of a field, or empty."""
+        return "key_projection" if self.key_projection is not None else "kernel" if self.kernel is not None else ""
+
+    def _check_given(self) -> None:
+        others: dict[str, object] = {
+            "rank": self.rank,
+            "delta": self.delta,
+            "sketch": None if self.sketch == "gaussian" else self.sketch,
+        }
+        if self.key_projection is not None:
+            others["kernel"] = self.kernel
+        elif self.value_projection is not None:
+            others["value_projection"] = "given"
+        for name, value in others.items():
             if value is not None:
-                msg = f"{name}(={value!r}) with key_projection: the projection says it all, leave {name} out"
+                msg = f"{name}(={value!r}) with {self._given}: {self._given} says it all, leave {name} out"
                 raise ValueError(msg)
+        if self.kernel is not None and not (
+            isinstance(self.kernel, tuple) and self.kernel and all(math.isfinite(w) for w in self.kernel)
+        ):
+            msg = f"kernel(={self.kernel!r}) must be a tuple of finite numbers, at least one"
+            raise ValueError(msg)
 
     @property
     def randomised(self) -> bool:
-        """Whether `compute` draws: pooling and given projections do not."""
-        return self.key_projection is None and self.sketch not in ("mean-pool", "max-pool")
+        """Whether `compute` draws: pooling and what is given do not."""
+        return not self._given and self.sketch not in ("mean-pool", "max-pool")
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
@@ -166,7 +188,11 @@ class Linformer:
         )
 
     def _dprojections(self, combined: Combined, dkeys: Array, dvalues: Array) -> dict[str, Array]:
-        """Return dE and dF; their sum where F = E."""
+        """Return dE and dF, their sum where F = E; for a kernel its gradient."""
+        if self.kernel is not None:
+            own, dkernel = combined.original, combined.keys.gradient
+            total = dkernel(dkeys, own.k) + dkernel(dvalues, own.v)
+            return {"kernel": _arrays.from_host(total.astype(own.dtype), own.q)}
         if not isinstance(combined.keys, Projection):
             return {}
         problem, xp = combined.original, combined.original.xp
@@ -180,11 +206,13 @@ class Linformer:
 
     @property
     def _name(self) -> str:
-        return f"sketch={self.sketch!r}" if self.key_projection is None else "given projections"
+        return f"given {self._given}" if self._given else f"sketch={self.sketch!r}"
 
     def _combine(self, problem: Problem, rng: np.random.Generator | None) -> Combined:
         if self.key_projection is not None:
             return projected(problem, self.key_projection, self.value_projection)
+        if self.kernel is not None:
+            return convolved(problem, self.kernel)
         rank = self.rank or 0
         if self.sketch in ("mean-pool", "max-pool"):
             return (mean_pooled if self.sketch == "mean-pool" else max_pooled)(problem, rank)
@@ -196,19 +224,21 @@ class Linformer:
         return randomly_combined(problem, self.sketch, rank, self.delta, rng)
 
     def _facts(self, combined: Combined) -> dict[str, object]:
-        kind = self.sketch if self.key_projection is None else "given"
+        kind = f"given {self._given}" if self._given else self.sketch
         facts: dict[str, object] = {"sketch": kind, "rank": combined.reduced.problem.n_k}
         return facts if self.delta is None else {**facts, "delta": self.delta}
 
     def _certificate(self, combined: Combined, value: Array) -> Certificate:
         facts = self._facts(combined)
-        if self.key_projection is None and self.sketch == "mean-pool":
+        if self._given:
+            return _no_certificate(combined.original, facts, random=False)
+        if self.sketch == "mean-pool":
             bound = pooling_bound(combined)
             facts |= {"score error of pooling": bound.eta, "total variation": bound.tv, "rounding": bound.rounding}
             return Certificate(rows=bound.rows, target=SOFTMAX, theorem="ours.mean-pool", facts=facts)
-        if self.key_projection is None and self.sketch == "row-sample":
+        if self.sketch == "row-sample":
             return _sample_certificate(combined, 1 - self.confidence, facts)
-        if self.key_projection is None and self.sketch == "max-pool":
+        if self.sketch == "max-pool":
             return Certificate(
                 rows=range_bound(value, combined.original),
                 target=SOFTMAX,
@@ -216,7 +246,7 @@ class Linformer:
                 facts=facts,
                 unmet=("no theorem speaks about largest entries: the bound is what the range of v alone implies",),
             )
-        return _no_certificate(combined.original, facts, random=self.key_projection is None)
+        return _no_certificate(combined.original, facts, random=True)
 
 
 def _sample_certificate(combined: Combined, failure: float, facts: dict[str, object]) -> Certificate:
@@ -249,7 +279,7 @@ def _centred_bound(problem: Problem) -> HostArray:
 
 def _no_certificate(problem: Problem, facts: dict[str, object], *, random: bool) -> Certificate:
     refuted = "the theorem is refuted (queries 0, values 1: exact attention is 1, the sketch returns noise of mean 0)"
-    given = "the theorem is refuted, and no other bounds a projection that can be anything; `audit` measures the error"
+    given = "the theorem is refuted, and no other bounds combinations that can be anything; `audit` measures the error"
     return Certificate(
         rows=np.full((*problem.batch, problem.n_q), np.inf),
         target=SOFTMAX,

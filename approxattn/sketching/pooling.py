@@ -137,6 +137,16 @@ class Convolution:
         spread = y[..., None, :] * self._weights(y)
         return xp.reshape(spread, (*y.shape[:-2], stride * blocks, y.shape[-1]))[..., : self.length, :]
 
+    def gradient(self, y: Array, x: Array) -> HostArray:
+        """Return the gradient with respect to a kernel shared by all columns, sum over blocks of y_b . x_{b, place}, shape (length,), on the host."""
+        xp = _arrays.namespace(x=x, y=y)
+        stride, blocks = self._sizes()
+        *batch, n, m = x.shape
+        padding = xp.zeros((*batch, stride * blocks - n, m), dtype=x.dtype, device=_arrays.device(x))
+        laid_out = xp.reshape(xp.concat([x, padding], axis=-2), (-1, blocks, stride, m))
+        products = laid_out * xp.reshape(y, (-1, blocks, 1, m))
+        return _arrays.to_host(xp.sum(products, axis=(0, 1, 3))).astype(np.float64)
+
     def _sizes(self) -> tuple[int, int]:
         return self.kernel.shape[0], -(-self.length // self.kernel.shape[0])
 
