@@ -7,6 +7,7 @@ from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.fitted import FittedLinformer
 from approxattn.methods.linformer import Linformer
+from approxattn.methods.lsh_softmax import LSHSoftmax
 from approxattn.methods.nystrom import Nystrom
 from approxattn.methods.performer import Performer
 from approxattn.methods.polynomial import Polynomial
@@ -24,6 +25,7 @@ __all__ = [
     "FittedLinformer",
     "GradientCertificate",
     "Gradients",
+    "LSHSoftmax",
     "Linformer",
     "Nystrom",
     "Performer",

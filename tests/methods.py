@@ -192,6 +192,13 @@ TABLE: tuple[Row, ...] = (
     Row(name="bert-lsh", method=aa.BertLSH(), exempt=_HASHES_KEYS, slack=2),
     Row(name="bert-lsh-only", method=aa.BertLSH(bits=3, tables=2, fill=-math.inf), exempt=_HASHES_KEYS, slack=2),
     Row(
+        name="bert-lsh-sparse",
+        method=aa.BertLSH(bits=3, tables=2, fill=-math.inf, sparse=True),
+        exempt=_HASHES_KEYS,
+        slack=20,
+    ),
+    Row(name="lsh-softmax", method=aa.LSHSoftmax(bits=2, tables=3), exempt=_HASHES_KEYS, slack=20),
+    Row(
         name="bert-lsh-paper",
         method=aa.BertLSH(table_size=4, fidelity="paper-code"),
         exempt={

@@ -18,6 +18,7 @@ METHODS = [
     "BertLSH",
     "Exact",
     "FittedLinformer",
+    "LSHSoftmax",
     "Linformer",
     "Nystrom",
     "Performer",

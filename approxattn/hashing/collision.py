@@ -83,6 +83,11 @@ def union_probability(one_table: Array, tables: int) -> Array:
     return 1 - (1 - one_table) ** tables
 
 
+def union_joint(one: Array, other: Array, both: Array, tables: int) -> Array:
+    """Return Pr[two keys each collide with a query in at least one of independent tables], from the probabilities in one table."""
+    return 1 - (1 - one) ** tables - (1 - other) ** tables + (1 - one - other + both) ** tables
+
+
 def column_variance(q: Array, k: Array, v: Array, bits: int, xp: Namespace) -> Array:
     """Return the variance of every entry under one hash, shape (..., n_q, dv), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
     v = _arrays.cast(v, "float64", xp)
@@ -91,14 +96,19 @@ def column_variance(q: Array, k: Array, v: Array, bits: int, xp: Namespace) -> A
     return xp.maximum(total, xp.zeros_like(total))
 
 
-def _covariance(q: Array, k: Array, bits: int, xp: Namespace) -> Array:
-    """Return p_ijl - p_ij p_il, shape (..., n_q, n_k, n_k)."""
+def pair_and_triple(q: Array, k: Array, bits: int, xp: Namespace) -> tuple[Array, Array]:
+    """Return p_ij, shape (..., n_q, n_k), and p_ijl, shape (..., n_q, n_k, n_k)."""
     query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
-    p = pair_probability(query_angles, bits)  # (..., n_q, n_k)
-    p_jl = triple_probability(
+    triple = triple_probability(
         query_angles[..., :, None], query_angles[..., None, :], key_angles[..., None, :, :], bits, xp
     )
-    return p_jl - p[..., :, None] * p[..., None, :]
+    return pair_probability(query_angles, bits), triple
+
+
+def _covariance(q: Array, k: Array, bits: int, xp: Namespace) -> Array:
+    """Return p_ijl - p_ij p_il, shape (..., n_q, n_k, n_k)."""
+    p, triple = pair_and_triple(q, k, bits, xp)
+    return triple - p[..., :, None] * p[..., None, :]
 
 
 def root_mean_square_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:

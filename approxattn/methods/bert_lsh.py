@@ -3,8 +3,8 @@
 A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits; a pair collides if its codes agree in any of `tables` tables.
 
 "corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what the authors' code does: pairs i <= j are inspected
-only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax:
-the cost is that of exact attention, and what is studied here is the error.
+only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
+at the cost of exact attention; with fill = -inf the corrected form also runs on the colliding pairs alone (`pair_softmax.py`).
 
 Certificate (proved here, surely, for the hashes drawn). The logits l are known next to the scores s, so is t_j = l_j - s_j, and by the lemma of
 `perturbation.py` TV <= tanh(osc_j t / 4) over the visible keys. With fill = -inf the kept weights are softmax weights renormalised, and TV is
@@ -25,10 +25,12 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem, visible_keys
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.hashing.arguments import check_choice, check_integer
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.hashing.arguments import check_choice, check_flag, check_integer
 from approxattn.hashing.collision import cosines, modular_probability, pair_probability, union_probability
 from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
+from approxattn.methods.bert_lsh_gradient import Logits, logit_gradient, logit_gradient_rounding
+from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
 from approxattn.perturbation import output_bound, tv_from_log_ratio
 from approxattn.rounding import EXP_ULPS, gamma, up
 from approxattn.score_bounds import row_norms, score_bound, value_spread
@@ -57,9 +59,15 @@ class BertLSH:
     fill : {0.0, -inf}
         Logit of a pair that does not collide. With -inf only colliding pairs have weight; a row without any attends uniformly over the keys
         it sees (*chosen*; counted in the certificate's facts).
+    sparse : bool
+        Form the colliding pairs only (fill=-inf): cost and memory in proportion to them, a wider bound, as the other scores are never seen.
+    max_pairs : int
+        With sparse=True, the most collisions to take on; more are refused, with an estimate, before they are formed.
 
     Notes
     -----
+    The gradient is that of the output for the hashes drawn; it is computed densely. The facts give two counts of operations, a multiply-add counted as two:
+    the hashing products alone, which is what the paper reports (2 x 2n d K L flops a head; less than Q K^T for n > 2 K L), and everything.
     A zero row has all bits 0 and collides accordingly. The same hashes serve all leading batch indices.
     """
 
@@ -68,6 +76,8 @@ class BertLSH:
     table_size: int = 256
     fidelity: str = "corrected"
     fill: float = 0.0
+    sparse: bool = False
+    max_pairs: int = 2**26
 
     randomised: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
@@ -84,6 +94,11 @@ class BertLSH:
         if self.fidelity == "paper-code" and self.fill != 0.0:
             msg = f"fill(={self.fill!r}) with fidelity='paper-code': the authors' code leaves the logit 0; use fill=0.0 or fidelity='corrected'"
             raise ValueError(msg)
+        check_flag("sparse", self.sparse)
+        check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
+        if self.sparse and self.fill == 0.0:
+            msg = "sparse=True with fill=0.0: a logit of 0 gives weight to pairs that never met; use fill=-inf"
+            raise ValueError(msg)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate.
@@ -93,30 +108,77 @@ class BertLSH:
         ValueError
             fidelity="paper-code" with causal=True, or with unequal numbers of queries and keys.
         """
-        if rng is None:
-            msg = "rng(=None): BertLSH draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
-            raise TypeError(msg)
         self._check_problem(problem)
         codes = self._codes(problem, rng)
-        step = rows_at_once(problem, problem.n_k)
-        blocks = [self._block(problem, *codes, i, min(i + step, problem.n_q)) for i in range(0, problem.n_q, step)]
-        tv = np.concatenate([block.tv for block in blocks], axis=-1)
+        found = pair_softmax(problem, codes, self.max_pairs) if self.sparse else self._dense(problem, *codes)
         bound = self._logit_bound(problem)
-        rows = output_bound(tv, value_spread(problem).osc) + softmax_rounding(problem, bound, problem.n_k)
+        rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(problem, bound, problem.n_k)
         facts = {
             "fidelity": self.fidelity,
             "bits": self.bits,
             "tables": self.tables,
             "table size": self.table_size,
             "fill": float(self.fill),
-            "collided fraction": sum(block.kept for block in blocks) / float(np.sum(visible_keys(problem))),
+            "collided fraction": found.pairs / float(np.sum(visible_keys(problem))),
             **self._expected(problem),
-            "rows without collision": sum(block.empty_rows for block in blocks),
+            "rows without collision": found.empty_rows,
+            **self._operations(problem, found.pairs),
             "score bound": bound,
-            "change of the weights in total variation": tv,
+            "change of the weights in total variation": found.tv,
         }
-        certificate = Certificate(rows=up(rows), target=SOFTMAX, theorem="ours.oscillation", facts=facts)
-        return Approximation(value=problem.xp.concat([b.value for b in blocks], axis=-2), certificate=certificate)
+        theorem = "ours.reweighted-keys" if self.sparse else "ours.oscillation"
+        certificate = Certificate(rows=up(rows), target=SOFTMAX, theorem=theorem, facts=facts)
+        return Approximation(value=found.value, certificate=certificate)
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
+        """Return dq, dk, dv of the output for the hashes drawn, and the bounds on their rounding errors.
+
+        Raises
+        ------
+        ValueError
+            As `compute`.
+        """
+        self._check_problem(problem)
+        codes, mirrored = self._codes(problem, rng), self.fidelity == "paper-code"
+
+        def block(first: int, last: int) -> Logits:
+            _, seen, met, _, logits = self._logits(problem, *codes, first, last)
+            return Logits(logits=problem.xp.where(seen, logits, problem.xp.full_like(logits, -problem.xp.inf)), met=met)
+
+        dq, dk, dv = logit_gradient(problem, dout, block, mirrored=mirrored)
+        bounds = logit_gradient_rounding(problem, dout, self._logit_bound(problem), mirrored=mirrored)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target="the gradient of BERT-LSH for the hashes drawn",
+            theorem="ours.gradient",
+            facts={"fidelity": self.fidelity, "fill": float(self.fill), "unit roundoff": problem.u},
+        )
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+    def _dense(self, problem: Problem, q_codes: Array, k_codes: Array) -> PairSoftmax:
+        step = rows_at_once(problem, problem.n_k)
+        blocks = [
+            self._block(problem, q_codes, k_codes, i, min(i + step, problem.n_q)) for i in range(0, problem.n_q, step)
+        ]
+        return PairSoftmax(
+            value=problem.xp.concat([b.value for b in blocks], axis=-2),
+            tv=np.concatenate([b.tv for b in blocks], axis=-1),
+            pairs=sum(b.pairs for b in blocks),
+            empty_rows=sum(b.empty_rows for b in blocks),
+        )
+
+    def _operations(self, problem: Problem, pairs: int) -> dict[str, int]:
+        """Return the flops of the hashing products, and those of hashing, scores, softmax and the product with V."""
+        items, tokens = math.prod(problem.batch), problem.n_q + problem.n_k
+        hashing = 2 * items * tokens * problem.d * self.bits * self.tables
+        scored = pairs if self.sparse else items * problem.n_q * problem.n_k
+        scores = 2 * pairs * problem.d  # what the method needs; the dense form computes all scores for its certificate
+        return {
+            "flops of hashing": hashing,
+            "flops": hashing + scores + 4 * scored + 2 * scored * problem.dv + items * problem.n_q * problem.dv,
+        }
 
     def _check_problem(self, problem: Problem) -> None:
         if self.fidelity != "paper-code":
@@ -128,15 +190,20 @@ class BertLSH:
             msg = f"n_q = {problem.n_q}, n_k = {problem.n_k} with fidelity='paper-code': it mirrors a square of scores; use 'corrected'"
             raise ValueError(msg)
 
-    def _codes(self, problem: Problem, rng: np.random.Generator) -> tuple[Array, Array]:
+    def _codes(self, problem: Problem, rng: np.random.Generator | None) -> tuple[Array, Array]:
         """Return the codes of queries and keys, int64, shapes (tables, ..., n_q), (tables, ..., n_k)."""
+        if rng is None:
+            msg = "rng(=None): BertLSH draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
+            raise TypeError(msg)
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
         coefficients = _arrays.from_host(rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q)
         q, k = (modular_codes(x, normals, coefficients, self.table_size, problem.xp) for x in (problem.q, problem.k))
         return q, k
 
-    def _block(self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int) -> _Block:
-        """Return the output of queries first..last-1 and how far its weights are from the softmax."""
+    def _logits(
+        self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """Return scores of queries first..last-1, which pairs are seen, which of them met, which rows met nothing, and logits."""
         xp, stop = problem.xp, last if problem.causal else problem.n_k
         scores, seen = _scores(problem, first, last, stop)
         met, logits = _met(q_codes[..., first:last], k_codes[..., :stop]), scores
@@ -146,15 +213,21 @@ class BertLSH:
         empty = ~xp.any(met, axis=-1, keepdims=True)
         zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
         logits = xp.where(met, logits, zero if self.fill == 0.0 else xp.where(empty, zero, never))
+        return scores, seen, met, empty, logits
+
+    def _block(self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int) -> PairSoftmax:
+        """Return the output of queries first..last-1 and how far its weights are from the softmax."""
+        xp = problem.xp
+        scores, seen, met, empty, logits = self._logits(problem, q_codes, k_codes, first, last)
         if self.fill == 0.0:
             change = _osc_change(logits, scores, seen, problem)
         else:
-            uniform = _osc_change(zero, scores, seen, problem)
+            uniform = _osc_change(xp.zeros_like(scores), scores, seen, problem)
             change = np.where(_arrays.to_host(empty[..., 0]), uniform, _dropped_mass(scores, met, seen, problem))
-        logits = xp.where(seen, logits, never)
+        logits = xp.where(seen, logits, xp.full_like(scores, -xp.inf))
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-        value = xp.matmul(weights, problem.v[..., :stop, :]) / xp.sum(weights, axis=-1, keepdims=True)
-        return _Block(value=value, tv=change, kept=_count(met, xp), empty_rows=_count(empty, xp))
+        value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(weights, axis=-1, keepdims=True)
+        return PairSoftmax(value=value, tv=change, pairs=_count(met, xp), empty_rows=_count(empty, xp))
 
     def _logit_bound(self, problem: Problem) -> HostArray:
         """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""
@@ -175,16 +248,6 @@ class BertLSH:
             p = xp.where(_upper(p, 0, xp), p, xp.matrix_transpose(p))
         seen = _all_seen(problem, p, 0, problem.n_k)
         return {"expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p)))) / _count(seen, xp)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Block:
-    """Output rows, shape (..., rows, dv), bounds on their TV, shape (..., rows), kept pairs and rows without any."""
-
-    value: Array
-    tv: HostArray
-    kept: int
-    empty_rows: int
 
 
 def _scores(problem: Problem, first: int, last: int, stop: int) -> tuple[Array, Array]:

@@ -1,0 +1,104 @@
+"""The pairs of queries and keys that collide, found without looking at the others, and the rows of them in padded blocks.
+
+Pairs are found on the host: the codes of all keys of a table are sorted once, and each query takes the run of its own code. Rows with about as many
+pairs are then taken together, padded to the next power of two, so that at most twice the pairs are ever formed and every array library can work on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+
+ENTRIES = 2**21
+"""Numbers gathered at a time. *Chosen*: 16 MiB in float64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Colliding pairs of one batch item, row by row.
+
+    Attributes
+    ----------
+    starts : ndarray of int, shape (n_q + 1,)
+        Where the keys of each query start and end.
+    keys : ndarray of int
+        Keys of query 0, then of query 1 ...; each once, in order.
+    """
+
+    starts: HostArray
+    keys: HostArray
+
+    @property
+    def counts(self) -> HostArray:
+        """Number of keys of each query."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowBlock:
+    """Some rows, padded to the same number of keys.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (rows,)
+        The queries.
+    keys : ndarray of int, shape (rows, width)
+        Their keys; 0 where there is none.
+    present : ndarray of bool, shape (rows, width)
+        Where there is one.
+    """
+
+    rows: HostArray
+    keys: HostArray
+    present: HostArray
+
+
+def count_collisions(q_codes: HostArray, k_codes: HostArray) -> int:
+    """Return the number of collisions, those of several tables counted each: (tables, n_q), (tables, n_k); O((n_q + n_k) log n_k) a table."""
+    total = 0
+    for own, others in zip(q_codes, k_codes, strict=True):
+        start, end = _runs(own, np.sort(others))
+        total += int(np.sum(end - start))
+    return total
+
+
+def colliding_pairs(q_codes: HostArray, k_codes: HostArray, shown: HostArray, *, causal: bool) -> Pairs:
+    """Return the visible pairs that share a code in some table; `shown`, int, lists the keys that k_codes (tables, len(shown)) belong to."""
+    n_q, n_k = q_codes.shape[1], int(shown.max(initial=-1)) + 1
+    names = []
+    for own, others in zip(q_codes, k_codes, strict=True):
+        order = np.argsort(others, kind="stable")
+        start, end = _runs(own, others[order])
+        counts = end - start
+        rows = np.repeat(np.arange(n_q), counts)
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(start, counts)
+        keys = shown[order[places]]
+        if causal:
+            rows, keys = rows[keys <= rows], keys[keys <= rows]
+        names.append(rows * n_k + keys)
+    found = np.unique(np.concatenate(names))
+    rows, keys = (found // n_k, found % n_k) if n_k else (found, found)
+    return Pairs(starts=np.searchsorted(rows, np.arange(n_q + 1)), keys=keys)
+
+
+def _runs(own: HostArray, ordered: HostArray) -> tuple[HostArray, HostArray]:
+    return np.searchsorted(ordered, own, side="left"), np.searchsorted(ordered, own, side="right")
+
+
+def row_blocks(pairs: Pairs, columns: int) -> Iterator[RowBlock]:
+    """Yield all rows that have a pair, in blocks of at most ENTRIES / columns padded pairs (one row at least)."""
+    counts = pairs.counts
+    widths = np.where(counts > 0, 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64), 0)
+    for width in np.unique(widths[widths > 0]):
+        same = np.flatnonzero(widths == width)
+        step = max(1, ENTRIES // (int(width) * columns))
+        for first in range(0, len(same), step):
+            rows = same[first : first + step]
+            places = np.arange(width)[None, :]
+            present = places < counts[rows][:, None]
+            keys = pairs.keys[np.where(present, pairs.starts[rows][:, None] + places, 0)]
+            yield RowBlock(rows=rows, keys=np.where(present, keys, 0), present=present)

@@ -1,0 +1,145 @@
+"""The gradient of BERT-LSH for the hashes drawn: against loops in extended precision, against differences, within its certificate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from namespaces import LIBRARIES, Library
+from test_bert_lsh import MASK, OPTIONS, ROWS, Row, met_pairs, problem
+
+import approxattn as aa
+from approxattn._arrays import HostArray
+
+NAMES = ("dq", "dk", "dv")
+GRADIENT_ROWS = {name: row for name, row in ROWS.items() if name != "everything collides"}
+
+
+def cotangent(n: int = 17, dv: int = 3) -> HostArray:
+    return np.random.default_rng(n).standard_normal((n, dv))
+
+
+def written_out(method: aa.BertLSH, case: Any, g: HostArray, seed: int = 5) -> list[HostArray]:
+    """Return dq, dk, dv of one head by loops over pairs, in extended precision."""
+    met = met_pairs(method, case, seed)
+    q, k, v, g = (x.astype(np.longdouble) for x in (case.q, case.k, case.v, g))
+    n = len(k)
+    beta = np.longdouble(case.options.get("scale") or 1 / math.sqrt(case.q.shape[1]))
+    mask = case.options.get("key_mask", np.ones(n, bool))
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    for i in range(len(q)):
+        seen = [j for j in range(n) if mask[j] and (j <= i or not case.options.get("causal"))]
+        pair = {j: (min(i, j), max(i, j)) if method.fidelity == "paper-code" else (i, j) for j in seen}
+        logits = np.array(
+            [beta * (q[pair[j][0]] @ k[pair[j][1]]) if met[pair[j]] else np.longdouble(method.fill) for j in seen]
+        )
+        if np.isneginf(logits).all():
+            logits[:] = 0
+        w = np.exp(logits - logits.max())
+        w /= w.sum()
+        z = v[seen] @ g[i]
+        p = w * (z - w @ z)
+        for slope, weight, j in zip(p, w, seen, strict=True):
+            dv[j] += weight * g[i]
+            if met[pair[j]]:
+                a, b = pair[j]
+                dq[a] += beta * slope * k[b]
+                dk[b] += beta * slope * q[a]
+    return [dq, dk, dv]
+
+
+def suited(row: Row, options: str) -> dict[str, Any]:
+    return {name: x for name, x in OPTIONS[options].items() if name != "causal" or not row.needs_square}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", GRADIENT_ROWS)
+def test_gradient_is_written_out_within_the_certificate(name: str, options: str, dtype: str) -> None:
+    row = GRADIENT_ROWS[name]
+    assert isinstance(row.method, aa.BertLSH)
+    for kind in ("random", "clustered"):
+        case = problem(kind).where(options=suited(row, options)).astype(dtype)
+        g = cotangent().astype(dtype)
+        grads = aa.attention_vjp(case.q, case.k, case.v, g, row.method, rng=np.random.default_rng(5), **case.options)
+        for field, true in zip(NAMES, written_out(row.method, case, g), strict=True):
+            error = np.abs(getattr(grads, field).astype(np.longdouble) - true).max(-1)
+            bound = getattr(grads.certificate, field)
+            assert (error <= bound).all()
+            assert bound.max() < (1e-9 if dtype == "float64" else 1), "so wide as to say nothing"
+        assert "hashes drawn" in grads.certificate.target
+        assert grads.certificate.kind == "surely"
+
+
+@pytest.mark.parametrize("name", ["default", "no fill", "paper code"])
+def test_gradient_passes_a_gradient_check(name: str) -> None:
+    """Codes do not change over so small a step, so differences see the same hashes."""
+    method, case, g = GRADIENT_ROWS[name].method, problem("random"), cotangent()
+    inputs = {"dq": case.q, "dk": case.k, "dv": case.v}
+    grads = aa.attention_vjp(*inputs.values(), g, method, rng=np.random.default_rng(1))
+    rng = np.random.default_rng(2)
+    for field in NAMES:
+        direction = rng.standard_normal(inputs[field].shape)
+
+        def loss(t: float, field: str = field, direction: HostArray = direction) -> float:
+            moved = [x + t * direction if own == field else x for own, x in inputs.items()]
+            return float(np.sum(g * aa.attention(*moved, method, rng=np.random.default_rng(1)).value))
+
+        slope = (8 * (loss(1e-5) - loss(-1e-5)) - (loss(2e-5) - loss(-2e-5))) / 12e-5
+        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, field))), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["default", "paper code"])
+def test_blocks_of_queries_join(name: str) -> None:
+    """1100^2 pairs are taken in two blocks: against the sums over two halves of the cotangent, which is linear."""
+    rng = np.random.default_rng(1)
+    q, k, v, g = rng.standard_normal((4, 1100, 2))
+    method = GRADIENT_ROWS[name].method
+
+    def grads(cotangent: HostArray) -> aa.Gradients:
+        return aa.attention_vjp(q, k, v, cotangent, method, rng=np.random.default_rng(3))
+
+    first, second = (grads(g * keep[:, None]) for keep in (np.arange(1100) < 300, np.arange(1100) >= 300))
+    whole = grads(g)
+    for field in NAMES:
+        np.testing.assert_allclose(getattr(first, field) + getattr(second, field), getattr(whole, field), atol=1e-12)
+    one = np.zeros_like(g)
+    one[1000] = g[1000]
+    alone = written_row(method, q, k, g[1000], 1000)
+    np.testing.assert_allclose(grads(one).dv, alone, atol=1e-12)
+
+
+def written_row(method: Any, q: HostArray, k: HostArray, g: HostArray, i: int) -> HostArray:
+    """Return dv for the cotangent of row i alone: its weights times g."""
+    unit = aa.attention(q, k, np.eye(len(k)), method, rng=np.random.default_rng(3)).value[i]
+    return np.outer(unit, g)
+
+
+@pytest.mark.parametrize("name", ["default", "no fill", "paper code, 4 bits"])
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+def test_libraries_and_batches_agree(library: Library, name: str) -> None:
+    method = GRADIENT_ROWS[name].method
+    items = [problem("random", n=8), problem("clustered", n=8)]
+    batch = [np.stack([getattr(item, x) for item in items]) for x in "qkv"]
+    g = np.stack([cotangent(8), cotangent(8)[::-1]])
+    grads = aa.attention_vjp(*(library.put(x) for x in (*batch, g)), method, rng=np.random.default_rng(5))
+    for index in range(2):
+        alone = aa.attention_vjp(*(x[index] for x in batch), g[index], method, rng=np.random.default_rng(5))
+        for field in NAMES:
+            np.testing.assert_allclose(library.get(getattr(grads, field))[index], getattr(alone, field), atol=1e-12)
+
+
+def test_masked_keys_have_no_gradient_and_sparse_is_dense() -> None:
+    case, g = problem("random"), cotangent()
+    dense, sparse = (
+        aa.attention_vjp(
+            case.q, case.k, case.v, g, aa.BertLSH(fill=-math.inf, sparse=s), key_mask=MASK, rng=np.random.default_rng(5)
+        )
+        for s in (False, True)
+    )
+    for field in NAMES:
+        np.testing.assert_array_equal(getattr(dense, field), getattr(sparse, field))
+    assert not dense.dk[~MASK].any()
+    assert not dense.dv[~MASK].any()

@@ -1,0 +1,232 @@
+"""Attention over colliding pairs: the sparse BERT-LSH against the dense one, the Horvitz-Thompson softmax against sums over many draws, the refusals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import Case, run
+from methods import Row
+from namespaces import LIBRARIES, Library
+from oracle import enclose, row_errors
+
+import approxattn as aa
+from approxattn._arrays import HostArray
+from approxattn.hashing import collision, pairs
+from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
+
+NEVER = -math.inf
+
+
+def bert(**options: Any) -> Row:
+    return Row(name="bert", method=aa.BertLSH(fill=NEVER, **options), slack=1e3)
+
+
+def case(n: int = 19, d: int = 4, dv: int = 3, n_q: int | None = None) -> Case:
+    rng = np.random.default_rng([n, d])
+    q = rng.standard_normal((n if n_q is None else n_q, d))
+    return Case(name="case", q=q, k=rng.standard_normal((n, d)), v=rng.standard_normal((n, dv)))
+
+
+MASK = np.arange(19) % 4 != 0
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "causal": {"causal": True},
+    "mask": {"key_mask": MASK},
+    "causal mask": {"causal": True, "key_mask": np.arange(19) % 4 != 1, "scale": 0.3},
+}
+
+# --- pairs --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("buckets", [1, 3, 50])
+def test_pairs_are_those_of_the_loop(buckets: int, causal: bool) -> None:
+    rng = np.random.default_rng(buckets)
+    q_codes, k_codes = rng.integers(0, buckets, (2, 3, 12))
+    shown = np.array([0, 1, 3, 4, 5, 8, 9, 11])
+    found = pairs.colliding_pairs(q_codes, k_codes[:, shown], shown, causal=causal)
+    expected = [
+        [j for j in shown if (q_codes[:, i] == k_codes[:, j]).any() and (j <= i or not causal)] for i in range(12)
+    ]
+    assert [found.keys[found.starts[i] : found.starts[i + 1]].tolist() for i in range(12)] == expected
+    assert pairs.count_collisions(q_codes, k_codes) == sum(
+        int((a[:, None] == b).sum()) for a, b in zip(q_codes, k_codes, strict=True)
+    )
+
+
+def test_blocks_hold_every_pair_once_and_at_most_double_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "ENTRIES", 64)
+    counts = np.array([0, 1, 5, 0, 8, 3, 9, 2, 2])
+    made = pairs.Pairs(starts=np.concatenate([[0], np.cumsum(counts)]), keys=np.arange(counts.sum()))
+    seen: dict[int, list[int]] = {}
+    for block in pairs.row_blocks(made, 4):
+        assert block.keys.shape == block.present.shape
+        assert block.present.size < 2 * block.present.sum()
+        assert block.present.size <= 16 or len(block.rows) == 1
+        for row, keys, present in zip(block.rows, block.keys, block.present, strict=True):
+            assert row not in seen
+            seen[int(row)] = keys[present].tolist()
+    assert sorted(seen) == np.flatnonzero(counts).tolist()
+    assert [key for row in sorted(seen) for key in seen[row]] == list(range(counts.sum()))
+
+
+# --- sparse BERT-LSH ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    "shape", [{"bits": 1}, {"bits": 4, "tables": 3}, {"bits": 12, "table_size": 2**20}, {"table_size": 1}], ids=str
+)
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+def test_sparse_is_dense(library: Library, shape: dict[str, int], options: str, dtype: str) -> None:
+    problem = case().where(options=OPTIONS[options]).astype(dtype)
+    dense, sparse = (run(bert(sparse=s, **shape), problem, library) for s in (False, True))
+    assert library.owns(sparse.array)
+    np.testing.assert_allclose(sparse.value, dense.value, rtol=0, atol=1e-13 if dtype == "float64" else 1e-5)
+    for fact in ("collided fraction", "rows without collision", "expected collided fraction"):
+        assert sparse.certificate.facts[fact] == dense.certificate.facts[fact]
+    if dtype == "float64":
+        assert (sparse.certificate.rows >= dense.certificate.rows * (1 - 1e-9)).all(), "it knows less"
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(
+    "row", [bert(bits=3, sparse=True), Row(name="ht", method=aa.LSHSoftmax(bits=2, tables=2), slack=1e3)], ids=str
+)
+def test_error_is_within_the_certificate(row: Row, options: str) -> None:
+    for dtype in ("float64", "float32"):
+        problem = case().where(options=OPTIONS[options]).astype(dtype)
+        enclosure = enclose(row, problem)
+        for seed in range(4):
+            out = run(row, problem, seed=seed)
+            assert out.certificate.kind == "surely"
+            assert (row_errors(out.value, enclosure) <= out.certificate.rows).all()
+
+
+def test_everything_collides_is_exact_attention() -> None:
+    """One bucket: no key is dropped, so only rounding is left, for both."""
+    problem = case()
+    exact = run(Row(name="exact", method=aa.Exact(), slack=1e3), problem)
+    out = run(bert(table_size=1, sparse=True), problem)
+    np.testing.assert_allclose(out.value, exact.value, rtol=0, atol=1e-14)
+    assert out.certificate.bound < 1e-12
+    same = problem.where(k=np.tile([[1.0, 2.0, 3.0, 4.0]], (19, 1)), q=np.tile([[1.0, 2.0, 3.0, 4.0]], (19, 1)))
+    np.testing.assert_allclose(run(Row(name="ht", method=aa.LSHSoftmax(), slack=1), same).value, same.v.mean(axis=0)[None].repeat(19, 0), atol=1e-14)  # fmt: skip
+
+
+def test_dropped_mass_is_the_bound_where_scores_are_equal() -> None:
+    """Two keys of the largest score, one opposite: mu <= D e^B / (D e^B + Z) with Z = e^B for the kept one."""
+    problem = Case(name="two", q=np.array([[2.0]]), k=np.array([[3.0], [-3.0]]), v=np.array([[1.0], [0.0]]))
+    out = run(bert(bits=20, table_size=2**30, sparse=True), problem)
+    assert out.value[0, 0] == 1
+    assert out.certificate.bound == pytest.approx(0.5, rel=1e-9)
+
+
+def test_too_many_pairs_are_announced_before_they_are_formed() -> None:
+    n = 200_000  # n^2 = 4e10 pairs in one bucket: forming them would take terabytes
+    q = np.ones((n, 1))
+    for method in (aa.BertLSH(fill=NEVER, sparse=True), aa.LSHSoftmax()):
+        with pytest.raises(
+            MemoryError,
+            match=r"max_pairs\(=67108864\): \d+ collisions \(100 % of the pairs of a table\) would need about \d.*GiB",
+        ):
+            aa.attention(q, q, q, method, rng=np.random.default_rng(0))
+    small = case()
+    with pytest.raises(MemoryError, match=r"max_pairs\(=3\)"):
+        run(bert(sparse=True, max_pairs=3), small)
+
+
+def test_work_is_in_proportion_to_the_pairs() -> None:
+    """Reported count: 2 x 2n d K L; everything: scores, softmax and product with V of the pairs, not of n^2."""
+    n, d, dv = 300, 16, 5
+    problem = case(n=n, d=d, dv=dv)
+    dense, sparse = (run(bert(bits=8, sparse=s), problem).certificate.facts for s in (False, True))
+    met = round(sparse["collided fraction"] * n * n)
+    assert sparse["flops of hashing"] == dense["flops of hashing"] == 2 * 2 * n * d * 8
+    assert sparse["flops"] == 4 * n * d * 8 + met * (2 * d + 4 + 2 * dv) + n * dv
+    assert dense["flops"] == 4 * n * d * 8 + met * 2 * d + n * n * (4 + 2 * dv) + n * dv
+    paper = run(
+        Row(name="paper", method=aa.BertLSH(fidelity="paper-code"), slack=1), case(n=10, d=64)
+    ).certificate.facts
+    assert 2 * paper["flops of hashing"] == 10_240, "5.12 K L KFLOP for two heads, as reported"
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match=r"sparse=True with fill=0.0.*use fill=-inf"):
+        aa.BertLSH(sparse=True)
+    with pytest.raises(TypeError, match=r"sparse\(=1\) must be True or False"):
+        aa.BertLSH(sparse=1, fill=NEVER)  # type: ignore[arg-type]
+    for method in (aa.BertLSH, aa.LSHSoftmax):
+        with pytest.raises(ValueError, match=r"max_pairs\(=0\) must lie in \[1, "):
+            method(max_pairs=0)
+    with pytest.raises(ValueError, match=r"bits\(=63\) must lie in \[1, 62\]"):
+        aa.LSHSoftmax(bits=63)
+
+
+# --- Horvitz-Thompson ---------------------------------------------------------------------------------------------------
+
+
+def weights_by_hand(problem: Case, bits: int, tables: int, seed: int) -> HostArray:
+    """Return e^s U / pi, shape (n_q, n_k), by comparing codes."""
+    normals = draw_hyperplanes(tables, bits, problem.q, np.random.default_rng(seed))
+    met = (codes(problem.q, normals, np)[..., :, None] == codes(problem.k, normals, np)[..., None, :]).any(axis=0)
+    theta = np.arccos(collision.cosines(problem.q, problem.k, np))
+    inclusion = collision.union_probability(collision.pair_probability(theta, bits), tables)
+    return np.asarray(np.exp(problem.q @ problem.k.T / math.sqrt(problem.q.shape[1])) * met / inclusion)
+
+
+def test_output_is_the_ratio_of_the_weighted_sums() -> None:
+    problem = case()
+    for seed in range(5):
+        w = weights_by_hand(problem, 2, 3, seed)
+        value = run(Row(name="ht", method=aa.LSHSoftmax(bits=2, tables=3), slack=1), problem, seed=seed).value
+        some = w.any(axis=1)
+        np.testing.assert_allclose(value[some], (w @ problem.v / w.sum(-1, keepdims=True))[some], rtol=0, atol=1e-13)
+
+
+def test_sums_are_unbiased_with_the_variance_in_the_facts() -> None:
+    problem, draws = case(n=6, d=3), 1500
+    out = run(Row(name="ht", method=aa.LSHSoftmax(bits=2, tables=2), slack=1), problem)
+    exact = run(Row(name="exact", method=aa.Exact(), slack=1), problem).value
+    scores = np.exp(problem.q @ problem.k.T / math.sqrt(3))
+    f = scores / scores.sum(-1, keepdims=True)
+    ratio = np.stack([weights_by_hand(problem, 2, 2, seed) for seed in range(draws)]) / scores.sum(-1, keepdims=True)
+    mean = ratio.sum(-1)  # D_i
+    deviation = out.certificate.facts["relative standard deviation of the denominator"]
+    assert (np.abs(mean.mean(0) - 1) < 4.5 * deviation / math.sqrt(draws)).all()
+    np.testing.assert_allclose(mean.std(0), deviation, rtol=0.12)
+    residual = ratio @ problem.v - mean[..., None] * exact  # R_i
+    error = out.certificate.facts["root mean square of the first-order error of a row"]
+    np.testing.assert_allclose(np.sqrt((residual**2).sum(-1).mean(0)), error, rtol=0.12)
+    assert np.abs(residual.mean(0)).max() < 4.5 * error.max() / math.sqrt(draws)
+    assert f.shape == (6, 6)
+
+
+def test_joint_union_probability_is_the_frequency() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 3))
+    normals = draw_hyperplanes(3 * 6000, 2, x, rng)
+    met = (codes(x, normals, np)[:, :1] == codes(x, normals, np)[:, 1:]).reshape(6000, 3, 2).any(axis=1)
+    p, triple = collision.pair_and_triple(x[:1], x[1:], 2, np)
+    joint = collision.union_joint(p[0, 0], p[0, 1], triple[0, 0, 1], 3)
+    assert abs(met.all(axis=1).mean() - joint) < 4 * math.sqrt(joint * (1 - joint) / 6000)
+
+
+def test_opposite_keys_of_some_weight_have_no_variance() -> None:
+    problem = Case(name="opposite", q=np.array([[1.0]]), k=np.array([[1.0], [-1.0]]), v=np.array([[1.0], [0.0]]))
+    facts = run(Row(name="ht", method=aa.LSHSoftmax(bits=3), slack=1), problem).certificate.facts
+    assert np.isinf(facts["relative standard deviation of the denominator"]).all()
+
+
+def test_more_tables_are_more_accurate() -> None:
+    problem = case(n=40, d=8)
+    exact = run(Row(name="exact", method=aa.Exact(), slack=1), problem).value
+    errors = [
+        np.mean([np.linalg.norm(run(Row(name="ht", method=aa.LSHSoftmax(bits=4, tables=t), slack=1), problem, seed=s).value - exact) for s in range(10)])
+        for t in (4, 16, 64)
+    ]  # fmt: skip
+    assert errors[0] > 1.5 * errors[1] > 1.5 * 1.5 * errors[2]
