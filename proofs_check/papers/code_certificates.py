@@ -130,6 +130,14 @@ CLAIMS = (
         name="bert-lsh-paper-code", uses=("ours.oscillation",), title="BertLSH as the authors' code computes it", divisor=4, options={"causal": False, "square": True},
         methods=tuple({"name": "BertLSH", "bits": b, "tables": t, "fidelity": "paper-code"} for b, t in ((1, 1), (2, 2))),
     ),
+    Claim(
+        name="nystrom", uses=("ours.value-range",), title="Nystrom", divisor=16, options={"causal": False},
+        methods=tuple({"name": "Nystrom", "landmarks": k, "centred": c} for k in (1, 2, 5) for c in (True, False)),
+    ),
+    Claim(
+        name="performer", uses=("ours.positive-features", "ours.value-range"), title="Performer", divisor=16, options={}, remarks=(_SEEDS,),
+        methods=tuple({"name": "Performer", "features": m, "kind": kind, "confidence": _SURELY_ENOUGH} for m in (2, 64) for kind in ("positive", "hyperbolic")),
+    ),
 )  # fmt: skip
 
 THEOREMS = tuple(claim.theorem() for claim in CLAIMS)
