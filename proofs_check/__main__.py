@@ -1,4 +1,4 @@
-"""The command line: list, run, show, replay, report."""
+"""The command line: list, run, show, replay, report, audit."""
 
 from __future__ import annotations
 
@@ -147,6 +147,42 @@ def report(
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
     typer.echo(str(write(outcome.results, evidence, out)))
+
+
+@app.command()
+def audit(
+    target: Annotated[str, typer.Argument(metavar="PACKAGE:FUNCTION", help="A function of q, k, v.")],
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="It approximates: compare with null baselines.")
+    ] = False,
+    leading: Annotated[int, typer.Option(min=0, help="Leading axes that it needs, such as batch and heads.")] = 0,
+    scale: Annotated[float | None, typer.Option(help="Factor of q . k; 1/sqrt(d) if not given.")] = None,
+) -> None:
+    """Examine an attention function of NumPy arrays; exit 0 when all checks hold, 1 when not, 2 on misuse."""
+    from proofs_check.kit import check_attention
+
+    with _misuse(LookupError):
+        function = _find(target)
+    examination = check_attention(function, exact=not approximate, leading=leading, scale=scale)
+    typer.echo(str(examination))
+    raise typer.Exit(0 if examination.ok else 1)
+
+
+def _find(target: str) -> Any:
+    """The function named PACKAGE:FUNCTION, looked for in the working folder too; LookupError when there is none."""
+    import importlib
+    import sys
+
+    package, colon, name = target.partition(":")
+    if not (package and colon and name):
+        msg = f"target(={target!r}) must read PACKAGE:FUNCTION, for example mypackage.attention:forward"
+        raise LookupError(msg)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(package), name)
+    except (ImportError, AttributeError) as error:
+        msg = f"target(={target!r}) cannot be imported: {error}"
+        raise LookupError(msg) from error
 
 
 def _fail(message: str) -> None:

@@ -72,7 +72,7 @@ RULES = {
             # floor 2: checkers and statements
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
-            ("catalogue", "evidence"),
+            ("catalogue", "evidence", "kit"),
             ("workers",),
             ("campaign",),
             ("replay",),

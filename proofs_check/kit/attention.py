@@ -1,0 +1,123 @@
+"""Examine an attention function: accuracy against ball arithmetic, laws, masks, dtypes, bad input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from proofs_check.enclosure import exact_attention, max_error
+from proofs_check.kit.findings import Examination, Finding
+from proofs_check.kit.gradient import gradient_findings
+from proofs_check.kit.laws import LAWS
+from proofs_check.kit.problems import THRESHOLD, Host, Problem, Subject, problems
+
+
+def check_attention(
+    function: Callable[..., Any],
+    *,
+    gradient: Callable[..., Any] | None = None,
+    exact: bool = True,
+    scale: float | None = None,
+    leading: int = 0,
+    put: Callable[[Host], Any] = np.asarray,
+    get: Callable[[Any], Host] = np.asarray,
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Examination:
+    """Examine ``function(q, k, v) -> output``.
+
+    Parameters
+    ----------
+    function : callable
+        Softmax attention, or an approximation of it. A keyword ``causal`` or ``is_causal`` is tried when there is one, and so is ``key_mask`` (bool, shape (n_k,), True
+        where a key takes part).
+    gradient : callable, optional
+        ``gradient(q, k, v, dout) -> (dq, dk, dv)``, examined against enclosed gradients of softmax attention.
+    exact : bool
+        Whether the function claims to be exact up to rounding. An approximation is only compared with what the zero output and the mean of V would reach.
+    scale : float or None
+        Factor of q . k in the function; None is 1/sqrt(d).
+    leading : int
+        Number of leading axes that the function needs, for example 2 for (batch, heads, n, d). With 0 a batch of two is tried too, when the function takes one.
+    put, get : callable
+        Host array to the function's kind of array and back, for example ``torch.tensor`` and ``lambda x: x.detach().numpy()``.
+    options : mapping, optional
+        Further keyword arguments of the function.
+    seed : int
+        Of the problems.
+
+    Returns
+    -------
+    Examination
+        One finding a check; `print` shows them as a table, `ok` says whether all held.
+    """
+    subject = Subject(
+        function=function, scale=scale, leading=leading, put=put, get=get, options=dict(options or {})
+    )  # fmt: skip
+    posed = list(problems(np.random.default_rng(seed)))
+    findings = [*_accuracy(subject, posed, exact=exact), *(_law(subject, posed, name) for name in LAWS)]
+    if gradient is not None:
+        findings += gradient_findings(subject, gradient, posed, exact=exact)
+    name = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
+    return Examination(subject=name, findings=tuple(findings))
+
+
+def _accuracy(subject: Subject, posed: list[Problem], *, exact: bool) -> Iterator[Finding]:
+    """Largest ratio in each dtype; for an approximation the relative error beside its null baselines."""
+    for dtype in ("float64", "float32"):
+        name = f"accuracy in {dtype}"
+        try:
+            yield _ratio(subject, posed, dtype, name) if exact else _against_nulls(subject, posed, dtype, name)
+        except Exception as error:  # noqa: BLE001 - whatever the function raises is a finding
+            yield Finding(name=name, held=False, detail=f"{type(error).__name__}: {error}"[:200])
+
+
+def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
+    """|error| / (u (1 + largest sum of |q_c k_c| beta) max|v|), the error rounded up."""
+    u, worst, where = float(np.finfo(dtype).eps) / 2, 0.0, ""
+    for problem in (p.astype(dtype) for p in posed):
+        out = subject(problem.q, problem.k, problem.v)
+        wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
+        if not np.all(np.isfinite(out)):
+            return Finding(name=name, held=False, detail=f"NaN or infinity for {problem.name}")
+        error = max_error(out.astype(np.float64), exact_attention(*wide, scale=subject.beta(wide[0].shape[1])))[1]
+        size = 1 + subject.beta(wide[0].shape[1]) * float(np.max(np.abs(wide[0]) @ np.abs(wide[1]).T))
+        ratio = error / (u * size * max(float(np.max(np.abs(wide[2]))), 1e-300))
+        worst, where = max((worst, where), (ratio, problem.name))
+    return Finding(
+        name=name, held=worst <= THRESHOLD, detail=f"largest ratio {worst:.3g}, threshold {THRESHOLD:g} ({where})"
+    )
+
+
+def _against_nulls(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
+    """Median relative Frobenius error, next to that of the zero output (1) and of the mean of V; it must beat both."""
+    errors, means = [], []
+    for problem in (p.astype(dtype) for p in posed if p.k.shape[0] > 1 and "large" not in p.name):
+        wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
+        true = np.array(
+            [[float(x) for x in row] for row in exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))]
+        )
+        size = float(np.linalg.norm(true))
+        errors.append(float(np.linalg.norm(subject(problem.q, problem.k, problem.v) - true)) / size)
+        means.append(float(np.linalg.norm(np.mean(wide[2], axis=0) - true)) / size)
+    error, mean = float(np.median(errors)), float(np.median(means))
+    held = error < min(1.0, mean)
+    return Finding(
+        name=name, held=held, detail=f"median relative error {error:.3g}; mean of V {mean:.3g}, zero output 1"
+    )
+
+
+def _law(subject: Subject, posed: list[Problem], name: str) -> Finding:
+    law = LAWS[name]
+    for problem in posed:
+        try:
+            complaint = law(subject, problem)
+        except Exception as error:  # noqa: BLE001 - whatever the function raises is a finding
+            complaint = f"{type(error).__name__}: {error}"[:160]
+        if complaint is NotImplemented:
+            return Finding(name=name, held=None, detail="the function has no such form")
+        if complaint:
+            return Finding(name=name, held=False, detail=f"{complaint} ({problem.name})")
+    return Finding(name=name, held=True)
