@@ -5,7 +5,7 @@ Let N be the number of rows (all leading batch indices together), s of them draw
 The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err by at most x_(r), then at least r of the drawn rows
 are among the at most M rows of error below the f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked), at
 least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing without repetition is never worse than the
-binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers.
+binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers: see `approxattn.order_statistics`.
 
 Each error is an upper bound: the measured one plus the rounding bound of the recomputed row.
 """
@@ -16,7 +16,6 @@ import math
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
+from approxattn.order_statistics import Stratum, order_for, split
 from approxattn.rounding import up
 from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
 
@@ -62,6 +62,8 @@ class Audit:
         Frobenius norm of the error over that of the exact rows, on the sample; not a bound. inf where the exact rows are 0 and the output is not.
     baselines : mapping of str to Baseline
         The same for two trivial outputs, "zero output" and "mean of v" (over the keys a row may look at): an output no better than these says nothing.
+    concentration : ndarray, shape (s,)
+        Share ``1/|p|^2 / m`` of the visible keys that each row attends to, from 1/m for a single key to 1 for equal weights.
     """
 
     rows: HostArray
@@ -70,6 +72,7 @@ class Audit:
     confidence: float
     relative_error: float
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    concentration: HostArray = field(default_factory=lambda: np.zeros(0))
 
     theorem: ClassVar[str] = "ours.audit-binomial"
 
@@ -87,6 +90,16 @@ class Audit:
     def exceeding(self) -> float:
         """With the confidence stated, at most this fraction of the rows errs by more than `largest`: 1 - (1 - confidence)^(1/s)."""
         return 0.0 if self.complete else float(up(-math.expm1(math.log1p(-self.confidence) / self.errors.size)))
+
+    def strata(self) -> tuple[Stratum, ...]:
+        """Return the same statement for sharp, middling and flat rows, each by itself.
+
+        Returns
+        -------
+        tuple of Stratum
+            From few keys to many.
+        """
+        return split(self.errors, self.concentration, self.confidence, complete=self.complete)
 
     def quantile(self, fraction: float) -> float:
         """Return an error that, with the confidence stated, at least `fraction` of all rows do not exceed.
@@ -187,7 +200,7 @@ def audit(
     problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
     _check_value(value, problem)
     chosen = choose(population(problem), rows, rng)
-    rounding, given, exact, means = _recompute(value, problem, chosen)
+    rounding, shares, given, exact, means = _recompute(value, problem, chosen)
     measured = _baseline(given, exact)
     return Audit(
         rows=np.stack(np.unravel_index(chosen, (*problem.batch, problem.n_q)), axis=-1),
@@ -196,43 +209,29 @@ def audit(
         confidence=confidence,
         relative_error=measured.relative_error,
         baselines={"zero output": _baseline(np.zeros_like(exact), exact), "mean of v": _baseline(means, exact)},
+        concentration=shares,
     )
 
 
-def order_for(rows: int, drawn: int, fraction: float, confidence: float) -> int:
-    """Return the smallest r with P(H >= r) <= 1 - confidence, H hypergeometric: `drawn` draws from `rows`, of which ceil(fraction * rows) - 1 are marked."""
-    marked = math.ceil(_decimal(fraction) * rows) - 1
-    if marked < 0:
-        return 0  # no rows: nothing errs
-    allowed = (1 - _decimal(confidence)) * math.comb(rows, drawn)
-    j, tail = min(drawn, marked), 0
-    ways = math.comb(marked, j) * math.comb(rows - marked, drawn - j)
-    while j >= 0:
-        tail += ways
-        if tail > allowed:
-            break
-        ways = ways * j * (rows - marked - drawn + j) // ((marked - j + 1) * (drawn - j + 1))
-        j -= 1
-    return j + 1
-
-
-def _decimal(x: float) -> Fraction:
-    """Return the number as it is written, so that 0.9 of 30 rows are 27, not 28."""
-    return Fraction(str(float(x)))
-
-
 def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostArray, ...]:
-    """Return rounding, shape (s,), and the rows given, exact, and of means, shapes (s, dv), on the host."""
+    """Return rounding and share of keys, shapes (s,), and the rows given, exact, and of means, shapes (s, dv), on the host."""
     blocks = [_on_host(value, block) for block in row_blocks(problem, chosen)]
     if not blocks:
         empty = np.zeros((0, problem.dv))
-        return np.zeros(0), empty, empty, empty
+        return np.zeros(0), np.zeros(0), empty, empty, empty
     return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
 
 
 def _on_host(value: Array, block: RowBlock) -> tuple[HostArray, ...]:
     rows = (_arrays.to_host(x).astype(np.float64) for x in (block.take(value), block.output(), block.mean_of_visible()))
-    return (block.rounding(), *rows)
+    return (block.rounding(), _concentration(block), *rows)
+
+
+def _concentration(block: RowBlock) -> HostArray:
+    xp, weights = block.problem.xp, block.weights()
+    effective = xp.sum(weights, axis=-1) ** 2 / xp.sum(weights * weights, axis=-1)
+    visible = xp.sum(xp.astype(xp.isfinite(block.scores), weights.dtype), axis=-1)
+    return _arrays.to_host(effective / visible).astype(np.float64)
 
 
 def _baseline(given: HostArray, exact: HostArray) -> Baseline:

@@ -32,7 +32,7 @@ RULES = {
             ("_problem",),
             # floor 1: mathematics
             ("rounding",),
-            ("perturbation",),
+            ("perturbation", "order_statistics"),
             ("score_bounds",),
             ("scores",),
             ("sampled_rows", "softmax", "gradient_bounds", "value_range"),

@@ -13,7 +13,7 @@ from scipy import stats
 
 import approxattn as aa
 from approxattn._arrays import HostArray
-from approxattn.audit import order_for
+from approxattn.order_statistics import order_for
 from proofs_check.enclosure import exact_attention, max_error
 
 N, D = 40, 3
@@ -231,3 +231,48 @@ def test_bad_input(changes: dict[str, Any], error: type[Exception], message: str
     call: dict[str, Any] = {"value": Q, "q": Q, "k": Q, "v": Q, "rows": 2, "rng": np.random.default_rng(0), **changes}
     with pytest.raises(error, match=message):
         aa.audit(**call)
+
+
+def test_strata_by_the_share_of_keys() -> None:
+    rng = np.random.default_rng(21)
+    sizes = np.repeat([0.01, 4.0, 60.0], 40)[:, None]
+    q, k, v = rng.normal(size=(120, 3)) * sizes, rng.normal(size=(120, 3)), rng.normal(size=(120, 2))
+    w = np.exp((s := q @ k.T / np.sqrt(3)) - s.max(axis=1, keepdims=True))
+    p = w / w.sum(axis=1, keepdims=True)
+    value = p @ v + 0.1 * (1 / np.sum(p**2, axis=1) / 120 <= 1 / 32)[:, None]
+    for rows in (50, 120):
+        report = aa.audit(value, q, k, v, rows=rows, rng=np.random.default_rng(22))
+        share = 1 / np.sum(p[report.rows[:, 0]] ** 2, axis=1) / 120
+        np.testing.assert_allclose(report.concentration, share, rtol=1e-9)
+        sharp, middling, flat = report.strata()
+        assert [part.rows for part in (sharp, middling, flat)] == [
+            int(np.sum(share <= 1 / 32)),
+            int(np.sum((share > 1 / 32) & (share <= 1 / 4))),
+            int(np.sum(share > 1 / 4)),
+        ]
+        assert sharp.median == pytest.approx(0.1)
+        assert max(middling.largest, flat.largest) < 1e-9
+        for part in (sharp, flat):
+            wanted = 0.0 if rows == 120 else 1 - 0.01 ** (1 / part.rows)
+            assert part.exceeding == pytest.approx(wanted)
+
+
+def test_the_statement_of_a_stratum_holds_as_often_as_promised() -> None:
+    """Flat rows with distinct errors: the largest error drawn is exceeded by more than promised in at most half of the audits, at confidence 1/2."""
+    rng = np.random.default_rng(23)
+    q, k, v = np.zeros((60, 1)), rng.normal(size=(60, 1)), np.zeros((60, 1))
+    q[40:] = 1000.0  # sharp rows, another stratum
+    value = np.arange(60.0)[:, None] / 60
+    failed = 0
+    for seed in range(400):
+        flat = aa.audit(value, q, k, v, rows=15, rng=np.random.default_rng(seed), confidence=0.5).strata()[2]
+        failed += np.sum(value[:40, 0] > flat.largest) > flat.exceeding * 40
+    assert failed <= 200 + 4 * np.sqrt(400) / 2
+    assert failed > 20, "too conservative to mean anything"
+
+
+def test_an_empty_stratum_claims_nothing() -> None:
+    x = np.zeros((40, 1))
+    sharp, _, flat = aa.audit(x, x, x, x, rows=10, rng=np.random.default_rng(0)).strata()
+    assert (sharp.rows, sharp.exceeding) == (0, 1.0)
+    assert flat.rows == 10
