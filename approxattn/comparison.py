@@ -113,11 +113,8 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
             if problem.causal and method.why_not_causal:
                 continue
             trials.append(_trial(name, method, cost, problem, parts, exact, rng))
-    return (*_dedup(trials), *_references(parts, exact, problem)), _spectrum(parts, exact)
-
-
-def _dedup(trials: list[Trial]) -> list[Trial]:
-    return list({trial.name: trial for trial in trials}.values())
+    distinct = {trial.name: trial for trial in trials}.values()  # two budgets may allow the same degree
+    return (*distinct, *_references(parts, exact, problem)), _spectrum(parts, exact)
 
 
 def _trial(
