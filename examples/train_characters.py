@@ -94,6 +94,7 @@ METHODS: dict[str, Any] = {
     "polynomial, plug-in": aa.Polynomial(degree=2, basis="taylor", gradient="plug-in"),
     "polynomial, consistent": aa.Polynomial(degree=2, basis="taylor", gradient="consistent"),
     "polynomial of degree 6, plug-in": aa.Polynomial(degree=6, basis="taylor", gradient="plug-in"),
+    "polynomial of degree 6, consistent": aa.Polynomial(degree=6, basis="taylor", gradient="consistent"),
     "yoso, expectation": aa.YosoExpectation(bits=4, normalize=True),
 }
 
@@ -115,7 +116,7 @@ class Setting:
 
 SETTINGS = {
     "tiny": Setting(layers=1, heads=2, d=8, n=12, batch=4, steps=6, every=3, seeds=2),
-    "small": Setting(layers=2, heads=2, d=32, n=64, batch=8, steps=500, every=50, seeds=4),
+    "small": Setting(layers=2, heads=2, d=32, n=64, batch=8, steps=400, every=50, seeds=4),
     "large": Setting(layers=4, heads=4, d=128, n=256, batch=32, steps=4000, every=200, seeds=4, rate=1e-3),
 }
 
@@ -212,6 +213,13 @@ def held_out_loss(model: Transformer, method: Any, s: Setting, held: Any, xp: An
     return float(np.mean(losses))
 
 
+def score_bounds(model: Transformer, s: Setting, held: Any, xp: Any) -> list[float]:
+    """Return, for each layer, the median over heads and tokens of the bound on a token's scores, keys centred: what a polynomial has to follow."""
+    x, _ = next(batches(held, s, np.random.default_rng(0)))
+    out = forward(model, xp.asarray(x), aa.Polynomial(degree=2, basis="taylor"))
+    return [float(np.median(layer.certificate.facts["score bound"])) for layer in out.layers]
+
+
 def train(method: Any, s: Setting, seed: int, xp: Any) -> dict[str, Any]:
     """Train one model; return its curves."""
     corpus, held = text(FILES), text(HELD_OUT)
@@ -229,6 +237,7 @@ def train(method: Any, s: Setting, seed: int, xp: Any) -> dict[str, Any]:
                 "step": step,
                 "own attention": held_out_loss(model, method, s, held, xp, seed),
                 "exact attention": held_out_loss(model, aa.Exact(), s, held, xp, seed),
+                "score bounds": score_bounds(model, s, held, xp),
             })  # fmt: skip
         if step == s.steps:
             break
@@ -256,6 +265,7 @@ def summary(runs: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
             "held-out loss": float(np.mean(losses)),
             "with exact attention instead": float(np.mean(swapped[name])),
             "difference to exact": float(np.mean(difference)),
+            "score bound": max(x for r in runs[name] for x in r["held out"][-1]["score bounds"]),
             "95% half width": half,
             "processor seconds": float(np.mean([r["seconds"] for r in runs[name]])),
         })  # fmt: skip
