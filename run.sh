@@ -13,6 +13,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   lint     ruff check, ruff format --check, mypy
   bench    time every method against exact attention and a matrix product, on one thread;
            bench polynomial: the polynomial sums against a matrix product, PyTorch if installed, and their goals
+           bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch if installed
   docs     build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -92,6 +93,11 @@ bench() {
         exec .venv/bin/python examples/bench_polynomial.py "$@"
     fi
     one_thread
+    if [ "${1-}" = lsh ]; then
+        shift
+        say "timing hashed attention on one thread: examples/bench_lsh.py $*"
+        exec .venv/bin/python examples/bench_lsh.py "$@"
+    fi
     say "timing every method on one thread: examples/bench_forward.py $*"
     .venv/bin/python examples/bench_forward.py "$@"
 }

@@ -21,7 +21,8 @@ from approxattn.hashing.hyperplanes import (
     sign_bits,
     wrong_bit_probability,
 )
-from approxattn.hashing.tables import collided_sums, mean_of_collided_sums
+from approxattn.hashing.sampling import sample
+from approxattn.hashing.tables import collided_sums
 from proofs_check.enclosure import ball, precision
 
 DRAWS = 10_000  # hashes: the standard error of a frequency is at most 0.005
@@ -86,8 +87,9 @@ def test_tables_are_the_mean_of_the_collision_matrices() -> None:
     normals = draw_hyperplanes(9, 3, q, rng)
     key_codes, query_codes = codes(k, normals, np), codes(q, normals, np)
     matrices = query_codes[..., :, None] == key_codes[..., None, :]  # (hashes, 2, n_q, n_k)
-    found = mean_of_collided_sums(v, key_codes, query_codes, 8, np)
-    np.testing.assert_allclose(found, matrices.mean(axis=0) @ v, rtol=0, atol=1e-14)
+    found = sample(v, k, q, normals, [4, 5], entrywise=False, weights=None, xp=_arrays.namespace(v=v))
+    np.testing.assert_allclose(found.mean, matrices.mean(axis=0) @ v, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found.counts, matrices.mean(axis=0).sum(axis=-1), rtol=0, atol=1e-14)
 
 
 # --- codes --------------------------------------------------------------------------------------------------------------

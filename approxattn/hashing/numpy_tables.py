@@ -55,10 +55,21 @@ def packed_codes(x: HostArray, normals: HostArray) -> HostArray:
     offsets = (np.arange(hashes) << bits).astype(np.int32)
     out = np.empty((len(x), hashes), dtype=np.int32)
     for first in range(0, len(x), TOKENS):
-        rows = over_largest(x[first : first + TOKENS], np)
+        rows = _moderate(x[first : first + TOKENS])
         packed = np.packbits(rows @ planes > 0, axis=1, bitorder="little")
         np.add(packed.view(f"<u{room // 8}"), offsets, out=out[first : first + TOKENS], casting="unsafe")
     return out
+
+
+def _moderate(rows: HostArray) -> HostArray:
+    """Return rows as they are if all have lengths between 2^-30 and 2^30, divided by their largest entries otherwise: signs do not depend on it.
+
+    The underflow of d products, 2^-96 d |x| at most, is far below the rounding of the division that is saved and counted in `hyperplanes.py`.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.vecdot(rows, rows)
+    moderate = len(rows) == 0 or (squares.min() >= 2.0**-60 and squares.max() <= 2.0**60)
+    return rows if moderate else np.asarray(over_largest(rows, np))
 
 
 def _one_hot(codes: HostArray, columns: int, dtype: Any) -> Any:

@@ -24,12 +24,3 @@ def read(table: Array, codes: Array, xp: Namespace) -> Array:
 def collided_sums(values: Array, key_codes: Array, query_codes: Array, buckets: int, xp: Namespace) -> Array:
     """Return sum_j 1[query code = key code] values_j for one hash: (..., n_k, c), (..., n_k), (..., n_q) -> float64 (..., n_q, c)."""
     return read(_arrays.segment_sum(values, key_codes, buckets), query_codes, xp)
-
-
-def mean_of_collided_sums(values: Array, key_codes: Array, query_codes: Array, buckets: int, xp: Namespace) -> Array:
-    """Return the mean of `collided_sums` over hashes: (..., n_k, c), (m, ..., n_k), (m, ..., n_q) -> float64 (..., n_q, c)."""
-    hashes = int(key_codes.shape[0])
-    total = collided_sums(values, key_codes[0, ...], query_codes[0, ...], buckets, xp)
-    for h in range(1, hashes):
-        total = total + collided_sums(values, key_codes[h, ...], query_codes[h, ...], buckets, xp)
-    return total / hashes

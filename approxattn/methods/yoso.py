@@ -38,7 +38,7 @@ from approxattn.hashing.sampled_gradient import sampled_gradient
 from approxattn.hashing.sampling import Sample, group_sizes, sample
 from approxattn.methods.yoso_expectation import YosoExpectation, certified_gradients
 from approxattn.rounding import gamma, up
-from approxattn.score_bounds import column_widths, row_norms
+from approxattn.score_bounds import column_widths
 
 SMALL = 2**18
 """Largest n_q n_k^2 for which the exact variance is computed. *Chosen*: it costs less than a tenth of a second."""
@@ -256,9 +256,11 @@ class Yoso:
         """Return the row bounds, shape (..., n_q), and the output, normalised if asked for."""
         xp, u, entry = problem.xp, problem.u, self.entry_error(problem, run)
         tiny = _arrays.smallest_normal(problem.dtype)
-        sums = _arrays.cast(run.mean, "float64", xp)
         if not self.normalize:
-            return up(np.max(entry, axis=-1) + u * row_norms(sums, xp) + tiny), sums
+            size = np.max(column_widths(problem), axis=-1)[..., None]  # no mean of collided sums is larger
+            rows = up(np.max(entry, axis=-1) + 2 * u * size + tiny)
+            return np.broadcast_to(rows, (*problem.batch, problem.n_q)), run.mean
+        sums = _arrays.cast(run.mean, "float64", xp)
         norm = np.broadcast_to(_euclidean(entry), (*problem.batch, problem.n_q))
         return up(normalised_error(sums, up(norm), xp) + u + tiny), unit_rows(sums, xp)
 
