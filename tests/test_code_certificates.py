@@ -15,10 +15,11 @@ from proofs_check.papers import code_certificates as code
 from proofs_check.theorem import Theorem
 from proofs_check.verdict import Status
 
-
 NEEDED: dict[str, dict[str, Any]] = {
     "Polynomial": {"degree": 2},
     "Linformer": {"rank": 1, "sketch": "mean-pool"},
+    "FittedLinformer": {"rank": 1},
+    "FittedPolynomial": {"degree": 2},
     "Nystrom": {"landmarks": 1},
     "Performer": {"features": 8},
 }

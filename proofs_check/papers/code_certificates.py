@@ -138,6 +138,14 @@ CLAIMS = (
         name="performer", uses=("ours.positive-features", "ours.value-range"), title="Performer", divisor=16, options={}, remarks=(_SEEDS,),
         methods=tuple({"name": "Performer", "features": m, "kind": kind, "confidence": _SURELY_ENOUGH} for m in (2, 64) for kind in ("positive", "hyperbolic")),
     ),
+    Claim(
+        name="fitted-linformer", uses=("ours.value-range",), title="FittedLinformer", divisor=16, options={"causal": False},
+        methods=tuple({"name": "FittedLinformer", "rank": k} for k in (1, 2, 5)),
+    ),
+    Claim(
+        name="lsh-softmax", uses=("ours.reweighted-keys",), title="LSHSoftmax", divisor=4, options={},
+        methods=tuple({"name": "LSHSoftmax", "bits": b, "tables": t} for b, t in ((1, 1), (2, 2), (4, 8))),
+    ),
 )  # fmt: skip
 
 THEOREMS = tuple(claim.theorem() for claim in CLAIMS)
