@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from approxattn import _arrays, oracles
+from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn.low_rank import oracles
 from approxattn.methods.fitted import FittedLinformer
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.nystrom import Nystrom

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 import approxattn as aa
-from approxattn import oracles, sketching
+from approxattn import sketching
 from approxattn.data import minilm_heads
 from approxattn.files import read_qkv
+from approxattn.low_rank import oracles
 
 Array = npt.NDArray[np.float64]
 DRAWS = 3

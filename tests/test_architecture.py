@@ -36,14 +36,10 @@ RULES = {
             ("score_bounds",),
             ("scores",),
             ("sampled_rows", "softmax", "gradient_bounds", "value_range"),
-            ("reduced", "pseudo_inverse", "random_features", "oracles"),
-            ("feature_sums",),
-            ("feature_gradient",),
             ("sketching", "exponential", "monomials", "hashing"),
-            ("combinations",),
-            ("pooling_bounds",),
+            ("low_rank", "random_features"),
             ("polynomial_cost", "polynomial_forward"),
-            ("polynomial_gradient", "polynomial_state"),
+            ("polynomial_fit", "polynomial_gradient", "polynomial_state"),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls

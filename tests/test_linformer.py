@@ -195,7 +195,7 @@ def test_masked_keys_and_padding_change_nothing(sketch: str) -> None:
 def test_many_queries_pass_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = np.random.default_rng(11).normal(size=(3, 2, 17, 3))
     whole = attend(POOL, q, k, v)
-    monkeypatch.setattr("approxattn.reduced.SCORES_AT_ONCE", 12)
+    monkeypatch.setattr("approxattn.low_rank.reduced.SCORES_AT_ONCE", 12)
     np.testing.assert_allclose(attend(POOL, q, k, v).value, whole.value, rtol=1e-13)
 
 

@@ -11,9 +11,9 @@ from namespaces import LIBRARIES, NUMPY, Library
 from test_linformer_gradient import check_gradient
 
 import approxattn as aa
-from approxattn import pseudo_inverse
 from approxattn._arrays import HostArray
 from approxattn.data import minilm_heads
+from approxattn.low_rank import pseudo_inverse
 
 
 def problem(seed: int, shape: tuple[int, ...] = (2, 12, 3), size: float = 1.0) -> list[HostArray]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from namespaces import LIBRARIES, Library
 
-from approxattn import oracles
 from approxattn._arrays import HostArray
 from approxattn.data import minilm_heads
+from approxattn.low_rank import oracles
 
 
 def weights(n: int = 60, d: int = 4, size: float = 1.5, seed: int = 0) -> HostArray:

@@ -10,10 +10,12 @@ from namespaces import LIBRARIES, NUMPY, Library
 from test_linformer_gradient import check_gradient
 
 import approxattn as aa
-from approxattn import feature_gradient, feature_sums, random_features
 from approxattn._arrays import HostArray
 from approxattn._problem import pose
 from approxattn.data import minilm_heads
+from approxattn.random_features import features as random_features
+from approxattn.random_features import gradient as feature_gradient
+from approxattn.random_features import sums as feature_sums
 
 MASK = np.array([[1, 1, 0, 1, 1, 1, 0, 1, 1], [1, 0, 1, 1, 0, 0, 0, 1, 0]], bool)
 METHODS = [
@@ -41,8 +43,8 @@ def by_formula(q: HostArray, k: HostArray, v: HostArray, w: HostArray, keep: Hos
 @pytest.mark.parametrize("chunk", [1, 4, 128])
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_the_formula(method: aa.Performer, chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("approxattn.feature_sums.CAUSAL_CHUNK", chunk)
-    monkeypatch.setattr("approxattn.feature_sums.FEATURES_AT_ONCE", 2 * 8 * chunk)
+    monkeypatch.setattr("approxattn.random_features.sums.CAUSAL_CHUNK", chunk)
+    monkeypatch.setattr("approxattn.random_features.sums.FEATURES_AT_ONCE", 2 * 8 * chunk)
     q, k, v = problem(0, size=2.0)
     out = aa.attention(q, k, v, method, key_mask=MASK, causal=causal, rng=np.random.default_rng(1)).value
     w = random_features.directions(3, method.features, method.kind, method.orthogonal, np.random.default_rng(1))
@@ -131,8 +133,8 @@ def test_huge_scores_neither_overflow_nor_vanish(dtype: str, causal: bool) -> No
 def test_gradient(
     method: aa.Performer, chunk: int, causal: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("approxattn.feature_sums.CAUSAL_CHUNK", chunk)
-    monkeypatch.setattr("approxattn.feature_sums.FEATURES_AT_ONCE", 2 * 8 * chunk)
+    monkeypatch.setattr("approxattn.random_features.sums.CAUSAL_CHUNK", chunk)
+    monkeypatch.setattr("approxattn.random_features.sums.FEATURES_AT_ONCE", 2 * 8 * chunk)
     q, k, v = problem(6)
     dout = np.random.default_rng(7).normal(size=v.shape)
     options: dict[str, Any] = {"causal": causal} | ({"key_mask": MASK} if masked else {})

@@ -22,9 +22,9 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.combinations import Combined, mean_pooled
 from approxattn.gradient_bounds import no_gradient_bounds
-from approxattn.reduced import Reduced, attend, attend_gradient, weights
+from approxattn.low_rank.combinations import Combined, mean_pooled
+from approxattn.low_rank.reduced import Reduced, attend, attend_gradient, weights
 from approxattn.sampled_rows import choose
 from approxattn.sketching import RowSample
 from approxattn.softmax import query_blocks, stream, stream_gradient

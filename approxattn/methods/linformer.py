@@ -7,7 +7,7 @@ gaussian. E = F = R, entries N(0, 1/k); or E = delta R, F = e^{-delta} R as in t
 attention is 1 and the output is N(0, n/k^2)-distributed times e^{-delta}, so no bound can be given. The other random combinations (signs, sparse signs,
 CountSketch, Hadamard) have mean 0 too, and given E, F can be anything.
 
-mean-pool, max-pool. Means of blocks of keys and values, each block weighted by its size: see `approxattn.pooling_bounds`. Or the largest entries of the blocks, column
+mean-pool, max-pool. Means of blocks of keys and values, each block weighted by its size: see `approxattn.low_rank.pooling_bounds`. Or the largest entries of the blocks, column
 by column: each column of the output is then a mean of entries of that column of V, which is all there is to say.
 
 row-sample. The softmax over k keys drawn uniformly with replacement (proved here, by Hoeffding's inequality). Fix a row, a column with values in
@@ -34,7 +34,8 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.combinations import (
+from approxattn.gradient_bounds import no_gradient_bounds
+from approxattn.low_rank.combinations import (
     DRAWS,
     Combined,
     Projection,
@@ -45,10 +46,9 @@ from approxattn.combinations import (
     randomly_combined,
     row_sampled,
 )
-from approxattn.gradient_bounds import no_gradient_bounds
+from approxattn.low_rank.pooling_bounds import pooling_bound, pooling_gradient_bound
+from approxattn.low_rank.reduced import attend, attend_gradient
 from approxattn.perturbation import output_bound
-from approxattn.pooling_bounds import pooling_bound, pooling_gradient_bound
-from approxattn.reduced import attend, attend_gradient
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import key_centre, score_bound, value_spread
 from approxattn.scores import softmax_rounding

@@ -23,9 +23,9 @@ from approxattn import _arrays, sketching
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.combinations import visible
 from approxattn.gradient_bounds import no_gradient_bounds
-from approxattn.pseudo_inverse import (
+from approxattn.low_rank.combinations import visible
+from approxattn.low_rank.pseudo_inverse import (
     newton_schulz,
     newton_schulz_gradient,
     truncated_inverse,

@@ -1,7 +1,7 @@
 """Performer: softmax attention estimated with positive random features (Choromanski et al. 2021, Rethinking attention with Performers, arXiv 2009.14794; wording unverified).
 
-Weights a~_ij = sum_r e^{w_r.x_i} e^{w_r.y_j - |y_j|^2/2} are positive, so every row of the output is a mean of values. Features and variances: `approxattn.random_features`;
-sums in log space, in O(n m), causal through prefix states: `approxattn.feature_sums`.
+Weights a~_ij = sum_r e^{w_r.x_i} e^{w_r.y_j - |y_j|^2/2} are positive, so every row of the output is a mean of values. Features and variances: `approxattn.random_features.features`;
+sums in log space, in O(n m), causal through prefix states: `approxattn.random_features.sums`.
 
 Bound with a probability (proved here, by Chebyshev's inequality). Let p be the exact weights of row i, o its output, and divide all weights by their exact sum, so that
 E a~_ij = p_j. Then o~ - o = N / D with N = sum_j a~_j (v_j - o), D = sum_j a~_j, E N = 0 and E D = 1. If every a~_ij has relative standard deviation at most rho_i, the
@@ -25,10 +25,10 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.feature_gradient import gradient
-from approxattn.feature_sums import attend, feature_rounding
 from approxattn.gradient_bounds import no_gradient_bounds
-from approxattn.random_features import KINDS, directions, on_device, relative_variance
+from approxattn.random_features.features import KINDS, directions, on_device, relative_variance
+from approxattn.random_features.gradient import gradient
+from approxattn.random_features.sums import attend, feature_rounding
 from approxattn.rounding import up
 from approxattn.score_bounds import row_norms, value_spread, visible_max
 from approxattn.value_range import range_bound

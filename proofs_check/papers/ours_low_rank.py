@@ -166,7 +166,7 @@ POSITIVE_FEATURES = Theorem(
     expected=Status.PROVED,
     mutant=Symbolic(identities=_wrong_variances, scope="hyperbolic features with half of their variance"),
     remarks=(
-        "That orthogonal vectors do not increase the variance, and the two Chebyshev inequalities, are by hand: see `approxattn.random_features` and `approxattn.methods.performer`.",
+        "That orthogonal vectors do not increase the variance, and the two Chebyshev inequalities, are by hand: see `approxattn.random_features.features` and `approxattn.methods.performer`.",
     ),
 )  # fmt: skip
 

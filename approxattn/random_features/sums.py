@@ -24,7 +24,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.perturbation import output_bound, tv_from_score_error
-from approxattn.random_features import log_key_features, log_query_features
+from approxattn.random_features.features import log_key_features, log_query_features
 from approxattn.rounding import EXP_ULPS, gamma, up
 from approxattn.score_bounds import row_norms, value_spread, visible_max
 

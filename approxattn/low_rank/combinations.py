@@ -16,7 +16,7 @@ import numpy as np
 from approxattn import _arrays, sketching
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.reduced import Reduced
+from approxattn.low_rank.reduced import Reduced
 from approxattn.sketching import MaxPool, MeanPool
 
 DRAWS: dict[str, Callable[[int, int, np.random.Generator], Any]] = {

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
-from approxattn.feature_sums import Seen, State, add_keys, chunks, finite, with_ones
-from approxattn.random_features import log_key_features, log_query_features
+from approxattn.random_features.features import log_key_features, log_query_features
+from approxattn.random_features.sums import Seen, State, add_keys, chunks, finite, with_ones
 
 LARGEST_EXPONENT = 30.0
 """Up to which a term may exceed the mass that its query sees. *Chosen*: far from overflow in float32, where e^88 is the end."""

@@ -27,10 +27,10 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.combinations import Combined
 from approxattn.gradient_bounds import GradientBounds, cotangent_size, exact_gradient_rounding, gradient_bounds
+from approxattn.low_rank.combinations import Combined
+from approxattn.low_rank.reduced import unbiased
 from approxattn.perturbation import output_bound, tv_from_score_error
-from approxattn.reduced import unbiased
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import row_norms, score_bound, value_spread
 from approxattn.scores import softmax_rounding
