@@ -44,6 +44,7 @@ from proofs_check.papers import (
     wang_2020_linear,
     zeng_2021,
     zeng_2021_gradient,
+    zeng_2021_hashes,
     zeng_2021_variance,
 )
 from proofs_check.theorem import Theorem
@@ -74,6 +75,7 @@ PAPERS: tuple[ModuleType, ...] = (
     zeng_2021,
     zeng_2021_variance,
     zeng_2021_gradient,
+    zeng_2021_hashes,
     li_yip_2024,
     li_yip_2024_cost,
     ours_weights,

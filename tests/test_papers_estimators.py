@@ -17,12 +17,13 @@ from proofs_check.papers import (
     wang_2020_linear,
     zeng_2021,
     zeng_2021_gradient,
+    zeng_2021_hashes,
     zeng_2021_variance,
 )
 from proofs_check.verdict import Status, combine
 
 PAPERS = (
-    wang_2020, wang_2020_lemma, wang_2020_linear, zeng_2021, zeng_2021_gradient, zeng_2021_variance, li_yip_2024, li_yip_2024_cost,
+    wang_2020, wang_2020_lemma, wang_2020_linear, zeng_2021, zeng_2021_gradient, zeng_2021_hashes, zeng_2021_variance, li_yip_2024, li_yip_2024_cost,
     ours_estimators, ours_hashing, ours_sampling, ours_low_rank,
 )  # fmt: skip
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}

@@ -171,4 +171,52 @@ HASH_ONLY = Theorem(
     ),
 )
 
-THEOREMS = (FLOPS, HASH_ONLY)
+# --- break-even -------------------------------------------------------------------------------------------------------
+# Sizes are n for K = 2, L = 3, where the two counts meet at n = 2 K L = 12.
+
+_BITS, _TABLES = 2, 3
+
+
+def _hash_flops_at(size: int) -> int:
+    """Flops of the hashing products of one head of `size` tokens."""
+    tally = Tally()
+    for _ in range(_TABLES):
+        tally.matmul(tally.array(np.ones((2 * size, _WIDTH))), tally.array(np.ones((_WIDTH, _BITS))))
+    return 2 * tally.counts["multiply"]
+
+
+def _product_flops_at(size: int) -> int:
+    """Flops of Q K^T of one head of `size` tokens."""
+    tally = Tally()
+    tally.matmul(tally.array(np.ones((size, _WIDTH))), tally.array(np.ones((_WIDTH, size))))
+    return 2 * tally.counts["multiply"]
+
+
+def _cheaper(size: int) -> int:
+    """1 where hashing costs less than Q K^T, 0 where it does not."""
+    return int(_hash_flops_at(size) < _product_flops_at(size))
+
+
+def _beyond(size: int) -> int:
+    return int(size > 2 * _BITS * _TABLES)
+
+
+def _beyond_half(size: int) -> int:
+    return int(size > _BITS * _TABLES)
+
+
+BREAK_EVEN = Theorem(
+    key="bert-lsh.break-even",
+    title="from which length on the reported count is below that of Q Kᵀ",
+    statement="The hashing products cost less than Q Kᵀ exactly for n > 2 K L, at any width and whatever the collided scores cost.",
+    source=Source(citation="proved here", place="2 (2n) d K L < 2 n² d, from bert-lsh.flops-hash-only", fidelity="ours"),
+    reading="one head; a multiply-add counts as two; scores, softmax and product with V on neither side",
+    experiments=(
+        Count(measured=_cheaper, formula=_beyond, sizes=(1, 6, 7, 11, 12, 13, 24, 60), scope="K = 2, L = 3, d = 64; sizes are n"),
+    ),
+    expected=Status.PROVED,
+    mutant=Count(measured=_cheaper, formula=_beyond_half, sizes=(1, 6, 7, 11, 12, 13), scope="n > K L"),
+    uses=("bert-lsh.flops-hash-only",),
+)  # fmt: skip
+
+THEOREMS = (FLOPS, HASH_ONLY, BREAK_EVEN)

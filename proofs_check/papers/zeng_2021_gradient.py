@@ -1,21 +1,17 @@
-"""Gradients and fast hashes of YOSO beyond what the paper's code says of them. Citation and letters: `zeng_2021`.
+"""The exact gradient of YOSO-E, and the cosines that its forward pass takes the arccos of. Citation and letters: `zeng_2021`.
 
 a, b      unit rows q/|q|, k/|k|; x = <a, b> = cos theta
 exact     dp/dq through q/|q|: (1/|q|) p'(x) (b - x a)
-HD3       the rows of H D3 H D2 H D1, H the Walsh-Hadamard matrix, D1, D2, D3 random diagonals of signs
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from proofs_check.experiment import Assumption, Falsify, Identity, Instance, Plan, Sample, Symbolic
+from proofs_check.experiment import Assumption, Falsify, Identity, Instance, Symbolic
 from proofs_check.papers.zeng_2021 import CITATION
 from proofs_check.theorem import Source, Theorem
 from proofs_check.verdict import Status
@@ -64,217 +60,70 @@ EXACT = Theorem(
     remarks=("The paper's code avoids this derivative because p'(x) alone diverges; with the division by |q| taken in, nothing does.",),
 )  # fmt: skip
 
-# --- codes of Hadamard hashes -----------------------------------------------------------------------------------------
-# D = 4: 2^12 equally likely draws, signs of integer sums, everything exact.
-
-_WIDTH = 4
-
-
-@cache
-def _draws() -> np.ndarray:
-    """All 2^12 matrices H D3 H D2 H D1, integers, shape (4096, 4, 4)."""
-    h = np.array([[(-1) ** (i & j).bit_count() for j in range(_WIDTH)] for i in range(_WIDTH)])
-    signs = np.array(list(itertools.product((1, -1), repeat=3 * _WIDTH))).reshape(-1, 3, _WIDTH)
-    first, second, third = (h * signs[:, i, None, :] for i in range(3))
-    return np.asarray(third @ second @ first)
+# --- cosines beyond one -----------------------------------------------------------------------------------------------
+# A row (x, y) of binary32 numbers, divided by its rounded norm, may be longer than 1. Everything below is done in
+# binary32, one rounding an operation; the exact value of the sum of squares decides, so that no library's order of summation matters.
 
 
-def _code_collision(x: tuple[int, ...], y: tuple[int, ...], bits: int) -> Fraction:
-    """Share of the draws in which the first `bits` signs of x and y agree."""
-    rows = _draws()[:, :bits]
-    met = np.all((rows @ np.array(x) > 0) == (rows @ np.array(y) > 0), axis=1)
-    return Fraction(int(met.sum()), len(rows))
+def _unit32(x: int, y: int) -> list[Fraction]:
+    """The row (x, y) divided by its Euclidean norm in binary32, as exact rationals."""
+    row = np.array([x, y], dtype=np.float32)
+    length = np.sqrt(np.float32(row[0] * row[0]) + np.float32(row[1] * row[1]))
+    return [Fraction(float(entry)) for entry in row / np.float32(length)]
 
 
-_PLACES = (((7, 2, 1, -3), (6, -2, 3, 4)), ((4, 1, 6, 2), (-6, 3, 5, -1)))
-
-
-def _integer_pairs() -> Any:
+def _rows32() -> Any:
     from hypothesis import strategies as st
 
-    vector = st.lists(st.integers(-7, 7), min_size=_WIDTH, max_size=_WIDTH)
-    return st.fixed_dictionaries({"x": vector, "y": vector})
+    return st.fixed_dictionaries({"x": st.integers(1, 40), "y": st.integers(1, 40)})
 
 
-def _generic_and_far(instance: Instance) -> bool:
-    """No sign ties under any draw, and the angle at least pi/3."""
-    x, y = (np.array(instance[name]) for name in "xy")
-    if not x.any() or not y.any() or 4 * int(x @ y) * abs(int(x @ y)) > int(x @ x) * int(y @ y):
-        return False
-    return bool((_draws() @ x).all() and (_draws() @ y).all())
+def _computed_cosine(instance: Instance) -> Fraction:
+    """<a, a> of a computed unit row a, rounded once to binary32."""
+    exact = sum((entry * entry for entry in _unit32(instance["x"], instance["y"])), Fraction(0))
+    return Fraction(float(np.float32(float(exact))))  # 48-bit products and their sum are exact in binary64
 
 
-def _confirm_power(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
-    """p^4 for independent hyperplanes, against the counted collisions of codes of four bits: the claim is p^4 <= counted / factor."""
-    from flint import arb, fmpq
-
-    x, y = instance["x"], instance["y"]
-    inner, square = sum(a * b for a, b in zip(x, y, strict=True)), sum(a * a for a in x) * sum(b * b for b in y)
-    p = 1 - (arb(inner) / arb(square).sqrt()).acos() / arb.pi()
-    counted = _code_collision(tuple(x), tuple(y), _WIDTH) / factor
-    return p**_WIDTH, arb(fmpq(counted.numerator, counted.denominator))
+def _confirm_cosine(instance: Instance) -> tuple[Fraction, Fraction]:
+    return _computed_cosine(instance), Fraction(1)
 
 
-def _confirm_half(instance: Instance) -> tuple[Any, Any]:
-    return _confirm_power(instance, Fraction(9, 10))
+def _confirm_cosine_below(instance: Instance) -> tuple[Fraction, Fraction]:
+    return _computed_cosine(instance), 1 - Fraction(1, 2**30)
 
 
-def _power(instance: Instance) -> float:
-    return float(_confirm_power(instance)[0])
+def _cosine(instance: Instance) -> float:
+    return float(_computed_cosine(instance))
 
 
-def _counted(instance: Instance) -> float:
-    return float(_confirm_power(instance)[1])
+def _one(_: Instance) -> float:
+    return 1.0
 
 
-def _counted_more(instance: Instance) -> float:
-    return float(_confirm_half(instance)[1])
+def _nearly_one(_: Instance) -> float:
+    return 1 - 2.0**-30
 
 
-_GENERIC = Assumption(
-    text="integer vectors of width 4 without sign ties, at least π/3 apart", predicate=_generic_and_far
-)
-_EXAMPLES = tuple({"x": x, "y": y} for x, y in _PLACES)
+_SMALL_ROWS = Assumption(text="rows (x, y) of positive integers up to 40", predicate=None)
 
-HADAMARD = Theorem(
-    key="yoso.hadamard-collision",
-    title="collision probability of codes from HD3HD2HD1",
-    statement="Codes of τ bits from the rows of H D3 H D2 H D1 collide with probability at least (1 - θ/π)^τ, so the fast hash estimates YOSO-E.",
-    source=Source(citation=CITATION, place="fast_hash of the authors' code, used in the place of Gaussian hyperplanes", fidelity="constants made explicit"),
-    reading="D = 4, τ = 4: one code from all rows of a block; the other direction is what a far pair fails",
-    assumptions=(_GENERIC,),
+DOMAIN = Theorem(
+    key="yoso.float32-domain",
+    title="the computed cosine of parallel rows in binary32",
+    statement="The product of a row, normalised in binary32, with itself is at most 1 after rounding, so that arccos of it is a number.",
+    source=Source(citation=CITATION, place="forward pass of YOSO-E (authors' code, version 1), which takes arccos without clipping", fidelity="constants made explicit"),
+    reading="norm, division and product each rounded as well as binary32 allows; a library may do worse",
+    alternative_readings=("With the cosine clipped to [-1, 1], as `approxattn` does, nothing is NaN.",),
+    assumptions=(_SMALL_ROWS,),
     experiments=(
         Falsify(
-            instances=_integer_pairs, measured=_power, bound=_counted, confirm=_confirm_power, assumptions=(_GENERIC,), examples=_EXAMPLES,
-            tries=60, scope="integer vectors of width 4, all 4096 draws of signs enumerated",
+            instances=_rows32, measured=_cosine, bound=_one, confirm=_confirm_cosine, assumptions=(_SMALL_ROWS,), scope="rows (x, y) of positive integers up to 40"
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_integer_pairs, measured=_power, bound=_counted_more, confirm=_confirm_half, assumptions=(_GENERIC,), examples=_EXAMPLES,
-        tries=60, scope="10/9 of the counted collisions",
+        instances=_rows32, measured=_cosine, bound=_nearly_one, confirm=_confirm_cosine_below, assumptions=(_SMALL_ROWS,), scope="at most 1 - 2^-30"
     ),
-    repaired_by="yoso.collision",
-    remarks=(
-        "The rows of one block are orthogonal, so the bits of a code are not independent; single bits agree with probability 1 - θ/π nearly.",
-        "A code made of all rows of a block (τ = D) never collides beyond a right angle: equal signs make <q, k> a sum of positive terms.",
-    ),
+    remarks=("arccos of a number beyond 1 is NaN, and so is the whole output row: a query that equals a key loses its row.",),
 )  # fmt: skip
 
-_D, _TAU = 32, 8
-_FAR = np.zeros((2, _D))
-_FAR[0], _FAR[1] = np.random.default_rng(3).standard_normal((2, _D))
-_FAR[1] -= (_FAR[1] @ _FAR[0]) / (_FAR[0] @ _FAR[0]) * _FAR[0]  # a right angle
-
-
-def _transform(x: np.ndarray) -> np.ndarray:
-    """The Walsh-Hadamard transform of the last axis, as a product."""
-    h = np.array([[1.0 - 2 * ((i & j).bit_count() % 2) for j in range(_D)] for i in range(_D)])
-    return np.asarray(x @ h)
-
-
-def _draw_fast_collision(rng: np.random.Generator, m: int) -> np.ndarray:
-    """Whether the first code of 8 bits of the fast hash agrees for two orthogonal vectors."""
-    x = np.broadcast_to(_FAR, (m, 2, _D))
-    for _ in range(3):
-        x = _transform(x * rng.choice((-1.0, 1.0), (m, 1, _D)))
-    return np.asarray(np.all((x[:, 0, :_TAU] > 0) == (x[:, 1, :_TAU] > 0), axis=1))
-
-
-BIAS = Theorem(
-    key="yoso.hadamard-bias",
-    title="how far the fast hash is from YOSO-E",
-    statement="At d = 32, τ = 8 and a right angle, codes of HD3HD2HD1 collide with probability at most 0.8 · 2^-8, not 2^-8.",
-    source=Source(citation="proved here", place="measured; exact orthonormal rows give 0.65 · 2^-8", fidelity="ours"),
-    reading="one pair of generic orthogonal vectors; the first code of a block",
-    experiments=(
-        Sample(
-            draw=_draw_fast_collision, claim="probability <=", target=0.8 * 2.0**-_TAU, plan=Plan(n=240_000, sampler="signs of D1, D2, D3"),
-            scope="one pair of Gaussian vectors made orthogonal, d = 32, τ = 8",
-        ),
-    ),
-    expected=Status.SUPPORTED,
-    mutant=Sample(
-        draw=_draw_fast_collision, claim="probability <=", target=0.5 * 2.0**-_TAU, plan=Plan(n=240_000, sampler="signs of D1, D2, D3"),
-        scope="half of 2^-8",
-    ),
-    uses=("yoso.collision",),
-)  # fmt: skip
-
-# --- error against m and n --------------------------------------------------------------------------------------------
-
-
-def _slope() -> Iterator[Identity]:
-    """The error is sqrt(c/m) with c free of m (`yoso.variance`), so d log error / d log m = -1/2; enumerated errors obey it exactly."""
-    from sympy import diff, log, simplify, sqrt, symbols
-
-    from proofs_check.papers.zeng_2021_variance import _row_error
-
-    c, m = symbols("c m", positive=True)
-    yield Identity(simplify(m * diff(log(sqrt(c / m)), m)), Fraction(-1, 2), "log-log slope")
-    values = ((1, 2), (3, -1), (0, 1), (2, 2))
-    one = _row_error((0, 0, 1, 3), values, 1)
-    for hashes in (2, 3):
-        yield Identity(
-            hashes * _row_error((0, 0, 1, 3), values, hashes), one, f"m times the squared error, m = {hashes}"
-        )
-
-
-def _slope_of_one() -> Iterator[Identity]:
-    from proofs_check.papers.zeng_2021_variance import _row_error
-
-    values = ((1, 2), (3, -1), (0, 1), (2, 2))
-    yield Identity(
-        4 * _row_error((0, 0, 1, 3), values, 2), _row_error((0, 0, 1, 3), values, 1), "m^2 times the squared error"
-    )
-
-
-SLOPE = Theorem(
-    key="yoso.error-in-hashes",
-    title="error against the number of hashes",
-    statement="√E|Ŷ_i - Y_i|² = m^(-1/2) · (a number free of m): the log-log slope in m is -1/2 exactly.",
-    source=Source(citation="proved here", place="from yoso.variance", fidelity="ours"),
-    reading="independent hashes, any keys and values",
-    experiments=(Symbolic(identities=_slope, scope="every m by yoso.variance; one row of 4 keys enumerated for m = 1, 2, 3, τ = 1"),),
-    expected=Status.PROVED,
-    mutant=Symbolic(identities=_slope_of_one, grade="exact-rational", scope="slope -1"),
-    uses=("yoso.variance",),
-)  # fmt: skip
-
-# n keys drawn at random, values 1: given the hash, the row is n times the mass mu of the bucket of q plus fluctuations of order sqrt n. For keys evenly spread over the
-# circle (multiples of 2 pi/n, n a multiple of 12) and one bit, the bucket is always a half circle: mu = 1/2 surely, and the error vanishes. For half of the keys at q and the
-# other half at a right angle, mu is 1 or 1/2: the relative error is that of n = 2 for every n.
-
-
-def _floor(claim: int = 1) -> Iterator[Identity]:
-    from proofs_check.papers.zeng_2021_variance import _row_error
-
-    two = _row_error((0, 3), ((1,), (1,)), 1)
-    for half in (1, 2, 4, 8):
-        keys = (0,) * half + (3,) * half
-        error = _row_error(keys, ((1,),) * (2 * half), 1)
-        expected = Fraction(3, 2) * half  # sum of p_j = half (1 + 1/2)
-        yield Identity(
-            error / expected**2 * half ** (claim - 1),
-            two / Fraction(3, 2) ** 2,
-            f"relative squared error, n = {2 * half}",
-        )
-
-
-def _vanishing_floor() -> Iterator[Identity]:
-    return _floor(claim=2)
-
-
-FLOOR = Theorem(
-    key="yoso.floor-in-tokens",
-    title="error against the number of tokens",
-    statement="With values of common mean the relative error does not vanish as n grows: for half the keys at q, half at a right angle, it is the same for every n.",
-    source=Source(citation="proved here", place="from yoso.variance: keys of one row share the hash", fidelity="ours"),
-    reading="relative squared error E|Ŷ - Y|²/|Y|² = 1/(9 m) at τ = 1; only more hashes reduce it",
-    experiments=(Symbolic(identities=_floor, grade="exact-rational", scope="n = 2, 4, 8, 16, values 1, τ = 1, m = 1, every hash enumerated"),),
-    expected=Status.PROVED,
-    mutant=Symbolic(identities=_vanishing_floor, grade="exact-rational", scope="an error that falls as 1/√n"),
-    uses=("yoso.variance",),
-)  # fmt: skip
-
-THEOREMS = (EXACT, HADAMARD, BIAS, SLOPE, FLOOR)
+THEOREMS = (EXACT, DOMAIN)
