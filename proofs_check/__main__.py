@@ -1,4 +1,4 @@
-"""The command line: list, run, show, replay, report, audit."""
+"""The command line: list, run, show, replay, report, errata, audit."""
 
 from __future__ import annotations
 
@@ -147,6 +147,28 @@ def report(
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
     typer.echo(str(write(outcome.results, evidence, out)))
+
+
+@app.command()
+def errata(
+    evidence: EvidencePath = _DEFAULT_EVIDENCE,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("docs/errata.md"),
+) -> None:
+    """Write the refuted statements and their repairs as a page, with what cannot be checked; check first what the evidence lacks."""
+    from proofs_check import catalogue
+    from proofs_check.campaign import Campaign
+    from proofs_check.errata import markdown
+    from proofs_check.evidence import Evidence
+
+    refuted = [t for t in catalogue.theorems().values() if t.expected == "refuted"]
+    campaign = Campaign({t.key for t in refuted} | {t.repaired_by for t in refuted if t.repaired_by})
+    with Evidence(evidence) as store:
+        for _ in campaign.run(store, record=False):
+            pass
+        outcome = campaign.conclude(store)
+    out.write_text(markdown(outcome), encoding="utf-8")
+    typer.echo(str(out))
+    raise typer.Exit(0 if outcome.ok else 1)
 
 
 @app.command()

@@ -68,10 +68,10 @@ RULES = {
             # floor 2: checkers and statements
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
-            ("catalogue", "evidence", "kit"),
+            ("catalogue", "evidence", "kit", "unchecked"),
             ("workers",),
             ("campaign",),
-            ("replay",),
+            ("replay", "errata"),
             ("real_heads",),
             ("report",),
             # floor 4: the command line
