@@ -6,11 +6,13 @@ sum_g m_g (A_g - A)^2 / ((G - 1) m) is an unbiased estimate of the variance of A
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn.hashing.hyperplanes import codes
 from approxattn.hashing.numpy_tables import fits, numpy_sample
@@ -101,3 +103,13 @@ def _generic(
 
 def _square(x: Array, entrywise: bool, xp: Namespace) -> Array:
     return x * x if entrywise else xp.sum(x * x, axis=-1, keepdims=True)
+
+
+def power_of_two(values: Array, xp: Namespace) -> float:
+    """Return a power of two near the largest value, 1 if squares of sums can neither overflow nor vanish anyway."""
+    top = float(xp.max(xp.abs(values)))
+    if top == 0 or 2.0**-30 <= top <= 2.0**30:
+        return 1.0
+    return max(
+        2.0 ** math.frexp(top)[1] if top < 2.0**1000 else 2.0**1000, _arrays.smallest_normal(_arrays.dtype_name(values))
+    )

@@ -6,12 +6,7 @@ A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bit
 only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
 at the cost of exact attention; with fill = -inf the corrected form also runs on the colliding pairs alone (`pair_softmax.py`).
 
-Certificate (proved here, surely, for the hashes drawn). The logits l are known next to the scores s, so is t_j = l_j - s_j, and by the lemma of
-`perturbation.py` TV <= tanh(osc_j t / 4) over the visible keys. With fill = -inf the kept weights are softmax weights renormalised, and TV is
-exactly the softmax mass of the dropped keys; a row without collision has t_j = -s_j, its logits being 0. The dropped mass is computed from the
-same scores: exp, the shift and two sums put the true one below exp(2 (EXP_ULPS + 2 + r) u) (1 + gamma_{n+2})/(1 - gamma_{n+2}) times the computed
-one plus 2 n tiny for underflow, r the range of the scores, at most 800 because e^-800 underflows. Rounding of the scores and of the softmax
-itself: `scores.py`, for logits and scores of size at most B_i.
+Certificate: `logit_change.py`, or that of `pair_softmax.py`; rounding of the scores and of the softmax itself: `scores.py`, for logits and scores of size at most B_i.
 """
 
 from __future__ import annotations
@@ -30,9 +25,10 @@ from approxattn.hashing.arguments import check_choice, check_flag, check_integer
 from approxattn.hashing.collision import cosines, modular_probability, pair_probability, union_probability
 from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
 from approxattn.methods.bert_lsh_gradient import Logits, logit_gradient, logit_gradient_rounding
+from approxattn.methods.logit_change import dropped_mass, oscillation_change
 from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
-from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.rounding import EXP_ULPS, gamma, up
+from approxattn.perturbation import output_bound
+from approxattn.rounding import up
 from approxattn.score_bounds import row_norms, score_bound, value_spread
 from approxattn.scores import rows_at_once, softmax_rounding, visible_block
 
@@ -220,10 +216,10 @@ class BertLSH:
         xp = problem.xp
         scores, seen, met, empty, logits = self._logits(problem, q_codes, k_codes, first, last)
         if self.fill == 0.0:
-            change = _osc_change(logits, scores, seen, problem)
+            change = oscillation_change(logits, scores, seen, problem)
         else:
-            uniform = _osc_change(xp.zeros_like(scores), scores, seen, problem)
-            change = np.where(_arrays.to_host(empty[..., 0]), uniform, _dropped_mass(scores, met, seen, problem))
+            uniform = oscillation_change(xp.zeros_like(scores), scores, seen, problem)
+            change = np.where(_arrays.to_host(empty[..., 0]), uniform, dropped_mass(scores, met, seen, problem))
         logits = xp.where(seen, logits, xp.full_like(scores, -xp.inf))
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(weights, axis=-1, keepdims=True)
@@ -289,31 +285,6 @@ def _mirror(
     met_below = _met(k_codes[..., first:last], q_codes)
     upper = _upper(scores, first, xp)
     return xp.where(upper, met, met_below), xp.where(upper, scores, below)
-
-
-def _osc_change(logits: Array, scores: Array, seen: Array, problem: Problem) -> HostArray:
-    """Bound TV by the oscillation of l - s over the visible keys, shape (..., rows)."""
-    xp = problem.xp
-    change, edge = logits - scores, xp.full_like(scores, xp.inf)
-    high = _arrays.to_host(xp.max(xp.where(seen, change, -edge), axis=-1)).astype(np.float64)
-    low = _arrays.to_host(xp.min(xp.where(seen, change, edge), axis=-1)).astype(np.float64)
-    return tv_from_log_ratio(high - low + 2 * problem.u * (np.abs(high) + np.abs(low)))
-
-
-def _dropped_mass(scores: Array, met: Array, seen: Array, problem: Problem) -> HostArray:
-    """Bound the softmax mass, under the computed scores, of the visible keys that did not collide, shape (..., rows)."""
-    xp, u, n = problem.xp, problem.u, problem.n_k
-    visible = xp.where(seen, scores, xp.full_like(scores, -xp.inf))
-    top = xp.max(visible, axis=-1, keepdims=True)
-    weights = xp.exp(visible - top)
-    dropped = xp.sum(xp.where(met, xp.zeros_like(weights), weights), axis=-1) / xp.sum(weights, axis=-1)
-    spread = _arrays.to_host(top[..., 0] - xp.min(xp.where(seen, scores, top), axis=-1)).astype(np.float64)
-    sums = gamma(n + 2, u)
-    if sums >= 1:
-        return np.ones(spread.shape)
-    factor = np.exp(2 * u * (EXP_ULPS + 2 + np.minimum(spread, 800.0))) * (1 + sums) / (1 - sums)
-    lost = 2 * n * _arrays.smallest_normal(problem.dtype)
-    return up(np.minimum(_arrays.to_host(dropped).astype(np.float64) * factor + lost, 1.0))
 
 
 def _count(flags: Array, xp: Namespace) -> int:

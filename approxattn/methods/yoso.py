@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
 from approxattn.certificate import Approximation, Certificate, Gradients
 from approxattn.hashing.arguments import check_choice, check_flag, check_integer
@@ -35,8 +35,8 @@ from approxattn.hashing.hadamard import block_sizes, draw_hadamard
 from approxattn.hashing.hyperplanes import draw_hyperplanes, wrong_bit_probability
 from approxattn.hashing.numpy_tables import sum_error
 from approxattn.hashing.sampled_gradient import sampled_gradient
-from approxattn.hashing.sampling import Sample, group_sizes, sample
-from approxattn.methods.yoso_expectation import YosoExpectation, certified_gradients
+from approxattn.hashing.sampling import Sample, group_sizes, power_of_two, sample
+from approxattn.methods.yoso_expectation import YosoExpectation, certified_gradients, euclidean_norm
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import column_widths
 
@@ -188,7 +188,7 @@ class Yoso:
         output = None
         if self.normalize:
             run = self._sample(problem, normals)
-            output = run.mean, up(_euclidean(column_widths(problem)[..., None, :] * (off + self._sums(problem))))
+            output = run.mean, up(euclidean_norm(column_widths(problem)[..., None, :] * (off + self._sums(problem))))
         terms, noise = sampled_gradient(problem, dout, normals, off, output)
         return certified_gradients(
             problem, terms, self._target, "sampled surrogate", noise, failure=1 - self.confidence
@@ -218,7 +218,7 @@ class Yoso:
         entrywise = self.bound == "bernstein"
         groups = self.hashes if entrywise else 1 + -(-SQUARES // problem.dv)
         sizes = group_sizes(self._blocks(problem), groups)
-        factor = _power_of_two(values, xp)
+        factor = power_of_two(values, xp)
         run = sample(
             values / factor if factor != 1.0 else values, problem.k, problem.q, normals, sizes, entrywise=entrywise, weights=weights, xp=xp
         )  # fmt: skip
@@ -261,7 +261,7 @@ class Yoso:
             rows = up(np.max(entry, axis=-1) + 2 * u * size + tiny)
             return np.broadcast_to(rows, (*problem.batch, problem.n_q)), run.mean
         sums = _arrays.cast(run.mean, "float64", xp)
-        norm = np.broadcast_to(_euclidean(entry), (*problem.batch, problem.n_q))
+        norm = np.broadcast_to(euclidean_norm(entry), (*problem.batch, problem.n_q))
         return up(normalised_error(sums, up(norm), xp) + u + tiny), unit_rows(sums, xp)
 
     def _facts(self, problem: Problem, run: Sample) -> dict[str, Any]:
@@ -296,19 +296,3 @@ def _shown(problem: Problem) -> Array:
     """Return the values, zero for masked keys."""
     xp, v = problem.xp, problem.v
     return v if problem.key_mask is None else xp.where(problem.key_mask[..., None], v, xp.zeros_like(v))
-
-
-def _power_of_two(values: Array, xp: Namespace) -> float:
-    """Return a power of two near the largest value, 1 if squares of sums can neither overflow nor vanish anyway."""
-    top = float(xp.max(xp.abs(values)))
-    if top == 0 or 2.0**-30 <= top <= 2.0**30:
-        return 1.0
-    return max(
-        2.0 ** math.frexp(top)[1] if top < 2.0**1000 else 2.0**1000, _arrays.smallest_normal(_arrays.dtype_name(values))
-    )
-
-
-def _euclidean(entry: HostArray) -> HostArray:
-    """Return the l2 norm over the last axis, safe from overflow."""
-    top = np.max(entry, axis=-1, keepdims=True)
-    return np.asarray(top[..., 0] * np.sqrt(np.sum((entry / np.where(top > 0, top, 1.0)) ** 2, axis=-1)))

@@ -143,7 +143,7 @@ class YosoExpectation:
 
     def _euclidean_error(self, problem: Problem, near: HostArray) -> HostArray:
         """Bound the Euclidean norm of the error of a row of P V, shape (..., n_q)."""
-        width = _norm(column_widths(problem))[..., None]
+        width = euclidean_norm(column_widths(problem))[..., None]
         return up(self._per_width(problem) * width + self._near(problem, near) * math.sqrt(problem.dv))
 
     def _result(self, problem: Problem, sums: Array, near: HostArray) -> Approximation:
@@ -163,10 +163,10 @@ class YosoExpectation:
         return Approximation(value=_arrays.cast(sums, problem.dtype, xp), certificate=certificate)
 
 
-def _norm(widths: HostArray) -> HostArray:
+def euclidean_norm(widths: HostArray) -> HostArray:
     """Return the l2 norm over the last axis, safe from overflow."""
-    top = np.max(widths, axis=-1)
-    return np.asarray(top * np.sqrt(np.sum((widths / np.where(top > 0, top, 1.0)[..., None]) ** 2, axis=-1)))
+    top = np.max(widths, axis=-1, keepdims=True)
+    return np.asarray(top[..., 0] * np.sqrt(np.sum((widths / np.where(top > 0, top, 1.0)) ** 2, axis=-1)))
 
 
 def certified_gradients(
