@@ -6,6 +6,7 @@ from approxattn.certificate import Approximation, Certificate, GradientCertifica
 from approxattn.methods.bert_lsh import BertLSH
 from approxattn.methods.exact import Exact
 from approxattn.methods.fitted import FittedLinformer
+from approxattn.methods.fitted_polynomial import FittedPolynomial
 from approxattn.methods.linformer import Linformer
 from approxattn.methods.lsh_softmax import LSHSoftmax
 from approxattn.methods.nystrom import Nystrom
@@ -23,6 +24,7 @@ __all__ = [
     "Certificate",
     "Exact",
     "FittedLinformer",
+    "FittedPolynomial",
     "GradientCertificate",
     "Gradients",
     "LSHSoftmax",

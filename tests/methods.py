@@ -131,6 +131,16 @@ TABLE: tuple[Row, ...] = (
         exempt={"key permutation": "blocks hold neighbours", "query permutation": "queries are picked by their places"},
         slack=20,
     ),
+    Row(
+        name="fitted-polynomial-2",
+        method=aa.FittedPolynomial(degree=2, rows=4),
+        exempt={
+            **_CENTRES,
+            "query permutation": "queries are picked by their places",
+            "linear": "the coefficients are fitted to the outputs",
+        },
+        slack=20,
+    ),
     Row(name="performer-8", method=aa.Performer(features=8), exempt=_FEATURES, slack=20),
     Row(
         name="performer-sure",

@@ -18,6 +18,7 @@ METHODS = [
     "BertLSH",
     "Exact",
     "FittedLinformer",
+    "FittedPolynomial",
     "LSHSoftmax",
     "Linformer",
     "Nystrom",

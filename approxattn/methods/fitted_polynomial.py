@@ -1,0 +1,152 @@
+"""Attention with exp replaced by the polynomial that fits sampled rows of the data at hand.
+
+The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones. Here the scores are first reduced (exactly), and the
+coefficients fitted to the outputs of some rows: `approxattn.polynomial_fit`. Nothing is known of the other rows beforehand; so that no row can go astray
+
+- a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i exp(mean score) under a causal mask, over the keys that row i
+  sees); a row whose does not gets the w-weighted mean of the values;
+- every entry is brought into the range of its column of v, where the exact one lies, which can only reduce its error (proved here: it is the nearest point
+  of an interval that holds the exact entry).
+
+The range is also all that the certificate knows; `audit` measures.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array
+from approxattn._problem import Problem
+from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.monomials.index import rank
+from approxattn.polynomial_fit import ReducedScores, fit_coefficients, reduce_scores
+from approxattn.polynomial_forward import kernel_of
+from approxattn.sampled_rows import choose
+from approxattn.value_range import range_bound
+
+MAX_DEGREE = 16
+"""*Chosen*: moments of twice the degree must not drown in rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedPolynomial:
+    """Polynomial-kernel attention with coefficients fitted to some exact rows.
+
+    Parameters
+    ----------
+    degree : int
+        Degree g of the polynomial, 0 to 16; C(d + g, g) features.
+    rows : int
+        Number of queries whose exact output is fitted, evenly spaced; each costs O(n_k (d + g dv)).
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not an int.
+    ValueError
+        If it is out of its range.
+
+    Notes
+    -----
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. Under `causal` the coefficients and the
+    centre of the keys come from all keys, and the queries are not centred.
+    """
+
+    degree: int
+    rows: int = 64
+
+    randomised: ClassVar[bool] = False
+    why_not_causal: ClassVar[str] = ""
+    why_no_scale: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (("degree", self.degree, 0, MAX_DEGREE), ("rows", self.rows, 1, np.inf)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                msg = f"{name}(={value!r}) must be an int"
+                raise TypeError(msg)
+            if not low <= value <= high:
+                msg = f"{name}(={value}) must lie in [{low}, {high}]"
+                raise ValueError(msg)
+
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+        """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        xp, reduced = problem.xp, reduce_scores(problem)
+        rows = choose(problem.n_q, self.rows, None)
+        outputs, fitted, mended = [], [], 0
+        for index in itertools.product(*(range(n) for n in problem.batch)):
+            item = _item(problem, index)
+            own = ReducedScores(
+                queries=reduced.queries[(*index, ...)],
+                keys=reduced.keys[(*index, ...)],
+                weights=reduced.weights[(*index, ...)],
+            )
+            wide = _arrays.cast(item.v, _arrays.dtype_name(own.keys), xp)
+            coefficients = fit_coefficients(own, wide, rows, self.degree, problem.causal, xp)
+            output, astray = _evaluate(item, own, coefficients)
+            outputs.append(output)
+            fitted.append(coefficients)
+            mended += astray
+        value = xp.reshape(xp.stack(outputs), (*problem.batch, problem.n_q, problem.dv))
+        facts = {
+            "degree": self.degree,
+            "rank": rank(problem.d, self.degree),
+            "rows fitted": len(rows),
+            "rows mended": mended,
+            "coefficients": np.reshape(np.asarray(fitted), (*problem.batch, self.degree + 1)),
+        }
+        reason = "no theorem bounds the error of fitted coefficients: the bound is what the range of v alone implies, and `audit` measures"
+        certificate = Certificate(
+            rows=range_bound(value, problem), target=SOFTMAX, theorem="ours.value-range", facts=facts, unmet=(reason,)
+        )
+        return Approximation(value=value, certificate=certificate)
+
+
+def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
+    q, k, v = (x[(*index, ...)] for x in (problem.q, problem.k, problem.v))
+    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
+    return replace(problem, q=q, k=k, v=v, key_mask=mask)
+
+
+def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> tuple[Array, int]:
+    """Return the output of one leading index, shape (n_q, dv), and the number of rows that needed mending."""
+    xp = item.xp
+    x, y, w = (_arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights))
+    reach = float(xp.max(xp.abs(x))), float(xp.max(xp.abs(y)))
+    _check_size(item, coefficients, reach)
+    values = xp.concat([w * item.v, w], axis=-1)
+    sums = kernel_of(item, coefficients, reach).sums(x, y, values)
+    if item.causal:
+        seen = xp.cumulative_sum(values, axis=0)
+        mean_score = xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
+        least = seen[:, -1:] * xp.exp(xp.minimum(mean_score, xp.full_like(mean_score, 60.0)))
+    else:
+        seen = xp.sum(values, axis=0, keepdims=True)
+        least = seen[:, -1:]
+    fine = sums[:, -1:] >= 0.5 * least
+    quotient = sums[:, :-1] / xp.where(fine, sums[:, -1:], xp.ones_like(fine, dtype=sums.dtype))
+    output = xp.where(fine, quotient, seen[:, :-1] / seen[:, -1:])
+    visible = w > 0
+    edge = xp.full_like(item.v, xp.inf)
+    high = xp.max(xp.where(visible, item.v, -edge), axis=0, keepdims=True)
+    low = xp.min(xp.where(visible, item.v, edge), axis=0, keepdims=True)
+    return xp.minimum(xp.maximum(output, low), high), int(xp.sum(xp.astype(~fine, xp.int64)))
+
+
+def _check_size(item: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> None:
+    """Refuse sums that could overflow the dtype."""
+    scores = item.d * reach[0] * reach[1]
+    top = max(1.0, float(item.xp.max(item.xp.abs(item.v)))) if item.dv else 1.0
+    with np.errstate(over="ignore"):
+        terms = [abs(c) * np.power(max(scores, 1.0), float(t)) for t, c in enumerate(coefficients)]
+        size = float(sum(terms)) * item.n_k * top
+    if not size < _arrays.largest(item.dtype) / 16:
+        msg = (
+            f"scores are bounded by {scores:.4g}, where a polynomial of degree {len(coefficients) - 1} summed over {item.n_k} keys can reach "
+            f"{size:.3g} and overflow {item.dtype}: lower the degree or the scale, use float64, or use Exact()"
+        )
+        raise ValueError(msg)
