@@ -136,15 +136,20 @@ def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
         ("Exact", "Exact", "code.exact", aa.Exact()),
         *(("Polynomial", f"Taylor, degree {g}", "code.polynomial-taylor", aa.Polynomial(degree=g, basis="taylor")) for g in (2, 4, 8)),
         *(("Polynomial", f"minimax, degree {g}", "code.polynomial-minimax", aa.Polynomial(degree=g)) for g in (2, 4, 8)),
+        *(("Polynomial", f"fitted, degree {g}", "code.fitted-polynomial", aa.FittedPolynomial(degree=g)) for g in (2, 4)),
         ("Linformer", f"Gaussian, k = {k}", "", aa.Linformer(rank=k)),
         ("Linformer", f"Gaussian, k = {k}, δ = 1/{n}", "", aa.Linformer(rank=k, delta=1 / n)),
         ("Linformer", f"mean pooling, k = {k}", "code.linformer-mean-pool", aa.Linformer(rank=k, sketch="mean-pool")),
         ("Linformer", f"row sampling, k = {k}", "code.linformer-row-sample", aa.Linformer(rank=k, sketch="row-sample")),
+        ("Linformer", f"fitted values, k = {k}", "code.fitted-linformer", aa.FittedLinformer(rank=k)),
+        ("Nyström", f"{k} landmarks", "code.nystrom", aa.Nystrom(landmarks=k)),
+        ("Performer", "256 features", "code.performer", aa.Performer(features=256)),
         ("YOSO", f"expectation, {YOSO_BITS} bits", "code.yoso-expectation", aa.YosoExpectation(bits=YOSO_BITS)),
         ("YOSO", f"{YOSO_BITS} bits, 32 hashes", "code.yoso", aa.Yoso(bits=YOSO_BITS, hashes=32)),
         ("BERT-LSH", "corrected, logit 0", "code.bert-lsh", aa.BertLSH()),
         ("BERT-LSH", "corrected, no weight", "code.bert-lsh", aa.BertLSH(fill=-math.inf)),
         ("BERT-LSH", "as the authors' code", "code.bert-lsh-paper-code", aa.BertLSH(fidelity="paper-code")),
+        ("LSH softmax", "4 bits, 4 tables", "code.lsh-softmax", aa.LSHSoftmax()),
     )  # fmt: skip
 
 

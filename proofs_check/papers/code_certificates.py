@@ -139,6 +139,10 @@ CLAIMS = (
         methods=tuple({"name": "Performer", "features": m, "kind": kind, "confidence": _SURELY_ENOUGH} for m in (2, 64) for kind in ("positive", "hyperbolic")),
     ),
     Claim(
+        name="fitted-polynomial", uses=("ours.value-range",), title="FittedPolynomial", divisor=16, assumptions=(_ACCEPTED,), options={},
+        methods=tuple({"name": "FittedPolynomial", "degree": g} for g in (0, 1, 4)),
+    ),
+    Claim(
         name="fitted-linformer", uses=("ours.value-range",), title="FittedLinformer", divisor=16, options={"causal": False},
         methods=tuple({"name": "FittedLinformer", "rank": k} for k in (1, 2, 5)),
     ),

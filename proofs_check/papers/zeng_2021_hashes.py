@@ -144,13 +144,13 @@ BIAS = Theorem(
     reading="one pair of generic orthogonal vectors; the first code of a block",
     experiments=(
         Sample(
-            draw=_draw_fast_collision, claim="probability <=", target=0.8 * 2.0**-_TAU, plan=Plan(n=240_000, sampler="signs of D1, D2, D3"),
+            draw=_draw_fast_collision, claim="probability <=", target=0.8 * 2.0**-_TAU, plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
             scope="one pair of Gaussian vectors made orthogonal, d = 32, τ = 8",
         ),
     ),
     expected=Status.SUPPORTED,
     mutant=Sample(
-        draw=_draw_fast_collision, claim="probability <=", target=0.5 * 2.0**-_TAU, plan=Plan(n=240_000, sampler="signs of D1, D2, D3"),
+        draw=_draw_fast_collision, claim="probability <=", target=0.5 * 2.0**-_TAU, plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
         scope="half of 2^-8",
     ),
     uses=("yoso.collision",),

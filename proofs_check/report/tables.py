@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proofs_check.campaign import Result
+from proofs_check.papers import code_certificates
 from proofs_check.real_heads import DTYPES, Line, Measurement, Run
 from proofs_check.report.view import number
 
@@ -28,8 +29,9 @@ class CertificateRow:
 
 
 def certificate_rows(results: Sequence[Result], measurement: Measurement) -> list[CertificateRow]:
-    """Every claim about the float code in this run."""
-    return [_certificate_row(r, measurement) for r in results if r.theorem.key.startswith("code.")]
+    """Every claim about the certificates of the float code in this run."""
+    claims = {theorem.key for theorem in code_certificates.THEOREMS}
+    return [_certificate_row(r, measurement) for r in results if r.theorem.key in claims]
 
 
 def _certificate_row(result: Result, measurement: Measurement) -> CertificateRow:
