@@ -46,7 +46,7 @@ def list_command(as_json: AsJson = False) -> None:
     """List the theorems with the verdict expected of each."""
     from proofs_check import catalogue
 
-    theorems = catalogue.theorems()
+    theorems = catalogue.theorems(timed=True)
     if as_json:
         entries = [
             {"key": t.key, "title": t.title, "expected": str(t.expected), "source": str(t.source)}

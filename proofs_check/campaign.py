@@ -85,7 +85,7 @@ class Campaign:
     keys : iterable of str
         Theorems to check; none means all. Controls are always added.
     modules : sequence of str
-        Names of the modules with ``THEOREMS``; those of the catalogue unless given.
+        Names of the modules with ``THEOREMS``; those of the catalogue unless given, the timed ones with the full budget only.
     seed, budget
         User seed, and "quick" or "full".
     jobs : int
@@ -103,7 +103,8 @@ class Campaign:
         self, keys: Iterable[str] = (), *, modules: Sequence[str] = (), seed: int = 0, budget: str = "quick", jobs: int = 2,
         limit: float | None = None,
     ) -> None:  # fmt: skip
-        self.modules = tuple(modules) or tuple(paper.__name__ for paper in catalogue.PAPERS)
+        papers = (*catalogue.PAPERS, *catalogue.TIMED) if budget == "full" else catalogue.PAPERS
+        self.modules = tuple(modules) or tuple(paper.__name__ for paper in papers)
         self.theorems = _select(catalogue.load(self.modules), tuple(keys))
         self.jobs, self.limit = jobs, LIMITS[budget] if limit is None else limit
         code = fingerprint(self.modules)
@@ -199,7 +200,7 @@ def last_outcome(evidence: Evidence) -> Outcome:
         raise LookupError(msg)
     units = last[0]
     wanted = {unit.theorem for unit in units}
-    return conclude({key: t for key, t in catalogue.theorems().items() if key in wanted}, units, evidence)
+    return conclude({key: t for key, t in catalogue.theorems(timed=True).items() if key in wanted}, units, evidence)
 
 
 def _distrust(verdict: Verdict, note: str) -> Verdict:

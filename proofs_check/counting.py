@@ -64,12 +64,15 @@ class Tally:
     ----------
     counts : collections.Counter
         Number of operations by name.
+    products : int
+        The ``multiply`` among them that belong to matrix products and other contractions, each with its ``add`` but one a sum.
     """
 
     __name__ = "proofs_check.counting"
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.products = 0
 
     @property
     def flops(self) -> int:
@@ -148,6 +151,7 @@ class Tally:
         return self.wrap(result)
 
     def _price_dots(self, dots: int, length: int) -> None:
+        self.products += dots * length
         self.counts["multiply"] += dots * length
         self.counts["add"] += dots * max(0, length - 1)
 
