@@ -96,6 +96,13 @@ TABLE: tuple[Row, ...] = (
     Row(
         name="taylor-1e-4", method=aa.Polynomial(tolerance=1e-4, basis="taylor", fallback=False), exempt=_FITS, slack=2
     ),
+    Row(
+        name="chebyshev-2e-1",
+        method=aa.Polynomial(tolerance=0.2, basis="chebyshev", fallback=False),
+        exempt=_FITS,
+        slack=2,
+        every=25,
+    ),
     Row(name="minimax-5", method=aa.Polynomial(degree=5), exempt=_FITS, slack=2),
     Row(name="minimax-1e-1", method=aa.Polynomial(tolerance=0.1, fallback=False), exempt=_FITS, slack=2, every=25),
     Row(

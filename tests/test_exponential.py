@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from approxattn.exponential import degree_for, minimax, taylor
+from approxattn.exponential import chebyshev, degree_for, exp_polynomial, minimax, taylor
+from approxattn.exponential.chebyshev import TooLowDegreeError, bessel, tails
 from approxattn.exponential.minimax import MinimaxRefusedError
 from proofs_check.supnorm import sup_error
 
@@ -50,6 +52,62 @@ def test_minimax_reaches_the_minimal_degrees(half_range: float) -> None:
 @pytest.mark.parametrize("half_range", [0.3, 1.0, 2.7])
 def test_minimax_interval_covers_what_was_asked(half_range: float) -> None:
     assert half_range <= minimax(4, half_range).half_range <= half_range * 2 ** (1 / 8) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("b", [2.0**-10, 0.5, 2.0, 8.0, 40.0])
+def test_bessel_sums_against_ball_arithmetic(b: float) -> None:
+    from flint import arb, ctx
+
+    before = ctx.prec
+    ctx.prec = 256
+    try:
+        exact = [arb(b).bessel_i(arb(k)) for k in range(400)]
+        for k in (0, 1, 7, 50):
+            assert float(bessel(k, Decimal(b))) == pytest.approx(float(exact[k]), rel=1e-14, abs=0)
+        for degree in (0, 1, 5, 30):
+            error = sum((2 * x for x in exact[degree + 1 :]), arb(0))
+            slope = sum((2 * x * k * k for k, x in enumerate(exact) if k > degree), arb(0)) / b
+            for stated, true in zip(tails(degree, Decimal(b)), (error, slope), strict=True):
+                ratio = arb(str(stated)) / true
+                assert ratio + arb(10) ** -25 >= 1
+                assert ratio < 1 + arb(10) ** -15
+    finally:
+        ctx.prec = before
+
+
+@pytest.mark.parametrize(("half_range", "degree"), [(0.5, 2), (0.5, 9), (2.0, 8), (4.0, 14), (8.0, 30), (2.0**-10, 1)])
+def test_chebyshev_error_is_bounded_for_every_row_and_attained_by_the_series(half_range: float, degree: int) -> None:
+    polynomial = chebyshev(degree, half_range)
+    b = polynomial.half_range
+    additive = sup_error(polynomial.coefficients, (-b, b), kind="additive")
+    tail = float(tails(degree, Decimal(b))[0])
+    held = float(additive.upper())
+    rounding = sum(abs(c) * b**t for t, c in enumerate(polynomial.coefficients)) * 2.0**-53
+    assert tail - rounding <= held * (1 + 1e-9) <= (tail + rounding) * (1 + 1e-8)
+    for share in (1.0, 0.7, 0.2, 0.0):
+        certified = sup_error(polynomial.coefficients, (-share * b, share * b), kind="relative") if share else None
+        stated = math.tanh(float(polynomial.log_ratio(np.asarray(share * b))) / 2)
+        true = abs(polynomial.coefficients[0] - 1) if certified is None else float(certified.lower())
+        assert stated >= true * (1 - 1e-15)
+    slopes = np.polynomial.polynomial.polyder(polynomial.coefficients)
+    for share in (1.0, 0.3):
+        x = np.linspace(-share * b, share * b, 2001)
+        ratio = np.polynomial.polynomial.polyval(x, slopes) / np.polynomial.polynomial.polyval(
+            x, polynomial.coefficients
+        )
+        assert np.max(np.abs(ratio - 1)) <= float(polynomial.slope_error(np.asarray(share * b))) + 1e-12
+
+
+def test_chebyshev_needs_a_higher_degree_than_minimax() -> None:
+    """Its error is spread evenly over the interval, where e^-B of it counts as much as e^B at the other end."""
+    for b, tolerance in ((1.0, 1e-2), (4.0, 1e-2), (4.0, 1e-6), (8.0, 1e-2)):
+        low, high = (degree_for(b, tolerance, basis) for basis in ("minimax", "chebyshev"))
+        assert low <= high <= 2 * low + 1
+
+
+def test_chebyshev_bound_is_smaller_for_rows_with_smaller_scores() -> None:
+    found = chebyshev(12, 4.0).log_ratio(np.asarray([0.5, 1.0, 2.0, 4.0]))
+    assert np.all(found[1:] > 1.5 * found[:-1])
 
 
 @pytest.mark.parametrize("degree", [0, 2, 4, 10, 40, 150])
@@ -95,15 +153,17 @@ def test_degree_for_taylor(basis: str, b: float, tolerance: float, degree: int) 
     assert degree - 2 <= degree_for(b, tolerance, basis) <= degree
 
 
-@pytest.mark.parametrize("basis", ["taylor", "minimax"])
+@pytest.mark.parametrize("basis", ["taylor", "chebyshev", "minimax"])
 @pytest.mark.parametrize("tolerance", [0.3, 1e-3, 1e-7])
 @pytest.mark.parametrize("b", [0.01, 1.0, 5.0])
 def test_degree_for_is_the_first_that_does(basis: str, tolerance: float, b: float) -> None:
-    make = taylor if basis == "taylor" else (lambda g: minimax(g, b))
     step = 2 if basis == "taylor" else 1
 
     def tv(g: int) -> float:
-        return math.tanh(float(make(g).log_ratio(np.asarray(b))) / 4)
+        try:
+            return math.tanh(float(exp_polynomial(g, b, basis).log_ratio(np.asarray(b))) / 4)
+        except TooLowDegreeError:
+            return 1.0
 
     degree = degree_for(b, tolerance, basis)
     assert tv(degree) <= tolerance
@@ -117,11 +177,16 @@ def test_refusals_say_what_to_do() -> None:
         minimax(20, 30.0)
     with pytest.raises(ValueError, match=r"tolerance\(=1e-12\).*Exact"):
         degree_for(16.0, 1e-12, "minimax")
-    with pytest.raises(ValueError, match=r"basis\(='chebyshev'\)"):
-        degree_for(1.0, 0.1, "chebyshev")
+    with pytest.raises(ValueError, match=r"basis\(='lagrange'\)"):
+        degree_for(1.0, 0.1, "lagrange")
+    with pytest.raises(ValueError, match=r"degree\(=3\) of a chebyshev basis is too low.*higher degree"):
+        chebyshev(3, 4.0)
+    for degree, half_range in ((60, 22.0), (20, 41.0)):
+        with pytest.raises(MinimaxRefusedError, match=r"float64 coefficients cannot hold it; use basis='taylor'"):
+            chebyshev(degree, half_range)
 
 
-@pytest.mark.parametrize("basis", ["taylor", "minimax"])
+@pytest.mark.parametrize("basis", ["taylor", "chebyshev", "minimax"])
 @pytest.mark.parametrize("half_range", [59.9, 160.0, 5717.0, 1e9])
 def test_scores_beyond_every_degree_are_refused_by_tolerance(basis: str, half_range: float) -> None:
     with pytest.raises(ValueError, match=r"tolerance\(=1e-06\) for scores bounded by .*Exact"):

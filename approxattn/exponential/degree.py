@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from approxattn.exponential.chebyshev import TooLowDegreeError, chebyshev
 from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
 from approxattn.exponential.minimax import MinimaxRefusedError, minimax
 from approxattn.exponential.polynomial import ExpPolynomial
@@ -13,7 +14,7 @@ from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
 from approxattn.exponential.taylor import taylor
 from approxattn.perturbation import tv_from_log_ratio
 
-BASES = ("taylor", "minimax")
+BASES = ("taylor", "chebyshev", "minimax")
 
 
 def check_degree(degree: int, basis: str) -> None:
@@ -24,14 +25,16 @@ def check_degree(degree: int, basis: str) -> None:
     if basis == "taylor":
         taylor(degree)
     elif not 0 <= degree <= MAX_MINIMAX:
-        msg = f"degree(={degree}) of a minimax basis must lie in [0, {MAX_MINIMAX}]"
+        msg = f"degree(={degree}) of a {basis} basis must lie in [0, {MAX_MINIMAX}]"
         raise ValueError(msg)
 
 
 def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
-    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor" or "minimax"."""
+    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor", "chebyshev" or "minimax"."""
     check_degree(degree, basis)
-    return taylor(degree) if basis == "taylor" else minimax(degree, half_range)
+    if basis == "taylor":
+        return taylor(degree)
+    return chebyshev(degree, half_range) if basis == "chebyshev" else minimax(degree, half_range)
 
 
 def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> int:
@@ -63,13 +66,15 @@ def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> i
 def _settled(degree: int, half_range: float, tolerance: float, basis: str) -> bool:
     """Return whether this degree reaches the tolerance, or no higher one gains anything."""
     tv = _tv(degree, half_range, basis)
-    return not tv > tolerance or exp_polynomial(degree, half_range, basis).at_floor
+    return not tv > tolerance or (tv < 1 and exp_polynomial(degree, half_range, basis).at_floor)
 
 
 def _tv(degree: int, half_range: float, basis: str) -> float:
-    """Return the TV bound of the worst row; NaN when float64 refuses the polynomial."""
+    """Return the TV bound of the worst row: 1 when the degree is too low for any, NaN when float64 refuses the polynomial."""
     try:
         polynomial = exp_polynomial(degree, half_range, basis)
+    except TooLowDegreeError:
+        return 1.0
     except MinimaxRefusedError:
         return math.nan
     return float(tv_from_log_ratio(polynomial.log_ratio(np.asarray(half_range))))

@@ -49,12 +49,17 @@ def minimax(degree: int, half_range: float) -> ExpPolynomial:
     """
     if not half_range <= MAX_HALF_RANGE:
         raise MinimaxRefusedError(_too_wide(degree, half_range))
-    b = 2.0 ** (math.ceil(_GRID * math.log2(max(half_range, _SMALLEST)) - 1e-9) / _GRID)
-    b = max(b, half_range)
+    b = widened(half_range)
     polynomial = _minimax(degree, b)
     if polynomial is None:
         raise MinimaxRefusedError(_too_wide(degree, b))
     return polynomial
+
+
+def widened(half_range: float) -> float:
+    """Return the half range rounded up to the next 2^(k/8)."""
+    b = 2.0 ** (math.ceil(_GRID * math.log2(max(half_range, _SMALLEST)) - 1e-9) / _GRID)
+    return float(max(b, half_range))
 
 
 def _too_wide(degree: int, half_range: float) -> str:

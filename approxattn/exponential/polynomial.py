@@ -17,7 +17,7 @@ class ExpPolynomial:
     Attributes
     ----------
     basis : str
-        How it was found: taylor or minimax.
+        How it was found: taylor, chebyshev or minimax.
     coefficients : tuple of float
         c_0 ... c_g, the float64 numbers used, not the real ones they were rounded from.
     half_range : float

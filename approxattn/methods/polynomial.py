@@ -1,8 +1,8 @@
 """Attention with exp replaced by a polynomial: linear in n, with an a-priori bound for every row.
 
 Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T), whose rank is C(d + g, g). Here the keys are first
-centred (exact: it shifts each row of scores by a constant), and P is either the even Taylor polynomial, whose ratio to exp is known for any
-score (T2), or the polynomial of least relative error on the interval in which the scores lie (T1).
+centred (exact: it shifts each row of scores by a constant), and P is the even Taylor polynomial, whose ratio to exp is known for any
+score (T2), or on the interval in which the scores lie the polynomial of least relative error or the truncated Chebyshev series (T1).
 
 Rounding and the sums themselves: `approxattn.polynomial_forward`; the gradients: `approxattn.polynomial_gradient`.
 """
@@ -41,8 +41,9 @@ class Polynomial:
         Degree g of the polynomial; even for basis="taylor". Give this or `tolerance`.
     tolerance : float, optional
         t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every row, from a score bound that costs O(n d).
-    basis : {"minimax", "taylor"}
-        Least relative error on the interval of the scores, or the even Taylor polynomial, which serves any scores.
+    basis : {"minimax", "chebyshev", "taylor"}
+        Least relative error on the interval of the scores; the truncated Chebyshev series there, in closed form but of higher degree for the same
+        error; or the even Taylor polynomial, which serves any scores.
     gradient : {"consistent", "plug-in"}
         What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
         expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
