@@ -1,4 +1,4 @@
-"""The command line: list, run, show, replay, report, errata, audit."""
+"""The command line: list, run, show, replay, report, errata, export, audit."""
 
 from __future__ import annotations
 
@@ -169,6 +169,22 @@ def errata(
     out.write_text(markdown(outcome), encoding="utf-8")
     typer.echo(str(out))
     raise typer.Exit(0 if outcome.ok else 1)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .csv or .parquet.")],
+    evidence: EvidencePath = _DEFAULT_EVIDENCE,
+) -> None:
+    """Write the last campaign's evidence as a table, one row an experiment."""
+    if not evidence.is_file():
+        _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
+    from proofs_check.evidence import Evidence
+    from proofs_check.export import write
+
+    with Evidence(evidence) as store, _misuse(LookupError), _misuse(ValueError):
+        count = write(store, out)
+    typer.echo(f"{out}: {count} rows")
 
 
 @app.command()

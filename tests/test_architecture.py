@@ -71,7 +71,7 @@ RULES = {
             ("catalogue", "evidence", "kit", "unchecked"),
             ("workers",),
             ("campaign",),
-            ("replay", "errata"),
+            ("replay", "errata", "export"),
             ("real_heads",),
             ("report",),
             # floor 4: the command line
