@@ -16,6 +16,7 @@ from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
 from approxattn.polynomial_state import PolynomialState
 from approxattn.regime import Regime, diagnose
+from approxattn.tensor import tensor_attention
 
 __all__ = [
     "Approximation",
@@ -40,4 +41,5 @@ __all__ = [
     "attention_vjp",
     "audit",
     "diagnose",
+    "tensor_attention",
 ]

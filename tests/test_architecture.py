@@ -44,7 +44,7 @@ RULES = {
             ("methods",),
             # floor 3: what a user calls
             ("comparison",),
-            ("attend", "audit", "regime"),
+            ("attend", "audit", "regime", "tensor"),
             ("page", "files"),
             ("transformer",),
             # floor 4: the command line, above the public names

@@ -41,6 +41,7 @@ PUBLIC = {
         "attention_vjp",
         "audit",
         "diagnose",
+        "tensor_attention",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.transformer: [
