@@ -25,7 +25,7 @@ from proofs_check.verdict import Verdict
 
 __all__ = ["Evidence", "Unit", "environment", "fingerprint"]
 
-_LIBRARIES = ("numpy", "scipy", "sympy", "python-flint", "hypothesis", "statsmodels", "array-api-compat")
+_LIBRARIES = ("numpy", "scipy", "sympy", "python-flint", "hypothesis", "statsmodels", "array-api-compat", "cma")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS unit (

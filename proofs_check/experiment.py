@@ -200,6 +200,9 @@ class Falsify:
         must be a module-level function; balls should be computed at a stated precision inside it.
     assumptions : tuple of Assumption
         What an instance must satisfy; re-asserted on the witness in the fresh process.
+    eliminate : callable or None
+        ``eliminate(instance) -> instance`` puts one block of variables at its best in closed form, such as the values at the signs of what they multiply;
+        every instance goes through it before it is measured, so that the search moves in the other variables only.
     continuous : Continuous or None
         Lets an optimiser improve on the best instance found.
     examples : tuple of Instance
@@ -215,6 +218,7 @@ class Falsify:
     bound: Callable[[Instance], float]
     confirm: Callable[[Instance], tuple[Exact, Exact]]
     assumptions: tuple[Assumption, ...] = ()
+    eliminate: Callable[[Instance], Instance] | None = None
     continuous: Continuous | None = None
     examples: tuple[Instance, ...] = ()
     scope: str

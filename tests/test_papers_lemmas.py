@@ -6,6 +6,7 @@ import pytest
 
 from proofs_check.checkers import check
 from proofs_check.papers import (
+    alman_song_2023_constant,
     alman_song_2023_lemmas,
     alman_song_2024_lemmas,
     alman_song_2024_tensor,
@@ -20,7 +21,7 @@ from proofs_check.papers import (
 from proofs_check.verdict import Status, combine
 
 PAPERS = (
-    alman_song_2023_lemmas, alman_song_2024_lemmas, alman_song_2024_tensor, heinsen_kozachkov_2026, liang_2024_causal, liang_2024_code,
+    alman_song_2023_constant, alman_song_2023_lemmas, alman_song_2024_lemmas, alman_song_2024_tensor, heinsen_kozachkov_2026, liang_2024_causal, liang_2024_code,
     liang_2024_layer, ours_identities, ours_taylor, wang_2020_constants,
 )  # fmt: skip
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}

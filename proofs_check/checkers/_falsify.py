@@ -7,7 +7,7 @@ Hypothesis shrinks true counterexamples, not rounding artefacts), then in a fres
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ class _Search:
 
     def admissible(self, instance: Instance) -> bool:
         return all(a.predicate is None or a.predicate(instance) for a in self.experiment.assumptions)
+
+    def improve(self, instance: Instance) -> Instance:
+        """The instance with the block that has a closed form at its best."""
+        return instance if self.experiment.eliminate is None else self.experiment.eliminate(instance)
 
     def ratio(self, instance: Instance) -> float:
         """Return measured / bound in floats; a larger one is remembered."""
@@ -133,7 +137,7 @@ def _refuted(experiment: Falsify, witness: Instance, confirmation: Confirmation,
 
 
 def _try_examples(search: _Search) -> None:
-    for instance in search.experiment.examples:
+    for instance in map(search.improve, search.experiment.examples):
         if search.admissible(instance) and search.is_counterexample(instance, search.ratio(instance)):
             return
 
@@ -153,6 +157,7 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
     @settings
     @hypothesis.given(search.experiment.instances())
     def property_holds(instance: Instance) -> None:
+        instance = search.improve(instance)
         hypothesis.assume(search.admissible(instance))
         ratio = search.ratio(instance)
         if math.isfinite(ratio):
@@ -169,14 +174,17 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
 
 
 def _optimise(search: _Search, continuous: Continuous, seed: int, starts: int) -> None:
-    """Climb from the best instance: L-BFGS where the ratio is smooth, Nelder-Mead where it is not."""
+    """Climb from the best instance: L-BFGS where the ratio is smooth, Nelder-Mead where it is not, CMA-ES from there where it is installed."""
     from scipy.optimize import minimize
 
     rng, template = generator(seed), search.best
     assert template is not None  # noqa: S101 - narrows the type; the caller checked
 
+    def candidate(x: np.ndarray) -> Instance:
+        return search.improve(continuous.from_vector(x, template))
+
     def descent(x: np.ndarray) -> float:
-        instance = continuous.from_vector(x, template)
+        instance = candidate(x)
         if not search.admissible(instance):
             return 1e300
         ratio = search.ratio(instance)
@@ -188,11 +196,25 @@ def _optimise(search: _Search, continuous: Continuous, seed: int, starts: int) -
         for method, options in (("L-BFGS-B", {"maxiter": 100}), ("Nelder-Mead", {"maxiter": 100 * len(start)})):
             with np.errstate(all="ignore"):
                 x = minimize(descent, x, method=method, options=options).x
-        for candidate in (continuous.from_vector(x, template), search.best):
-            if candidate is None or not search.admissible(candidate):
+        x = _adapt_covariance(descent, x, seed + attempt)
+        for found in (candidate(x), search.best):
+            if found is None or not search.admissible(found):
                 continue
-            if search.is_counterexample(candidate, search.ratio(candidate)):
+            if search.is_counterexample(found, search.ratio(found)):
                 return
+
+
+def _adapt_covariance(descent: Callable[[np.ndarray], float], x: np.ndarray, seed: int) -> np.ndarray:
+    """CMA-ES (Hansen) from x by the optional package cma, for at least two variables; x itself without it."""
+    try:
+        import cma
+    except ImportError:
+        return x
+    if len(x) < 2:
+        return x
+    options = {"verbose": -9, "seed": seed % (2**31 - 1) + 1, "maxfevals": 200 * len(x), "tolfun": 1e-12}
+    with np.errstate(all="ignore"):
+        return np.asarray(cma.fmin(descent, x, 0.3, options)[0], dtype=np.float64)
 
 
 def _simplest(search: _Search, instance: Instance) -> Instance:
