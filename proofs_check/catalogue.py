@@ -19,6 +19,7 @@ from proofs_check.papers import (
     alman_song_2024_tensor,
     code_certificates,
     code_cost,
+    code_gradients,
     code_scaling,
     controls,
     heinsen_kozachkov_2026,
@@ -94,6 +95,7 @@ PAPERS: tuple[ModuleType, ...] = (
     ours_hashing,
     ours_low_rank,
     code_certificates,
+    code_gradients,
     code_cost,
 )
 """One module per paper, each with its ``THEOREMS``."""
