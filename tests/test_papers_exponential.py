@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from proofs_check.checkers import check
 from proofs_check.papers import aggarwal_alman_2022_degrees
 from proofs_check.papers.aggarwal_alman_2022_degrees import DEGREES, HALF_WIDTHS, TOLERANCES
+from proofs_check.papers.ours_taylor import TAYLOR_DEGREES
 from proofs_check.supnorm import minimax, sup_error
 from proofs_check.verdict import Status, combine
 
@@ -38,3 +41,10 @@ def test_rounded_coefficients_miss_what_the_exact_ones_reach() -> None:
     rounded = [Fraction(float(c)) for c in exact]
     assert float(sup_error(rounded, (-16, 16), "relative")) > 1e-4
     assert HALF_WIDTHS[-1] == 16
+
+
+def test_the_page_of_degrees_holds_the_tables() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "degrees.md").read_text(encoding="utf-8")
+    found = [[int(x) for x in line.split("|")[2:-1]] for line in page.splitlines() if re.match(r"\| [0-9.]+ \|", line)]
+    rows = [*DEGREES["additive"], *DEGREES["relative"], *TAYLOR_DEGREES]
+    assert found == [list(row) for row in rows]
