@@ -14,7 +14,7 @@ from approxattn.methods.performer import Performer
 from approxattn.methods.polynomial import Polynomial
 from approxattn.methods.yoso import Yoso
 from approxattn.methods.yoso_expectation import YosoExpectation
-from approxattn.polynomial_state import PolynomialState
+from approxattn.polynomial.state import PolynomialState
 from approxattn.regime import Regime, diagnose
 from approxattn.tensor import tensor_attention
 

@@ -14,7 +14,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.comparison import HEADER as TRIAL_HEADER
 from approxattn.comparison import Spectrum, Trial, compare, pareto
-from approxattn.polynomial_cost import HEADER, Need, count, polynomial_needs
+from approxattn.polynomial.cost import HEADER, Need, count, polynomial_needs
 from approxattn.rounding import up
 from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
 from approxattn.score_bounds import key_centre, score_bound

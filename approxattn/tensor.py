@@ -12,7 +12,7 @@ r = C(d + g, g) features of each side: O((n_q + n_1 + n_2) r dv), where the pair
 
 Error. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice; sum_a |q_a x_a y_a| obeys the same bound. T1 or T2 then bound the distance of the
 weights, and the values are v1_jc v2_lc, whose range is spanned by the products of the ends of both ranges.
-Rounding (proved here): as in `polynomial_forward` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
+Rounding (proved here): as in `polynomial.forward` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
 products, 4 for multiplicities put in and divided out, 3 for the weight, 1 for the product of both states, r for the last sum; 24 + 5 g + t_1 + t_2 + r is more. Underflow: with entries of at most M >= 1, weights of at
 most omega and values of at most 1, a feature loses at most (g + 1) w for a sum of either side, g w for the query and 4 w for products, times omega (M_q M_1 M_2)^g, for
 each pair; doubled for what losses lose in turn.
@@ -35,7 +35,7 @@ from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import read_states, states
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.polynomial_forward import output_rounding, weight_noise
+from approxattn.polynomial.forward import output_rounding, weight_noise
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import row_norms, spread_of, value_range
 

@@ -38,8 +38,7 @@ RULES = {
             ("sampled_rows", "softmax", "gradient_bounds", "value_range"),
             ("sketching", "exponential", "monomials", "hashing"),
             ("low_rank", "random_features"),
-            ("polynomial_cost", "polynomial_forward"),
-            ("polynomial_fit", "polynomial_gradient", "polynomial_state"),
+            ("polynomial",),
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls

@@ -10,7 +10,7 @@ import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn._problem import pose
 from approxattn.data import minilm_heads
-from approxattn.polynomial_fit import NEAR_EXP, ReducedScores, fit_coefficients, reduce_scores
+from approxattn.polynomial.fit import NEAR_EXP, ReducedScores, fit_coefficients, reduce_scores
 
 
 def tokens(n: int, d: int, size: float = 1.0, seed: int = 0) -> tuple[HostArray, ...]:

@@ -14,7 +14,7 @@ import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn.data import minilm_heads
 from approxattn.exponential import degree_for
-from approxattn.polynomial_cost import Need
+from approxattn.polynomial.cost import Need
 
 
 def diagnose(*qkv: HostArray, library: Library = NUMPY, **options: Any) -> aa.Regime:

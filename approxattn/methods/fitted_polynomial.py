@@ -1,7 +1,7 @@
 """Attention with exp replaced by the polynomial that fits sampled rows of the data at hand.
 
 The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones. Here the scores are first reduced (exactly), and the
-coefficients fitted to the outputs of some rows: `approxattn.polynomial_fit`. Nothing is known of the other rows beforehand; so that no row can go astray
+coefficients fitted to the outputs of some rows: `approxattn.polynomial.fit`. Nothing is known of the other rows beforehand; so that no row can go astray
 
 - a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i exp(mean score) under a causal mask, over the keys that row i
   sees); a row whose does not gets the w-weighted mean of the values;
@@ -24,8 +24,8 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.monomials.index import rank
-from approxattn.polynomial_fit import ReducedScores, fit_coefficients, reduce_scores
-from approxattn.polynomial_forward import kernel_of
+from approxattn.polynomial.fit import ReducedScores, fit_coefficients, reduce_scores
+from approxattn.polynomial.forward import kernel_of
 from approxattn.sampled_rows import choose
 from approxattn.value_range import range_bound
 

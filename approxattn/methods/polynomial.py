@@ -4,7 +4,7 @@ Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by
 centred (exact: it shifts each row of scores by a constant), and P is the even Taylor polynomial, whose ratio to exp is known for any
 score (T2), or on the interval in which the scores lie the polynomial of least relative error or the truncated Chebyshev series (T1).
 
-Rounding and the sums themselves: `approxattn.polynomial_forward`; the gradients: `approxattn.polynomial_gradient`.
+Rounding and the sums themselves: `approxattn.polynomial.forward`; the gradients: `approxattn.polynomial.gradient`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from approxattn.methods.exact import Exact
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import cheapest_kind
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.polynomial_forward import Forward, centred_keys, forward
-from approxattn.polynomial_gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
-from approxattn.polynomial_state import PolynomialState, fold
+from approxattn.polynomial.forward import Forward, centred_keys, forward
+from approxattn.polynomial.gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
+from approxattn.polynomial.state import PolynomialState, fold
 from approxattn.rounding import up
 from approxattn.score_bounds import score_bound, value_spread
 

@@ -268,7 +268,7 @@ RAISING = Theorem(
     key="ours.degree-raising",
     title="gradients from the features of one degree more",
     statement="Σ_j P_g(q·k_j) z_j k_j = ∇_q Σ_j P_{g+1}(q·k_j) z_j, z_j = G·h_j: the plug-in gradient in O(n r d) without a product of width r d.",
-    source=Source(citation="proved here", place="approxattn.polynomial_gradient", fidelity="ours"),
+    source=Source(citation="proved here", place="approxattn.polynomial.gradient", fidelity="ours"),
     experiments=(Symbolic(identities=_raised, scope="n = 3, d = 2, g = 2, and n = 2, d = 1, g = 5, all inputs"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_raised, 2), scope="P_{g+2} in place of P_{g+1}"),

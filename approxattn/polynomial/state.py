@@ -5,7 +5,7 @@ polynomial, scale and centre c add; so streams, parts of a sequence on several m
 all the same three calls. (c shifts each row of scores by a constant: any c is exact, one near the mean of the keys gives the smallest bound.)
 
 The certificate of a row needs B_i >= beta |q_i| max_j |k_j - c|, the number of keys, and the range of each column of values: kept beside S, each
-merged by a maximum or a sum. Rounding: as in `polynomial_forward`, but a term passes through at most `additions` sums over keys.
+merged by a maximum or a sum. Rounding: as in `polynomial.forward`, but a term passes through at most `additions` sums over keys.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import feature_roundings, key_sum_terms, largest_partial_sum, underflow
 from approxattn.monomials.states import read_states, states
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.polynomial_forward import output_rounding, values_and_one, weight_noise
+from approxattn.polynomial.forward import output_rounding, values_and_one, weight_noise
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import row_norms, spread_of, value_range, visible_max
 

@@ -11,7 +11,7 @@ are suffix sums, which they do not mention.)
 
 The consistent gradient also passes through the centre of the keys: dk_j - mean of dk. The coefficients of P are held fixed.
 
-Rounding: as in `polynomial_forward`, with K of the longer path: the product with left (dv + 1), the way back through the features (2 g + d g and one sum of r).
+Rounding: as in `polynomial.forward`, with K of the longer path: the product with left (dv + 1), the way back through the features (2 g + d g and one sum of r).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from approxattn.monomials.dense import derivative
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import sum_roundings, underflow
 from approxattn.perturbation import tv_from_log_ratio
-from approxattn.polynomial_forward import Forward, kernel_of
+from approxattn.polynomial.forward import Forward, kernel_of
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import row_norms, value_spread
 

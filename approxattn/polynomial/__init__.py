@@ -1,0 +1,1 @@
+"""Attention with exp replaced by a polynomial: the forward pass, gradients, states, fitted coefficients, and what it all costs."""
