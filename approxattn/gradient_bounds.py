@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.perturbation import tv_from_log_ratio
 from approxattn.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
@@ -52,9 +52,9 @@ def no_gradient_bounds(problem: Problem) -> GradientBounds:
     return GradientBounds(dq=queries, dk=keys, dv=keys)
 
 
-def cotangent_size(dout: Array, xp: object) -> HostArray:
+def cotangent_size(dout: Array, xp: Namespace) -> HostArray:
     """Return sum_c |G_ic|, rounded up, shape (..., n_q)."""
-    size = _arrays.to_host(xp.sum(xp.abs(dout), axis=-1)).astype(np.float64)  # type: ignore[attr-defined]
+    size = _arrays.to_host(xp.sum(xp.abs(dout), axis=-1)).astype(np.float64)
     return up(size * (1 + gamma(dout.shape[-1] + 2, _arrays.unit_roundoff(_arrays.dtype_name(dout)))))
 
 
