@@ -58,7 +58,7 @@ class Performer:
 
     Notes
     -----
-    The variance grows like e^{|x + y|^2}, x = sqrt(scale) q, y = sqrt(scale) k: the certificate says something for short queries and keys only, and elsewhere
+    The variance grows like ``e^{|x + y|^2}``, x = sqrt(scale) q, y = sqrt(scale) k: the certificate says something for short queries and keys only, and elsewhere
     what the range of v implies. The gradient is that of the output itself, for the same draws.
     """
 

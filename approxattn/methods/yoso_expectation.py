@@ -56,7 +56,7 @@ class YosoExpectation:
         A zero query or key has no direction. "orthogonal": it collides with probability 2^-bits with every nonzero row and surely with
         another zero row, as it does under sign hashing.
     gradient : {"exact", "surrogate"}
-        What `attention_vjp` returns: the derivative of the output through q/|q| and k/|k|, which is bounded (parallel pairs, at a cone point
+        What `attention_vjp` returns: the derivative of the output through ``q/|q|`` and ``k/|k|``, which is bounded (parallel pairs, at a cone point
         of the angle, count 0), or the paper's, with (bits/2) p <= p' in its place, through the same division.
 
     Notes
