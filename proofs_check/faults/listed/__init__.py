@@ -1,0 +1,13 @@
+"""The faults, chosen before it was known which of them the checks catch."""
+
+from __future__ import annotations
+
+from proofs_check.faults.fault import Fault
+from proofs_check.faults.listed import hashing, low_rank, polynomials, softmax, transformer
+
+FAULTS: dict[str, Fault] = {
+    fault.key: fault for module in (softmax, polynomials, hashing, low_rank, transformer) for fault in module.FAULTS
+}
+"""By key, in the order of the lists."""
+
+__all__ = ["FAULTS"]
