@@ -195,13 +195,20 @@ def audit(
     ] = False,
     leading: Annotated[int, typer.Option(min=0, help="Leading axes that it needs, such as batch and heads.")] = 0,
     scale: Annotated[float | None, typer.Option(help="Factor of q . k; 1/sqrt(d) if not given.")] = None,
+    square: Annotated[bool, typer.Option("--square", help="It needs as many queries as keys.")] = False,
+    torch: Annotated[bool, typer.Option("--torch", help="It takes torch tensors.")] = False,
+    autograd: Annotated[bool, typer.Option("--autograd", help="Its gradients by torch too (with --torch).")] = False,
 ) -> None:
-    """Examine an attention function of NumPy arrays; exit 0 when all checks hold, 1 when not, 2 on misuse."""
+    """Examine an attention function of NumPy arrays or torch tensors; exit 0 when all checks hold, 1 when not, 2 on misuse."""
     from proofs_check.kit import check_attention
 
     with _misuse(LookupError):
         function = _find(target)
-    examination = check_attention(function, exact=not approximate, leading=leading, scale=scale)
+    with _misuse(ValueError), _misuse(ModuleNotFoundError):
+        examination = check_attention(
+            function, exact=not approximate, leading=leading, scale=scale, square=square,
+            framework="torch" if torch else "numpy", gradient="autograd" if autograd else None,
+        )  # fmt: skip
     typer.echo(str(examination))
     raise typer.Exit(0 if examination.ok else 1)
 

@@ -17,11 +17,14 @@ class Finding:
         Whether it held; None when it does not apply.
     detail : str
         Figures, or the first failure.
+    raised : bool
+        Whether it failed because the function raised what it should not have.
     """
 
     name: str
     held: bool | None
     detail: str = ""
+    raised: bool = False
 
     def __str__(self) -> str:
         return f"{ {True: 'held', False: 'FAILED', None: '-'}[self.held]:>6}  {self.name}" + (

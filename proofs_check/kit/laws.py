@@ -68,12 +68,15 @@ def hull(f: Subject, p: Problem) -> Any:
 def duplicates(f: Subject, p: Problem) -> Any:
     """Every key twice changes nothing."""
     twice = Problem(name=p.name, q=p.q, k=np.concatenate([p.k, p.k]), v=np.concatenate([p.v, p.v]))
-    return _differ(twice, f(p.q, twice.k, twice.v), f(p.q, p.k, p.v))
+    q = np.concatenate([p.q, p.q]) if f.square else p.q
+    return _differ(twice, f(q, twice.k, twice.v)[: p.q.shape[0]], f(p.q, p.k, p.v))
 
 
-def fewer_queries(f: Subject, p: Problem) -> Any:
-    """A query does not depend on the others."""
-    return _differ(p, f(p.q[:1], p.k, p.v), f(p.q, p.k, p.v)[:1])
+def lone_queries(f: Subject, p: Problem) -> Any:
+    """A row does not depend on the other queries, nor on whether there are any."""
+    row = f(p.q, p.k, p.v)[:1]
+    others = f(np.concatenate([p.q[:1], 1 - p.q[1:]]), p.k, p.v)[:1]
+    return _differ(p, others, row) or (None if f.square else _differ(p, f(p.q[:1], p.k, p.v), row))
 
 
 def batch(f: Subject, p: Problem) -> Any:
@@ -121,8 +124,8 @@ def not_a_number(f: Subject, p: Problem) -> Any:
 
 def shapes(f: Subject, p: Problem) -> Any:
     """Keys and values of different number are refused."""
-    if p.k.shape[0] < 2:
-        return None
+    if f.square or p.k.shape[0] < 2:  # as parts of one sequence they cannot differ
+        return NotImplemented
     try:
         f(p.q, p.k, p.v[:-1])
     except Exception:  # noqa: BLE001 - a refusal of any kind will do
@@ -132,6 +135,8 @@ def shapes(f: Subject, p: Problem) -> Any:
 
 def no_queries(f: Subject, p: Problem) -> Any:
     """No query gives an empty output."""
+    if f.square:
+        return NotImplemented
     return None if f(p.q[:0], p.k, p.v).shape == (0, p.v.shape[1]) else "wrong shape for no queries"
 
 
@@ -139,19 +144,57 @@ def causal(f: Subject, p: Problem) -> Any:
     """Under a causal mask row i is that of the first i keys."""
     if f.causal_name is None:
         return NotImplemented
-    out = f(p.q, p.k, p.v, **{f.causal_name: True})
     last = min(2, p.q.shape[0] - 1)
-    return _differ(p, out[last : last + 1], f(p.q[last : last + 1], p.k[: last + 1], p.v[: last + 1]))
+    first = slice(0, last + 1)
+    out = f(p.q, p.k, p.v, **{f.causal_name: True})
+    return _differ(p, out[last : last + 1], f(p.q[first], p.k[first], p.v[first])[-1:])
+
+
+def later_keys(f: Subject, p: Problem) -> Any:
+    """Under a causal mask what comes later has no influence, whatever stands there."""
+    if f.causal_name is None:
+        return NotImplemented
+    last = min(2, p.q.shape[0] - 1)
+    other = [np.concatenate([x[: last + 1], 3 - 2 * x[last + 1 :]]) for x in (p.q, p.k, p.v)]
+    one, two = (f(q, k, v, **{f.causal_name: True})[: last + 1] for q, k, v in ((p.q, p.k, p.v), other))
+    return _differ(p, two, one)
+
+
+def _around(x: Host, number: float) -> Host:
+    row = np.full_like(x[:1], number)
+    return np.concatenate([row, x, row])
+
+
+def _with_masked(f: Subject, p: Problem, key: float, value: float) -> Host:
+    """The output for one key more in front and one at the end, both masked (and, where there must be, as many queries more)."""
+    keep = np.pad(np.ones(p.k.shape[0], bool), 1)
+    q = _around(p.q, 1.0) if f.square else p.q
+    out = f(q, _around(p.k, key), _around(p.v, value), **{str(f.mask_name): f.put(keep)})
+    return out[1:-1] if f.square else out
 
 
 def masked(f: Subject, p: Problem) -> Any:
-    """A masked key has no influence, whatever stands there."""
+    """Masked keys are as if they were not there."""
+    return NotImplemented if f.mask_name is None else _differ(p, _with_masked(f, p, 50.0, 1e3), f(p.q, p.k, p.v))
+
+
+def masked_contents(f: Subject, p: Problem) -> Any:
+    """What stands at a masked key has no influence."""
     if f.mask_name is None:
         return NotImplemented
-    keep = np.ones(p.k.shape[0] + 1, bool)
-    keep[-1] = False
-    k, v = np.concatenate([p.k, 50 + 0 * p.k[:1]]), np.concatenate([p.v, 1e3 + 0 * p.v[:1]])
-    return _differ(p, f(p.q, k, v, **{f.mask_name: f.put(keep)}), f(p.q, p.k, p.v))
+    return _differ(p, _with_masked(f, p, 50.0, 1e3), _with_masked(f, p, -1.0, 2.0))
+
+
+def all_masked(f: Subject, p: Problem) -> Any:
+    """With every key masked there is a refusal, NaN or zero: never an output that knows the values."""
+    if f.mask_name is None:
+        return NotImplemented
+    none = {f.mask_name: f.put(np.zeros(p.k.shape[0], bool))}
+    try:
+        one, two = f(p.q, p.k, p.v, **none), f(p.q, p.k, p.v + 1, **none)
+    except Exception:  # noqa: BLE001 - a refusal of any kind will do
+        return None
+    return None if np.array_equal(one, two, equal_nan=True) else "the values of masked keys come through"
 
 
 LAWS: Mapping[str, Law] = {
@@ -162,7 +205,7 @@ LAWS: Mapping[str, Law] = {
     "weights sum to one": ones,
     "output among the values": hull,
     "every key twice": duplicates,
-    "queries are independent": fewer_queries,
+    "queries are independent": lone_queries,
     "batch items are independent": batch,
     "repeatable": repeatable,
     "inputs are not written to": inputs_kept,
@@ -171,6 +214,9 @@ LAWS: Mapping[str, Law] = {
     "shapes are checked": shapes,
     "no queries": no_queries,
     "causal": causal,
+    "later keys": later_keys,
     "masked keys": masked,
+    "contents of masked keys": masked_contents,
+    "all keys masked": all_masked,
 }
 """In the order of the table."""

@@ -44,6 +44,8 @@ class Subject:
     put: Callable[[Host], Any]
     get: Callable[[Any], Host]
     options: Mapping[str, Any]
+    square: bool = False
+    """Whether it needs as many queries as keys."""
 
     @property
     def causal_name(self) -> str | None:
