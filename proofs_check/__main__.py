@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from proofs_check.campaign import Campaign, Outcome, Result
+    from proofs_check.campaign import Outcome, Result
     from proofs_check.theorem import Theorem
 
 # Everything heavy is imported inside the commands: --help answers at once.
@@ -69,21 +69,38 @@ def run(
     evidence: EvidencePath = _DEFAULT_EVIDENCE,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do everything anew instead of resuming.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="End after so long; the same command goes on later.")
+    ] = float("inf"),
 ) -> None:
-    """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse."""
+    """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when experiments are left to do."""
     from proofs_check.campaign import Campaign
     from proofs_check.evidence import Evidence
+    from proofs_check.progress import carry_out
+    from proofs_check.unit_process import OtherCodeError
+
+    if not time_limit > 0:
+        _fail(f"time_limit(={time_limit}) must be positive")
 
     with _misuse(KeyError):
         campaign = Campaign(keys or (), seed=seed, budget=budget.value, jobs=jobs)
     with Evidence(evidence) as store:
-        _carry_out(campaign, store, fresh=fresh, quiet=as_json)
+        try:
+            with _misuse(OtherCodeError):
+                carry_out(campaign, store, fresh=fresh, time_limit=time_limit, quiet=as_json)
+        except KeyboardInterrupt:
+            left = len(campaign.units) - len(campaign.stored(store))
+            typer.echo(
+                f"interrupted: {left} of {len(campaign.units)} experiments are left; the same command without --fresh does them",
+                err=True,
+            )
+            raise typer.Exit(130) from None
         outcome = campaign.conclude(store)
     if as_json:
         _print_json(_as_data(outcome))
     else:
         _print_outcome(outcome)
-    raise typer.Exit(0 if outcome.ok else 1)
+    raise typer.Exit(1 if outcome.wrong else 3 if outcome.missing else 0)
 
 
 @app.command()
@@ -244,24 +261,13 @@ def _misuse(kind: type[Exception]) -> Iterator[None]:
         _fail(str(error.args[0]))
 
 
-def _carry_out(campaign: Campaign, store: Any, *, fresh: bool, quiet: bool) -> None:
-    """Show progress on standard error, where it does not mix with the results."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_console(stderr=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("starting", total=len(campaign.units))
-        for unit, verdict in campaign.run(store, fresh=fresh):
-            progress.update(task, advance=1, description=f"{unit.theorem}: {verdict.status}")
-
-
 def _print_outcome(outcome: Outcome) -> None:
     """Print one line per theorem, then what did not come out as expected."""
     rows = [_row(result) for result in outcome.results]
     _print_table(("theorem", "verdict", "grade", "tightness", "seconds", "source"), rows)
     console = _console()
     for result in outcome.results:
-        if not result.as_expected:
+        if not result.as_expected and not result.waiting:
             text = f"{result.theorem.key}: {result.verdict.status}, expected {result.theorem.expected}. {result.verdict.note}"
             console.print(f"unexpected: {text}", markup=False, highlight=False, style="bold red")
     for contradiction in outcome.contradictions:
@@ -269,6 +275,9 @@ def _print_outcome(outcome: Outcome) -> None:
     counts = {name: sum(r.verdict.status == name for r in outcome.results) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     console.print(f"{len(outcome.results)} theorems: {summary}", markup=False, highlight=False)
+    if outcome.missing:
+        text = f"incomplete: {outcome.missing} experiments are left; the same command without --fresh does them"
+        console.print(text, markup=False, highlight=False, style="bold yellow")
 
 
 def _row(result: Result) -> tuple[str, ...]:
@@ -318,6 +327,7 @@ def _as_data(outcome: Outcome) -> dict[str, Any]:
         "ok": outcome.ok,
         "failed_controls": list(outcome.failed_controls),
         "contradictions": list(outcome.contradictions),
+        "missing": outcome.missing,
         "results": results,
     }
 

@@ -1,18 +1,23 @@
 """Carry out experiments, and say what the whole of them shows.
 
 Controls (statements whose answer is known) run with every campaign; if one comes out otherwise, every verdict of the run is
-inconclusive. Statistical decisions count only at a level corrected for all of them. A proof and a refutation of
-the same statement are an error of the checker, and fail the run.
+inconclusive. Statistical decisions count only at a level corrected for all that are planned. A proof and a refutation of
+the same statement are an error of the checker, and fail the run. A campaign may end early, by its time limit or by force: what it
+found is kept, and the next run does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from proofs_check import catalogue
 from proofs_check.evidence import Evidence, Unit, fingerprint
-from proofs_check.statistics import campaign_threshold
+from proofs_check.experiment import Sample
+from proofs_check.statistics import campaign_decisions
 from proofs_check.theorem import Theorem
 from proofs_check.verdict import Contradiction, Status, Verdict, combine, inconclusive
 from proofs_check.workers import carry_out
@@ -40,12 +45,15 @@ class Result:
         Of each experiment, in the order of ``theorem.experiments``.
     units : tuple of Unit
         Where each is found in the evidence.
+    waiting : int
+        Experiments, of this theorem and of the controls, that have not been carried out yet.
     """
 
     theorem: Theorem
     verdict: Verdict
     verdicts: tuple[Verdict, ...]
     units: tuple[Unit, ...]
+    waiting: int = 0
 
     @property
     def as_expected(self) -> bool:
@@ -65,16 +73,25 @@ class Outcome:
         Keys of controls that came out otherwise; any makes all results inconclusive.
     contradictions : tuple of str
         Theorems both proved and refuted, with what was found.
+    missing : int
+        Experiments that have not been carried out yet.
     """
 
     results: tuple[Result, ...]
     failed_controls: tuple[str, ...]
     contradictions: tuple[str, ...]
+    missing: int = 0
 
     @property
     def ok(self) -> bool:
-        """Whether the run can be trusted and every verdict is the expected one."""
-        return not self.failed_controls and not self.contradictions and all(r.as_expected for r in self.results)
+        """Whether the run is complete and can be trusted and every verdict is the expected one."""
+        return not self.missing and not self.wrong
+
+    @property
+    def wrong(self) -> bool:
+        """Whether what was carried out shows that something is amiss, complete or not."""
+        unexpected = any(not r.as_expected and not r.waiting for r in self.results)
+        return bool(self.failed_controls or self.contradictions or unexpected)
 
 
 class Campaign:
@@ -114,7 +131,9 @@ class Campaign:
             for i in range(len(theorem.experiments))
         ]
 
-    def run(self, evidence: Evidence, *, fresh: bool = False, record: bool = True) -> Iterator[tuple[Unit, Verdict]]:
+    def run(
+        self, evidence: Evidence, *, fresh: bool = False, record: bool = True, time_limit: float = math.inf
+    ) -> Generator[tuple[Unit, Verdict]]:
         """Yield units and verdicts as they come, those already in the evidence first.
 
         Parameters
@@ -125,19 +144,29 @@ class Campaign:
             Forget what the evidence holds of these units.
         record : bool
             Whether this counts as the last campaign, the one that is reported.
+        time_limit : float
+            Seconds after which to end: units in the middle are given up, and a later run carries them out.
         """
+        until = time.monotonic() + time_limit
         if record:
             evidence.begin(self.units)
         if fresh:
             evidence.forget(self.units)
-        stored = {unit: evidence.get(unit) for unit in self.units}
-        for unit, verdict in stored.items():
+        stored = self.stored(evidence)
+        for unit in self.units:
+            verdict = evidence.get(unit) if unit in stored else None
             if verdict is not None:
                 yield unit, verdict
-        todo = [unit for unit, verdict in stored.items() if verdict is None]
-        for unit, verdict, finished in carry_out(todo, self.modules, jobs=self.jobs, limit=self.limit):
-            evidence.put(unit, verdict, finished=finished)
-            yield unit, verdict
+        todo = [unit for unit in self.units if unit not in stored]
+        found = carry_out(todo, self.modules, jobs=self.jobs, limit=self.limit, until=until)
+        with contextlib.closing(found):  # whatever interrupts the campaign, its workers end at once
+            for unit, verdict, finished in found:
+                evidence.put(unit, verdict, finished=finished)
+                yield unit, verdict
+
+    def stored(self, evidence: Evidence) -> set[Unit]:
+        """Units that need not be carried out any more."""
+        return {unit for unit in self.units if evidence.get(unit) is not None}
 
     def conclude(self, evidence: Evidence) -> Outcome:
         """What the evidence says about this campaign's theorems."""
@@ -167,23 +196,39 @@ def conclude(theorems: Mapping[str, Theorem], units: Sequence[Unit], evidence: E
         Where their verdicts are.
     """
     units = [unit for unit in units if unit.theorem in theorems]
-    verdicts = {unit: evidence.get(unit, finished_only=False) or inconclusive("not carried out") for unit in units}
-    verdicts = _correct(verdicts)
+    stored = {unit: evidence.get(unit, finished_only=False) for unit in units}
+    missing = {unit for unit, verdict in stored.items() if verdict is None}
+    verdicts = _correct({u: v or inconclusive("not carried out") for u, v in stored.items()}, theorems)
+    controls = sum(catalogue.is_control(unit.theorem) for unit in missing)
     results, contradictions = [], []
     for key, theorem in theorems.items():
         own = tuple(unit for unit in units if unit.theorem == key)
         parts = tuple(verdicts[unit] for unit in own)
+        waiting = controls if catalogue.is_control(key) else controls + len(missing.intersection(own))
         try:
             verdict = combine(parts)
         except Contradiction as error:
             verdict = inconclusive(str(error))
             contradictions.append(f"{key}: {error}")
-        results.append(Result(theorem=theorem, verdict=verdict, verdicts=parts, units=own))
-    failed = tuple(r.theorem.key for r in results if catalogue.is_control(r.theorem.key) and not r.as_expected)
-    if failed:
-        note = f"control {', '.join(failed)} came out wrong: nothing in this run can be trusted"
+        results.append(Result(theorem=theorem, verdict=verdict, verdicts=parts, units=own, waiting=waiting))
+    failed = tuple(r.theorem.key for r in results if _failed(r, missing))
+    note = f"control {', '.join(failed)} came out wrong: nothing in this run can be trusted" if failed else ""
+    if controls and not failed:
+        note = (
+            f"{controls} experiments of the controls have not been carried out: nothing in this run can be trusted yet"
+        )
+    if note:
         results = [r if r.theorem.key in failed else replace(r, verdict=_distrust(r.verdict, note)) for r in results]
-    return Outcome(results=tuple(results), failed_controls=failed, contradictions=tuple(contradictions))
+    return Outcome(
+        results=tuple(results), failed_controls=failed, contradictions=tuple(contradictions), missing=len(missing)
+    )  # fmt: skip
+
+
+def _failed(result: Result, missing: set[Unit]) -> bool:
+    """Whether a control was carried out wholly and came out otherwise."""
+    return (
+        catalogue.is_control(result.theorem.key) and not missing.intersection(result.units) and not result.as_expected
+    )
 
 
 def last_outcome(evidence: Evidence) -> Outcome:
@@ -207,21 +252,31 @@ def _distrust(verdict: Verdict, note: str) -> Verdict:
     return inconclusive(note, facts={"without the control": str(verdict.status)}, seconds=verdict.seconds)
 
 
-def _correct(verdicts: Mapping[Unit, Verdict]) -> dict[Unit, Verdict]:
-    """Make statistical decisions inconclusive that do not count among so many."""
-    experiments = sum("p_support" in verdict.facts for verdict in verdicts.values())
-    corrected = {}
-    for unit, verdict in verdicts.items():
-        corrected[unit] = verdict
+def _correct(verdicts: Mapping[Unit, Verdict], theorems: Mapping[str, Theorem]) -> dict[Unit, Verdict]:
+    """Make statistical decisions inconclusive that do not count among so many: all that the campaign plans, carried out or not."""
+    family = [unit for unit, verdict in verdicts.items() if _is_statistical(unit, verdict, theorems)]
+    refuting = {unit: theorems[unit.theorem].expected is Status.REFUTED for unit in family}
+    support = [float(verdicts[unit].facts.get("p_support", 1.0)) for unit in family]
+    refute = [float(verdicts[unit].facts.get("p_refute", 1.0)) for unit in family]
+    expected = [r if refuting[unit] else s for unit, s, r in zip(family, support, refute, strict=True)]
+    other = [s if refuting[unit] else r for unit, s, r in zip(family, support, refute, strict=True)]
+    as_expected, otherwise = campaign_decisions(expected, other, CAMPAIGN_LEVEL)
+    corrected = dict(verdicts)
+    for i, unit in enumerate(family):
+        verdict = verdicts[unit]
         if verdict.grade != "statistical":
             continue
-        p = verdict.facts["p_refute" if verdict.status is Status.REFUTED else "p_support"]
-        threshold = campaign_threshold(experiments, CAMPAIGN_LEVEL)
-        if p > threshold:
-            note = (
-                f"p = {p:.3g} is above {threshold:.3g}, the level corrected for {experiments} statistical experiments"
-            )
+        is_expected = (verdict.status is Status.REFUTED) == refuting[unit]
+        if not (as_expected[i] if is_expected else otherwise[i]):
+            p = expected[i] if is_expected else other[i]
+            note = f"p = {p:.3g} does not count, corrected for {len(family)} statistical experiments"
             corrected[unit] = inconclusive(
                 note, facts=verdict.facts, tightness=verdict.tightness, seconds=verdict.seconds
-            )
+            )  # fmt: skip
     return corrected
+
+
+def _is_statistical(unit: Unit, verdict: Verdict, theorems: Mapping[str, Theorem]) -> bool:
+    experiments = theorems[unit.theorem].experiments  # evidence of older code may name an experiment that is no more
+    planned = unit.experiment < len(experiments) and isinstance(experiments[unit.experiment], Sample)
+    return planned or "p_support" in verdict.facts

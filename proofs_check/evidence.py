@@ -69,7 +69,7 @@ def fingerprint(modules: Iterable[str] = ()) -> str:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
             files.append(Path(spec.origin))
-    presentation = {here / "__main__.py", here / "plots.py"}  # what cannot change a verdict
+    presentation = {here / "__main__.py", here / "progress.py"}  # what cannot change a verdict
     for path in sorted({f for f in files if f not in presentation and here / "report" not in f.parents}):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
@@ -114,6 +114,17 @@ class Evidence:
         """Verdict of the unit, if there is one; a time-out or crash is not finished, and is tried again."""
         row = self._db.execute("SELECT verdict, finished FROM unit WHERE key = ?", (unit.key,)).fetchone()
         return Verdict.from_json(row[0]) if row and (row[1] or not finished_only) else None
+
+    def usual_seconds(self, units: Iterable[Unit]) -> dict[Unit, float]:
+        """Seconds that the same experiments took last, at the same budget, whatever the seed and the state of the code; unknown ones left out."""
+        units = list(units)
+        found: dict[tuple[str, int, str], float] = {}
+        for theorem, experiment, budget, verdict in self._db.execute(
+            "SELECT theorem, experiment, budget, verdict FROM unit ORDER BY rowid"
+        ):
+            found[theorem, experiment, budget] = Verdict.from_json(verdict).seconds
+        names = {unit: (unit.theorem, unit.experiment, unit.budget) for unit in units}
+        return {unit: found[name] for unit, name in names.items() if name in found}
 
     def put(self, unit: Unit, verdict: Verdict, *, finished: bool = True) -> None:
         """Write a verdict durably before returning."""

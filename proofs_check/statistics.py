@@ -1,12 +1,13 @@
 """Exact and honest small statistics: one-sided binomial bounds, equivalence of means, the correction for many tests.
 
-Only fixed-size plans are served. What is deliberately absent: two-sided intervals read one-sidedly, looking at the data before the plan
-is complete, and the chi-square test of a variance, whose level collapses on heavy tails.
+Only fixed-size plans are served; `proofs_check.eprocesses` has the tests that may be looked at while they run. What is deliberately absent:
+two-sided intervals read one-sidedly, and the chi-square test of a variance, whose level collapses on heavy tails.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ __all__ = [
     "binomial_bounds",
     "binomial_p_values",
     "block_means",
-    "campaign_threshold",
+    "campaign_decisions",
     "draws_to_support",
+    "holm",
     "mean_p_values",
 ]
 
@@ -118,20 +120,59 @@ def mean_p_values(means: np.ndarray, low: float, high: float) -> MeanTest:
     )
 
 
-def campaign_threshold(experiments: int, level: float) -> float:
-    """p-value below which a decision counts, so that a campaign of that many experiments errs with probability at most `level`.
+# Many decisions. Experiment i can decide in the direction expected of it, which is fixed before a number is drawn, or in the other one. Let H_i be
+# "the expected decision of i would be wrong", m of the N hypotheses H_i true. Holm (1979, wording unverified) compares the smallest p-value with
+# a / N, the next one with a / (N - 1), and so on, and stops at the first that is too large. At the first true hypothesis that it rejects, say after
+# j others, those j were false, so j <= N - m, and its p-value is at most a / (N - j) <= a / m. Some p-value of m true hypotheses is that small with
+# probability at most m (a / m) = a, whatever their dependence. The other directions have at most N true hypotheses: each compared with a / N,
+# they add at most a. With a = level / 2 the two together err with probability at most the level (proved here).
+# A smaller p-value never takes a rejection away. So an experiment not carried out counts with p = 1, and what is decided in the middle
+# of a campaign is decided at its end as well: looking early, stopping and resuming cost nothing.
 
-    Every experiment tests two complementary hypotheses (the claim holds; it does not), exactly one of which is true. Among the 2 N
-    hypotheses of N experiments exactly N are therefore true, whatever was rejected before, so that the step-down procedure of Holm
-    (1979) with the logical restrictions of Shaffer (1986, wordings unverified) compares every p-value with level / N. That this keeps
-    the level is the union bound over the N true hypotheses, under any dependence (proved here).
+
+def holm(p_values: Sequence[float], level: float) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects, in the order given.
 
     Raises
     ------
     ValueError
-        When there is no experiment, or the level is not in (0, 1).
+        When the level is not in (0, 1).
     """
-    if experiments < 1 or not 0 < level < 1:
-        msg = f"experiments(={experiments}) must be at least 1 and level(={level}) in (0, 1)"
+    if not 0 < level < 1:
+        msg = f"level(={level}) must lie in (0, 1)"
         raise ValueError(msg)
-    return level / experiments
+    rejected = [False] * len(p_values)
+    for j, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] > level / (len(p_values) - j):
+            break
+        rejected[i] = True
+    return rejected
+
+
+def campaign_decisions(
+    expected: Sequence[float], other: Sequence[float], level: float
+) -> tuple[list[bool], list[bool]]:  # fmt: skip
+    """Which decisions of a campaign count, so that one or more of them are wrong with probability at most `level`.
+
+    Parameters
+    ----------
+    expected, other : sequence of float
+        For every statistical experiment planned, the p-value behind the decision expected of it beforehand, and behind the opposite one;
+        1 where it was not carried out.
+    level : float
+        Half of it goes to the expected decisions, by Holm's procedure, half to the others, in equal parts.
+
+    Returns
+    -------
+    tuple of list of bool
+        Whether the expected decision counts, and whether the opposite one does.
+
+    Raises
+    ------
+    ValueError
+        When the two differ in length, or the level is not in (0, 1).
+    """
+    if len(expected) != len(other):
+        msg = f"expected({len(expected)} p-values) and other({len(other)}) must be of the same experiments"
+        raise ValueError(msg)
+    return holm(expected, level / 2), [p <= level / 2 / len(other) for p in other]

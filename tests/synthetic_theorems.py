@@ -24,11 +24,11 @@ def entry(key: str, *experiments: Experiment, expected: str = "proved", **more: 
 
 
 def slow_square(n: int) -> int:
-    """Takes long enough to be killed in the middle; says that it was here, so that a resumed run can be seen to skip it."""
+    """Takes long enough to be killed in the middle; says that it was here, and in which process."""
     log = os.environ.get("SYNTHETIC_LOG")
     if log:
         with Path(log).open("a", encoding="utf-8") as file:
-            file.write(f"{n}\n")
+            file.write(f"{n} {os.getpid()}\n")
     time.sleep(0.15)
     return n * n
 

@@ -68,9 +68,10 @@ RULES = {
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
             ("catalogue", "evidence", "kit", "unchecked"),
+            ("unit_process",),
             ("workers",),
             ("campaign",),
-            ("replay", "errata", "export"),
+            ("replay", "errata", "export", "progress"),
             ("real_heads",),
             ("report",),
             # floor 4: the command line

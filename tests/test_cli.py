@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from proofs_check import campaign, catalogue
 from proofs_check.__main__ import app
+from proofs_check.evidence import Evidence
 
 
 def call(*arguments: str | Path) -> Result:
@@ -39,6 +42,41 @@ def test_run_shows_a_line_per_theorem(store: Path) -> None:
         (line,) = (line for line in result.stdout.splitlines() if line.strip().startswith(key))
         assert str(catalogue.theorem(key).expected) in line
     assert f"{len(CONTROLS)} theorems" in result.stdout
+
+
+def test_the_time_limit_is_exit_status_3_and_the_same_command_goes_on(store: Path, tmp_path: Path) -> None:
+    arguments = ("run", *CONTROLS, "--evidence", tmp_path / "e.sqlite", "--jobs", "1")
+    early = call(*arguments, "--time-limit", "0.001")
+    assert early.exit_code == 3
+    assert f"incomplete: {len(CONTROLS)} experiments are left" in early.stdout
+    assert "unexpected" not in early.stdout
+    assert json.loads(call(*arguments, "--time-limit", "0.001", "--json").stdout)["missing"] == len(CONTROLS)
+    assert call(*arguments).exit_code == 0
+    assert digest(tmp_path / "e.sqlite") == digest(store)
+
+
+def digest(path: Path) -> str:
+    with Evidence(path) as evidence:
+        return evidence.digest(campaign.Campaign(CONTROLS).units)
+
+
+def test_an_interrupt_is_exit_status_130(store: Path, tmp_path: Path) -> None:
+    arguments = ["run", *CONTROLS, "--evidence", str(tmp_path / "e.sqlite"), "--jobs", "1"]
+    command = [sys.executable, "-m", "proofs_check", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)  # noqa: S603
+    wanted = campaign.Campaign(CONTROLS)
+    while process.poll() is None:
+        with Evidence(tmp_path / "e.sqlite") as evidence:
+            if wanted.stored(evidence):
+                break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130
+    assert re.search(r"interrupted: [1-9][0-9]* of [0-9]+ experiments are left", errors)
+    assert "Traceback" not in errors
+    assert call(*arguments).exit_code == 0
+    assert digest(tmp_path / "e.sqlite") == digest(store)
 
 
 def test_run_json_is_json(store: Path) -> None:
@@ -70,6 +108,7 @@ def test_an_unexpected_verdict_is_exit_status_1(store: Path, monkeypatch: pytest
         (("replay", "controls.cont-true"), "controls.count-true"),
         (("run", "--budget", "huge"), "huge"),
         (("run", "--jobs", "0"), "--jobs"),
+        (("run", "--time-limit", "0"), "time_limit"),
         (("prove",), "prove"),
         (("report", "--evidence", "nowhere.sqlite"), "does not exist"),
     ],
@@ -119,8 +158,6 @@ def test_replay_prints_a_script_that_runs_alone(key: str, expected: str, store: 
 
 
 def test_replay_leaves_the_last_campaign_alone(store: Path) -> None:
-    from proofs_check.evidence import Evidence
-
     call("run", *CONTROLS, "--evidence", store)
     call("replay", "controls.count-true", "--evidence", store)
     with Evidence(store) as evidence:

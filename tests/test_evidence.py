@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +10,6 @@ from proofs_check import Status, Verdict
 from proofs_check.campaign import Campaign, Outcome, conclude
 from proofs_check.evidence import Evidence, Unit, fingerprint
 
-HERE = Path(__file__).parent
 SYNTHETIC = ("synthetic_theorems",)
 UNIT = Unit(theorem="a.b", experiment=0, seed=0, budget="quick", fingerprint="f")
 PROVED = Verdict(status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1, seconds=1.0)
@@ -79,55 +72,9 @@ def test_the_digest_ignores_time_and_nothing_else(tmp_path: Path) -> None:
         assert store.digest([UNIT]) != digest
 
 
-CAMPAIGN = """
-import sys
-from pathlib import Path
-from proofs_check.campaign import Campaign
-from proofs_check.evidence import Evidence
-
-if __name__ == "__main__":
-    keys = [f"slow.number-{i}" for i in range(12)]
-    campaign = Campaign(keys, modules=("synthetic_theorems",), jobs=2)
-    with Evidence(Path(sys.argv[1])) as store:
-        for unit, _ in campaign.run(store):
-            print(unit.theorem, flush=True)
-        print("digest", store.digest(campaign.units), flush=True)
-"""
-
-
-def start(script: Path, store: Path, log: Path) -> subprocess.Popen[str]:
-    paths = os.pathsep.join((str(HERE.parent), str(HERE)))
-    environment = {**os.environ, "PYTHONPATH": paths, "SYNTHETIC_LOG": str(log)}
-    return subprocess.Popen([sys.executable, script, store], stdout=subprocess.PIPE, text=True, env=environment)  # noqa: S603
-
-
-def test_a_killed_campaign_resumes_to_the_same_digest(tmp_path: Path) -> None:
-    script = tmp_path / "campaign.py"
-    script.write_text(CAMPAIGN)
-    undisturbed = start(script, tmp_path / "a.sqlite", tmp_path / "a.log").communicate()[0].splitlines()
-    killed = start(script, tmp_path / "b.sqlite", tmp_path / "b.log")
-    assert killed.stdout is not None
-    for _ in range(4):
-        killed.stdout.readline()
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    killed.stdout.close()
-    with sqlite3.connect(tmp_path / "b.sqlite") as db:
-        stored = [row[0] for row in db.execute("SELECT theorem FROM unit")]
-    db.close()
-    assert 4 <= len(stored) < 12
-    time.sleep(0.5)  # workers in the middle of a unit finish it, find nobody to tell, and end
-    done_before = len((tmp_path / "b.log").read_text().splitlines())
-    resumed = start(script, tmp_path / "b.sqlite", tmp_path / "b.log").communicate()[0].splitlines()
-    assert resumed[-1] == undisturbed[-1]
-    assert resumed[-1].startswith("digest")
-    assert sorted(resumed) == sorted(undisturbed)
-    assert len((tmp_path / "b.log").read_text().splitlines()) - done_before == 12 - len(stored)  # nothing is done twice
-
-
 def test_crashes_and_time_outs_are_inconclusive(tmp_path: Path) -> None:
     keys = ("bad.hangs", "bad.dies", "bad.unwritable", "good.square")
-    outcome = carry_out(tmp_path / "e.sqlite", keys, limit=1.0)
+    outcome = carry_out(tmp_path / "e.sqlite", keys, limit=4.0)
     found = {r.theorem.key: r.verdict for r in outcome.results}
     assert {key: str(v.status) for key, v in found.items()} == {
         "bad.hangs": "inconclusive",
@@ -135,7 +82,7 @@ def test_crashes_and_time_outs_are_inconclusive(tmp_path: Path) -> None:
         "bad.unwritable": "inconclusive",
         "good.square": "proved",
     }
-    assert "not finished within 1 s" in found["bad.hangs"].note
+    assert "not finished within 4 s" in found["bad.hangs"].note
     assert "exit code -9" in found["bad.dies"].note
     assert "cannot be written down" in found["bad.unwritable"].note
 

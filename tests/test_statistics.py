@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -15,8 +16,9 @@ from proofs_check.statistics import (
     binomial_bounds,
     binomial_p_values,
     block_means,
-    campaign_threshold,
+    campaign_decisions,
     draws_to_support,
+    holm,
     mean_p_values,
 )
 
@@ -75,14 +77,39 @@ def test_without_spread_nothing_is_shown() -> None:
     assert min(test[:4]) == 1.0
 
 
-def test_the_campaign_keeps_its_level() -> None:
-    """Twenty experiments at the boundary of their claims: the share of campaigns with any wrong decision stays below the level."""
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12))
+def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
+    assert holm(p_values, 0.05) == multipletests(p_values, alpha=0.05, method="holm")[0].tolist()
+
+
+@given(st.lists(st.floats(0, 0.02), min_size=2, max_size=8), st.data())
+def test_looking_early_takes_nothing_back(p_values: list[float], data: st.DataObject) -> None:
+    """Experiments not carried out count with p = 1: what is decided without them stays decided."""
+    done = data.draw(st.lists(st.booleans(), min_size=len(p_values), max_size=len(p_values)))
+    early = holm([p if d else 1.0 for p, d in zip(p_values, done, strict=True)], 0.05)
+    late = holm(p_values, 0.05)
+    assert all(after or not before for before, after in zip(early, late, strict=True))
+
+
+@pytest.mark.parametrize("as_expected", [0, 10, 20])
+def test_the_campaign_keeps_its_level(as_expected: int) -> None:
+    """Twenty experiments, some of whose expected decisions would be right and are always reached; every true hypothesis at its boundary."""
     rng, campaigns, experiments, level = np.random.default_rng(3), 4000, 20, 0.05
-    against_truth = rng.random((campaigns, experiments))  # p-values of the true hypotheses
-    wrong = int(np.sum(np.any(against_truth <= campaign_threshold(experiments, level), axis=1)))
+    wrong = 0
+    for uniform in rng.random((campaigns, experiments)):  # p-values of the true hypotheses
+        expected = [1e-9] * as_expected + uniform[as_expected:].tolist()
+        other = uniform[:as_expected].tolist() + [1e-9] * (experiments - as_expected)
+        decided, opposite = campaign_decisions(expected, other, level)
+        wrong += any(decided[as_expected:]) or any(opposite[:as_expected])
     at_least, at_most = binomial_bounds(wrong, campaigns, 1e-6)
     assert at_least <= level
-    assert at_most >= level / 2  # and is not wasted
-    assert campaign_threshold(1, level) == level
-    with pytest.raises(ValueError, match="experiments"):
-        campaign_threshold(0, level)
+    assert at_most >= level / 4  # and is not wasted
+
+
+def test_decisions_need_their_p_values() -> None:
+    assert campaign_decisions([], [], 0.01) == ([], [])
+    assert campaign_decisions([0.004, 0.5], [1.0, 0.0025], 0.01) == ([False, False], [False, True])
+    with pytest.raises(ValueError, match="same experiments"):
+        campaign_decisions([0.1], [], 0.01)
+    with pytest.raises(ValueError, match="level"):
+        holm([0.1], 1.0)

@@ -19,7 +19,7 @@ from proofs_check.checkers import _exact
 from proofs_check.enclosure import precision
 from proofs_check.experiment import Falsify, Instance
 
-__all__ = ["Confirmation", "confirm_here", "confirm_in_fresh_process"]
+__all__ = ["Confirmation", "confirm_here", "confirm_in_fresh_process", "environment_of_children"]
 
 _BITS = (128, 512)
 """Working precisions tried in turn, for experiments that set none of their own. *Chosen*."""
@@ -74,7 +74,7 @@ def confirm_in_fresh_process(experiment: Falsify, instance: Instance, *, timeout
         done = subprocess.run(
             [sys.executable, "-m", "proofs_check.checkers.fresh"],
             input=json.dumps(request), capture_output=True, text=True, timeout=timeout, check=False,
-            env=_environment(),
+            env=environment_of_children(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Confirmation(violated=False, reason=f"the fresh process did not finish in {timeout:g} s")
@@ -84,7 +84,8 @@ def confirm_in_fresh_process(experiment: Falsify, instance: Instance, *, timeout
     return Confirmation(**serial.loads(done.stdout))
 
 
-def _environment() -> dict[str, str]:
+def environment_of_children() -> dict[str, str]:
+    """Environment in which a new interpreter finds this very package."""
     import os
     from pathlib import Path
 
