@@ -26,10 +26,10 @@ class Row:
         Identifier of the tests.
     method : Method
         The instance.
-    target : {"softmax", "yoso"}
-        What its certificate speaks about.
+    target : {"softmax", "yoso", "hadamard"}
+        What its certificate speaks about; "hadamard" is the expectation over all draws of signs.
     bits : int
-        Hyperplanes of one hash, for the target "yoso".
+        Hyperplanes of one hash, for the targets "yoso" and "hadamard".
     normalize : bool
         Whether the target "yoso" is normalised row by row.
     exempt : mapping of str to str
@@ -44,7 +44,7 @@ class Row:
 
     name: str
     method: Method
-    target: Literal["softmax", "yoso"] = "softmax"
+    target: Literal["softmax", "yoso", "hadamard"] = "softmax"
     bits: int = 0
     normalize: bool = False
     exempt: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -190,6 +190,15 @@ TABLE: tuple[Row, ...] = (
         every=4,
     ),
     Row(
+        name="yoso-hadamard-sure",
+        method=aa.Yoso(bits=2, hashes=64, hashing="hadamard", zero_rows="orthogonal", confidence=_SURE),
+        target="hadamard",
+        bits=2,
+        exempt=_YOSO,
+        slack=20,
+        every=25,
+    ),
+    Row(
         name="yoso-expectation",
         method=aa.YosoExpectation(bits=8, zero_rows="orthogonal"),
         target="yoso",
@@ -214,6 +223,7 @@ TABLE: tuple[Row, ...] = (
         exempt=_HASHES_KEYS,
         slack=20,
     ),
+    Row(name="bert-lsh-sparse-filled", method=aa.BertLSH(sparse=True), exempt=_HASHES_KEYS, slack=2),
     Row(name="lsh-softmax", method=aa.LSHSoftmax(bits=2, tables=3), exempt=_HASHES_KEYS, slack=20),
     Row(
         name="bert-lsh-paper",

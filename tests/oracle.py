@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from cases import Case
 from methods import Row
 
 from approxattn._arrays import HostArray
+from approxattn.hashing.hyperplanes import codes
 from proofs_check.enclosure import Rows, ball, exact_attention, max_error, precision, yoso_expectation
 
 
@@ -20,6 +22,8 @@ def enclose(row: Row, case: Case) -> Rows:
     if row.target == "softmax":
         return exact_attention(q, k, v, scale=case.options.get("scale"), causal=causal, key_mask=mask)
     visible = np.broadcast_to(True if mask is None else mask, k.shape[:1])
+    if row.target == "hadamard":
+        return _hadamard(case.q, case.k[visible], v[visible], row)
     if not causal:
         return _yoso(q, k[visible], v[visible], row)
     rows = []
@@ -38,6 +42,24 @@ def _yoso(q: HostArray, k: HostArray, v: HostArray, row: Row) -> Rows:
     rows = yoso_expectation(q, k, v, bits=row.bits)
     with precision(256):
         return [_unit(r) for r in rows] if row.normalize else rows
+
+
+def _hadamard(q: HostArray, k: HostArray, v: HostArray, row: Row) -> Rows:
+    """Expectation of Hadamard hashing: the share of all 2^(3 D) draws of signs for which codes agree, D = 2 or 4, over all codes of a block."""
+    width = 1 << (max(q.shape[-1], row.bits) - 1).bit_length()
+    signs = np.array(list(itertools.product((1.0, -1.0), repeat=3 * width))).reshape(-1, 3, 1, width)
+    h = np.array([[(-1.0) ** (i & j).bit_count() for j in range(width)] for i in range(width)])
+    matrices = (h * signs[:, 2]) @ (h * signs[:, 1]) @ (h * signs[:, 0])  # H D3 H D2 H D1
+    whole = width // row.bits * row.bits
+    normals = matrices[:, :whole, : q.shape[-1]].reshape(-1, row.bits, q.shape[-1]).astype(q.dtype)
+    own, other = (codes(x, normals, np) for x in (q, k))  # as computed: ties are broken by the same rounding
+    met = np.stack([np.sum(own[:, i, None] == other, axis=0) for i in range(len(q))])
+    with precision(256):
+        values = [[ball(float(x)) for x in line] for line in v]
+        return [
+            [sum((int(m) * x for m, x in zip(line, column, strict=True)), ball(0)) / len(normals) for column in zip(*values, strict=True)]
+            for line in met
+        ]  # fmt: skip
 
 
 def _unit(row: list[Any]) -> list[Any]:

@@ -32,6 +32,8 @@ ROWS = {
     "no fill": bert(fill=NEVER),
     "few survive": bert(bits=8, table_size=2**20, fill=NEVER),
     "everything collides": bert(table_size=1),
+    "sparse": bert(sparse=True),
+    "sparse, no fill": bert(bits=3, tables=2, fill=NEVER, sparse=True),
     "paper code": bert(fidelity="paper-code"),
     "paper code, 4 bits": bert(fidelity="paper-code", bits=4, tables=2),
 }

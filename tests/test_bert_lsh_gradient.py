@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
 from namespaces import LIBRARIES, Library
-from test_bert_lsh import MASK, OPTIONS, ROWS, Row, met_pairs, problem
+from test_bert_lsh import OPTIONS, ROWS, Row, met_pairs, problem
 
 import approxattn as aa
 from approxattn._arrays import HostArray
+from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 
 NAMES = ("dq", "dk", "dv")
 GRADIENT_ROWS = {name: row for name, row in ROWS.items() if name != "everything collides"}
@@ -73,7 +75,7 @@ def test_gradient_is_written_out_within_the_certificate(name: str, options: str,
         assert grads.certificate.kind == "surely"
 
 
-@pytest.mark.parametrize("name", ["default", "no fill", "paper code"])
+@pytest.mark.parametrize("name", ["default", "no fill", "paper code", "sparse", "sparse, no fill"])
 def test_gradient_passes_a_gradient_check(name: str) -> None:
     """Codes do not change over so small a step, so differences see the same hashes."""
     method, case, g = GRADIENT_ROWS[name].method, problem("random"), cotangent()
@@ -117,7 +119,7 @@ def written_row(method: Any, q: HostArray, k: HostArray, g: HostArray, i: int) -
     return np.outer(unit, g)
 
 
-@pytest.mark.parametrize("name", ["default", "no fill", "paper code, 4 bits"])
+@pytest.mark.parametrize("name", ["default", "no fill", "paper code, 4 bits", "sparse", "sparse, no fill"])
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_libraries_and_batches_agree(library: Library, name: str) -> None:
     method = GRADIENT_ROWS[name].method
@@ -131,15 +133,48 @@ def test_libraries_and_batches_agree(library: Library, name: str) -> None:
             np.testing.assert_allclose(library.get(getattr(grads, field))[index], getattr(alone, field), atol=1e-12)
 
 
-def test_masked_keys_have_no_gradient_and_sparse_is_dense() -> None:
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("fill", [0.0, -math.inf])
+@pytest.mark.parametrize("shape", [{"bits": 1}, {"bits": 4, "tables": 3}, {"bits": 12, "table_size": 2**20}, {"table_size": 1}], ids=str)  # fmt: skip
+def test_sparse_gradient_is_the_dense_one(shape: dict[str, int], fill: float, options: str) -> None:
     case, g = problem("random"), cotangent()
     dense, sparse = (
         aa.attention_vjp(
-            case.q, case.k, case.v, g, aa.BertLSH(fill=-math.inf, sparse=s), key_mask=MASK, rng=np.random.default_rng(5)
+            case.q, case.k, case.v, g, aa.BertLSH(fill=fill, sparse=s, **shape), rng=np.random.default_rng(5), **OPTIONS[options]
         )
         for s in (False, True)
-    )
+    )  # fmt: skip
     for field in NAMES:
-        np.testing.assert_array_equal(getattr(dense, field), getattr(sparse, field))
-    assert not dense.dk[~MASK].any()
-    assert not dense.dv[~MASK].any()
+        np.testing.assert_allclose(getattr(sparse, field), getattr(dense, field), rtol=0, atol=1e-13)
+    mask = OPTIONS[options].get("key_mask", np.ones(17, bool))
+    for grads in (dense, sparse):
+        assert not grads.dk[~mask].any()
+        assert not grads.dv[~mask].any()
+
+
+def test_sparse_gradient_forms_the_pairs_only() -> None:
+    """6,000 tokens, about ten keys each: the score matrix alone would take 288 MB."""
+    rng = np.random.default_rng(0)
+    q, k, v, g = rng.standard_normal((4, 6_000, 8))
+    for fill in (0.0, -math.inf):
+        method = aa.BertLSH(bits=10, table_size=2**30, fill=fill, sparse=True)
+        tracemalloc.start()
+        grads = aa.attention_vjp(q, k, v, g, method, rng=np.random.default_rng(1))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100e6
+        assert np.isfinite(grads.certificate.dq).all()
+    row = 1234  # the last fill, -inf: this row alone, by its own pairs
+    normals = draw_hyperplanes(1, 10, q, np.random.default_rng(1))
+    met = (codes(q[row : row + 1], normals, np)[0] == codes(k, normals, np)[0]).nonzero()[0]
+    w = np.exp(q[row] @ k[met].T / math.sqrt(8))
+    w /= w.sum()
+    z = v[met] @ g[row]
+    np.testing.assert_allclose(grads.dq[row], (w * (z - w @ z)) @ k[met] / math.sqrt(8), atol=1e-13)
+
+
+def test_too_many_pairs_are_announced_by_the_gradient_too() -> None:
+    q = np.ones((200_000, 1))
+    for method in (aa.BertLSH(sparse=True), aa.LSHSoftmax()):
+        with pytest.raises(MemoryError, match=r"max_pairs\(=67108864\): \d+ collisions"):
+            aa.attention_vjp(q, q, q, q, method, rng=np.random.default_rng(0))

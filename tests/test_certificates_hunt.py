@@ -50,7 +50,7 @@ def hunt(rows: list[Row], examples: int, *, stop: bool) -> Ledger:
 
 @pytest.mark.parametrize("target", ["softmax", "yoso"])
 def test_hunt_finds_no_error_above_its_certificate(target: str) -> None:
-    rows = [row for row in FINITE if row.target == target]
+    rows = [row for row in FINITE if (row.target == "softmax") == (target == "softmax")]
     ledger = hunt(rows, EXAMPLES, stop=True)
     print(ledger)
     assert not guilty(rows, ledger)
@@ -154,7 +154,7 @@ def heads() -> Case:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("row", FINITE, ids=str)
+@pytest.mark.parametrize("row", [row for row in FINITE if row.target != "hadamard"], ids=str)
 def test_real_heads(row: Row, dtype: str, causal: bool, heads: Case) -> None:
     """Eight heads of 256 tokens: no further from float64 than both certificates together."""
     if causal and (row.method.why_not_causal or "causal" in row.exempt):

@@ -20,8 +20,8 @@ from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 NEVER = -math.inf
 
 
-def bert(**options: Any) -> Row:
-    return Row(name="bert", method=aa.BertLSH(fill=NEVER, **options), slack=1e3)
+def bert(fill: float = NEVER, **options: Any) -> Row:
+    return Row(name="bert", method=aa.BertLSH(fill=fill, **options), slack=1e3)
 
 
 def case(n: int = 19, d: int = 4, dv: int = 3, n_q: int | None = None) -> Case:
@@ -81,21 +81,29 @@ def test_blocks_hold_every_pair_once_and_at_most_double_the_work(monkeypatch: py
 @pytest.mark.parametrize(
     "shape", [{"bits": 1}, {"bits": 4, "tables": 3}, {"bits": 12, "table_size": 2**20}, {"table_size": 1}], ids=str
 )
+@pytest.mark.parametrize("fill", [NEVER, 0.0])
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
-def test_sparse_is_dense(library: Library, shape: dict[str, int], options: str, dtype: str) -> None:
+def test_sparse_is_dense(library: Library, fill: float, shape: dict[str, int], options: str, dtype: str) -> None:
     problem = case().where(options=OPTIONS[options]).astype(dtype)
-    dense, sparse = (run(bert(sparse=s, **shape), problem, library) for s in (False, True))
+    dense, sparse = (run(bert(fill=fill, sparse=s, **shape), problem, library) for s in (False, True))
     assert library.owns(sparse.array)
     np.testing.assert_allclose(sparse.value, dense.value, rtol=0, atol=1e-13 if dtype == "float64" else 1e-5)
     for fact in ("collided fraction", "rows without collision", "expected collided fraction"):
         assert sparse.certificate.facts[fact] == dense.certificate.facts[fact]
-    if dtype == "float64":
+    if dtype == "float64" and fill == NEVER:
         assert (sparse.certificate.rows >= dense.certificate.rows * (1 - 1e-9)).all(), "it knows less"
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize(
-    "row", [bert(bits=3, sparse=True), Row(name="ht", method=aa.LSHSoftmax(bits=2, tables=2), slack=1e3)], ids=str
+    "row",
+    [
+        bert(bits=3, sparse=True),
+        bert(fill=0.0, bits=3, sparse=True),
+        bert(fill=0.0, bits=1, tables=4, sparse=True),
+        Row(name="ht", method=aa.LSHSoftmax(bits=2, tables=2), slack=1e3),
+    ],
+    ids=str,
 )
 def test_error_is_within_the_certificate(row: Row, options: str) -> None:
     for dtype in ("float64", "float32"):
@@ -116,6 +124,44 @@ def test_everything_collides_is_exact_attention() -> None:
     assert out.certificate.bound < 1e-12
     same = problem.where(k=np.tile([[1.0, 2.0, 3.0, 4.0]], (19, 1)), q=np.tile([[1.0, 2.0, 3.0, 4.0]], (19, 1)))
     np.testing.assert_allclose(run(Row(name="ht", method=aa.LSHSoftmax(), slack=1), same).value, same.v.mean(axis=0)[None].repeat(19, 0), atol=1e-14)  # fmt: skip
+
+
+def test_filled_row_is_within_its_bound_however_extreme_the_scores() -> None:
+    """Nearly all keys collide with scores of -hundreds, so that the one other key decides, or one collides with a huge score."""
+    rng = np.random.default_rng(3)
+    for n, size in ((2, 3.0), (30, 30.0), (30, -30.0), (200, -300.0), (200, 300.0)):
+        k = np.concatenate([np.ones((n - 1, 1)), -np.ones((1, 1))])
+        problem = Case(
+            name="extreme",
+            q=np.array([[1.0]]),
+            k=size * k,
+            v=rng.standard_normal((n, 2)) * 10.0 ** rng.integers(-3, 4, (n, 1)),
+        )
+        enclosure = enclose(bert(), problem)
+        for dtype in ("float64", "float32"):
+            for seed in range(3):
+                out = run(bert(fill=0.0, bits=30, table_size=2**40, sparse=True), problem.astype(dtype), seed=seed)
+                dense = run(bert(fill=0.0, bits=30, table_size=2**40), problem.astype(dtype), seed=seed)
+                scale = np.finfo(dtype).eps * n * np.abs(problem.v).max()
+                np.testing.assert_allclose(out.value, dense.value, rtol=0, atol=8 * n * scale)
+                assert (row_errors(out.value, enclose(bert(), problem.astype(dtype))) <= out.certificate.rows).all()
+    assert len(enclosure) == 1
+
+
+def test_filled_bound_is_sharp_for_small_scores() -> None:
+    """Two keys +-a, neither of which collides: TV <= tanh(a/2), and the weights 1/2, 1/2 are off by tanh(a)/2."""
+    problem = Case(name="two", q=np.array([[0.1]]), k=np.array([[1.0], [-1.0]]), v=np.array([[1.0], [0.0]]), options={"scale": 1.0})  # fmt: skip
+    one = problem.where(k=np.array([[-1.0], [-0.9]]))
+    out = run(bert(fill=0.0, bits=60, table_size=2**40, sparse=True), one)
+    assert out.certificate.facts["rows without collision"] == 1
+    assert out.certificate.bound == pytest.approx(math.tanh(0.05), rel=1e-9)
+    both = run(bert(fill=0.0, bits=60, table_size=2**40, sparse=True), problem)
+    assert both.certificate.facts["rows without collision"] == 0
+    # b = 1/(1 + Z), Z = e^0.1 for the key that met; the other has at least weight e^-0.1 and at most e^0.1
+    z, b, t = math.exp(0.1), 1 / (1 + math.exp(0.1)), math.tanh(0.05)
+    high, low = math.exp(0.1) / (math.exp(0.1) + z), math.exp(-0.1) / (math.exp(-0.1) + z)
+    assert both.certificate.bound == pytest.approx(min(t, max(high - b + b * t, b - low + low * t)), rel=1e-9)
+    assert both.certificate.theorem == "ours.filled-keys"
 
 
 def test_dropped_mass_is_the_bound_where_scores_are_equal() -> None:
@@ -156,8 +202,8 @@ def test_work_is_in_proportion_to_the_pairs() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match=r"sparse=True with fill=0.0.*use fill=-inf"):
-        aa.BertLSH(sparse=True)
+    with pytest.raises(ValueError, match=r"sparse=True with fidelity='paper-code'.*use fidelity='corrected'"):
+        aa.BertLSH(sparse=True, fidelity="paper-code")
     with pytest.raises(TypeError, match=r"sparse\(=1\) must be True or False"):
         aa.BertLSH(sparse=1, fill=NEVER)  # type: ignore[arg-type]
     for method in (aa.BertLSH, aa.LSHSoftmax):
@@ -230,3 +276,59 @@ def test_more_tables_are_more_accurate() -> None:
         for t in (4, 16, 64)
     ]  # fmt: skip
     assert errors[0] > 1.5 * errors[1] > 1.5 * 1.5 * errors[2]
+
+
+def cotangent(problem: Case) -> HostArray:
+    return np.random.default_rng(9).standard_normal((len(problem.q), problem.v.shape[1]))
+
+
+def gradient_by_hand(problem: Case, w: HostArray, g: HostArray) -> list[HostArray]:
+    """Return the softmax gradient with the weights w / sum w in the place of the softmax's; uniform and constant in rows of zeros."""
+    n, beta = w.shape[1], 1 / math.sqrt(problem.q.shape[1])
+    alone = ~w.any(axis=1)
+    f = np.where(alone[:, None], 1 / n, w / np.where(alone, 1, w.sum(1))[:, None])
+    z = g @ problem.v.T
+    p = np.where(alone[:, None], 0, f * (z - (f * z).sum(1, keepdims=True)))
+    return [beta * p @ problem.k, beta * p.T @ problem.q, f.T @ g]
+
+
+def test_gradient_is_the_softmax_gradient_of_the_weighted_pairs() -> None:
+    problem = case()
+    g = cotangent(problem)
+    for seed in range(5):
+        grads = aa.attention_vjp(
+            problem.q, problem.k, problem.v, g, aa.LSHSoftmax(bits=2, tables=3), rng=np.random.default_rng(seed)
+        )
+        expected = gradient_by_hand(problem, weights_by_hand(problem, 2, 3, seed), g)
+        for name, true in zip(("dq", "dk", "dv"), expected, strict=True):
+            assert (np.abs(getattr(grads, name) - true).max(-1) <= getattr(grads.certificate, name)).all()
+            np.testing.assert_allclose(getattr(grads, name), true, rtol=0, atol=1e-12)
+    assert "held fixed" in grads.certificate.target
+
+
+def test_gradient_tends_to_that_of_the_softmax() -> None:
+    """Not to the derivative of the output for the codes drawn, which would differentiate the probabilities too."""
+    problem = case(n=12, d=3)
+    g = cotangent(problem)
+    exact = aa.attention_vjp(problem.q, problem.k, problem.v, g, aa.Exact())
+    for tables, allowed in ((20, 0.4), (2000, 0.06)):
+        rng = np.random.default_rng(0)
+        grads = aa.attention_vjp(problem.q, problem.k, problem.v, g, aa.LSHSoftmax(bits=3, tables=tables), rng=rng)
+        for name in ("dq", "dk", "dv"):
+            true = getattr(exact, name)
+            assert np.linalg.norm(getattr(grads, name) - true) < allowed * np.linalg.norm(true)
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=str)
+def test_gradient_in_every_library_with_masks(library: Library) -> None:
+    problem = case(n=12, d=3).where(options={"causal": True, "key_mask": np.arange(12) % 5 != 2})
+    g, put = cotangent(problem), library.put
+    options = {"causal": True, "key_mask": put(problem.options["key_mask"])}
+    inputs = [problem.q, problem.k, problem.v, g]
+    method, rng = aa.LSHSoftmax(bits=2, tables=2), np.random.default_rng
+    grads = aa.attention_vjp(*(put(x) for x in inputs), method, rng=rng(1), **options)
+    alone = aa.attention_vjp(*inputs, method, rng=rng(1), **problem.options)
+    for name in ("dq", "dk", "dv"):
+        np.testing.assert_allclose(library.get(getattr(grads, name)), getattr(alone, name), atol=1e-12)
+    assert not alone.dk[2].any()
+    assert not alone.dv[7].any()

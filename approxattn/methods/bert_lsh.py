@@ -4,7 +4,7 @@ A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bit
 
 "corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what the authors' code does: pairs i <= j are inspected
 only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
-at the cost of exact attention; with fill = -inf the corrected form also runs on the colliding pairs alone (`pair_softmax.py`).
+at the cost of exact attention; the corrected form also runs on the colliding pairs alone, for either fill (`pair_softmax.py`, `pair_gradient.py`).
 
 Certificate: `logit_change.py`, or that of `pair_softmax.py`; rounding of the scores and of the softmax itself: `scores.py`, for logits and scores of size at most B_i.
 """
@@ -18,19 +18,22 @@ from typing import ClassVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.gradient_bounds import GradientBounds
 from approxattn.hashing.arguments import check_choice, check_flag, check_integer
 from approxattn.hashing.collision import cosines, modular_probability, pair_probability, union_probability
 from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
 from approxattn.methods.bert_lsh_gradient import Logits, logit_gradient, logit_gradient_rounding
+from approxattn.methods.bert_lsh_scores import all_seen, block_scores, collided, count, mirrored, upper_triangle
 from approxattn.methods.logit_change import dropped_mass, oscillation_change
+from approxattn.methods.pair_gradient import pair_gradient
 from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
 from approxattn.perturbation import output_bound
 from approxattn.rounding import up
 from approxattn.score_bounds import row_norms, score_bound, value_spread
-from approxattn.scores import rows_at_once, softmax_rounding, visible_block
+from approxattn.scores import rows_at_once, softmax_rounding
 
 FIDELITIES = ("corrected", "paper-code")
 
@@ -56,13 +59,14 @@ class BertLSH:
         Logit of a pair that does not collide. With -inf only colliding pairs have weight; a row without any attends uniformly over the keys
         it sees (*chosen*; counted in the certificate's facts).
     sparse : bool
-        Form the colliding pairs only (fill=-inf): cost and memory in proportion to them, a wider bound, as the other scores are never seen.
+        Form the colliding pairs only, in the output and in its gradient: cost and memory in proportion to them and to n (d + dv), a wider bound, as the
+        other scores are never seen. With fill=0.0 the pairs that did not collide enter through the sum of all values. Not for "paper-code".
     max_pairs : int
         With sparse=True, the most collisions to take on; more are refused, with an estimate, before they are formed.
 
     Notes
     -----
-    The gradient is that of the output for the hashes drawn; it is computed densely. The facts give two counts of operations, a multiply-add counted as two:
+    The gradient is that of the output for the hashes drawn; it is dense unless sparse=True. The facts give two counts of operations, a multiply-add counted as two:
     the hashing products alone, which is what the paper reports (2 x 2n d K L flops a head; less than Q K^T for n > 2 K L), and everything.
     A zero row has all bits 0 and collides accordingly. The same hashes serve all leading batch indices.
     """
@@ -92,8 +96,8 @@ class BertLSH:
             raise ValueError(msg)
         check_flag("sparse", self.sparse)
         check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
-        if self.sparse and self.fill == 0.0:
-            msg = "sparse=True with fill=0.0: a logit of 0 gives weight to pairs that never met; use fill=-inf"
+        if self.sparse and self.fidelity == "paper-code":
+            msg = "sparse=True with fidelity='paper-code': the authors' code is dense; use fidelity='corrected'"
             raise ValueError(msg)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -106,9 +110,14 @@ class BertLSH:
         """
         self._check_problem(problem)
         codes = self._codes(problem, rng)
-        found = pair_softmax(problem, codes, self.max_pairs) if self.sparse else self._dense(problem, *codes)
-        bound = self._logit_bound(problem)
-        rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(problem, bound, problem.n_k)
+        filled = self.fill == 0.0
+        if self.sparse:
+            found = pair_softmax(problem, codes, self.max_pairs, filled=filled)
+        else:
+            found = self._dense(problem, *codes)
+        bound, spread = self._logit_bound(problem), value_spread(problem)
+        rows = output_bound(found.tv, spread.osc) + softmax_rounding(problem, bound, problem.n_k)
+        rows = rows + found.rounding * spread.top[..., None]
         facts = {
             "fidelity": self.fidelity,
             "bits": self.bits,
@@ -122,7 +131,9 @@ class BertLSH:
             "score bound": bound,
             "change of the weights in total variation": found.tv,
         }
-        theorem = "ours.reweighted-keys" if self.sparse else "ours.oscillation"
+        theorem = "ours.oscillation"
+        if self.sparse:
+            theorem = "ours.filled-keys" if filled else "ours.reweighted-keys"
         certificate = Certificate(rows=up(rows), target=SOFTMAX, theorem=theorem, facts=facts)
         return Approximation(value=found.value, certificate=certificate)
 
@@ -135,15 +146,25 @@ class BertLSH:
             As `compute`.
         """
         self._check_problem(problem)
-        codes, mirrored = self._codes(problem, rng), self.fidelity == "paper-code"
+        codes, both = self._codes(problem, rng), self.fidelity == "paper-code"
+        if self.sparse:
+            found = pair_gradient(
+                problem, dout, codes, self.max_pairs, self._logit_bound(problem), filled=self.fill == 0.0
+            )
+            return Gradients(
+                dq=found.dq, dk=found.dk, dv=found.dv, certificate=self._gradient_certificate(problem, found.bounds)
+            )
 
         def block(first: int, last: int) -> Logits:
             _, seen, met, _, logits = self._logits(problem, *codes, first, last)
             return Logits(logits=problem.xp.where(seen, logits, problem.xp.full_like(logits, -problem.xp.inf)), met=met)
 
-        dq, dk, dv = logit_gradient(problem, dout, block, mirrored=mirrored)
-        bounds = logit_gradient_rounding(problem, dout, self._logit_bound(problem), mirrored=mirrored)
-        certificate = GradientCertificate(
+        dq, dk, dv = logit_gradient(problem, dout, block, mirrored=both)
+        bounds = logit_gradient_rounding(problem, dout, self._logit_bound(problem), mirrored=both)
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=self._gradient_certificate(problem, bounds))
+
+    def _gradient_certificate(self, problem: Problem, bounds: GradientBounds) -> GradientCertificate:
+        return GradientCertificate(
             dq=bounds.dq,
             dk=bounds.dk,
             dv=bounds.dv,
@@ -151,7 +172,6 @@ class BertLSH:
             theorem="ours.gradient",
             facts={"fidelity": self.fidelity, "fill": float(self.fill), "unit roundoff": problem.u},
         )
-        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
     def _dense(self, problem: Problem, q_codes: Array, k_codes: Array) -> PairSoftmax:
         step = rows_at_once(problem, problem.n_k)
@@ -161,6 +181,7 @@ class BertLSH:
         return PairSoftmax(
             value=problem.xp.concat([b.value for b in blocks], axis=-2),
             tv=np.concatenate([b.tv for b in blocks], axis=-1),
+            rounding=np.zeros((*problem.batch, problem.n_q)),
             pairs=sum(b.pairs for b in blocks),
             empty_rows=sum(b.empty_rows for b in blocks),
         )
@@ -201,10 +222,10 @@ class BertLSH:
     ) -> tuple[Array, Array, Array, Array, Array]:
         """Return scores of queries first..last-1, which pairs are seen, which of them met, which rows met nothing, and logits."""
         xp, stop = problem.xp, last if problem.causal else problem.n_k
-        scores, seen = _scores(problem, first, last, stop)
-        met, logits = _met(q_codes[..., first:last], k_codes[..., :stop]), scores
+        scores, seen = block_scores(problem, first, last, stop)
+        met, logits = collided(q_codes[..., first:last], k_codes[..., :stop]), scores
         if self.fidelity == "paper-code":
-            met, logits = _mirror(problem, q_codes, k_codes, first, met, scores)
+            met, logits = mirrored(problem, q_codes, k_codes, first, met, scores)
         met = met & seen
         empty = ~xp.any(met, axis=-1, keepdims=True)
         zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
@@ -223,7 +244,9 @@ class BertLSH:
         logits = xp.where(seen, logits, xp.full_like(scores, -xp.inf))
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
         value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(weights, axis=-1, keepdims=True)
-        return PairSoftmax(value=value, tv=change, pairs=_count(met, xp), empty_rows=_count(empty, xp))
+        return PairSoftmax(
+            value=value, tv=change, rounding=np.zeros(change.shape), pairs=count(met, xp), empty_rows=count(empty, xp)
+        )
 
     def _logit_bound(self, problem: Problem) -> HostArray:
         """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""
@@ -241,51 +264,6 @@ class BertLSH:
         p = pair_probability(xp.acos(cosines(problem.q, problem.k, xp)), self.bits)
         p = union_probability(modular_probability(p, self.table_size), self.tables)
         if self.fidelity == "paper-code":
-            p = xp.where(_upper(p, 0, xp), p, xp.matrix_transpose(p))
-        seen = _all_seen(problem, p, 0, problem.n_k)
-        return {"expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p)))) / _count(seen, xp)}
-
-
-def _scores(problem: Problem, first: int, last: int, stop: int) -> tuple[Array, Array]:
-    """Return beta q_i . k_j for queries first..last-1 and keys 0..stop-1, and which pairs are visible."""
-    xp = problem.xp
-    scores = xp.matmul(problem.q[..., first:last, :] * problem.scale, xp.matrix_transpose(problem.k[..., :stop, :]))
-    return scores, _all_seen(problem, scores, first, stop)
-
-
-def _all_seen(problem: Problem, like: Array, first: int, stop: int) -> Array:
-    """Return which pairs are visible, bool, of the shape of `like`."""
-    everything = problem.xp.ones_like(like, dtype=problem.xp.bool)
-    seen = visible_block(problem, like, first, 0, stop)
-    return everything if seen is None else everything & seen
-
-
-def _met(q_codes: Array, k_codes: Array) -> Array:
-    """Return which pairs share a code in any table: (tables, ..., rows), (tables, ..., keys) -> bool (..., rows, keys)."""
-    met = q_codes[0, ..., :, None] == k_codes[0, ..., None, :]
-    for t in range(1, q_codes.shape[0]):
-        met = met | (q_codes[t, ..., :, None] == k_codes[t, ..., None, :])
-    return met
-
-
-def _upper(like: Array, first: int, xp: Namespace) -> Array:
-    """Return whether query index <= key index, shape (rows, keys), for rows from `first` on."""
-    where = {"device": _arrays.device(like)}
-    rows = xp.arange(first, first + like.shape[-2], **where)
-    return rows[:, None] <= xp.arange(like.shape[-1], **where)[None, :]
-
-
-def _mirror(
-    problem: Problem, q_codes: Array, k_codes: Array, first: int, met: Array, scores: Array
-) -> tuple[Array, Array]:
-    """Return collisions and logits with those of (j, i) in place of (i, j) below the diagonal: beta k_i . q_j."""
-    xp = problem.xp
-    last = first + scores.shape[-2]
-    below = xp.matmul(problem.k[..., first:last, :], xp.matrix_transpose(problem.q * problem.scale))
-    met_below = _met(k_codes[..., first:last], q_codes)
-    upper = _upper(scores, first, xp)
-    return xp.where(upper, met, met_below), xp.where(upper, scores, below)
-
-
-def _count(flags: Array, xp: Namespace) -> int:
-    return int(xp.sum(xp.astype(flags, xp.int64)))
+            p = xp.where(upper_triangle(p, 0, xp), p, xp.matrix_transpose(p))
+        seen = all_seen(problem, p, 0, problem.n_k)
+        return {"expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p)))) / count(seen, xp)}

@@ -84,15 +84,22 @@ def _grown(total: Array, part: Array, problem: Problem) -> Array:
     return total + part
 
 
-def logit_gradient_rounding(problem: Problem, dout: Array, bound: HostArray, *, mirrored: bool) -> GradientBounds:
-    """Return the bounds on the rounding errors, for logits of size at most `bound`, shape (..., n_q)."""
+def logit_gradient_rounding(
+    problem: Problem, dout: Array, bound: HostArray, *, mirrored: bool, output_loss: HostArray | float = 0.0, pair_sums: float = 0.0
+) -> GradientBounds:  # fmt: skip
+    """Return the bounds on the rounding errors, for logits of size at most `bound`, shape (..., n_q).
+
+    `output_loss`, shape (..., n_q), is what the output is off by beyond `scores.py`, in units of max|V|; `pair_sums` the relative error of the sums by key
+    (`pair_gradient.py`), 0 for a dense product.
+    """
     xp, u, spread, beta = problem.xp, problem.u, value_spread(problem), problem.scale
     size = cotangent_size(dout, xp)  # (..., n_q)
     log_ratio = 2 * (score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * 3)
     blocks = -(-problem.n_q // rows_at_once(problem, problem.n_k))
     terms = 2 * problem.n_k + blocked_sum_terms(problem.n_q, 1) + blocks + problem.dv + 16
-    noise = gamma(2 * terms, u) + 4 * problem.n_k * _arrays.smallest_normal(problem.dtype)
-    pair = size * (2 * gamma(problem.dv + 4, u) * spread.top[..., None] + softmax_rounding(problem, bound, problem.n_k))
+    noise = gamma(2 * terms, u) + 2 * pair_sums + 4 * problem.n_k * _arrays.smallest_normal(problem.dtype)
+    inexact = (2 * gamma(problem.dv + 4, u) + output_loss) * spread.top[..., None]
+    pair = size * (inexact + softmax_rounding(problem, bound, problem.n_k))
     rows = size * spread.osc[..., None] * log_ratio / 4 + 2 * noise * size * spread.top[..., None] + 2 * pair
     rows = up(rows + problem.n_k * _arrays.smallest_normal(problem.dtype))
     keys = np.max(row_norms(problem.k, xp), axis=-1, keepdims=True)  # masked ones too: mirrored rows read them
@@ -102,7 +109,7 @@ def logit_gradient_rounding(problem: Problem, dout: Array, bound: HostArray, *, 
         dq, dk = beta * keys * (rows + total), beta * np.max(queries, axis=-1, keepdims=True) * (rows + total)
     else:
         dq, dk = beta * keys * rows, beta * np.sum(queries * rows, axis=-1, keepdims=True)
-    dv = np.sum((tv_from_log_ratio(log_ratio) + noise) * size, axis=-1, keepdims=True)
+    dv = np.sum((tv_from_log_ratio(log_ratio) + (4 * noise if pair_sums else noise)) * size, axis=-1, keepdims=True)
     tiny = (problem.n_q + problem.n_k) * _arrays.smallest_normal(problem.dtype)
     shape = (*problem.batch, problem.n_k)
     return GradientBounds(

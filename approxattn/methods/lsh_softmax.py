@@ -11,6 +11,11 @@ First-order error (proved here). With softmax weights f and y_i = sum_j f_ij v_j
 D_i = sum_j f_ij U_ij/pi_ij of mean 1. The facts hold, for small problems, sqrt(E|R_i|^2) and sqrt(Var D_i), exactly up to rounding.
 
 Certificate: `pair_softmax.py`, for the pairs kept.
+
+Gradient. The softmax gradient of a query is dq_i = beta sum_j f_ij (z_ij - kappa_i) k_j, z_ij = G_i . v_j, kappa_i = G_i . out_i, and alike for dk, dv: sums over the same
+weights. `vjp` estimates each from the same pairs and the same 1/pi_ij, so it is the derivative of the output with both held fixed. It leaves out, on purpose, the
+derivative of 1/pi_ij: with a_ij = e^{s_ij}, E[U a'/pi] = a', whereas the derivative of the output for the drawn codes has E[U (a/pi)'] = a' - a pi'/pi, off by what moves
+the codes themselves (proved here).
 """
 
 from __future__ import annotations
@@ -24,10 +29,11 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.hashing.arguments import check_integer
 from approxattn.hashing.collision import cosines, pair_and_triple, pair_probability, union_joint, union_probability
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
+from approxattn.methods.pair_gradient import pair_gradient
 from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
 from approxattn.perturbation import output_bound
 from approxattn.rounding import up
@@ -57,7 +63,8 @@ class LSHSoftmax:
     Notes
     -----
     Cost and memory are in proportion to the colliding pairs. A row without any attends uniformly over the keys it sees (counted in the facts). The same
-    hashes serve all leading batch indices. A zero row has all bits 0, and meets a nonzero row with the probability of a right angle.
+    hashes serve all leading batch indices. The gradient is the estimate of the softmax gradient from the same pairs, with the codes and their probabilities held
+    fixed; its certificate bounds rounding. A zero row has all bits 0, and meets a nonzero row with the probability of a right angle.
     """
 
     bits: int = 4
@@ -81,23 +88,48 @@ class LSHSoftmax:
         MemoryError
             More collisions than `max_pairs`, before they are formed.
         """
-        if rng is None:
-            msg = "rng(=None): LSHSoftmax draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
-            raise TypeError(msg)
-        normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
-        found = pair_softmax(
-            problem,
-            (codes(problem.q, normals, problem.xp), codes(problem.k, normals, problem.xp)),
-            self.max_pairs,
-            lambda q, k: self._log_weights(q, k, problem),
-        )
+        drawn = self._codes(problem, rng)
+        found = pair_softmax(problem, drawn, self.max_pairs, lambda q, k: self._log_weights(q, k, problem))
         bound = score_bound(problem, problem.k)
-        largest = bound + self.bits * math.log(1 / LEAST)  # of a logit s - ln pi
+        largest = self._largest_logit(bound)
         rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(problem, largest, problem.n_k)
         certificate = Certificate(
             rows=up(rows), target=SOFTMAX, theorem="ours.reweighted-keys", facts=self._facts(problem, found, bound)
         )
         return Approximation(value=found.value, certificate=certificate)
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
+        """Return the estimates of dq, dk, dv from the pairs drawn, and bounds on their rounding errors.
+
+        Raises
+        ------
+        MemoryError
+            As `compute`.
+        """
+        drawn, bound = self._codes(problem, rng), score_bound(problem, problem.k)
+        found = pair_gradient(
+            problem, dout, drawn, self.max_pairs, self._largest_logit(bound), lambda q, k: self._log_weights(q, k, problem)
+        )  # fmt: skip
+        certificate = GradientCertificate(
+            dq=found.bounds.dq,
+            dk=found.bounds.dk,
+            dv=found.bounds.dv,
+            target="the gradient of LSHSoftmax for the pairs drawn, their weights held fixed",
+            theorem="ours.gradient",
+            facts={"bits": self.bits, "tables": self.tables, "unit roundoff": problem.u},
+        )
+        return Gradients(dq=found.dq, dk=found.dk, dv=found.dv, certificate=certificate)
+
+    def _codes(self, problem: Problem, rng: np.random.Generator | None) -> tuple[Array, Array]:
+        if rng is None:
+            msg = "rng(=None): LSHSoftmax draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
+            raise TypeError(msg)
+        normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
+        return codes(problem.q, normals, problem.xp), codes(problem.k, normals, problem.xp)
+
+    def _largest_logit(self, bound: HostArray) -> HostArray:
+        """Bound |s - ln pi|: pi >= LEAST."""
+        return bound + math.log(1 / LEAST) + 1
 
     def _log_weights(self, q: Array, k: Array, problem: Problem) -> Array:
         """Return -ln pi, queries (rows, 1, d) and keys (rows, width, d) -> (rows, width), in the dtype computed in."""

@@ -131,6 +131,10 @@ CLAIMS = (
         methods=tuple({"name": "BertLSH", "bits": b, "tables": t, "fidelity": "paper-code"} for b, t in ((1, 1), (2, 2))),
     ),
     Claim(
+        name="bert-lsh-sparse", uses=("ours.filled-keys", "ours.reweighted-keys"), title="BertLSH over colliding pairs only", divisor=4, options={},
+        methods=tuple({"name": "BertLSH", "sparse": True, "bits": b, "tables": t, "fill": f} for b, t in ((1, 1), (2, 2)) for f in (0.0, float("-inf"))),
+    ),
+    Claim(
         name="nystrom", uses=("ours.value-range",), title="Nystrom", divisor=16, options={"causal": False},
         methods=tuple({"name": "Nystrom", "landmarks": k, "centred": c} for k in (1, 2, 5) for c in (True, False)),
     ),
