@@ -25,7 +25,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.order_statistics import Stratum, order_for, split
 from approxattn.rounding import up
-from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
+from approxattn.sampled_rows import Item, choose, items, population
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,23 +215,18 @@ def audit(
 
 def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostArray, ...]:
     """Return rounding and share of keys, shapes (s,), and the rows given, exact, and of means, shapes (s, dv), on the host."""
-    blocks = [_on_host(value, block) for block in row_blocks(problem, chosen)]
-    if not blocks:
+    parts = [_on_host(value, item) for item in items(problem, chosen)]
+    if not parts:
         empty = np.zeros((0, problem.dv))
         return np.zeros(0), np.zeros(0), empty, empty, empty
-    return tuple(np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _on_host(value: Array, block: RowBlock) -> tuple[HostArray, ...]:
-    rows = (_arrays.to_host(x).astype(np.float64) for x in (block.take(value), block.output(), block.mean_of_visible()))
-    return (block.rounding(), _concentration(block), *rows)
-
-
-def _concentration(block: RowBlock) -> HostArray:
-    xp, weights = block.problem.xp, block.weights()
-    effective = xp.sum(weights, axis=-1) ** 2 / xp.sum(weights * weights, axis=-1)
-    visible = xp.sum(xp.astype(xp.isfinite(block.scores), weights.dtype), axis=-1)
-    return _arrays.to_host(effective / visible).astype(np.float64)
+def _on_host(value: Array, item: Item) -> tuple[HostArray, ...]:
+    rows = item.recompute()
+    share = (rows.effective / rows.visible)[:, 0]
+    found = (share, item.take(value), rows.output, rows.mean)
+    return (item.rounding(), *(_arrays.to_host(x).astype(np.float64) for x in found))
 
 
 def _baseline(given: HostArray, exact: HostArray) -> Baseline:

@@ -242,7 +242,7 @@ def _exact_rows(part: Problem) -> tuple[HostArray, HostArray, HostArray]:
     chosen = choose(part.n_q, ROWS, None)
     blocks = list(row_blocks(part, chosen))
     outputs = np.concatenate([_arrays.to_host(b.output()).astype(np.float64) for b in blocks])
-    weights = np.concatenate([_arrays.to_host(b.weights()).astype(np.float64) for b in blocks])
+    weights = np.concatenate([_arrays.to_host(b.weights).astype(np.float64) for b in blocks])
     return chosen, outputs, weights / np.sum(weights, axis=1, keepdims=True)
 
 

@@ -219,10 +219,10 @@ def _measure(block: RowBlock, whole: Problem) -> HostArray:
     both = xp.where(seen, centred - common, zero)
     high = xp.max(scores, axis=-1)
     low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
-    weights = block.weights()
-    effective = xp.sum(weights, axis=-1) ** 2 / xp.sum(weights**2, axis=-1)
-    visible = xp.sum(xp.astype(seen, scores.dtype), axis=-1)
     tops = [xp.max(xp.abs(x), axis=-1) for x in (plain, centred, both)]
+    weights = block.weights
+    effective = xp.sum(weights, axis=-1) ** 2 / xp.vecdot(weights, weights)
+    visible = xp.sum(xp.astype(seen, scores.dtype), axis=-1)
     columns = [*tops, (high - low) / 2, effective, visible]
     return _arrays.to_host(xp.stack(columns)).astype(np.float64)
 

@@ -1,6 +1,6 @@
 """Bounds on scores, keys and values that cost O(n d), rounded outward, on the host.
 
-Norms are computed after division by the row's largest entry, so that neither overflow nor underflow can make a bound too small.
+Norms are computed after division by the row's largest entry where overflow or underflow could make a bound too small, and without where not.
 """
 
 from __future__ import annotations
@@ -17,12 +17,18 @@ from approxattn.rounding import gamma, up
 
 def row_norms(x: Array, xp: Namespace) -> HostArray:
     """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n)."""
-    u = _arrays.unit_roundoff(_arrays.dtype_name(x))
+    name = _arrays.dtype_name(x)
+    u = _arrays.unit_roundoff(name)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = _arrays.to_host(xp.vecdot(x, x)).astype(np.float64)
+    if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(squares < _arrays.largest(name) ** 0.5):
+        # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far below u
+        return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u)))
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
     safe = xp.where(top > 0, top, xp.ones_like(top))
-    squares = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
+    scaled = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
     host_top = _arrays.to_host(top[..., 0]).astype(np.float64)
-    return up(host_top * np.sqrt(_arrays.to_host(squares).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
+    return up(host_top * np.sqrt(_arrays.to_host(scaled).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
 
 
 def key_centre(problem: Problem) -> Array:

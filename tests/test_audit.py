@@ -164,14 +164,19 @@ def test_narrow_values_are_judged_as_they_are() -> None:
     assert 2.0**-14 < report.largest < 2.0**-9
 
 
-def test_many_keys_pass_in_blocks_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"key_mask": np.arange(2 * N).reshape(2, N) % 3 > 0}])
+def test_rows_and_keys_pass_in_blocks(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
     q, k, v = problem(8, batch=(2,))
-    value = exact(q, k, v, causal=True) * 1.01
-    whole = audit(value, q, k, v, rows=33, causal=True)
-    monkeypatch.setattr("approxattn.sampled_rows.SCORES_AT_ONCE", 3 * N)
-    parts = audit(value, q, k, v, rows=33, causal=True)
+    value = exact(q, k, v, **options) * 1.01
+    whole = audit(value, q, k, v, rows=33, **options)
+    monkeypatch.setattr("approxattn.sampled_rows.ROWS_AT_ONCE", 5)
+    monkeypatch.setattr("approxattn.sampled_rows.KEY_BLOCK", 7)
+    parts = audit(value, q, k, v, rows=33, **options)
     assert (parts.rows == whole.rows).all()
     np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-10)
+    np.testing.assert_allclose(parts.concentration, whole.concentration, rtol=1e-10)
+    assert parts.relative_error == pytest.approx(whole.relative_error)
+    assert parts.baselines["mean of v"].relative_error == pytest.approx(whole.baselines["mean of v"].relative_error)
 
 
 @pytest.mark.parametrize("shape", [((1, 1), (1, 1)), ((2, 1), (1, 1)), ((0, 2), (3, 2)), ((3, 2), (4, 2))])
