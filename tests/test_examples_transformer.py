@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
+from scipy import stats
 
 import approxattn as aa
 
@@ -27,7 +31,12 @@ def load(name: str) -> ModuleType:
     return module
 
 
+sys.path.insert(0, str(ROOT / "examples"))  # the training examples share two modules that lie beside them
+training = load("_training")
+library_text = load("_library_text")
 characters = load("train_characters")
+listops = load("train_listops")
+masked = load("train_masked")
 errors = load("error_through_layers")
 
 
@@ -53,32 +62,170 @@ def test_methods_start_from_the_same_weights_and_see_the_same_batches() -> None:
     assert characters.train(aa.Exact(), setting, 4, xp)["training"] != runs[0]["training"]
 
 
-def test_loss_has_its_gradient() -> None:
-    rng = np.random.default_rng(0)
-    logits, direction, targets = (
-        rng.standard_normal((2, 3, 5)),
-        rng.standard_normal((2, 3, 5)),
-        rng.integers(0, 5, (2, 3)),
-    )
+def slope_of(loss: Callable[[], Any], logits: Any, direction: Any) -> float:
+    """Return the slope of a loss along a direction, by differences."""
 
-    def loss(t: float) -> float:
-        it = characters.Loss(targets, xp)
+    def at(t: float) -> float:
+        it = loss()
         it(logits + t * direction)
         return float(it.value)
 
-    slope = (loss(1e-5) - loss(-1e-5)) / 2e-5
-    assert slope == pytest.approx(float(np.sum(direction * characters.Loss(targets, xp)(logits))), rel=1e-7)
+    return (at(1e-5) - at(-1e-5)) / 2e-5
+
+
+def test_losses_have_their_gradients() -> None:
+    rng = np.random.default_rng(0)
+    logits, direction = rng.standard_normal((2, 2, 3, 5))
+    targets, weights = rng.integers(0, 5, (2, 3)), np.array([[True, False, True], [False, False, True]])
+    mask, classes = np.array([[True, True, False], [True, True, True]]), np.array([4, 0])
+    losses: list[Callable[[], Any]] = [
+        lambda: training.CrossEntropy(targets, xp),
+        lambda: training.CrossEntropy(targets, xp, weights=weights),
+        lambda: training.PooledCrossEntropy(classes, mask, xp),
+    ]
+    for loss in losses:
+        found = float(np.sum(direction * loss()(logits)))
+        assert slope_of(loss, logits, direction) == pytest.approx(found, rel=1e-7)
+
+
+def test_losses_have_their_values() -> None:
+    rng = np.random.default_rng(1)
+    logits, targets = rng.standard_normal((2, 3, 5)), rng.integers(0, 5, (2, 3))
+    weights = np.array([[True, False, True], [False, False, True]])
     p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    assert loss(0) == pytest.approx(-np.log(np.take_along_axis(p, targets[..., None], -1)).mean())
+    each = -np.log(np.take_along_axis(p, targets[..., None], -1))[..., 0]
+    right = p.argmax(-1) == targets
+    for chosen, given in ((np.ones((2, 3), bool), None), (weights, weights)):
+        loss = training.CrossEntropy(targets, xp, weights=given)
+        loss(logits)
+        assert loss.value == pytest.approx(each[chosen].mean())
+        assert loss.accuracy == pytest.approx(right[chosen].mean())
+    pooled = training.PooledCrossEntropy(np.array([4, 0]), np.array([[True, True, False], [True] * 3]), xp)
+    pooled(logits)
+    means = np.stack([logits[0, :2].mean(0), logits[1].mean(0)])
+    q = np.exp(means) / np.exp(means).sum(-1, keepdims=True)
+    assert pooled.value == pytest.approx(-np.log([q[0, 4], q[1, 0]]).mean())
+    assert pooled.accuracy == pytest.approx((means.argmax(-1) == [4, 0]).mean())
 
 
 def test_adam_takes_its_first_step_of_the_given_size_and_finds_a_minimum() -> None:
-    adam, x = characters.Adam(0.1), {"x": np.array([3.0, -2.0])}
+    adam, x = training.Adam(0.1), {"x": np.array([3.0, -2.0])}
     x = adam.update(x, {"x": 2 * x["x"]})
     np.testing.assert_allclose(x["x"], [2.9, -1.9])
     for _ in range(300):
         x = adam.update(x, {"x": 2 * x["x"]})
     assert np.abs(x["x"]).max() < 1e-2
+
+
+def test_intervals_are_those_of_a_paired_t_test() -> None:
+    ends = {"exact": [1.0, 2.0, 4.0, 3.0], "other": [1.5, 2.0, 4.25, 3.75]}
+    runs = {name: [{"held out": [{"loss": x}]} for x in xs] for name, xs in ends.items()}
+    found = training.against_exact(runs, "loss")
+    interval = stats.ttest_rel(ends["other"], ends["exact"]).confidence_interval()
+    gap, half = (found["other"][k] for k in ("difference to exact", "half width of the difference"))
+    assert (gap - half, gap + half) == pytest.approx((interval.low, interval.high))
+    assert found["exact"]["difference to exact"] == found["exact"]["half width of the difference"] == 0
+    alone = stats.ttest_1samp(ends["other"], 0.0).confidence_interval()
+    mean, half = (found["other"][k] for k in ("loss", "half width"))
+    assert (mean - half, mean + half) == pytest.approx((alone.low, alone.high))
+
+
+def test_unknown_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        masked.main(["--methods", "bert-lsh"])
+    assert "bert-lsh corrected" in capsys.readouterr().err
+
+
+# --- ListOps ---------------------------------------------------------------------------------------------------------
+
+
+def parsed(words: list[str]) -> int:
+    """Return the value of a written expression: an interpreter that shares nothing with the example."""
+    stack: list[list[Any]] = [[]]
+    for word in words:
+        if word.startswith("["):
+            stack.append([word])
+        elif word == "]":
+            name, *numbers = stack.pop()
+            rule = {"[MIN": min, "[MAX": max, "[MED": lambda x: int(statistics.median(x)), "[SM": lambda x: sum(x) % 10}
+            stack[-1].append(rule[name](numbers))
+        else:
+            stack[-1].append(int(word))
+    ((result,),) = stack
+    return int(result)
+
+
+def test_listops_values() -> None:
+    setting = listops.SETTINGS["small"]
+    rows, values = listops.expressions(setting, 300, np.random.default_rng(0))
+    for row, value in zip(rows, values, strict=True):
+        assert parsed(listops.written(row).split()) == value
+    lengths = (rows != listops.PAD).sum(-1)
+    assert setting.shortest <= lengths.min() < lengths.max() <= setting.n
+    assert set(np.unique(values)) == set(range(10))
+    assert parsed(["[MAX", "4", "[MIN", "7", "2", "]", "[SM", "9", "5", "]", "[MED", "9", "8", "3", "2", "]", "]"]) == 5
+
+
+def test_listops_grammar() -> None:
+    rng = np.random.default_rng(1)
+    trees = [listops.draw(rng, 3, 4) for _ in range(4000)]
+    shared = np.mean([not isinstance(tree, int) for tree in trees])
+    assert abs(shared - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 4000)
+    parts = [tree[1] for tree in trees if not isinstance(tree, int)]
+    assert {len(p) for p in parts} == {2, 3, 4}
+    inner = [part for p in parts for part in p if not isinstance(part, int)]
+    assert all(isinstance(leaf, int) for part in inner for leaf in part[1])  # nothing is deeper than the greatest depth
+
+
+def test_listops_baselines_and_padding() -> None:
+    x, y = np.array([[10, 1, 14], [10, 2, 14], [11, 3, 14], [11, 4, 14]]), np.array([0, 0, 9, 8])
+    found = listops.baselines((x, y), (x[1:], y[1:]))
+    assert (found["commonest value"], found["commonest value by operator"]) == pytest.approx((1 / 3, 2 / 3))
+    setting = listops.SETTINGS["tiny"]
+    model = training.initial(
+        np.random.default_rng(0), layers=2, heads=2, d=8, n=24, vocabulary=listops.VOCABULARY, classes=10, causal=False
+    )
+    rows, values = listops.expressions(setting, 30, np.random.default_rng(2))
+    for name in (
+        "exact",
+        "yoso, expectation",
+        "linformer, means of keys",
+    ):  # padding changes nothing: in batches of like length, and one by one
+        method = listops.METHODS[name]
+        together = listops.measured(model, method, (rows, values), xp)
+        alone = [listops.measured(model, method, (rows[i : i + 1], values[i : i + 1]), xp) for i in range(30)]
+        assert together["loss"] == pytest.approx(np.mean([r["loss"] for r in alone]), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["listops", "masked"])
+def test_other_trainings_run_and_report(name: str, tmp_path: Path) -> None:
+    example = {"listops": listops, "masked": masked}[name]
+    result = example.main(["--setting", "tiny", "--seeds", "3", "--out", str(tmp_path)])
+    stored = json.loads((tmp_path / f"{name}-tiny.json").read_text())
+    assert stored["setting"] | {"seeds": 3, "name": "tiny"} == stored["setting"]
+    assert (tmp_path / f"{name}-tiny.svg").stat().st_size > 1000
+    assert [line["method"] for line in result["summary"]][: len(example.METHODS)] == list(example.METHODS)
+    assert {len(runs) for runs in result["runs"].values()} == {3}
+    assert all(np.isfinite(r["training"]).all() for runs in result["runs"].values() for r in runs)
+
+
+# --- masked characters -----------------------------------------------------------------------------------------------
+
+
+def test_masking() -> None:
+    corpus, setting = library_text.text(library_text.HELD_OUT), masked.Setting(**{**vars(masked.SETTINGS["small"]), "batch": 400})  # fmt: skip
+    read, truth, told = masked.masked(corpus, setting, np.random.default_rng(0))
+    assert abs(told.mean() - 0.15) < 0.01
+    assert told.any(-1).all()
+    np.testing.assert_array_equal(read[~told], truth[~told])
+    assert abs((read[told] == masked.MASK).mean() - 0.8) < 0.03
+    assert 0.09 < (read[told] == truth[told]).mean() < 0.13
+    assert truth.max() < library_text.VOCABULARY
+
+
+def test_verdicts() -> None:
+    found = [masked.verdict({"difference to exact": x, "half width of the difference": 0.1}) for x in (-0.2, 0.05, 0.2)]
+    assert [f.split()[0] for f in found] == ["better", "not", "worse"]
 
 
 def test_errors_through_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
