@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import re
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ from proofs_check import catalogue, real_heads
 from proofs_check.campaign import Campaign, Result
 from proofs_check.evidence import Evidence
 from proofs_check.experiment import Falsify
-from proofs_check.report import curves, page, tables, view, write
+from proofs_check.report import curves, page, strips, tables, view, write
 from proofs_check.report.figures import Figure, figures
 from proofs_check.verdict import Status, Verdict, inconclusive
 
-_VOID = {"meta", "br", "col", "link", "img", "hr", "input"}
+_VOID = {"meta", "br", "wbr", "col", "link", "img", "hr", "input"}
 
 
 class Reader(html.parser.HTMLParser):
@@ -244,3 +245,45 @@ def test_sampled_yoso_falls_with_the_square_root() -> None:
     found = curves.hash_curve(repeats=3)
     assert -0.7 < found.slope < -0.3
     assert [len(e) for e in found.errors] == [3] * len(found.hashes)
+
+
+# --- tightness, drawn ---
+
+
+def test_ratios_are_those_of_the_evidence() -> None:
+    theorem = catalogue.theorem("linformer.lemma-1")
+    facts = {"at least": 0.01, "at most": 0.03, "estimate": 0.02}
+    target = theorem.experiments[3].target  # type: ignore[union-attr]
+    verdicts = (
+        Verdict(status=Status.PROVED, grade="symbolic", scope="s"),
+        Verdict(status=Status.PROVED, grade="ball", scope="s", tightness=0.7),
+        Verdict(status=Status.PROVED, grade="ball", scope="s", tightness=float("inf")),
+        Verdict(status=Status.SUPPORTED, grade="statistical", scope="s", tightness=0.02 / target, facts=facts),
+    )
+    found = strips.ratios(Result(theorem=theorem, verdict=verdicts[1], verdicts=verdicts, units=()))
+    assert [(r.experiment, r.value) for r in found] == [(1, 0.7), (3, 0.02 / target)]
+    assert (found[1].low, found[1].high) == (0.01 / target, 0.03 / target)
+    svg = strips.draw(found, ["Symbolic", "Enclose", "Enclose", "Sample"])
+    read(svg)
+    assert svg.count("<circle") == 2
+    assert svg.count('class="interval"') == 1
+    assert "Enclose 0.700" in svg
+    assert strips.draw((), []) == ""
+
+
+def test_a_dot_stands_left_of_the_bound_exactly_when_the_bound_holds_and_far_ones_are_marked() -> None:
+    values = [1e-9, 0.5, 1.0, 1.5, 1e9]
+    svg = strips.draw([strips.Ratio(experiment=0, value=x) for x in values], ["Falsify"])
+    bound = float(re.findall(r'class="bound" d="M([0-9.]+)', svg)[0])
+    left, at, right = (float(x) for x in re.findall(r'<circle class="dot" cx="([0-9.]+)"', svg))
+    assert left < bound == at < right
+    assert svg.count('<path class="dot"') == 2
+
+
+def test_counts_give_one_ratio_a_size() -> None:
+    campaign = Campaign(["controls.count-false"])
+    theorem = campaign.theorems["controls.count-false"]
+    facts = {"counts": {"2": (20, Fraction(24)), "3": (45, Fraction(54))}}
+    verdict = Verdict(status=Status.REFUTED, grade="counted", scope="s", witness={"size": 2}, facts=facts)
+    found = strips.ratios(Result(theorem=theorem, verdict=verdict, verdicts=(verdict,), units=()))
+    assert [r.value for r in found] == [20 / 24, 45 / 54]

@@ -9,7 +9,7 @@ from typing import Any
 from proofs_check import real_heads
 from proofs_check.campaign import Result
 from proofs_check.evidence import Evidence, environment
-from proofs_check.report import tables, view
+from proofs_check.report import graph, strips, tables, view
 from proofs_check.report.figures import Figure, figures
 
 _HERE = Path(__file__).parent
@@ -64,8 +64,14 @@ def render(
         heads_sentence=tables.heads_sentence(heads),
         measurement=measurement,
         figures={figure.name: figure for figure in drawings},
+        graph=graph.draw(results),
+        strips={r.theorem.key: strips.draw(strips.ratios(r), _kinds(r)) for r in results},
         environment=facts,
     )
+
+
+def _kinds(result: Result) -> list[str]:
+    return [type(experiment).__name__ for experiment in result.theorem.experiments]
 
 
 def _environment(path: Path) -> dict[str, str]:

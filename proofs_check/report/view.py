@@ -10,6 +10,7 @@ from proofs_check import catalogue
 from proofs_check.campaign import Result
 from proofs_check.experiment import Experiment
 from proofs_check.replay import source
+from proofs_check.report import mathml
 from proofs_check.theorem import Theorem
 from proofs_check.verdict import Status, Verdict
 
@@ -50,6 +51,7 @@ class Row:
     key: str
     title: str
     statement: str
+    typeset: str
     citation: str
     place: str
     fidelity: str
@@ -79,12 +81,12 @@ class Group:
 
 def groups(results: Sequence[Result]) -> list[Group]:
     """All lines, by paper."""
-    status = {r.theorem.key: str(r.verdict.status) for r in results}
+    run = _Run.of(results)
     names = list(dict.fromkeys([*GROUPS, *(_paper(r.theorem.key) for r in results)]))
     order = [name for name in names if name not in ("ours", "code", "controls")] + ["ours", "code", "controls"]
     found = []
     for name in order:
-        rows = tuple(_row(r, status) for r in results if _paper(r.theorem.key) == name)
+        rows = tuple(_row(r, run) for r in results if _paper(r.theorem.key) == name)
         if rows:
             found.append(Group(name=name, heading=GROUPS.get(name, name), rows=rows))
     return found
@@ -94,15 +96,15 @@ def _paper(key: str) -> str:
     return key.split(".")[0]
 
 
-def _row(result: Result, status: dict[str, str]) -> Row:
+def _row(result: Result, run: _Run) -> Row:
     theorem, verdict = result.theorem, result.verdict
     return Row(
-        key=theorem.key, title=theorem.title, statement=theorem.statement,
+        key=theorem.key, title=theorem.title, statement=theorem.statement, typeset=mathml.html(theorem.statement),
         citation=theorem.source.citation, place=theorem.source.place, fidelity=_fidelity(theorem),
         status=str(verdict.status), expected=str(theorem.expected), as_expected=result.as_expected,
         grade=verdict.grade, scope=verdict.scope or "; ".join(dict.fromkeys(e.scope for e in theorem.experiments)),
         tightness=number(verdict.tightness), seconds=f"{verdict.seconds:.1f}", note=verdict.note,
-        lists=_lists(theorem), links=_links(theorem, status),
+        lists=_lists(theorem), links=_links(theorem, run),
         parts=tuple(_part(e, v) for e, v in zip(theorem.experiments, result.verdicts, strict=True)),
         witness=_witness(result), replay=_replay(result),
     )  # fmt: skip
@@ -120,15 +122,40 @@ def _lists(theorem: Theorem) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Assumptions", tuple(a.text for a in theorem.assumptions)),
         ("Remarks", theorem.remarks),
     )
-    return tuple((name, lines) for name, lines in named if lines)
+    return tuple((name, tuple(map(mathml.html, lines))) for name, lines in named if lines)
 
 
-def _links(theorem: Theorem, status: dict[str, str]) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+def _links(theorem: Theorem, run: _Run) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
     """Other statements, each with its verdict in this run; "not in this run" where it was left out."""
-    named = (("Rests on", theorem.uses), ("Repaired by", (theorem.repaired_by,) if theorem.repaired_by else ()))
-    return tuple(
-        (name, tuple((key, status.get(key, "not in this run")) for key in keys)) for name, keys in named if keys
+    named = (
+        ("Rests on", theorem.uses),
+        ("What rests on it", run.users.get(theorem.key, ())),
+        ("Repaired by", (theorem.repaired_by,) if theorem.repaired_by else ()),
+        ("Repairs", run.repaired.get(theorem.key, ())),
     )
+    return tuple(
+        (name, tuple((key, run.status.get(key, "not in this run")) for key in keys)) for name, keys in named if keys
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Verdicts by key, and the links read backwards."""
+
+    status: dict[str, str]
+    users: dict[str, tuple[str, ...]]
+    repaired: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> _Run:
+        users: dict[str, tuple[str, ...]] = {}
+        repaired: dict[str, tuple[str, ...]] = {}
+        for theorem in (r.theorem for r in results):
+            for key in theorem.uses:
+                users[key] = (*users.get(key, ()), theorem.key)
+            if theorem.repaired_by:
+                repaired[theorem.repaired_by] = (*repaired.get(theorem.repaired_by, ()), theorem.key)
+        return cls(status={r.theorem.key: str(r.verdict.status) for r in results}, users=users, repaired=repaired)
 
 
 def _part(experiment: Experiment, verdict: Verdict) -> Part:
