@@ -72,9 +72,13 @@ def run(
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", help="End after so long; the same command goes on later.")
     ] = float("inf"),
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler whose workers do the work.")
+    ] = None,
 ) -> None:
     """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when experiments are left to do."""
     from proofs_check.campaign import Campaign
+    from proofs_check.dask_workers import SchedulerError
     from proofs_check.evidence import Evidence
     from proofs_check.progress import carry_out
     from proofs_check.unit_process import OtherCodeError
@@ -83,10 +87,10 @@ def run(
         _fail(f"time_limit(={time_limit}) must be positive")
 
     with _misuse(KeyError):
-        campaign = Campaign(keys or (), seed=seed, budget=budget.value, jobs=jobs)
+        campaign = Campaign(keys or (), seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler)
     with Evidence(evidence) as store:
         try:
-            with _misuse(OtherCodeError):
+            with _misuse(OtherCodeError), _misuse(SchedulerError):
                 carry_out(campaign, store, fresh=fresh, time_limit=time_limit, quiet=as_json)
         except KeyboardInterrupt:
             left = len(campaign.units) - len(campaign.stored(store))

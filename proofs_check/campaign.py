@@ -14,13 +14,12 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from proofs_check import catalogue
+from proofs_check import catalogue, dask_workers, workers
 from proofs_check.evidence import Evidence, Unit, fingerprint
 from proofs_check.experiment import Sample
 from proofs_check.statistics import campaign_decisions
 from proofs_check.theorem import Theorem
 from proofs_check.verdict import Contradiction, Status, Verdict, combine, inconclusive
-from proofs_check.workers import carry_out
 
 __all__ = ["CAMPAIGN_LEVEL", "LIMITS", "Campaign", "Outcome", "Result", "conclude", "last_outcome"]
 
@@ -109,6 +108,8 @@ class Campaign:
         Worker processes.
     limit : float or None
         Seconds for one experiment; `LIMITS` of the budget unless given.
+    scheduler : str or None
+        Address of a Dask scheduler whose workers carry out the units in place of processes here.
 
     Raises
     ------
@@ -118,12 +119,12 @@ class Campaign:
 
     def __init__(
         self, keys: Iterable[str] = (), *, modules: Sequence[str] = (), seed: int = 0, budget: str = "quick", jobs: int = 2,
-        limit: float | None = None,
+        limit: float | None = None, scheduler: str | None = None,
     ) -> None:  # fmt: skip
         papers = (*catalogue.PAPERS, *catalogue.TIMED) if budget == "full" else catalogue.PAPERS
         self.modules = tuple(modules) or tuple(paper.__name__ for paper in papers)
         self.theorems = _select(catalogue.load(self.modules), tuple(keys))
-        self.jobs, self.limit = jobs, LIMITS[budget] if limit is None else limit
+        self.jobs, self.limit, self.scheduler = jobs, LIMITS[budget] if limit is None else limit, scheduler
         code = fingerprint(self.modules)
         self.units = [
             Unit(theorem=key, experiment=i, seed=seed, budget=budget, fingerprint=code)
@@ -158,7 +159,10 @@ class Campaign:
             if verdict is not None:
                 yield unit, verdict
         todo = [unit for unit in self.units if unit not in stored]
-        found = carry_out(todo, self.modules, jobs=self.jobs, limit=self.limit, until=until)
+        if self.scheduler is None:
+            found = workers.carry_out(todo, self.modules, jobs=self.jobs, limit=self.limit, until=until)
+        else:
+            found = dask_workers.carry_out(todo, self.modules, scheduler=self.scheduler, limit=self.limit, until=until)
         with contextlib.closing(found):  # whatever interrupts the campaign, its workers end at once
             for unit, verdict, finished in found:
                 evidence.put(unit, verdict, finished=finished)

@@ -159,15 +159,19 @@ class UnitProcess:
         """Whether another process should take the next unit: this one is stopped, or has grown."""
         return self._stopped or self._units >= _MOST_UNITS or self._bytes > _MOST_BYTES
 
-    def stop(self) -> None:
-        """End the process and all that it started; more than once does no harm."""
-        if self._stopped:
-            return
-        self._stopped = True
+    def kill(self) -> None:
+        """End the process and all that it started; who waits for its answer finds it dead. Safe to call from another thread."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+
+    def stop(self) -> None:
+        """End the process and let go of all that belongs to it; more than once does no harm."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self.kill()
+        self._process.wait()
         self.connection.close()
         os.close(self._lifeline)
 

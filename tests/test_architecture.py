@@ -69,7 +69,7 @@ RULES = {
             # floor 3: all theorems, runs and pages
             ("catalogue", "evidence", "kit", "unchecked"),
             ("unit_process",),
-            ("workers",),
+            ("workers", "dask_workers"),
             ("campaign",),
             ("replay", "errata", "export", "progress"),
             ("real_heads",),
