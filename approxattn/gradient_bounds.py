@@ -69,6 +69,7 @@ def gradient_bounds(
     slope_error: HostArray | float = 0.0,
     term_loss: HostArray | float = 0.0,
     balance: HostArray | float = 1.0,
+    query_norm: HostArray | None = None,
 ) -> GradientBounds:
     """Combine T3 with rounding.
 
@@ -88,6 +89,8 @@ def gradient_bounds(
         What underflow can take from one term of the sums, for keys and queries with entries of at most 1.
     balance : ndarray, optional
         The sums are taken with beta balance q and k / balance.
+    query_norm : ndarray, shape (..., n_q), optional
+        Bound on the length of the parts that q_i is summed from in dk, in total; that of q_i if not given.
     """
     xp, spread, beta = problem.xp, value_spread(problem), problem.scale
     size = cotangent_size(dout, xp)
@@ -95,7 +98,7 @@ def gradient_bounds(
     key_norm = visible_max(row_norms(keys, xp), problem)[..., None]  # (..., 1)
     lost = ~np.isfinite(weight_noise + pair_noise)  # no bound: inf against a zero cotangent must not become NaN
     weight_noise, pair_noise = (np.where(lost, 0.0, noise) for noise in (weight_noise, pair_noise))
-    query_norm = row_norms(problem.q, xp)
+    query_norm = row_norms(problem.q, xp) if query_norm is None else query_norm
     any_lost = np.any(lost, axis=-1, keepdims=True)
     with np.errstate(over="ignore"):
         truncation = up(_times(omega, log_ratio) / 4)  # l1, rows sum to 0

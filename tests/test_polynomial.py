@@ -94,7 +94,7 @@ def test_tolerance_below_rounding_is_confessed() -> None:
 
 def test_features_and_scores_agree() -> None:
     q, k, v = bounded_problem(2000, 2, 1.0)
-    method = aa.Polynomial(degree=4)
+    method = aa.Polynomial(degree=4, basis="taylor", centre="keys")
     by_features = aa.attention(q, k, v, method)
     by_scores = aa.attention(q[:2], k, v, aa.Polynomial(degree=30, basis="taylor"))
     assert by_features.certificate.facts["evaluated by"] == "features"

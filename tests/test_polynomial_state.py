@@ -48,11 +48,11 @@ def test_certificate_holds_and_is_not_idle(name: str, dtype: str) -> None:
 
 def test_state_equals_attention_with_the_same_polynomial() -> None:
     q, k, v = tokens(500, 5)
-    method = aa.Polynomial(degree=8, basis="taylor")
+    method = aa.Polynomial(degree=8, basis="taylor", centre="keys")
     whole = aa.attention(q, k, v, method)
     out = method.state(k, v, centre=np.mean(k, axis=0, keepdims=True)).query(q)
     np.testing.assert_allclose(out.value, whole.value, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(out.certificate.rows, whole.certificate.rows, rtol=1e-3, atol=1e-11)
+    assert np.all(whole.certificate.rows <= out.certificate.rows * (1 + 1e-3) + 1e-11)  # it knows the directions of all queries
 
 
 def test_merging_is_commutative_and_associative_up_to_rounding() -> None:

@@ -1,7 +1,7 @@
 """Attention with exp replaced by a polynomial: linear in n, with an a-priori bound for every row.
 
 Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T), whose rank is C(d + g, g). Here the keys are first
-centred (exact: it shifts each row of scores by a constant), and P is the even Taylor polynomial, whose ratio to exp is known for any
+centred, and the queries too (`polynomial.centring`: exact), and P is the even Taylor polynomial, whose ratio to exp is known for any
 score (T2), or on the interval in which the scores lie the polynomial of least relative error or the truncated Chebyshev series (T1).
 
 Rounding and the sums themselves: `approxattn.polynomial.forward`; the gradients: `approxattn.polynomial.gradient`.
@@ -24,11 +24,12 @@ from approxattn.methods.exact import Exact
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import cheapest_kind
 from approxattn.perturbation import output_bound, tv_from_log_ratio
-from approxattn.polynomial.forward import Forward, centred_keys, forward
+from approxattn.polynomial.centring import CENTRES, CentredScores, centre_scores
+from approxattn.polynomial.forward import Forward, forward
 from approxattn.polynomial.gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
 from approxattn.polynomial.state import PolynomialState, fold
 from approxattn.rounding import up
-from approxattn.score_bounds import score_bound, value_spread
+from approxattn.score_bounds import value_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +48,24 @@ class Polynomial:
     gradient : {"consistent", "plug-in"}
         What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
         expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
+    centre : {"both", "keys"}
+        What is shifted by its mean, which changes no exact output and makes scores smaller: keys and, where that shortens the longest, queries
+        (each key then gets a weight); or keys only.
     fallback : bool
         With `tolerance`: whether exact attention steps in where no polynomial reaches the tolerance, or where the one that does has so many features
         that the sums would be taken by scores, which costs as much as exact attention and is less accurate. The certificate says when and why.
 
     Notes
     -----
-    The interval and the centre of the keys come from all keys, so under `causal` the approximation error of a row (not the exact output)
-    depends on later keys, within its bound.
+    The interval and the centres come from all queries and keys, so the approximation error of a row (not the exact output) depends on other
+    queries and, under `causal`, on later keys, within its bound.
     """
 
     degree: int | None = None
     tolerance: float | None = None
     basis: str = "minimax"
     gradient: str = "consistent"
+    centre: str = "both"
     fallback: bool = True
 
     randomised: ClassVar[bool] = False
@@ -77,6 +82,9 @@ class Polynomial:
         if self.gradient not in KINDS:
             msg = f"gradient(={self.gradient!r}) must be one of {', '.join(KINDS)}"
             raise ValueError(msg)
+        if self.centre not in CENTRES:
+            msg = f"centre(={self.centre!r}) must be one of {', '.join(CENTRES)}"
+            raise ValueError(msg)
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             msg = f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
             raise ValueError(msg)
@@ -88,27 +96,27 @@ class Polynomial:
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
-        keys = centred_keys(problem)
-        plan = self._plan(problem, keys)
+        scores = centre_scores(problem, self.centre)
+        plan = self._plan(problem, scores)
         if plan.exact:
             exact = Exact().compute(problem)
             reasons = exact.certificate.unmet + self._missed(exact.certificate.rows, problem)
             facts = {**plan.facts(), **exact.certificate.facts}
             return Approximation(value=exact.value, certificate=replace(exact.certificate, facts=facts, unmet=reasons))
-        run = forward(problem, keys, plan.polynomial(self.basis), plan.bound)
+        run = forward(problem, scores, plan.polynomial(self.basis))
         return Approximation(value=run.value, certificate=self._certificate(run))
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
-        keys = centred_keys(problem)
-        plan = self._plan(problem, keys)
+        scores = centre_scores(problem, self.centre)
+        plan = self._plan(problem, scores)
         if plan.exact:
             exact = Exact().vjp(problem, dout)
             facts = {**plan.facts(), **exact.certificate.facts}
             return replace(exact, certificate=replace(exact.certificate, facts=facts))
-        run = forward(problem, keys, plan.polynomial(self.basis), plan.bound, keep=self.gradient == "consistent")
+        run = forward(problem, scores, plan.polynomial(self.basis), keep=self.gradient == "consistent")
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
-        bounds = polynomial_gradient_bounds(run, keys, dout, self.gradient)
+        bounds = polynomial_gradient_bounds(run, dout, self.gradient)
         certificate = GradientCertificate(
             dq=bounds.dq,
             dk=bounds.dk,
@@ -178,24 +186,23 @@ class Polynomial:
         degree = degree_for(reach, self.tolerance, self.basis) if self.tolerance is not None else self.degree or 0
         return fold(k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask)
 
-    def _plan(self, problem: Problem, keys: Array) -> _Plan:
+    def _plan(self, problem: Problem, scores: CentredScores) -> _Plan:
         """Choose the degree, or exact attention."""
-        bound = up(score_bound(problem, keys) * (1 + 4 * problem.u))  # (..., n_q)
-        half_range = float(np.max(bound))
+        half_range = float(np.max(scores.bound))
         if self.tolerance is None:
-            return _Plan(bound=bound, half_range=half_range, degree=self.degree)
+            return _Plan(half_range=half_range, degree=self.degree)
         try:
             degree = degree_for(half_range, self.tolerance, self.basis)
         except ValueError as error:
             if not self.fallback:
                 raise
-            return _Plan(bound=bound, half_range=half_range, degree=None, exact=str(error).partition(":")[0])
+            return _Plan(half_range=half_range, degree=None, exact=str(error).partition(":")[0])
         kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, degree, problem.dv + 1)
         reason = ""
         if self.fallback and kind == "scores":
             features, shape = rank(problem.d, degree), f"{problem.n_q} queries and {problem.n_k} keys"
             reason = f"the {features} features of degree {degree} cost more for {shape}"
-        return _Plan(bound=bound, half_range=half_range, degree=degree, exact=reason)
+        return _Plan(half_range=half_range, degree=degree, exact=reason)
 
     def _missed(self, rows: HostArray, problem: Problem) -> tuple[str, ...]:
         """Say when the tolerance is not certified."""
@@ -208,7 +215,7 @@ class Polynomial:
 
     def _certificate(self, run: Forward) -> Certificate:
         osc = value_spread(run.problem).osc
-        tv = tv_from_log_ratio(run.polynomial.log_ratio(run.bound))
+        tv = tv_from_log_ratio(run.log_ratio())
         rounding = run.output_rounding()
         rows = up(output_bound(tv, osc) + rounding)
         return Certificate(
@@ -224,7 +231,6 @@ class Polynomial:
 class _Plan:
     """The polynomial of a call; `exact` is the reason for exact attention in its place, empty when there is none."""
 
-    bound: HostArray
     half_range: float
     degree: int | None
     exact: str = ""
@@ -239,6 +245,11 @@ class _Plan:
         return told if self.degree is None else {**told, "degree": self.degree}
 
 
+def _share(flags: HostArray) -> str:
+    """Say where something holds: yes, no, or for how many leading indices."""
+    return "yes" if flags.all() else "no" if not flags.any() else f"{int(flags.sum())} of {flags.size}"
+
+
 def _facts(run: Forward) -> dict[str, object]:
     degree = run.polynomial.degree
     return {
@@ -246,7 +257,8 @@ def _facts(run: Forward) -> dict[str, object]:
         "degree": degree,
         "rank": rank(run.problem.d, degree),
         "evaluated by": run.kernel.kind,
-        "score bound": run.bound,
+        "score bound": run.scores.bound,
+        "queries centred": _share(run.scores.centred),
     }
 
 

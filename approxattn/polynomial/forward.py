@@ -1,10 +1,11 @@
 """One forward pass with exp replaced by a polynomial: what the output, the gradient and their certificates share.
 
-The keys are first centred (exact: it shifts each row of scores by a constant), so that |beta q_i . k_j| <= B_i with the smallest B_i that O(n d) can see.
+Scores are those of `centring`: s_ij = beta q_i . k_j of centred queries and keys, |s_ij| <= B_i, key j with the weight w_j, 0 <= w_j <= 1.
 
-Rounding (proved here). Let A_i = sum_t |c_t| B_i^t with B_i >= beta |q_i||k_j|. Every term of a computed sum is off by at most gamma_K A_i, where K counts the
-roundings on its way: those of `monomials.kernel`, and for each of g factors of a monomial one of centring k and two of scaling q. So
-numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K m_i A_i for m_i visible keys, and for the computed D~_i > 0
+Rounding (proved here). Let A_i = sum_t |c_t| R_i^t with R_i = beta |q_i| max|k_j|, which bounds the terms of a score and so of its powers. Every term of a computed
+sum is off by at most gamma_K A_i w_j, where K counts the roundings on its way: those of `monomials.kernel`, one of w_j v_j, and for each of g factors of a monomial one
+of centring k, one of centring q and two of scaling it. So numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K W_i A_i, W_i
+the sum of the weights that row i sees (their number without weights), and for the computed D~_i > 0
 
     |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i,
 
@@ -23,8 +24,9 @@ from approxattn._problem import Problem, visible_keys
 from approxattn.exponential import ExpPolynomial
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.kernel import Kernel, cheapest_kind, largest_partial_sum, sum_roundings, underflow
+from approxattn.polynomial.centring import CentredScores
 from approxattn.rounding import gamma, up
-from approxattn.score_bounds import key_centre, value_spread
+from approxattn.score_bounds import value_spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,23 +37,23 @@ class Forward:
     ----------
     polynomial : ExpPolynomial
         P.
-    bound : ndarray, shape (..., n_q)
-        B_i, on the host.
+    scores : CentredScores
+        Where the queries, keys and weights come from, with B_i and R_i.
     queries, keys : array, shapes (..., n_q, d), (..., n_k, d)
-        beta balance q and (k - centre) / balance: their dot products are the scores.
+        beta balance (q - m) and (k - c) / balance: their dot products are the scores.
     balance : array, shape (..., 1, 1)
         Powers of two that make queries and keys of an item equally large.
     values : array, shape (..., n_k, dv + 1)
-        [V, 1], with the rows of keys that take no part set to 0.
+        w [V, 1], with the rows of keys that take no part set to 0.
     numerator, denominator : array, shapes (..., n_q, dv), (..., n_q, 1)
-        sum_j P(s_ij) v_j and sum_j P(s_ij); a denominator lost to rounding (<= 0) is NaN.
+        sum_j w_j P(s_ij) v_j and sum_j w_j P(s_ij); a denominator lost to rounding (<= 0) is NaN.
     states : array or None
         What `Kernel.gradients` can use of the sums, when asked for.
     """
 
     problem: Problem
     polynomial: ExpPolynomial
-    bound: HostArray
+    scores: CentredScores
     kernel: Kernel
     queries: Array
     keys: Array
@@ -71,6 +73,10 @@ class Forward:
         """Largest entries of `queries` and `keys`."""
         return _reach(self.queries, self.keys, self.problem.xp)
 
+    def log_ratio(self) -> HostArray:
+        """Return ln rho_i of the weights in exact arithmetic, those of the keys as computed, shape (..., n_q)."""
+        return up(self.polynomial.log_ratio(self.scores.bound) + self.scores.log_error)
+
     def host_denominator(self) -> HostArray:
         """Return the denominators in float64 on the host, shape (..., n_q)."""
         return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
@@ -78,25 +84,25 @@ class Forward:
     def weight_noise(self) -> HostArray:
         """Return 2 e_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
         degree, problem = self.polynomial.degree, self.problem
-        roundings = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal) + 3 * degree
-        return self.noise(roundings, self.polynomial.absolute(self.bound))
+        roundings = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal) + 4 * degree + 2
+        return self.noise(roundings, self.polynomial.absolute(self.scores.size))
 
     def noise(self, roundings: float, absolute: HostArray) -> HostArray:
-        """Return 2 gamma_K m_i A_i / D~_i for given K and A_i."""
-        return weight_noise(
-            self.host_denominator(),
-            visible_keys(self.problem),
-            gamma(roundings, self.problem.u) * absolute,
-            self.underflow(),
-        )
+        """Return 2 gamma_K W_i A_i / D~_i for given K and A_i."""
+        error = gamma(roundings, self.problem.u) * absolute * self.scores.total
+        lost = self.underflow() * visible_keys(self.problem)
+        return weight_noise(self.host_denominator(), np.ones(1), error, lost)
 
     def underflow(self) -> HostArray:
         """Return what underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
         problem, coefficients = self.problem, self.polynomial.coefficients
         tiny = _arrays.smallest_normal(problem.dtype)
         both = (coefficients, derivative(coefficients))
-        lost = [underflow(self.kernel.kind, c, self.bound, *self.reach, problem.d, tiny) for c in both]
-        return np.maximum(*lost)
+        lost = [underflow(self.kernel.kind, c, self.scores.size, *self.reach, problem.d, tiny) for c in both]
+        weighted = (
+            0.0 if self.scores.weights is None else tiny * self.polynomial.absolute(self.scores.size)
+        )  # of w_j v_j
+        return np.maximum(*lost) + weighted
 
     def output_rounding(self) -> HostArray:
         """Return the bound on the rounding error of each output row, shape (..., n_q)."""
@@ -106,7 +112,7 @@ class Forward:
 
 
 def weight_noise(denominator: HostArray, visible: HostArray, error: HostArray, lost: HostArray) -> HostArray:
-    """Return 2 m_i (gamma_K A_i + what underflow takes) / D~_i; inf where the denominator is lost."""
+    """Return 2 m_i (gamma_K A_i + what underflow takes) / D~_i for m_i keys of weight 1; inf where the denominator is lost."""
     safe = np.where(denominator > 0, denominator, 1.0)
     return np.where(denominator > 0, up(2 * (error + lost) * visible / safe), np.inf)
 
@@ -122,14 +128,13 @@ def output_rounding(
     return np.where(np.isfinite(noise), up((finite + 8 * u) * top + numerator + tiny), np.inf)
 
 
-def forward(
-    problem: Problem, keys: Array, polynomial: ExpPolynomial, bound: HostArray, *, keep: bool = False
-) -> Forward:
-    """Run the sums; `keys` are the centred ones, `bound` is B_i; `keep` what the gradient can use."""
-    _check_range(polynomial, bound, problem)
-    xp, balance = problem.xp, _balance(problem, keys)
-    queries, keys = problem.q * problem.scale * balance, keys / balance
+def forward(problem: Problem, scores: CentredScores, polynomial: ExpPolynomial, *, keep: bool = False) -> Forward:
+    """Run the sums; `keep` what the gradient can use."""
+    _check_range(polynomial, scores.size, problem)
+    xp, balance = problem.xp, _balance(problem, scores)
+    queries, keys = scores.queries * problem.scale * balance, scores.keys / balance
     values = values_and_one(problem)
+    values = values if scores.weights is None else values * scores.weights
     kernel = kernel_of(problem, polynomial.coefficients, _reach(queries, keys, xp))
     run = kernel.sums_and_states if keep else lambda *tokens: (kernel.sums(*tokens), None)
     sums, states = run(queries, keys, values)  # (..., n_q, dv + 1)
@@ -137,7 +142,7 @@ def forward(
     return Forward(
         problem=problem,
         polynomial=polynomial,
-        bound=bound,
+        scores=scores,
         kernel=kernel,
         queries=queries,
         keys=keys,
@@ -147,14 +152,6 @@ def forward(
         denominator=xp.where(denominator > 0, denominator, xp.full_like(denominator, xp.nan)),
         states=states,
     )
-
-
-def centred_keys(problem: Problem) -> Array:
-    """Return keys minus their mean, shape (..., n_k, d); keys that take no part become 0."""
-    centred = problem.k - key_centre(problem)
-    if problem.key_mask is None:
-        return centred
-    return problem.xp.where(problem.key_mask[..., None], centred, problem.xp.zeros_like(centred))
 
 
 def kernel_of(problem: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> Kernel:
@@ -170,19 +167,19 @@ def kernel_of(problem: Problem, coefficients: tuple[float, ...], reach: tuple[fl
     return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
 
 
-def _check_range(polynomial: ExpPolynomial, bound: HostArray, problem: Problem) -> None:
+def _check_range(polynomial: ExpPolynomial, size: HostArray, problem: Problem) -> None:
     """Refuse sums that could overflow the dtype."""
-    worst = float(np.max(bound))
+    worst = float(np.max(size))
     with np.errstate(over="ignore"):
-        size = (
+        total = (
             float(polynomial.absolute(np.asarray(worst)))
             * problem.n_k
             * max(1.0, float(np.max(value_spread(problem).top)))
         )
-    if not size < _arrays.largest(problem.dtype) / 16:
+    if not total < _arrays.largest(problem.dtype) / 16:
         msg = (
             f"scores are bounded by {worst:.4g}, where a polynomial of degree {polynomial.degree} summed over {problem.n_k} keys can reach "
-            f"{size:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
+            f"{total:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
         )
         raise ValueError(msg)
 
@@ -200,9 +197,9 @@ def values_and_one(problem: Problem) -> Array:
     return xp.where(problem.key_mask[..., None], values, xp.zeros_like(values))
 
 
-def _balance(problem: Problem, keys: Array) -> Array:
+def _balance(problem: Problem, scores: CentredScores) -> Array:
     """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large: no monomial overflows before its partner shrinks it."""
-    sizes = (problem.xp.max(problem.xp.abs(x), axis=(-2, -1)) for x in (problem.q, keys))
+    sizes = (problem.xp.max(problem.xp.abs(x), axis=(-2, -1)) for x in (scores.queries, scores.keys))
     q, k = (_arrays.to_host(size).astype(np.float64) for size in sizes)
     both = (q > 0) & (k > 0)
     ratio = np.where(both, k, 1.0) / np.where(both, q, 1.0) / problem.scale

@@ -9,9 +9,16 @@ and dk likewise, dv_j = sum_i P(s_ij) G_i / D_i for both. Both are sums with R'(
 higher, or of R = P. No n x n and no n r d array is formed. (AS24, LSS+24 form Khatri-Rao products of width r (d + 1) instead; under a causal mask the sums over i
 are suffix sums, which they do not mention.)
 
-The consistent gradient also passes through the centre of the keys: dk_j - mean of dk. The coefficients of P are held fixed.
+With weights w_j = exp(beta m . k_j) of centred keys (`centring`), right_j = w_j [v_j, 1], k and q stand for k - c and q - m, and what the weights pass on is
+
+    b_j = w_j dL/dw_j = right_j . sum_i P(s_ij) left_i,    dk_j += beta b_j m for both kinds (q_i is q_i - m plus m),    dv_j = w_j sum_i P(s_ij) G_i / D_i.
+
+The consistent gradient also passes through the means c and m: dk_j - mean of dk, and, where queries are centred, dq_i - mean of dq + (1/n) beta sum_j b_j k_j. The
+coefficients of P are held fixed.
 
 Rounding: as in `polynomial.forward`, with K of the longer path: the product with left (dv + 1), the way back through the features (2 g + d g and one sum of r).
+beta sum_j b_j k_j is the sum over i of the plug-in dq_i (proved here: exchange the sums), so the last correction is a mean of differences of two approximations of dq_i, each
+within the part of its bound that is not truncation: it adds at most twice the mean of that part. The means are taken in float64.
 """
 
 from __future__ import annotations
@@ -28,25 +35,28 @@ from approxattn.monomials.kernel import sum_roundings, underflow
 from approxattn.perturbation import tv_from_log_ratio
 from approxattn.polynomial.forward import Forward, kernel_of
 from approxattn.rounding import gamma, up
-from approxattn.score_bounds import row_norms, value_spread
+from approxattn.score_bounds import row_norms, value_spread, visible_max
 
 KINDS = ("plug-in", "consistent")
 
 
 def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Array, Array]:
     """Return dq, dk, dv for the cotangent dout."""
-    problem, xp = run.problem, run.problem.xp
+    problem, xp, weights = run.problem, run.problem.xp, run.scores.weights
     kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
     left = xp.concat([dout, -kappa], axis=-1) / run.denominator
     sums = run.queries, left, run.keys, run.values
     if kind == "consistent":
-        dq, dk, dv = run.kernel.gradients(*sums, run.states)
-        dv = dv[..., :-1]
+        dq, dk, dright = run.kernel.gradients(*sums, run.states)
     else:
         kernel = kernel_of(problem, _primitive(run, kind), run.reach)
         dq, dk = kernel.gradient_x(*sums), kernel.gradient_y(*sums)
-        dv = run.kernel.transposed_sums(run.queries, run.keys, left[..., :-1])
-    dq, dk = dq * run.balance * problem.scale, dk / run.balance
+        dright = run.kernel.transposed_sums(run.queries, run.keys, left if weights is not None else left[..., :-1])
+    dq, dk, dv = dq * run.balance * problem.scale, dk / run.balance, dright[..., : problem.dv]
+    if weights is not None:
+        pull = problem.scale * xp.sum(run.values * dright, axis=-1, keepdims=True)  # beta b_j
+        dk, dv = dk + pull * run.scores.middle, dv * weights
+        dq = _through_mean_query(dq, pull, run) if kind == "consistent" else dq
     if kind == "consistent":
         dk = dk - _mean_over_visible(dk, problem)
     if problem.key_mask is not None:
@@ -55,31 +65,43 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
     return dq, dk, dv
 
 
-def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: str) -> GradientBounds:
+def _through_mean_query(dq: Array, pull: Array, run: Forward) -> Array:
+    """Return dq_i - mean of dq + (1/n) sum_j beta b_j k_j for the leading indices with centred queries."""
+    problem, xp = run.problem, run.problem.xp
+    pull, keys, wide = (_arrays.cast(x, "float64", xp) for x in (pull, run.scores.keys, dq))
+    of_weights = xp.matmul(xp.matrix_transpose(pull), keys) / problem.n_q  # (..., 1, d)
+    shift = _arrays.cast(of_weights - xp.mean(wide, axis=-2, keepdims=True), problem.dtype, xp)
+    on = _arrays.from_host(run.scores.centred[..., None, None], dq)
+    return dq + xp.where(on, shift, xp.zeros_like(shift))
+
+
+def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> GradientBounds:
     """Return T3 plus what the consistent gradient's slope and rounding add."""
-    problem, spread = run.problem, value_spread(run.problem)
+    problem, spread, scores = run.problem, value_spread(run.problem), run.scores
     primitive = _primitive(run, kind)
     g = len(primitive) - 1
     longest = max(problem.n_q, problem.n_k)
     roundings = sum_roundings(kernel_of(problem, primitive, run.reach).kind, longest, problem.d, g, problem.causal)
-    roundings += 5 * g + 2 * (problem.dv + 1) + problem.d * g + rank(problem.d, max(g - 1, 0)) + 16
-    slopes = np.zeros_like(run.bound)
+    roundings += 6 * g + 3 * (problem.dv + 1) + problem.d * g + rank(problem.d, max(g - 1, 0)) + 20
+    slopes = np.zeros_like(scores.size)
     for c in reversed(derivative(primitive)):
-        slopes = slopes * run.bound + abs(c)
-    noise = np.maximum(run.noise(roundings, slopes), run.noise(roundings, run.polynomial.absolute(run.bound)))
+        slopes = slopes * scores.size + abs(c)
+    noise = np.maximum(run.noise(roundings, slopes), run.noise(roundings, run.polynomial.absolute(scores.size)))
     size = cotangent_size(dout, problem.xp)
     pair = size * (2 * gamma(problem.dv + 4, problem.u) * spread.top[..., None] + run.output_rounding())
     amplification = np.maximum(1.0, run.noise(roundings, slopes) / gamma(roundings, problem.u))
-    log_ratio = run.polynomial.log_ratio(run.bound)
+    log_ratio = run.log_ratio()
 
     with np.errstate(over="ignore"):
         lost = _term_loss(run, primitive, slopes, size, spread.top)
         rounding = {"weight_noise": noise, "pair_noise": up(pair * amplification), "term_loss": lost}
     rounding["balance"] = _arrays.to_host(run.balance)[..., 0].astype(np.float64)
+    if scores.weights is not None:
+        rounding["query_norm"] = up(row_norms(scores.queries, problem.xp) + row_norms(scores.middle, problem.xp))
 
     def combine(ratio: HostArray) -> GradientBounds:
-        slope_error = run.polynomial.slope_error(run.bound) if kind == "consistent" else 0.0
-        return gradient_bounds(problem, dout, centred, log_ratio=ratio, slope_error=slope_error, **rounding)
+        slope_error = run.polynomial.slope_error(scores.bound) if kind == "consistent" else 0.0
+        return gradient_bounds(problem, dout, scores.keys, log_ratio=ratio, slope_error=slope_error, **rounding)
 
     bounds, rounding_only = combine(log_ratio), combine(np.zeros_like(log_ratio))
     dk, dv = _weighted_truncation(run, log_ratio, size, size * spread.osc[..., None])
@@ -87,8 +109,24 @@ def polynomial_gradient_bounds(run: Forward, centred: Array, dout: Array, kind: 
         dk=np.minimum(bounds.dk, up(dk + rounding_only.dk)), dv=np.minimum(bounds.dv, up(dv + rounding_only.dv))
     )
     if kind == "consistent":  # subtracting the mean can double the error of dk
-        bounds = bounds._replace(dk=up(2 * bounds.dk))
+        bounds = bounds._replace(
+            dk=up(2 * bounds.dk), dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, size, spread.top))
+        )
     return bounds
+
+
+def _mean_query_error(run: Forward, apart: HostArray, size: HostArray, top: HostArray) -> HostArray:
+    """Return what passing through the mean query adds to the error of dq, shape (..., 1); `apart` is the part of its bound that is not truncation."""
+    problem, centred = run.problem, run.scores.centred[..., None]
+    if not np.any(centred):
+        return np.zeros(centred.shape)
+    radius = visible_max(row_norms(run.scores.keys, problem.xp), problem)[..., None]
+    largest = 2 * size * top[..., None] * problem.scale * radius  # of one row's sum of |beta p_ij k_j|
+    amplified = largest * (1 + run.polynomial.slope_error(run.scores.bound))
+    rounded = gamma(problem.n_q + problem.n_k + 16, 2.0**-53) + 8 * problem.u
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.mean(2 * apart + np.nan_to_num(rounded * amplified, nan=np.inf), axis=-1, keepdims=True)
+    return np.where(centred, up(error), 0.0)
 
 
 def _term_loss(
@@ -103,10 +141,13 @@ def _term_loss(
     tiny, right = _arrays.smallest_normal(problem.dtype), np.maximum(top, 1.0)[..., None]
     kinds = {kernel_of(problem, c, run.reach).kind for c in (primitive, run.polynomial.coefficients)}
     kernels = [(kind, c) for kind in kinds for c in (primitive, derivative(primitive), run.polynomial.coefficients)]
-    inside = [underflow(kind, c, run.bound, *run.reach, problem.d, tiny) for kind, c in kernels]
+    inside = [underflow(kind, c, run.scores.size, *run.reach, problem.d, tiny) for kind, c in kernels]
     denominator = run.host_denominator()
     left = 1 + size * (1 + right) / np.where(denominator > 0, np.minimum(denominator, 1.0), 1.0)
-    return up((problem.dv + 2) * right * ((problem.d + g) * left * np.max(inside, axis=0) + 2 * tiny * (slopes + 1)))
+    twice = 1 if run.scores.weights is None else 2  # what w_j [v_j, 1] and b_j lose
+    return up(
+        twice * (problem.dv + 2) * right * ((problem.d + g) * left * np.max(inside, axis=0) + 2 * tiny * (slopes + 1))
+    )
 
 
 def _weighted_truncation(
@@ -128,6 +169,8 @@ def _weighted_truncation(
     sums = _arrays.to_host(run.kernel.transposed_sums(run.queries, run.keys, device / run.denominator)).astype(
         np.float64
     )
+    if run.scores.weights is not None:
+        sums = sums * _arrays.to_host(run.scores.weights).astype(np.float64)
     refused = np.any(safe < columns, axis=-2) | ~np.isfinite(slack)
     with np.errstate(over="ignore"):
         total = up(sums * (1 + 8 * problem.u) + np.nan_to_num(slack)[..., None, :])
