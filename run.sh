@@ -14,6 +14,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   bench    time every method against exact attention and a matrix product, on one thread;
            bench polynomial: the polynomial sums against a matrix product, PyTorch if installed, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch if installed
+           bench low-rank: Linformer, Nystrom, Performer beside the packages that do the same if installed, and the audit
   docs     build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -97,6 +98,11 @@ bench() {
         shift
         say "timing hashed attention on one thread: examples/bench_lsh.py $*"
         exec .venv/bin/python examples/bench_lsh.py "$@"
+    fi
+    if [ "${1-}" = low-rank ]; then
+        shift
+        say "timing low-rank attention on one thread: examples/bench_low_rank.py $*"
+        exec .venv/bin/python examples/bench_low_rank.py "$@"
     fi
     say "timing every method on one thread: examples/bench_forward.py $*"
     .venv/bin/python examples/bench_forward.py "$@"

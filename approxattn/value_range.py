@@ -24,7 +24,7 @@ def range_bound(value: Array, problem: Problem) -> HostArray:
         edge = xp.full_like(problem.v, xp.inf)
         high, low = xp.where(keep, problem.v, -edge), xp.where(keep, problem.v, edge)
     top, bottom = (f(x, axis=-2, keepdims=True) for f, x in ((xp.max, high), (xp.min, low)))
-    worst = xp.max(xp.maximum(value - bottom, top - value), axis=-1)
+    worst = xp.maximum(xp.max(value - bottom, axis=-1), xp.max(top - value, axis=-1))
     bound = _arrays.to_host(worst).astype(np.float64)
     least = problem.u * value_spread(problem).top[..., None] + _arrays.smallest_normal(problem.dtype)
     size = up(np.maximum(bound, 0.0) * (1 + 2 * problem.u) + least)

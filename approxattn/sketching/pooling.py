@@ -179,7 +179,13 @@ def _in_blocks(x: Array, members: HostArray, counts: HostArray, less: Array | fl
     """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with `fill` for padding."""
     xp = _arrays.namespace(x=x)
     k, largest = members.shape[-2:]
-    rows = gather(x, np.reshape(members, (*members.shape[:-2], -1)))
-    blocks = xp.reshape(rows, (*rows.shape[:-2], k, largest, rows.shape[-1])) - less
+    places = np.reshape(members, (*members.shape[:-2], -1))
+    in_order = places.ndim == 1 and np.array_equal(places, np.arange(x.shape[-2]))
+    rows = x if in_order else gather(x, places)
+    blocks = xp.reshape(rows, (*rows.shape[:-2], k, largest, rows.shape[-1]))
+    blocks = blocks if isinstance(less, float) and less == 0 else blocks - less
     real = np.arange(largest) < counts[..., None]  # (..., k, largest)
-    return xp.where(_arrays.from_host(real[..., None], x), blocks, xp.full_like(blocks, fill))
+    if real.all():
+        return blocks
+    empty = xp.full((), fill, dtype=x.dtype, device=_arrays.device(x))
+    return xp.where(_arrays.from_host(real[..., None], x), blocks, empty)
