@@ -20,6 +20,7 @@ from proofs_check.papers import (
     code_certificates,
     code_cost,
     code_gradients,
+    code_hashing_cases,
     code_scaling,
     controls,
     heinsen_kozachkov_2026,
@@ -100,8 +101,8 @@ PAPERS: tuple[ModuleType, ...] = (
 )
 """One module per paper, each with its ``THEOREMS``."""
 
-TIMED: tuple[ModuleType, ...] = (code_scaling,)
-"""Modules whose experiments read a clock: only campaigns with the full budget carry them out."""
+TIMED: tuple[ModuleType, ...] = (code_scaling, code_hashing_cases)
+"""Modules whose experiments read a clock, or run the code tens of thousands of times: only campaigns with the full budget carry them out."""
 
 
 def theorems(*, timed: bool = False) -> dict[str, Theorem]:

@@ -10,7 +10,7 @@ from cases import Case
 from methods import Row
 
 from approxattn._arrays import HostArray
-from approxattn.hashing.hyperplanes import codes
+from approxattn.hashing.directions import over_largest
 from proofs_check.enclosure import Rows, ball, exact_attention, max_error, precision, yoso_expectation
 
 
@@ -52,8 +52,11 @@ def _hadamard(q: HostArray, k: HostArray, v: HostArray, row: Row) -> Rows:
     matrices = (h * signs[:, 2]) @ (h * signs[:, 1]) @ (h * signs[:, 0])  # H D3 H D2 H D1
     whole = width // row.bits * row.bits
     normals = matrices[:, :whole, : q.shape[-1]].reshape(-1, row.bits, q.shape[-1]).astype(q.dtype)
-    own, other = (codes(x, normals, np) for x in (q, k))  # as computed: ties are broken by the same rounding
-    met = np.stack([np.sum(own[:, i, None] == other, axis=0) for i in range(len(q))])
+    flat = normals.reshape(-1, q.shape[-1]).T
+    own, other = (
+        (over_largest(x, np) @ flat > 0).reshape(len(x), -1, row.bits) for x in (q, k)
+    )  # as computed, also where a sign ties
+    met = np.stack([(own[i] == other).all(axis=-1).sum(axis=-1) for i in range(len(q))])
     with precision(256):
         values = [[ball(float(x)) for x in line] for line in v]
         return [

@@ -146,6 +146,12 @@ def test_filled_row_is_within_its_bound_however_extreme_the_scores() -> None:
                 np.testing.assert_allclose(out.value, dense.value, rtol=0, atol=8 * n * scale)
                 assert (row_errors(out.value, enclose(bert(), problem.astype(dtype))) <= out.certificate.rows).all()
     assert len(enclosure) == 1
+    q = np.array([[2048.0], [2080.0]])  # every key collides, and e^-2048 underflows
+    out = aa.attention(
+        q, np.array([[-1.0]]), np.ones((1, 1)), aa.BertLSH(table_size=1, sparse=True), rng=np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(out.value, 1.0)
+    assert out.certificate.bound < 1e-10
 
 
 def test_filled_bound_is_sharp_for_small_scores() -> None:

@@ -178,11 +178,11 @@ def _filled(
     if slack is None:
         return np.ones(seen.shape)
     some, left = kept > 0, (seen - kept).astype(np.float64)
-    log = np.where(some, log_mass, 0.0)
+    log, others = np.where(some, log_mass, 0.0), np.maximum(left, 1.0)
     whole = tv_from_log_ratio(2 * bound)  # tanh(B / 2)
     with np.errstate(over="ignore"):
         a_high, a_low, b_high, b_low = (
-            left / (left + np.exp(log + shift)) for shift in (-slack - bound, slack + bound, -slack, slack)
+            others / (others + np.exp(log + shift)) for shift in (-slack - bound, slack + bound, -slack, slack)
         )
     tight = 1 - np.minimum(whole, 1.0)
     total = np.maximum(a_high - b_low * tight, b_high - a_low * tight) + 64 * 2.0**-53
