@@ -19,6 +19,9 @@ from proofs_check.papers import (
     alman_song_2024_tensor,
     code_certificates,
     code_cost,
+    code_cost_hashing,
+    code_cost_layers,
+    code_cost_low_rank,
     code_gradients,
     code_hashing_cases,
     code_scaling,
@@ -98,6 +101,9 @@ PAPERS: tuple[ModuleType, ...] = (
     code_certificates,
     code_gradients,
     code_cost,
+    code_cost_hashing,
+    code_cost_layers,
+    code_cost_low_rank,
 )
 """One module per paper, each with its ``THEOREMS``."""
 

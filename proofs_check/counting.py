@@ -5,6 +5,11 @@
 
 * element-wise operations: one per element of the result, under their own name (``subtract`` counts as ``add``, ``square`` as
   ``multiply``, comparisons, maxima and ``isfinite`` as ``compare``, ``negative``, ``abs`` and ``sign`` as ``sign``);
+* sorting a line of n: n ceil(log2 n) ``sort``, and looking m numbers up in n sorted ones: m ceil(log2(n + 1)) ``sort``; these
+  are the comparisons of merge sort and of bisection at most, not what a library does, and no part of `Tally.flops`;
+* ``solve`` of k equations with m right-hand sides: (k^3 - k)/3 + m k^2 ``multiply``, divisions among them, and
+  (2 k^3 - 3 k^2 + k)/6 + m (k^2 - k) ``add``, those of Gaussian elimination;
+* ``svd`` of (m, n): m n min(m, n) ``svd``, a unit of its own, since the iteration inside has no fixed length;
 * ``matmul`` of (m, k) by (k, n): m k n ``multiply`` and m (k - 1) n ``add``; ``sum`` of k numbers: k - 1 ``add``;
 * creating, copying, reshaping, transposing, indexing and converting: nothing;
 * reading elements on the host: ``transfer``, one per element, which is no arithmetic and never part of `Tally.flops`.
@@ -12,12 +17,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+
+from proofs_check.counting_array import CountingArray, UnpricedOperation, bare
 
 __all__ = ["CountingArray", "Tally", "UnpricedOperation"]
 
@@ -50,11 +56,7 @@ _FREE = (
 _CONSTANTS = (
     "e pi inf nan newaxis bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128"
 )
-_NOT_ARITHMETIC = frozenset({"compare", "logical", "select", "transfer"})
-
-
-class UnpricedOperation(AttributeError):
-    """An operation without a price was asked for: its cost would be missing from the count."""
+_NOT_ARITHMETIC = frozenset({"compare", "logical", "select", "transfer", "sort", "svd"})
 
 
 class Tally:
@@ -65,7 +67,8 @@ class Tally:
     counts : collections.Counter
         Number of operations by name.
     products : int
-        The ``multiply`` among them that belong to matrix products and other contractions, each with its ``add`` but one a sum.
+        The ``multiply`` among them that belong to products of matrices (``matmul``, ``tensordot``, ``solve``), each with its ``add`` but one a sum; dot products
+        of rows with rows (``vecdot``) are not among them.
     """
 
     __name__ = "proofs_check.counting"
@@ -76,7 +79,7 @@ class Tally:
 
     @property
     def flops(self) -> int:
-        """All arithmetic: every count but comparisons, logic, selection and transfer."""
+        """All arithmetic: every count but comparisons, logic, selection, transfer, sorting and singular values."""
         return sum(n for name, n in self.counts.items() if name not in _NOT_ARITHMETIC)
 
     @property
@@ -111,7 +114,7 @@ class Tally:
 
     def _elementwise(self, name: str) -> Callable[..., Any]:
         def run(*args: Any) -> Any:
-            result = getattr(np, name)(*(_bare(a) for a in args))
+            result = getattr(np, name)(*(bare(a) for a in args))
             self.counts[_ELEMENTWISE[name]] += int(result.size)
             return self.wrap(result)
 
@@ -119,47 +122,47 @@ class Tally:
 
     def _reduction(self, name: str) -> Callable[..., Any]:
         def run(x: Any, /, **options: Any) -> Any:
-            result = np.asarray(getattr(np, name)(_bare(x), **options))
-            self.counts[_REDUCTIONS[name]] += max(0, int(_bare(x).size - result.size))
+            result = np.asarray(getattr(np, name)(bare(x), **options))
+            self.counts[_REDUCTIONS[name]] += max(0, int(bare(x).size - result.size))
             return self.wrap(result)
 
         return run
 
     def _free(self, name: str) -> Callable[..., Any]:
         def run(*args: Any, device: Any = None, **options: Any) -> Any:  # noqa: ARG001 - there is one device
-            return self.wrap(getattr(np, name)(*(_bare(a) for a in args), **{k: _bare(a) for k, a in options.items()}))
+            return self.wrap(getattr(np, name)(*(bare(a) for a in args), **{k: bare(a) for k, a in options.items()}))
 
         return run
 
     def matmul(self, a: Any, b: Any, /) -> Any:
         """Matrix product."""
-        result = np.asarray(np.matmul(_bare(a), _bare(b)))
+        result = np.asarray(np.matmul(bare(a), bare(b)))
         self._price_dots(int(result.size), int(a.shape[-1]))
         return self.wrap(result)
 
     def vecdot(self, a: Any, b: Any, /, *, axis: int = -1) -> Any:
         """Dot products along one axis."""
-        result = np.asarray(np.sum(np.multiply(_bare(a), _bare(b)), axis=axis))
-        self._price_dots(int(result.size), int(a.shape[axis]))
+        result = np.asarray(np.sum(np.multiply(bare(a), bare(b)), axis=axis))
+        self._price_dots(int(result.size), int(a.shape[axis]), product=False)
         return self.wrap(result)
 
     def tensordot(self, a: Any, b: Any, /, *, axes: Any = 2) -> Any:
         """Contraction over the given axes."""
-        result = np.asarray(np.tensordot(_bare(a), _bare(b), axes=axes))
+        result = np.asarray(np.tensordot(bare(a), bare(b), axes=axes))
         over = a.shape[a.ndim - axes :] if isinstance(axes, int) else [a.shape[i] for i in axes[0]]
         self._price_dots(int(result.size), int(np.prod(over)))
         return self.wrap(result)
 
-    def _price_dots(self, dots: int, length: int) -> None:
-        self.products += dots * length
+    def _price_dots(self, dots: int, length: int, *, product: bool = True) -> None:
+        self.products += dots * length if product else 0
         self.counts["multiply"] += dots * length
         self.counts["add"] += dots * max(0, length - 1)
 
     def mean(self, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
         """Sum, then one division per result."""
         total = self._reduction("sum")(x, axis=axis, keepdims=keepdims)
-        self.counts["divide"] += int(_bare(total).size)
-        return self.wrap(np.mean(_bare(x), axis=axis, keepdims=keepdims))
+        self.counts["divide"] += int(bare(total).size)
+        return self.wrap(np.mean(bare(x), axis=axis, keepdims=keepdims))
 
     def vector_norm(self, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
         """Euclidean norm: squares, their sum, one square root per result."""
@@ -168,131 +171,52 @@ class Tally:
 
     def cumulative_sum(self, x: Any, /, *, axis: int | None = None) -> Any:
         """Prefix sums: one addition for each element but the first of a line."""
-        bare = _bare(x)
-        axis = 0 if axis is None and bare.ndim == 1 else axis
-        length = int(bare.shape[axis]) if axis is not None else 0
-        self.counts["add"] += int(bare.size) - int(bare.size) // max(1, length)
-        return self.wrap(np.cumulative_sum(bare, axis=axis))
+        values = bare(x)
+        axis = 0 if axis is None and values.ndim == 1 else axis
+        length = int(values.shape[axis]) if axis is not None else 0
+        self.counts["add"] += int(values.size) - int(values.size) // max(1, length)
+        return self.wrap(np.cumulative_sum(values, axis=axis))
+
+    def argsort(self, x: Any, /, *, axis: int = -1, **options: Any) -> Any:
+        """Order of each line: comparisons of merge sort."""
+        self._price_sort(x, axis)
+        return self.wrap(np.argsort(bare(x), axis=axis, stable=options.get("stable", True)))
+
+    def sort(self, x: Any, /, *, axis: int = -1, **options: Any) -> Any:
+        """Sorted lines: comparisons of merge sort."""
+        self._price_sort(x, axis)
+        return self.wrap(np.sort(bare(x), axis=axis, stable=options.get("stable", True)))
+
+    def _price_sort(self, x: Any, axis: int) -> None:
+        self.counts["sort"] += int(x.size) * _bits(int(x.shape[axis]) - 1)
+
+    def searchsorted(self, x1: Any, x2: Any, /, *, side: Literal["left", "right"] = "left") -> Any:
+        """Places of x2 in the sorted x1: comparisons of bisection."""
+        self.counts["sort"] += int(x2.size) * _bits(int(x1.shape[0]))
+        return self.wrap(np.searchsorted(bare(x1), bare(x2), side=side))
+
+    def solve(self, a: Any, b: Any, /) -> Any:
+        """Linear equations, by Gaussian elimination; the right-hand sides are the columns of b."""
+        k, columns = int(a.shape[-1]), int(b.shape[-1])
+        systems = int(a.size) // k**2
+        products = systems * ((k**3 - k) // 3 + columns * k**2)
+        self.products += products
+        self.counts["multiply"] += products
+        self.counts["add"] += systems * ((2 * k**3 - 3 * k**2 + k) // 6 + columns * (k**2 - k))
+        return self.wrap(np.linalg.solve(bare(a), bare(b)))
+
+    def svd(self, x: Any, /, *, full_matrices: bool = True) -> Any:
+        """Singular value decomposition, in a unit of its own."""
+        self.counts["svd"] += int(x.size) * min(int(x.shape[-1]), int(x.shape[-2]))
+        return tuple(self.wrap(part) for part in np.linalg.svd(bare(x), full_matrices=full_matrices))
 
     def clip(self, x: Any, /, low: Any = None, high: Any = None) -> Any:
         """One comparison per element and side."""
-        result = np.clip(_bare(x), _bare(low), _bare(high))
+        result = np.clip(bare(x), bare(low), bare(high))
         self.counts["compare"] += int(result.size) * ((low is not None) + (high is not None))
         return self.wrap(result)
 
 
-def _bare(x: Any) -> Any:
-    if isinstance(x, CountingArray):
-        return x.data
-    if isinstance(x, list | tuple):
-        return type(x)(_bare(item) for item in x)
-    return x
-
-
-class CountingArray:
-    """A NumPy array whose operations are counted by the `Tally` that made it; see `Tally.array`."""
-
-    __array_priority__ = 1000.0
-    __array_ufunc__ = None  # NumPy must not compute behind the tally's back
-    __hash__ = None  # type: ignore[assignment]  # as every array: == is element-wise
-
-    def __init__(self, data: np.ndarray[Any, Any], tally: Tally) -> None:
-        self.data = data
-        self.tally = tally
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes."""
-        return tuple(self.data.shape)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.data.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(self.data.size)
-
-    @property
-    def dtype(self) -> Any:
-        """NumPy dtype."""
-        return self.data.dtype
-
-    @property
-    def device(self) -> str:
-        """There is one device."""
-        return "cpu"
-
-    @property
-    def T(self) -> CountingArray:
-        """Transpose of a matrix."""
-        return CountingArray(self.data.T, self.tally)
-
-    @property
-    def mT(self) -> CountingArray:
-        """Transpose of the last two axes."""
-        return CountingArray(self.data.mT, self.tally)
-
-    def to_device(self, device: Any, /, *, stream: Any = None) -> CountingArray:  # noqa: ARG002 - there is one device
-        """Return the array itself."""
-        return self
-
-    def __array_namespace__(self, *, api_version: str | None = None) -> Tally:
-        return self.tally
-
-    def __getitem__(self, index: Any) -> CountingArray:
-        return CountingArray(np.asarray(self.data[_bare(index)]), self.tally)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        msg = "in-place writes have no price: build the result with concat, stack or where"
-        raise UnpricedOperation(msg)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        self.tally.counts["transfer"] += self.size
-        return np.array(self.data, dtype=dtype, copy=copy)
-
-    def _scalar(self) -> Any:
-        self.tally.counts["transfer"] += 1
-        return self.data.item()
-
-    def __bool__(self) -> bool:
-        return bool(self._scalar())
-
-    def __float__(self) -> float:
-        return float(self._scalar())
-
-    def __int__(self) -> int:
-        return int(self._scalar())
-
-    def __index__(self) -> int:
-        return operator.index(self._scalar())
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-
-_OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-    "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
-}  # fmt: skip
-_COMPARISONS = {
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-}  # fmt: skip
-_UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
-
-
-def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
-    def run(self: CountingArray, *others: Any) -> Any:
-        args = (*others, self) if reflected else (self, *others)
-        return getattr(self.tally, name)(*args)
-
-    return run
-
-
-for _dunder, _name in {**_OPERATORS, **_COMPARISONS, **_UNARY}.items():
-    setattr(CountingArray, f"__{_dunder}__", _operator(_name))
-for _dunder, _name in _OPERATORS.items():
-    setattr(CountingArray, f"__r{_dunder}__", _operator(_name, reflected=True))
+def _bits(n: int) -> int:
+    """ceil(log2(n + 1)): 0, 1, 2, 2, 3 ..."""
+    return max(0, n).bit_length()
