@@ -97,6 +97,12 @@ TABLE: tuple[Row, ...] = (
         name="taylor-1e-4", method=aa.Polynomial(tolerance=1e-4, basis="taylor", fallback=False), exempt=_FITS, slack=2
     ),
     Row(
+        name="anisotropic-1e-4",
+        method=aa.Polynomial(tolerance=1e-4, basis="taylor", index="anisotropic", fallback=False),
+        exempt=_FITS,
+        slack=2,
+    ),
+    Row(
         name="chebyshev-2e-1",
         method=aa.Polynomial(tolerance=0.2, basis="chebyshev", fallback=False),
         exempt=_FITS,

@@ -52,7 +52,9 @@ def test_state_equals_attention_with_the_same_polynomial() -> None:
     whole = aa.attention(q, k, v, method)
     out = method.state(k, v, centre=np.mean(k, axis=0, keepdims=True)).query(q)
     np.testing.assert_allclose(out.value, whole.value, rtol=0, atol=1e-13)
-    assert np.all(whole.certificate.rows <= out.certificate.rows * (1 + 1e-3) + 1e-11)  # it knows the directions of all queries
+    assert np.all(
+        whole.certificate.rows <= out.certificate.rows * (1 + 1e-3) + 1e-11
+    )  # it knows the directions of all queries
 
 
 def test_merging_is_commutative_and_associative_up_to_rounding() -> None:

@@ -42,6 +42,18 @@ class ExpPolynomial:
         """The degree g."""
         return len(self.coefficients) - 1
 
+    def relative_error(self, half_range: HostArray) -> HostArray:
+        """Return a bound on |P(x) e^-x - 1| over [-b, b], for 0 <= b <= B, shape of b.
+
+        For Taylor ln P - x vanishes at 0, so it is at most ln rho in size; for the other bases ln rho is 2 artanh of that bound.
+        """
+        ratio = np.asarray(self.log_ratio(half_range), dtype=np.float64)
+        with np.errstate(over="ignore"):
+            error = (
+                np.expm1(ratio) if self.basis == "taylor" else -np.expm1(-ratio) / (1 + np.exp(-ratio))
+            )  # tanh(ratio / 2)
+        return np.asarray(error * (1 + 2.0**-48))
+
     def absolute(self, x: HostArray) -> HostArray:
         """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors are relative to."""
         total = np.zeros_like(np.asarray(x, dtype=np.float64))

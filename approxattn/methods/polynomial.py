@@ -20,6 +20,7 @@ from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
+from approxattn.methods.anisotropic_polynomial import anisotropic, lost_denominators
 from approxattn.methods.exact import Exact
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import cheapest_kind
@@ -30,6 +31,8 @@ from approxattn.polynomial.gradient import KINDS, lost_rows, polynomial_gradient
 from approxattn.polynomial.state import PolynomialState, fold
 from approxattn.rounding import up
 from approxattn.score_bounds import value_spread
+
+INDICES = ("full", "anisotropic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,9 @@ class Polynomial:
     centre : {"both", "keys"}
         What is shifted by its mean, which changes no exact output and makes scores smaller: keys and, where that shortens the longest, queries
         (each key then gets a weight); or keys only.
+    index : {"full", "anisotropic"}
+        Which monomials are used: all of degree up to g, or, with `tolerance`, high degrees in the directions where the scores are large and low
+        degrees in the others, where that takes fewer (`approxattn.polynomial.anisotropic`). It has no gradient.
     fallback : bool
         With `tolerance`: whether exact attention steps in where no polynomial reaches the tolerance, or where the one that does has so many features
         that the sums would be taken by scores, which costs as much as exact attention and is less accurate. The certificate says when and why.
@@ -66,6 +72,7 @@ class Polynomial:
     basis: str = "minimax"
     gradient: str = "consistent"
     centre: str = "both"
+    index: str = "full"
     fallback: bool = True
 
     randomised: ClassVar[bool] = False
@@ -85,6 +92,12 @@ class Polynomial:
         if self.centre not in CENTRES:
             msg = f"centre(={self.centre!r}) must be one of {', '.join(CENTRES)}"
             raise ValueError(msg)
+        if self.index not in INDICES:
+            msg = f"index(={self.index!r}) must be one of {', '.join(INDICES)}"
+            raise ValueError(msg)
+        if self.index == "anisotropic" and self.tolerance is None:
+            msg = f"index(='anisotropic') with degree(={self.degree}) has no degree of its own: give a tolerance in its place"
+            raise ValueError(msg)
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             msg = f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
             raise ValueError(msg)
@@ -97,6 +110,11 @@ class Polynomial:
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
         scores = centre_scores(problem, self.centre)
+        if self.index == "anisotropic" and self.tolerance is not None:
+            out = anisotropic(problem, scores, self.tolerance, self.basis, self.fallback)
+            if out is not None:
+                unmet = out.certificate.unmet + self._missed(out.certificate.rows, problem)
+                return replace(out, certificate=replace(out.certificate, unmet=unmet))
         plan = self._plan(problem, scores)
         if plan.exact:
             exact = Exact().compute(problem)
@@ -108,6 +126,9 @@ class Polynomial:
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
+        if self.index == "anisotropic":
+            msg = "index(='anisotropic') has no gradient: use index='full'"
+            raise ValueError(msg)
         scores = centre_scores(problem, self.centre)
         plan = self._plan(problem, scores)
         if plan.exact:
@@ -124,7 +145,7 @@ class Polynomial:
             target=SOFTMAX_GRADIENT,
             theorem="ours.gradient",
             facts={"gradient": self.gradient, **_facts(run)},
-            unmet=_lost(run),
+            unmet=lost_denominators(lost_rows(run), problem.dtype),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
@@ -223,7 +244,7 @@ class Polynomial:
             target=SOFTMAX,
             theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=_lost(run) + self._missed(rows, run.problem),
+            unmet=lost_denominators(lost_rows(run), run.problem.dtype) + self._missed(rows, run.problem),
         )
 
 
@@ -260,13 +281,3 @@ def _facts(run: Forward) -> dict[str, object]:
         "score bound": run.scores.bound,
         "queries centred": _share(run.scores.centred),
     }
-
-
-def _lost(run: Forward) -> tuple[str, ...]:
-    lost = int(np.sum(lost_rows(run)))
-    if not lost:
-        return ()
-    dtype = run.problem.dtype
-    return (
-        f"{lost} denominator(s) are lost to rounding in {dtype} and their rows are NaN; use float64 or a smaller scale",
-    )
