@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proofs_check import catalogue
+from proofs_check.by_hand import BY_HAND
 from proofs_check.campaign import Campaign
 from proofs_check.errata import markdown
 from proofs_check.evidence import Evidence
@@ -34,9 +35,20 @@ def test_an_entry_has_place_statement_witness_and_repair(page: str) -> None:
     theorem = catalogue.theorem("as24.p2-printed")
     assert theorem.source.place in entry
     assert f"> {theorem.statement}" in entry
-    assert "Witness: q = [[1, 0], [0, 0]], weights = [[9, 1], [5, 5]]" in entry
+    hand = BY_HAND["as24.p2-printed"]
+    assert f"- By hand: {hand.instance} {hand.shows}" in entry
+    assert "Stored witness: q = [[1, 0], [0, 0]], weights = [[9, 1], [5, 5]]" in entry
     assert "exceeds the bound <= 0 [exact-rational]" in entry
     assert f"True instead, `as24.p2-corrected` (proved): {catalogue.theorem('as24.p2-corrected').statement}" in entry
+
+
+def test_a_repair_outside_the_run_is_named_as_such(page: str) -> None:
+    entry = page[page.index("### `linformer.exp-rank`") :]
+    assert "`ours.polynomial-rank-bound` (not in this run)" in entry[: entry.index("\n## ")]
+
+
+def test_every_entry_says_what_is_true_instead() -> None:
+    assert [k for k, t in REFUTED.items() if not t.repaired_by and not BY_HAND[k].instead] == []
 
 
 def test_what_is_true_stays_out_and_what_is_not_printed_apart(page: str) -> None:
@@ -57,6 +69,7 @@ def test_the_page_in_the_documentation_is_up_to_date() -> None:
         stale
     )
     assert [k for k in catalogue.theorems() if f"### `{k}`" in text and k not in REFUTED] == [], stale
+    assert [k for k in REFUTED if BY_HAND[k].shows not in text] == [], stale
     assert [item.statement for item in UNCHECKED if item.statement not in text] == [], stale
 
 

@@ -6,6 +6,7 @@ import html.parser
 import re
 from dataclasses import replace
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -287,3 +288,19 @@ def test_counts_give_one_ratio_a_size() -> None:
     verdict = Verdict(status=Status.REFUTED, grade="counted", scope="s", witness={"size": 2}, facts=facts)
     found = strips.ratios(Result(theorem=theorem, verdict=verdict, verdicts=(verdict,), units=()))
     assert [r.value for r in found] == [20 / 24, 45 / 54]
+
+
+def test_the_errata_stand_on_the_page_and_lead_to_their_sections(
+    results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
+) -> None:
+    text = render(results, measurement, drawings)
+    section = text[text.index('<section id="errata">') : text.index('<section id="rests">')]
+    refuted = [r.theorem for r in results if r.verdict.status is Status.REFUTED]
+    claims = [t for t in refuted if not catalogue.is_control(t.key)]
+    assert section.count('<article class="erratum">') == len(claims)
+    for theorem in claims:
+        assert f'<a href="#{theorem.key}">{theorem.key}</a></small>' in section
+        assert escape(theorem.source.place, quote=False) in section.replace("&#34;", '"').replace("&#39;", "'")
+        if theorem.repaired_by:
+            assert f'<a href="#{theorem.repaired_by}">' in section
+    assert "controls." not in section

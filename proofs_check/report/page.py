@@ -8,8 +8,9 @@ from typing import Any
 
 from proofs_check import real_heads
 from proofs_check.campaign import Result
+from proofs_check.errata import errata
 from proofs_check.evidence import Evidence, environment
-from proofs_check.report import graph, strips, tables, view
+from proofs_check.report import graph, mathml, strips, tables, view
 from proofs_check.report.figures import Figure, figures
 
 _HERE = Path(__file__).parent
@@ -47,10 +48,12 @@ def render(
 ) -> str:  # fmt: skip
     """Return the page as text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     engine = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    engine.filters["math"] = lambda text: Markup(mathml.html(text))  # noqa: S704 - it escapes the words
     groups, heads = view.groups(results), tables.head_rows(measurement)
     certificates = tables.certificate_rows(results, measurement)
     return engine.get_template("page.html").render(
@@ -64,6 +67,7 @@ def render(
         heads_sentence=tables.heads_sentence(heads),
         measurement=measurement,
         figures={figure.name: figure for figure in drawings},
+        errata=errata(results),
         graph=graph.draw(results),
         strips={r.theorem.key: strips.draw(strips.ratios(r), _kinds(r)) for r in results},
         environment=facts,
