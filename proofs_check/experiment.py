@@ -237,7 +237,7 @@ class Plan:
     Parameters
     ----------
     n : int
-        Number of draws; no peeking, no extension.
+        Number of draws; no peeking, no extension beyond what `Sample` says of the full budget.
     alpha : float
         Level of each of the two one-sided tests, before the campaign-wide correction (a few dozen experiments: 1e-4 is safe).
     margin : float
@@ -276,7 +276,10 @@ class Sample:
     target : float
         The claimed value.
     plan : Plan
-        Sample size, level and margin, fixed beforehand.
+        Sample size, level and margin, fixed beforehand. The full budget grows the sample in batches of n/4 to at most 10 n, by tests that may be looked at
+        after every batch, at a hundredth of the level; a mean without bounds is tested once, by 10 n draws and half the margin.
+    bounds : (float, float) or None
+        Interval that no draw leaves, for claims about a mean; target and margin lie strictly inside.
     chunk : int
         Largest m asked for at once, to bound memory. Part of the plan: it fixes the order of the draws.
     scope : str
@@ -287,6 +290,7 @@ class Sample:
     claim: Literal["probability <=", "probability >=", "mean <=", "mean >=", "mean ="]
     target: float
     plan: Plan
+    bounds: tuple[float, float] | None = None
     chunk: int = 4096
     scope: str
 
@@ -302,6 +306,11 @@ class Sample:
         else:
             _require(self.plan.margin == 0, f"margin(={self.plan.margin}) has no meaning for {self.claim!r}")
         _require(np.isfinite(self.target), f"target(={self.target}) must be finite")
+        if self.bounds is not None:
+            _require(self.claim.startswith("mean"), f"bounds(={self.bounds}) have no meaning for {self.claim!r}")
+            low, high = self.target - self.plan.margin, self.target + self.plan.margin
+            rule = f"bounds(={self.bounds}) must strictly contain target and margin, [{low}, {high}]"
+            _require(self.bounds[0] < low <= high < self.bounds[1], rule)
         _require(self.chunk >= 1, f"chunk(={self.chunk}) must be at least 1")
         _require(self.scope, "scope(='') is empty: say for which parameters the claim is sampled")
 

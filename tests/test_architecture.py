@@ -63,12 +63,12 @@ RULES = {
             ("__init__",),  # its public names are those of floor 0
             # floor 1: tools
             ("counting_array",),
-            ("enclosure", "counting", "instances", "statistics"),
+            ("enclosure", "counting", "instances", "statistics", "eprocesses"),
             ("supnorm", "gradient_enclosure", "real_heads"),
             # floor 2: checkers and statements
             ("checkers", "papers"),
             # floor 3: all theorems, runs and pages
-            ("catalogue", "evidence", "kit", "unchecked"),
+            ("catalogue", "evidence", "kit", "unchecked", "by_hand"),
             ("unit_process",),
             ("workers", "dask_workers"),
             ("campaign",),

@@ -81,6 +81,9 @@ def test_identity_testing_finds_the_false_and_reports_its_grade() -> None:
 
     true = check(Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3)
     assert (true.status, true.grade) == (Status.PROVED, "pit(2^-59)")
+    full = check(Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3, budget="full")
+    assert (full.status, full.grade) == (Status.PROVED, "pit(2^-236)")
+    assert full.facts["identities"] == 4 * true.facts["identities"]
     false = check(
         Symbolic(identities=lambda rng: residues(rng, 1), grade="pit(2^-59)", scope="two variables"), rng_seed=3
     )
@@ -399,12 +402,12 @@ def test_count_needs_every_size() -> None:
 def test_an_unpriced_operation_is_inconclusive() -> None:
     from proofs_check.counting import Tally
 
-    def sort(n: int) -> int:
+    def unique(n: int) -> int:
         tally = Tally()
-        tally.sort(tally.array(np.arange(n)))
+        tally.unique_values(tally.array(np.arange(n)))
         return tally.flops
 
-    verdict = check(Count(measured=sort, formula=lambda n: n, sizes=(4,), scope="sorting"))
+    verdict = check(Count(measured=unique, formula=lambda n: n, sizes=(4,), scope="distinct values"))
     assert verdict.status is Status.INCONCLUSIVE
     assert "no price" in verdict.note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -77,8 +78,16 @@ def test_without_spread_nothing_is_shown() -> None:
     assert min(test[:4]) == 1.0
 
 
-@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=12))
-def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=6))
+def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
+    """A hypothesis is rejected when Bonferroni's test rejects every set of hypotheses that it belongs to (Marcus, Peritz & Gabriel 1976)."""
+    sets = [s for n in range(1, len(p_values) + 1) for s in itertools.combinations(range(len(p_values)), n)]
+    closed = [all(min(p_values[j] for j in s) <= 0.05 / len(s) for s in sets if i in s) for i in range(len(p_values))]
+    assert holm(p_values, 0.05) == closed
+
+
+def test_holm_agrees_with_statsmodels() -> None:
+    p_values = [0.001, 0.04, 0.012, 0.9, 0.011, 0.3]
     assert holm(p_values, 0.05) == multipletests(p_values, alpha=0.05, method="holm")[0].tolist()
 
 

@@ -133,7 +133,9 @@ def _separated_or_not(rng: np.random.Generator, m: int) -> np.ndarray:
 
 
 _MEAN_PLAN = replace(_PLAN, margin=0.1)
-_MEAN = Sample(draw=_separated_or_not, claim="mean =", target=0.5, plan=_MEAN_PLAN, scope="q = (1, 0), k = (0, 1)")
+_MEAN = Sample(
+    draw=_separated_or_not, claim="mean =", target=0.5, plan=_MEAN_PLAN, bounds=(0.0, 1.0), scope="q = (1, 0), k = (0, 1)"
+)  # fmt: skip
 _MEAN_FALSE = replace(_MEAN, target=0.8)
 
 # (m, k) by (k, n): m n dot products of k multiplications and k - 1 additions.

@@ -112,7 +112,7 @@ COLLISION = Theorem(
         ),
         Sample(
             draw=_draw_pair, claim="mean =", target=(1 - _angle(_Q, _K) / np.pi) ** 2,
-            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), scope="one pair of vectors, d = 5, τ = 2",
+            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), bounds=(0.0, 1.0), scope="one pair of vectors, d = 5, τ = 2",
         ),
     ),
     expected=Status.PROVED,
@@ -154,7 +154,7 @@ TRIPLE = Theorem(
         ),
         Sample(
             draw=_draw_triple, claim="mean =", target=1 - (_angle(_Q, _K) + _angle(_Q, _L) + _angle(_K, _L)) / (2 * np.pi),
-            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), scope="three vectors, d = 5, τ = 1",
+            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), bounds=(0.0, 1.0), scope="three vectors, d = 5, τ = 1",
         ),
     ),
     expected=Status.PROVED,
