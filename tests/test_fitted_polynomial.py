@@ -10,6 +10,7 @@ import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn._problem import pose
 from approxattn.data import minilm_heads
+from approxattn.methods import fitted_polynomial
 from approxattn.polynomial.fit import NEAR_EXP, ReducedScores, fit_coefficients, reduce_scores
 
 
@@ -140,3 +141,52 @@ def test_scores_beyond_any_fit_leave_the_range_standing(size: float, causal: boo
     out = aa.attention(q, k, v, aa.FittedPolynomial(degree=2, rows=5), causal=causal)
     assert np.all((out.value >= v.min(axis=0)) & (out.value <= v.max(axis=0)))
     assert np.all(np.isfinite(out.certificate.rows))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n", [25, 90])  # by scores, by features
+@pytest.mark.parametrize("size", [0.5, 1.5, 4.0])  # the last one mends rows and brings entries into the range of v
+def test_gradient_is_that_of_the_output_for_fixed_coefficients(
+    causal: bool, n: int, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    q, k, v = tokens(n, 2, size)
+    g, mask = rng.standard_normal((n, 2)), np.arange(n) % 7 != 5
+    method = aa.FittedPolynomial(degree=3, rows=12)
+    coefficients = tuple(aa.attention(q, k, v, method, causal=causal, key_mask=mask).certificate.facts["coefficients"])
+    monkeypatch.setattr(fitted_polynomial, "fit_coefficients", lambda *_: coefficients)
+    grads = aa.attention_vjp(q, k, v, g, method, causal=causal, key_mask=mask)
+    inputs = {"dq": q, "dk": k, "dv": v}
+    for name in inputs:
+        direction = rng.standard_normal((n, 2))
+
+        def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
+            moved = [x + t * direction * (key == name) for key, x in inputs.items()]
+            return float(np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value))
+
+        h = 1e-5
+        slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-5, abs=1e-7)
+    assert not np.any(grads.dk[~mask])
+    assert not np.any(grads.dv[~mask])
+    assert np.all(np.isinf(grads.certificate.dq))
+    assert "no theorem" in grads.certificate.unmet[0]
+
+
+def test_gradient_takes_leading_axes_one_by_one() -> None:
+    q, k, v = (np.stack([x, 0.5 * x[::-1]]) for x in tokens(30, 3))
+    g, method = np.random.default_rng(1).standard_normal(v.shape), aa.FittedPolynomial(degree=2, rows=10)
+    both = aa.attention_vjp(q, k, v, g, method)
+    for i in range(2):
+        alone = aa.attention_vjp(q[i], k[i], v[i], g[i], method)
+        for name in ("dq", "dk", "dv"):
+            np.testing.assert_allclose(getattr(both, name)[i], getattr(alone, name), atol=1e-12)
+
+
+def test_gradient_is_near_the_exact_one_where_the_output_is() -> None:
+    q, k, v = tokens(200, 3, 0.3)
+    g = np.random.default_rng(3).standard_normal(v.shape)
+    exact, fitted = (aa.attention_vjp(q, k, v, g, m) for m in (aa.Exact(), aa.FittedPolynomial(degree=6)))
+    for name in ("dq", "dk", "dv"):
+        a, b = getattr(exact, name), getattr(fitted, name)
+        assert np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(a)

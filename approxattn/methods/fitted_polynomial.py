@@ -8,12 +8,13 @@ coefficients fitted to the outputs of some rows: `approxattn.polynomial.fit`. No
 - every entry is brought into the range of its column of v, where the exact one lies, which can only reduce its error (proved here: it is the nearest point
   of an interval that holds the exact entry).
 
-The range is also all that the certificate knows; `audit` measures.
+The range is also all that the certificate knows; `audit` measures. The gradient is that of the output for the coefficients held fixed; it has no bound.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -22,9 +23,11 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.gradient_bounds import no_gradient_bounds
 from approxattn.monomials.index import rank
 from approxattn.polynomial.fit import ReducedScores, fit_coefficients, reduce_scores
+from approxattn.polynomial.fit_gradient import Evaluated, fitted_gradient
 from approxattn.polynomial.forward import kernel_of
 from approxattn.sampled_rows import choose
 from approxattn.value_range import range_bound
@@ -53,7 +56,8 @@ class FittedPolynomial:
 
     Notes
     -----
-    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. Under `causal` the coefficients and the
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. The gradient does not pass through the
+    fit: it is the exact one of the output as a function of q, k and v with the coefficients of this call. Under `causal` the coefficients and the
     centre of the keys come from all keys, and the queries are not centred.
     """
 
@@ -75,9 +79,38 @@ class FittedPolynomial:
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        runs = list(self._runs(problem))
+        value = _joined([run.evaluated.value for run in runs], problem)
+        certificate = Certificate(
+            rows=range_bound(value, problem),
+            target=SOFTMAX,
+            theorem="ours.value-range",
+            facts=self._facts(runs, problem),
+            unmet=(f"{_NO_THEOREM}: the bound is what the range of v alone implies, and `audit` measures",),
+        )
+        return Approximation(value=value, certificate=certificate)
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+        """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv), the fitted coefficients held fixed."""
+        runs = list(self._runs(problem))
+        found = [fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)]) for run in runs]
+        dq, dk, dv = (_joined(list(parts), problem) for parts in zip(*found, strict=True))
+        bounds = no_gradient_bounds(problem)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target=SOFTMAX_GRADIENT,
+            theorem="ours.gradient",
+            facts={"gradient": "consistent, for fixed coefficients", **self._facts(runs, problem)},
+            unmet=(f"{_NO_THEOREM}; `audit` measures the output",),
+        )
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+    def _runs(self, problem: Problem) -> Iterator[_Run]:
+        """Reduce, fit and evaluate each leading index."""
         xp, reduced = problem.xp, reduce_scores(problem)
         rows = choose(problem.n_q, self.rows, None)
-        outputs, fitted, mended = [], [], 0
         for index in itertools.product(*(range(n) for n in problem.batch)):
             item = _item(problem, index)
             own = ReducedScores(
@@ -87,23 +120,43 @@ class FittedPolynomial:
             )
             wide = _arrays.cast(item.v, _arrays.dtype_name(own.keys), xp)
             coefficients = fit_coefficients(own, wide, rows, self.degree, problem.causal, xp)
-            output, astray = _evaluate(item, own, coefficients)
-            outputs.append(output)
-            fitted.append(coefficients)
-            mended += astray
-        value = xp.reshape(xp.stack(outputs), (*problem.batch, problem.n_q, problem.dv))
-        facts = {
+            evaluated = _evaluate(item, own, coefficients)
+            yield _Run(index=index, item=item, reduced=own, coefficients=coefficients, evaluated=evaluated)
+
+    def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
+        coefficients = np.asarray([run.coefficients for run in runs])
+        return {
             "degree": self.degree,
             "rank": rank(problem.d, self.degree),
-            "rows fitted": len(rows),
-            "rows mended": mended,
-            "coefficients": np.reshape(np.asarray(fitted), (*problem.batch, self.degree + 1)),
+            "rows fitted": len(choose(problem.n_q, self.rows, None)),
+            "rows mended": sum(run.mended for run in runs),
+            "coefficients": np.reshape(coefficients, (*problem.batch, self.degree + 1)),
         }
-        reason = "no theorem bounds the error of fitted coefficients: the bound is what the range of v alone implies, and `audit` measures"
-        certificate = Certificate(
-            rows=range_bound(value, problem), target=SOFTMAX, theorem="ours.value-range", facts=facts, unmet=(reason,)
-        )
-        return Approximation(value=value, certificate=certificate)
+
+
+_NO_THEOREM = "no theorem bounds the error of fitted coefficients"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One leading index."""
+
+    index: tuple[int, ...]
+    item: Problem
+    reduced: ReducedScores
+    coefficients: tuple[float, ...]
+    evaluated: Evaluated
+
+    @property
+    def mended(self) -> int:
+        """Number of rows that needed mending."""
+        xp = self.item.xp
+        return int(xp.sum(xp.astype(~self.evaluated.fine, xp.int64)))
+
+
+def _joined(parts: list[Array], problem: Problem) -> Array:
+    """Return the leading indices in one array."""
+    return problem.xp.reshape(problem.xp.stack(parts), (*problem.batch, *parts[0].shape))
 
 
 def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
@@ -112,14 +165,15 @@ def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
     return replace(problem, q=q, k=k, v=v, key_mask=mask)
 
 
-def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> tuple[Array, int]:
-    """Return the output of one leading index, shape (n_q, dv), and the number of rows that needed mending."""
+def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> Evaluated:
+    """Return the output of one leading index and what its gradient needs."""
     xp = item.xp
     x, y, w = (_arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights))
     reach = float(xp.max(xp.abs(x))), float(xp.max(xp.abs(y)))
     _check_size(item, coefficients, reach)
     values = xp.concat([w * item.v, w], axis=-1)
-    sums = kernel_of(item, coefficients, reach).sums(x, y, values)
+    kernel = kernel_of(item, coefficients, reach)
+    sums = kernel.sums(x, y, values)
     if item.causal:
         seen = xp.cumulative_sum(values, axis=0)
         mean_score = xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
@@ -134,7 +188,18 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     edge = xp.full_like(item.v, xp.inf)
     high = xp.max(xp.where(visible, item.v, -edge), axis=0, keepdims=True)
     low = xp.min(xp.where(visible, item.v, edge), axis=0, keepdims=True)
-    return xp.minimum(xp.maximum(output, low), high), int(xp.sum(xp.astype(~fine, xp.int64)))
+    return Evaluated(
+        value=xp.minimum(xp.maximum(output, low), high),
+        queries=x,
+        keys=y,
+        values=values,
+        sums=sums,
+        seen=seen,
+        fine=fine,
+        high=high,
+        low=low,
+        kernel=kernel,
+    )
 
 
 def _check_size(item: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> None:
