@@ -94,7 +94,7 @@ def test_another_python_gets_a_new_environment(clone: Clone) -> None:
     assert "-m venv --clear --without-pip .venv" in clone.run("lint")[2]
 
 
-@pytest.mark.parametrize(("run", "report", "expected"), [(0, 0, 0), (1, 0, 1), (0, 3, 3)])
+@pytest.mark.parametrize(("run", "report", "expected"), [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 3, 3)])
 def test_verify_reports_whatever_the_verdicts_are(clone: Clone, run: int, report: int, expected: int) -> None:
     status, said, commands = clone.run("verify", run=run, report=report)
     assert status == expected
