@@ -31,6 +31,13 @@ def text(names: tuple[str, ...]) -> Integers:
     return corpus
 
 
+def single_blanks(corpus: Integers) -> Integers:
+    """Return a text with runs of blanks, its indentation, cut to one: what is left tells more of its characters."""
+    blank = corpus == ord(" ") - 30
+    kept: Integers = corpus[~(blank & np.concatenate([[False], blank[:-1]]))]
+    return kept
+
+
 def windows(corpus: Integers, length: int, batch: int, rng: np.random.Generator) -> Integers:
     """Return random stretches of a text, shape (batch, length)."""
     starts = rng.integers(0, len(corpus) - length, batch)

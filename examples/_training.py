@@ -148,8 +148,8 @@ def fit(
     every: int,
     rate: float,
     decay: bool = False,
-) -> Run:
-    """Train; return the curves: measured every so many steps, and the training loss of each. decay: the rate falls linearly to 0."""
+) -> tuple[Run, Transformer]:
+    """Train; return the curves, measured every so many steps, the training losses, and the model. decay: the rate falls linearly to 0."""
     adam, losses, curve, seconds = Adam(rate), [], [], 0.0
     for step in range(steps + 1):
         if step % every == 0:
@@ -164,7 +164,7 @@ def fit(
         model = with_parameters(model, adam.update(parameters(model), parameters(slopes)))
         losses.append(loss.value)
         seconds += time.process_time() - started
-    return {"held out": curve, "training": losses, "seconds": seconds}
+    return {"held out": curve, "training": losses, "seconds": seconds}, model
 
 
 def student(values: Any) -> tuple[float, float]:

@@ -5,7 +5,8 @@
     python examples/train_characters.py --setting large --library cupy   # made for a GPU
 
 Every method starts from the same weights and sees the same batches, seed by seed, so that differences between methods are paired. Two losses are measured on text that
-was not trained on: with the attention that was trained, and with exact attention put in its place. A JSON file takes settings, versions and all figures, a picture the curves.
+was not trained on: with the attention that was trained, and with exact attention put in its place. A third figure says whether a model profits from later characters, as an approximation
+may whose parameters come from the whole sequence. A JSON file takes settings, versions and all figures, a picture the curves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,13 @@ from _training import Batch, CrossEntropy, Run, against_exact, experiment, fit, 
 import approxattn as aa
 from approxattn.transformer import Transformer, forward
 
+# centre="keys": a centre of the queries would let a token see still more of what comes later.
 METHODS: dict[str, Any] = {
     "exact": aa.Exact(),
-    "polynomial, plug-in": aa.Polynomial(degree=2, basis="taylor", gradient="plug-in"),
-    "polynomial, consistent": aa.Polynomial(degree=2, basis="taylor", gradient="consistent"),
-    "polynomial of degree 6, plug-in": aa.Polynomial(degree=6, basis="taylor", gradient="plug-in"),
-    "polynomial of degree 6, consistent": aa.Polynomial(degree=6, basis="taylor", gradient="consistent"),
+    "polynomial, plug-in": aa.Polynomial(degree=2, basis="taylor", gradient="plug-in", centre="keys"),
+    "polynomial, consistent": aa.Polynomial(degree=2, basis="taylor", gradient="consistent", centre="keys"),
+    "polynomial of degree 6, plug-in": aa.Polynomial(degree=6, basis="taylor", gradient="plug-in", centre="keys"),
+    "polynomial of degree 6, consistent": aa.Polynomial(degree=6, basis="taylor", gradient="consistent", centre="keys"),
     "yoso, expectation": aa.YosoExpectation(bits=4, normalize=True),
     # `Yoso` itself has no causal form, and neither has BERT-LSH as its authors' code computes it.
     "bert-lsh, other scores 0": aa.BertLSH(bits=2, tables=1, table_size=256),
@@ -72,6 +74,22 @@ def held_out_loss(model: Transformer, method: Any, s: Setting, held: Integers, x
     return float(np.mean(losses))
 
 
+def profit_from_later_text(model: Transformer, method: Any, s: Setting, held: Integers, xp: Any, seed: int) -> float:
+    """Return by how much the loss of the first halves of stretches falls when the true second halves follow rather than those of other stretches: 0 for a strictly causal model."""
+    half, rng = s.n // 2, np.random.default_rng(0)
+    first = np.arange(s.n) < half
+    gains = []
+    for _ in range(8):
+        stretch = windows(held, s.n + 1, s.batch, rng)
+        own, targets = stretch[:, :-1], xp.asarray(stretch[:, 1:])
+        foreign = np.concatenate([own[:, :half], np.roll(own, 1, axis=0)[:, half:]], axis=-1)
+        losses = [CrossEntropy(targets, xp, weights=xp.asarray(np.broadcast_to(first, own.shape))) for _ in range(2)]
+        for x, loss in zip((foreign, own), losses, strict=True):
+            loss(forward(model, xp.asarray(x), method, rng=np.random.default_rng(seed), certify=False).value)
+        gains.append(losses[0].value - losses[1].value)
+    return float(np.mean(gains))
+
+
 def score_bounds(model: Transformer, s: Setting, held: Integers, xp: Any) -> list[float]:
     """Return, for each layer, the median over heads and tokens of the bound on a token's scores, keys centred: what a polynomial has to follow."""
     x = next(batches(held, s, np.random.default_rng(0), xp)).x
@@ -96,7 +114,8 @@ def train(method: Any, s: Setting, seed: int, xp: Any) -> Run:
 
     source = batches(corpus, s, np.random.default_rng((seed, 1)), xp)
     draws = np.random.default_rng((seed, 2))
-    return fit(moved(model, xp), method, source, measure, draws, steps=s.steps, every=s.every, rate=s.rate)
+    run, trained = fit(moved(model, xp), method, source, measure, draws, steps=s.steps, every=s.every, rate=s.rate)
+    return {**run, "profit from later text": profit_from_later_text(trained, method, s, held, xp, seed)}
 
 
 def summary(runs: Mapping[str, list[Run]]) -> list[dict[str, Any]]:
@@ -109,6 +128,7 @@ def summary(runs: Mapping[str, list[Run]]) -> list[dict[str, Any]]:
             "with exact attention instead": float(np.mean(swapped[name])),
             "difference to exact": found["difference to exact"],
             "95% half width": found["half width of the difference"],
+            "profit from later text": float(np.mean([r["profit from later text"] for r in runs[name]])),
             "score bound": max(x for r in runs[name] for x in r["held out"][-1]["score bounds"]),
             "processor seconds": float(np.mean([r["seconds"] for r in runs[name]])),
         }

@@ -42,7 +42,8 @@ METHODS: dict[str, Any] = {
     "exact": aa.Exact(),
     "yoso, expectation": aa.YosoExpectation(bits=7, normalize=True),
     "linformer, means of keys": aa.Linformer(rank=16, sketch="mean-pool"),
-    "polynomial, consistent": aa.Polynomial(degree=2, basis="taylor", gradient="consistent"),
+    # centre="keys": a centre of the queries would take in padding.
+    "polynomial, consistent": aa.Polynomial(degree=2, basis="taylor", gradient="consistent", centre="keys"),
 }
 
 Tree = int | tuple[int, tuple["Tree", ...]]
@@ -176,7 +177,7 @@ def train(method: Any, s: Setting, seed: int, xp: Any) -> Run:
     )  # fmt: skip
     test = expressions(s, s.tests, np.random.default_rng((seed, 3)))
     source = batches(s, np.random.default_rng((seed, 1)), xp)
-    run = fit(
+    run, _ = fit(
         moved(model, xp), method, source, lambda m: measured(m, method, test, xp), np.random.default_rng((seed, 2)),
         steps=s.steps, every=s.every, rate=s.rate, decay=True,
     )  # fmt: skip
