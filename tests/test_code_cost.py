@@ -41,7 +41,7 @@ def counted_methods() -> Iterator[tuple[Method, Cost]]:
 def test_every_method_has_a_counted_cost(row: Row) -> None:
     found = [cost for method, cost in counted_methods() if face(method) == face(row.method)]
     assert found, f"no counted cost of {row.method}: add one to proofs_check/papers/code_cost*.py"
-    assert any(cost.gradient for cost in found) or row.name.startswith("fitted-polynomial")
+    assert any(cost.gradient for cost in found)
 
 
 def test_a_method_without_its_cost_would_be_noticed() -> None:

@@ -60,13 +60,17 @@ COSTS = (
         name="fitted-polynomial", method="FittedPolynomial", settings=({"degree": 1, "rows": 8}, {"degree": 2, "rows": 8}, {"degree": 3, "rows": 16}),
         sizes=(12823, 25623, 12833, 12825),
         text=(
-            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + 2))) multiplications and n (3R + 1) exponentials and logarithms forward."
+            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + 2))) multiplications and n (3R + 1) exponentials and logarithms forward, "
+            "8 r (dv + 1) in place of 2 r (dv + 1) with the gradient for fixed coefficients."
         ),
         forward=Work(
             products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2))),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
         ),
-        gradient=None, remarks=("It has no gradient.",),
+        gradient=Work(
+            products=lambda n, d, dv, s: n * (8 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2))),
+            functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
+        ),
     ),
 )  # fmt: skip
 
