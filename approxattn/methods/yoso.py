@@ -157,14 +157,14 @@ class Yoso:
             A zero row, unless zero_rows="orthogonal".
         """
         check_zero_rows(problem, self.zero_rows)
-        run = self._sample(problem, self._draw(problem, rng))
-        rows, value = self._bound(problem, run)
+        run, widths = self._sample(problem, self._draw(problem, rng)), column_widths(problem)
+        rows, value = self._bound(problem, run, widths)
         certificate = Certificate(
             rows=rows,
             target=self._target,
             theorem="ours.l1-hoeffding" if self.bound == "hoeffding" else "ours.shared-bernstein",
             failure=1 - self.confidence,
-            facts=self._facts(problem, run),
+            facts=self._facts(problem, run, widths),
         )
         return Approximation(value=_arrays.cast(value, problem.dtype, problem.xp), certificate=certificate)
 
@@ -234,10 +234,10 @@ class Yoso:
         here = sum_error(problem.n_k, self.hashes, self.bits, problem.u)
         return here + gamma(2 * problem.n_k + self.hashes + 4, _U)
 
-    def entry_error(self, problem: Problem, run: Sample) -> HostArray:
-        """Return t_c and the rounding, shape (..., 1 or n_q, dv): what every entry of column c is within, with the confidence."""
+    def entry_error(self, problem: Problem, run: Sample, widths: HostArray) -> HostArray:
+        """Return t_c and the rounding, shape (..., 1 or n_q, dv), for the l1 widths (..., dv): what every entry of column c is within, with the confidence."""
         unit = run.factor  # everything in units of it, so that no square overflows
-        widths, delta = column_widths(problem)[..., None, :] / unit, 1 - self.confidence
+        widths, delta = widths[..., None, :] / unit, 1 - self.confidence
         entries, flips = problem.n_q * problem.dv, self._flips(problem)
         if self.bound == "hoeffding":
             sampling = widths * hoeffding(self._blocks(problem), entries, delta)
@@ -252,25 +252,25 @@ class Yoso:
         tiny = problem.n_k * _arrays.smallest_normal(problem.dtype)
         return up(unit * (sampling + widths * (flips + self._sums(problem)) + tiny))
 
-    def _bound(self, problem: Problem, run: Sample) -> tuple[HostArray, Array]:
+    def _bound(self, problem: Problem, run: Sample, widths: HostArray) -> tuple[HostArray, Array]:
         """Return the row bounds, shape (..., n_q), and the output, normalised if asked for."""
-        xp, u, entry = problem.xp, problem.u, self.entry_error(problem, run)
+        xp, u, entry = problem.xp, problem.u, self.entry_error(problem, run, widths)
         tiny = _arrays.smallest_normal(problem.dtype)
         if not self.normalize:
-            size = np.max(column_widths(problem), axis=-1)[..., None]  # no mean of collided sums is larger
+            size = np.max(widths, axis=-1)[..., None]  # no mean of collided sums is larger
             rows = up(np.max(entry, axis=-1) + 2 * u * size + tiny)
             return np.broadcast_to(rows, (*problem.batch, problem.n_q)), run.mean
         sums = _arrays.cast(run.mean, "float64", xp)
         norm = np.broadcast_to(euclidean_norm(entry), (*problem.batch, problem.n_q))
         return up(normalised_error(sums, up(norm), xp) + u + tiny), unit_rows(sums, xp)
 
-    def _facts(self, problem: Problem, run: Sample) -> dict[str, Any]:
+    def _facts(self, problem: Problem, run: Sample, widths: HostArray) -> dict[str, Any]:
         counts = _host(run.counts)
         facts: dict[str, Any] = {
             "bits": self.bits,
             "hashes": self.hashes,
             "hashing": self.hashing,
-            "l1 width of a value column": np.max(column_widths(problem), axis=-1),
+            "l1 width of a value column": np.max(widths, axis=-1),
             "collided fraction": float(np.mean(counts / visible_keys(problem))),
             "rows without collision": int(np.sum(counts == 0)),
         }
