@@ -179,7 +179,8 @@ class Polynomial:
         Returns
         -------
         PolynomialState
-            With `query(q)`, `extend(k, v)`, `merge(other)`, `save(path)`.
+            With `query(q)`, `extend(k, v)`, `merge(other)`, `save(path)`. Of a method with `tolerance`, its certificates say where that is not kept.
+            Queries are not centred (`centre` of the method): their mean is not known yet.
 
         Raises
         ------
@@ -197,6 +198,9 @@ class Polynomial:
         >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
         True
         """
+        if self.index == "anisotropic":
+            msg = "index(='anisotropic') chooses its monomials from the queries, which a state does not know: use index='full'"
+            raise ValueError(msg)
         if half_range is None and not (self.basis == "taylor" and self.degree is not None):
             msg = f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to come: give it, or basis='taylor' and a degree"
             raise ValueError(msg)
@@ -205,7 +209,7 @@ class Polynomial:
             msg = f"half_range(={half_range}) must be a finite number >= 0"
             raise ValueError(msg)
         degree = degree_for(reach, self.tolerance, self.basis) if self.tolerance is not None else self.degree or 0
-        return fold(k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask)
+        return fold(k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask, self.tolerance)
 
     def _plan(self, problem: Problem, scores: CentredScores) -> _Plan:
         """Choose the degree, or exact attention."""

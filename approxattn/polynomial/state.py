@@ -2,7 +2,8 @@
 
 With P fixed beforehand, all that a query needs of n keys is S = sum_j w phi(k_j - c) [v_j, 1]^T, r (dv + 1) numbers whatever n is. States of the same
 polynomial, scale and centre c add; so streams, parts of a sequence on several machines, and a decoder that appends one token at a time, at O(r dv), are
-all the same three calls. (c shifts each row of scores by a constant: any c is exact, one near the mean of the keys gives the smallest bound.)
+all the same three calls. (c shifts each row of scores by a constant: any c is exact, one near the mean of the keys gives the smallest bound. Queries are not
+centred: their mean is not known while keys are folded, and the weights of the keys would depend on it.)
 
 The certificate of a row needs B_i >= beta |q_i| max_j |k_j - c|, the number of keys, and the range of each column of values: kept beside S, each
 merged by a maximum or a sum. Rounding: as in `polynomial.forward`, but a term passes through at most `additions` sums over keys.
@@ -10,6 +11,7 @@ merged by a maximum or a sum. Rounding: as in `polynomial.forward`, but a term p
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,8 @@ class PolynomialState:
         Number of keys seen.
     additions : int
         Longest chain of additions behind an entry of `sums`.
+    tolerance : float or None
+        What `Polynomial(tolerance=)` promised: the certificates of queries say where it is not kept.
     """
 
     polynomial: ExpPolynomial
@@ -69,10 +73,11 @@ class PolynomialState:
     low: HostArray
     keys: HostArray
     additions: int
+    tolerance: float | None = None
 
     def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> PolynomialState:
         """Return the state that has seen these keys and values too, shapes (..., n, d), (..., n, dv); O(n r dv)."""
-        return self.merge(fold(k, v, self.polynomial, self.centre, self.scale, key_mask))
+        return self.merge(fold(k, v, self.polynomial, self.centre, self.scale, key_mask, self.tolerance))
 
     def merge(self, other: PolynomialState) -> PolynomialState:
         """Return the state that has seen what either has.
@@ -80,7 +85,7 @@ class PolynomialState:
         Raises
         ------
         ValueError
-            If they differ in polynomial, scale, centre, shape or dtype: their sums then mean different things.
+            If they differ in polynomial, scale, tolerance, centre, shape or dtype: their sums or promises then mean different things.
         """
         self._check_like(other)
         return replace(
@@ -124,6 +129,7 @@ class PolynomialState:
         """Write the state to an .npz file of plain arrays."""
         p = self.polynomial
         arrays: dict[str, Any] = {name: _arrays.to_host(getattr(self, name)) for name in ARRAYS}
+        arrays["tolerance"] = math.nan if self.tolerance is None else self.tolerance
         arrays |= {"scale": self.scale, "reach": self.reach, "additions": self.additions, "half_range": p.half_range}
         with Path(path).open("wb") as file:
             np.savez(file, format=FORMAT, basis=p.basis, coefficients=np.asarray(p.coefficients), **arrays)
@@ -151,7 +157,9 @@ class PolynomialState:
         arrays: dict[str, Any] = {name: found[name] for name in ARRAYS}
         if like is not None:
             arrays |= {name: _arrays.from_host(arrays[name], like) for name in ("centre", "sums")}
+        tolerance = float(found.get("tolerance", math.nan))  # absent from files of states before there were tolerances
         return cls(
+            tolerance=None if math.isnan(tolerance) else tolerance,
             polynomial=polynomial,
             scale=float(found["scale"]),
             reach=float(found["reach"]),
@@ -179,17 +187,25 @@ class PolynomialState:
             "score bound": bound,
             "rounding": rounding,
         }
-        unmet = self._unmet(inside, ~(denominator > 0), problem.dtype)
+        if self.tolerance is not None:
+            facts["tolerance"] = self.tolerance
+        unmet = self._unmet(rows, inside, ~(denominator > 0), spread.osc, problem.dtype)
         theorem = "ours.even-taylor" if p.basis == "taylor" else "ours.hilbert"
         return Certificate(rows=rows, target=SOFTMAX, theorem=theorem, facts=facts, unmet=unmet)
 
-    def _unmet(self, inside: HostArray, lost: HostArray, dtype: str) -> tuple[str, ...]:
+    def _unmet(
+        self, rows: HostArray, inside: HostArray, lost: HostArray, osc: HostArray, dtype: str
+    ) -> tuple[str, ...]:
         found = []
         if not inside.all():
             b = self.polynomial.half_range
             found.append(f"{int(np.sum(~inside))} query(s) may have scores beyond {b:.4g}, the half range of the state")
         if lost.any():
             found.append(f"{int(np.sum(lost))} denominator(s) are lost to rounding in {dtype} and their rows are NaN")
+        promised = np.inf if self.tolerance is None else self.tolerance * osc[..., None]
+        if missed := int(np.sum(np.isfinite(rows) & (rows > promised))):
+            told = f"tolerance {self.tolerance:g} osc(V) is not certified for {missed} query(s)"
+            found.append(f"{told}: rounding in {dtype} takes more than truncation leaves")
         return tuple(found)
 
     def _pose(self, q: Array) -> Problem:
@@ -222,13 +238,20 @@ class PolynomialState:
         return {
             "polynomial": (p.basis, p.half_range, p.coefficients),
             "scale": self.scale,
+            "tolerance": self.tolerance,
             "shape": tuple(self.sums.shape),
             "dtype": _arrays.dtype_name(self.sums),
         }
 
 
 def fold(
-    k: Array, v: Array, polynomial: ExpPolynomial, centre: Array | None, scale: float | None, key_mask: Array | None
+    k: Array,
+    v: Array,
+    polynomial: ExpPolynomial,
+    centre: Array | None,
+    scale: float | None,
+    key_mask: Array | None,
+    tolerance: float | None = None,
 ) -> PolynomialState:
     """Return the state of keys and values; the centre defaults to 0."""
     problem = pose(k, k, v, scale=scale, key_mask=key_mask)
@@ -256,6 +279,7 @@ def fold(
         low=low,
         keys=np.asarray(keys),
         additions=key_sum_terms(problem.n_k, problem.d, polynomial.degree, causal=False),
+        tolerance=tolerance,
     )
 
 
