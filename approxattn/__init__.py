@@ -4,6 +4,7 @@ from approxattn.attend import attention, attention_vjp
 from approxattn.audit import Audit, audit
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.methods.bert_lsh import BertLSH
+from approxattn.methods.clustered import Clustered
 from approxattn.methods.exact import Exact
 from approxattn.methods.fitted import FittedLinformer
 from approxattn.methods.fitted_polynomial import FittedPolynomial
@@ -23,6 +24,7 @@ __all__ = [
     "Audit",
     "BertLSH",
     "Certificate",
+    "Clustered",
     "Exact",
     "FittedLinformer",
     "FittedPolynomial",

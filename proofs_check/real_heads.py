@@ -142,6 +142,7 @@ def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
         ("Linformer", f"mean pooling, k = {k}", "code.linformer-mean-pool", aa.Linformer(rank=k, sketch="mean-pool")),
         ("Linformer", f"row sampling, k = {k}", "code.linformer-row-sample", aa.Linformer(rank=k, sketch="row-sample")),
         ("Linformer", f"fitted values, k = {k}", "code.fitted-linformer", aa.FittedLinformer(rank=k)),
+        ("Clustered", f"{n // 8} heavy keys, {_power(n // 16)} means", "code.clustered", aa.Clustered(heavy=n // 8, key_blocks=_power(n // 16), query_blocks=_power(n // 16))),
         ("Nyström", f"{k} landmarks", "code.nystrom", aa.Nystrom(landmarks=k)),
         ("Performer", "256 features", "code.performer", aa.Performer(features=256)),
         ("YOSO", f"expectation, {YOSO_BITS} bits", "code.yoso-expectation", aa.YosoExpectation(bits=YOSO_BITS)),
@@ -151,6 +152,11 @@ def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
         ("BERT-LSH", "as the authors' code", "code.bert-lsh-paper-code", aa.BertLSH(fidelity="paper-code")),
         ("LSH softmax", "4 bits, 4 tables", "code.lsh-softmax", aa.LSHSoftmax()),
     )  # fmt: skip
+
+
+def _power(x: int) -> int:
+    """Largest power of two up to x, at least 1."""
+    return 1 << (max(x, 1).bit_length() - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,6 +145,16 @@ TABLE: tuple[Row, ...] = (
         slack=20,
     ),
     Row(
+        name="clustered-2",
+        method=aa.Clustered(heavy=2, key_blocks=2, query_blocks=2),
+        exempt={
+            "key permutation": "of keys with equal scores the earlier ones are heavy",
+            "query permutation": "queries that tie are split by their places, and then the means of their blocks differ",
+        },
+        slack=2,
+    ),
+    Row(name="clustered-means", method=aa.Clustered(heavy=0, key_blocks=4, query_blocks=1), slack=2),
+    Row(
         name="fitted-polynomial-2",
         method=aa.FittedPolynomial(degree=2, rows=4),
         exempt={

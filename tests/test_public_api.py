@@ -16,6 +16,7 @@ import proofs_check
 
 METHODS = [
     "BertLSH",
+    "Clustered",
     "Exact",
     "FittedLinformer",
     "FittedPolynomial",

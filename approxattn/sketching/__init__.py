@@ -17,6 +17,7 @@ from approxattn.sketching.sampling import (
     row_sample,
     weighted_rows,
 )
+from approxattn.sketching.trees import similar_pool
 
 __all__ = [
     "Convolution",
@@ -36,6 +37,7 @@ __all__ = [
     "rademacher",
     "row_sample",
     "second_moment",
+    "similar_pool",
     "sparse_signs",
     "srht",
     "weighted_rows",

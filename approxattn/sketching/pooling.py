@@ -38,13 +38,13 @@ class MeanPool:
     def adjoint(self, y: Array) -> Array:
         """Return each visible token's share of its block, y_b / m_b, shape (..., k, m) -> (..., n, m); 0 for hidden tokens."""
         xp = _arrays.namespace(y=y)
-        block, shown = self._block_of_token()
+        block, shown = self.block_of_token()
         share = (shown / np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1))[..., None]
         rows = gather(y, block)
         factor = _arrays.from_host(share.astype(_arrays.dtype_name(y)), y)
         return xp.where(factor > 0, rows * factor, xp.zeros_like(rows))
 
-    def _block_of_token(self) -> tuple[HostArray, HostArray]:
+    def block_of_token(self) -> tuple[HostArray, HostArray]:
         """Return the block of each token (0 for hidden ones) and which are visible, shapes (..., n)."""
         batch, (k, largest) = self.counts.shape[:-1], self.members.shape[-2:]
         real = np.reshape(np.arange(largest) < self.counts[..., None], (*batch, -1))
@@ -58,7 +58,7 @@ class MeanPool:
 
     def tokens_in_block(self) -> HostArray:
         """Return, for each token, how many share its block, itself included; 1 for hidden tokens; shape (..., n)."""
-        block, shown = self._block_of_token()
+        block, shown = self.block_of_token()
         return np.where(shown, np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1), 1)
 
     def deviations(self, x: Array, means: Array) -> Array:

@@ -108,6 +108,10 @@ CLAIMS = (
         methods=tuple({"name": "Linformer", "sketch": "mean-pool", "rank": k} for k in (1, 2, 5)),
     ),
     Claim(
+        name="clustered", uses=("ours.tanh-part", "ours.value-range"), title="Clustered", divisor=4, options={"causal": False},
+        methods=tuple({"name": "Clustered", "heavy": t, "key_blocks": k, "query_blocks": c} for t, k, c in ((0, 2, 1), (1, 1, 2), (3, 4, 2), (64, 1, 1))),
+    ),
+    Claim(
         name="linformer-row-sample", uses=("ours.row-sample",), title="Linformer with sampled rows", divisor=4, options={"causal": False},
         methods=tuple({"name": "Linformer", "sketch": "row-sample", "rank": k, "confidence": _SURELY_ENOUGH} for k in (1, 8, 256)),
         remarks=(_SEEDS,),
