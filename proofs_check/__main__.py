@@ -36,6 +36,15 @@ class BudgetName(StrEnum):
     FULL = "full"
 
 
+class ReportFormat(StrEnum):
+    """The forms of the report."""
+
+    HTML = "html"
+    MD = "md"
+    JSON = "json"
+    JUNIT = "junit"
+
+
 def main() -> None:
     """Entry point of the console script."""
     app(prog_name="proofs_check")
@@ -157,17 +166,21 @@ def replay(
 def report(
     evidence: EvidencePath = _DEFAULT_EVIDENCE,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("report"),
+    formats: Annotated[
+        list[ReportFormat] | None, typer.Option("--format", help="Forms to write; all when none is given.")
+    ] = None,
 ) -> None:
-    """Write the last campaign's report as a web page."""
+    """Write the last campaign's report: a web page (index.html), report.md, report.json and junit.xml."""
     if not evidence.is_file():
         _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
     from proofs_check.campaign import last_outcome
     from proofs_check.evidence import Evidence
-    from proofs_check.report import write
+    from proofs_check.report import FILES, write
 
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
-    typer.echo(str(write(outcome.results, evidence, out)))
+    for path in write(outcome, evidence, out, formats=[f.value for f in formats or ()] or tuple(FILES)):
+        typer.echo(str(path))
 
 
 @app.command()

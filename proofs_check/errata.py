@@ -17,7 +17,7 @@ from proofs_check.experiment import Count, Falsify
 from proofs_check.unchecked import UNCHECKED
 from proofs_check.verdict import Status, Verdict
 
-__all__ = ["Erratum", "errata", "markdown"]
+__all__ = ["Erratum", "errata", "lines", "markdown"]
 
 _OPENING = """\
 # Errata
@@ -101,20 +101,21 @@ def markdown(outcome: Outcome) -> str:
     outcome : Outcome
         What the campaign says; refuted statements of the catalogue appear, controls do not.
     """
-    lines = [_OPENING]
+    page = [_OPENING]
     for citation, entries in errata(outcome.results).items():
-        lines += [f"## {citation}", ""]
+        page += [f"## {citation}", ""]
         for entry in entries:
-            lines += [*_lines(entry), ""]
-    lines += [_UNCHECKED]
+            page += [*lines(entry), ""]
+    page += [_UNCHECKED]
     for item in UNCHECKED:
-        lines += [f"- **{item.source}**: {item.statement} {item.reason}"]
+        page += [f"- **{item.source}**: {item.statement} {item.reason}"]
         if item.instead:
-            lines += [f"  Instead: {', '.join(f'`{key}`' for key in item.instead)}." + f" {item.remark}".rstrip()]
-    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(lines)) + "\n"  # an inner product is no HTML
+            page += [f"  Instead: {', '.join(f'`{key}`' for key in item.instead)}." + f" {item.remark}".rstrip()]
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(page)) + "\n"  # an inner product is no HTML
 
 
-def _lines(entry: Erratum) -> Iterator[str]:
+def lines(entry: Erratum) -> Iterator[str]:
+    """The entry as Markdown."""
     yield f"### `{entry.key}`: {entry.title}"
     yield ""
     yield f"*{entry.place}*" + ("" if entry.verified else " (wording unverified)")

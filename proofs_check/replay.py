@@ -14,6 +14,8 @@ __all__ = ["source"]
 def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
     """Self-contained script: a refutation's witness, written out and re-checked exactly; else the experiment carried out anew.
 
+    It exits with 0 when the witness refutes, or the experiment comes to the same verdict, and with 1 when not.
+
     Parameters
     ----------
     theorem, unit, verdict
@@ -21,7 +23,7 @@ def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
     """
     experiment = theorem.experiments[unit.experiment]
     witness = verdict.witness if verdict.status is Status.REFUTED else None
-    body = _again(unit)
+    body = _again(unit, verdict)
     if witness is not None and isinstance(experiment, Falsify):
         body = _witness_of_search(experiment, witness)
     elif witness is not None and isinstance(experiment, Enclose) and "point" in witness:
@@ -57,14 +59,22 @@ def _witness_point(unit: Unit, point: object) -> list[str]:
     return [
         "from fractions import Fraction",
         "from proofs_check.catalogue import theorem",
+        "from proofs_check.checkers import _exact",
         "from proofs_check.enclosure import ball, precision",
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
         f"point = {serial.to_python(point)}",
-        "with precision(experiment.bits):",
-        "    x = [ball(p) for p in point]",
-        "    print('lhs:', experiment.lhs(*x))",
-        "    print('rhs:', experiment.rhs(*x))",
+        "for bits in (experiment.bits, 2 * experiment.bits, 4 * experiment.bits):",
+        "    with precision(bits):",
+        "        x = [ball(p) for p in point]",
+        "        lhs, rhs = experiment.lhs(*x), experiment.rhs(*x)",
+        "        print('lhs:', lhs)",
+        "        print('rhs:', rhs)",
+        "        holds = _exact.holds(lhs, rhs, experiment.relation, experiment.radius)",
+        "    if holds is not None:",
+        "        break",
+        "print('violated:', holds is False)",
+        "raise SystemExit(0 if holds is False else 1)",
     ]
 
 
@@ -73,12 +83,16 @@ def _witness_size(unit: Unit, size: object) -> list[str]:
         "from proofs_check.catalogue import theorem",
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
-        f"print('counted:', experiment.measured({size!r}))",
-        f"print('formula:', experiment.formula({size!r}))",
+        f"counted, formula = experiment.measured({size!r}), experiment.formula({size!r})",
+        "print('counted:', counted)",
+        "print('formula:', formula)",
+        "holds = counted == formula if experiment.relation == '=' else counted <= formula",
+        "print('violated:', not holds)",
+        "raise SystemExit(1 if holds else 0)",
     ]
 
 
-def _again(unit: Unit) -> list[str]:
+def _again(unit: Unit, verdict: Verdict) -> list[str]:
     return [
         "from proofs_check.catalogue import theorem",
         "from proofs_check.checkers import check",
@@ -88,4 +102,5 @@ def _again(unit: Unit) -> list[str]:
         "print(verdict.status, verdict.grade, verdict.scope)",
         "print(verdict.witness or dict(verdict.facts))",
         "print(verdict.note)",
+        f"raise SystemExit(0 if verdict.status == {str(verdict.status)!r} else 1)",
     ]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from proofs_check import catalogue, real_heads
-from proofs_check.campaign import Campaign, Result
+from proofs_check.campaign import Campaign, Outcome, Result
 from proofs_check.evidence import Evidence
 from proofs_check.experiment import Falsify
 from proofs_check.report import curves, page, strips, tables, view, write
@@ -184,14 +184,26 @@ def test_write_uses_the_environment_of_the_campaign(tmp_path: Path, results: lis
     campaign = Campaign(["ours.hilbert"], seed=41)
     with Evidence(tmp_path / "e.sqlite") as evidence:
         evidence.begin(campaign.units)
-    written = write(results, tmp_path / "e.sqlite", tmp_path / "deep" / "report")
+    outcome = Outcome(results=tuple(results), failed_controls=(), contradictions=())
+    (written,) = write(outcome, tmp_path / "e.sqlite", tmp_path / "deep" / "report", formats=("html",))
     assert written == tmp_path / "deep" / "report" / "index.html"
     text = written.read_text(encoding="utf-8")
     assert "<dt>seed</dt><dd>41</dd>" in text
     assert campaign.units[0].fingerprint[:12] in text
-    without = write(results, tmp_path / "absent.sqlite", tmp_path).read_text(encoding="utf-8")
-    assert "<dt>seed</dt>" not in without
+    (without,) = write(outcome, tmp_path / "absent.sqlite", tmp_path, formats=("html",))
+    assert "<dt>seed</dt>" not in without.read_text(encoding="utf-8")
     assert not (tmp_path / "absent.sqlite").exists()
+
+
+def test_a_run_that_is_not_complete_says_so_and_raises_no_other_alarm(
+    results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
+) -> None:
+    late = [replace(r, verdict=inconclusive("not carried out"), waiting=1) if r.theorem.key == "ours.hilbert" else r for r in results]  # fmt: skip
+    text = render(late, measurement, drawings)
+    read(text)
+    assert "<strong>Not complete</strong>: 1 statements" in text
+    assert "not as expected</strong>" not in text
+    assert "every verdict is the expected one" not in text
 
 
 def test_long_witnesses_are_cut() -> None:

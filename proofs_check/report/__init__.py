@@ -1,5 +1,5 @@
-"""The report: one self-contained web page with verdicts, certificates, real heads and figures."""
+"""The report of a campaign: one self-contained web page, Markdown, JSON with a schema, JUnit."""
 
-from proofs_check.report.page import write
+from proofs_check.report.files import FILES, write
 
-__all__ = ["write"]
+__all__ = ["FILES", "write"]

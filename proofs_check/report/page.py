@@ -1,4 +1,4 @@
-"""Write the page: gather what it says, fill the template, put the style sheet and the drawings inside."""
+"""The web page: gather what it says, fill the template, put the style sheet and the drawings inside."""
 
 from __future__ import annotations
 
@@ -16,31 +16,10 @@ from proofs_check.report.figures import Figure, figures
 _HERE = Path(__file__).parent
 
 
-def write(results: Sequence[Result], evidence_path: str | Path, out_dir: str | Path) -> Path:
-    """Write ``index.html``: one file, no script, nothing fetched from elsewhere.
-
-    The real heads are measured and the figures computed anew, in some seconds.
-
-    Parameters
-    ----------
-    results : sequence of Result
-        What the campaign says.
-    evidence_path : path
-        The evidence store, for when and where the campaign ran; without it, this machine is named.
-    out_dir : path
-        Folder of the page; made when absent.
-
-    Returns
-    -------
-    Path
-        The page.
-    """
+def measured(results: Sequence[Result], facts: Mapping[str, str]) -> str:
+    """The page as text, one file, no script, nothing fetched: the real heads are measured and the figures computed for it."""
     measurement = real_heads.measure()
-    text = render(results, measurement, figures(measurement), _environment(Path(evidence_path)))
-    page = Path(out_dir) / "index.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
-    return page
+    return render(results, measurement, figures(measurement), facts)
 
 
 def render(
@@ -78,7 +57,7 @@ def _kinds(result: Result) -> list[str]:
     return [type(experiment).__name__ for experiment in result.theorem.experiments]
 
 
-def _environment(path: Path) -> dict[str, str]:
+def environment_of(path: Path) -> dict[str, str]:
     """Where and how the campaign ran, as lines of text."""
     last = None
     if path.is_file():

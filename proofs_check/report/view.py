@@ -58,6 +58,7 @@ class Row:
     status: str
     expected: str
     as_expected: bool
+    waiting: int
     grade: str
     scope: str
     tightness: str
@@ -101,7 +102,7 @@ def _row(result: Result, run: _Run) -> Row:
     return Row(
         key=theorem.key, title=theorem.title, statement=theorem.statement, typeset=mathml.html(theorem.statement),
         citation=theorem.source.citation, place=theorem.source.place, fidelity=_fidelity(theorem),
-        status=str(verdict.status), expected=str(theorem.expected), as_expected=result.as_expected,
+        status=str(verdict.status), expected=str(theorem.expected), as_expected=result.as_expected, waiting=result.waiting,
         grade=verdict.grade, scope=verdict.scope or "; ".join(dict.fromkeys(e.scope for e in theorem.experiments)),
         tightness=number(verdict.tightness), seconds=f"{verdict.seconds:.1f}", note=verdict.note,
         lists=_lists(theorem), links=_links(theorem, run),
@@ -190,20 +191,23 @@ class Summary:
     statements: int
     counts: tuple[tuple[str, int], ...]
     controls: int
+    missing: int
     wrong_controls: tuple[str, ...]
     unexpected: tuple[Row, ...]
 
 
 def summary(found: Iterable[Group]) -> Summary:
-    """Count verdicts, and collect what did not come out as expected."""
+    """Count verdicts, and collect what did not come out as expected; what has not been carried out yet is not amiss."""
     rows = [row for group in found for row in group.rows]
     claims = [row for row in rows if not catalogue.is_control(row.key)]
+    unexpected = tuple(row for row in rows if not row.as_expected and not row.waiting)
     return Summary(
         statements=len(claims),
         counts=tuple((str(s), sum(row.status == s for row in claims)) for s in Status),
         controls=len(rows) - len(claims),
-        wrong_controls=tuple(row.key for row in rows if catalogue.is_control(row.key) and not row.as_expected),
-        unexpected=tuple(row for row in rows if not row.as_expected),
+        missing=sum(row.waiting > 0 for row in rows),
+        wrong_controls=tuple(row.key for row in unexpected if catalogue.is_control(row.key)),
+        unexpected=unexpected,
     )
 
 

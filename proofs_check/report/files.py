@@ -1,0 +1,69 @@
+"""Write the report in the forms asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from proofs_check.campaign import Outcome
+from proofs_check.report import page
+from proofs_check.report.document import document
+from proofs_check.report.junit import junit
+from proofs_check.report.markdown import markdown
+
+__all__ = ["FILES", "write"]
+
+FILES: Mapping[str, str] = {"html": "index.html", "md": "report.md", "json": "report.json", "junit": "junit.xml"}
+"""Name of the file by form."""
+
+
+def write(
+    outcome: Outcome, evidence_path: str | Path, out_dir: str | Path, *, formats: Sequence[str] = tuple(FILES)
+) -> list[Path]:  # fmt: skip
+    """Write the report, one file a form; the folder is made when absent.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What the campaign says.
+    evidence_path : path
+        The evidence store, for when and where the campaign ran; without it, this machine is named.
+    out_dir : path
+        Where to.
+    formats : sequence of str
+        Keys of `FILES`. For "html" the real heads are measured and the figures computed anew, in some seconds.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order asked for.
+
+    Raises
+    ------
+    ValueError
+        For a form that does not exist.
+    """
+    unknown = [name for name in formats if name not in FILES]
+    if unknown:
+        msg = f"formats(={list(formats)}) holds {unknown[0]!r}: choose from {', '.join(FILES)}"
+        raise ValueError(msg)
+    facts = page.environment_of(Path(evidence_path))
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in dict.fromkeys(formats):
+        target = folder / FILES[name]
+        target.write_text(_text(name, outcome, facts), encoding="utf-8")
+        written.append(target)
+    return written
+
+
+def _text(name: str, outcome: Outcome, facts: Mapping[str, str]) -> str:
+    if name == "html":
+        return page.measured(outcome.results, facts)
+    if name == "md":
+        return markdown(outcome, facts)
+    if name == "json":
+        return json.dumps(document(outcome, facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return junit(outcome)
