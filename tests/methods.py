@@ -241,6 +241,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(name="bert-lsh-sparse-filled", method=aa.BertLSH(sparse=True), exempt=_HASHES_KEYS, slack=2),
     Row(name="lsh-softmax", method=aa.LSHSoftmax(bits=2, tables=3), exempt=_HASHES_KEYS, slack=20),
+    Row(name="lsh-softmax-ball", method=aa.LSHSoftmax(bits=3, radius=1, tables=2), exempt=_HASHES_KEYS, slack=20),
     Row(
         name="bert-lsh-paper",
         method=aa.BertLSH(table_size=4, fidelity="paper-code"),

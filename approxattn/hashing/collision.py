@@ -70,6 +70,32 @@ def triple_probability(theta_12: Array, theta_13: Array, theta_23: Array, bits: 
     return xp.maximum(one_bit, xp.zeros_like(one_bit)) ** bits
 
 
+def ball_probability(theta: Array, bits: int, radius: int) -> Array:
+    """Return Pr[codes of two rows at angle theta differ in at most `radius` (0 or 1) bits]: p^bits, and bits p^(bits-1) (1 - p) more."""
+    p = 1 - theta / math.pi
+    return p**bits if radius == 0 else p ** (bits - 1) * (p + bits * (1 - p))
+
+
+def ball_pair_and_triple(q: Array, k: Array, bits: int, radius: int, xp: Namespace) -> tuple[Array, Array]:
+    """Return Pr[k_j is within `radius` (0 or 1) bits of q_i], shape (..., n_q, n_k), and of k_j and k_l both, (..., n_q, n_k, n_k).
+
+    One bit agrees with that of q for both keys with probability t, for j only with s_j, for l only with s_l, for neither with r (from pairs and triples, proved
+    here). At most one bit may differ for each key: none, one for one key, the same one for both, or two different ones:
+    t^b + b t^(b-1) (s_j + s_l + r) + b (b-1) t^(b-2) s_j s_l.
+    """
+    if radius == 0:
+        return pair_and_triple(q, k, bits, xp)
+    theta = xp.acos(cosines(q, k, xp))
+    one, both = pair_and_triple(q, k, 1, xp)
+    zero = xp.zeros_like(both)
+    only_j, only_l = (xp.maximum(p - both, zero) for p in (one[..., :, None], one[..., None, :]))
+    neither = xp.maximum(1 - both - only_j - only_l, zero)
+    joint = both**bits + bits * both ** (bits - 1) * (only_j + only_l + neither)
+    if bits > 1:
+        joint = joint + bits * (bits - 1) * both ** (bits - 2) * only_j * only_l
+    return ball_probability(theta, bits, 1), joint
+
+
 def modular_probability(pattern: Array, table_size: int) -> Array:
     """Return Pr[two codes (sum_b c_b bit_b) mod T agree], given that the bit patterns do with probability `pattern`.
 

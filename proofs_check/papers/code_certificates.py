@@ -156,7 +156,7 @@ CLAIMS = (
     ),
     Claim(
         name="lsh-softmax", uses=("ours.reweighted-keys",), title="LSHSoftmax", divisor=4, options={},
-        methods=tuple({"name": "LSHSoftmax", "bits": b, "tables": t} for b, t in ((1, 1), (2, 2), (4, 8))),
+        methods=tuple({"name": "LSHSoftmax", "bits": b, "tables": t, "radius": r} for b, t, r in ((1, 1, 0), (2, 2, 0), (4, 8, 0), (5, 4, 1))),
     ),
 )  # fmt: skip
 
