@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -29,23 +30,24 @@ from proofs_check.campaign import Campaign
 from proofs_check.evidence import Evidence
 
 keys = [f"slow.number-{i}" for i in range(12)]
-campaign = Campaign(keys, modules=("synthetic_theorems",), jobs=2)
+campaign = Campaign(keys, modules=("synthetic_theorems",), jobs=int(sys.argv[2]))
 with Evidence(Path(sys.argv[1])) as store:
     for unit, _ in campaign.run(store):
         print(unit.theorem, flush=True)
 """
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, jobs: int = 2) -> subprocess.Popen[str]:
     """A campaign in a process, its evidence and its log in the folder."""
     script = folder / "campaign.py"
     script.write_text(CAMPAIGN)
     paths = os.pathsep.join((str(HERE.parent), str(HERE)))
     environment = {**os.environ, "PYTHONPATH": paths, "SYNTHETIC_LOG": str(folder / "log")}
-    command = [sys.executable, str(script), str(folder / "e.sqlite")]
+    command = [sys.executable, str(script), str(folder / "e.sqlite"), str(jobs)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
 
 
+@functools.cache
 def campaign() -> Campaign:
     return Campaign(SLOW, modules=SYNTHETIC, jobs=2)
 
@@ -71,7 +73,7 @@ def test_ten_kills_at_random_moments(tmp_path: Path, undisturbed: str) -> None:
     """Some strike before the first verdict, the others between verdicts or while one is written."""
     rng, seen = random.Random(7), set[str]()  # noqa: S311 - moments to strike at
     for i in range(10):
-        process = start(tmp_path)
+        process = start(tmp_path, jobs=1 + i // 7)
         assert process.stdout is not None
         line = process.stdout.readline() if i % 3 else ""
         while line in seen:  # what is in the evidence already comes first
@@ -170,7 +172,7 @@ def test_a_process_is_replaced_before_it_grows(monkeypatch: pytest.MonkeyPatch, 
 
 def test_other_code_is_refused(tmp_path: Path) -> None:
     """A source file edited in the middle of a campaign must not sign its verdicts with the fingerprint of the old one."""
-    planned = campaign()
+    planned = Campaign(SLOW, modules=SYNTHETIC, jobs=2)
     planned.units = [type(u)(**(vars(u) | {"fingerprint": "0" * 64})) for u in planned.units]
     with Evidence(tmp_path / "e.sqlite") as store, pytest.raises(OtherCodeError, match="begin the campaign anew"):
         list(planned.run(store))
