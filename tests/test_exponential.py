@@ -10,6 +10,7 @@ import pytest
 
 from approxattn.exponential import chebyshev, degree_for, exp_polynomial, minimax, taylor
 from approxattn.exponential.chebyshev import TooLowDegreeError, bessel, tails
+from approxattn.exponential.degree import expected_error
 from approxattn.exponential.minimax import MinimaxRefusedError
 from proofs_check.supnorm import sup_error
 
@@ -191,3 +192,29 @@ def test_refusals_say_what_to_do() -> None:
 def test_scores_beyond_every_degree_are_refused_by_tolerance(basis: str, half_range: float) -> None:
     with pytest.raises(ValueError, match=r"tolerance\(=1e-06\) for scores bounded by .*Exact"):
         degree_for(half_range, 1e-6, basis)
+
+
+@pytest.mark.parametrize(
+    ("basis", "degree", "b"), [("taylor", 6, 2.0), ("chebyshev", 9, 3.0), ("minimax", 5, 2.0), ("minimax", 12, 8.0)]
+)
+def test_relative_error_is_the_certified_one_or_above(basis: str, degree: int, b: float) -> None:
+    polynomial = exp_polynomial(degree, b, basis)
+    for share in (1.0, 0.4):
+        certified = sup_error(polynomial.coefficients, (-share * b, share * b), kind="relative")
+        stated = float(polynomial.relative_error(np.asarray(share * b)))
+        assert stated >= float(certified.lower()) * (1 - 1e-15)
+        assert stated <= 3 * float(certified.upper()) or basis != "taylor"
+        assert (
+            stated <= float(certified.upper()) * (1 + 1e-9)
+            or basis != "minimax"
+            or share < 1
+            or b < polynomial.half_range
+        )
+
+
+def test_the_estimate_that_searches_start_from_is_near() -> None:
+    for b in (0.5, 2.0, 8.0):
+        for degree in range(2, 16):
+            true = float(minimax(degree, b).relative_error(np.asarray(b)))
+            if 1e-14 < true < 0.3:  # below, the rounding of coefficients counts
+                assert 0.3 * true <= expected_error(degree, b) <= 8 * true

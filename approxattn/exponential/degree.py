@@ -8,7 +8,7 @@ import numpy as np
 
 from approxattn.exponential.chebyshev import TooLowDegreeError, chebyshev
 from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
-from approxattn.exponential.minimax import MinimaxRefusedError, minimax
+from approxattn.exponential.minimax import MAX_HALF_RANGE, MinimaxRefusedError, minimax, widened
 from approxattn.exponential.polynomial import ExpPolynomial
 from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
 from approxattn.exponential.taylor import taylor
@@ -45,21 +45,52 @@ def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> i
     ValueError
         If no degree that float64 can hold reaches the tolerance.
     """
-    step = 2 if basis == "taylor" else 1
-    top = (MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX) // step
-    # TV falls with the degree until float64 cannot hold the polynomial, so "reached or no higher degree helps" is monotone: double, then bisect.
-    low, high = 0, min(top, max(1, round(half_range) // step))
-    while high < top and not _settled(high * step, half_range, tolerance, basis):
-        low, high = high + 1, min(2 * high, top)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _settled(middle * step, half_range, tolerance, basis) else (middle + 1, high)
-    if not _tv(low * step, half_range, basis) <= tolerance:
+    found = _walk(half_range, tolerance) if basis == "minimax" else _bisect(half_range, tolerance, basis)
+    if not _tv(found, half_range, basis) <= tolerance:
         msg = (
             f"no {basis} polynomial reaches tolerance(={tolerance:g}) for scores bounded by {half_range:.4g} in float64: "
             "allow a larger tolerance, scale the scores down, use basis='taylor', or use Exact()"
         )
         raise ValueError(msg)
+    return found
+
+
+def expected_error(degree: int, half_range: float) -> float:
+    """Return about the least relative error on [-B, B], B^{g+1} / (2^g (g+1)!), at most 1: the leading term of the Chebyshev series; an estimate to plan with."""
+    exponent = (degree + 1) * math.log(max(half_range, 1e-300)) - degree * math.log(2) - math.lgamma(degree + 2)
+    return math.exp(min(exponent, 0.0))
+
+
+def _walk(half_range: float, tolerance: float) -> int:
+    """Return the first minimax degree that is settled, sought around the one to be expected: every trial is a Remez exchange, of up to half a second."""
+    b = widened(half_range) if half_range <= MAX_HALF_RANGE else half_range
+    guess = next(
+        (g for g in range(MAX_MINIMAX) if expected_error(g, b) <= 2 * tolerance), MAX_MINIMAX
+    )  # TV ~ error / 2
+    low, high, far = 0, guess, 1
+    while high < MAX_MINIMAX and not _settled(high, half_range, tolerance, "minimax"):
+        low, high, far = high + 1, min(high + far, MAX_MINIMAX), 2 * far
+    far = 1
+    while low < high and _settled(max(high - far, low), half_range, tolerance, "minimax"):
+        high, far = max(high - far, low), 2 * far
+    return _between(max(low, high - far + 1), high, 1, half_range, tolerance, "minimax")
+
+
+def _bisect(half_range: float, tolerance: float, basis: str) -> int:
+    """Return the first degree that is settled: double, then bisect."""
+    step = 2 if basis == "taylor" else 1
+    top = (MAX_TAYLOR if basis == "taylor" else MAX_MINIMAX) // step
+    low, high = 0, min(top, max(1, round(half_range) // step))
+    while high < top and not _settled(high * step, half_range, tolerance, basis):
+        low, high = high + 1, min(2 * high, top)
+    return _between(low, high, step, half_range, tolerance, basis)
+
+
+def _between(low: int, high: int, step: int, half_range: float, tolerance: float, basis: str) -> int:
+    """Bisect: TV falls with the degree until float64 cannot hold the polynomial, so "reached or no higher degree helps" is monotone."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _settled(middle * step, half_range, tolerance, basis) else (middle + 1, high)
     return low * step
 
 

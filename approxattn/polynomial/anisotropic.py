@@ -34,6 +34,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, visible_keys
 from approxattn.exponential import ExpPolynomial, exp_polynomial
 from approxattn.exponential.chebyshev import TooLowDegreeError
+from approxattn.exponential.degree import expected_error
 from approxattn.monomials.split import SplitKernel, split_rank
 from approxattn.perturbation import tv_from_log_ratio
 from approxattn.polynomial.centring import CentredScores
@@ -142,7 +143,9 @@ def choose_split(problem: Problem, found: Coordinates, tolerance: float, basis: 
     best, least = None, limit
     for head in range(1, problem.d):
         for order in range(MOST_TAIL_DEGREE + 1):
-            degrees = _degrees(_estimate, float(heads[head]), float(tails[head]), order, target, (problem.d, head, 1))
+            degrees = _degrees(
+                expected_error, float(heads[head]), float(tails[head]), order, target, (problem.d, head, 1)
+            )
             cost = limit if degrees is None else split_rank(head, problem.d - head, degrees)
             best, least = ((head, order), cost) if cost < least else (best, least)
     if best is None:
@@ -190,13 +193,6 @@ def _part_sizes(problem: Problem, found: Coordinates) -> tuple[HostArray, HostAr
     sizes = (np.sqrt(np.maximum(a * b, 0.0)).reshape(-1, problem.d).max(axis=0) for a, b in (heads, tails))
     first, second = sizes
     return first, second
-
-
-def _estimate(degree: int, half_range: float) -> float:
-    """Return about the relative error of the best polynomial."""
-    return math.exp(
-        min((degree + 1) * math.log(max(half_range, 1e-300)) - degree * math.log(2) - math.lgamma(degree + 2), 0.0)
-    )
 
 
 def _degrees(

@@ -117,7 +117,7 @@ class PolynomialState:
         xp, degree = problem.xp, self.polynomial.degree
         x = problem.q * self.scale
         m_x = float(xp.max(xp.abs(x))) if problem.n_q else 0.0
-        _check_size(self.polynomial.coefficients, problem, m_x, self.reach, self.keys, self.high, self.low)
+        _check_size(self.polynomial.coefficients, problem, m_x, self.reach, self.keys, (self.high, self.low))
         sums = read_states(x, self.sums, degree, xp)
         denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
         return Approximation(
@@ -267,7 +267,7 @@ def fold(
     mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
     keys = np.full(problem.batch, problem.n_k) if mask is None else np.sum(mask, axis=-1)
     reach = float(xp.max(xp.abs(y))) if y.size else 0.0
-    _check_size(polynomial.coefficients, problem, 0.0, reach, keys, high, low)
+    _check_size(polynomial.coefficients, problem, 0.0, reach, keys, (high, low))
     return PolynomialState(
         polynomial=polynomial,
         scale=problem.scale,
@@ -289,11 +289,10 @@ def _check_size(
     m_x: float,
     m_y: float,
     keys: HostArray,
-    high: HostArray,
-    low: HostArray,
+    ends: tuple[HostArray, HostArray],
 ) -> None:
     """Refuse sums that could overflow the dtype."""
-    top = max(1.0, float(np.max(spread_of(high, low).top, initial=0.0)))
+    top = max(1.0, float(np.max(spread_of(*ends).top, initial=0.0)))
     size = largest_partial_sum(coefficients, problem.d, m_x, m_y) * float(np.max(keys, initial=0)) * top
     if not size < _arrays.largest(problem.dtype) / 16:
         msg = (
