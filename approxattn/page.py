@@ -11,6 +11,8 @@ from approxattn.regime import Regime
 
 WIDTH, HEIGHT, MARGIN = 720, 420, 60
 COLOURS = {
+    "Clustered": "#111111",
+    "FittedPolynomial": "#d6689b",
     "FittedLinformer": "#d98200",
     "Linformer": "#1b6ca8",
     "Nystrom": "#c0392b",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.comparison import HEADER as TRIAL_HEADER
-from approxattn.comparison import Spectrum, Trial, compare, pareto
+from approxattn.comparison import Spectrum, Trial, compare, hashes_needed, pareto
 from approxattn.polynomial.cost import HEADER, Need, count, polynomial_needs
 from approxattn.rounding import up
 from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
@@ -55,6 +55,8 @@ class Regime:
         Every method at equal cost, with measured errors, if asked for.
     spectrum : Spectrum or None
         Singular values of the weights, if asked for.
+    hashes : mapping of float to int
+        Tolerance -> number of hashes with which `Yoso` is within that fraction of the widest column of v of its own expectation, with 99 % confidence.
     """
 
     shape: Mapping[str, int]
@@ -73,6 +75,7 @@ class Regime:
     advice: str
     trials: tuple[Trial, ...] = ()
     spectrum: Spectrum | None = None
+    hashes: Mapping[float, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name} {size}" for name, size in self.shape.items())
@@ -87,6 +90,8 @@ class Regime:
             "  polynomial method",
             f"    {HEADER}",
             *(f"    {need}" for need in self.needs),
+            "  hashes of YOSO for its own kernel  "
+            + ", ".join(f"{count(m)} for {t:g}" for t, m in self.hashes.items()),
             *self._compared(),
             self.advice,
         ]
@@ -180,6 +185,7 @@ def diagnose(
         "d": problem.d,
         "dv": problem.dv,
     }
+    hashes = hashes_needed(problem)
     advice = _advice(needs, centred_bound, float(np.median(effective / visible)))
     trials: tuple[Trial, ...] = ()
     spectrum = None
@@ -203,6 +209,7 @@ def diagnose(
         advice=advice,
         trials=trials,
         spectrum=spectrum,
+        hashes=hashes,
     )
 
 

@@ -41,6 +41,12 @@ def methods(n: int) -> dict[str, Any]:
         table[f"Linformer, means, k = {k}"] = aa.Linformer(rank=k, sketch="mean-pool")
     for k in (n // 16, n // 8, n // 4):
         table[f"means with fitted values, k = {k}, {4 * k} exact rows"] = aa.FittedLinformer(rank=k)
+    for heavy, share in ((0, 8), (n // 16, 32), (n // 8, 16), (3 * n // 16, 8), (n // 4, 8)):
+        blocks = 1 << (max(n // share, 1).bit_length() - 1)  # a power of two
+        method = aa.Clustered(heavy=heavy, key_blocks=blocks, query_blocks=blocks)
+        table[f"{heavy} heavy keys, {blocks} means, {blocks} query blocks"] = method
+    for g in (2, 4):
+        table[f"fitted polynomial, degree {g}"] = aa.FittedPolynomial(degree=g)
     for k in (n // 8, n // 4, n // 2):
         table[f"Nystrom, {k} landmarks, 6 iterations"] = aa.Nystrom(landmarks=k)
     table[f"Nystrom, {n // 8} landmarks, 20 iterations"] = aa.Nystrom(landmarks=n // 8, iterations=20)

@@ -42,6 +42,7 @@ RULES = {
             # floor 2: estimators
             ("methods",),
             # floor 3: what a user calls
+            ("candidates",),
             ("comparison",),
             ("attend", "audit", "regime", "tensor"),
             ("page", "files"),

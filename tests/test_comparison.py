@@ -13,6 +13,7 @@ from approxattn import comparison
 from approxattn._arrays import HostArray
 from approxattn.comparison import Trial, pareto
 from approxattn.data import minilm_heads
+from approxattn.low_rank import oracles
 
 
 def problem(seed: int = 0, size: float = 1.0, shape: tuple[int, ...] = (2, 64, 4)) -> list[HostArray]:
@@ -37,7 +38,11 @@ def test_errors_are_those_of_the_methods(options: dict[str, Any]) -> None:
         value = aa.attention(q, k, v, trial.method, **options).value
         relative = np.linalg.norm(value - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
         assert trial.error == pytest.approx(np.median(relative), rel=1e-6)
-    assert {type(t.method).__name__ for t in tried if options.get("causal")} <= {"Performer", "Polynomial"}
+    assert {type(t.method).__name__ for t in tried if options.get("causal")} <= {
+        "Performer",
+        "Polynomial",
+        "FittedPolynomial",
+    }
     assert all(eval(t.name, vars(aa).copy()) == t.method for t in tried)  # noqa: S307 - our own names
 
 
@@ -68,6 +73,70 @@ def test_spectrum_by_hand() -> None:
     for tolerance, rank in spectrum.output_ranks.items():
         errors = [np.linalg.norm((u[:, :r] * s[:r]) @ vh[:r] @ v - p @ v) for r in (int(rank) - 1, int(rank))]
         assert errors[1] <= tolerance * np.linalg.norm(p @ v) < errors[0]
+
+
+def test_singular_values_without_singular_vectors() -> None:
+    q, k, v = problem(5, 3.0, (30, 4))
+    w = np.exp(q[:12] @ k.T)
+    p = w / w.sum(axis=1, keepdims=True)
+    found, wanted = oracles.output_errors_of_rows(p, p @ v), oracles.output_errors(p, v)
+    np.testing.assert_allclose(found, wanted, atol=1e-7)
+
+
+def test_hashes_needed() -> None:
+    q, k, v = problem(6)
+    regime = aa.diagnose(q, k, v)
+    widest = np.max(v.max(axis=1) - v.min(axis=1))
+    assert regime.hashes == {t: aa.Yoso.hashes_for(t * widest, 0.01, v) for t in (0.1, 0.01, 0.001)}
+    assert "hashes of YOSO" in str(regime)
+
+
+def test_certified_errors_hold() -> None:
+    regime = diagnose(*problem(7, 0.3))
+    tried = [t for t in regime.trials if t.method is not None]
+    assert all(t.error <= t.certified for t in tried)
+    assert any(t.certified < 1 for t in tried)
+
+
+_HEADS = minilm_heads()
+_HEAD = tuple(x[1, :1, :160].astype(np.float64) for x in (_HEADS.q, _HEADS.k, _HEADS.v))
+REGIMES: dict[str, tuple[tuple[HostArray, ...], dict[str, Any]]] = {
+    "a head": (_HEAD, {}),
+    "scores x 1/4": (_HEAD, {"scale": 0.25 / np.sqrt(32)}),
+    "scores x 2": (_HEAD, {"scale": 2 / np.sqrt(32)}),
+    "scores x 4": (_HEAD, {"scale": 4 / np.sqrt(32)}),
+    "random": (tuple(np.random.default_rng(8).normal(size=(3, 1, 160, 8))), {}),
+    "nearly flat": (tuple(0.3 * np.random.default_rng(9).normal(size=(3, 1, 160, 4))), {}),
+    "causal": (_HEAD, {"causal": True}),
+    "masked": (_HEAD, {"key_mask": np.arange(160)[None] % 4 > 0}),
+}
+
+
+@pytest.mark.parametrize("name", REGIMES)
+def test_the_advice_is_right_when_the_methods_are_run(name: str) -> None:
+    (q, k, v), options = REGIMES[name]
+    regime = diagnose(q, k, v, **options)
+    exact = aa.attention(q, k, v, aa.Exact(), **options).value
+
+    def error(method: Any) -> float:
+        runs = [aa.attention(q, k, v, method, rng=np.random.default_rng(i), **options).value for i in range(3)]
+        return float(np.median([np.linalg.norm(run - exact) / np.linalg.norm(exact) for run in runs]))
+
+    found = {t.name: error(t.method) for t in regime.trials if t.method is not None and not t.refused}
+    front = pareto(regime.trials)
+    if not front:  # then none may be better than the mean of v
+        mean = next(t.error for t in regime.trials if t.name == "mean of v")
+        assert min(found.values()) >= 0.8 * min(mean, 1.0)
+        return
+    best = front[-1]
+    assert best.name in regime.advice
+    assert found[best.name] <= 1.25 * min(found.values())
+    if best.error <= 0.1:
+        good = next(t for t in front if t.error <= 0.1)
+        assert f"{good.name} comes within" in regime.advice
+        assert found[good.name] <= 0.13
+        cheaper = [t for t in regime.trials if t.method is not None and not t.refused and t.cost < good.cost]
+        assert all(found[t.name] > 0.08 for t in cheaper)
 
 
 def test_the_front() -> None:

@@ -83,6 +83,17 @@ def output_errors(weights: Array, v: Array) -> HostArray:
     return np.asarray(np.sqrt(tails / tails[0])) if tails[0] > 0 else np.zeros_like(tails)
 
 
+def output_errors_of_rows(weights: HostArray, outputs: HostArray) -> HostArray:
+    """Return the same for some rows of P, shape (r, n), and of P V, shape (r, dv), in float64 on the host, without the right singular vectors.
+
+    s_j v_j^T V = u_j^T P V, and the u_j are the eigenvectors of P P^T: O(r^2 n). Singular values below 1e-8 of the largest drown in rounding, so errors below that mean nothing.
+    """
+    _, u = np.linalg.eigh(weights @ weights.T)
+    parts = np.sum((u.T @ outputs) ** 2, axis=-1)  # from the smallest singular value on
+    heads = np.concatenate([[0.0], np.cumsum(parts)])[::-1]
+    return np.asarray(np.sqrt(heads / heads[0])) if heads[0] > 0 else np.zeros_like(heads)
+
+
 def rank_for(errors: HostArray, tolerance: float) -> int:
     """Return the smallest r with `errors[r]` <= tolerance, errors as `output_errors` gives them."""
     return int(np.argmax(errors <= tolerance))
