@@ -178,3 +178,17 @@ def test_too_many_pairs_are_announced_by_the_gradient_too() -> None:
     for method in (aa.BertLSH(sparse=True), aa.LSHSoftmax()):
         with pytest.raises(MemoryError, match=r"max_pairs\(=67108864\): \d+ collisions"):
             aa.attention_vjp(q, q, q, q, method, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("sizes", [(-1060, 10, 20), (-1070, 0, 40), (0, -1072, 30), (-530, -540, 60), (-3, -3, -1060)])
+@pytest.mark.parametrize("name", ["default", "no fill", "sparse", "sparse, no fill", "paper code"])
+def test_underflow_is_within_the_certificate(name: str, sizes: tuple[int, int, int]) -> None:
+    row, base = GRADIENT_ROWS[name], problem("random")
+    assert isinstance(row.method, aa.BertLSH)
+    q, k, v = (x * 2.0**size for x, size in zip((base.q, base.k, base.v), sizes, strict=True))
+    for scale in (2.0**-8, 50.0):
+        case, g = base.where(q=q, k=k, v=v, options={"scale": scale}), cotangent() * 2.0**10
+        grads = aa.attention_vjp(q, k, v, g, row.method, rng=np.random.default_rng(5), scale=scale)
+        for field, true in zip(NAMES, written_out(row.method, case, g), strict=True):
+            error = np.abs(getattr(grads, field).astype(np.longdouble) - true).max(-1)
+            assert (error <= getattr(grads.certificate, field)).all()

@@ -8,6 +8,9 @@ With weights w_i = softmax(l_i), z_ij = G_i . v_j, kappa_i = G_i . out_i, the gr
 Rounding (proved here). As in `gradient_bounds.py`: logits off by eta move a row P_i by omega_i eta / 2 in l1 norm, ln rho <= 2 eta; the rest of its error
 e_i is weight noise times 2 |G_i|_1 max|V| and twice that of z - kappa. Entries that are dropped afterwards take no error with them. So every row of dq is off by
 at most beta max|k| e_i, every row of dk by beta sum_i |q_i| e_i; when rows are mirrored, by beta max|k| (e_i + sum e) and beta max|q| (e_i + sum e).
+
+Underflow. With w the smallest normal number and |P_i|_1 <= Z_i = 2 |G_i|_1 max|V|, the products behind z, kappa and P lose at most (n_k + 4 dv + 8) w in e_i; beta q in P beta q loses w
+|P_ij| <= w Z_i, and the last products w each, times beta where that is the last factor: together (n + 8)(1 + beta) w sum_i (1 + Z_i) in any row.
 """
 
 from __future__ import annotations
@@ -101,7 +104,8 @@ def logit_gradient_rounding(
     inexact = (2 * gamma(problem.dv + 4, u) + output_loss) * spread.top[..., None]
     pair = size * (inexact + softmax_rounding(problem, bound, problem.n_k))
     rows = size * spread.osc[..., None] * log_ratio / 4 + 2 * noise * size * spread.top[..., None] + 2 * pair
-    rows = up(rows + problem.n_k * _arrays.smallest_normal(problem.dtype))
+    loss = _arrays.smallest_normal(problem.dtype) * (1 + 2 * size * spread.top[..., None])
+    rows = up(rows + (problem.n_k + 4 * problem.dv + 8) * loss)
     keys = np.max(row_norms(problem.k, xp), axis=-1, keepdims=True)  # masked ones too: mirrored rows read them
     queries = row_norms(problem.q, xp)
     total = np.sum(rows, axis=-1, keepdims=True)
@@ -110,7 +114,7 @@ def logit_gradient_rounding(
     else:
         dq, dk = beta * keys * rows, beta * np.sum(queries * rows, axis=-1, keepdims=True)
     dv = np.sum((tv_from_log_ratio(log_ratio) + (4 * noise if pair_sums else noise)) * size, axis=-1, keepdims=True)
-    tiny = (problem.n_q + problem.n_k) * _arrays.smallest_normal(problem.dtype)
+    tiny = (problem.n_q + problem.n_k + 8) * (1 + beta) * np.sum(loss, axis=-1, keepdims=True)
     shape = (*problem.batch, problem.n_k)
     return GradientBounds(
         dq=up(dq + tiny), dk=np.broadcast_to(up(dk + tiny), shape), dv=np.broadcast_to(up(dv + tiny), shape)

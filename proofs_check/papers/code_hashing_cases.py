@@ -172,7 +172,7 @@ SAMPLED = tuple({**_COMMON, "bits": b, "hashes": m, "gradient": "sampled"} for b
 SURE: tuple[Mapping[str, Any], ...] = (
     *({"name": "YosoExpectation", "bits": b, "normalize": u, "zero_rows": "orthogonal"} for b in (1, 8) for u in (False, True)),
     *({"name": "BertLSH", "bits": b, "tables": t, "fill": f, "sparse": s} for b, t in ((1, 1), (3, 2)) for f in (0.0, float("-inf")) for s in (False, True)),
-    *({"name": "LSHSoftmax", "bits": b, "tables": t} for b, t in ((1, 1), (3, 2))),
+    *({"name": "LSHSoftmax", "bits": b, "tables": t, "radius": r} for b, t, r in ((1, 1, 0), (3, 2, 0), (4, 2, 1))),
 )  # fmt: skip
 """Settings that the problems are tried with."""
 
