@@ -37,11 +37,13 @@ def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
 def _witness_of_search(experiment: Falsify, witness: object) -> list[str]:
     confirm = experiment.confirm
     predicates = [a.predicate for a in experiment.assumptions if a.predicate is not None]
+    met = "".join(f" and {p.__qualname__}(witness)" for p in predicates)
     return [
         "from fractions import Fraction",
         "import numpy as np",
         f"from {confirm.__module__} import {confirm.__qualname__}",
         *(f"from {p.__module__} import {p.__qualname__}" for p in predicates),
+        "from proofs_check.checkers import _exact",
         "from proofs_check.enclosure import precision",
         "",
         f"witness = {serial.to_python(witness)}",
@@ -50,8 +52,9 @@ def _witness_of_search(experiment: Falsify, witness: object) -> list[str]:
         *(f"    print('{p.__qualname__}:', {p.__qualname__}(witness))" for p in predicates),
         "    print('measured:', measured)",
         "    print('bound:   ', bound)",
-        "    print('violated:', bool(measured > bound))",
-        "    raise SystemExit(0 if measured > bound else 1)",
+        "    violated = _exact.holds(measured, bound) is False",
+        "    print('violated:', violated)",
+        f"    raise SystemExit(0 if violated{met} else 1)",
     ]
 
 
