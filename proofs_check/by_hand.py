@@ -58,6 +58,14 @@ BY_HAND: dict[str, ByHand] = {
         instance="n = d = 2, all entries 0 but (A1)_11 = (A2)_21 = h_21 = 1; the slope in x = X_11 at X = 0.",
         shows="c = f h has the rows (1/2, 0), so h cᵀ has the rows (0, 0) and (1/2, 1/2): p = 0, and the printed slope is 0. The true one is 1/16.",
     ),
+    "as24.derivative-printed": ByHand(
+        instance="n = 2, scores (0, 1) in both rows, B = 1, values (0, 1) in each of d = 28 columns, λ = ln 2.",
+        shows="Every output is 2/3 with derivative 2/9, so f' = 2·28·2·(2/3)(2/9) = 16.59, above 8 B n = 16.",
+    ),
+    "as24.hypothesis-printed": ByHand(
+        instance="n = d = 2, B = 1: A₁ has a 1 at (1, 2), X a 4 at (2, 1), A₂ a 1 at (1, 1), all else 0.",
+        shows="A₁ᵀ X = 0 and |A₂| <= 1, but A₁ X has a 4 at (1, 1), and the score there is 4/2 = 2, above B² = 1.",
+    ),
     "as24.p2-printed": ByHand(
         instance="f = [[0.9, 0.1], [0.5, 0.5]], q = [[1, 0], [0, 0]], so r = (0.9, 0).",
         shows="f diag(r) = [[0.81, 0], [0.45, 0]], but the rows r_i f_i are (0.81, 0.09) and (0, 0).",
@@ -68,6 +76,10 @@ BY_HAND: dict[str, ByHand] = {
             "tr f = 15.47. Any B within 1/16 of f has tr B >= 14.47 and ‖B‖_F² <= 17.97; as (tr B)² <= rank(B) ‖B‖_F², its rank is at least 11.65, so 12, "
             "where 8 are claimed."
         ),
+    ),
+    "lss24.score-bound-printed": ByHand(
+        instance="n = d = 2, R = 1, X all ones, W the unit matrix.",
+        shows="|X W| = |X| = 1, and every entry of X W Xᵀ is 2, above R² = 1; divided by d it is 1.",
     ),
     "lss24.activation": ByHand(
         instance="n = d = 1, φ = ReLU, Attn = 2⁻³⁰, Attn~ = -2⁻³⁰.",

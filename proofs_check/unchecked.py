@@ -40,7 +40,7 @@ UNCHECKED: tuple[Unchecked, ...] = (
         statement="d(e^-x) = Θ(max{sqrt(B L), L/log(L/B)}), d(e^x) = Θ(max{B, L/log(L/B)}).",
         source="Aggarwal & Alman 2022, abstract",
         reason=f"A Θ without constants {_ASYMPTOTIC}.",
-        instead=("aa22.minimax-bounds", "aa22.minimal-degrees-table", "aa22.degree-formula"),
+        instead=("aa22.minimax-bounds", "aa22.minimal-degrees-table", "aa22.elementary-bounds", "aa22.leading-coefficient", "aa22.degree-formula"),
         remark="Two-sided bounds with constants, exact values in 132 cells, and the formula refuted literally next to L = B.",
     ),
     Unchecked(
@@ -59,7 +59,9 @@ UNCHECKED: tuple[Unchecked, ...] = (
         statement="Attention with d = O(log n) and entries o(sqrt(log n)) in time n^(1+o(1)) with error 1/poly(n).",
         source="Alman & Song 2023, upper bound; Alman & Song 2024, Theorem 1.6; Liang et al. 2024, Theorem 4.1",
         reason=f"n^(1+o(1)) {_ASYMPTOTIC}.",
-        instead=("as23.low-rank", "as23.attention-error", "as23.degree-corrected", "as23.score-bound", "as24.error-propagation"),
+        instead=(
+            "as23.low-rank", "as23.attention-error", "as23.degree-corrected", "as23.score-bound", "as24.error-propagation", "code.cost-regime", "code.cost-regime-degree",
+        ),
         remark="Rank, degree and error with constants; with d = log n the exponent is above 1 for every n that fits a machine.",
     ),
     Unchecked(
@@ -76,11 +78,11 @@ UNCHECKED: tuple[Unchecked, ...] = (
         remark="One layer exactly; across layers a Lipschitz constant per layer is needed, which the paper does not assume.",
     ),
     Unchecked(
-        statement="|f'| <= 8 B n in the family of instances of the lower bound, and the constants before it.",
+        statement="The constants of the lower bound's family of instances, such as a(λ, i) <= n² e^(2 B λ).",
         source="Alman & Song 2024, E.3",
         reason="The definitions of the family were not at hand; a factor d is missing at least once, harmlessly for d = O(log n).",
-        instead=("as24.riemann-sum",),
-        remark="The lemma E.4 that uses such bounds, with the sharp constant.",
+        instead=("as24.derivative-printed", "as24.derivative-bound", "as24.riemann-sum"),
+        remark="The bound of the derivative, refuted without the width of V and proved with it; the lemma E.4 that uses it, with the sharp constant.",
     ),
     Unchecked(
         statement="Tensor attention below the threshold o((log n)^(1/3)) in n^(1+o(1)), above it not in n^(3-δ).",
@@ -114,13 +116,13 @@ UNCHECKED: tuple[Unchecked, ...] = (
         statement="Attention estimation in linear time.",
         source="Zeng et al. 2021, abstract",
         reason=f"O(n) {_ASYMPTOTIC}; the constant 2^τ m matters at every n in use.",
-        instead=("yoso.variance", "yoso.sampled-gradient"),
-        remark="The exact variance at given m, and the gradient by tables.",
+        instead=("code.cost-yoso", "code.cost-yoso-sampled", "code.cost-regimes", "yoso.variance", "yoso.sampled-gradient"),
+        remark="Counted operations of our own code and their exponent in n; the exact variance at given m, and the gradient by tables.",
     ),
     Unchecked(
         statement="Buckets shared across all hash functions; BERT-LSH outperforms in fine-tuning.",
         source="Li & Yip 2024, introduction and abstract",
         reason="The first contradicts the code, but not at the single table in use; the second is about training on one seed.",
-        instead=("bert-lsh.collision", "bert-lsh.flops"),
+        instead=("bert-lsh.collision", "bert-lsh.flops", "bert-lsh.honest-flops", "bert-lsh.not-subquadratic"),
     ),
 )  # fmt: skip

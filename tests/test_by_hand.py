@@ -59,6 +59,11 @@ def printed_gradient(transposed: bool) -> tuple[float, float]:
     return slope(loss), float((a1.T @ p @ a2)[0, 0]) / (2 if transposed else 1)
 
 
+def derivative_of_squares(columns: int) -> float:
+    scores, values = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[0.0], [1.0]]) * np.ones((1, columns))
+    return slope(lambda rate: float(((softmax(rate * scores) @ values) ** 2).sum()), math.log(2))
+
+
 def rank_of_sharp_attention() -> list[float]:
     i = np.arange(1, 17)
     x = np.stack([i, i**2, np.ones(16)], axis=1)
@@ -98,6 +103,7 @@ NUMBERS: dict[str, list[float]] = {
     "as23.normaliser-free": [float(Fraction(35, 29) - 1), 6 / 29, 6 / 32],
     "as23.halved-constant": [abs((1.5 - 1) / 2.5 - (1 - 2) / 3)],
     "as23.degree": least_degree(),
+    "as24.derivative-printed": [derivative_of_squares(28)],
     "lss24.bounded-entries": rank_of_sharp_attention(),
     "lss24.activation": [10**6 * 2.0**-29],
     "lss24.gradient-t-printed": [printed_input_gradient()[1]],
@@ -158,6 +164,10 @@ def test_matrices_of_the_texts() -> None:
     assert (e / e.sum(axis=0)).sum(axis=1)[0] == pytest.approx(2 / 3 + 1 / 2)
     assert np.float32(sum(x * x for x in UNIT)) == np.float32(1 + 2.0**-23)
     assert 20 * 2 * 64 * 2 * 2 == 10240
+    a1, x, a2 = np.array([[0, 1], [0, 0]]), np.array([[0, 0], [4, 0]]), np.array([[1, 0], [0, 0]])
+    assert not (a1.T @ x).any()
+    np.testing.assert_array_equal(a1 @ x @ a2.T / 2, [[2, 0], [0, 0]])
+    np.testing.assert_array_equal(np.ones((2, 2)) @ np.eye(2) @ np.ones((2, 2)).T, np.full((2, 2), 2))
 
 
 def test_two_keys_that_share_a_hash() -> None:
