@@ -124,6 +124,21 @@ def whole(q: Array, k: Array, v: Array, g: Array, repeats: int) -> dict[str, flo
     }
 
 
+def pairs(repeats: int) -> list[tuple[str, float, str]]:
+    """Return how many times as long BERT-LSH takes dense as over its colliding pairs: 3,000 tokens, d = 16, 8 bits, 2 tables, about 2 % of the pairs."""
+    q, k, v, g = np.random.default_rng(0).standard_normal((4, 3000, 16))
+    rng, found = np.random.default_rng, []
+    for fill in (-np.inf, 0.0):
+        dense, sparse = (aa.BertLSH(bits=8, tables=2, fill=fill, sparse=s) for s in (False, True))
+        forward = [seconds(lambda m=m: aa.attention(q, k, v, m, rng=rng(1)), repeats) for m in (dense, sparse)]  # type: ignore[misc]
+        backward = [seconds(lambda m=m: aa.attention_vjp(q, k, v, g, m, rng=rng(1)), repeats) for m in (dense, sparse)]  # type: ignore[misc]
+        found += [
+            (f"BERT-LSH, fill {fill:g}: dense / sparse", forward[0] / forward[1], ""),
+            (f"its gradient, fill {fill:g}: dense / sparse", backward[0] / backward[1], ""),
+        ]
+    return found
+
+
 def exponent(largest: int, repeats: int) -> tuple[list[tuple[int, float]], float]:
     """Return times of the sums at n = 2^14 .. largest, and the slope of a line through their logarithms."""
     sizes = [2**e for e in range(14, largest.bit_length())]
@@ -178,10 +193,11 @@ def main() -> None:
         found = steps(q, k, v, options.repeats) | whole(q, k, v, g, options.repeats)
         growth, slope = exponent(options.largest, max(2, options.repeats // 2))
         memory = scratch(q, k, v)
+        sparse = pairs(options.repeats)
     print(f"float32, d = dv = {D}, {HASHES} hashes of {BITS} bits, n = {options.tokens}, one thread; milliseconds")
     for name, spent in found.items():
         print(f"  {name:32s}{1e3 * spent:12.1f}")
-    table = ratios(found)
+    table = ratios(found) + sparse
     for name, ratio, goal in table:
         print(f"  {name:40s}{ratio:10.3g}  [{goal}]")
     for n, spent in growth:
