@@ -134,7 +134,7 @@ DERIVATIVE_PRINTED = Theorem(
         scope="three quarters of the true bound",
     ),
     repaired_by="as24.derivative-bound",
-    remarks=("Harmless for the theorem, where d = O(log n): the bound is used up to powers of n.",),
+    remarks=("f is reconstructed from its use, up to a constant factor.", "Harmless for the theorem, where d = O(log n): the bound is used up to powers of n."),
 )  # fmt: skip
 
 DERIVATIVE = Theorem(
