@@ -229,8 +229,9 @@ def pareto(trials: tuple[Trial, ...]) -> list[Trial]:
 
 def hashes_needed(problem: Problem) -> dict[float, int]:
     """Return the hashes needed for each tolerance, a fraction of the largest oscillation of a column, or of its size where all its values are equal."""
-    v, spread = problem.v, float(np.max(value_spread(problem).osc))
+    v, spread = problem.v, value_spread(problem)
     if problem.key_mask is not None:
         v = problem.xp.where(problem.key_mask[..., None], v, problem.xp.zeros_like(v))
-    size = spread or float(np.max(value_spread(problem).top)) or 1.0
+    osc, top = float(np.max(spread.osc)), float(np.max(spread.top))
+    size = osc if osc > 1e-9 * top else top or 1.0
     return {t: Yoso.hashes_for(t * size, 0.01, v, queries=problem.n_q) for t in TOLERANCES}

@@ -26,6 +26,7 @@ from proofs_check.papers import (
     code_cost_low_rank,
     code_gradients,
     code_hashing_cases,
+    code_low_rank_cases,
     code_scaling,
     controls,
     halko_2011,
@@ -129,7 +130,7 @@ PAPERS: tuple[ModuleType, ...] = (
 )
 """One module per paper, each with its ``THEOREMS``."""
 
-TIMED: tuple[ModuleType, ...] = (code_scaling, code_hashing_cases)
+TIMED: tuple[ModuleType, ...] = (code_scaling, code_hashing_cases, code_low_rank_cases)
 """Modules whose experiments read a clock, or run the code tens of thousands of times: only campaigns with the full budget carry them out."""
 
 

@@ -145,7 +145,7 @@ def test_real_heads() -> None:
     assert regime.advice.startswith("Use Exact()")
     table = str(regime)
     assert table.endswith(regime.advice)
-    assert len(table.splitlines()) == 8 + len(regime.needs) + 1
+    assert len(table.splitlines()) == 9 + len(regime.needs) + 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
