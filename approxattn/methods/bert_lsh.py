@@ -29,7 +29,7 @@ from approxattn.methods.bert_lsh_gradient import Logits, logit_gradient, logit_g
 from approxattn.methods.bert_lsh_scores import all_seen, block_scores, collided, count, mirrored, upper_triangle
 from approxattn.methods.logit_change import dropped_mass, oscillation_change
 from approxattn.methods.pair_gradient import pair_gradient
-from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
+from approxattn.methods.pair_softmax import PairSoftmax, found_pairs, pair_softmax
 from approxattn.perturbation import output_bound
 from approxattn.rounding import up
 from approxattn.score_bounds import row_norms, score_bound, value_spread
@@ -112,7 +112,7 @@ class BertLSH:
         codes = self._codes(problem, rng)
         filled = self.fill == 0.0
         if self.sparse:
-            found = pair_softmax(problem, codes, self.max_pairs, filled=filled)
+            found = pair_softmax(problem, found_pairs(problem, codes, self.max_pairs), filled=filled)
         else:
             found = self._dense(problem, *codes)
         bound, spread = self._logit_bound(problem), value_spread(problem)

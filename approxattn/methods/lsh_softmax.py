@@ -35,7 +35,7 @@ from approxattn.hashing.arguments import check_integer
 from approxattn.hashing.collision import ball_pair_and_triple, ball_probability, cosines, union_joint, union_probability
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 from approxattn.methods.pair_gradient import pair_gradient
-from approxattn.methods.pair_softmax import PairSoftmax, pair_softmax
+from approxattn.methods.pair_softmax import PairSoftmax, found_pairs, pair_softmax
 from approxattn.perturbation import output_bound
 from approxattn.rounding import up
 from approxattn.score_bounds import score_bound, value_spread
@@ -96,8 +96,8 @@ class LSHSoftmax:
         MemoryError
             More collisions than `max_pairs`, before they are formed.
         """
-        drawn = self._codes(problem, rng)
-        found = pair_softmax(problem, drawn, self.max_pairs, lambda q, k: self._log_weights(q, k, problem))
+        pairs = found_pairs(problem, self._codes(problem, rng), self.max_pairs)
+        found = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
         bound = score_bound(problem, problem.k)
         largest = self._largest_logit(bound)
         rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(problem, largest, problem.n_k)

@@ -51,7 +51,7 @@ class _Item:
 def pair_gradient(
     problem: Problem, dout: Array, codes: tuple[Array, Array], max_pairs: int, bound: HostArray, log_weights: LogWeights | None = None, *, filled: bool = False
 ) -> PairGradient:  # fmt: skip
-    """Return the gradient for the cotangent `dout`; `bound`, shape (..., n_q), bounds the logits, the rest is as in `pair_softmax`.
+    """Return the gradient for the cotangent `dout`; `bound`, shape (..., n_q), bounds the logits, the rest is as in `found_pairs` and `pair_softmax`.
 
     Raises
     ------
@@ -59,11 +59,12 @@ def pair_gradient(
         More collisions than `max_pairs`, before they are formed.
     """
     xp = problem.xp
-    forward = pair_softmax(problem, codes, max_pairs, log_weights, filled=filled)
+    found = list(found_pairs(problem, codes, max_pairs))
+    forward = pair_softmax(problem, found, log_weights, filled=filled)
     kappa = xp.sum(dout * forward.value, axis=-1, keepdims=True)  # (..., n_q, 1)
     items = [
         _one_item(problem, index, pairs, dout[(*index, ...)], kappa[(*index, ...)], log_weights, filled)
-        for index, pairs in found_pairs(problem, codes, max_pairs)
+        for index, pairs in found
     ]
     dq, dk, dv = (
         xp.reshape(xp.stack([_arrays.cast(getattr(item, name), problem.dtype, xp) for item in items]), tuple(like.shape))
@@ -110,15 +111,14 @@ def _one_item(
 def _block(problem: Problem, found: PairRows, block: RowBlock, g: Array, kappa: Array) -> tuple[Array, Array, Array]:
     """Return dq of the rows of a block, and what its pairs add to dk and dv, in float64."""
     xp = problem.xp
-    z = xp.sum(g[:, None, :] * found.values, axis=-1)
+    z = xp.matmul(found.values, g[:, :, None])[..., 0]
     p = found.weights * (z - kappa)  # (rows, width), 0 where there is no pair
-    lifted = xp.where(_arrays.from_host(block.present, g), found.weights - found.rest, xp.zeros_like(p))
-    own = xp.sum(p[..., None] * found.keys, axis=-2) * problem.scale
+    own = xp.matmul(p[:, None, :], found.keys)[:, 0, :] * problem.scale
     to_keys, to_values = (
         _arrays.segment_sum(
             xp.reshape(factor[..., None] * rows[:, None, :], (block.keys.size, rows.shape[-1])), found.names, problem.n_k
         )
-        for factor, rows in ((p, found.scaled_q), (lifted, g))
+        for factor, rows in ((p, found.scaled_q), (found.lifted, g))
     )  # fmt: skip
     return own, to_keys, to_values
 

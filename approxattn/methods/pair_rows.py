@@ -40,8 +40,8 @@ class PairRows:
         The keys, 0 where there is none.
     scaled_q, keys, values : array, shapes (rows, d), (rows, width, d), (rows, width, dv)
         beta q of the rows; keys and values gathered.
-    weights, rest : array, shapes (rows, width), (rows, 1)
-        w, 0 where there is no key, and e.
+    weights, lifted, rest : array, shapes (rows, width), (rows, width), (rows, 1)
+        w and w - e, 0 where there is no key, and e.
     log_mass, spread : ndarray, shape (rows,)
         ln of the sum of e^s over the pairs, and osc ln c.
     """
@@ -51,6 +51,7 @@ class PairRows:
     keys: Array
     values: Array
     weights: Array
+    lifted: Array
     rest: Array
     log_mass: HostArray
     spread: HostArray
@@ -66,7 +67,7 @@ def pair_rows(
     own = xp.take(q, _arrays.from_host(block.rows, q), axis=0)
     keys = xp.reshape(xp.take(k, names, axis=0), (rows, width, problem.d))
     scaled = own * problem.scale
-    scores = xp.sum(scaled[:, None, :] * keys, axis=-1)
+    scores = xp.matmul(keys, scaled[:, :, None])[..., 0]
     never = xp.full_like(scores, -xp.inf)
     scores = xp.where(present, scores, never)
     logits, spread = scores, np.zeros(rows)
@@ -79,7 +80,7 @@ def pair_rows(
     weights, rest = _softmax(logits, left, problem)
     return PairRows(
         names=names, scaled_q=scaled, keys=keys, values=xp.reshape(xp.take(v, names, axis=0), (rows, width, problem.dv)),
-        weights=weights, rest=rest, log_mass=_log_mass(scores, problem), spread=spread,
+        weights=weights, lifted=xp.where(present, weights - rest, xp.zeros_like(weights)), rest=rest, log_mass=_log_mass(scores, problem), spread=spread,
     )  # fmt: skip
 
 

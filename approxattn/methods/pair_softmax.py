@@ -15,7 +15,7 @@ rounds as in `scores.py`, for sums of at most n_k terms, and as in `pair_rows.py
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,20 +56,14 @@ class _Item:
 
 
 def pair_softmax(
-    problem: Problem, codes: tuple[Array, Array], max_pairs: int, log_weights: LogWeights | None = None, *, filled: bool = False
+    problem: Problem, found: Iterable[tuple[tuple[int, ...], Pairs]], log_weights: LogWeights | None = None, *, filled: bool = False
 ) -> PairSoftmax:  # fmt: skip
-    """Return attention over the pairs whose codes, int64 (tables, ..., n_q) and (tables, ..., n_k), agree in some table; `filled`: other keys have the logit 0.
-
-    Raises
-    ------
-    MemoryError
-        More collisions than `max_pairs`, before they are formed.
-    """
+    """Return attention over the pairs of `found_pairs`; `filled`: other keys have the logit 0, else they are dropped."""
     values, tvs, rounding, kept, empty = [], [], [], 0, 0
     bound = score_bound(problem, problem.k)
     eta = score_rounding(problem, bound)
     seen = visible_keys(problem)
-    for index, pairs in found_pairs(problem, codes, max_pairs):
+    for index, pairs in found:
         item = _one_item(problem, index, pairs, log_weights, filled)
         values.append(item.value)
         facts = seen[index], pairs.counts, bound[index], eta[index], item.log_mass
@@ -85,7 +79,7 @@ def pair_softmax(
 def found_pairs(
     problem: Problem, codes: tuple[Array, Array], max_pairs: int
 ) -> Iterator[tuple[tuple[int, ...], Pairs]]:
-    """Yield the colliding pairs of each batch item, after all have been counted.
+    """Yield the pairs of each batch item whose codes, int64 (tables, ..., n_q) and (tables, ..., n_k), agree in some table, after all have been counted.
 
     Raises
     ------
@@ -128,7 +122,7 @@ def _one_item(
         rows = block.rows
         others = seen[rows] - counts[rows] if filled else np.zeros(len(rows))
         found = pair_rows(problem, arrays, block, others, log_weights)
-        part = xp.sum((found.weights - found.rest)[..., None] * _present(found.values, block.present, problem), axis=-2)
+        part = xp.matmul(found.lifted[:, None, :], found.values)[:, 0, :]
         if sums is not None and filled:
             part = part + found.rest * _rows(sums, rows, problem)
             noise[rows] = fill_rounding(_arrays.to_host(found.rest[:, 0]), seen[rows], block.keys.shape[1], problem.u)
@@ -142,12 +136,6 @@ def _one_item(
     back = _arrays.from_host(np.argsort(np.concatenate(order)), arrays[0])
     value = xp.take(xp.concat(parts, axis=0), back, axis=0)
     return _Item(value=value, log_mass=log_mass, spread=spread, rounding=noise)
-
-
-def _present(values: Array, present: HostArray, problem: Problem) -> Array:
-    """Return the gathered values, 0 where there is no pair."""
-    xp = problem.xp
-    return xp.where(_arrays.from_host(present[..., None], values), values, xp.zeros_like(values))
 
 
 def _rows(sums: Array, rows: HostArray, problem: Problem) -> Array:
