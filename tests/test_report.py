@@ -126,6 +126,10 @@ def test_every_theorem_is_on_the_page_with_its_verdict(
     assert f'<li class="refuted"><b>{refuted}</b> refuted</li>' in text
 
 
+def test_every_paper_has_a_heading() -> None:
+    assert {key.split(".")[0] for key in catalogue.theorems(timed=True)} <= set(view.GROUPS)
+
+
 def test_what_is_unexpected_comes_first(
     results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
 ) -> None:
