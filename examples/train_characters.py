@@ -93,7 +93,7 @@ def profit_from_later_text(model: Transformer, method: Any, s: Setting, held: In
 def score_bounds(model: Transformer, s: Setting, held: Integers, xp: Any) -> list[float]:
     """Return, for each layer, the median over heads and tokens of the bound on a token's scores, keys centred: what a polynomial has to follow."""
     x = next(batches(held, s, np.random.default_rng(0), xp)).x
-    out = forward(model, x, aa.Polynomial(degree=2, basis="taylor"))
+    out = forward(model, x, aa.Polynomial(degree=2, basis="taylor", centre="keys"))
     return [float(np.median(layer.certificate.facts["score bound"])) for layer in out.layers]
 
 

@@ -51,7 +51,7 @@ class Setting:
 
 SETTINGS = {
     "tiny": Setting(layers=2, heads=2, d=8, n=12, batch=4, steps=6, every=3, tests=2, seeds=2),
-    "small": Setting(layers=2, heads=2, d=128, n=16, batch=16, steps=600, every=100, tests=24, seeds=5),
+    "small": Setting(layers=2, heads=2, d=128, n=16, batch=16, steps=400, every=100, tests=24, seeds=4),
     "large": Setting(layers=2, heads=2, d=128, n=512, batch=32, steps=20_000, every=1000, tests=64, seeds=5, rate=1e-3),
 }  # fmt: skip
 
