@@ -187,7 +187,7 @@ def _pooling_bound(instance: Instance) -> float:
 MEAN_POOL = Theorem(
     key="ours.mean-pool",
     title="error of mean-pooled attention",
-    statement="|õ - o| <= osc(V) tanh(η/2), η = β max_j |q·(k_j - k̄_b(j))|, for blocks b of m_b keys with means k̄_b, v̄_b weighted by m_b exp(β q·k̄_b).",
+    statement="|õ - o| <= osc(V) tanh(η/2), η = β max_j |q·(k_j - k̄_{b(j)})|, for blocks b of m_b keys with means k̄_b, v̄_b weighted by m_b exp(β q·k̄_b).",
     source=Source(citation="proved here", place="the tanh lemma applied to scores moved by at most η", fidelity="ours"),
     reading="one query, one column of V, blocks of any sizes; without the factor m_b only for blocks of one size",
     experiments=(
