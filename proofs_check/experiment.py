@@ -246,6 +246,8 @@ class Plan:
         What is drawn, in words: the distribution the verdict is about.
     blocks : int
         Number of block means behind a test of a mean.
+    fixed : bool
+        Whether the full budget keeps to n draws and one test, too, instead of taking more or stopping early.
     """
 
     n: int
@@ -253,6 +255,7 @@ class Plan:
     margin: float = 0.0
     sampler: str
     blocks: int = 40
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         _require(self.n >= 1, f"n(={self.n}) must be at least 1")

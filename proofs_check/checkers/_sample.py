@@ -22,11 +22,12 @@ def check(experiment: Sample, *, rng_seed: int, budget: Budget) -> Verdict:
     """Two one-sided tests at the plan's level: one can support, one can refute, and often neither does."""
     draw = _drawer(experiment, rng_seed)
     plan, bounded = experiment.plan, experiment.claim.startswith("probability") or experiment.bounds is not None
-    if budget == "full" and bounded:
+    more = budget == "full" and not plan.fixed
+    if more and bounded:
         p_support, p_refute, facts = _sequential.carry_out(experiment, draw)
         how = f"at most {facts['n at most']} draws of {plan.sampler} in batches of {facts['batch']}, stopped after {facts['n']}"
     else:
-        if budget == "full":
+        if more:
             plan = replace(plan, n=_MORE * plan.n, margin=plan.margin / _CLOSER)
             experiment = replace(experiment, plan=plan)
         p_support, p_refute, facts = _fixed(experiment, draw(plan.n))
