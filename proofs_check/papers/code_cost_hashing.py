@@ -121,24 +121,30 @@ COSTS = (
         name="bert-lsh-sparse", method="BertLSH",
         settings=tuple({"bits": 2, "tables": t, "sparse": True, "fill": f, "parallel": True} for t, f in ((1, 0.0), (2, _DROPPED))), sizes=(1623, 1723, 7023, 9643, 9625),
         text=(
-            "BertLSH over colliding pairs, all of them colliding: n² d + 2 n d K L products, n² arc cosines and n (2w + 1) exponentials forward; 2 n d K L products, 2n (2w + 1) "
-            "exponentials and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for the gradient."
+            "BertLSH over colliding pairs, all of them colliding: n² d + n w (d + dv) + 2 n d K L multiplications, n² arc cosines and n (2w + 1) exponentials forward; "
+            "n w (3d + 2 dv) + 2 n d K L, 2n (2w + 1) and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for the gradient."
         ),
-        forward=Work(products=_dense(1, 0, hashed=True), functions=lambda n, _d, _dv, _s: n**2 + n * (2 * wide(n) + 1), exponent=2),
-        gradient=Work(products=lambda n, d, _dv, s: _codes(n, d, s), functions=lambda n, _d, _dv, _s: 2 * n * (2 * wide(n) + 1), sorting=_collided_back, exponent=2),
-        remarks=("Scores and sums over gathered pairs are taken entry by entry, n w (d + dv) multiplications that are no matrix products.",),
+        forward=Work(
+            products=lambda n, d, dv, s: n**2 * d + n * wide(n) * (d + dv) + _codes(n, d, s),
+            functions=lambda n, _d, _dv, _s: n**2 + n * (2 * wide(n) + 1), exponent=2,
+        ),
+        gradient=Work(
+            products=lambda n, d, dv, s: n * wide(n) * (3 * d + 2 * dv) + _codes(n, d, s),
+            functions=lambda n, _d, _dv, _s: 2 * n * (2 * wide(n) + 1), sorting=_collided_back, exponent=2,
+        ),
+        remarks=("n² d and the arc cosines are for the expected share of collisions, a fact beside the output.",),
     ),
     Cost(
         name="lsh-softmax", method="LSHSoftmax", settings=tuple({"bits": 2, "tables": t, "parallel": True} for t in (1, 3)), sizes=_LONG,
         text=(
-            "LSHSoftmax, all pairs colliding: n w d + 2 n d K L products and n (6w + 1) exponentials, logarithms and arc cosines forward; 2 n w d + 2 n d K L, "
-            "2n (6w + 1) and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for the gradient."
+            "LSHSoftmax, all pairs colliding: n w (2d + dv) + 2 n d K L multiplications and n (6w + 1) exponentials, logarithms and arc cosines forward; n w (5d + 2 dv) + "
+            "2 n d K L, 2n (6w + 1) and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for the gradient."
         ),
         forward=Work(
-            products=lambda n, d, _dv, s: n * wide(n) * d + _codes(n, d, s), functions=lambda n, _d, _dv, _s: n * (6 * wide(n) + 1), exponent=2,
+            products=lambda n, d, dv, s: n * wide(n) * (2 * d + dv) + _codes(n, d, s), functions=lambda n, _d, _dv, _s: n * (6 * wide(n) + 1), exponent=2,
         ),
         gradient=Work(
-            products=lambda n, d, _dv, s: 2 * n * wide(n) * d + _codes(n, d, s), functions=lambda n, _d, _dv, _s: 2 * n * (6 * wide(n) + 1),
+            products=lambda n, d, dv, s: n * wide(n) * (5 * d + 2 * dv) + _codes(n, d, s), functions=lambda n, _d, _dv, _s: 2 * n * (6 * wide(n) + 1),
             sorting=_collided_back, exponent=2,
         ),
         remarks=("With P n² pairs colliding, about a share P of all but the codes.",),

@@ -92,6 +92,31 @@ def _given(settings: Settings, gradient: bool, size: int) -> Tally:
     return attend(tally, (q, k, v), g if gradient else None, own)
 
 
+def _heavy(n: Any, _d: Any, _dv: Any, s: Settings) -> Any:
+    """Order n keys for each block of queries, where there are heavy ones."""
+    return s["query_blocks"] * n * bits(n - 1) if s["heavy"] else 0
+
+
+def _heavy_back(n: Any, _d: Any, _dv: Any, s: Settings) -> Any:
+    """And twice (keys and values): sort C T places, find both ends of n keys among them."""
+    places = s["query_blocks"] * s["heavy"]
+    return _heavy(n, 0, 0, s) + 2 * (places * bits(places - 1) + 2 * n * bits(places)) * (places > 0)
+
+
+def _clustered(a: int, b: int, c: int, shared: int) -> Formula:
+    """Return n (T + K)(a d + b dv + c) + C n d + shared C T K (d + dv)."""
+
+    def formula(n: Any, d: Any, dv: Any, s: Settings) -> Any:
+        t, k, blocks = s["heavy"], s["key_blocks"], s["query_blocks"]
+        return n * (t + k) * (a * d + b * dv + c) + blocks * n * d + shared * blocks * t * k * (d + dv)
+
+    return formula
+
+
+def _met(passes: int) -> Formula:
+    return lambda n, _d, _dv, s: passes * n * (s["heavy"] + s["key_blocks"])
+
+
 _SPARSE = Work(products=_per_key(1, 1), functions=_softmax(1))
 
 COSTS = (
@@ -173,6 +198,17 @@ COSTS = (
         text="Performer with m features: 2 n m (d + dv + 1) multiplications and 2 n m exponentials and n logarithms forward, n m (8d + 7 dv + 6), 6 n m and n for the gradient.",
         forward=Work(products=_performer(2, 2, 2), functions=lambda n, _d, _dv, s: n * (2 * s["features"] + 1)),
         gradient=Work(products=_performer(8, 7, 6), functions=lambda n, _d, _dv, s: n * (6 * s["features"] + 1)),
+    ),
+    Cost(
+        name="clustered", method="Clustered", sizes=(3223, 6423, 7223, 6433, 6425),
+        settings=tuple({"heavy": t, "key_blocks": k, "query_blocks": c} for t, k, c in ((2, 4, 2), (5, 8, 4), (0, 4, 1))),
+        text=(
+            "Clustered with T heavy keys, K blocks of keys and C of queries: n (T + K)(d + dv + 1) + C n d + C T K (d + dv) multiplications, n (T + K) exponentials and "
+            "C n ⌈log₂ n⌉ comparisons forward; n (T + K)(4d + 3 dv + 4) + C n d + 2 C T K (d + dv) and 2n (T + K) for the gradient."
+        ),
+        forward=Work(products=_clustered(1, 1, 1, 1), functions=_met(1), sorting=_heavy),
+        gradient=Work(products=_clustered(4, 3, 4, 2), functions=_met(2), sorting=_heavy_back),
+        remarks=("n is a multiple of C; else blocks of queries are padded.", "Sorting for the heavy keys and for the way back to the tokens; the blocks themselves are found on the host, which is not counted.",),
     ),
 )  # fmt: skip
 
