@@ -40,9 +40,9 @@ def only(text: str) -> str:
     return "".join(ET.tostring(child, encoding="unicode") for child in formula)
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_no_letter_of_the_catalogue_is_lost_or_moved(text: str) -> None:
-    assert letters("".join(parse(text).itertext())) == letters(text)
+def test_no_letter_of_the_catalogue_is_lost_or_moved() -> None:
+    assert len(TEXTS) > 300
+    assert [text for text in TEXTS if letters("".join(parse(text).itertext())) != letters(text)] == []
 
 
 @given(st.text(alphabet="aβx1 _^{}()[]|‖<>,;:/!'~√Σ∞²ᵀ₁+-=ã≠.&\"", max_size=30))
@@ -59,6 +59,9 @@ def test_any_text_becomes_well_formed_and_keeps_its_letters(text: str) -> None:
         ("D̃⁻¹", '<msup><mover accent="true"><mi>D</mi><mo>~</mo></mover><mrow><mo form="prefix">−</mo><mn>1</mn></mrow></msup>'),
         ("P~_i", '<msub><mover accent="true"><mi>P</mi><mo>~</mo></mover><mi>i</mi></msub>'),
         ("sqrt(x)", "<msqrt><mi>x</mi></msqrt>"),
+        ("2⁻ⁿ", '<msup><mn>2</mn><mrow><mo form="prefix">−</mo><mi>n</mi></mrow></msup>'),
+        ("e^{x.y}", "<msup><mi>e</mi><mrow><mi>x</mi><mo>·</mo><mi>y</mi></mrow></msup>"),
+        ("e^±B", '<msup><mi>e</mi><mrow><mo form="prefix">±</mo><mi>B</mi></mrow></msup>'),
         ("ε1", "<msub><mi>ε</mi><mn>1</mn></msub>"),
     ],
 )  # fmt: skip
@@ -106,8 +109,14 @@ def test_words_stay_words(text: str, words: str) -> None:
     assert plain == words
 
 
+def test_a_script_around_words_keeps_its_sign() -> None:
+    assert "".join(parse("e^{the score} > 0").itertext()) == "e^{the score} >0"
+
+
 def test_bars_and_brackets_pair() -> None:
     assert tree(parse("|<Rx, Ry> - <x, y>| <= ε ‖x‖ ‖y‖")) == "|⟨Rx,Ry⟩−⟨x,y⟩|≤ε‖x‖‖y‖"
+    assert tree(parse("‖‖A B - AB‖_F‖_p <= ‖A‖_F")) == "‖‖AB−AB‖F‖p≤‖A‖F"
+    assert parse("‖‖A‖_F‖_p").find("math/msub/mrow/msub") is not None
     nested = parse("|a/|a| - b/|b|| <= 1").find("math/mrow")
     assert nested is not None
     assert (nested[0].text, nested[-1].text) == ("|", "|")

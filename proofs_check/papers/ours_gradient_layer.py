@@ -251,7 +251,7 @@ THEOREMS = (
     ),
     Theorem(
         key="ours.gradient-value-weights", title="T1 for the gradient in the value weights",
-        statement="|ΔdW_V,ab| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f.",
+        statement="|ΔdW_{V,ab}| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f.",
         source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED, experiments=(_ROWS, _search("values")),
         mutant=_search("values", "third"), uses=("ours.hilbert", "lss24.gradient"),
     ),

@@ -146,7 +146,7 @@ class _Formula:
             if depth < 0:
                 return None
             if token.kind == "bar" and token.text == self.tokens[here].text and depth == 0:
-                if token.space or before.kind in ("op", "open", "comma", "script"):
+                if j == here + 1 or token.space or before.kind in ("op", "open", "comma", "script"):
                     nested += 1
                 elif nested:
                     nested -= 1
@@ -256,7 +256,7 @@ class _Formula:
                 self.take()
             return row(parts) if start.text in "({" and parts else "".join(parts)
         parts = []
-        if self.peek("op", tight=True) and self.tokens[self.i].text == "-":
+        if self.peek("op", tight=True) and self.tokens[self.i].text in "-±":
             parts.append(operator(self.take().text, "prefix"))
         if self.peek("bar", tight=True):
             return row([*parts, self.bars(self.take())])

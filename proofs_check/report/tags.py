@@ -54,7 +54,10 @@ def raised(text: str) -> str:
         return '<mi mathvariant="normal">T</mi>'
     plain = "".join(SUPERSCRIPTS[c] for c in text)
     sign = '<mo form="prefix">−</mo>' if plain[0] == "−" else ""
-    return row([sign, f"<mn>{plain.lstrip('−')}</mn>"]) if sign else f"<mn>{plain}</mn>"
+    rest = plain.lstrip("−")
+    tag = "mi" if rest.isalpha() else "mn"
+    body = f"<{tag}>{rest}</{tag}>"
+    return row([sign, body]) if sign else body
 
 
 def scripted(base: str, low: Sequence[str], high: Sequence[str]) -> str:

@@ -18,6 +18,10 @@ NAMES = frozenset(
         "min",
         "tanh",
         "cosh",
+        "sinh",
+        "asinh",
+        "sin",
+        "arcsin",
         "cos",
         "arccos",
         "sqrt",
@@ -39,12 +43,12 @@ NAMES = frozenset(
 """Set upright where a formula follows them, words elsewhere."""
 
 _VARIABLES = frozenset(("dv", "dq", "dk", "lo", "hi", "eps", "out", "du", "sup", "TV", "Attn"))
-_PRODUCTS = frozenset(("Rx", "Ry", "AZ", "FV", "WL", "uB", "wE"))
+_PRODUCTS = frozenset(("AB", "nd", "Rx", "Ry", "AZ", "FV", "WL", "uB", "wE"))
 
-SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀ", "0123456789−+T", strict=True))
-SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True))
+SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀⁿᵏᴷᵗᵍ", "0123456789−+TnkKtg", strict=True))
+SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+−", strict=True))
 
-_RELATIONS = {"<=": "≤", ">=": "≥", "->": "→", "!=": "≠", "<<": "≪", "...": "…", "..": "‥"}
+_RELATIONS = {"<=": "≤", ">=": "≥", "->": "→", "!=": "≠", "<<": "≪", "...": "…", "..": "‥", ".": "·"}
 
 _TOKEN = re.compile(
     r"""
@@ -54,10 +58,10 @@ _TOKEN = re.compile(
     |(?P<letters>(?:[A-Za-z][\u0300-\u036f]*)+)
     |(?P<greek>(?!Σ)[\u0391-\u03c9ℓ∞][\u0300-\u036f]*)
     |(?P<number>[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?(?:\.\.\.)?)
-    |(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀ]+) |(?P<lowered>[₀-₉]+)
+    |(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀⁿᵏᴷᵗᵍ]+) |(?P<lowered>[₀-₉₊₋]+)
     |(?P<big>[Σ∏∫√∇]) |(?P<script>[_^]) |(?P<prime>') |(?P<tilde>~) |(?P<bang>!)
     |(?P<angle><(?=[^\s=<>][^<>]*,[^<>]*>))
-    |(?P<op><=|>=|->|!=|<<|\.\.\.|\.\.|[-+*/=<>·∘⊘±≤≥≠×→∈]) |(?P<open>[(\[{⌈]) |(?P<close>[)\]}⌉]) |(?P<bar>[|‖])
+    |(?P<op>(?<=\b[A-Za-z])\.(?=[A-Za-z]\b)|<=|>=|->|!=|<<|\.\.\.|\.\.|[-+*/=<>·∘⊘±≤≥≠×→∈]) |(?P<open>[(\[{⌈]) |(?P<close>[)\]}⌉]) |(?P<bar>[|‖])
     |(?P<comma>,) |(?P<colon>[:;]) |(?P<other>\S)
     """,
     re.VERBOSE,
@@ -156,7 +160,8 @@ def _settle(tokens: list[Token]) -> list[Token]:
         if i not in wordy:
             depth += token.kind in ("open", "angle")
             depth -= token.kind == "close" or token.kind == "angle-end"
-        is_text = i in wordy or token.kind == "other" or (token.kind in ("comma", "colon") and depth == 0 and not _in_script(tokens, i))  # fmt: skip
+        bare = token.kind == "script" and i + 1 in wordy  # a script that is text keeps its sign
+        is_text = bare or i in wordy or token.kind == "other" or (token.kind in ("comma", "colon") and depth == 0 and not _in_script(tokens, i))  # fmt: skip
         out.append(replace(token, kind="word") if is_text else token)
     return _lone_numbers(out)
 
