@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import array_api_compat.numpy as xp
 import numpy as np
@@ -13,9 +14,12 @@ from test_centring import EXTENDED, exact
 
 import approxattn as aa
 from approxattn._arrays import HostArray
+from approxattn._problem import pose
+from approxattn.methods import anisotropic_polynomial
 from approxattn.monomials import split
 from approxattn.monomials.index import rank
-from approxattn.monomials.split import SplitKernel, split_rank
+from approxattn.monomials.split import SplitKernel, Table, split_rank
+from approxattn.polynomial.centring import centre_scores
 
 TABLE = ((3.0, 1.0, 2.0, 1.0), (1.0, 4.0, 2.0), (2.0,))
 PROBLEMS = 120
@@ -25,9 +29,9 @@ def kernel(kind: str = "features", causal: bool = False) -> SplitKernel:
     return SplitKernel(table=TABLE, head=2, tail=3, causal=causal, kind=kind, xp=xp)
 
 
-def dense(x: HostArray, y: HostArray) -> HostArray:
+def dense(x: HostArray, y: HostArray, table: Table = TABLE) -> HostArray:
     head, tail = x[:, :2] @ y[:, :2].T, x[:, 2:] @ y[:, 2:].T
-    return sum(np.polynomial.polynomial.polyval(head, c) * tail**h for h, c in enumerate(TABLE))
+    return sum(np.polynomial.polynomial.polyval(head, c) * tail**h for h, c in enumerate(table))
 
 
 def test_features_give_the_kernel_and_each_monomial_once() -> None:
@@ -55,6 +59,42 @@ def test_sums_equal_dense_ones_for_any_chunk(kind: str, causal: bool, monkeypatc
     x, y, v = (rng.integers(-2, 3, (2, 21, m)).astype(float) for m in (5, 5, 3))
     p = np.stack([dense(*pair) for pair in zip(x, y, strict=True)])
     np.testing.assert_array_equal(kernel(kind, causal).sums(x, y, v), (np.tril(p) if causal else p) @ v)
+
+
+@pytest.mark.parametrize("kind", ["features", "scores"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_equal_dense_ones_for_any_chunk(kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "LARGEST_CHUNK", 8)
+    monkeypatch.setattr(split, "SCORE_BLOCK", 5)
+    rng = np.random.default_rng(1)
+    x, y, left, right = (rng.integers(-2, 3, (2, 21, m)).astype(float) for m in (5, 5, 3, 3))
+    pair = left @ np.swapaxes(right, -1, -2)
+    pair = np.tril(pair) if causal else pair
+    by_head = np.stack(
+        [
+            dense(a, b, tuple(tuple(np.polynomial.polynomial.polyder(c)) for c in TABLE))
+            for a, b in zip(x, y, strict=True)
+        ]
+    )
+    by_tail = np.stack([dense(a, b, (TABLE[1], tuple(2 * c for c in TABLE[2]))) for a, b in zip(x, y, strict=True)])
+    dx = np.concatenate([(by_head * pair) @ y[..., :2], (by_tail * pair) @ y[..., 2:]], axis=-1)
+    turned = [np.swapaxes(a * pair, -1, -2) for a in (by_head, by_tail)]
+    dy = np.concatenate([turned[0] @ x[..., :2], turned[1] @ x[..., 2:]], axis=-1)
+    k = kernel(kind, causal)
+    np.testing.assert_array_equal(k.gradient_x(x, left, y, right), dx)
+    np.testing.assert_array_equal(k.gradient_y(x, left, y, right), dy)
+    p = np.stack([dense(*ab) for ab in zip(x, y, strict=True)])
+    p = np.tril(p) if causal else p
+    np.testing.assert_array_equal(k.transposed_sums(x, y, left), np.swapaxes(p, -1, -2) @ left)
+
+
+@pytest.mark.parametrize("kind", ["features", "scores"])
+def test_derivatives_of_the_primitives_are_the_kernel(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    x, y, left, right = (rng.uniform(-1, 1, (12, m)) for m in (5, 5, 2, 2))
+    weight = dense(x, y) * (left @ right.T)
+    parts = [replace(kernel(kind), table=table).gradient_x(x, left, y, right) for table in split.primitives(TABLE)]
+    np.testing.assert_allclose(np.concatenate([parts[0][:, :2], parts[1][:, 2:]], axis=1), weight @ y, atol=1e-12)
 
 
 def decaying(rng: np.random.Generator, n: int, d: int, ratio: float, size: float) -> tuple[HostArray, ...]:
@@ -168,5 +208,79 @@ def test_exact_attention_steps_in_and_what_is_no_choice_is_refused() -> None:
         aa.Polynomial(tolerance=0.1, index="sparse")
     with pytest.raises(ValueError, match="give a tolerance"):
         aa.Polynomial(degree=2, index="anisotropic")
-    with pytest.raises(ValueError, match="use index='full'"):
-        aa.attention_vjp(q, k, v, v, aa.Polynomial(tolerance=0.1, index="anisotropic"))
+
+
+def gradient_hunt(seed: int, count: int) -> dict[str, float]:
+    """Return the largest error / bound of each gradient over problems that were split."""
+    rng, largest = np.random.default_rng(seed), {"dq": 0.0, "dk": 0.0, "dv": 0.0, "taken": 0.0}
+    for number in range(count):
+        n, d = int(rng.integers(1, 30)), int(rng.integers(2, 6))
+        q, k, v = decaying(rng, n, d, float(rng.choice([0.0, 0.03, 0.2])), float(2.0 ** rng.uniform(-2, 1.5)))
+        q = q + (rng.random() < 0.4) * rng.integers(-2, 3, d) / 2
+        g = rng.integers(-2, 3, v.shape) * 1.0
+        options: dict[str, object] = {"scale": 1.0}
+        if rng.random() < 0.4:
+            options["causal"] = True
+        if rng.random() < 0.3:
+            options["key_mask"] = (rng.random(n) < 0.6) | (np.arange(n) == 0)
+        dtype = np.float64 if rng.random() < 0.6 else np.float32
+        q, k, v, g = (x.astype(dtype) for x in (q, k, v, g))
+        tolerance = 10.0 ** -int(rng.integers(1, 5))
+        basis, gradient = ("taylor", "minimax")[number % 2], ("plug-in", "consistent")[int(rng.integers(2))]
+        method = aa.Polynomial(tolerance=tolerance, basis=basis, index="anisotropic", fallback=False, gradient=gradient)
+        try:
+            grads = aa.attention_vjp(q, k, v, g, method, **options)
+        except ValueError as refusal:
+            assert ": " in str(refusal)  # noqa: PT017 - a refusal with its remedy
+            continue
+        if grads.certificate.facts.get("index") != "anisotropic":
+            continue
+        largest["taken"] += 1
+        for name, true in zip(("dq", "dk", "dv"), exact(q, k, v, **options, dout=g), strict=True):
+            bounds = getattr(grads.certificate, name)
+            error = np.abs(getattr(grads, name).astype(EXTENDED) - true).max(-1)
+            error = np.maximum(error - 1e-17 * (1 + np.abs(true).max()), 0)
+            largest[name] = max(largest[name], float(np.max(error / bounds)))
+    return largest
+
+
+def test_no_gradient_error_above_its_certificate() -> None:
+    largest = gradient_hunt(0, PROBLEMS)
+    print(largest)
+    assert largest.pop("taken") > 0.3 * PROBLEMS
+    assert max(largest.values()) <= 1
+    assert min(largest.values()) > 1e-3
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n", [14, 150])  # by scores, by features
+def test_consistent_gradient_passes_a_gradient_check_for_fixed_directions(
+    causal: bool, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(8)
+    q, k, v = decaying(rng, n, 3, 0.1, 1.5)
+    q, g, mask = q + 0.5, rng.standard_normal((n, 2)), np.arange(n) != 5
+    method = aa.Polynomial(tolerance=0.02, basis="taylor", index="anisotropic", fallback=False)
+    options = {"causal": causal, "key_mask": mask, "scale": 1.0}
+    problem = pose(q, k, v, **options)
+    first = anisotropic_polynomial.coordinates(problem, centre_scores(problem))
+    fixed = anisotropic_polynomial.choose_split(problem, first, 0.02, "taylor", 10**6)
+
+    def moved_coordinates(_problem, scores):
+        x, y = scores.queries @ first.to_x.T, scores.keys @ first.to_y.T
+        return replace(first, x=x, y=y)
+
+    monkeypatch.setattr(anisotropic_polynomial, "coordinates", moved_coordinates)
+    monkeypatch.setattr(anisotropic_polynomial, "choose_split", lambda *_: fixed)
+    grads = aa.attention_vjp(q, k, v, g, method, **options)
+    assert grads.certificate.facts["index"] == "anisotropic"
+    inputs = {"dq": q, "dk": k, "dv": v}
+    for name in inputs:
+        direction = rng.standard_normal((n, inputs[name].shape[1]))
+
+        def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
+            moved = [x + t * direction if key == name else x for key, x in inputs.items()]
+            return float(np.sum(g * aa.attention(*moved, method, **options).value))
+
+        slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
+        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from approxattn._arrays import HostArray
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.exponential import degree_for
 from approxattn.monomials.index import rank
 from approxattn.perturbation import output_bound
-from approxattn.polynomial.anisotropic import SplitForward, choose_split, coordinates, split_forward
+from approxattn.polynomial.anisotropic import SplitForward, choose_split, split_forward
+from approxattn.polynomial.anisotropic_gradient import split_gradient, split_gradient_bounds
 from approxattn.polynomial.centring import CentredScores
+from approxattn.polynomial.coordinates import coordinates
 from approxattn.polynomial.cost import MANY
 from approxattn.rounding import up
 from approxattn.score_bounds import value_spread
@@ -19,8 +21,8 @@ from approxattn.score_bounds import value_spread
 
 def anisotropic(
     problem: Problem, scores: CentredScores, tolerance: float, basis: str, fallback: bool
-) -> Approximation | None:
-    """Return output and certificate; None where the full set has no more monomials, or, with `fallback`, where exact attention costs less."""
+) -> SplitForward | None:
+    """Return the sums; None where the full set has no more monomials, or, with `fallback`, where exact attention costs less."""
     found = coordinates(problem, scores)
     if found is None:
         return None
@@ -35,12 +37,35 @@ def anisotropic(
     pays = (n_q + n_k) * split.rank * (m + 1) < n_q * n_k * (problem.d + split.degrees[0] + m)
     if fallback and not pays:
         return None
-    run = split_forward(problem, scores, found, split, "features" if pays else "scores")
-    return None if run is None else Approximation(value=run.value, certificate=_certificate(run, problem, basis))
+    return split_forward(problem, scores, found, split, "features" if pays else "scores")
 
 
-def _certificate(run: SplitForward, problem: Problem, basis: str) -> Certificate:
-    facts = {
+def anisotropic_output(run: SplitForward, basis: str) -> Approximation:
+    """Return output and certificate."""
+    rows = up(output_bound(run.tv, value_spread(run.problem).osc) + run.rounding)
+    unmet = lost_denominators(run.lost, run.problem.dtype)
+    certificate = Certificate(rows=rows, target=SOFTMAX, theorem="ours.hilbert", facts=_facts(run, basis), unmet=unmet)
+    return Approximation(value=run.value, certificate=certificate)
+
+
+def anisotropic_gradient(run: SplitForward, dout: Array, basis: str, kind: str) -> Gradients:
+    """Return dq, dk, dv of a kind for the cotangent dout, and their certificate."""
+    dq, dk, dv = split_gradient(run, dout, kind)
+    bounds = split_gradient_bounds(run, dout, kind)
+    certificate = GradientCertificate(
+        dq=bounds.dq,
+        dk=np.broadcast_to(bounds.dk, (*run.problem.batch, run.problem.n_k)),
+        dv=np.broadcast_to(bounds.dv, (*run.problem.batch, run.problem.n_k)),
+        target=SOFTMAX_GRADIENT,
+        theorem="ours.gradient",
+        facts={"gradient": kind, **_facts(run, basis)},
+        unmet=lost_denominators(run.lost, run.problem.dtype),
+    )
+    return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+
+def _facts(run: SplitForward, basis: str) -> dict[str, object]:
+    return {
         "basis": basis,
         "index": "anisotropic",
         "directions of high degree": run.split.head,
@@ -51,9 +76,6 @@ def _certificate(run: SplitForward, problem: Problem, basis: str) -> Certificate
         "truncation, in units of osc(V)": run.tv,
         "rounding": run.rounding,
     }
-    rows = up(output_bound(run.tv, value_spread(problem).osc) + run.rounding)
-    unmet = lost_denominators(run.lost, problem.dtype)
-    return Certificate(rows=rows, target=SOFTMAX, theorem="ours.hilbert", facts=facts, unmet=unmet)
 
 
 def lost_denominators(rows: HostArray, dtype: str) -> tuple[str, ...]:

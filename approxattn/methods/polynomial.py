@@ -20,11 +20,17 @@ from approxattn._problem import Problem
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
-from approxattn.methods.anisotropic_polynomial import anisotropic, lost_denominators
+from approxattn.methods.anisotropic_polynomial import (
+    anisotropic,
+    anisotropic_gradient,
+    anisotropic_output,
+    lost_denominators,
+)
 from approxattn.methods.exact import Exact
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import cheapest_kind
 from approxattn.perturbation import output_bound, tv_from_log_ratio
+from approxattn.polynomial.anisotropic import SplitForward
 from approxattn.polynomial.centring import CENTRES, CentredScores, centre_scores
 from approxattn.polynomial.forward import Forward, forward
 from approxattn.polynomial.gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
@@ -56,7 +62,7 @@ class Polynomial:
         (each key then gets a weight); or keys only.
     index : {"full", "anisotropic"}
         Which monomials are used: all of degree up to g, or, with `tolerance`, high degrees in the directions where the scores are large and low
-        degrees in the others, where that takes fewer (`approxattn.polynomial.anisotropic`). It has no gradient.
+        degrees in the others, where that takes fewer (`approxattn.polynomial.anisotropic`). Its gradients hold these directions fixed.
     fallback : bool
         With `tolerance`: whether exact attention steps in where no polynomial reaches the tolerance, or where the one that does has so many features
         that the sums would be taken by scores, which costs as much as exact attention and is less accurate. The certificate says when and why.
@@ -110,11 +116,11 @@ class Polynomial:
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
         scores = centre_scores(problem, self.centre)
-        if self.index == "anisotropic" and self.tolerance is not None:
-            out = anisotropic(problem, scores, self.tolerance, self.basis, self.fallback)
-            if out is not None:
-                unmet = out.certificate.unmet + self._missed(out.certificate.rows, problem)
-                return replace(out, certificate=replace(out.certificate, unmet=unmet))
+        split = self._anisotropic(problem, scores)
+        if split is not None:
+            out = anisotropic_output(split, self.basis)
+            unmet = out.certificate.unmet + self._missed(out.certificate.rows, problem)
+            return replace(out, certificate=replace(out.certificate, unmet=unmet))
         plan = self._plan(problem, scores)
         if plan.exact:
             exact = Exact().compute(problem)
@@ -126,10 +132,10 @@ class Polynomial:
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
-        if self.index == "anisotropic":
-            msg = "index(='anisotropic') has no gradient: use index='full'"
-            raise ValueError(msg)
         scores = centre_scores(problem, self.centre)
+        split = self._anisotropic(problem, scores)
+        if split is not None:
+            return anisotropic_gradient(split, dout, self.basis, self.gradient)
         plan = self._plan(problem, scores)
         if plan.exact:
             exact = Exact().vjp(problem, dout)
@@ -228,6 +234,12 @@ class Polynomial:
             features, shape = rank(problem.d, degree), f"{problem.n_q} queries and {problem.n_k} keys"
             reason = f"the {features} features of degree {degree} cost more for {shape}"
         return _Plan(half_range=half_range, degree=degree, exact=reason)
+
+    def _anisotropic(self, problem: Problem, scores: CentredScores) -> SplitForward | None:
+        """Return the sums with an anisotropic set of monomials where one is asked for and pays."""
+        if self.index != "anisotropic" or self.tolerance is None:
+            return None
+        return anisotropic(problem, scores, self.tolerance, self.basis, self.fallback)
 
     def _missed(self, rows: HostArray, problem: Problem) -> tuple[str, ...]:
         """Say when the tolerance is not certified."""

@@ -14,14 +14,16 @@ of them. Its features are, for each h, the products of the degree-h monomials of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.monomials.adjoint import pull_back
 from approxattn.monomials.contraction import FEATURES_AT_ONCE, LARGEST_CHUNK, chunks, feature_blocks, features, weights
-from approxattn.monomials.dense import SCORE_BLOCK, horner, radix
+from approxattn.monomials.dense import SCORE_BLOCK, derivative, horner, radix
 from approxattn.monomials.index import multiplicities, rank, suffix_length
 from approxattn.rounding import blocked_sum_terms
 
@@ -72,16 +74,24 @@ class SplitKernel:
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
         """Return sum_j K(x_i, y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
-        one = self._contract if self.kind == "features" else self._dense
-        batch, xp = x.shape[:-2], self.xp
-        flat = [xp.reshape(a, (math.prod(batch), *a.shape[-2:])) for a in (x, y, values)]
-        out = xp.stack([one(*(a[i, ...] for a in flat)) for i in range(math.prod(batch))])
-        return xp.reshape(out, (*batch, *out.shape[-2:]))
+        return self._items(self._contract if self.kind == "features" else self._dense, x, y, values)
+
+    def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
+        """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) -> (..., n_y, m)."""
+        return self._flipped(self.sums, y, x, values)
+
+    def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape (..., n_x, d)."""
+        return self._items(self._pull if self.kind == "features" else self._dense_pull, x, left, y, right)
+
+    def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        """Return that with respect to y, shape (..., n_y, d)."""
+        return self._flipped(self.gradient_x, y, right, x, left)
 
     def features(self, x: Array) -> Array:
         """Return the features of the rows of x, shape (tokens, d) -> (r, tokens)."""
         xp, tokens = self.xp, x.shape[0]
-        head = features(x[:, : self.head], self.degrees[0], xp)
+        head = features(x[:, : self.head], max(self.degrees), xp)
         tails = feature_blocks(x[:, self.head :], len(self.table) - 1, xp)
         products = [
             xp.reshape(block[:, None, :] * head[None, : rank(self.head, g), :], (-1, tokens))
@@ -109,7 +119,7 @@ class SplitKernel:
 
     def roundings(self, n_y: int) -> int:
         """Return K of the analysis in `kernel`: one more product for each side of a feature and for its weight."""
-        g, d = self.degrees[0] + len(self.table) - 1, self.head + self.tail
+        g, d = max(self.degrees) + len(self.table) - 1, self.head + self.tail
         direct = g * (d + 4) + len(self.table) + 8 + blocked_sum_terms(n_y, SCORE_BLOCK)
         if self.kind == "scores":
             return direct
@@ -117,13 +127,13 @@ class SplitKernel:
 
     def partial_sum(self, m_x: float, m_y: float) -> float:
         """Bound every feature, weighted feature and partial sum over r of them, for tokens with entries of at most m_x and m_y and one value of size 1."""
-        g, omega = self.degrees[0] + len(self.table) - 1, max(1.0, float(np.max(np.abs(self.weights()))))
+        g, omega = max(self.degrees) + len(self.table) - 1, max(1.0, float(np.max(np.abs(self.weights()))))
         with np.errstate(over="ignore"):
             return float(self.rank * omega * np.power(max(m_x, 1.0) * max(m_y, 1.0), float(g)))
 
     def underflow(self, head: HostArray, tail: HostArray, m_x: float, m_y: float, tiny: float) -> HostArray:
         """Return what underflow can take from one term K(x_i, y_j) v_j, |v_j| <= 1, as in `kernel`: w lost by each operation, times all factors that follow."""
-        g, d = self.degrees[0] + len(self.table) - 1, self.head + self.tail
+        g, d = max(self.degrees) + len(self.table) - 1, self.head + self.tail
         one, other = np.maximum(head, 1.0), np.maximum(tail, 1.0)
         with np.errstate(over="ignore"):
             scores = g * self.absolute(one, other) * (d * tiny) * (max(m_x, 1.0) + max(m_y, 1.0) + 1)
@@ -163,19 +173,91 @@ class SplitKernel:
         for rows in chunks(x.shape[0], SCORE_BLOCK):
             total: Array | None = None
             for keys in chunks(rows.stop if self.causal else y.shape[0], SCORE_BLOCK):
-                w = self._at(x[rows, :], y[keys, :])
+                w = self._at(x[rows, :], y[keys, :], self.table)
                 w = xp.tril(w, k=rows.start - keys.start) if self.causal else w
                 part = xp.matmul(w, values[keys, :])
                 total = part if total is None else total + part
             out.append(total)
         return xp.concat(out, axis=0)
 
-    def _at(self, x: Array, y: Array) -> Array:
-        """Return K entry by entry, shapes (n_x, d), (n_y, d) -> (n_x, n_y)."""
+    def _pull(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        """Take the cotangent S left_i of the features of x_i back to x_i."""
+        xp, state, out = self.xp, None, []
+        w = _arrays.cast(_arrays.from_host(self.weights()[:, None], y), _arrays.dtype_name(y), xp)
+        if not self.causal:
+            for chunk in chunks(y.shape[0], self.step):
+                state = self._add(state, y[chunk, :], right[chunk, :])
+        for chunk in chunks(x.shape[0], self.step):
+            own, parts = (x[chunk, :], left[chunk, :]), []
+            if state is not None:
+                parts.append(self._back(own[0], xp.matmul(state * w, xp.matrix_transpose(own[1]))))
+            if self.causal:
+                parts.append(self._dense_pull(*own, y[chunk, :], right[chunk, :]))
+                state = self._add(state, y[chunk, :], right[chunk, :])
+            out.append(parts[0] if len(parts) == 1 else parts[0] + parts[1])
+        return xp.concat(out, axis=0)
+
+    def _back(self, x: Array, cotangent: Array) -> Array:
+        """Return J(x_i)^T cotangent_i, shapes (tokens, d), (r, tokens) -> (tokens, d): each factor of a product against the other."""
+        xp, tokens, start = self.xp, x.shape[0], 0
+        top, order = max(self.degrees), len(self.table) - 1
+        head = features(x[:, : self.head], top, xp)
+        total, tails = xp.zeros_like(head), []
+        for block, g in zip(feature_blocks(x[:, self.head :], order, xp), self.degrees, strict=True):
+            r_head, r_tail = rank(self.head, g), block.shape[0]
+            part = xp.reshape(cotangent[start : start + r_head * r_tail, :], (r_tail, r_head, tokens))
+            start += r_head * r_tail
+            own = xp.sum(part * block[:, None, :], axis=0)
+            total = total + xp.concat([own, xp.zeros_like(total[r_head:, :])], axis=0)
+            tails.append(xp.sum(part * head[None, :r_head, :], axis=1))
+        of_head = pull_back(x[:, : self.head], total, top, xp)
+        return xp.concat([of_head, pull_back(x[:, self.head :], xp.concat(tails, axis=0), order, xp)], axis=1)
+
+    def _dense_pull(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        xp, out = self.xp, []
+        tables = tuple(derivative(c) for c in self.table), tail_derivative(self.table)
+        for rows in chunks(x.shape[0], SCORE_BLOCK):
+            total: Array | None = None
+            for keys in chunks(rows.stop if self.causal else y.shape[0], SCORE_BLOCK):
+                pair = xp.matmul(left[rows, :], xp.matrix_transpose(right[keys, :]))
+                pair = xp.tril(pair, k=rows.start - keys.start) if self.causal else pair
+                both = (self._at(x[rows, :], y[keys, :], table) * pair for table in tables)
+                sides = y[keys, : self.head], y[keys, self.head :]
+                part = xp.concat([xp.matmul(a, side) for a, side in zip(both, sides, strict=True)], axis=1)
+                total = part if total is None else total + part
+            out.append(total)
+        return xp.concat(out, axis=0)
+
+    def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """Apply f to each item of the leading axes."""
+        xp, batch = self.xp, arrays[0].shape[:-2]
+        flat = [xp.reshape(a, (math.prod(batch), *a.shape[-2:])) for a in arrays]
+        out = xp.stack([f(*(a[i, ...] for a in flat)) for i in range(math.prod(batch))])
+        return xp.reshape(out, (*batch, *out.shape[-2:]))
+
+    def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """Apply f with the roles of x and y swapped: under a causal mask both run backwards, as in `kernel`."""
+        if not self.causal:
+            return f(*arrays)
+        return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)
+
+    def _at(self, x: Array, y: Array, table: Table) -> Array:
+        """Return sum_h C_h(s') s''^h entry by entry, shapes (n_x, d), (n_y, d) -> (n_x, n_y)."""
         xp = self.xp
         head = xp.matmul(x[:, : self.head], xp.matrix_transpose(y[:, : self.head]))
         tail = xp.matmul(x[:, self.head :], xp.matrix_transpose(y[:, self.head :]))
-        total = horner(head, self.table[-1])
-        for coefficients in reversed(self.table[:-1]):
+        total = horner(head, table[-1])
+        for coefficients in reversed(table[:-1]):
             total = total * tail + horner(head, coefficients)
         return total
+
+
+def tail_derivative(table: Table) -> Table:
+    """Return the table of the derivative of K with respect to the score of the tail."""
+    return tuple(tuple(h * c for c in row) for h, row in enumerate(table))[1:] or ((0.0,),)
+
+
+def primitives(table: Table) -> tuple[Table, Table]:
+    """Return tables whose derivatives with respect to the score of the head, and of the tail, are K."""
+    of_head = tuple((0.0, *(c / (t + 1) for t, c in enumerate(row))) for row in table)
+    return of_head, ((0.0,), *(tuple(c / (h + 1) for c in row) for h, row in enumerate(table)))

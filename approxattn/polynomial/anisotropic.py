@@ -1,6 +1,6 @@
 """Rank that follows the data: exp(s) for scores whose size sits in a few directions.
 
-In balanced coordinates (`metric`), scaled by sqrt(beta), scores are s = x . y with the moments of x and y equal and diagonal, falling from coordinate to coordinate. Let
+In balanced coordinates (`coordinates`) scores are s = x . y with the moments of x and y equal and diagonal, falling from coordinate to coordinate. Let
 s' be the part of the first d' coordinates (the head), s'' that of the others (the tail), |s'| <= b_i, |s''| <= t_i by Cauchy-Schwarz in each part, and
 
     K = sum_{h <= H} P_h(s') s''^h / h!,    |P_h(s') e^{-s'} - 1| <= eps_h    on the interval of s'.
@@ -16,8 +16,8 @@ then approximated, and why the coefficients of the set differ from those of the 
 Which set: for every d' and H <= 3 the degrees g_0 >= ... >= g_H of least rank that an estimate of eps_h, b^{g+1} / (2^g (g+1)!) (*chosen*: the leading term of the
 Chebyshev series), lets meet the tolerance; then, for the best of all, degrees that the true eps_h let meet it, lowered one by one, the largest saving first.
 
-Rounding. As in `forward`, with the counts of `monomials.split`. The coordinates are computed in float64; with E = I - S^T R and gamma' of float64 the scores move by at
-most beta (|E| + 4 gamma'_{d+6} |S| |R| + 4 u') |q| |k|, which adds twice itself to ln rho; rounding coordinates to the dtype counts once for each factor.
+Rounding. As in `forward`, with the counts of `monomials.split`; the error of a score in the coordinates (`coordinates`) adds twice itself to ln rho, and rounding
+coordinates to the dtype counts once for each factor.
 """
 
 from __future__ import annotations
@@ -38,36 +38,16 @@ from approxattn.exponential.degree import expected_error
 from approxattn.monomials.split import SplitKernel, split_rank
 from approxattn.perturbation import tv_from_log_ratio
 from approxattn.polynomial.centring import CentredScores
+from approxattn.polynomial.coordinates import Coordinates
 from approxattn.polynomial.forward import output_rounding, values_and_one, weight_noise
-from approxattn.polynomial.metric import balancing, moment
 from approxattn.rounding import gamma, up
-from approxattn.score_bounds import key_centre, row_norms, value_spread, visible_max
+from approxattn.score_bounds import row_norms, value_spread, visible_max
 
 MOST_DEGREE = 40
 """*Chosen*: more never pays."""
 
 MOST_TAIL_DEGREE = 3
 """*Chosen*: a tail that needs more belongs to the head."""
-
-FLOOR = 1e-10
-"""Least eigenvalue of a moment over its largest: as in `metric`, for float64."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coordinates:
-    """Balanced coordinates of queries and keys.
-
-    Attributes
-    ----------
-    x, y : array, shapes (..., n_q, d), (..., n_k, d)
-        sqrt(beta) S q and sqrt(beta) R k, in the dtype computed in.
-    score_error : ndarray, shape (..., n_q)
-        Bound on |x_i . y_j - s_ij|, rounding to the dtype apart.
-    """
-
-    x: Array
-    y: Array
-    score_error: HostArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,42 +78,28 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitForward:
-    """Output of a split kernel and what bounds its error: the total variation of the weights, rounding, and which rows are lost, shapes (..., n_q)."""
+    """Output of a split kernel, and what its certificate and its gradient need; `values` and `denominator` as in `forward`, bounds of shape (..., n_q)."""
 
-    value: Array
+    problem: Problem
+    scores: CentredScores
+    found: Coordinates
     split: Split
     kernel: SplitKernel
-    tv: HostArray
+    values: Array
+    denominator: Array
+    value: Array
+    log_ratio: HostArray
     rounding: HostArray
-    lost: HostArray
 
+    @property
+    def tv(self) -> HostArray:
+        """Bound on the total variation between the rows of weights, by T1."""
+        return tv_from_log_ratio(self.log_ratio)
 
-def coordinates(problem: Problem, scores: CentredScores) -> Coordinates | None:
-    """Return balanced coordinates of the centred queries and keys; None where they vanish."""
-    xp, wide = problem.xp, 2.0**-53
-    q, k, m, c = (_arrays.cast(a, "float64", xp) for a in (problem.q, problem.k, scores.middle, key_centre(problem)))
-    q, k = q - m, k - c
-    if problem.key_mask is not None:
-        k = xp.where(problem.key_mask[..., None], k, xp.zeros_like(k))
-    found = balancing(moment(q, xp), moment(k, xp), FLOOR) if problem.n_q else None
-    if found is None:
-        return None
-    sizes = [np.linalg.norm(t, axis=(-2, -1))[..., None] for t in found]
-    miss = np.linalg.norm(np.eye(problem.d) - np.swapaxes(found[0], -1, -2) @ found[1], axis=(-2, -1))[..., None]
-    miss = up(miss + 4 * gamma(problem.d + 6, wide) * sizes[0] * sizes[1] + 4 * wide)
-    turned = [xp.matmul(a, xp.matrix_transpose(_arrays.from_host(t, a))) for a, t in zip((q, k), found, strict=True)]
-    tops = [_arrays.to_host(xp.max(xp.abs(a), axis=(-2, -1))) for a in turned]
-    power = np.exp2(np.round(np.log2(tops[1] / tops[0]) / 2))[
-        ..., None, None
-    ]  # exact, and makes both about equally large
-    root = math.sqrt(problem.scale)
-    x, y = turned[0] * (root * _arrays.from_host(power, q)), turned[1] * (root / _arrays.from_host(power, q))
-    lengths, radius = row_norms(q, xp), visible_max(row_norms(k, xp), problem)[..., None]
-    return Coordinates(
-        x=_arrays.cast(x, problem.dtype, xp),
-        y=_arrays.cast(y, problem.dtype, xp),
-        score_error=up(problem.scale * miss * lengths * radius),
-    )
+    @property
+    def lost(self) -> HostArray:
+        """Which denominators are lost to rounding."""
+        return ~(_arrays.to_host(self.denominator[..., 0]) > 0)
 
 
 def choose_split(problem: Problem, found: Coordinates, tolerance: float, basis: str, limit: int) -> Split | None:
@@ -254,7 +220,8 @@ def split_forward(
     if not size < _arrays.largest(problem.dtype) / 16:
         return None
     values = values_and_one(problem)
-    sums = kernel.sums(found.x, found.y, values if scores.weights is None else values * scores.weights)
+    values = values if scores.weights is None else values * scores.weights
+    sums = kernel.sums(found.x, found.y, values)
     denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
     host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
     degree, tiny = split.degrees[0] + len(split.degrees) - 1, _arrays.smallest_normal(problem.dtype)
@@ -263,12 +230,15 @@ def split_forward(
     error = gamma(kernel.roundings(problem.n_k) + 4 * degree + 2, problem.u) * absolute * scores.total
     visible = visible_keys(problem)
     noise = weight_noise(host, np.ones(1), error, lost * visible)
-    log_ratio = split_log_ratio(split) + 2 * found.score_error + scores.log_error
     return SplitForward(
-        value=sums[..., :-1] / denominator,
+        problem=problem,
+        scores=scores,
+        found=found,
         split=split,
         kernel=kernel,
-        tv=tv_from_log_ratio(up(log_ratio)),
+        values=values,
+        denominator=denominator,
+        value=sums[..., :-1] / denominator,
+        log_ratio=up(split_log_ratio(split) + 2 * found.score_error + scores.log_error),
         rounding=output_rounding(host, visible, noise, lost, top, problem.dtype),
-        lost=~(host > 0),
     )

@@ -33,6 +33,7 @@ from approxattn.monomials.dense import derivative
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import sum_roundings, underflow
 from approxattn.perturbation import tv_from_log_ratio
+from approxattn.polynomial.centring import CentredScores
 from approxattn.polynomial.forward import Forward, kernel_of
 from approxattn.rounding import gamma, up
 from approxattn.score_bounds import row_norms, value_spread, visible_max
@@ -56,22 +57,22 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
     if weights is not None:
         pull = problem.scale * xp.sum(run.values * dright, axis=-1, keepdims=True)  # beta b_j
         dk, dv = dk + pull * run.scores.middle, dv * weights
-        dq = _through_mean_query(dq, pull, run) if kind == "consistent" else dq
+        dq = through_mean_query(dq, pull, problem, run.scores) if kind == "consistent" else dq
     if kind == "consistent":
-        dk = dk - _mean_over_visible(dk, problem)
+        dk = dk - mean_over_visible(dk, problem)
     if problem.key_mask is not None:
         keep = problem.key_mask[..., None]
         dk, dv = xp.where(keep, dk, xp.zeros_like(dk)), xp.where(keep, dv, xp.zeros_like(dv))
     return dq, dk, dv
 
 
-def _through_mean_query(dq: Array, pull: Array, run: Forward) -> Array:
-    """Return dq_i - mean of dq + (1/n) sum_j beta b_j k_j for the leading indices with centred queries."""
-    problem, xp = run.problem, run.problem.xp
-    pull, keys, wide = (_arrays.cast(x, "float64", xp) for x in (pull, run.scores.keys, dq))
+def through_mean_query(dq: Array, pull: Array, problem: Problem, scores: CentredScores) -> Array:
+    """Return dq_i - mean of dq + (1/n) sum_j beta b_j k_j for the leading indices with centred queries; `pull` is beta b_j, shape (..., n_k, 1)."""
+    xp = problem.xp
+    pull, keys, wide = (_arrays.cast(x, "float64", xp) for x in (pull, scores.keys, dq))
     of_weights = xp.matmul(xp.matrix_transpose(pull), keys) / problem.n_q  # (..., 1, d)
     shift = _arrays.cast(of_weights - xp.mean(wide, axis=-2, keepdims=True), problem.dtype, xp)
-    on = _arrays.from_host(run.scores.centred[..., None, None], dq)
+    on = _arrays.from_host(scores.centred[..., None, None], dq)
     return dq + xp.where(on, shift, xp.zeros_like(shift))
 
 
@@ -183,7 +184,7 @@ def _primitive(run: Forward, kind: str) -> tuple[float, ...]:
     return run.polynomial.antiderivative() if kind == "plug-in" else run.polynomial.coefficients
 
 
-def _mean_over_visible(x: Array, problem: Problem) -> Array:
+def mean_over_visible(x: Array, problem: Problem) -> Array:
     """Return the mean of x, shape (..., n_k, d), over the keys that take part; x is 0 for the others."""
     xp = problem.xp
     if problem.key_mask is None:
