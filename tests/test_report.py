@@ -121,6 +121,9 @@ def test_every_theorem_is_on_the_page_with_its_verdict(
         assert f"python -m proofs_check replay {key} --seed 0 --budget quick" in text
     assert "n &lt; 3 &amp; &lt;b&gt;d&lt;/b&gt; = 2" in text, "text is escaped"
     assert 'role="alert"' not in text
+    end = text[text.index('<section id="environment">') :]
+    assert all(f'<a href="#{key}">' in end for key in catalogue.theorems() if catalogue.is_control(key))
+    assert "<dt>python</dt><dd>3</dd>" in end
     claims = [r for r in results if not catalogue.is_control(r.theorem.key)]
     refuted = sum(r.verdict.status is Status.REFUTED for r in claims)
     assert f'<li class="refuted"><b>{refuted}</b> refuted</li>' in text
