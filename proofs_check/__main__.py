@@ -179,7 +179,9 @@ def report(
 
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
-    for path in write(outcome, evidence, out, formats=[f.value for f in formats or ()] or tuple(FILES)):
+    with _misuse(ValueError):
+        written = write(outcome, evidence, out, formats=[f.value for f in formats or ()] or tuple(FILES))
+    for path in written:
         typer.echo(str(path))
 
 
@@ -245,6 +247,39 @@ def audit(
         )  # fmt: skip
     typer.echo(str(examination))
     raise typer.Exit(0 if examination.ok else 1)
+
+
+@app.command()
+def faults(
+    keys: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY]...", help="Faults; all when none is given. GROUP. is a group.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 2,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds for each fault.")] = 600.0,
+    control: Annotated[bool, typer.Option(help="Run all checks on the code as it is too.")] = True,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page there.")] = None,
+) -> None:
+    """Put deliberate faults into copies of our own methods and see which the checks catch; exit 0 when 95 % are and the control passes."""
+    from proofs_check.faults.fault import StaleFaultError
+    from proofs_check.faults.page import markdown
+    from proofs_check.faults.run import chosen, gathered, run
+
+    found = []
+    with _misuse(KeyError), _misuse(StaleFaultError):
+        for outcome in run(chosen(keys or ()), jobs=jobs, limit=limit, control=control):
+            found.append(outcome)
+            verdict = "" if as_json else f"{outcome.check or '-':32s} {outcome.complaint}"
+            typer.echo(f"{outcome.key:34s} {verdict}"[:200], err=as_json)
+    outcomes = gathered(found)
+    if out is not None:
+        out.write_text(markdown(outcomes), encoding="utf-8")
+    if as_json:
+        _print_json(outcomes.as_data())
+    else:
+        alarm = "passed" if outcomes.sound else f"{outcomes.control.check} {outcomes.control.complaint}"
+        typer.echo(f"{sum(o.caught for o in outcomes.faults)} of {len(outcomes.faults)} caught; control: {alarm}")
+    raise typer.Exit(0 if outcomes.ok else 1)
 
 
 def _find(target: str) -> Any:

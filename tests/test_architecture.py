@@ -73,7 +73,7 @@ RULES = {
             ("unit_process",),
             ("workers", "dask_workers"),
             ("campaign",),
-            ("replay", "errata", "export", "progress"),
+            ("replay", "errata", "export", "progress", "faults"),
             ("real_heads",),
             ("report",),
             # floor 4: the command line

@@ -31,7 +31,7 @@ FAULTS = (
     fault("tables.mean", "wrong normaliser", "hashing.numpy_tables", "mean = total / np.asarray(hashes, total.dtype)", "mean = total / np.asarray(hashes + 1, total.dtype)", "hashing.samples"),
     fault("tables.hidden-keys", "missing mask", "methods.yoso", "            values = xp.where(mask[..., None], values, xp.zeros_like(values))\n        entrywise", "        entrywise", "hashing.samples"),
     fault("tables.spread", "wrong normaliser", "hashing.numpy_tables", "return mean, between / ((len(groups) - 1) * hashes)", "return mean, between / (len(groups) - 1)", "hashing.samples"),
-    fault("hadamard.butterfly", "sign", "hashing.hadamard", "pairs[..., 0, :] - pairs[..., 1, :]", "pairs[..., 0, :] + pairs[..., 1, :]", "hashing.samples"),
+    fault("hadamard.butterfly", "sign", "hashing.hadamard", "pairs[..., 0, :] - pairs[..., 1, :]", "pairs[..., 0, :] + pairs[..., 1, :]", "hashing.samples", "hashing.hadamard"),
     fault("hadamard.transpose", "wrong transpose", "hashing.hadamard", "    return rows.T", "    return rows", "hashing.hadamard"),
     # YOSO-E and gradients
     fault("yoso.near-pairs", "missing term", "methods.yoso_expectation", "np.max(widths, axis=-1)[..., None] + self._near(problem, near)", "np.max(widths, axis=-1)[..., None]", "code.yoso-expectation"),

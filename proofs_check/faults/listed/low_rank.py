@@ -20,7 +20,7 @@ FAULTS = (
     fault("sketch.rows-mean", "missing term", "sketching.moments", "(float(np.sum(both[both > 0] / q[both > 0])) - product) / k", "float(np.sum(both[both > 0] / q[both > 0])) / k", "sketching.moments"),
     fault("sketch.adjoint", "wrong transpose", "sketching.hashed", "return gather(y, self.buckets) * self._signs(y)", "return gather(y, self.buckets)", "sketching.adjoints"),
     # Linformer
-    fault("linformer.share", "missing term", "methods.linformer", "up(np.exp(bound) * math.sqrt(log_union / (2 * rank)))", "up(math.sqrt(log_union / (2 * rank)))", "code.linformer-row-sample"),
+    fault("linformer.share", "missing term", "methods.linformer", "up(np.exp(bound) * math.sqrt(log_union / (2 * rank)))", "up(math.sqrt(log_union / (2 * rank)))", "low-rank.row-sample", "code.linformer-row-sample"),
     fault("linformer.block-sizes", "missing term", "low_rank.combinations", "logs = np.log(np.maximum(counts, 1)).astype", "logs = np.zeros(counts.shape).astype", "code.linformer-mean-pool"),
     fault("linformer.eta-halved", "factor", "low_rank.pooling_bounds", "tv_from_score_error(eta + 4 * u * log_top)", "tv_from_score_error(eta / 2 + 4 * u * log_top)", "code.linformer-mean-pool"),
     fault("linformer.block-mean", "wrong normaliser", "sketching.pooling", "xp.sum(self._blocks(x, 0.0), axis=-2) / size", "xp.sum(self._blocks(x, 0.0), axis=-2) / (size + 1)", "code.linformer-mean-pool"),
@@ -49,8 +49,8 @@ FAULTS = (
     fault("nystrom.skew", "wrong transpose", "low_rank.pseudo_inverse", "skew * (e - turned) / 2", "skew * (e + turned) / 2", *_SLOPES),
     # Performer
     fault("performer.norm-halved", "factor", "random_features.features", "xp.sum(y * y, axis=-1, keepdims=True) / 2", "xp.sum(y * y, axis=-1, keepdims=True)", "low-rank.converges"),
-    fault("performer.rotation", "wrong seed use", "random_features.features", "return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))", "return np.asarray(q)", "low-rank.converges"),
-    fault("performer.lengths", "wrong formula", "random_features.features", "lengths = np.linalg.norm(rng.standard_normal(normal.shape), axis=1, keepdims=True)", "lengths = np.full((len(normal), 1), np.sqrt(d / 2))", "low-rank.converges"),
+    fault("performer.rotation", "wrong seed use", "random_features.features", "return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))", "return np.asarray(q)", "low-rank.variance"),
+    fault("performer.lengths", "wrong formula", "random_features.features", "lengths = np.linalg.norm(rng.standard_normal(normal.shape), axis=1, keepdims=True)", "lengths = np.full((len(normal), 1), np.sqrt(d / 2))", "low-rank.variance"),
     fault("performer.hyperbolic-half", "sign", "random_features.features", "np.concatenate([normal, -normal]) if", "np.concatenate([normal, normal]) if", "low-rank.variance"),
     fault("performer.variance", "factor", "random_features.features", "one = np.expm1(squared_norm)", "one = np.expm1(squared_norm / 2)", "low-rank.variance"),
     fault("performer.hyperbolic-variance", "factor", "random_features.features", "return up(one * -np.expm1(-squared_norm) / features)", "return up(one * -np.expm1(-squared_norm) / (2 * features))", "low-rank.variance"),

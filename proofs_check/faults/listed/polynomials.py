@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proofs_check.faults.fault import fault
 
-_VALUE = ("polynomial.forward", "code.polynomial-taylor", "code.polynomial-minimax")
+_VALUE = ("polynomial.forward", "polynomial.both-ways", "code.polynomial-taylor", "code.polynomial-minimax")
 _GRADIENT = ("polynomial.slopes", "code.gradient-polynomial")
 
 FAULTS = (
@@ -46,10 +46,18 @@ FAULTS = (
     fault("forward.weight-noise", "rounding", "polynomial.forward", "gamma(roundings, self.problem.u) * absolute", "0 * absolute", "polynomial.rounding"),
     fault("gradient.kappa", "sign", "polynomial.gradient", "left = xp.concat([dout, -kappa], axis=-1)", "left = xp.concat([dout, kappa], axis=-1)", *_GRADIENT),
     fault("gradient.primitive", "wrong gradient term", "polynomial.gradient", 'run.polynomial.antiderivative() if kind == "plug-in"', 'run.polynomial.antiderivative() if kind == "neither"', *_GRADIENT),
-    fault("gradient.mean-of-dk", "missing term", "polynomial.gradient", "dk = dk - _mean_over_visible(dk, problem)", "dk = dk - 0 * _mean_over_visible(dk, problem)", *_GRADIENT),
-    fault("gradient.dq-scale", "scale", "polynomial.gradient", "dq, dk = dq * run.balance * problem.scale, dk / run.balance", "dq, dk = dq * run.balance, dk / run.balance", *_GRADIENT),
+    fault("gradient.mean-of-dk", "missing term", "polynomial.gradient", "dk = dk - ", "dk = dk - 0 * ", *_GRADIENT),
+    fault("gradient.dq-scale", "scale", "polynomial.gradient", " = dq * run.balance * problem.scale, ", " = dq * run.balance, ", *_GRADIENT),
     fault("gradient.hidden-keys", "missing mask", "polynomial.gradient", "dk, dv = xp.where(keep, dk, xp.zeros_like(dk)), xp.where(keep, dv, xp.zeros_like(dv))", "dk, dv = dk, dv", *_GRADIENT),
     fault("gradient.weighted-truncation", "factor", "polynomial.gradient", "np.expm1(log_ratio), np.finfo", "np.expm1(log_ratio) / 64, np.finfo", *_GRADIENT),
+    # queries centred, a weight for every key, scores bounded in turned coordinates
+    fault("centring.weights", "factor", "polynomial.centring", "np.exp(shown)[..., None]", "np.exp(shown / 2)[..., None]", *_VALUE),
+    fault("centring.sign", "sign", "polynomial.centring", "queries = queries - middle", "queries = queries + middle", *_VALUE),
+    fault("centring.dk-pull", "wrong gradient term", "polynomial.gradient", "dk + pull * run.scores.middle, dv * weights", "dk, dv * weights", *_GRADIENT),
+    fault("centring.dv-weights", "missing term", "polynomial.gradient", "dk + pull * run.scores.middle, dv * weights", "dk + pull * run.scores.middle, dv", *_GRADIENT),
+    fault("centring.mean-query", "wrong gradient term", "polynomial.gradient", 'if kind == "consistent" else dq', 'if kind == "plug-in" else dq', *_GRADIENT),
+    fault("metric.transpose", "wrong transpose", "polynomial.metric", "xp.matmul(queries, xp.matrix_transpose(s))", "xp.matmul(queries, s)", "code.polynomial-taylor"),
+    fault("metric.scale", "scale", "polynomial.metric", "turned = up(problem.scale * (q * k", "turned = up(problem.scale**2 * (q * k", "code.polynomial-taylor"),
     # states
     fault("state.merge-sums", "missing term", "polynomial.state", "sums=self.sums + other.sums", "sums=self.sums", "polynomial.state"),
     fault("state.merge-radius", "missing term", "polynomial.state", "radius=np.maximum(self.radius, other.radius)", "radius=self.radius", "polynomial.state"),
@@ -61,7 +69,7 @@ FAULTS = (
     fault("fit.weights-sign", "sign", "polynomial.fit", "slope = problem.scale * xp.sum(keys * middle", "slope = -problem.scale * xp.sum(keys * middle", "fitted.converges"),
     fault("fit.error-sign", "sign", "polynomial.fit", "xp.matmul(term, v) - xp.sum(term, axis=-1, keepdims=True) * output", "xp.matmul(term, v) + xp.sum(term, axis=-1, keepdims=True) * output", "fitted.converges"),
     fault("fit.power", "degree", "polynomial.fit", "float(c) / size**t for t", "float(c) / size**(2 * t) for t", "fitted.converges"),
-    fault("fit.clip", "wrong tail", "methods.fitted_polynomial", "return xp.minimum(xp.maximum(output, low), high), int(", "return output, int(", "fitted.laws"),
+    fault("fit.clip", "wrong tail", "methods.fitted_polynomial", "value=xp.minimum(xp.maximum(output, low), high),", "value=output,", "fitted.laws"),
     # attention over pairs of keys
     fault("tensor.scale", "scale", "tensor", "beta = 1.0 / q.shape[-1] if scale", "beta = 1.0 / q.shape[-1] ** 0.5 if scale", "tensor.value"),
     fault("tensor.multiplicity", "wrong formula", "tensor", "return states(problem.k, values, ones, xp) / xp.astype(multiplicity, problem.k.dtype)", "return states(problem.k, values, ones, xp)", "tensor.value"),

@@ -15,7 +15,7 @@ FAULTS = (
     fault("norm.population", "off-by-one", "transformer.norm", "s = xp.sqrt(xp.mean(c * c, axis=-1, keepdims=True) + self.epsilon)", "s = xp.sqrt(xp.sum(c * c, axis=-1, keepdims=True) / (c.shape[-1] - 1) + self.epsilon)", *_VALUE),
     fault("heads.beside", "wrong transpose", "transformer.self_attention", "xp.reshape(xp.moveaxis(heads, -3, -2), (*batch, n, count * width))", "xp.reshape(heads, (*batch, n, count * width))", *_VALUE),
     fault("heads.mask", "missing mask", "transformer.self_attention", "causal=self.causal, key_mask=per_head(key_mask), rng=rng)", "causal=self.causal, rng=rng)", *_VALUE),
-    fault("heads.bias", "missing term", "transformer.self_attention", "return _plus(q, self.bq), _plus(k, self.bk)", "return _plus(q, self.bq), k", *_VALUE),
+    fault("heads.bias", "missing term", "transformer.self_attention", "return _plus(q, self.bq), _plus(k, self.bk)", "return q, _plus(k, self.bk)", *_VALUE),
     fault("layer.residual", "missing term", "transformer.run", "z = x + y if layer.residual else y", "z = u + y if layer.residual else y", *_VALUE),
     fault("embedding.positions", "off-by-one", "transformer.linear", "rows + self.positions[: x.shape[-1], :]", "rows + self.positions[-x.shape[-1] :, :]", *_VALUE),
     # gradients

@@ -1,0 +1,113 @@
+"""Deliberate faults: the list is up to date, faults of all kinds are caught in processes of their own, and the code as it is raises no alarm."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from proofs_check.__main__ import app
+from proofs_check.catalogue import theorem
+from proofs_check.faults.checks import FUNCTIONS, complaints
+from proofs_check.faults.fault import KINDS, Fault, StaleFaultError
+from proofs_check.faults.listed import FAULTS, REASONS
+from proofs_check.faults.page import markdown
+from proofs_check.faults.run import CONTROL, Outcome, chosen, gathered, run
+
+QUICK = (
+    "collision.joint-sign", "concentration.bernstein", "minimax.interval-down", "audit.marked", "state.scale",
+    "features.causal-diagonal", "nystrom.skew", "chebyshev.first-omitted",
+)  # fmt: skip
+
+
+def test_the_list_is_up_to_date() -> None:
+    """Every text occurs exactly once, and what stands in its place is Python."""
+    for fault in FAULTS.values():
+        compile(fault.faulted_source(), fault.key, "exec")
+    assert len(FAULTS) >= 100
+    assert {fault.kind for fault in FAULTS.values()} == set(KINDS)
+    assert len({(fault.module, fault.text, fault.wrong) for fault in FAULTS.values()}) == len(FAULTS)
+    assert set(REASONS) <= set(FAULTS)
+
+
+def test_every_check_exists() -> None:
+    """A name is that of a function, or of a claim."""
+    for name in {name for fault in FAULTS.values() for name in fault.checks}:
+        assert name in FUNCTIONS or theorem(name)
+    assert set(FUNCTIONS) <= {name for fault in FAULTS.values() for name in fault.checks}
+
+
+def test_a_stale_fault_says_so() -> None:
+    """Text that is not there, or there twice, is an error that names the remedy."""
+    fault = FAULTS["softmax.kappa-sign"]
+    for text in ("no such text", "problem"):
+        with pytest.raises(StaleFaultError, match="stale, bring it up to date"):
+            replace(fault, text=text).faulted_source()
+    with pytest.raises(StaleFaultError):
+        replace(fault, module="approxattn.nothing").faulted_source()
+    with pytest.raises(ValueError, match="a fault changes something"):
+        replace(fault, wrong=fault.text)
+    with pytest.raises(ValueError, match="must be one of"):
+        replace(fault, kind="typo")
+
+
+@pytest.mark.parametrize(
+    "name", ["exponential.bounds", "hashing.probabilities", "hashing.concentration", "audit.coverage", "low-rank.slopes", "polynomial.state", "calls.float16"]
+)  # fmt: skip
+def test_no_alarm_without_a_fault(name: str) -> None:
+    """Checks have nothing to say about the code as it is."""
+    assert list(complaints(name)) == []
+
+
+def test_faults_are_caught() -> None:
+    """Eight of different kinds, by the checks meant for them."""
+    found = list(run(QUICK, jobs=2, control=False))
+    assert {o.key for o in found} == set(QUICK)
+    assert len({FAULTS[key].kind for key in QUICK}) >= 6
+    for o in found:
+        assert o.caught, o
+        assert o.check in FAULTS[o.key].checks
+
+
+def test_shares_and_page() -> None:
+    """A survivor lowers the share, a false alarm or an unfinished control spoils the whole."""
+    good = [Outcome(key=key, check="x", complaint="y", seconds=0.1) for key in QUICK]
+    control = Outcome(key=CONTROL, check="", complaint="", seconds=1.0)
+    assert gathered([*good, control]).ok
+    assert not gathered(good).ok
+    assert not gathered([*good, replace(control, check="exact.long", complaint="alarm")]).ok
+    lost = gathered([replace(good[0], check="", complaint=""), *good[1:], control])
+    assert lost.share == 7 / 8
+    assert not lost.ok
+    page = markdown(lost)
+    assert "7 of 8" in page
+    assert f"- `{QUICK[0]}`" in page
+
+
+def test_groups_and_unknown_keys() -> None:
+    """A key that ends in a dot stands for a group."""
+    assert set(chosen(["audit."])) == {key for key in FAULTS if key.startswith("audit.")}
+    assert chosen([]) == tuple(FAULTS)
+    with pytest.raises(KeyError, match="no fault"):
+        chosen(["audit.nothing"])
+
+
+def test_command() -> None:
+    """JSON of one fault; misuse has exit status 2."""
+    done = CliRunner().invoke(app, ["faults", "collision.bits", "--json", "--no-control"])
+    data = json.loads(done.stdout)
+    assert data["faults"][0]["check"] == "hashing.probabilities"
+    assert done.exit_code == 1  # without the control nothing is certain
+    assert CliRunner().invoke(app, ["faults", "nothing"]).exit_code == 2
+
+
+def test_module_that_no_check_loads() -> None:
+    """A fault in a module that its checks never import is not caught, and says why."""
+    assert isinstance(FAULTS["audit.marked"], Fault)
+    from proofs_check.faults.worker import FaultedFinder
+
+    finder = FaultedFinder(FAULTS["audit.marked"])
+    assert finder.find_spec("approxattn.audit") is None
+    assert not finder.loaded
