@@ -243,6 +243,15 @@ def test_write_writes_what_is_asked_for(tmp_path: Path, store: Evidence, outcome
         write(outcome, store.path, tmp_path, formats=("pdf",))
 
 
+def test_evidence_of_another_version_of_the_catalogue_is_refused(tmp_path: Path, store: Evidence, outcome: Outcome) -> None:  # fmt: skip
+    first = outcome.results[0]
+    older = replace(outcome, results=(replace(first, verdicts=(), units=()), *outcome.results[1:]))
+    with pytest.raises(
+        ValueError, match=f"evidence on {first.theorem.key} is of another version of the catalogue: carry out"
+    ):
+        write(older, store.path, tmp_path, formats=("json",))
+
+
 def test_the_command_line_writes_the_forms(tmp_path: Path, store: Evidence) -> None:
     from typer.testing import CliRunner
 

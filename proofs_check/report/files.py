@@ -42,8 +42,12 @@ def write(
     Raises
     ------
     ValueError
-        For a form that does not exist.
+        For a form that does not exist, and for evidence that another version of the catalogue left.
     """
+    stale = [r.theorem.key for r in outcome.results if len(r.verdicts) != len(r.theorem.experiments)]
+    if stale:
+        msg = f"the evidence on {', '.join(stale[:3])} is of another version of the catalogue: carry out `python -m proofs_check run` again"
+        raise ValueError(msg)
     unknown = [name for name in formats if name not in FILES]
     if unknown:
         msg = f"formats(={list(formats)}) holds {unknown[0]!r}: choose from {', '.join(FILES)}"
