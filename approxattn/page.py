@@ -26,15 +26,15 @@ _STYLE = "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:60em}pre{font-
 def page(regime: Regime, title: str) -> str:
     """Return the page."""
     name = html.escape(title)
-    drawing = f"<h2>Error against cost</h2>\n{_drawing(regime.trials)}\n" if regime.trials else ""
+    figure = f"<h2>Error against cost</h2>\n{drawing(regime.trials)}\n" if regime.trials else ""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style></head><body>\n'
-        f"<h1>{name}</h1>\n<p>{html.escape(regime.advice)}</p>\n{drawing}<h2>Numbers</h2>\n<pre>{html.escape(str(regime))}</pre>\n</body></html>\n"
+        f"<h1>{name}</h1>\n<p>{html.escape(regime.advice)}</p>\n{figure}<h2>Numbers</h2>\n<pre>{html.escape(str(regime))}</pre>\n</body></html>\n"
     )
 
 
-def _drawing(trials: tuple[Trial, ...]) -> str:
-    """Return the drawing: both axes logarithmic, the Pareto front joined, the mean of v as a line."""
+def drawing(trials: tuple[Trial, ...]) -> str:
+    """Return the drawing as SVG: both axes logarithmic, the Pareto front joined, the mean of v as a line, a colour for each kind of method."""
     tried = [t for t in trials if t.method is not None and 0 < t.error < math.inf]
     levels = [t for t in trials if t.name == "mean of v" and t.error > 0]
     if not tried:
@@ -61,7 +61,7 @@ def _drawing(trials: tuple[Trial, ...]) -> str:
             f'<path d="M{MARGIN} {y_at:.1f}H{WIDTH - MARGIN}" stroke="#bbb"/><text x="{WIDTH - MARGIN}" y="{y_at - 4:.1f}" text-anchor="end">{level.name}</text>'
         )
     parts += [_dot(t, across(t.cost), down(t.error)) for t in tried]
-    return "\n".join([*parts, "</svg>"]) + _legend(tried)
+    return "\n".join([*parts, *_legend(tried), "</svg>"])
 
 
 def _dot(trial: Trial, x: float, y: float) -> str:
@@ -69,9 +69,12 @@ def _dot(trial: Trial, x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[_family(trial)]}"><title>{label}</title></circle>'
 
 
-def _legend(tried: list[Trial]) -> str:
+def _legend(tried: list[Trial]) -> list[str]:
     names = sorted({_family(t) for t in tried})
-    return "<p>" + " ".join(f'<span style="color:{COLOURS[name]}">&#9679;</span> {name}' for name in names) + "</p>"
+    return [
+        f'<text x="{MARGIN + 10}" y="{HEIGHT - MARGIN - 14 * (len(names) - i)}" fill="{COLOURS[name]}">&#9679; {name}</text>'
+        for i, name in enumerate(names)
+    ]
 
 
 def _family(trial: Trial) -> str:

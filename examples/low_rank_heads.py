@@ -1,15 +1,17 @@
 """Low-rank methods on the heads of a trained model: median relative error per method, written as a table in Markdown.
 
     python examples/low_rank_heads.py                                   # the eight heads that ship with the package
-    python examples/low_rank_heads.py heads.npz --out docs/low_rank.md  # arrays q, k, v of shape (layers, heads, n, d)
+    python examples/low_rank_heads.py heads.npz --out table.md --plot plot.svg  # arrays q, k, v of shape (layers, heads, n, d)
 
 The error is the Frobenius norm of the difference over that of the exact output, in float64, one number a head; random methods are the mean of three draws. Every column of
-the table is the median over the heads of a layer or over all heads. The trivial outputs and the truncated singular values tell what the numbers are worth.
+the table is the median over the heads of a layer or over all heads. Cost is in multiply-adds, forward, over those of exact attention, by the formulas of
+`approxattn.candidates` with the parameters given here; at large n it falls like 1/n, except for what is fitted to exact rows. The trivial outputs and the truncated singular values tell what the numbers are worth.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,11 @@ import numpy.typing as npt
 
 import approxattn as aa
 from approxattn import sketching
+from approxattn.comparison import Trial
 from approxattn.data import minilm_heads
 from approxattn.files import read_qkv
 from approxattn.low_rank import oracles
+from approxattn.page import drawing
 
 Array = npt.NDArray[np.float64]
 DRAWS = 3
@@ -43,8 +47,11 @@ def methods(n: int) -> dict[str, Any]:
         table[f"means with fitted values, k = {k}, {4 * k} exact rows"] = aa.FittedLinformer(rank=k)
     for heavy, share in ((0, 8), (n // 16, 32), (n // 8, 16), (3 * n // 16, 8), (n // 4, 8)):
         blocks = 1 << (max(n // share, 1).bit_length() - 1)  # a power of two
-        method = aa.Clustered(heavy=heavy, key_blocks=blocks, query_blocks=blocks)
-        table[f"{heavy} heavy keys, {blocks} means, {blocks} query blocks"] = method
+        groups = blocks if heavy else 1
+        name = (
+            f"{heavy} heavy keys, {blocks} means, {groups} query blocks" if heavy else f"{blocks} means of similar keys"
+        )
+        table[name] = aa.Clustered(heavy=heavy, key_blocks=blocks, query_blocks=groups)
     for g in (2, 4):
         table[f"fitted polynomial, degree {g}"] = aa.FittedPolynomial(degree=g)
     for k in (n // 8, n // 4, n // 2):
@@ -55,6 +62,35 @@ def methods(n: int) -> dict[str, Any]:
         table[f"Performer, {m} features"] = aa.Performer(features=m)
         table[f"Performer, {m} hyperbolic features"] = aa.Performer(features=m, kind="hyperbolic")
     return table
+
+
+def cost(method: Any, n: int, d: int) -> float:
+    """Return the multiply-adds of a method over those of exact attention, n tokens, keys and values of width d."""
+    token: float
+    match method:
+        case aa.Linformer(rank=int(rank), sketch=sketch):
+            combining = {"mean-pool": 1, "max-pool": 1, "count-sketch": 1, "row-sample": 0}.get(sketch, rank)
+            token = (rank + combining) * 2 * d
+        case aa.FittedLinformer():
+            rows = min(4 * method.rank, n)
+            token = (method.rank + 1) * 2 * d + rows * (n * 2 * d + method.rank * (2 * d + method.rank)) / n
+        case aa.Clustered():
+            levels = 12 * d * (math.log2(method.key_blocks) + math.log2(method.query_blocks))
+            token = (
+                (method.heavy + method.key_blocks) * 2 * d + (method.query_blocks * d if method.heavy else 0) + levels
+            )
+        case aa.FittedPolynomial():
+            token = 2 * math.comb(d + method.degree, method.degree) * (d + 2) + min(method.rows, n) * 2 * d
+        case aa.Nystrom():
+            inner = (
+                method.landmarks**2 * d + (4 * method.iterations if method.rcond is None else 12) * method.landmarks**3
+            )
+            token = 2 * method.landmarks * 2 * d + inner / n
+        case aa.Performer():
+            token = 2 * method.features * (2 * d + 1)
+        case _:
+            return math.nan
+    return float(token / (n * 2 * d))
 
 
 def errors_of(compute: Callable[[np.random.Generator], Array], exact: Array, draws: int) -> Array:
@@ -107,22 +143,26 @@ def floors(q: Array, k: Array, v: Array) -> Iterator[tuple[str, Array]]:
         yield f"singular values, rank {rank} (oracle)", found
 
 
-def table(q: Array, k: Array, v: Array, names: list[str]) -> str:
-    """Return the table."""
+def table(q: Array, k: Array, v: Array, names: list[str]) -> tuple[str, list[Trial]]:
+    """Return the table, and its lines as points of a plot."""
     layers, heads, n, d = q.shape
     lines = [
-        "# Low rank on real heads",
-        "",
         f"{layers * heads} heads of all-MiniLM-L6-v2 on the CC0-1.0 legal code, n = {n}, d = {d}. Relative error in the Frobenius norm,",
         "median over heads; random methods are the mean of three draws. Made by `examples/low_rank_heads.py`.",
         "",
-        "| method | " + " | ".join(names) + " | all heads | worst head |",
-        "|" + "---|" * (layers + 3),
+        "| method | " + " | ".join(names) + " | all heads | worst head | cost |",
+        "|" + "---|" * (layers + 4),
     ]
+    trials, tried = [], methods(n)
     for name, errors in rows(q, k, v):
         by_layer = [f"{x:.3g}" for x in np.median(errors, axis=1)]
-        lines.append(f"| {name} | " + " | ".join(by_layer) + f" | **{np.median(errors):.3g}** | {errors.max():.3g} |")
-    return "\n".join(lines) + "\n"
+        method, median = tried.get(name), float(np.median(errors))
+        price = cost(method, n, d)
+        shown = f"{price:.2g}" if math.isfinite(price) else ""
+        lines.append(f"| {name} | " + " | ".join(by_layer) + f" | **{median:.3g}** | {errors.max():.3g} | {shown} |")
+        if method is not None or name == "mean of v":
+            trials.append(Trial(name=name, method=method, cost=price, crossover=math.nan, error=median))
+    return "\n".join(lines) + "\n", trials
 
 
 def main() -> None:
@@ -135,6 +175,7 @@ def main() -> None:
         help="arrays q, k, v of shape (layers, heads, n, d); the shipped heads if not given",
     )
     parser.add_argument("--out", type=Path, help="file to write; standard output if not given")
+    parser.add_argument("--plot", type=Path, help="file for a drawing of error against cost, SVG")
     options = parser.parse_args()
     if options.file is None:
         found = minilm_heads()
@@ -143,7 +184,9 @@ def main() -> None:
         arrays = read_qkv(options.file)
         names = [f"layer {layer}" for layer in range(arrays[0].shape[0])]
     q, k, v = (x.astype(np.float64) for x in arrays)
-    text = table(q, k, v, names)
+    text, trials = table(q, k, v, names)
+    if options.plot is not None:
+        options.plot.write_text(drawing(tuple(trials)) + "\n", encoding="utf-8")
     if options.out is None:
         print(text, end="")
     else:
