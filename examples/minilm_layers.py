@@ -44,8 +44,8 @@ LONGEST = 256  # the tokens of a sentence that the model's authors keep
 
 METHODS: dict[str, Any] = {
     "exact": aa.Exact(),
-    "polynomial, degree 2": aa.Polynomial(degree=2, basis="taylor"),
-    "polynomial, degree 6": aa.Polynomial(degree=6, basis="taylor"),
+    "polynomial, degree 2": aa.Polynomial(degree=2, basis="taylor", centre="keys"),
+    "polynomial, degree 6": aa.Polynomial(degree=6, basis="taylor", centre="keys"),
     "fitted polynomial, degree 2": aa.FittedPolynomial(degree=2),
     "linformer, 16 means": aa.Linformer(rank=16, sketch="mean-pool"),
     "linformer, 16 gaussian": aa.Linformer(rank=16),

@@ -31,16 +31,24 @@ def gap(figures: Mapping[str, float], digits: int = 3, unit: float = 1.0) -> str
 
 
 def characters(result: Mapping[str, Any]) -> str:
-    rows = []
-    for line in result["summary"]:
-        figures = {"difference to exact": line["difference to exact"], "half width of the difference": line["95% half width"]}  # fmt: skip
-        rows.append([
-            line["method"], f"{line['held-out loss']:.3f}", gap(figures), f"{line['with exact attention instead']:.3f}",
-            signed(line["profit from later text"]) if abs(line["profit from later text"]) >= 5e-4 else "0",
-            f"{line['score bound']:,.3g}" if line["score bound"] < 100 else f"{line['score bound']:,.0f}", f"{line['processor seconds']:.0f}",
-        ])  # fmt: skip
-    head = "attention trained with | held-out loss | difference to exact | exact attention put in afterwards | profit from later text | bound on scores | processor seconds"
-    return table(head, rows)
+    lines, rows = result["summary"], []
+    ahead = all("profit from later text" in line for line in lines)  # results kept from before it was measured lack it
+    for line in lines:
+        figures = {
+            "difference to exact": line["difference to exact"],
+            "half width of the difference": line["95% half width"],
+        }
+        row = [line["method"], f"{line['held-out loss']:.3f}", gap(figures), f"{line['with exact attention instead']:.3f}"]  # fmt: skip
+        row += [profit(line["profit from later text"])] if ahead else []
+        bound = line["score bound"]
+        rows.append([*row, f"{bound:,.0f}" if bound >= 100 else f"{bound:.3g}", f"{line['processor seconds']:.0f}"])
+    middle = " | profit from later text" if ahead else ""
+    head = "attention trained with | held-out loss | difference to exact | exact attention put in afterwards"
+    return table(f"{head}{middle} | bound on scores | processor seconds", rows)
+
+
+def profit(x: float) -> str:
+    return "0" if abs(x) < 5e-5 else signed(x, 4)
 
 
 def listops(result: Mapping[str, Any]) -> str:
@@ -90,7 +98,7 @@ TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def filled(page: str, results: Path) -> str:
-    """Return a page with what stands between `<!-- NAME -->` and `<!-- end NAME -->` made anew.
+    """Return a page with what stands between `<!-- NAME -->` and `<!-- end NAME -->` made anew, for the results that are there.
 
     Raises
     ------
@@ -98,6 +106,8 @@ def filled(page: str, results: Path) -> str:
         If the page lacks the place of a table.
     """
     for name, (file, make) in TABLES.items():
+        if not (results / file).exists():
+            continue
         body = make(json.loads((results / file).read_text(encoding="utf-8")))
         begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
         if page.count(begin) != 1 or page.count(end) != 1:

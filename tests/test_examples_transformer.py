@@ -37,6 +37,7 @@ library_text = load("_library_text")
 characters = load("train_characters")
 listops = load("train_listops")
 masked = load("train_masked")
+tables = load("training_tables")
 errors = load("error_through_layers")
 
 
@@ -251,6 +252,34 @@ def test_what_masked_training_starts_from() -> None:
 def test_verdicts() -> None:
     found = [masked.verdict({"difference to exact": x, "half width of the difference": 0.1}) for x in (-0.2, 0.05, 0.2)]
     assert [f.split()[0] for f in found] == ["better", "not", "worse"]
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_the_documentation_are_those_of_the_results() -> None:
+    page = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8")
+    stale = "docs/transformers.md is stale: run `python examples/training_tables.py`"
+    assert tables.filled(page, ROOT / "docs" / "results") == page, stale
+
+
+def test_tables_show_the_figures(tmp_path: Path) -> None:
+    runs = {
+        name: [{"held out": [{"accuracy": x}], "seconds": 2.0, "baselines": {"chance": 0.1}} for x in xs]
+        for name, xs in {"exact": [0.5, 0.7], "other": [0.4, 0.5]}.items()
+    }
+    (tmp_path / "listops-small.json").write_text(json.dumps({"summary": listops.summary(runs)}))
+    places = "<!-- listops -->\nold\n<!-- end listops -->"
+    page = tables.filled(f"before\n{places}\nafter\n", tmp_path)
+    # Student's 0.975 quantile with one degree of freedom is 12.706: 12.706 x 0.0707 / sqrt 2 = 0.635 for differences of -0.1 and -0.2.
+    assert "| other | 45.0 ± 63.5 | −15.0 ± 63.5 | 2 |" in page
+    assert "| exact | 60.0 ± 127.1 | 0 | 2 |" in page
+    assert "| *chance* | 10.0 |  |  |" in page
+    assert page.startswith("before\n<!-- listops -->\n| attention")
+    assert page.endswith("<!-- end listops -->\nafter\n")
+    assert "old" not in page
+    with pytest.raises(ValueError, match="one place"):
+        tables.filled("nothing here", tmp_path)
 
 
 def test_errors_through_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
