@@ -149,6 +149,7 @@ def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
         ("YOSO", f"{YOSO_BITS} bits, 32 hashes", "code.yoso", aa.Yoso(bits=YOSO_BITS, hashes=32)),
         ("BERT-LSH", "corrected, logit 0", "code.bert-lsh", aa.BertLSH()),
         ("BERT-LSH", "corrected, no weight", "code.bert-lsh", aa.BertLSH(fill=-math.inf)),
+        ("BERT-LSH", "colliding pairs only", "code.bert-lsh-sparse", aa.BertLSH(sparse=True)),
         ("BERT-LSH", "as the authors' code", "code.bert-lsh-paper-code", aa.BertLSH(fidelity="paper-code")),
         ("LSH softmax", "4 bits, 4 tables", "code.lsh-softmax", aa.LSHSoftmax()),
     )  # fmt: skip
