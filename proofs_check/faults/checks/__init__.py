@@ -40,6 +40,7 @@ FUNCTIONS = {
     "low-rank.slopes": "low_rank:gradients",
     "transformer.value": "transformer:value",
     "transformer.slopes": "transformer:gradients",
+    "transformer.scores": "transformer:scores",
     "transformer.certificates": "transformer:certificates",
     "gradients.certified": "claims:certified_gradients",
 }

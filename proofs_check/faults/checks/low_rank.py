@@ -99,9 +99,10 @@ def converges() -> Complaints:
         yield from above(
             f"Performer, {kind}, orthogonal {orthogonal}", error, 4 * deviation * np.ptp(v, axis=0).max() / 2
         )
-        out = aa.attention(10 * q, 10 * k, v, method, scale=0.01 / math.sqrt(3), rng=np.random.default_rng(5)).value
-        error = np.max(np.abs(out - exact), axis=-1)
-        yield from above(f"Performer with a scale, {kind}", error, 4 * deviation * np.ptp(v, axis=0).max() / 2)
+        two = np.array([[10.0, 0.0, 0.0], [-10.0, 0.0, 0.0]])  # scores 1 and -1 with the scale 1/100
+        out = aa.attention(two[:1], two, np.eye(2), method, scale=0.01, rng=np.random.default_rng(5)).value[0]
+        bound = 4 * math.sqrt(math.expm1(4.0) / features) / 2
+        yield from above(f"Performer with a scale, {kind}", abs(out[0] - 1 / (1 + math.exp(-2.0))), bound)
 
 
 def sampled_rows() -> Complaints:

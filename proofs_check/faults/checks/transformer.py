@@ -162,6 +162,23 @@ def certificates() -> Complaints:
                 yield from _bounds(f"steep network {seed}", m, m, own, *_input(seed))
 
 
+def scores() -> Complaints:
+    """Two tokens, two layers: the first errs as much as its bound allows, the second answers by its scores more than by its values."""
+    aa = package()
+    from approxattn.transformer import Layer, SelfAttention, Transformer, forward
+
+    for a in (0.2, 0.3, 0.5):
+        x, one = np.array([[a], [-a]]), np.ones((1, 1, 1))
+        u = x + dense(x, x, x, scale=1.0).astype(float)
+        steep = 0.9 / float(u[0, 0]) ** 2  # where u tanh(steep u^2) has the slope 1.6
+        first, second = SelfAttention(w=one, wv=one), SelfAttention(w=steep * one, wv=one)
+        m = Transformer(layers=(Layer(attention=first, residual=True), Layer(attention=second)))
+        out = forward(m, x, [aa.Polynomial(degree=0, basis="taylor"), aa.Exact()])
+        true = dense(u * steep, u, u, scale=1.0)
+        rows = 0 * a if out.certificate is None else out.certificate.rows
+        yield from above(f"two tokens, {a}", np.linalg.norm(out.value - true, axis=-1), rows)
+
+
 def _bounds(name: str, m: Any, wide: Any, method: Any, x: Host, g: Host, mask: Host | None) -> Complaints:
     """Compare one model with the same in float64 and exact attention, whose own bounds are those of its rounding."""
     aa = package()

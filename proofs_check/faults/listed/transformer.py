@@ -6,7 +6,7 @@ from proofs_check.faults.fault import fault
 
 _VALUE = ("transformer.value",)
 _GRADIENT = ("transformer.slopes",)
-_CERTIFICATE = ("transformer.certificates",)
+_CERTIFICATE = ("transformer.scores", "transformer.certificates")
 
 FAULTS = (
     # values
