@@ -163,9 +163,9 @@ def certificates() -> Complaints:
 
 
 def scores() -> Complaints:
-    """Two tokens, two layers: the first errs as much as its bound allows, the second answers by its scores more than by its values."""
+    """Two tokens, two layers: the first errs as much as its bound allows, the second answers by its scores more than by its values, or by its perceptron."""
     aa = package()
-    from approxattn.transformer import Layer, SelfAttention, Transformer, forward
+    from approxattn.transformer import Layer, Mlp, SelfAttention, Transformer, forward
 
     for a in (0.2, 0.3, 0.5):
         x, one = np.array([[a], [-a]]), np.ones((1, 1, 1))
@@ -177,6 +177,11 @@ def scores() -> Complaints:
         true = dense(u * steep, u, u, scale=1.0)
         rows = 0 * a if out.certificate is None else out.certificate.rows
         yield from above(f"two tokens, {a}", np.linalg.norm(out.value - true, axis=-1), rows)
+        mlp = Mlp(w1=one[0], w2=one[0], activation="tanh")
+        m = Transformer(layers=(Layer(attention=first, residual=True, then=(mlp,)),))
+        out = forward(m, x, aa.Polynomial(degree=0, basis="taylor"))
+        rows = 0 * a if out.certificate is None else out.certificate.rows
+        yield from above(f"two tokens and a perceptron, {a}", np.linalg.norm(out.value - np.tanh(u), axis=-1), rows)
 
 
 def _bounds(name: str, m: Any, wide: Any, method: Any, x: Host, g: Host, mask: Host | None) -> Complaints:

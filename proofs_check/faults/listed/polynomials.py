@@ -52,7 +52,7 @@ FAULTS = (
     fault("gradient.weighted-truncation", "factor", "polynomial.gradient", "np.expm1(log_ratio), np.finfo", "np.expm1(log_ratio) / 64, np.finfo", *_GRADIENT),
     # queries centred, a weight for every key, scores bounded in turned coordinates
     fault("centring.weights", "factor", "polynomial.centring", "np.exp(shown)[..., None]", "np.exp(shown / 2)[..., None]", *_VALUE),
-    fault("centring.sign", "sign", "polynomial.centring", "queries = queries - middle", "queries = queries + middle", *_VALUE),
+    fault("centring.sign", "sign", "polynomial.centring", "shifted = queries - mean", "shifted = queries + mean", *_VALUE),
     fault("centring.dk-pull", "wrong gradient term", "polynomial.gradient", "dk + pull * run.scores.middle, dv * weights", "dk, dv * weights", *_GRADIENT),
     fault("centring.dv-weights", "missing term", "polynomial.gradient", "dk + pull * run.scores.middle, dv * weights", "dk + pull * run.scores.middle, dv", *_GRADIENT),
     fault("centring.mean-query", "wrong gradient term", "polynomial.gradient", 'if kind == "consistent" else dq', 'if kind == "plug-in" else dq', *_GRADIENT),
