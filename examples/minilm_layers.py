@@ -232,7 +232,7 @@ def picture(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             style = {"color": f"C{i % 10}", "marker": "o" if i < 10 else "s"}
             left.plot(line["cost"], line["rank correlation"], linestyle="", label=line["method"], **style)
             right.plot(range(1, len(line["cosine, one layer"]) + 1), line["cosine, one layer"], linewidth=1, **style)
-        left.set(xscale="log", xlabel="processor time of attention, exact attention = 1", ylabel="rank correlation of similarities, all layers swapped")  # fmt: skip
+        left.set(xscale="log", xlabel="processor time of attention, exact attention = 1", ylabel="rank correlation, all layers swapped")  # fmt: skip
         right.set(xlabel="the one layer swapped", ylabel="mean cosine to the exact embedding")
         for axes in (left, right):
             axes.grid(alpha=0.3)
