@@ -15,6 +15,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench polynomial: the polynomial sums against a matrix product, PyTorch if installed, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch if installed
            bench low-rank: Linformer, Nystrom, Performer beside the packages that do the same if installed, and the audit
+           bench transformer: the gradient of four layers, its growth, memory and operations, beside PyTorch if installed
   docs     build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -103,6 +104,11 @@ bench() {
         shift
         say "timing low-rank attention on one thread: examples/bench_low_rank.py $*"
         exec .venv/bin/python examples/bench_low_rank.py "$@"
+    fi
+    if [ "${1-}" = transformer ]; then
+        shift
+        say "timing the gradient of a transformer on one thread: examples/bench_transformer.py $*"
+        exec .venv/bin/python examples/bench_transformer.py "$@"
     fi
     say "timing every method on one thread: examples/bench_forward.py $*"
     .venv/bin/python examples/bench_forward.py "$@"

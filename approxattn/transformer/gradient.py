@@ -112,26 +112,9 @@ def gradient(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a bound that overflows is inf
         start = trace(model.first, check_input(model, x))
         deltas = first_errors(model, x, start) if certify else []
-        tokens: list[Array] = [start.value]
-        runs: list[LayerRun | None] = []
-        errors: list[LayerErrors] = []
-        for i, layer in enumerate(model.layers):
-            with located(i):
-                run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
-            if certify:
-                errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], key_mask))
-            tokens.append(run.then.value)
-            runs.append(None if recompute else run)
-        back = _back(
-            model,
-            tokens,
-            runs,
-            errors,
-            _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1]),
-            methods,
-            seeds,
-            key_mask,
-        )
+        tokens, runs, errors = _there(model, start.value, deltas, methods, seeds, key_mask, recompute)
+        at_end = _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1])
+        back = _back(model, tokens, runs, errors, at_end, methods, seeds, key_mask)
         end = pull(model.first, start.inputs, back.cotangents[0])
         head = pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0]) if certify else None
         loss = _loss_bound(back, [deltas[-1], *back.own]) if certify else None
@@ -148,6 +131,29 @@ def gradient(
     )
 
 
+def _there(
+    model: Transformer,
+    x: Array,
+    deltas: Sequence[HostArray],
+    methods: Sequence[Method],
+    seeds: Sequence[int | None],
+    key_mask: Array | None,
+    recompute: bool,
+) -> tuple[list[Array], list[LayerRun | None], list[LayerErrors]]:
+    """Return T_0, ..., T_m, what each layer's gradient needs unless that is made again, and the bounds if there are any at the start."""
+    tokens: list[Array] = [x]
+    runs: list[LayerRun | None] = []
+    errors: list[LayerErrors] = []
+    for i, layer in enumerate(model.layers):
+        with located(i):
+            run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
+        if deltas:
+            errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], key_mask))
+        tokens.append(run.then.value)
+        runs.append(None if recompute else run)
+    return tokens, runs, errors
+
+
 class _Back(NamedTuple):
     """What the way back through the layers leaves behind, first layer first."""
 
@@ -162,19 +168,20 @@ class _Back(NamedTuple):
 def _back(
     model: Transformer,
     tokens: Sequence[Array],
-    runs: Sequence[LayerRun | None],
+    runs: list[LayerRun | None],
     errors: Sequence[LayerErrors],
     dout: Array,
     methods: Sequence[Method],
     seeds: Sequence[int | None],
     key_mask: Array | None,
 ) -> _Back:
+    """Go back through the layers. `runs` is emptied on the way: what a layer kept is let go once its gradient is known."""
     cotangents, totals, gradients = [dout], [np.zeros(dout.shape[:-2])], []
     parameters: dict[str, float] = {}
     certificates, own = [], []
     for i in reversed(range(len(model.layers))):
         layer, seed = model.layers[i], seeds[i]
-        run = runs[i] or run_layer(layer, tokens[i], methods[i], key_mask, seed)
+        run = runs.pop() or run_layer(layer, tokens[i], methods[i], key_mask, seed)
         known = errors[i] if errors else None
         with located(i):
             step = _pull_layer(layer, run, cotangents[-1], methods[i], key_mask, seed, known, totals[-1])

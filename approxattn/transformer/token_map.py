@@ -164,7 +164,8 @@ class Residual:
 
     def vjp(self, x: Array, dout: Array) -> tuple[Array, Self]:
         """Return dout + (dg/dx)^T dout and the gradients of the maps."""
-        pulled = pull(self.maps, trace(self.maps, x).inputs, dout)
+        before = trace(self.maps[:-1], x)  # the last map's own value is not needed
+        pulled = pull(self.maps, (*before.inputs, before.value)[: len(self.maps)], dout)
         return dout + pulled.dx, type(self)(maps=pulled.gradients)
 
     def error(self, x: Array, delta: HostArray) -> HostArray:
