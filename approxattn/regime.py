@@ -14,6 +14,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.comparison import HEADER as TRIAL_HEADER
 from approxattn.comparison import Spectrum, Trial, compare, hashes_needed, pareto
+from approxattn.polynomial.centring import centre_scores
 from approxattn.polynomial.cost import HEADER, Need, count, polynomial_needs
 from approxattn.rounding import up
 from approxattn.sampled_rows import RowBlock, choose, population, row_blocks
@@ -39,7 +40,7 @@ class Regime:
         Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus their mean.
     largest_score, largest_centred_score : float
         The largest found on the rows measured.
-    largest_score_both_centred : float
+    both_centred_score_bound, largest_score_both_centred : float
         The same with the mean of the queries taken off too: exact if key j then gets the weight ``exp(scale * mean q . k_j)``.
     half_range : float
         Half of the largest max - min of a row found: no shift of the scores of each row makes them smaller than this.
@@ -66,6 +67,7 @@ class Regime:
     centred_score_bound: float
     largest_score: float
     largest_centred_score: float
+    both_centred_score_bound: float
     largest_score_both_centred: float
     half_range: float
     effective_keys: float
@@ -84,7 +86,7 @@ class Regime:
             f"Attention with {sizes}; measured on {which}",
             f"  largest |score|                {self.largest_score:9.3g}   certified <= {self.score_bound:.3g}",
             f"  the same, keys centred         {self.largest_centred_score:9.3g}   certified <= {self.centred_score_bound:.3g}",
-            f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}",
+            f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}   certified <= {self.both_centred_score_bound:.3g}",
             f"  half range of a row            {self.half_range:9.3g}",
             f"  effective keys a row, median   {self.effective_keys:9.3g}   fewest {self.fewest_effective_keys:.3g}, of {self.median_visible_keys:g} visible",
             "  polynomial method",
@@ -176,7 +178,8 @@ def diagnose(
     raw, centred, both, half, effective, visible = stats
     bound = float(np.max(score_bound(problem, problem.k)))
     centred_bound = float(up(np.max(score_bound(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u)))
-    ranges = {"certified": centred_bound, "measured": float(np.max(centred))}
+    polynomial_bound = float(np.max(centre_scores(problem).bound))
+    ranges = {"certified": polynomial_bound, "measured": float(min(np.max(centred), np.max(both)))}
     needs = polynomial_needs(problem, ranges)
     shape = {
         "items": math.prod(problem.batch),
@@ -186,7 +189,7 @@ def diagnose(
         "dv": problem.dv,
     }
     hashes = hashes_needed(problem)
-    advice = _advice(needs, centred_bound, float(np.median(effective / visible)))
+    advice = _advice(needs, polynomial_bound, float(np.median(effective / visible)))
     trials: tuple[Trial, ...] = ()
     spectrum = None
     if compare_methods:
@@ -199,7 +202,8 @@ def diagnose(
         score_bound=bound,
         centred_score_bound=centred_bound,
         largest_score=float(np.max(raw)),
-        largest_centred_score=ranges["measured"],
+        largest_centred_score=float(np.max(centred)),
+        both_centred_score_bound=polynomial_bound,
         largest_score_both_centred=float(np.max(both)),
         half_range=float(np.max(half)),
         effective_keys=float(np.median(effective)),

@@ -60,6 +60,7 @@ def test_measurements_by_hand(causal: bool, mask: HostArray | None) -> None:
         assert found == pytest.approx(wanted, rel=1e-12)
     assert regime.largest_score <= regime.score_bound
     assert regime.half_range <= regime.largest_centred_score <= regime.centred_score_bound < regime.score_bound
+    assert regime.largest_score_both_centred <= regime.both_centred_score_bound <= regime.score_bound
 
 
 def test_bounds_hold_where_a_few_rows_do_not_see_it() -> None:
@@ -76,7 +77,11 @@ def test_needs_are_those_of_the_polynomial_method() -> None:
     q, k, v = problem(3, size=1.3, shape=(2, 200, 3))
     regime = diagnose(q, k, v)
     for row in regime.needs:
-        half_range = regime.centred_score_bound if row.scores == "certified" else regime.largest_centred_score
+        half_range = (
+            regime.both_centred_score_bound
+            if row.scores == "certified"
+            else min(regime.largest_centred_score, regime.largest_score_both_centred)
+        )
         assert row.half_range == half_range
         assert row.degree == degree_for(half_range, row.tolerance, row.basis)
         assert row.rank == math.comb(3 + row.degree, row.degree)
@@ -176,7 +181,7 @@ def test_small_and_wide(n: int, d: int) -> None:
 
 def test_more_features_than_can_be_counted() -> None:
     q, k, v = problem(12, size=0.1, shape=(2, 20_000))
-    q[0], k[0] = 0.35, 0.35
+    q[0], k[0] = 0.7, 0.7
     regime = diagnose(q, k, v)
     assert any(row.rank is not None and row.rank > 10**100 for row in regime.needs)
     assert str(regime)

@@ -30,15 +30,25 @@ from approxattn.score_bounds import row_norms, visible_max
 FLOOR = {"float64": 1e-10, "float32": 1e-5}
 """Least eigenvalue of a moment over its largest one. *Chosen*: flatter directions would only amplify rounding."""
 
+WIDEST = 256
+"""Columns up to which coordinates are balanced. *Chosen*: heads are no wider, and the decompositions take O(d^3) however few the rows."""
 
-def score_bounds_of(queries: Array, keys: Array, problem: Problem) -> tuple[HostArray, HostArray]:
-    """Return B_i >= max_j |beta queries_i . keys_j| over visible keys, shape (..., n_q), the smaller of both bounds; and that by Cauchy-Schwarz as they are."""
+
+def score_bounds_of(
+    queries: Array, keys: Array, problem: Problem, lengths: HostArray | None = None
+) -> tuple[HostArray, HostArray]:
+    """Return B_i >= max_j |beta queries_i . keys_j| over visible keys, shape (..., n_q), the smaller of both bounds; and that by Cauchy-Schwarz as they are.
+
+    `lengths`, shape (..., n_q), are bounds on the norms of the queries where these are known already.
+    """
     xp = problem.xp
-    lengths, radius = row_norms(queries, xp), visible_max(row_norms(keys, xp), problem)[..., None]
+    lengths = row_norms(queries, xp) if lengths is None else lengths
+    key_lengths = row_norms(keys, xp)
+    radius = visible_max(key_lengths, problem)[..., None]
     plain = up(problem.scale * lengths * radius)
-    if not queries.shape[-2]:
+    if not queries.shape[-2] or problem.d > WIDEST:
         return plain, plain
-    found = balancing(moment(queries, xp), moment(keys, xp), FLOOR[problem.dtype])
+    found = balancing(moment(queries, lengths, xp), moment(keys, key_lengths, xp), FLOOR[problem.dtype])
     if found is None:
         return plain, plain
     s, r = found
@@ -57,12 +67,15 @@ def score_bounds_of(queries: Array, keys: Array, problem: Problem) -> tuple[Host
     return np.fmin(turned, plain), plain
 
 
-def moment(x: Array, xp: Namespace) -> HostArray:
-    """Return sum_i |x_i|^4 x_i x_i^T, of rows scaled to a largest entry of 1, on the host, shape (..., n, d) -> (..., d, d)."""
-    top = xp.max(xp.abs(x), axis=(-2, -1), keepdims=True)
-    unit = x / xp.where(top > 0, top, xp.ones_like(top))
-    weight = xp.sum(unit * unit, axis=-1, keepdims=True) / x.shape[-1]
-    return _arrays.to_host(xp.matmul(xp.matrix_transpose(unit * weight * weight), unit)).astype(np.float64)
+def moment(x: Array, lengths: HostArray, xp: Namespace) -> HostArray:
+    """Return sum_i |x_i|^4 x_i x_i^T, of rows scaled to a greatest length of 1, on the host, shape (..., n, d) -> (..., d, d)."""
+    longest = np.max(lengths, axis=-1, keepdims=True)[..., None]
+    fourth = (lengths[..., None] / longest) ** 2
+    fourth *= fourth
+    size = _arrays.cast(_arrays.from_host(longest, x), _arrays.dtype_name(x), xp)
+    unit = x / xp.where(size > 0, size, xp.ones_like(size))
+    weight = _arrays.cast(_arrays.from_host(fourth, x), _arrays.dtype_name(x), xp)
+    return _arrays.to_host(xp.matmul(xp.matrix_transpose(unit * weight), unit)).astype(np.float64)
 
 
 def balancing(moment_q: HostArray, moment_k: HostArray, floor: float) -> tuple[HostArray, HostArray] | None:
