@@ -1,4 +1,4 @@
-"""Error of a deep network with polynomial attention: measured, bounded from local constants (what the package reports), bounded from global constants (T4 as in a textbook).
+"""Error of a deep network with polynomial attention: measured, bounded from local constants (what the package reports), from second moments besides, from global constants.
 
     python examples/error_through_layers.py
 
@@ -57,7 +57,9 @@ def compare(layers: int, degree: int, *, n: int = 200, d: int = 8, scores: float
     method = aa.Polynomial(degree=degree, basis="taylor", gradient="plug-in")
     out, exact = (forward(net, x, m) for m in (method, aa.Exact()))
     back, true = (gradient(net, x, g, m) for m in (method, aa.Exact()))
+    sharp = gradient(net, x, g, method, second_moments=True)
     assert back.certificate is not None  # noqa: S101 - certify=True
+    assert sharp.certificate is not None  # noqa: S101 - certify=True
     rows = [
         float(np.max(np.linalg.norm(a - b, axis=-1))) for a, b in zip(out.tokens[1:], exact.tokens[1:], strict=True)
     ]
@@ -68,10 +70,22 @@ def compare(layers: int, degree: int, *, n: int = 200, d: int = 8, scores: float
         "largest score": float(np.max(out.layers[0].certificate.facts["score bound"])),
         "measured": rows,
         "bound, local constants": [float(layer.out.max()) for layer in out.layers],
+        "bound, second moments": [float(layer.out.max()) for layer in sharp.layers],
         "bound, global constants": textbook(net, out),
         "gradient, relative: measured": [float(s / t) for s, t in zip(sums, sizes, strict=True)][:-1],
         "gradient, relative: bound": [float(b / t) for b, t in zip(back.certificate.tokens, sizes, strict=True)][:-1],
+        "gradient, relative: bound, second moments": [
+            float(b / t) for b, t in zip(sharp.certificate.tokens, sizes, strict=True)
+        ][:-1],
+        "loss: measured": float(abs(np.sum(g * (out.value - exact.value)))),
+        "loss: bound": float(_known(back.certificate.loss)),
+        "loss: bound by the output": float(np.sum(np.linalg.norm(g, axis=-1) * out.layers[-1].out)),
     }
+
+
+def _known(bound: Any) -> Any:
+    assert bound is not None  # noqa: S101 - certify=True
+    return bound
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
@@ -84,11 +98,14 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     results = [compare(chosen.layers, int(degree), n=chosen.n) for degree in chosen.degrees.split(",")]
     for r in results:
         print(f"degree {r['degree']}, |score| <= {r['largest score']:.2f}")
-        print("after  measured     local    global   bound/measured   before  dL/dT measured     bound")
+        print(
+            "after  measured     local  moments    global   before  dL/dT measured     bound   moments  bound/measured"
+        )
         for i in range(chosen.layers):
-            measured, local, wide = (r[k][i] for k in ("measured", "bound, local constants", "bound, global constants"))
-            found, bound = (r[f"gradient, relative: {k}"][i] for k in ("measured", "bound"))
-            print(f"{i + 1:>5}  {measured:8.2g}  {local:8.2g}  {wide:8.2g}  {local / measured:8.0f} {wide / measured:7.0f}  {i + 1:>6}  {found:14.2g}  {bound:8.2g}")  # fmt: skip
+            measured, local, moments, wide = (r[k][i] for k in ("measured", "bound, local constants", "bound, second moments", "bound, global constants"))  # fmt: skip
+            found, bound, sharp = (r[f"gradient, relative: {k}"][i] for k in ("measured", "bound", "bound, second moments"))  # fmt: skip
+            print(f"{i + 1:>5}  {measured:8.2g}  {local:8.2g} {moments:8.2g}  {wide:8.2g}  {i + 1:>6}  {found:14.2g}  {bound:8.2g}  {sharp:8.2g}  {bound / found:8.2g} -> {sharp / found:.2g}")  # fmt: skip
+        print(f"loss: measured {r['loss: measured']:.2g}, bound {r['loss: bound']:.2g}, by the bound on the output {r['loss: bound by the output']:.2g}")  # fmt: skip
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)
         (chosen.out / "error-through-layers.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -52,14 +52,21 @@ def draw(seed: int) -> dict[str, Any]:
     if rng.random() < 0.3:
         mask = rng.random(n) < 0.6
         mask[0] = True
-    return {"model": model, "x": x, "g": g, "mask": mask, "method": METHODS[int(rng.integers(len(METHODS)))]}
+    return {
+        "model": model,
+        "x": x,
+        "g": g,
+        "mask": mask,
+        "method": METHODS[int(rng.integers(len(METHODS)))],
+        "moments": bool(rng.random() < 0.7),
+    }
 
 
 def ratios(case: dict[str, Any]) -> dict[str, float]:
     """Return error / bound for the value and for every gradient; more than 1 is a wrong certificate."""
     model, x, g, mask = (case[name] for name in ("model", "x", "g", "mask"))
-    own = gradient(model, x, g, case["method"], key_mask=mask)
-    value = forward(model, x, case["method"], key_mask=mask)
+    own = gradient(model, x, g, case["method"], key_mask=mask, second_moments=case["moments"])
+    value = forward(model, x, case["method"], key_mask=mask, second_moments=case["moments"])
     wide = x.astype(np.clongdouble)
     found = {}
     assert value.certificate is not None
@@ -152,6 +159,42 @@ def test_the_loss_is_certified_more_sharply_than_the_output() -> None:
     assert own.certificate is not None
     by_output = float(np.sum(np.linalg.norm(g, axis=-1) * own.layers[-1].out))
     assert abs(np.sum(g * (own.value - exact))) <= own.certificate.loss < by_output / 3
+
+
+def test_second_moments_make_the_bounds_through_layers_smaller() -> None:
+    rng = np.random.default_rng(7)
+    model, (x, g) = (
+        random_model(rng, layers=5, d=6, width=6, heads=1, size=0.8, norm="none"),
+        rng.uniform(-1, 1, (2, 60, 6)),
+    )
+    plug_in = aa.Polynomial(degree=14, basis="taylor", gradient="plug-in")
+    true = gradient(model, x, g, aa.Exact())
+    plain, sharp = (gradient(model, x, g, plug_in, second_moments=moments) for moments in (False, True))
+    assert plain.certificate is not None
+    assert sharp.certificate is not None
+    np.testing.assert_array_equal(plain.dx, sharp.dx)
+    assert float(_total(sharp.dx - true.dx)) <= sharp.certificate.dx < plain.certificate.dx / 4
+    assert np.all(sharp.layers[-1].out < plain.layers[-1].out)
+
+
+def test_second_moments_are_those_of_the_exact_weights() -> None:
+    """Held against the covariance about its own mean, entry by entry, and not far above the second moment about the centre."""
+    rng = np.random.default_rng(8)
+    attention = random_model(rng, layers=1, d=5, heads=2, width=3, size=1.0, causal=True).layers[0].attention
+    u, mask = rng.standard_normal((30, 5)), rng.random(30) < 0.8
+    mask[0] = True
+    run = attention.attend(u, aa.Polynomial(degree=12, basis="taylor"), mask, None, True)
+    assert run.spread is not None
+    visible = np.tril(np.ones((30, 30), bool)) & mask
+    weights = np.where(visible, np.exp(attention.beta * run.q @ np.swapaxes(run.k, -1, -2)), 0.0)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    steered = run.k @ np.swapaxes(attention.wq, -1, -2)
+    for found, of in ((run.spread.keys, run.k), (run.spread.steered, steered), (run.spread.values, run.v)):
+        off = of[:, None] - (weights @ of)[:, :, None]  # (heads, query, key, width)
+        covariance = np.swapaxes(weights[..., None] * off, -1, -2) @ off
+        sigma = np.sqrt(np.linalg.eigvalsh(covariance)[..., -1])
+        assert np.all(sigma <= found)
+        assert np.median(found[:, 10:] / sigma[:, 10:]) < 1.5
 
 
 def test_a_method_with_another_target_promises_nothing() -> None:

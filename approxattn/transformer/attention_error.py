@@ -13,12 +13,25 @@ hence TV_i <= tanh(ln rho_i / 4) (T1), and each head moves by at most
     |f' v' - f v|_i <= |sum_j f'_ij e_j| + TV_i diam v <= max_j |e_j| + 2 TV_i max_j |v_j - c|,
 
 to which the method adds sqrt(width) times its own certificate, and W_O makes |W_O| sqrt(sum over heads of squares), or sum over heads of |W_V W_O| delta + ... if less.
+With second moments (proved here; `spread.py` has sigma_v, sigma_k, sigma_s of v_j, k_j, W_Q k_j under f). Let lambda_j be the change of score j less its part a_i . c, so that
+osc lambda <= L = ln rho_i, and f_t ~ f e^(t lambda). Then d/dt sum_j f_t,j v_j is the covariance of v and lambda under f_t, no longer than the product of the largest
+standard deviation of a w . v_j, |w| = 1, and that of lambda; and f_t <= e^(t L) f, so E_{f_t} g <= e^(t L) E_f g for g >= 0. A standard deviation is at most the root
+mean square about any centre, so
+
+    |sum_j f'_ij v_j - sum_j f_ij v_j| <= e^L sigma_v Lambda,  Lambda = beta max_j [ |q_i W_K^T| delta_j + |q_i| r_j + delta_i sigma_s + r_i sigma_k + |a_i||b_j| ],
+
+the integral of e^(t L) over [0, 1] being at most e^L. The smaller of this and 2 TV_i max_j |v_j - c| counts. To first order it is the Jacobian at the computed point, row by row.
+
 (With R = max |u_j| and W = W_Q W_K^T the first is at most 2 beta |W| (2 R delta + delta^2): the textbook form, with global constants where these are measured.)
 
 Backward (proved here). Let G be the cotangent of a head, total >= sum_i |G'_i - G_i|, z_ij = G_i . v_j, P = f o (z - kappa) as in `gradient_bounds.py`, omega_i = |G_i| diam v
 >= osc_j z_ij. Change f first, then z. T3 bounds the first step; P is linear in z, and the l1 norm of f o (x - mean) is at most osc(x) / 2:
 
     |P'_i - P_i|_1 <= pi_i = omega_i ln rho_i / 4 + |G_i| eta + |G'_i - G_i| (diam v / 2 + eta),     eta = max_j |e_j|,     |P_i|_1 <= omega_i / 2.
+
+With second moments the part of G'_i - G_i is smaller: of x_j = (G'_i - G_i) . v'_j it needs the standard deviation under f' only, since E|x - mean| is no larger, and that is at
+most |G'_i - G_i| (e^(L/2) sigma_v + eta) in place of |G'_i - G_i| (diam v / 2 + eta); and sum_j P_ij k'_j is there a covariance of x and k', so that max_j |k_j - c| becomes
+e^(L/2) sigma_k, plus max_j |b_j| as before (Cauchy & Schwarz).
 
 The rows of P sum to 0, so sum_j P_ij k_j sees only k_j - c. Therefore, summed over the tokens,
 
@@ -50,6 +63,7 @@ from approxattn.transformer.affine import (
     total_error,
 )
 from approxattn.transformer.self_attention import Heads, PulledHeads, SelfAttention, beside
+from approxattn.transformer.spread import centre
 from approxattn.transformer.token_map import PulledError
 
 
@@ -57,6 +71,7 @@ class AttentionErrors(NamedTuple):
     """Bounds on the host, shapes (..., heads, n) but for the last, (..., n).
 
     q, k, v: distances of the rows of queries, keys, values; log_ratio: ln rho_i; key_radius, value_radius: max_j |k_j - c|, |v_j - c|;
+    key_spread, value_spread: e^(L/2) sigma_k, e^(L/2) sigma_v where they are known and smaller than those;
     heads, out: distances of the rows of the heads' outputs and of the attention's.
     """
 
@@ -66,6 +81,8 @@ class AttentionErrors(NamedTuple):
     log_ratio: HostArray
     key_radius: HostArray
     value_radius: HostArray
+    key_spread: HostArray
+    value_spread: HostArray
     heads: HostArray
     out: HostArray
 
@@ -82,11 +99,11 @@ def attention_errors(
     }
     to_queries = weights.to_queries
     q, k, v = (_norm(w) * delta + own[name] for name, w in (("q", to_queries), ("k", weights.wk), ("v", weights.wv)))
-    keys = run.k - _centre(run.k, key_mask, xp)
+    keys = run.k - centre(run.k, key_mask, xp)
     centred = norms(keys, xp) * (1 + 4 * roundoff(u))
     steered = norms(xp.matmul(keys, xp.matrix_transpose(to_queries)), xp)
     aimed = norms(run.q if weights.wk is None else xp.matmul(run.q, xp.matrix_transpose(weights.wk)), xp)
-    values = norms(run.v - _centre(run.v, key_mask, xp), xp) * (1 + 4 * roundoff(u))
+    values = norms(run.v - centre(run.v, key_mask, xp), xp) * (1 + 4 * roundoff(u))
 
     def seen(x: HostArray) -> HostArray:
         return largest_seen(x, key_mask, weights.causal)
@@ -95,17 +112,23 @@ def attention_errors(
     slack = 4 * (max(to_queries.shape) + 4) * roundoff(u)
     aimed = aimed + slack * norms(run.q, xp) * _frobenius(weights.wk)
     steered = steered + slack * centred * _frobenius(to_queries)
-    score = aimed * seen(delta) + norms(run.q, xp) * seen(own["k"]) + delta * seen(steered)
-    score = score + own["q"] * seen(centred) + q * seen(k)
+    by_keys = aimed * seen(delta) + norms(run.q, xp) * seen(own["k"]) + q * seen(k)
+    score = by_keys + delta * seen(steered) + own["q"] * seen(centred)
     log_ratio = bounded(2 * weights.beta * score)
     mixed, radius = bounded(seen(v)), bounded(seen(values))
-    turned = 2 * tv_from_log_ratio(log_ratio) * radius
+    turned, key_spread, value_spread = 2 * tv_from_log_ratio(log_ratio) * radius, seen(centred), radius
+    if run.spread is not None:
+        sigma, growth = run.spread, np.exp(log_ratio)
+        change = weights.beta * (by_keys + delta * sigma.steered + own["q"] * sigma.keys)
+        turned = np.minimum(turned, bounded(growth * sigma.values * change * (1 + 1e-12)))
+        key_spread = np.minimum(key_spread, bounded(np.sqrt(growth) * sigma.keys * (1 + 1e-12)))
+        value_spread = np.minimum(value_spread, bounded(np.sqrt(growth) * sigma.values * (1 + 1e-12)))
     method = method_rows(run)
     heads = bounded(mixed + turned + method)
     out = _combined(weights, run, mixed, turned + method, bounded(seen(delta)), bounded(seen(own["v"])))
     shape = heads.shape
     q, k, v, keys = (np.broadcast_to(x, shape) for x in (bounded(q), bounded(k), bounded(v), seen(centred)))
-    return AttentionErrors(q, k, v, log_ratio, keys, radius, heads, out)
+    return AttentionErrors(q, k, v, log_ratio, keys, radius, key_spread, value_spread, heads, out)
 
 
 def method_rows(run: Heads) -> HostArray:
@@ -188,18 +211,19 @@ def _head_gradients(
     eta, diameter = np.max(errors.v, axis=-1, keepdims=True), 2 * errors.value_radius
     omega = g * diameter
     fixed = omega * errors.log_ratio / 4 + g * eta  # pi_i without the error of G
-    per_cotangent = diameter / 2 + eta  # what that error is multiplied by
+    per_cotangent = errors.value_spread + eta  # what that error is multiplied by
     moved_key = np.max(errors.k, axis=-1, keepdims=True)
     q = norms(run.q, xp)
 
-    def summed(weight: HostArray, rest: HostArray) -> HostArray:
-        """Return sum_i of pi_i weight_i + omega_i / 2 rest_i."""
+    def summed(weight: HostArray, rest: HostArray, smaller: HostArray) -> HostArray:
+        """Return sum_i of pi_i weight_i + omega_i / 2 rest_i; `smaller` is the weight for the part of pi_i with the error of G."""
         own: HostArray = np.sum(fixed * weight + omega / 2 * rest, axis=-1)
-        return bounded(own + total * np.max(per_cotangent * weight, axis=-1))
+        return bounded(own + total * np.max(per_cotangent * smaller, axis=-1))
 
     method = _method_totals(certificate, run)
-    dq = weights.beta * summed(errors.key_radius + moved_key, moved_key + 0 * q) + method[0]
-    dk = weights.beta * summed(q + errors.q, errors.q) + method[1]
+    radius, spread = errors.key_radius + moved_key, errors.key_spread + moved_key
+    dq = weights.beta * summed(radius, moved_key + 0 * q, spread) + method[0]
+    dk = weights.beta * summed(q + errors.q, errors.q, q + errors.q) + method[1]
     dv = np.sum(2 * tv_from_log_ratio(errors.log_ratio) * g, axis=-1) + total + method[2]
     return bounded(dq), bounded(dk), bounded(dv)
 
@@ -251,14 +275,6 @@ def largest_seen(x: HostArray, key_mask: Array | None, causal: bool) -> HostArra
     if causal:
         return np.maximum.accumulate(x, axis=-1)
     return np.broadcast_to(np.max(x, axis=-1, keepdims=True), x.shape)
-
-
-def _centre(x: Array, key_mask: Array | None, xp: Namespace) -> Array:
-    """Return a centre of the rows that take part; any would do."""
-    if key_mask is None:
-        return xp.mean(x, axis=-2, keepdims=True)
-    weight = xp.astype(key_mask[..., None, :, None], x.dtype)
-    return xp.sum(weight * x, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
 
 
 def _rounding(w: Array | None, b: Array | None, size: HostArray, result: Array, xp: Namespace) -> HostArray:

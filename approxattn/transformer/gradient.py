@@ -72,12 +72,13 @@ def gradient(
     rng: np.random.Generator | None = None,
     certify: bool = True,
     recompute: bool = False,
+    second_moments: bool = False,
 ) -> ModelGradients:
     """Compute the gradient of a transformer with approximate attention, and bound its distance to the exact one.
 
     Parameters
     ----------
-    model, x, method, key_mask, rng, certify
+    model, x, method, key_mask, rng, certify, second_moments
         As for `forward`; the method of every layer must have a gradient.
     dout : array, shape (..., n, d'), or callable
         dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it for the output T_m. It counts as exact: what is certified is the
@@ -112,9 +113,10 @@ def gradient(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a bound that overflows is inf
         start = trace(model.first, check_input(model, x))
         deltas = first_errors(model, x, start) if certify else []
-        tokens, runs, errors = _there(model, start.value, deltas, methods, seeds, key_mask, recompute)
+        plan = _Plan(methods, seeds, key_mask, recompute, certify and second_moments)
+        tokens, runs, errors = _there(model, start.value, deltas, plan)
         at_end = _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1])
-        back = _back(model, tokens, runs, errors, at_end, methods, seeds, key_mask)
+        back = _back(model, tokens, runs, errors, at_end, plan)
         end = pull(model.first, start.inputs, back.cotangents[0])
         head = pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0]) if certify else None
         loss = _loss_bound(back, [deltas[-1], *back.own]) if certify else None
@@ -131,14 +133,21 @@ def gradient(
     )
 
 
+class _Plan(NamedTuple):
+    """How the layers are run."""
+
+    methods: Sequence[Method]
+    seeds: Sequence[int | None]
+    key_mask: Array | None
+    recompute: bool
+    second_moments: bool
+
+    def run(self, i: int, layer: Layer, x: Array) -> LayerRun:
+        return run_layer(layer, x, self.methods[i], self.key_mask, self.seeds[i], self.second_moments)
+
+
 def _there(
-    model: Transformer,
-    x: Array,
-    deltas: Sequence[HostArray],
-    methods: Sequence[Method],
-    seeds: Sequence[int | None],
-    key_mask: Array | None,
-    recompute: bool,
+    model: Transformer, x: Array, deltas: Sequence[HostArray], plan: _Plan
 ) -> tuple[list[Array], list[LayerRun | None], list[LayerErrors]]:
     """Return T_0, ..., T_m, what each layer's gradient needs unless that is made again, and the bounds if there are any at the start."""
     tokens: list[Array] = [x]
@@ -146,11 +155,11 @@ def _there(
     errors: list[LayerErrors] = []
     for i, layer in enumerate(model.layers):
         with located(i):
-            run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
+            run = plan.run(i, layer, tokens[-1])
         if deltas:
-            errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], key_mask))
+            errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], plan.key_mask))
         tokens.append(run.then.value)
-        runs.append(None if recompute else run)
+        runs.append(None if plan.recompute else run)
     return tokens, runs, errors
 
 
@@ -171,25 +180,23 @@ def _back(
     runs: list[LayerRun | None],
     errors: Sequence[LayerErrors],
     dout: Array,
-    methods: Sequence[Method],
-    seeds: Sequence[int | None],
-    key_mask: Array | None,
+    plan: _Plan,
 ) -> _Back:
     """Go back through the layers. `runs` is emptied on the way: what a layer kept is let go once its gradient is known."""
     cotangents, totals, gradients = [dout], [np.zeros(dout.shape[:-2])], []
     parameters: dict[str, float] = {}
     certificates, own = [], []
     for i in reversed(range(len(model.layers))):
-        layer, seed = model.layers[i], seeds[i]
-        run = runs.pop() or run_layer(layer, tokens[i], methods[i], key_mask, seed)
+        layer = model.layers[i]
+        run = runs.pop() or plan.run(i, layer, tokens[i])
         known = errors[i] if errors else None
         with located(i):
-            step = _pull_layer(layer, run, cotangents[-1], methods[i], key_mask, seed, known, totals[-1])
+            step = _pull_layer(layer, run, cotangents[-1], plan, i, known, totals[-1])
         cotangents.append(step.dx)
         gradients.append(step.gradient)
         if step.error is not None:
             certificates.append(step.certificate)
-            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), key_mask).out)
+            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.key_mask).out)
             totals.append(step.error.total)
             parameters |= {f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()}
     return _Back(
@@ -206,14 +213,13 @@ def _pull_layer(
     layer: Layer,
     run: LayerRun,
     dout: Array,
-    method: Method,
-    key_mask: Array | None,
-    seed: int | None,
+    plan: _Plan,
+    i: int,
     errors: LayerErrors | None,
     total: HostArray,
 ) -> _Step:
     then = pull(layer.then, run.then.inputs, dout)
-    attention = layer.attention.vjp(run.u, run.heads, then.dx, method, key_mask, generator(seed))
+    attention = layer.attention.vjp(run.u, run.heads, then.dx, plan.methods[i], plan.key_mask, generator(plan.seeds[i]))
     gradient = replace(layer, attention=attention.gradient, then=then.gradients)
     dx = attention.du
     if layer.norm is not None:

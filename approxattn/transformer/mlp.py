@@ -5,7 +5,8 @@ is off by at most alpha = |W_1| delta + rounding and one entry of it by at most 
 
     h is off by at most s alpha,     H by at most s |W_2| |error of G| + c alpha_1 |G W_2^T|,
 
-because (G W_2^T) o phi' has |phi'| <= s, and phi'(a) moves by at most c alpha_1 in every entry. Where phi' has a jump, c does not exist, and neither does a bound.
+because (G W_2^T) o phi' has |phi'| <= s, and phi'(a) moves by at most c alpha_1 in every entry. Nothing but the values of phi' between a and the exact a enters, so for each
+token s may be the largest |phi'| of its own entries of a, plus c alpha_1, where that is smaller: near 0, gelu has the slope 1/2, not 1.13. Where phi' has a jump, c does not exist, and neither does a bound.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ from approxattn.transformer.token_map import PulledError
 
 
 class _Hidden(NamedTuple):
-    """Before and after the activation, with the bounds on their rows' errors and on the largest error of an entry before it."""
+    """Before and after the activation, with the bounds on their rows' errors and on the largest error of an entry before it; s of each token."""
 
     before: Array
     after: Array
     row: HostArray
     entry: HostArray
     after_row: HostArray
+    slope: HostArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,8 @@ class Mlp:
         pulled_norms, pulled_noise = norms(pulled, xp), affine_rounding(g, xp.matrix_transpose(self.w2), None)
         slope_noise = ROUNDING * u * (norms_inf(hidden.before) + 1) + 2 * u * phi.slope
         noise = phi.slope * pulled_noise + (phi.curvature * hidden.entry + slope_noise) * pulled_norms
-        back_total = bounded(phi.slope * spectral(self.w2) * total + np.sum(noise, axis=-1))
+        steepest = np.max(hidden.slope, axis=-1, initial=0.0)
+        back_total = bounded(steepest * spectral(self.w2) * total + np.sum(noise, axis=-1))
         back = norms(pulled * phi.derivative(hidden.before, xp), xp)
         rounding = np.sum(affine_rounding(back, xp.matrix_transpose(self.w1), None), axis=-1)
         parameters = {
@@ -136,8 +139,10 @@ class Mlp:
             + gamma(d + 2, u) * (widest * size + offset)
             + (d + 2) * _arrays.smallest_normal(_arrays.dtype_name(x))
         )
-        own = ROUNDING * u * (norms(before, xp) + math.sqrt(width))
-        return _Hidden(before, phi.value(before, xp), row, np.minimum(entry, row), bounded(phi.slope * row + own))
+        own, entry = ROUNDING * u * (norms(before, xp) + math.sqrt(width)), np.minimum(entry, row)
+        here = norms_inf(phi.derivative(before, xp)) + ROUNDING * u * (norms_inf(before) + 1)
+        slope = np.minimum(phi.slope, bounded(here + phi.curvature * entry))
+        return _Hidden(before, phi.value(before, xp), row, entry, bounded(slope * row + own), slope)
 
 
 def norms_inf(x: Array) -> HostArray:

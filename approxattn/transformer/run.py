@@ -44,6 +44,7 @@ def forward(
     key_mask: Array | None = None,
     rng: np.random.Generator | None = None,
     certify: bool = True,
+    second_moments: bool = False,
 ) -> Output:
     """Run a transformer with approximate attention and bound the distance to the exact network.
 
@@ -61,6 +62,9 @@ def forward(
         Needed by randomised methods; each layer draws from its own child.
     certify : bool
         Whether to carry error bounds along, at O(n d) and a few singular values a layer.
+    second_moments : bool
+        Whether each layer's method also computes the second moments of its keys and values, p (p + 1) more columns for heads of width p, and O(n p^2) more memory: the
+        bounds then grow from layer to layer by what the Jacobian at the computed point allows, not by the diameter of the values.
 
     Returns
     -------
@@ -95,7 +99,7 @@ def forward(
         tokens, layers = [first.value], []
         for i, layer in enumerate(model.layers):
             with located(i):
-                run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i])
+                run = run_layer(layer, tokens[-1], methods[i], key_mask, seeds[i], certify and second_moments)
             if delta is not None:
                 layers.append(layer_errors(layer, run, delta, key_mask))
                 delta = layers[-1].out
@@ -144,10 +148,12 @@ def first_errors(model: Transformer, x: Array, first: Trace) -> list[HostArray]:
     return trace_errors(model.first, first.inputs, np.zeros(x.shape if tuple(x.shape) == tuple(n) else n))
 
 
-def run_layer(layer: Layer, x: Array, method: Method, key_mask: Array | None, seed: int | None) -> LayerRun:
+def run_layer(
+    layer: Layer, x: Array, method: Method, key_mask: Array | None, seed: int | None, second_moments: bool = False
+) -> LayerRun:
     """Run one layer on tokens x, shape (..., n, d)."""
     u = x if layer.norm is None else layer.norm(x)
-    heads = layer.attention.attend(u, method, key_mask, generator(seed))
+    heads = layer.attention.attend(u, method, key_mask, generator(seed), second_moments)
     y = layer.attention.combine(heads.out)
     if layer.residual and y.shape != x.shape:
         msg = f"residual=True adds tokens {tuple(x.shape)} to an attention output {tuple(y.shape)}: choose wo or the widths of the heads so that they agree"

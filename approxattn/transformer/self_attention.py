@@ -25,16 +25,18 @@ from approxattn.certificate import Certificate, Gradients
 from approxattn.methods._protocol import Method
 from approxattn.transformer.affine import outer_total, total_over_tokens
 from approxattn.transformer.checks import check_parameters, check_width
+from approxattn.transformer.spread import Spread, centre, coordinate_products, spread
 
 
 class Heads(NamedTuple):
-    """Queries, keys, values and outputs of the heads, shapes (..., heads, n, width); the certificate of the outputs."""
+    """Queries, keys, values and outputs of the heads, shapes (..., heads, n, width); the certificate of the outputs; the spread of keys and values if it is known."""
 
     q: Array
     k: Array
     v: Array
     out: Array
     certificate: Certificate
+    spread: Spread | None = None
 
 
 class PulledHeads(NamedTuple):
@@ -115,11 +117,27 @@ class SelfAttention:
         width = self.to_queries.shape[-1]
         return float(width**-0.5) if self.scale is None else float(self.scale)
 
-    def attend(self, u: Array, method: Method, key_mask: Array | None, rng: np.random.Generator | None) -> Heads:
-        """Return queries, keys, values and outputs of the heads for tokens u, shape (..., n, d)."""
+    def attend(
+        self,
+        u: Array,
+        method: Method,
+        key_mask: Array | None,
+        rng: np.random.Generator | None,
+        second_moments: bool = False,
+    ) -> Heads:
+        """Return queries, keys, values and outputs of the heads for tokens u, shape (..., n, d); with `second_moments` their spread too, from a second call of the method."""
         q, k, v = self.project(u)
-        out = attention(q, k, v, method, scale=self.scale, causal=self.causal, key_mask=per_head(key_mask), rng=rng)
-        return Heads(q, k, v, out.value, out.certificate)
+        mask = per_head(key_mask)
+        out = attention(q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)
+        if not second_moments:
+            return Heads(q, k, v, out.value, out.certificate)
+        xp = _arrays.namespace(k=k)
+        keys, values = (x - centre(x, key_mask, xp) for x in (k, v))
+        pairs = xp.concat([coordinate_products(x, xp) for x in (keys, values)], axis=-1)
+        found = attention(q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)
+        bounds = found.certificate
+        apart = spread(keys, values, found.value, bounds.rows, bounds.target, self.to_queries)
+        return Heads(q, k, v, out.value, out.certificate, apart)
 
     def project(self, u: Array) -> tuple[Array, Array, Array]:
         """Return q, k, v."""
