@@ -118,9 +118,9 @@ GRADIENT = Theorem(
     source=Source(citation=CITATION, place="F.4 (dL/dW), G.3 (dL/dW_V), D.17 and E.11 (dL/dX), put right", fidelity="corrected", wording_verified=True),
     reading="every β and every direction at once; exp(S_ij) as free indeterminates; no mask",
     experiments=(
-        Symbolic(identities=partial(_symbolic, 2, 2), scope="n = 2, d = 2, all inputs and every β"),
         Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs and every β"),
-        Symbolic(identities=partial(_tested, 16, 8), grade="pit(2^-57)", scope="n = 16, d = 8, all inputs and every β"),
+        Symbolic(identities=partial(_symbolic, 6, 3), scope="n = 6, d = 3, all inputs and every β"),
+        Symbolic(identities=partial(_tested, 32, 8), grade="pit(2^-57)", scope="n = 32, d = 8, all inputs and every β"),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_symbolic, 2, 1, _with_f_for_its_transpose), scope="f in place of fᵀ in D8"),
@@ -167,8 +167,8 @@ KHATRI_RAO = Theorem(
     source=Source(citation=CITATION, place="C.2 (also Alman & Song 2024, A.2), applied to p1 and p2 at once", fidelity="ours", wording_verified=True),
     reading="p1 and p2 in one product; U, V, G, K, h of any values",
     experiments=(
-        Symbolic(identities=partial(_one_product_symbolic, 3, 2, 3), scope="n = 3, d = 2, r = 3, all inputs"),
-        Symbolic(identities=partial(_one_product_tested, 16, 8, 5), grade="pit(2^-58)", scope="n = 16, d = 8, r = 5, all inputs"),
+        Symbolic(identities=partial(_one_product_symbolic, 6, 3, 3), scope="n = 6, d = 3, r = 3, all inputs"),
+        Symbolic(identities=partial(_one_product_tested, 32, 8, 5), grade="pit(2^-58)", scope="n = 32, d = 8, r = 5, all inputs"),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_one_product_symbolic, 2, 1, 1, 1), scope="K in place of -K"),

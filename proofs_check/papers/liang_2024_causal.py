@@ -58,8 +58,8 @@ PREFIX = Theorem(
     source=Source(citation=CITATION, place="Algorithm 2 and I.4; the second half is not in the paper", fidelity="corrected", wording_verified=True),
     reading="any U, V, H; the gradients in X (key side) and in W_V multiply by the transpose of the masked matrix, hence the suffix sums",
     experiments=(
-        Symbolic(identities=partial(_sums_symbolic, 4, 2, 2), scope="n = 4, k = 2, two columns, all inputs"),
-        Symbolic(identities=partial(_sums_tested, 24, 6, 5), grade="pit(2^-59)", scope="n = 24, k = 6, five columns, all inputs"),
+        Symbolic(identities=partial(_sums_symbolic, 6, 3, 2), scope="n = 6, k = 3, two columns, all inputs"),
+        Symbolic(identities=partial(_sums_tested, 32, 8, 5), grade="pit(2^-59)", scope="n = 32, k = 8, five columns, all inputs"),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_sums_symbolic, 3, 1, 1, forwards=True), scope="prefix sums for the transpose as well"),
@@ -136,8 +136,8 @@ MASKED_PRODUCT = Theorem(
     source=Source(citation=CITATION, place="I.6", fidelity="constants made explicit", wording_verified=True),
     reading="D⁻¹ any diagonal matrix; one column of H stands for all",
     experiments=(
-        Symbolic(identities=partial(_masked_symbolic, 3, 2, 2), scope="n = 3, widths 2 and 2, all inputs"),
-        Symbolic(identities=partial(_masked_tested, 16, 4, 4), grade="pit(2^-58)", scope="n = 16, widths 4 and 4, all inputs"),
+        Symbolic(identities=partial(_masked_symbolic, 6, 3, 2), scope="n = 6, widths 3 and 2, all inputs"),
+        Symbolic(identities=partial(_masked_tested, 32, 8, 4), grade="pit(2^-58)", scope="n = 32, widths 8 and 4, all inputs"),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_masked_symbolic, 2, 1, 1, early=True), scope="D⁻¹ on the side of the keys"),
