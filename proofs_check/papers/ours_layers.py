@@ -2,6 +2,7 @@
 
 T4, forward:
     u, u'        computed and exact tokens, numbers here, |u'_j - u_j| <= delta; scores beta w u_i u_j, so that q = w u, k = v = u
+    sigma_i      root mean square of u_j - c under the weights of row i
     lambda_i     2 beta |w| max_j (|u_i| + |u_j - c| + delta) delta for any centre c: bounds the oscillation over j of the change of the scores of row i
     Attn         row i: softmax of its scores, times u
 
@@ -15,11 +16,9 @@ sum_j f_j |x_j - <f, x>| <= osc(x) / 2: it is convex in x, so x may be taken as 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from proofs_check.enclosure import ball
 from proofs_check.experiment import Assumption, Falsify, Instance
@@ -31,6 +30,24 @@ _OURS = Source(
     place="proofs_check/papers/ours_layers.py and approxattn/transformer/attention_error.py",
     fidelity="ours",
 )
+
+Pair = Callable[[Instance], tuple[Any, Any]]
+"""What is measured and its bound, as balls."""
+
+
+def _measured(pair: Pair, instance: Instance) -> float:
+    return float(pair(instance)[0].mid())
+
+
+def _bound(pair: Pair, instance: Instance) -> float:
+    return float(pair(instance)[1].mid())
+
+
+def _search(pair: Pair, scope: str, instances: Any, assumption: Assumption, example: Instance) -> Falsify:
+    """Return the search for an instance where the first exceeds the second."""
+    sides: dict[str, Any] = {"measured": partial(_measured, pair), "bound": partial(_bound, pair), "confirm": pair}
+    return Falsify(instances=instances, assumptions=(assumption,), examples=(example,), scope=scope, **sides)
+
 
 # --- forward -----------------------------------------------------------------------------------------------------------
 # Instances hold integers; tokens are eighths of them, errors are `errors` times delta / 4.
@@ -84,24 +101,29 @@ def _forward(instance: Instance, own: int = 1) -> tuple[Any, Any]:
     return max(pairs, key=lambda pair: float((pair[0] - pair[1]).mid()))
 
 
-def _change(instance: Instance) -> float:
-    return float(_forward(instance)[0].mid())
-
-
-def _t4(instance: Instance) -> float:
-    return float(_forward(instance)[1].mid())
-
-
 def _without_own(instance: Instance) -> tuple[Any, Any]:
     return _forward(instance, own=0)
 
 
-def _t4_without_own(instance: Instance) -> float:
-    return float(_without_own(instance)[1].mid())
+def _by_moments(instance: Instance, own: int = 1) -> tuple[Any, Any]:
+    """Return change and bound by second moments of the row where the one exceeds the other most."""
+    u, moved = _both(instance)
+    delta, w = ball(instance["delta"]), ball(instance["w"])
+    centre = sum(u, ball(0)) / len(u)
+    farthest = max((abs(y - centre) for y in u), key=lambda r: float(r.mid()))
+    pairs = []
+    for x, before, after in zip(u, _attention(u, w), _attention(moved, w), strict=True):
+        weights = [(w * x * y).exp() for y in u]
+        moment = sum((a * (y - centre) ** 2 for a, y in zip(weights, u, strict=True)), ball(0)) / sum(weights, ball(0))
+        sigma = abs(moment).sqrt()
+        growth = (2 * abs(w) * (abs(x) + farthest + delta) * delta).exp()
+        change = abs(w) * delta * (abs(x) + sigma + delta)
+        pairs.append((abs(after - before), own * delta + growth * sigma * change))
+    return max(pairs, key=lambda pair: float((pair[0] - pair[1]).mid()))
 
 
-def _change_without_own(instance: Instance) -> float:
-    return float(_without_own(instance)[0].mid())
+def _moments_without_own(instance: Instance) -> tuple[Any, Any]:
+    return _by_moments(instance, own=0)
 
 
 _SHIFTED: Instance = {"tokens": [8, 0], "errors": [4, 4], "delta": 1, "w": 0}
@@ -140,22 +162,7 @@ def _oscillation(instance: Instance) -> int:
     return int(max(moved) - min(moved))
 
 
-def _distance(instance: Instance) -> float:
-    before, after = (np.asarray(_p(instance[f], instance[z]), float) for f, z in (("f", "z"), ("f'", "z'")))
-    return float(np.sum(np.abs(after - before)))
-
-
-def _bound(instance: Instance, part: float = 2.0) -> float:
-    ratios = np.asarray(instance["f'"], float) / np.asarray(instance["f"], float)
-    log_ratio = math.log(float(np.max(ratios) / np.min(ratios)))
-    return float(np.ptp(instance["z"])) * log_ratio / 4 + _oscillation(instance) / part
-
-
-def _too_small(instance: Instance) -> float:
-    return _bound(instance, part=3.0)
-
-
-def _confirm(instance: Instance, part: int = 2) -> tuple[Any, Any]:
+def _backward(instance: Instance, part: int = 2) -> tuple[Any, Any]:
     rows = {name: [ball(x) for x in instance[name]] for name in ("f", "f'", "z", "z'")}
     pairs = zip(_p(rows["f"], rows["z"]), _p(rows["f'"], rows["z'"]), strict=True)
     distance = sum((abs(b - a) for a, b in pairs), ball(0))
@@ -164,8 +171,8 @@ def _confirm(instance: Instance, part: int = 2) -> tuple[Any, Any]:
     return distance, osc * (ratios[-1] / ratios[0]).log() / 4 + ball(_oscillation(instance)) / part
 
 
-def _confirm_too_small(instance: Instance) -> tuple[Any, Any]:
-    return _confirm(instance, part=3)
+def _too_small(instance: Instance) -> tuple[Any, Any]:
+    return _backward(instance, part=3)
 
 
 _ATTAINED: Instance = {"f": [1, 1], "f'": [1, 1], "z": [0, 0], "z'": [1, -1]}
@@ -179,28 +186,47 @@ THEOREMS = (
         reading="Tokens are numbers here; for vectors the moduli become norms of the products that the code measures.",
         assumptions=(_OFF_BY_DELTA,),
         experiments=(
-            Falsify(
-                instances=_tokens,
-                measured=_change,
-                bound=_t4,
-                confirm=_forward,
-                assumptions=(_OFF_BY_DELTA,),
-                examples=(_SHIFTED,),
-                scope="1 to 4 tokens, eighths in -4..4, w in -4..4, δ = 1, 1/8, 1/64",
+            _search(
+                _forward,
+                "1 to 4 tokens, eighths in -4..4, w in -4..4, δ = 1, 1/8, 1/64",
+                _tokens,
+                _OFF_BY_DELTA,
+                _SHIFTED,
             ),
         ),
         expected=Status.INCONCLUSIVE,
-        mutant=Falsify(
-            instances=_tokens,
-            measured=_change_without_own,
-            bound=_t4_without_own,
-            confirm=_without_own,
-            assumptions=(_OFF_BY_DELTA,),
-            examples=(_SHIFTED,),
-            scope="the same without δ itself: a common shift of all tokens refutes it",
+        mutant=_search(
+            _without_own,
+            "the same without δ itself: a common shift of all tokens refutes it",
+            _tokens,
+            _OFF_BY_DELTA,
+            _SHIFTED,
         ),
         uses=("ours.hilbert",),
         remarks=("Proved on paper in the text above the code; not refuted is all that a search can say.",),
+    ),
+    Theorem(
+        key="ours.layers-moments",
+        title="T4 by second moments under the attention's own weights",
+        statement=(
+            "|Attn(u')_i - Attn(u)_i| ≤ δ + exp(λ_i) σ_i Λ_i, σ_i² = Σ_j f_ij (u_j - c)², Λ_i = |w| δ (|u_i| + σ_i + δ), λ_i as in ours.layers, if |u'_j - u_j| ≤ δ for all j."
+        ),
+        source=_OURS,
+        reading="Tokens are numbers, c is their mean; for vectors σ is the largest standard deviation of a direction (approxattn/transformer/spread.py).",
+        assumptions=(_OFF_BY_DELTA,),
+        experiments=(
+            _search(
+                _by_moments,
+                "1 to 4 tokens, eighths in -4..4, w in -4..4, δ = 1, 1/8, 1/64",
+                _tokens,
+                _OFF_BY_DELTA,
+                _SHIFTED,
+            ),
+        ),
+        expected=Status.INCONCLUSIVE,
+        mutant=_search(_moments_without_own, "the same without δ itself", _tokens, _OFF_BY_DELTA, _SHIFTED),
+        uses=("ours.layers",),
+        remarks=("To first order in δ it bounds row i of the Jacobian at the computed point.",),
     ),
     Theorem(
         key="ours.layers-gradient",
@@ -210,26 +236,10 @@ THEOREMS = (
         reading="Every row length, all positive weights, all z. The bounds on dq, dk, dv follow because rows of P sum to 0.",
         assumptions=(_POSITIVE,),
         experiments=(
-            Falsify(
-                instances=_rows,
-                measured=_distance,
-                bound=_bound,
-                confirm=_confirm,
-                assumptions=(_POSITIVE,),
-                examples=(_ATTAINED,),
-                scope="1 to 5 tokens, integer weights 1..64, integer z in -8..8",
-            ),
+            _search(_backward, "1 to 5 tokens, integer weights 1..64, integer z in -8..8", _rows, _POSITIVE, _ATTAINED),
         ),
         expected=Status.INCONCLUSIVE,
-        mutant=Falsify(
-            instances=_rows,
-            measured=_distance,
-            bound=_too_small,
-            confirm=_confirm_too_small,
-            assumptions=(_POSITIVE,),
-            examples=(_ATTAINED,),
-            scope="with a third in place of the half",
-        ),
+        mutant=_search(_too_small, "with a third in place of the half", _rows, _POSITIVE, _ATTAINED),
         uses=("ours.gradient", "ours.layers"),
     ),
 )
