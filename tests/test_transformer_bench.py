@@ -31,11 +31,11 @@ def test_the_exponent_tends_to_one_and_is_not_seen() -> None:
 
 def test_memory_of_one_more_token() -> None:
     """Beyond scratch space of fixed size, the gradient takes at most 1.5 times the activations."""
-    low, high = bench.memory([8192, 16384])
-    n = high["tokens"] - low["tokens"]
-    more = {name: (high[name] * high["tokens"] - low[name] * low["tokens"]) / n for name in ("activations", "peak")}
-    assert more["activations"] > 4 * 8 * bench.D * 4  # four layers, some eight float32 arrays each
-    assert more["activations"] < more["peak"] < bench.MEMORY * more["activations"]
+    low, high = 4096, 8192
+    kept = (bench.activations(high) - bench.activations(low)) / (high - low)
+    peak = (bench.traced(bench.task(high))[1] - bench.traced(bench.task(low))[1]) / (high - low)
+    assert kept > 4 * 8 * bench.D * 4  # four layers, some eight float32 arrays each
+    assert kept < peak < bench.MEMORY * kept
 
 
 def test_slope() -> None:
