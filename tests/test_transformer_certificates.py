@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from itertools import pairwise
 from typing import Any
@@ -195,6 +196,26 @@ def test_second_moments_are_those_of_the_exact_weights() -> None:
         sigma = np.sqrt(np.linalg.eigvalsh(covariance)[..., -1])
         assert np.all(sigma <= found)
         assert np.median(found[:, 10:] / sigma[:, 10:]) < 1.5
+
+
+class Failing:
+    """Exact attention, whose certificate may fail with probability 1/8."""
+
+    randomised, why_not_causal, why_no_scale = False, "", ""
+
+    def compute(self, *arguments: Any) -> Any:
+        out = aa.Exact().compute(*arguments)
+        return dataclasses.replace(out, certificate=dataclasses.replace(out.certificate, failure=1 / 8))
+
+
+def test_second_moments_may_fail_too() -> None:
+    rng = np.random.default_rng(9)
+    model, x = random_model(rng, layers=2, heads=1), rng.standard_normal((6, 4))
+    failing: Any = Failing()
+    for moments, failure in ((False, 2 / 8), (True, 4 / 8)):
+        certificate = forward(model, x, failing, second_moments=moments).certificate
+        assert certificate is not None
+        assert certificate.failure == failure
 
 
 def test_a_method_with_another_target_promises_nothing() -> None:

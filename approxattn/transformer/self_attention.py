@@ -137,7 +137,8 @@ class SelfAttention:
         found = attention(q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)
         bounds = found.certificate
         apart = spread(keys, values, found.value, bounds.rows, bounds.target, self.to_queries)
-        return Heads(q, k, v, out.value, out.certificate, apart)
+        either = replace(out.certificate, failure=min(1.0, out.certificate.failure + bounds.failure))
+        return Heads(q, k, v, out.value, either, apart)
 
     def project(self, u: Array) -> tuple[Array, Array, Array]:
         """Return q, k, v."""
