@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -73,6 +74,18 @@ class Problem:
         """Name of the dtype computed in."""
         return _arrays.dtype_name(self.q)
 
+    @functools.cached_property
+    def value_range(self) -> tuple[HostArray, HostArray]:
+        """Largest and smallest visible value of each column, shapes (..., dv), in float64 on the host; found once, for all that ask."""
+        xp, high, low = self.xp, self.v, self.v
+        if self.key_mask is not None:
+            keep = self.key_mask[..., None]
+            edge = xp.full_like(self.v, xp.inf)
+            high, low = xp.where(keep, self.v, -edge), xp.where(keep, self.v, edge)
+        ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
+        top, bottom = (_arrays.to_host(end).astype(np.float64) for end in ends)
+        return top, bottom
+
     @property
     def u(self) -> float:
         """Unit roundoff of the dtype computed in."""
@@ -105,11 +118,14 @@ def pose(
     batch = _common_batch(q, k, v)
     out_dtype = _arrays.dtype_name(q)
     compute = _arrays.compute_dtype_name(q, "q")
-    for name, array in (("q", q), ("k", k), ("v", v)):
-        _check_finite(name, array, xp)
+    given = {"q": q, "k": k, "v": v}
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
+    tops = [_max_abs(array, xp) for array in (q, k, v)]
+    for (name, array), top in zip(given.items(), tops, strict=True):
+        if not math.isfinite(top):
+            _check_finite(name, array, xp)
     mask = _check_mask(key_mask, (*batch, int(k.shape[-2])), causal, xp)
-    _check_magnitudes(q, k, v, beta, compute, xp)
+    _check_magnitudes(tops, int(q.shape[-1]), int(k.shape[-2]), beta, compute)
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
     out_dtype = out_dtype if "float" in out_dtype else compute
     return Problem(
@@ -193,11 +209,10 @@ def _check_mask(key_mask: Array | None, shape: tuple[int, ...], causal: bool, xp
     return mask
 
 
-def _check_magnitudes(q: Array, k: Array, v: Array, beta: float, compute: str, xp: Namespace) -> None:
+def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: str) -> None:
     """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its size, a value sum n max|v|."""
     limit = _arrays.largest(compute) / 16
-    top_q, top_k, top_v = (_max_abs(array, xp) for array in (q, k, v))
-    d, n = q.shape[-1], k.shape[-2]
+    top_q, top_k, top_v = tops
     for what, size in (
         ("beta d max|q| max|k|", 2 * max(beta, 1.0) * d * max(top_q, 1.0) * max(top_k, 1.0)),
         ("n max|k|", 2 * n * top_k),
@@ -209,7 +224,8 @@ def _check_magnitudes(q: Array, k: Array, v: Array, beta: float, compute: str, x
 
 
 def _max_abs(array: Array, xp: Namespace) -> float:
-    return float(xp.max(xp.abs(array))) if math.prod(array.shape) else 0.0
+    """Return the largest absolute entry, 0 of no entries; NaN or infinite where an entry is."""
+    return float(xp.max(_arrays.largest_size(array, xp))) if math.prod(array.shape) else 0.0
 
 
 def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
@@ -243,6 +259,8 @@ def quarantine(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array, HostA
 def visible_keys(problem: Problem) -> HostArray:
     """Return the number of keys that each query sees, shape (..., n_q), on the host."""
     shape = (*problem.batch, problem.n_k)
+    if problem.key_mask is None and not problem.causal:
+        return np.broadcast_to(np.asarray(problem.n_k), (*problem.batch, problem.n_q))
     mask = np.ones(shape, bool) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
     if problem.causal:
         return np.asarray(np.cumsum(mask, axis=-1))

@@ -20,7 +20,7 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     name = _arrays.dtype_name(x)
     u = _arrays.unit_roundoff(name)
     with np.errstate(over="ignore", under="ignore"):
-        squares = _arrays.to_host(xp.vecdot(x, x)).astype(np.float64)
+        squares = _squares(x, xp).astype(np.float64)
     if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(squares < _arrays.largest(name) ** 0.5):
         # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far below u
         return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u)))
@@ -31,11 +31,18 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     return up(host_top * np.sqrt(_arrays.to_host(scaled).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
 
 
+def _squares(x: Array, xp: Namespace) -> HostArray:
+    """Return the sum of squares of each row, on the host."""
+    if _arrays.on_host(x):
+        return np.asarray(np.einsum("...i,...i->...", x, x))  # twice as fast as vecdot for short rows
+    return _arrays.to_host(xp.vecdot(x, x))
+
+
 def key_centre(problem: Problem) -> Array:
     """Return the mean of the visible keys, shape (..., 1, d). Any centre is exact for the softmax: it shifts a row's scores by a constant."""
     xp, k = problem.xp, problem.k
     if problem.key_mask is None:
-        return xp.mean(k, axis=-2, keepdims=True)
+        return _arrays.mean_of_rows(k, xp)
     weight = xp.astype(problem.key_mask, k.dtype)[..., None]  # (..., n, 1)
     return xp.sum(weight * k, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
 
@@ -83,14 +90,7 @@ def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
 
 def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
     """Return the largest and the smallest visible value of each column, shapes (..., dv)."""
-    xp, v = problem.xp, problem.v
-    high, low = v, v
-    if problem.key_mask is not None:
-        keep = problem.key_mask[..., None]
-        edge = xp.full_like(v, xp.inf)
-        high, low = xp.where(keep, v, -edge), xp.where(keep, v, edge)
-    top = _arrays.to_host(xp.max(high, axis=-2)).astype(np.float64)  # (..., dv)
-    return top, _arrays.to_host(xp.min(low, axis=-2)).astype(np.float64)
+    return problem.value_range
 
 
 def column_widths(problem: Problem) -> HostArray:

@@ -12,6 +12,7 @@ from approxattn._problem import Problem, pose
 from approxattn.data import minilm_heads
 from approxattn.polynomial.centring import centre_scores
 from approxattn.polynomial.metric import balancing, moment, score_bounds_of
+from approxattn.score_bounds import row_norms
 
 EXTENDED = np.longdouble
 PROBLEMS = 400
@@ -200,7 +201,7 @@ def test_balancing_is_exact_and_its_bound_the_smaller_one() -> None:
     rng = np.random.default_rng(6)
     stretch = np.array([10.0, 1.0, 0.1])
     q, k = rng.standard_normal((2, 40, 3)) * np.stack([stretch, 1 / stretch])[:, None]
-    s, r = balancing(moment(q, xp), moment(k, xp), 1e-10)
+    s, r = balancing(*(moment(x, row_norms(x, xp), xp) for x in (q, k)), 1e-10)
     np.testing.assert_allclose(s.T @ r, np.eye(3), atol=1e-12)
     bound, plain = score_bounds_of(q, k, pose(q, k, k, scale=1.0))
     largest = np.abs(q @ k.T).max(-1)

@@ -253,7 +253,7 @@ class Polynomial:
     def _certificate(self, run: Forward) -> Certificate:
         osc = value_spread(run.problem).osc
         tv = tv_from_log_ratio(run.log_ratio())
-        rounding = run.output_rounding()
+        rounding = run.output_rounding
         rows = up(output_bound(tv, osc) + rounding)
         return Certificate(
             rows=rows,

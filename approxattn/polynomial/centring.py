@@ -80,19 +80,27 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
     xp, keys, queries = problem.xp, centred_keys(problem), problem.q
     middle, centred = xp.zeros_like(keys[..., :1, :]), np.zeros(problem.batch, bool)
     weights, log_error = None, np.zeros((*problem.batch, 1))
+    lengths = row_norms(queries, xp)
     if centre == "both" and problem.n_q:
-        mean = xp.mean(queries, axis=-2, keepdims=True)
-        slopes = _slopes(problem, keys, mean)
-        centred = _worth_centring(problem, mean, slopes)
+        mean = _arrays.mean_of_rows(queries, xp)
+        shifted = queries - mean
+        shorter = row_norms(shifted, xp)
+        centred = np.asarray(np.max(shorter, axis=-1) < GAIN * np.max(lengths, axis=-1))
     if np.any(centred):
-        middle = xp.where(_arrays.from_host(centred[..., None, None], queries), mean, middle)
-        queries = queries - middle
+        slopes = _slopes(problem, keys, mean)
+        centred = centred & _narrow(slopes)
+    if np.any(centred):
+        on = _arrays.from_host(centred[..., None, None], queries)
+        middle, queries = xp.where(on, mean, middle), xp.where(on, shifted, queries)
+        lengths = np.where(centred[..., None], shorter, lengths)
         shown = np.where(
             centred[..., None], slopes - np.max(slopes, axis=-1, keepdims=True), np.where(np.isinf(slopes), slopes, 0.0)
         )
         weights = _arrays.cast(_arrays.from_host(np.exp(shown)[..., None], queries), problem.dtype, xp)
         log_error = np.where(centred[..., None], _log_error(problem, keys, middle), 0.0)
-    bound, size = (up(x * (1 + 6 * problem.u)) for x in score_bounds_of(queries, keys, problem))  # centring rounds both
+    bound, size = (
+        up(x * (1 + 6 * problem.u)) for x in score_bounds_of(queries, keys, problem, lengths)
+    )  # centring rounds both
     return CentredScores(
         queries=queries,
         keys=keys,
@@ -122,11 +130,10 @@ def _slopes(problem: Problem, keys: Array, middle: Array) -> HostArray:
     return slopes if problem.key_mask is None else np.where(_arrays.to_host(problem.key_mask), slopes, -np.inf)
 
 
-def _worth_centring(problem: Problem, middle: Array, slopes: HostArray) -> HostArray:
-    """Tell for which leading indices queries are to be centred, shape (...)."""
-    longest, centred = (np.max(row_norms(x, problem.xp), axis=-1) for x in (problem.q, problem.q - middle))
+def _narrow(slopes: HostArray) -> HostArray:
+    """Tell for which leading indices the weights spread little enough, shape (...)."""
     lowest = np.min(np.where(np.isfinite(slopes), slopes, np.inf), axis=-1)
-    return np.asarray((centred < GAIN * longest) & (np.max(slopes, axis=-1) - lowest <= SPREAD))
+    return np.asarray(np.max(slopes, axis=-1) - lowest <= SPREAD)
 
 
 def _log_error(problem: Problem, keys: Array, middle: Array) -> HostArray:

@@ -56,7 +56,8 @@ def coordinates(problem: Problem, scores: CentredScores) -> Coordinates | None:
     q, k = q - m, k - c
     if problem.key_mask is not None:
         k = xp.where(problem.key_mask[..., None], k, xp.zeros_like(k))
-    found = balancing(moment(q, xp), moment(k, xp), FLOOR) if problem.n_q else None
+    lengths, key_lengths = row_norms(q, xp), row_norms(k, xp)
+    found = balancing(moment(q, lengths, xp), moment(k, key_lengths, xp), FLOOR) if problem.n_q else None
     if found is None:
         return None
     sizes = [np.linalg.norm(t, axis=(-2, -1))[..., None] for t in found]
@@ -70,7 +71,7 @@ def coordinates(problem: Problem, scores: CentredScores) -> Coordinates | None:
     root = math.sqrt(problem.scale)
     powers = root * power, root / power
     x, y = (a * _arrays.from_host(p, a) for a, p in zip(turned, powers, strict=True))
-    lengths, radius = row_norms(q, xp), visible_max(row_norms(k, xp), problem)[..., None]
+    radius = visible_max(key_lengths, problem)[..., None]
     return Coordinates(
         x=_arrays.cast(x, problem.dtype, xp),
         y=_arrays.cast(y, problem.dtype, xp),

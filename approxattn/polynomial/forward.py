@@ -14,6 +14,7 @@ and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. ga
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,7 +69,7 @@ class Forward:
         """The output, shape (..., n_q, dv)."""
         return self.numerator / self.denominator
 
-    @property
+    @functools.cached_property
     def reach(self) -> tuple[float, float]:
         """Largest entries of `queries` and `keys`."""
         return _reach(self.queries, self.keys, self.problem.xp)
@@ -77,12 +78,14 @@ class Forward:
         """Return ln rho_i of the weights in exact arithmetic, those of the keys as computed, shape (..., n_q)."""
         return up(self.polynomial.log_ratio(self.scores.bound) + self.scores.log_error)
 
+    @functools.cached_property
     def host_denominator(self) -> HostArray:
-        """Return the denominators in float64 on the host, shape (..., n_q)."""
+        """The denominators in float64 on the host, shape (..., n_q)."""
         return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
 
+    @functools.cached_property
     def weight_noise(self) -> HostArray:
-        """Return 2 e_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
+        """2 e_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
         degree, problem = self.polynomial.degree, self.problem
         roundings = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal) + 4 * degree + 2
         return self.noise(roundings, self.polynomial.absolute(self.scores.size))
@@ -90,11 +93,12 @@ class Forward:
     def noise(self, roundings: float, absolute: HostArray) -> HostArray:
         """Return 2 gamma_K W_i A_i / D~_i for given K and A_i."""
         error = gamma(roundings, self.problem.u) * absolute * self.scores.total
-        lost = self.underflow() * visible_keys(self.problem)
-        return weight_noise(self.host_denominator(), np.ones(1), error, lost)
+        lost = self.underflow * visible_keys(self.problem)
+        return weight_noise(self.host_denominator, np.ones(1), error, lost)
 
+    @functools.cached_property
     def underflow(self) -> HostArray:
-        """Return what underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
+        """What underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
         problem, coefficients = self.problem, self.polynomial.coefficients
         tiny = _arrays.smallest_normal(problem.dtype)
         both = (coefficients, derivative(coefficients))
@@ -104,11 +108,12 @@ class Forward:
         )  # of w_j v_j
         return np.maximum(*lost) + weighted
 
+    @functools.cached_property
     def output_rounding(self) -> HostArray:
-        """Return the bound on the rounding error of each output row, shape (..., n_q)."""
+        """The bound on the rounding error of each output row, shape (..., n_q)."""
         top = value_spread(self.problem).top[..., None]
-        sums = self.host_denominator(), visible_keys(self.problem)
-        return output_rounding(*sums, self.weight_noise(), self.underflow(), top, self.problem.dtype)
+        sums = self.host_denominator, visible_keys(self.problem)
+        return output_rounding(*sums, self.weight_noise, self.underflow, top, self.problem.dtype)
 
 
 def weight_noise(denominator: HostArray, visible: HostArray, error: HostArray, lost: HostArray) -> HostArray:
@@ -185,7 +190,8 @@ def _check_range(polynomial: ExpPolynomial, size: HostArray, problem: Problem) -
 
 
 def _reach(queries: Array, keys: Array, xp: Namespace) -> tuple[float, float]:
-    return float(xp.max(xp.abs(queries))), float(xp.max(xp.abs(keys)))
+    q, k = (float(xp.max(_arrays.largest_size(x, xp))) for x in (queries, keys))
+    return q, k
 
 
 def values_and_one(problem: Problem) -> Array:
@@ -199,7 +205,7 @@ def values_and_one(problem: Problem) -> Array:
 
 def _balance(problem: Problem, scores: CentredScores) -> Array:
     """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large: no monomial overflows before its partner shrinks it."""
-    sizes = (problem.xp.max(problem.xp.abs(x), axis=(-2, -1)) for x in (scores.queries, scores.keys))
+    sizes = (_arrays.largest_size(x, problem.xp) for x in (scores.queries, scores.keys))
     q, k = (_arrays.to_host(size).astype(np.float64) for size in sizes)
     both = (q > 0) & (k > 0)
     ratio = np.where(both, k, 1.0) / np.where(both, q, 1.0) / problem.scale

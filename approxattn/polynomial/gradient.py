@@ -89,7 +89,7 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
         slopes = slopes * scores.size + abs(c)
     noise = np.maximum(run.noise(roundings, slopes), run.noise(roundings, run.polynomial.absolute(scores.size)))
     size = cotangent_size(dout, problem.xp)
-    pair = size * (2 * gamma(problem.dv + 4, problem.u) * spread.top[..., None] + run.output_rounding())
+    pair = size * (2 * gamma(problem.dv + 4, problem.u) * spread.top[..., None] + run.output_rounding)
     amplification = np.maximum(1.0, run.noise(roundings, slopes) / gamma(roundings, problem.u))
     log_ratio = run.log_ratio()
 
@@ -143,7 +143,7 @@ def _term_loss(
     kinds = {kernel_of(problem, c, run.reach).kind for c in (primitive, run.polynomial.coefficients)}
     kernels = [(kind, c) for kind in kinds for c in (primitive, derivative(primitive), run.polynomial.coefficients)]
     inside = [underflow(kind, c, run.scores.size, *run.reach, problem.d, tiny) for kind, c in kernels]
-    denominator = run.host_denominator()
+    denominator = run.host_denominator
     left = 1 + size * (1 + right) / np.where(denominator > 0, np.minimum(denominator, 1.0), 1.0)
     twice = 1 if run.scores.weights is None else 2  # what w_j [v_j, 1] and b_j lose
     return up(
@@ -164,7 +164,7 @@ def _weighted_truncation(
         moved = omega * row_norms(problem.q, xp) * problem.scale
         columns = np.stack([(excess + tv_from_log_ratio(log_ratio)) * moved, excess * size], axis=-1)
     with np.errstate(invalid="ignore", over="ignore"):
-        slack = np.sum(run.weight_noise()[..., None] * columns, axis=-2)  # (..., 2)
+        slack = np.sum(run.weight_noise[..., None] * columns, axis=-2)  # (..., 2)
     safe = np.where(columns < _arrays.largest(problem.dtype) / (4 * problem.n_q), columns, 0.0)
     device = _arrays.cast(_arrays.from_host(safe, problem.q), problem.dtype, xp)
     sums = _arrays.to_host(run.kernel.transposed_sums(run.queries, run.keys, device / run.denominator)).astype(
@@ -195,4 +195,4 @@ def mean_over_visible(x: Array, problem: Problem) -> Array:
 
 def lost_rows(run: Forward) -> HostArray:
     """Return which denominators are lost to rounding, bool, shape (..., n_q)."""
-    return ~(run.host_denominator() > 0)
+    return ~(run.host_denominator > 0)
