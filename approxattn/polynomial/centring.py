@@ -85,10 +85,8 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
         mean = _arrays.mean_of_rows(queries, xp)
         shifted = queries - mean
         shorter = row_norms(shifted, xp)
-        centred = np.asarray(np.max(shorter, axis=-1) < GAIN * np.max(lengths, axis=-1))
-    if np.any(centred):
         slopes = _slopes(problem, keys, mean)
-        centred = centred & _narrow(slopes)
+        centred = np.asarray(np.max(shorter, axis=-1) < GAIN * np.max(lengths, axis=-1)) & _narrow(slopes)
     if np.any(centred):
         on = _arrays.from_host(centred[..., None, None], queries)
         middle, queries = xp.where(on, mean, middle), xp.where(on, shifted, queries)

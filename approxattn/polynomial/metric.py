@@ -80,15 +80,23 @@ def moment(x: Array, lengths: HostArray, xp: Namespace) -> HostArray:
 
 def balancing(moment_q: HostArray, moment_k: HostArray, floor: float) -> tuple[HostArray, HostArray] | None:
     """Return S and R, shapes (..., d, d), rows by falling moment; None where one of the moments vanishes."""
-    roots = []
-    for m in (moment_q, moment_k):
-        values, vectors = np.linalg.eigh(m)
-        if not np.all(values[..., -1] > 0):
-            return None
-        roots.append(vectors * np.sqrt(np.maximum(values, floor * values[..., -1:]))[..., None, :])
-    l_q, l_k = roots
+    traces = [np.trace(m, axis1=-2, axis2=-1)[..., None, None] for m in (moment_q, moment_k)]
+    if not all(np.all(trace > 0) for trace in traces):
+        return None
+    steep = [floor * trace * np.eye(moment_q.shape[-1]) for trace in traces]
+    l_q, l_k = (_root(m + least, floor) for m, least in zip((moment_q, moment_k), steep, strict=True))
     u, s, vt = np.linalg.svd(np.swapaxes(l_q, -1, -2) @ l_k)
     if not np.all(s[..., -1] > 0):
         return None
     half = 1 / np.sqrt(s)[..., None]
     return half * (vt @ np.swapaxes(l_k, -1, -2)), half * (np.swapaxes(u, -1, -2) @ np.swapaxes(l_q, -1, -2))
+
+
+def _root(moment: HostArray, floor: float) -> HostArray:
+    """Return an L with L L^T about the moment: Cholesky's, in a small part of the time of an eigendecomposition, unless rounding made an eigenvalue negative."""
+    try:
+        return np.asarray(np.linalg.cholesky(moment))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(moment)
+        least = floor * values[..., -1:]
+        return np.asarray(vectors * np.sqrt(np.maximum(values, least))[..., None, :])
