@@ -96,6 +96,14 @@ def test_each_scheme_has_its_sizes() -> None:
         assert plan(d, m, g, 4096, False).scheme == expected
 
 
+def test_longer_chunks_sum_over_as_many_tokens() -> None:
+    """The way back holds two sums a chunk where memory allows; a product sums over no more tokens than the rounding analysis counts."""
+    for (d, g), chunk in {(16, 2): 2048, (32, 3): 2048, (16, 4): 2048, (16, 6): 103}.items():
+        once, twice = (plan(d, d + 1, g, 8192, False, together) for together in (1, 2))
+        assert once.chunk == once.summed == twice.summed <= chunk_tokens(d, g, False)
+        assert twice.chunk == chunk
+
+
 @pytest.mark.parametrize("height", [1, 3, 1000])
 def test_tiles_cover_the_block_once_in_order(height: int) -> None:
     pieces = [piece for tile in tiles(5, 3, height) for piece in tile]
@@ -114,6 +122,8 @@ def test_counted_roundings_cover_chunks_and_threads(n: int, threads: int) -> Non
         assert [i for span in spans for i in (span.start, span.stop)][1:-1:2] == [span.start for span in spans[1:]]
         longest = max(-(-(span.stop - span.start) // step) for span in spans)
         joins = longest + len(spans) - 1
+        pairs = shares(n, min(threads, -(-n // (2 * step))), 2 * step)  # two products a chunk
+        joins = max(joins, max(-(-(span.stop - span.start) // step) for span in pairs) + len(pairs) - 1)
         counted = sum_roundings("features", n, d, g, causal=False)
         assert min(n, step) + joins <= blocked_sum_terms(n, step) <= counted
 

@@ -5,7 +5,8 @@ leading indices are shared among threads (`workers`). States are kept in parts, 
 
 Rounding. A term takes no more roundings than `kernel` counts: "top" takes the same products in another order, and adds the d blocks of degree g one after
 the other, C(d + g - 1, g) >= d of the r terms counted; keys are shared in whole chunks among at most as many threads as there are chunks, so that
-ceil(N / T) + T - 1 <= N additions join N chunks. Equal chunks, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1
+ceil(N / T) + T - 1 <= N additions join N chunks; with two products a chunk, N of them in C = ceil(N / 2) chunks, 2 ceil(C / T) + T - 1 <= N for 2 <= T <= C as
+well. Products over equally many keys, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1
 for k = ceil(N/L) chunks of the longer side N, n the shorter), and of the 2 g + 6 + r roundings counted besides sums over keys at most 2 g + 3 + r occur:
 g - 1 for each monomial, 3 for the weight, 1 for each of two products, r - 1 additions, 1 for the own chunk under a causal mask.
 """
@@ -93,8 +94,9 @@ class Summation:
 
     def _accumulate(self, state: HostArray, left: HostArray, right: HostArray) -> None:
         product = self.product.shaped(*state.shape)
-        np.matmul(left, right, out=product)
-        state += product
+        for part in within(slice(0, right.shape[0]), self.plan.summed):
+            np.matmul(left[:, part], right[part], out=product)
+            state += product
 
 
 def groups(p: Plan) -> list[tuple[int, int]]:

@@ -39,13 +39,17 @@ COORDINATES_AT_ONCE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How the sums over features of degree <= g in d variables with m columns of values are taken."""
+    """How the sums over features of degree <= g in d variables with m columns of values are taken.
+
+    Monomials are made for `chunk` tokens at a time; a product sums over `summed` of them at most.
+    """
 
     d: int
     m: int
     degree: int
     scheme: str
     chunk: int
+    summed: int
 
     @property
     def depth(self) -> int:
@@ -54,15 +58,17 @@ class Plan:
 
 
 def chunk_tokens(d: int, degree: int, causal: bool) -> int:
-    """Return the number of tokens of a chunk."""
+    """Return the largest number of tokens that one product sums over."""
     longest = CAUSAL_CHUNK[degree > 2] if causal else LARGEST_CHUNK
     return max(SMALLEST_CHUNK, min(longest, FEATURES_HELD // rank(d, max(degree - 1, 0))))
 
 
-def plan(d: int, m: int, degree: int, n: int, causal: bool) -> Plan:
-    """Return the plan for sums over n tokens."""
-    chunk = -(-n // -(-n // chunk_tokens(d, degree, causal))) if n else 1  # as equal as can be
-    return Plan(d=d, m=m, degree=degree, scheme=scheme_for(d, m, degree, chunk), chunk=chunk)
+def plan(d: int, m: int, degree: int, n: int, causal: bool, together: int = 1) -> Plan:
+    """Return the plan for sums over n tokens, with at most `together` sums a chunk."""
+    summed = -(-n // -(-n // chunk_tokens(d, degree, causal))) if n else 1  # as equal as can be
+    fit = FEATURES_HELD // (rank(d, max(degree - 1, 0)) * summed)
+    chunk = summed * max(1, min(together, fit))
+    return Plan(d=d, m=m, degree=degree, scheme=scheme_for(d, m, degree, chunk), chunk=chunk, summed=summed)
 
 
 def scheme_for(d: int, m: int, degree: int, chunk: int) -> str:
@@ -88,20 +94,26 @@ class Monomials:
 
     def __init__(self, d: int, depth: int, chunk: int, dtype: np.dtype[Any]) -> None:
         self.d, self.depth = d, depth
-        self._columns, self._rows = Scratch(d * chunk, dtype), Scratch(rank(d, depth) * chunk, dtype)
+        self._rows = Scratch(max(rank(d, depth), 1 + d) * chunk, dtype)
         self.columns = self.rows = np.empty((0, 0), dtype)
+        self._products: list[tuple[HostArray, HostArray, HostArray]] = []
 
     def load(self, x: HostArray) -> None:
         """Set `columns`, (d, tokens), and `rows`, (rank, tokens), to those of x, shape (tokens, d)."""
-        n = x.shape[0]
-        columns, rows = self._columns.shaped(self.d, n), self._rows.shaped(rank(self.d, self.depth), n)
-        columns[...] = x.T
-        rows[0] = 1
-        if self.depth:
-            rows[1 : self.d + 1] = columns
-        for i, source, target in products(self.d, self.depth):
-            np.multiply(rows[source], columns[i], out=rows[target])
-        self.columns, self.rows = columns, rows
+        if x.shape[0] != self.columns.shape[-1]:
+            self._arrange(x.shape[0])
+        self.columns[...] = x.T
+        for left, right, out in self._products:
+            np.multiply(left, right, out=out)
+
+    def _arrange(self, n: int) -> None:
+        """Find the places of all products for chunks of n tokens: most chunks are equally long, and finding them costs as much as short products."""
+        held = self._rows.shaped(max(rank(self.d, self.depth), 1 + self.d), n)
+        held[0] = 1
+        self.columns, self.rows = held[1 : self.d + 1], held[: rank(self.d, self.depth)]
+        self._products = [
+            (held[source], held[1 + i], held[target]) for i, source, target in products(self.d, self.depth)
+        ]
 
 
 @functools.lru_cache(maxsize=64)
