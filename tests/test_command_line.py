@@ -62,7 +62,11 @@ def test_diagnosis_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     drawing = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314 - our own page
     dots = drawing.findall("{http://www.w3.org/2000/svg}circle")
     assert len(dots) == len(
-        re.findall(r"^    (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom|Performer|Polynomial)\(", printed, re.MULTILINE)
+        re.findall(
+            r"^    (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom|Performer|Polynomial)\(",
+            printed,
+            re.MULTILINE,
+        )
     )
     assert all(60 <= float(dot.get("cx", 0)) <= 660 and 60 <= float(dot.get("cy", 0)) <= 360 for dot in dots)
 
