@@ -70,7 +70,8 @@ class Polynomial:
     Notes
     -----
     The interval and the centres come from all queries and keys, so the approximation error of a row (not the exact output) depends on other
-    queries and, under `causal`, on later keys, within its bound.
+    queries and, under `causal`, on later keys, within its bound. Where the longest query is about as long centred as not, a small change of the
+    queries changes the decision to centre them, and the output jumps within its bound: `centre="keys"` keeps it smooth, as training wants.
     """
 
     degree: int | None = None
