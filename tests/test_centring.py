@@ -15,7 +15,7 @@ from approxattn.polynomial.metric import balancing, moment, score_bounds_of
 from approxattn.score_bounds import row_norms
 
 EXTENDED = np.longdouble
-PROBLEMS = 400
+PROBLEMS = 500
 
 
 def offset_problem(rng: np.random.Generator) -> tuple[list[HostArray], dict[str, object]]:
@@ -59,6 +59,7 @@ METHODS = (
     aa.Polynomial(degree=8, basis="taylor", gradient="plug-in"),
     aa.Polynomial(degree=20, basis="taylor"),
     aa.Polynomial(tolerance=1e-3, basis="taylor", fallback=False),
+    aa.Polynomial(degree=12, basis="taylor", centre="none"),
 )
 
 
@@ -216,3 +217,41 @@ def test_real_heads_get_smaller_bounds() -> None:
     largest = [np.max(x, axis=-1) for x in (both.bound, keys.bound, keys.size)]
     assert np.all(largest[0] <= largest[2] * (1 + 1e-9))
     assert np.median(largest[0]) < 0.75 * np.median(largest[2])
+
+
+def test_without_centres_later_tokens_have_no_influence_and_certificates_hold() -> None:
+    rng = np.random.default_rng(4)
+    q, k, v, dout = rng.standard_normal((4, 40, 3))
+    later = np.arange(40) >= 20
+    changed = [np.where(later[:, None], 3 * x + 1, x) for x in (q, k, v)]
+    for degree in (2, 8):
+        method = aa.Polynomial(degree=degree, basis="taylor", centre="none")
+        kept, moved = (aa.attention(*x, method, causal=True).value[:20] for x in ((q, k, v), changed))
+        assert np.max(np.abs(kept - moved)) <= 1e-14
+        for kind in ("consistent", "plug-in"):
+            found = aa.attention_vjp(
+                q, k, v, dout, aa.Polynomial(degree=8, basis="taylor", centre="none", gradient=kind), causal=True
+            )
+            reference = exact(q, k, v, 3**-0.5, causal=True, dout=dout)
+            for name, true in zip(("dq", "dk", "dv"), reference, strict=True):
+                error = np.abs(getattr(found, name) - true).max(-1)
+                assert np.all(error <= getattr(found.certificate, name))
+    centred = aa.Polynomial(degree=2, basis="taylor")
+    kept, moved = (aa.attention(*x, centred, causal=True).value[:20] for x in ((q, k, v), changed))
+    assert np.max(np.abs(kept - moved)) > 0.01, "the centre of the keys comes from all of them"
+
+
+def test_consistent_gradient_without_centres_passes_a_gradient_check() -> None:
+    rng = np.random.default_rng(5)
+    q, k, v, dout, direction = rng.uniform(-1, 1, (5, 30, 2))
+    k = k + 1.5
+    method = aa.Polynomial(degree=4, basis="taylor", centre="none", gradient="consistent")
+    grads = aa.attention_vjp(q, k, v, dout, method, causal=True)
+    for name, place in (("dq", 0), ("dk", 1), ("dv", 2)):
+
+        def loss(t: float, place: int = place) -> float:
+            moved = [x + t * direction * (place == i) for i, x in enumerate((q, k, v))]
+            return float(np.sum(dout * aa.attention(*moved, method, causal=True).value))
+
+        slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
+        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)

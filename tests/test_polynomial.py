@@ -180,3 +180,15 @@ def test_no_fallback_where_features_pay() -> None:
     certificate = aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3)).certificate
     assert certificate.facts["evaluated by"] == "features"
     assert "computed by" not in certificate.facts
+
+
+def test_bounds_that_overflow_are_infinite_and_silent() -> None:
+    q, k = np.array([[0.0, 0, 0], [64, 32, 128]]), np.array([[0.0, 0, 0], [2, -4, 1]])
+    for scale in (3**-0.5, 1.0, 2.0**10):
+        for tolerance in (1e-1, 1e-4):
+            method = aa.Polynomial(tolerance=tolerance, basis="taylor", fallback=False)
+            try:
+                out = aa.attention(q, k, np.array([[0.0], [1.0]]), method, scale=scale)
+            except ValueError:
+                continue
+            assert np.all(np.abs(out.value[:, 0] - [0.5, 1 / (1 + np.exp(-128 * scale))]) <= out.certificate.rows)

@@ -57,8 +57,9 @@ class ExpPolynomial:
     def absolute(self, x: HostArray) -> HostArray:
         """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors are relative to."""
         total = np.zeros_like(np.asarray(x, dtype=np.float64))
-        for c in reversed(self.coefficients):
-            total = total * x + abs(c)
+        with np.errstate(over="ignore"):
+            for c in reversed(self.coefficients):
+                total = total * x + abs(c)
         return total
 
     def antiderivative(self) -> tuple[float, ...]:

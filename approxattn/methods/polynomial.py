@@ -57,9 +57,9 @@ class Polynomial:
     gradient : {"consistent", "plug-in"}
         What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
         expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
-    centre : {"both", "keys"}
+    centre : {"both", "keys", "none"}
         What is shifted by its mean, which changes no exact output and makes scores smaller: keys and, where that shortens the longest, queries
-        (each key then gets a weight); or keys only.
+        (each key then gets a weight); or keys only; or nothing.
     index : {"full", "anisotropic"}
         Which monomials are used: all of degree up to g, or, with `tolerance`, high degrees in the directions where the scores are large and low
         degrees in the others, where that takes fewer (`approxattn.polynomial.anisotropic`). Its gradients hold these directions fixed.
@@ -72,6 +72,7 @@ class Polynomial:
     The interval and the centres come from all queries and keys, so the approximation error of a row (not the exact output) depends on other
     queries and, under `causal`, on later keys, within its bound. Where the longest query is about as long centred as not, a small change of the
     queries changes the decision to centre them, and the output jumps within its bound: `centre="keys"` keeps it smooth, as training wants.
+    With `causal` a trained model learns to use what it sees of later keys; `centre="none"`, `basis="taylor"` and a degree let none through.
     """
 
     degree: int | None = None

@@ -114,8 +114,8 @@ def underflow(
     """Return what underflow can take from one term P(x_i . y_j) v_j, |v_j| <= 1, given B_i and the largest entries of x and y: shape of B_i."""
     g, size = len(coefficients) - 1, np.maximum(bound, 1.0)
     m_x, m_y = max(m_x, 1.0), max(m_y, 1.0)
-    absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients))
     with np.errstate(over="ignore"):
+        absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients) if c)  # 0 times inf is nothing lost
         lost = g * absolute * (d * tiny) * (m_x + m_y + 1)
         if kind == "scores":
             ratio = np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0)

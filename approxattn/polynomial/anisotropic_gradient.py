@@ -55,7 +55,7 @@ def split_gradient(run: SplitForward, dout: Array, kind: str) -> tuple[Array, Ar
         pull = problem.scale * xp.sum(run.values * dright, axis=-1, keepdims=True)
         dk, dv = dk + pull * run.scores.middle, dv * weights
         dq = through_mean_query(dq, pull, problem, run.scores) if kind == "consistent" else dq
-    if kind == "consistent":
+    if kind == "consistent" and run.scores.keys_centred:
         dk = dk - mean_over_visible(dk, problem)
     if problem.key_mask is not None:
         keep = problem.key_mask[..., None]

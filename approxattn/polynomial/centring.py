@@ -31,7 +31,7 @@ from approxattn.polynomial.metric import score_bounds_of
 from approxattn.rounding import EXP_ULPS, gamma, up
 from approxattn.score_bounds import key_centre, row_norms, visible_max
 
-CENTRES = ("both", "keys")
+CENTRES = ("both", "keys", "none")
 
 GAIN = 0.95
 """Longest centred query over longest query below which queries are centred. *Chosen*: weights cost a little, so they must gain something."""
@@ -50,8 +50,10 @@ class CentredScores:
         q - m and k - c; keys that take no part are 0.
     weights : array, shape (..., n_k, 1), or None
         w_j / max w, in the dtype computed in; None when all are 1.
-    middle : array, shape (..., 1, d)
-        m.
+    key_shift, middle : array, shape (..., 1, d)
+        c and m.
+    keys_centred : bool
+        Whether c is the mean of the visible keys; 0 otherwise.
     centred : ndarray of bool, shape (...)
         Where m is the mean of the queries.
     bound : ndarray, shape (..., n_q)
@@ -67,7 +69,9 @@ class CentredScores:
     queries: Array
     keys: Array
     weights: Array | None
+    key_shift: Array
     middle: Array
+    keys_centred: bool
     centred: HostArray
     bound: HostArray
     size: HostArray
@@ -76,8 +80,11 @@ class CentredScores:
 
 
 def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
-    """Return the centred scores; `centre` "keys" leaves the queries as they are."""
-    xp, keys, queries = problem.xp, centred_keys(problem), problem.q
+    """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys too."""
+    xp, queries = problem.xp, problem.q
+    shift = key_centre(problem)
+    shift = xp.zeros_like(shift) if centre == "none" else shift
+    keys = shifted_keys(problem, shift)
     middle, centred = xp.zeros_like(keys[..., :1, :]), np.zeros(problem.batch, bool)
     weights, log_error = None, np.zeros((*problem.batch, 1))
     lengths = row_norms(queries, xp)
@@ -103,7 +110,9 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
         queries=queries,
         keys=keys,
         weights=weights,
+        key_shift=shift,
         middle=middle,
+        keys_centred=centre != "none",
         centred=centred,
         bound=bound,
         size=size,
@@ -112,9 +121,9 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
     )
 
 
-def centred_keys(problem: Problem) -> Array:
-    """Return keys minus their mean, shape (..., n_k, d); keys that take no part become 0."""
-    centred = problem.k - key_centre(problem)
+def shifted_keys(problem: Problem, shift: Array) -> Array:
+    """Return keys minus `shift`, shape (..., n_k, d); keys that take no part become 0."""
+    centred = problem.k - shift
     if problem.key_mask is None:
         return centred
     return problem.xp.where(problem.key_mask[..., None], centred, problem.xp.zeros_like(centred))

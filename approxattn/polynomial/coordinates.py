@@ -19,7 +19,7 @@ from approxattn._problem import Problem
 from approxattn.polynomial.centring import CentredScores
 from approxattn.polynomial.metric import balancing, moment
 from approxattn.rounding import gamma, up
-from approxattn.score_bounds import key_centre, row_norms, visible_max
+from approxattn.score_bounds import row_norms, visible_max
 
 FLOOR = 1e-10
 """Least eigenvalue of a moment over its largest: as in `metric`, for float64."""
@@ -52,7 +52,7 @@ class Coordinates:
 def coordinates(problem: Problem, scores: CentredScores) -> Coordinates | None:
     """Return balanced coordinates of the centred queries and keys; None where they vanish."""
     xp, wide = problem.xp, 2.0**-53
-    q, k, m, c = (_arrays.cast(a, "float64", xp) for a in (problem.q, problem.k, scores.middle, key_centre(problem)))
+    q, k, m, c = (_arrays.cast(a, "float64", xp) for a in (problem.q, problem.k, scores.middle, scores.key_shift))
     q, k = q - m, k - c
     if problem.key_mask is not None:
         k = xp.where(problem.key_mask[..., None], k, xp.zeros_like(k))

@@ -58,7 +58,7 @@ def polynomial_gradient(run: Forward, dout: Array, kind: str) -> tuple[Array, Ar
         pull = problem.scale * xp.sum(run.values * dright, axis=-1, keepdims=True)  # beta b_j
         dk, dv = dk + pull * run.scores.middle, dv * weights
         dq = through_mean_query(dq, pull, problem, run.scores) if kind == "consistent" else dq
-    if kind == "consistent":
+    if kind == "consistent" and run.scores.keys_centred:
         dk = dk - mean_over_visible(dk, problem)
     if problem.key_mask is not None:
         keep = problem.key_mask[..., None]
@@ -111,7 +111,8 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
     )
     if kind == "consistent":  # subtracting the mean can double the error of dk
         bounds = bounds._replace(
-            dk=up(2 * bounds.dk), dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, size, spread.top))
+            dk=up((2 if scores.keys_centred else 1) * bounds.dk),
+            dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, size, spread.top)),
         )
     return bounds
 
