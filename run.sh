@@ -91,27 +91,27 @@ bench() {
     set_up verify
     if [ "${1-}" = polynomial ]; then
         shift
-        say "timing polynomial attention on one thread and two: examples/bench_polynomial.py $*"
-        exec .venv/bin/python examples/bench_polynomial.py "$@"
+        say "timing polynomial attention on one thread and two: benchmarks/polynomial.py $*"
+        exec .venv/bin/python benchmarks/polynomial.py "$@"
     fi
     one_thread
     if [ "${1-}" = lsh ]; then
         shift
-        say "timing hashed attention on one thread: examples/bench_lsh.py $*"
-        exec .venv/bin/python examples/bench_lsh.py "$@"
+        say "timing hashed attention on one thread: benchmarks/lsh.py $*"
+        exec .venv/bin/python benchmarks/lsh.py "$@"
     fi
     if [ "${1-}" = low-rank ]; then
         shift
-        say "timing low-rank attention on one thread: examples/bench_low_rank.py $*"
-        exec .venv/bin/python examples/bench_low_rank.py "$@"
+        say "timing low-rank attention on one thread: benchmarks/low_rank.py $*"
+        exec .venv/bin/python benchmarks/low_rank.py "$@"
     fi
     if [ "${1-}" = transformer ]; then
         shift
-        say "timing the gradient of a transformer on one thread: examples/bench_transformer.py $*"
-        exec .venv/bin/python examples/bench_transformer.py "$@"
+        say "timing the gradient of a transformer on one thread: benchmarks/transformer.py $*"
+        exec .venv/bin/python benchmarks/transformer.py "$@"
     fi
-    say "timing every method on one thread: examples/bench_forward.py $*"
-    .venv/bin/python examples/bench_forward.py "$@"
+    say "timing every method on one thread: benchmarks/forward.py $*"
+    .venv/bin/python benchmarks/forward.py "$@"
 }
 
 docs() {

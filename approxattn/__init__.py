@@ -3,21 +3,21 @@
 from approxattn.attend import attention, attention_vjp
 from approxattn.audit import Audit, audit
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.methods.bert_lsh import BertLSH
-from approxattn.methods.clustered import Clustered
+from approxattn.diagnosis.regime import Regime, diagnose
+from approxattn.methods.colliding_pairs.bert_lsh import BertLSH
+from approxattn.methods.colliding_pairs.lsh_softmax import LSHSoftmax
 from approxattn.methods.exact import Exact
-from approxattn.methods.fitted import FittedLinformer
-from approxattn.methods.fitted_polynomial import FittedPolynomial
-from approxattn.methods.linformer import Linformer
-from approxattn.methods.lsh_softmax import LSHSoftmax
-from approxattn.methods.nystrom import Nystrom
-from approxattn.methods.performer import Performer
-from approxattn.methods.polynomial import Polynomial
-from approxattn.methods.yoso import Yoso
-from approxattn.methods.yoso_expectation import YosoExpectation
-from approxattn.polynomial.state import PolynomialState
-from approxattn.regime import Regime, diagnose
-from approxattn.tensor import tensor_attention
+from approxattn.methods.low_rank.clustered import Clustered
+from approxattn.methods.low_rank.fitted_linformer import FittedLinformer
+from approxattn.methods.low_rank.linformer import Linformer
+from approxattn.methods.low_rank.nystrom import Nystrom
+from approxattn.methods.polynomials.fitted_polynomial import FittedPolynomial
+from approxattn.methods.polynomials.polynomial import Polynomial
+from approxattn.methods.polynomials.state import PolynomialState
+from approxattn.methods.polynomials.tensor_attention import tensor_attention
+from approxattn.methods.random_features.performer import Performer
+from approxattn.methods.yoso.yoso import Yoso
+from approxattn.methods.yoso.yoso_expectation import YosoExpectation
 
 __all__ = [
     "Approximation",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from approxattn.files import read_qkv
-from approxattn.page import page
-from approxattn.regime import Regime, diagnose
+from approxattn.diagnosis.files import read_qkv
+from approxattn.diagnosis.page import page
+from approxattn.diagnosis.regime import Regime, diagnose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

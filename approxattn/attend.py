@@ -10,9 +10,9 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, check_cotangent, pose, quarantine
+from approxattn.bounds.rounding import gamma, up
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.methods._protocol import Differentiable, Method
-from approxattn.rounding import gamma, up
+from approxattn.methods.protocol import Differentiable, Method
 
 
 def attention(

@@ -5,7 +5,7 @@ Let N be the number of rows (all leading batch indices together), s of them draw
 The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err by at most x_(r), then at least r of the drawn rows
 are among the at most M rows of error below the f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked), at
 least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing without repetition is never worse than the
-binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers: see `approxattn.order_statistics`.
+binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers: see `approxattn.bounds.order_statistics`.
 
 Each error is an upper bound: the measured one plus the rounding bound of the recomputed row.
 """
@@ -23,9 +23,9 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
-from approxattn.order_statistics import Stratum, order_for, split
-from approxattn.rounding import up
-from approxattn.sampled_rows import Item, choose, items, population
+from approxattn.bounds.order_statistics import Stratum, order_for, split
+from approxattn.bounds.rounding import up
+from approxattn.softmax.rows import Item, choose, items, population
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

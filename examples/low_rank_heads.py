@@ -5,7 +5,7 @@
 
 The error is the Frobenius norm of the difference over that of the exact output, in float64, one number a head; random methods are the mean of three draws. Every column of
 the table is the median over the heads of a layer or over all heads. Cost is in multiply-adds, forward, over those of exact attention, by the formulas of
-`approxattn.candidates` with the parameters given here; at large n it falls like 1/n, except for what is fitted to exact rows. The trivial outputs and the truncated singular values tell what the numbers are worth.
+`approxattn.diagnosis.equal_cost` with the parameters given here; at large n it falls like 1/n, except for what is fitted to exact rows. The trivial outputs and the truncated singular values tell what the numbers are worth.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 import approxattn as aa
 from approxattn import sketching
-from approxattn.comparison import Trial
 from approxattn.data import minilm_heads
-from approxattn.files import read_qkv
-from approxattn.low_rank import oracles
-from approxattn.page import drawing
+from approxattn.diagnosis import singular_values as oracles
+from approxattn.diagnosis.comparison import Trial
+from approxattn.diagnosis.files import read_qkv
+from approxattn.diagnosis.page import drawing
 
 Array = npt.NDArray[np.float64]
 DRAWS = 3

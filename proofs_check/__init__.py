@@ -1,6 +1,6 @@
 """Check, statement by statement, what is claimed about approximate attention."""
 
-from proofs_check.experiment import (
+from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Continuous,
@@ -13,8 +13,8 @@ from proofs_check.experiment import (
     Scale,
     Symbolic,
 )
-from proofs_check.theorem import Source, Theorem
-from proofs_check.verdict import Status, Verdict
+from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.verdict import Status, Verdict
 
 __all__ = [
     "Assumption",

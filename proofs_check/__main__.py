@@ -14,8 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from proofs_check.campaign import Outcome, Result
-    from proofs_check.theorem import Theorem
+    from proofs_check.running.campaign import Outcome, Result
+    from proofs_check.statements.theorem import Theorem
 
 # Everything heavy is imported inside the commands: --help answers at once.
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check what is claimed about approximate attention.")
@@ -86,11 +86,11 @@ def run(
     ] = None,
 ) -> None:
     """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when experiments are left to do."""
-    from proofs_check.campaign import Campaign
-    from proofs_check.dask_workers import SchedulerError
-    from proofs_check.evidence import Evidence
-    from proofs_check.progress import carry_out
-    from proofs_check.unit_process import OtherCodeError
+    from proofs_check.report.progress import carry_out
+    from proofs_check.running.campaign import Campaign
+    from proofs_check.running.dask_workers import SchedulerError
+    from proofs_check.running.evidence import Evidence
+    from proofs_check.running.unit_process import OtherCodeError
 
     if not time_limit > 0:
         _fail(f"time_limit(={time_limit}) must be positive")
@@ -140,10 +140,10 @@ def replay(
     import subprocess
     import sys
 
-    from proofs_check.campaign import Campaign
-    from proofs_check.evidence import Evidence
-    from proofs_check.replay import source
-    from proofs_check.verdict import Status
+    from proofs_check.running.campaign import Campaign
+    from proofs_check.running.evidence import Evidence
+    from proofs_check.running.replay import source
+    from proofs_check.statements.verdict import Status
 
     with _misuse(KeyError):
         campaign = Campaign((key,), seed=seed, budget=budget.value)
@@ -173,9 +173,9 @@ def report(
     """Write the last campaign's report: a web page (index.html), report.md, report.json and junit.xml."""
     if not evidence.is_file():
         _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
-    from proofs_check.campaign import last_outcome
-    from proofs_check.evidence import Evidence
     from proofs_check.report import FILES, write
+    from proofs_check.running.campaign import last_outcome
+    from proofs_check.running.evidence import Evidence
 
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
@@ -188,13 +188,15 @@ def report(
 @app.command()
 def errata(
     evidence: EvidencePath = _DEFAULT_EVIDENCE,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path("docs/errata.md"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path(
+        "docs/generated/errata.md"
+    ),
 ) -> None:
     """Write the refuted statements and their repairs as a page, with what cannot be checked; check first what the evidence lacks."""
     from proofs_check import catalogue
-    from proofs_check.campaign import Campaign
-    from proofs_check.errata import markdown
-    from proofs_check.evidence import Evidence
+    from proofs_check.report.errata import markdown
+    from proofs_check.running.campaign import Campaign
+    from proofs_check.running.evidence import Evidence
 
     refuted = [t for t in catalogue.theorems().values() if t.expected == "refuted"]
     campaign = Campaign({t.key for t in refuted} | {t.repaired_by for t in refuted if t.repaired_by})
@@ -215,8 +217,8 @@ def export(
     """Write the last campaign's evidence as a table, one row an experiment."""
     if not evidence.is_file():
         _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
-    from proofs_check.evidence import Evidence
-    from proofs_check.export import write
+    from proofs_check.report.table import write
+    from proofs_check.running.evidence import Evidence
 
     with Evidence(evidence) as store, _misuse(LookupError), _misuse(ValueError):
         count = write(store, out)

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
+from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.exponential.chebyshev import TooLowDegreeError, chebyshev
 from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
 from approxattn.exponential.minimax import MAX_HALF_RANGE, MinimaxRefusedError, minimax, widened
 from approxattn.exponential.polynomial import ExpPolynomial
 from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
 from approxattn.exponential.taylor import taylor
-from approxattn.perturbation import tv_from_log_ratio
 
 BASES = ("taylor", "chebyshev", "minimax")
 

@@ -21,8 +21,8 @@ import math
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
+from approxattn.bounds.rounding import gamma
 from approxattn.hashing.directions import is_zero, unit_rows
-from approxattn.rounding import gamma
 
 NEAR = 0.99
 """Cosine beyond which a pair counts as near (or opposite). *Chosen*: the slope of arccos is below 7.1 elsewhere."""

@@ -12,8 +12,8 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.rounding import gamma, up
-from approxattn.score_bounds import row_norms
+from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.scores import row_norms
 
 ZERO_ROWS = ("raise", "orthogonal")
 """What to do with a row that has no direction."""

@@ -21,8 +21,8 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
+from approxattn.bounds.rounding import gamma
 from approxattn.hashing.directions import over_largest
-from approxattn.rounding import gamma
 
 
 def draw_hyperplanes(hashes: int, bits: int, like: Array, rng: np.random.Generator) -> Array:

@@ -1,1 +1,1 @@
-"""The estimators: one file a method. A method is a frozen record with `compute(problem, rng)`."""
+"""The estimators: one family a folder. A method is a frozen record with `compute(problem, rng)`."""

@@ -1,4 +1,4 @@
-"""Exact softmax attention and its gradient, by streaming (`approxattn.softmax`); what is certified is the rounding (`approxattn.scores`)."""
+"""Exact softmax attention and its gradient, by streaming (`approxattn.softmax.streaming`); what is certified is the rounding (`approxattn.softmax.scores`)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from approxattn._arrays import Array
 from approxattn._problem import Problem
+from approxattn.bounds.gradients import exact_gradient_rounding
+from approxattn.bounds.scores import score_bound
+from approxattn.bounds.softmax import softmax_rounding
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.gradient_bounds import exact_gradient_rounding
-from approxattn.score_bounds import score_bound
-from approxattn.scores import softmax_rounding
-from approxattn.softmax import KEY_BLOCK, query_blocks, stream, stream_gradient
+from approxattn.softmax.streaming import KEY_BLOCK, query_blocks, stream, stream_gradient
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,9 @@ import numpy as np
 
 from approxattn._arrays import HostArray
 
+MANY = 10**200
+"""Stands for any larger number of features: beyond, float64 overflows and nobody counts."""
+
 
 def rank(d: int, degree: int) -> int:
     """Return C(d + g, g), the number of monomials of degree <= g in d variables."""

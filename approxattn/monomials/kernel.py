@@ -21,6 +21,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.bounds.rounding import blocked_sum_terms, up
 from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
@@ -28,7 +29,6 @@ from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
 from approxattn.monomials.numpy_contraction import numpy_sums, numpy_sums_and_states
 from approxattn.monomials.numpy_features import chunk_tokens
-from approxattn.rounding import blocked_sum_terms, up
 
 
 @dataclass(frozen=True, kw_only=True)

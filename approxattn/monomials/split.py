@@ -21,11 +21,11 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.bounds.rounding import blocked_sum_terms
 from approxattn.monomials.adjoint import pull_back
 from approxattn.monomials.contraction import FEATURES_AT_ONCE, LARGEST_CHUNK, chunks, feature_blocks, features, weights
 from approxattn.monomials.dense import SCORE_BLOCK, derivative, horner, radix
 from approxattn.monomials.index import multiplicities, rank, suffix_length
-from approxattn.rounding import blocked_sum_terms
 
 Table = tuple[tuple[float, ...], ...]
 """Coefficients of C_0 ... C_H."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.sketching._rows import gather, scatter
+from approxattn.sketching.rows import gather, scatter
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

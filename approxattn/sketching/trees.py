@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.sketching._rows import visible_first
 from approxattn.sketching.pooling import MeanPool
+from approxattn.sketching.rows import visible_first
 
 POWER_STEPS = 4
 """*Chosen*: on trained heads eight steps are no better."""

@@ -17,8 +17,8 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn.rounding import gamma, up
-from approxattn.score_bounds import row_norms
+from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.scores import row_norms
 
 
 def bounded(x: HostArray | float) -> HostArray:

@@ -24,7 +24,7 @@ the integral of e^(t L) over [0, 1] being at most e^L. The smaller of this and 2
 
 (With R = max |u_j| and W = W_Q W_K^T the first is at most 2 beta |W| (2 R delta + delta^2): the textbook form, with global constants where these are measured.)
 
-Backward (proved here). Let G be the cotangent of a head, total >= sum_i |G'_i - G_i|, z_ij = G_i . v_j, P = f o (z - kappa) as in `gradient_bounds.py`, omega_i = |G_i| diam v
+Backward (proved here). Let G be the cotangent of a head, total >= sum_i |G'_i - G_i|, z_ij = G_i . v_j, P = f o (z - kappa) as in `bounds/gradients.py`, omega_i = |G_i| diam v
 >= osc_j z_ij. Change f first, then z. T3 bounds the first step; P is linear in z, and the l1 norm of f o (x - mean) is at most osc(x) / 2:
 
     |P'_i - P_i|_1 <= pi_i = omega_i ln rho_i / 4 + |G_i| eta + |G'_i - G_i| (diam v / 2 + eta),     eta = max_j |e_j|,     |P_i|_1 <= omega_i / 2.
@@ -50,8 +50,8 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, GradientCertificate
-from approxattn.perturbation import tv_from_log_ratio
 from approxattn.transformer.affine import (
     affine_rounding,
     bounded,
@@ -62,8 +62,8 @@ from approxattn.transformer.affine import (
     spectral,
     total_error,
 )
+from approxattn.transformer.second_moments import centre
 from approxattn.transformer.self_attention import Heads, PulledHeads, SelfAttention, beside
-from approxattn.transformer.spread import centre
 from approxattn.transformer.token_map import PulledError
 
 

@@ -32,12 +32,10 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate
-from approxattn.methods._protocol import Method
+from approxattn.methods.protocol import Method
 from approxattn.transformer.affine import bounded, norms, roundoff
 from approxattn.transformer.attention_error import pulled_errors
-from approxattn.transformer.model import Layer, Transformer
-from approxattn.transformer.results import LayerErrors, ModelCertificate, ModelGradients
-from approxattn.transformer.run import (
+from approxattn.transformer.forward import (
     LayerRun,
     check_input,
     failure_of,
@@ -50,6 +48,8 @@ from approxattn.transformer.run import (
     seeds_of,
     unmet,
 )
+from approxattn.transformer.model import Layer, Transformer
+from approxattn.transformer.results import LayerErrors, ModelCertificate, ModelGradients
 from approxattn.transformer.token_map import PulledError, pull, pull_errors, trace
 
 

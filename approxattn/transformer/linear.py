@@ -21,7 +21,7 @@ from approxattn.transformer.affine import (
     total_error,
     total_over_tokens,
 )
-from approxattn.transformer.checks import check_parameters, check_width
+from approxattn.transformer.shapes import check_parameters, check_width
 from approxattn.transformer.token_map import PulledError
 
 

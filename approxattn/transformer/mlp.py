@@ -19,7 +19,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.rounding import gamma, up
+from approxattn.bounds.rounding import gamma, up
 from approxattn.transformer.activations import ROUNDING, activation
 from approxattn.transformer.affine import (
     affine,
@@ -33,7 +33,7 @@ from approxattn.transformer.affine import (
     total_error,
     total_over_tokens,
 )
-from approxattn.transformer.checks import check_parameters, check_width
+from approxattn.transformer.shapes import check_parameters, check_width
 from approxattn.transformer.token_map import PulledError
 
 

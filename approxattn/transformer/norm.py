@@ -23,9 +23,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn.rounding import gamma, up
+from approxattn.bounds.rounding import gamma, up
 from approxattn.transformer.affine import bounded, length, norms, roundoff, total_error, total_over_tokens
-from approxattn.transformer.checks import check_parameters, check_width
+from approxattn.transformer.shapes import check_parameters, check_width
 from approxattn.transformer.token_map import PulledError
 
 _TURN = 1.1547005383793  # 2 / sqrt 3, rounded up

@@ -10,7 +10,7 @@ import numpy as np
 
 from approxattn._arrays import Array, HostArray
 from approxattn.certificate import Certificate
-from approxattn.methods._protocol import Method
+from approxattn.methods.protocol import Method
 from approxattn.transformer.attention_error import AttentionErrors
 from approxattn.transformer.model import Transformer
 

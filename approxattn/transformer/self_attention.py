@@ -22,10 +22,10 @@ from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate, Gradients
-from approxattn.methods._protocol import Method
+from approxattn.methods.protocol import Method
 from approxattn.transformer.affine import outer_total, total_over_tokens
-from approxattn.transformer.checks import check_parameters, check_width
-from approxattn.transformer.spread import Spread, centre, coordinate_products, spread
+from approxattn.transformer.second_moments import Spread, centre, coordinate_products, spread
+from approxattn.transformer.shapes import check_parameters, check_width
 
 
 class Heads(NamedTuple):

@@ -17,12 +17,12 @@ from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn.exponential import degree_for
 from approxattn.exponential.minimax import MinimaxRefusedError
-from approxattn.methods.polynomial import Polynomial
+from approxattn.methods.polynomials.polynomial import Polynomial
 from approxattn.transformer.affine import norms
+from approxattn.transformer.forward import forward
 from approxattn.transformer.gradient import gradient
 from approxattn.transformer.model import Transformer
 from approxattn.transformer.results import LayerErrors, ModelGradients
-from approxattn.transformer.run import forward
 
 ROUNDS = 8
 """Most gradients computed in the search. *Chosen*: t falls by a factor of two at least each time, mostly to the goal at once."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from proofs_check.checkers import _count, _enclose, _falsify, _sample, _scale, _symbolic
 from proofs_check.checkers._budget import BUDGETS, Budget
-from proofs_check.experiment import Count, Enclose, Experiment, Falsify, Sample, Scale, Symbolic
-from proofs_check.verdict import Verdict, inconclusive
+from proofs_check.statements.experiment import Count, Enclose, Experiment, Falsify, Sample, Scale, Symbolic
+from proofs_check.statements.verdict import Verdict, inconclusive
 
 __all__ = ["BUDGETS", "Budget", "check"]
 

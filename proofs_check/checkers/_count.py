@@ -5,8 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from proofs_check.checkers._budget import Budget
-from proofs_check.experiment import Count
-from proofs_check.verdict import Status, Verdict
+from proofs_check.statements.experiment import Count
+from proofs_check.statements.verdict import Status, Verdict
 
 
 def check(experiment: Count, *, rng_seed: int, budget: Budget) -> Verdict:  # noqa: ARG001 - the signature of all checkers

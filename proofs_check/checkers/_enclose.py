@@ -5,11 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+from proofs_check.arithmetic.balls import ball, hull, precision
 from proofs_check.checkers import _exact
 from proofs_check.checkers._budget import Budget
-from proofs_check.enclosure import ball, hull, precision
-from proofs_check.experiment import Comparison, Enclose
-from proofs_check.verdict import Status, Verdict, inconclusive
+from proofs_check.statements.experiment import Comparison, Enclose
+from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _MOST_BOXES = {"quick": 20_000, "full": 400_000}
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from flint import arb, fmpq, fmpz
 
-from proofs_check.enclosure import as_fraction, ball, enclosing_interval
+from proofs_check.arithmetic.balls import as_fraction, ball, enclosing_interval
 
 _RATIONAL = (int, Fraction, fmpq, fmpz)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check import serial
 from proofs_check.checkers._budget import Budget, generator
 from proofs_check.checkers.fresh import Confirmation, confirm_here, confirm_in_fresh_process
-from proofs_check.experiment import Continuous, Falsify, Instance
-from proofs_check.verdict import Status, Verdict, inconclusive
+from proofs_check.statements import serial
+from proofs_check.statements.experiment import Continuous, Falsify, Instance
+from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _MORE = {"quick": 1, "full": 10}
 _STARTS = {"quick": 3, "full": 30}

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check import statistics
+from proofs_check.arithmetic import statistics
 from proofs_check.checkers import _sequential
 from proofs_check.checkers._budget import Budget, generator
-from proofs_check.experiment import Sample
-from proofs_check.verdict import Status, Verdict, inconclusive
+from proofs_check.statements.experiment import Sample
+from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _MORE, _CLOSER = 10, 2
 """A mean without bounds, under the full budget: so many times the draws, and the margin divided. *Chosen*: a margin halved needs four times."""

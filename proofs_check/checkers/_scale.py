@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from proofs_check.checkers._budget import Budget
-from proofs_check.experiment import Scale
-from proofs_check.verdict import Status, Verdict, inconclusive
+from proofs_check.statements.experiment import Scale
+from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _CONFIDENCE = 0.95
 """Of the slope's interval. *Chosen*: rank-based, so that one disturbed timing does not decide."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.eprocesses import MeanBets, log_evidence_below, p_value
-from proofs_check.experiment import Sample
+from proofs_check.arithmetic.eprocesses import MeanBets, log_evidence_below, p_value
+from proofs_check.statements.experiment import Sample
 
 BATCHES_PER_PLAN, BATCHES = 4, 40
 """A batch is a quarter of the fixed-size plan, and there are at most 40: ten times the draws. *Chosen*."""

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from proofs_check.checkers._budget import Budget, generator
-from proofs_check.experiment import Identity, Symbolic
-from proofs_check.verdict import Status, Verdict, inconclusive
+from proofs_check.statements.experiment import Identity, Symbolic
+from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _POINTS = {"quick": 1, "full": 4}
 """How often identity testing draws its points. *Chosen*. A false identity passes all with the product of the probabilities, as they are independent."""

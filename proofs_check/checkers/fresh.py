@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from proofs_check import serial
+from proofs_check.arithmetic.balls import precision
 from proofs_check.checkers import _exact
-from proofs_check.enclosure import precision
-from proofs_check.experiment import Falsify, Instance
+from proofs_check.statements import serial
+from proofs_check.statements.experiment import Falsify, Instance
 
 __all__ = ["Confirmation", "confirm_here", "confirm_in_fresh_process", "environment_of_children"]
 

@@ -24,7 +24,7 @@ def _heading(outcomes: Outcomes) -> Iterator[str]:
     yield "survived; checks were then made stronger, so the share below says what is caught now, not what a fault that nobody thought of would meet. One of the 19 (the bias of the keys,"
     yield "to which softmax is blind) changed nothing and was replaced by one that does."
     yield ""
-    yield "Written by `python -m proofs_check faults --out docs/faults.md`; texts that no longer occur exactly once in their modules stop it."
+    yield "Written by `python -m proofs_check faults --out docs/generated/faults.md`; texts that no longer occur exactly once in their modules stop it."
     yield ""
     yield f"**Caught: {caught} of {len(outcomes.faults)} ({100 * outcomes.share:.1f} %; goal {100 * GOAL:.0f} %).**"
     alarm = "no check complains" if outcomes.sound else f"{outcomes.control.check} {outcomes.control.complaint}".strip()

@@ -80,7 +80,9 @@ def chosen(keys: Sequence[str]) -> tuple[str, ...]:
     for key in keys or ("",):
         own = [k for k in FAULTS if k == key or (key[-1:] in ("", ".") and k.startswith(key))]
         if not own:
-            msg = f"no fault {key!r}: docs/faults.md lists all, and a key that ends in a dot stands for a group"
+            msg = (
+                f"no fault {key!r}: docs/generated/faults.md lists all, and a key that ends in a dot stands for a group"
+            )
             raise KeyError(msg)
         found += own
     return tuple(dict.fromkeys(found))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from proofs_check.enclosure import exact_attention, max_error
+from proofs_check.arithmetic.balls import exact_attention, max_error
 from proofs_check.kit.findings import Examination, Finding
 from proofs_check.kit.frameworks import Framework, autograd, conversions
 from proofs_check.kit.gradient import gradient_findings

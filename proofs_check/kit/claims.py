@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from proofs_check import serial
 from proofs_check.checkers import Budget, check
 from proofs_check.checkers.fresh import confirm_in_fresh_process
-from proofs_check.experiment import Assumption, Falsify, Instance
 from proofs_check.kit.findings import Examination, Finding
-from proofs_check.theorem import Theorem
-from proofs_check.verdict import Contradiction, Status, Verdict, combine
+from proofs_check.statements import serial
+from proofs_check.statements.experiment import Assumption, Falsify, Instance
+from proofs_check.statements.theorem import Theorem
+from proofs_check.statements.verdict import Contradiction, Status, Verdict, combine
 
 
 def check_claim(theorem: Theorem, *, seed: int = 0, budget: Budget = "quick") -> Examination:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.enclosure import max_error
-from proofs_check.gradient_enclosure import exact_attention_gradient
+from proofs_check.arithmetic.balls import max_error
+from proofs_check.arithmetic.gradient_balls import exact_attention_gradient
 from proofs_check.kit.findings import Finding
 from proofs_check.kit.problems import THRESHOLD, Host, Problem, Subject
 

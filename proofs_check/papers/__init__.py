@@ -1,1 +1,1 @@
-"""One file per paper: its statements, readings, experiments and mutants, as data."""
+"""Statements as data: one folder a source, each with its `THEOREMS`."""

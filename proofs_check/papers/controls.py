@@ -13,9 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.experiment import Assumption, Count, Enclose, Experiment, Falsify, Identity, Plan, Sample, Symbolic
-from proofs_check.theorem import Source, Theorem
-from proofs_check.verdict import Status
+from proofs_check.statements.experiment import (
+    Assumption,
+    Count,
+    Enclose,
+    Experiment,
+    Falsify,
+    Identity,
+    Plan,
+    Sample,
+    Symbolic,
+)
+from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.verdict import Status
 
 # Softmax as a rational function: e^{s_1}, e^{s_2} are free indeterminates a, b, and a / (a + b) + b / (a + b) = 1.
 
@@ -142,7 +152,7 @@ _MEAN_FALSE = replace(_MEAN, target=0.8)
 
 
 def _matmul_flops(n: int) -> int:
-    from proofs_check.counting import Tally
+    from proofs_check.arithmetic.counting import Tally
 
     tally = Tally()
     a, b = tally.array(np.ones((n, 3))), tally.array(np.ones((3, n)))

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.real_heads import Measurement
 from proofs_check.report import curves
+from proofs_check.report.real_heads import Measurement
 
 _INK = "#010203"
 """Drawn in this colour, then replaced by currentColor, which Matplotlib does not know."""

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from proofs_check.campaign import Outcome
-from proofs_check.report import page
-from proofs_check.report.document import document
+from proofs_check.report import web_page as page
+from proofs_check.report.json_document import document
 from proofs_check.report.junit import junit
 from proofs_check.report.markdown import markdown
+from proofs_check.running.campaign import Outcome
 
 __all__ = ["FILES", "write"]
 

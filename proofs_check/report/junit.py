@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-from proofs_check.campaign import Outcome, Result
 from proofs_check.catalogue import is_control
+from proofs_check.running.campaign import Outcome, Result
 
 __all__ = ["junit"]
 

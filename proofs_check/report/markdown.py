@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from proofs_check.campaign import Outcome
-from proofs_check.errata import errata, lines
-from proofs_check.report import view
+from proofs_check.report import records as view
+from proofs_check.report.errata import errata, lines
+from proofs_check.running.campaign import Outcome
 
 __all__ = ["markdown"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import unicodedata
 from html import escape
 
-from proofs_check.report.tags import THIN, Atom, letter, operator, raised, row, scripted
-from proofs_check.report.words import NAMES, SUBSCRIPTS, Token, spans
+from proofs_check.report.mathml_elements import THIN, Atom, letter, operator, raised, row, scripted
+from proofs_check.report.mathml_reader import NAMES, SUBSCRIPTS, Token, spans
 
 __all__ = ["html"]
 

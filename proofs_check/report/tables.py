@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proofs_check.campaign import Result
-from proofs_check.papers import code_certificates
-from proofs_check.real_heads import DTYPES, Line, Measurement, Run
-from proofs_check.report.view import number
+from proofs_check.papers.our_code import certificates as code_certificates
+from proofs_check.report.real_heads import DTYPES, Line, Measurement, Run
+from proofs_check.report.records import number
+from proofs_check.running.campaign import Result
 
 MEANINGFUL = 0.5
 """A bound below this share of the trivial one is called informative. *Chosen*."""

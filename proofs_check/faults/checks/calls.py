@@ -110,7 +110,7 @@ def audit_errors() -> Complaints:
 def audit_coverage() -> Complaints:
     """What the sample proves of the other rows: ranks by counting, rows without repetition."""
     aa = package()
-    from approxattn.order_statistics import order_for
+    from approxattn.bounds.order_statistics import order_for
 
     for rows, drawn, fraction, confidence in itertools.product((10, 23), (3, 7, 9), (0.5, 0.9), (0.8, 0.95)):
         marked = math.ceil(Fraction(str(fraction)) * rows) - 1

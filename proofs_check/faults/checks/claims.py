@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from proofs_check.experiment import Falsify
 from proofs_check.faults.checks._oracles import Complaints
+from proofs_check.statements.experiment import Falsify
 
 
 def claim(key: str) -> Complaints:
     """Search the experiments of a theorem of `code_certificates` or `code_gradients`."""
-    from proofs_check.papers import code_certificates, code_gradients
+    from proofs_check.papers.our_code import certificates as code_certificates
+    from proofs_check.papers.our_code import gradients as code_gradients
 
     theorem = next(t for t in (*code_certificates.THEOREMS, *code_gradients.THEOREMS) if t.key == key)
     for experiment in theorem.experiments:
@@ -21,7 +22,7 @@ def claim(key: str) -> Complaints:
 
 def certified_gradients() -> Complaints:
     """The same for methods whose gradients the catalogue has no entry for: pooled means, minimax polynomials."""
-    from proofs_check.papers import code_gradients
+    from proofs_check.papers.our_code import gradients as code_gradients
 
     methods: tuple[dict[str, Any], ...] = (
         *({"name": "Linformer", "sketch": "mean-pool", "rank": k} for k in (1, 2, 5)),

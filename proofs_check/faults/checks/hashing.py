@@ -63,7 +63,7 @@ def _codes(c: Any) -> Complaints:
 
 def concentration() -> Complaints:
     """Radii put back into the inequalities that they come from."""
-    from approxattn.hashing import concentration as c
+    from approxattn.bounds import concentration as c
 
     entries, delta = 20, 1e-3
     for blocks in ([1] * 500, [4] * 100 + [2]):

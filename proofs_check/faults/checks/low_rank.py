@@ -137,7 +137,7 @@ def prefix() -> Complaints:
 
 def variance() -> Complaints:
     """Relative variance of random features on the line, by quadrature and by drawing."""
-    from approxattn.random_features.features import directions, relative_variance
+    from approxattn.methods.random_features.features import directions, relative_variance
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     weights = weights / weights.sum()
@@ -203,7 +203,7 @@ def _slopes(method: Any, points: list[Host], option: dict[str, Any]) -> Complain
 
 def _inverse(a: Host) -> Complaints:
     """The iteration's own gradient, for a matrix whose rows do not sum to one."""
-    from approxattn.low_rank.pseudo_inverse import newton_schulz, newton_schulz_gradient
+    from approxattn.methods.low_rank.pseudo_inverse import newton_schulz, newton_schulz_gradient
 
     g = np.random.default_rng(14).standard_normal((4, 4))
     found = newton_schulz_gradient(a, 3, g, np)

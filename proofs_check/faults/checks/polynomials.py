@@ -104,7 +104,7 @@ def rounding() -> Complaints:
 def generic() -> Complaints:
     """The code for other array libraries gives what the definition says, forward and gradient."""
     aa = package()
-    from proofs_check.counting import Tally
+    from proofs_check.arithmetic.counting import Tally
 
     for n, causal in ((300, False), (1100, True)):
         points = _problem(n, n, 2, 1, 0.5)

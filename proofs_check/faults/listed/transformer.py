@@ -16,7 +16,7 @@ FAULTS = (
     fault("heads.beside", "wrong transpose", "transformer.self_attention", "xp.reshape(xp.moveaxis(heads, -3, -2), (*batch, n, count * width))", "xp.reshape(heads, (*batch, n, count * width))", *_VALUE),
     fault("heads.mask", "missing mask", "transformer.self_attention", "out = attention(q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)", "out = attention(q, k, v, method, scale=self.scale, causal=self.causal, rng=rng)", *_VALUE),
     fault("heads.bias", "missing term", "transformer.self_attention", "return _plus(q, self.bq), _plus(k, self.bk)", "return q, _plus(k, self.bk)", *_VALUE),
-    fault("layer.residual", "missing term", "transformer.run", "z = x + y if layer.residual else y", "z = u + y if layer.residual else y", *_VALUE),
+    fault("layer.residual", "missing term", "transformer.forward", "z = x + y if layer.residual else y", "z = u + y if layer.residual else y", *_VALUE),
     fault("embedding.positions", "off-by-one", "transformer.linear", "rows + self.positions[: x.shape[-1], :]", "rows + self.positions[-x.shape[-1] :, :]", *_VALUE),
     # gradients
     fault("gelu.slope", "wrong gradient term", "transformer.activations", "normal_distribution(x, xp) + x * xp.exp", "normal_distribution(x, xp) + xp.exp", *_GRADIENT),
@@ -41,7 +41,7 @@ FAULTS = (
     fault("errors.norm", "wrong normaliser", "transformer.norm", "bounded(top * local.moved / local.scale + rounding)", "bounded(top * local.moved * local.scale + rounding)", *_CERTIFICATE),
     fault("errors.method", "missing term", "transformer.attention_error", "heads = bounded(mixed + turned + method)\n    out = _combined(weights, run, mixed, turned + method,", "heads = bounded(mixed + turned)\n    out = _combined(weights, run, mixed, turned,", *_CERTIFICATE),
     fault("errors.scores", "missing term", "transformer.attention_error", "turned, key_spread, value_spread = 2 * tv_from_log_ratio(log_ratio) * radius", "turned, key_spread, value_spread = 0 * tv_from_log_ratio(log_ratio) * radius", *_CERTIFICATE),
-    fault("errors.residual", "missing term", "transformer.run", "bounded(delta + attention.out + roundoff", "bounded(delta + roundoff", *_CERTIFICATE),
+    fault("errors.residual", "missing term", "transformer.forward", "bounded(delta + attention.out + roundoff", "bounded(delta + roundoff", *_CERTIFICATE),
     fault("errors.heads-gradient", "missing term", "transformer.attention_error", "for r, w in zip(rows, widths, strict=True)", "for r, w in zip([0 * r for r in rows], widths, strict=True)", *_CERTIFICATE),
     fault("errors.loss", "missing term", "transformer.gradient", "bound = bound + weighed + total * np.max(eps, axis=-1)", "bound = bound + total * np.max(eps, axis=-1)", *_CERTIFICATE),
     fault("errors.total", "missing term", "transformer.gradient", "total = bounded(total + after.total + roundoff(dx)", "total = bounded(after.total + roundoff(dx)", *_CERTIFICATE),

@@ -1,0 +1,103 @@
+"""Bounds on scores, keys and values that cost O(n d), rounded outward, on the host.
+
+Norms are computed after division by the row's largest entry where overflow or underflow could make a bound too small, and without where not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem import Problem
+from approxattn.bounds.rounding import gamma, up
+
+
+def row_norms(x: Array, xp: Namespace) -> HostArray:
+    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n)."""
+    name = _arrays.dtype_name(x)
+    u = _arrays.unit_roundoff(name)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = _squares(x, xp).astype(np.float64)
+    if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(squares < _arrays.largest(name) ** 0.5):
+        # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far below u
+        return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u)))
+    top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
+    safe = xp.where(top > 0, top, xp.ones_like(top))
+    scaled = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
+    host_top = _arrays.to_host(top[..., 0]).astype(np.float64)
+    return up(host_top * np.sqrt(_arrays.to_host(scaled).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
+
+
+def _squares(x: Array, xp: Namespace) -> HostArray:
+    """Return the sum of squares of each row, on the host."""
+    if _arrays.on_host(x):
+        return np.asarray(np.einsum("...i,...i->...", x, x))  # twice as fast as vecdot for short rows
+    return _arrays.to_host(xp.vecdot(x, x))
+
+
+def key_centre(problem: Problem) -> Array:
+    """Return the mean of the visible keys, shape (..., 1, d). Any centre is exact for the softmax: it shifts a row's scores by a constant."""
+    xp, k = problem.xp, problem.k
+    if problem.key_mask is None:
+        return _arrays.mean_of_rows(k, xp)
+    weight = xp.astype(problem.key_mask, k.dtype)[..., None]  # (..., n, 1)
+    return xp.sum(weight * k, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
+
+
+def visible_max(per_key: HostArray, problem: Problem) -> HostArray:
+    """Return the largest of `per_key`, shape (..., n_k) >= 0, over the keys that take part, shape (...)."""
+    if problem.key_mask is not None:
+        per_key = np.where(_arrays.to_host(problem.key_mask), per_key, 0.0)
+    return np.asarray(np.max(per_key, axis=-1))
+
+
+def score_bound(problem: Problem, keys: Array) -> HostArray:
+    """Return B_i >= max_j |beta q_i . keys_j| over visible keys, shape (..., n_q), by Cauchy-Schwarz: beta |q_i| max_j |keys_j|."""
+    radius = visible_max(row_norms(keys, problem.xp), problem)
+    return up(problem.scale * row_norms(problem.q, problem.xp) * radius[..., None])
+
+
+@dataclass(frozen=True)
+class ValueSpread:
+    """Size of the visible values of each batch item, largest over columns.
+
+    Attributes
+    ----------
+    osc : ndarray, shape (...)
+        max - min of a column.
+    top : ndarray, shape (...)
+        Largest absolute value.
+    """
+
+    osc: HostArray
+    top: HostArray
+
+
+def value_spread(problem: Problem) -> ValueSpread:
+    """Return the oscillation and the largest absolute entry of the visible values."""
+    return spread_of(*value_range(problem))
+
+
+def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
+    """Return the same from the ends of the range of each column, shapes (..., dv)."""
+    if top.shape[-1] == 0:
+        return ValueSpread(np.zeros(top.shape[:-1]), np.zeros(top.shape[:-1]))
+    return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
+
+
+def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
+    """Return the largest and the smallest visible value of each column, shapes (..., dv)."""
+    return problem.value_range
+
+
+def column_widths(problem: Problem) -> HostArray:
+    """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (..., dv)."""
+    xp, size = problem.xp, problem.xp.abs(problem.v)
+    if problem.key_mask is not None:
+        size = xp.where(problem.key_mask[..., None], size, xp.zeros_like(size))
+    sums = _arrays.to_host(xp.sum(size, axis=-2)).astype(np.float64)
+    loss = gamma(problem.n_k, problem.u)  # relative: all terms have one sign
+    return up(sums / (1 - loss)) if loss < 1 else np.full_like(sums, np.inf)

@@ -1,0 +1,237 @@
+"""Every method that approximates softmax attention, at equal cost a token: predicted cost, measured error, and what nothing of that rank can beat.
+
+Errors are relative, in the Frobenius norm, on rows recomputed exactly; the median over the leading indices looked at. Beside each stands what the method's own certificate says
+of the same rows, |bounds| sqrt(dv) over the norm of the exact rows: the error that can be predicted without exact rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import HostArray
+from approxattn._problem import Problem
+from approxattn.bounds.scores import value_spread
+from approxattn.diagnosis import singular_values as oracles
+from approxattn.diagnosis.equal_cost import Cost, candidates, crossover, exact_cost
+from approxattn.methods.yoso.yoso import Yoso
+from approxattn.softmax.rows import choose, row_blocks
+
+BUDGETS = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+TOLERANCES = (1e-1, 1e-2, 1e-3)
+
+ITEMS = 8
+"""Leading indices looked at, evenly spaced. *Chosen*: enough for a median."""
+
+ROWS = 128
+"""Rows recomputed for each of them. *Chosen*: the norm of the error is then known to about a tenth."""
+
+FLOOR_WORK = 2**31
+"""Multiply-adds for the singular values of each of them. *Chosen*: a second or less; all rows up to 1,290 tokens, 181 of 65,536."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One method with one parameter.
+
+    Attributes
+    ----------
+    name : str
+        What a user would write.
+    method : object or None
+        The method; None for an oracle or a baseline.
+    cost : float
+        Multiply-adds over those of exact attention on this problem; nan for an oracle.
+    crossover : float
+        Number of tokens from which on the method costs less than exact attention; nan for an oracle.
+    error : float
+        Median relative error; inf where the method refuses the problem.
+    certified : float
+        Median of what its certificates bound that error by; inf without a certificate, nan for an oracle or a baseline.
+    refused : str
+        Why it does, or empty.
+    """
+
+    name: str
+    method: Any
+    cost: float
+    crossover: float
+    error: float
+    certified: float = math.nan
+    refused: str = ""
+
+    def __str__(self) -> str:
+        found = (self.cost, self.crossover, self.error, self.certified)
+        numbers = [f"{x:>10.3g}" if math.isfinite(x) else f"{'-':>10}" for x in found]
+        return f"{self.name:<58}{''.join(numbers)}" + (f"   {self.refused}" if self.refused else "")
+
+
+HEADER = f"{'method':<58}{'cost/exact':>10}{'pays from':>10}{'error':>10}{'certified':>10}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """What the singular values of the rows looked at say, medians over the leading indices.
+
+    Attributes
+    ----------
+    kappa : float
+        ``|P|_F |V|_F / |P V|_F``.
+    sketch_rank : float
+        Rank (kappa^2 + 1)/0.01 at which a Gaussian sketch of the product P V has relative error 0.1 on average.
+    output_ranks : dict of float to float
+        Tolerance -> smallest rank r with ``|P_r V - P V|_F`` within this fraction of ``|P V|_F``; never more than the rows looked at.
+    """
+
+    kappa: float
+    sketch_rank: float
+    output_ranks: dict[float, float]
+
+
+def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ...], Spectrum]:
+    """Run every method at every budget on some leading indices, with baselines and the floor of the singular values."""
+    parts = [_item(problem, int(i)) for i in choose(math.prod(problem.batch), ITEMS, None)]
+    exact = [_exact_rows(part, ROWS) for part in parts]
+    trials = []
+    for budget in BUDGETS:
+        for name, method, cost in candidates(problem, budget):
+            if problem.causal and method.why_not_causal:
+                continue
+            trials.append(_trial(name, method, cost, problem, parts, exact, rng))
+    distinct = {trial.name: trial for trial in trials}.values()  # two budgets may allow the same degree
+    wide = [_exact_rows(part, max(ROWS, math.isqrt(FLOOR_WORK // part.n_k))) for part in parts]
+    return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
+
+
+def _trial(
+    name: str,
+    method: Any,
+    cost: Cost,
+    problem: Problem,
+    parts: list[Problem],
+    exact: list[tuple[HostArray, HostArray, HostArray]],
+    rng: np.random.Generator,
+) -> Trial:
+    errors, bounds, refused = [], [], ""
+    for part, (chosen, rows, _) in zip(parts, exact, strict=True):
+        try:
+            found = method.compute(part, rng)
+        except ValueError as reason:
+            refused = str(reason).partition(":")[0]
+            errors.append(math.inf)
+            bounds.append(math.inf)
+            continue
+        errors.append(_relative(_arrays.to_host(found.value).astype(np.float64)[chosen], rows))
+        bounds.append(_certified(found.certificate.rows[chosen], rows))
+    relative = cost(problem.n_q, problem.n_k) / exact_cost(problem, problem.n_k)
+    return Trial(
+        name=name,
+        method=method,
+        cost=relative,
+        crossover=crossover(cost, problem),
+        error=float(np.median(errors)),
+        certified=float(np.median(bounds)),
+        refused=refused,
+    )
+
+
+def _certified(bounds: HostArray, rows: HostArray) -> float:
+    """Return the bound on the relative error in the Frobenius norm that bounds on the entries of each row imply."""
+    size = max(float(np.linalg.norm(rows)), 1e-300)
+    return float(np.linalg.norm(bounds)) * math.sqrt(rows.shape[1]) / size if np.isfinite(bounds).all() else math.inf
+
+
+def _relative(value: HostArray, rows: HostArray) -> float:
+    """Return the relative error in the Frobenius norm; inf for what is not finite."""
+    size = max(float(np.linalg.norm(rows)), 1e-300)
+    found = float(np.linalg.norm(value - rows)) / size
+    return found if math.isfinite(found) else math.inf
+
+
+def _item(problem: Problem, number: int) -> Problem:
+    index = tuple(int(i) for i in np.unravel_index(number, problem.batch)) if problem.batch else ()
+    q, k, v = (x[(*index, ...)] for x in (problem.q, problem.k, problem.v))
+    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
+    return replace(problem, q=q, k=k, v=v, key_mask=mask)
+
+
+def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArray]:
+    """Return which rows, evenly spaced, their exact output, and their normalised weights, on the host."""
+    chosen = choose(part.n_q, rows, None)
+    blocks = list(row_blocks(part, chosen))
+    outputs = np.concatenate([_arrays.to_host(b.output()).astype(np.float64) for b in blocks])
+    weights = np.concatenate([_arrays.to_host(b.weights).astype(np.float64) for b in blocks])
+    return chosen, outputs, weights / np.sum(weights, axis=1, keepdims=True)
+
+
+def _references(
+    parts: list[Problem],
+    exact: list[tuple[HostArray, HostArray, HostArray]],
+    wide: list[tuple[HostArray, HostArray, HostArray]],
+    problem: Problem,
+) -> list[Trial]:
+    """Return the trivial outputs, and truncated singular values: the best for rank r on the rows of `wide`, at no price that counts."""
+    means, floors = [], []
+    ranks = [max(1, int(b * problem.n_k)) for b in BUDGETS]
+    for part, (_, rows, weights) in zip(parts, exact, strict=True):
+        seen = weights > 0
+        values = _arrays.to_host(part.v).astype(np.float64)
+        mean = seen @ values / np.sum(seen, axis=1, keepdims=True)
+        means.append(_relative(mean, rows))
+    for _, rows, weights in wide:
+        errors = oracles.output_errors_of_rows(weights, rows)
+        floors.append([float(errors[min(r, errors.size - 1)]) for r in ranks])
+    return [
+        _reference("zero output", 1.0),
+        _reference("mean of v", float(np.median(means))),
+        *(
+            _reference(f"singular values, rank {r} (oracle)", float(e))
+            for r, e in zip(ranks, np.median(np.array(floors), axis=0), strict=True)
+        ),
+    ]
+
+
+def _reference(name: str, error: float) -> Trial:
+    return Trial(name=name, method=None, cost=math.nan, crossover=math.nan, error=error)
+
+
+def _spectrum(parts: list[Problem], exact: list[tuple[HostArray, HostArray, HostArray]]) -> Spectrum:
+    kappas, ranks = [], []
+    for part, (_, rows, weights) in zip(parts, exact, strict=True):
+        values = _arrays.to_host(part.v).astype(np.float64)
+        if part.key_mask is not None:
+            values = np.where(_arrays.to_host(part.key_mask)[:, None], values, 0.0)
+        size = max(float(np.linalg.norm(rows)), 1e-300)
+        kappas.append(float(np.linalg.norm(weights)) * float(np.linalg.norm(values)) / size)
+        errors = oracles.output_errors_of_rows(weights, rows)
+        ranks.append([oracles.rank_for(errors, tolerance) for tolerance in TOLERANCES])
+    kappa = float(np.median(kappas))
+    medians = [float(x) for x in np.median(np.array(ranks), axis=0)]
+    return Spectrum(
+        kappa=kappa, sketch_rank=(kappa**2 + 1) / 1e-2, output_ranks=dict(zip(TOLERANCES, medians, strict=True))
+    )
+
+
+def pareto(trials: tuple[Trial, ...]) -> list[Trial]:
+    """Return the methods that beat the mean of v and that no other one beats in both cost and error, cheapest first."""
+    best = min((t.error for t in trials if t.method is None and not t.name.startswith("singular")), default=math.inf)
+    found = []
+    for trial in sorted((t for t in trials if t.method is not None), key=lambda t: (t.cost, t.error)):
+        if trial.error < best:
+            best = trial.error
+            found.append(trial)
+    return found
+
+
+def hashes_needed(problem: Problem) -> dict[float, int]:
+    """Return the hashes needed for each tolerance, a fraction of the largest oscillation of a column, or of its size where all its values are equal."""
+    v, spread = problem.v, value_spread(problem)
+    if problem.key_mask is not None:
+        v = problem.xp.where(problem.key_mask[..., None], v, problem.xp.zeros_like(v))
+    osc, top = float(np.max(spread.osc)), float(np.max(spread.top))
+    size = osc if osc > 1e-9 * top else top or 1.0
+    return {t: Yoso.hashes_for(t * size, 0.01, v, queries=problem.n_q) for t in TOLERANCES}

@@ -1,1 +1,0 @@
-"""Sketched attention: attention to combinations of keys, its bounds, and the best that any low rank can do."""

@@ -1,0 +1,1 @@
+"""Attention over the pairs of a query and a key whose hash codes agree."""

@@ -1,0 +1,1 @@
+"""Attention to fewer keys: combinations, landmarks and block means, with their bounds."""

@@ -1,0 +1,163 @@
+"""Attention to block means of the keys with values fitted to exact rows: Linformer with a data-dependent F.
+
+The weights of all queries on k pooled keys, W, are those of mean pooling; its values, the block means, are replaced by those that fit best. With S evenly spaced queries,
+exact outputs O_S in O(|S| n d) and R = O_S - W_S V' what pooling leaves,
+
+    C = V' + (W_S^T W_S + lambda)^{-1} W_S^T R,   lambda = ridge |W_S|_F^2 / k,   out = W C.
+
+Values that pooling already gets right (R = 0), such as constant ones, stay right. Gradient (proved here): with dC that of the values, Y = (W^T W + lambda)^{-1} dC and D = C - V',
+
+    dR = W_S Y,   dO_S = dR,   dV' = dC - W_S^T dR,   dM = -Y D^T,
+    dW_S = R Y^T - dR V'^T + W_S (dM + dM^T) + (2 ridge / k) tr(dM) W_S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem
+from approxattn.bounds.gradients import no_gradient_bounds
+from approxattn.bounds.values import range_bound
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.methods.low_rank.combinations import Combined, mean_pooled
+from approxattn.sketching import RowSample
+from approxattn.softmax.biased import Reduced, attend, attend_gradient, weights
+from approxattn.softmax.rows import choose
+from approxattn.softmax.streaming import query_blocks, stream, stream_gradient
+
+
+class _Fit(NamedTuple):
+    """What the values were fitted to, and the result."""
+
+    combined: Combined
+    sample: RowSample
+    exact: Problem  # the sampled queries with all keys
+    near: Reduced  # the same with pooled keys
+    weights: Array  # W_S
+    residual: Array  # R
+    system: Array  # W_S^T W_S + lambda
+    correction: Array  # C - V'
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedLinformer:
+    """Attention to block means of the keys with values fitted by least squares.
+
+    Parameters
+    ----------
+    rank : int
+        Number of blocks k, as for ``Linformer(rank, sketch="mean-pool")``.
+    rows : int, optional
+        Number of queries whose exact output is fitted, evenly spaced; 4 rank if None. All queries if there are no more.
+    ridge : float
+        Regularisation, as a fraction of the mean squared weight of a block; positive.
+
+    Raises
+    ------
+    TypeError
+        If `rank` or `rows` is not an int.
+    ValueError
+        If a parameter is out of its range.
+
+    Notes
+    -----
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. There is no causal form. The gradient is
+    that of the output itself, through the fit.
+    """
+
+    rank: int
+    rows: int | None = None
+    ridge: float = 1e-4
+
+    randomised: ClassVar[bool] = False
+    why_not_causal: ClassVar[str] = (
+        "its blocks mix earlier keys with later ones; use Exact(), Performer(...) or Polynomial(...)"
+    )
+    why_no_scale: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, value in (("rank", self.rank), ("rows", 1 if self.rows is None else self.rows)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                msg = f"{name}(={value!r}) must be an int"
+                raise TypeError(msg)
+            if value < 1:
+                msg = f"{name}(={value}) must be at least 1"
+                raise ValueError(msg)
+        if not 0 < self.ridge < np.inf:
+            msg = (
+                f"ridge(={self.ridge}) must be a finite positive number: without it the fit may have no unique solution"
+            )
+            raise ValueError(msg)
+
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+        """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        fit = self._fit(problem)
+        value = attend(_with_values(fit))
+        certificate = Certificate(
+            rows=range_bound(value, problem),
+            target=SOFTMAX,
+            theorem="ours.value-range",
+            facts=_facts(fit),
+            unmet=("no theorem bounds the error of fitted values: the bound is what the range of v alone implies",),
+        )
+        return Approximation(value=value, certificate=certificate)
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+        """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
+        fit, xp = self._fit(problem), problem.xp
+        t = xp.matrix_transpose
+        dq, dkeys, dc = attend_gradient(_with_values(fit), dout)
+        y = xp.linalg.solve(fit.system, dc)
+        dr, dm = xp.matmul(fit.weights, y), -xp.matmul(y, t(fit.correction))
+        blocks = fit.weights.shape[-1]
+        trace = xp.sum(y * fit.correction, axis=(-2, -1), keepdims=True)  # of -dM
+        dw = xp.matmul(fit.residual, t(y)) - xp.matmul(dr, t(fit.near.problem.v))
+        dw = dw + xp.matmul(fit.weights, dm + t(dm)) - 2 * self.ridge / blocks * trace * fit.weights
+        ds = fit.weights * (dw - xp.sum(fit.weights * dw, axis=-1, keepdims=True)) * problem.scale
+        dq_exact, dk_exact, dv_exact = stream_gradient(fit.exact, dr)
+        dq = dq + fit.sample.adjoint(dq_exact + xp.matmul(ds, fit.near.problem.k))
+        dk, dv = fit.combined.back(dkeys + xp.matmul(t(ds), fit.exact.q), dc - xp.matmul(t(fit.weights), dr))
+        bounds = no_gradient_bounds(problem)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target=SOFTMAX_GRADIENT,
+            theorem="ours.gradient",
+            facts=_facts(fit),
+            unmet=("no bound is known for the gradient through fitted values",),
+        )
+        return Gradients(dq=dq, dk=dk + dk_exact, dv=dv + dv_exact, certificate=certificate)
+
+    def _fit(self, problem: Problem) -> _Fit:
+        xp = problem.xp
+        combined = mean_pooled(problem, self.rank)
+        index = choose(problem.n_q, 4 * self.rank if self.rows is None else self.rows, None)
+        sample = RowSample(index=index, length=problem.n_q)
+        q = sample.apply(problem.q)
+        exact = replace(problem, q=q)
+        near = replace(combined.reduced, problem=replace(combined.reduced.problem, q=q))
+        w = weights(near)
+        outputs = xp.concat([stream(exact, *block).value for block in query_blocks(exact)], axis=-2)
+        residual = outputs - xp.matmul(w, near.problem.v)
+        blocks = w.shape[-1]
+        eye = xp.eye(blocks, dtype=w.dtype, device=_arrays.device(w))
+        size = xp.sum(w * w, axis=(-2, -1), keepdims=True)
+        system = xp.matmul(xp.matrix_transpose(w), w) + self.ridge / blocks * size * eye
+        correction = xp.linalg.solve(system, xp.matmul(xp.matrix_transpose(w), residual))
+        return _Fit(combined, sample, exact, near, w, residual, system, correction)
+
+
+def _with_values(fit: _Fit) -> Reduced:
+    reduced = fit.combined.reduced
+    return replace(reduced, problem=replace(reduced.problem, v=reduced.problem.v + fit.correction))
+
+
+def _facts(fit: _Fit) -> dict[str, object]:
+    index: HostArray = fit.sample.index
+    return {"rank": fit.weights.shape[-1], "rows fitted": index.size}

@@ -1,0 +1,1 @@
+"""Attention with exp replaced by a polynomial: output, gradients, states, fitted coefficients."""

@@ -1,0 +1,217 @@
+"""Attention with exp replaced by the polynomial that fits sampled rows of the data at hand.
+
+The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones. Here the scores are first reduced (exactly), and the
+coefficients fitted to the outputs of some rows: `approxattn.methods.polynomials.fit`. Nothing is known of the other rows beforehand; so that no row can go astray
+
+- a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i exp(mean score) under a causal mask, over the keys that row i
+  sees); a row whose does not gets the w-weighted mean of the values;
+- every entry is brought into the range of its column of v, where the exact one lies, which can only reduce its error (proved here: it is the nearest point
+  of an interval that holds the exact entry).
+
+The range is also all that the certificate knows; `audit` measures. The gradient is that of the output for the coefficients held fixed; it has no bound.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array
+from approxattn._problem import Problem
+from approxattn.bounds.gradients import no_gradient_bounds
+from approxattn.bounds.values import range_bound
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.methods.polynomials.fit import ReducedScores, fit_coefficients, reduce_scores
+from approxattn.methods.polynomials.fit_gradient import Evaluated, fitted_gradient
+from approxattn.methods.polynomials.forward import kernel_of
+from approxattn.monomials.index import rank
+from approxattn.softmax.rows import choose
+
+MAX_DEGREE = 16
+"""*Chosen*: moments of twice the degree must not drown in rounding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedPolynomial:
+    """Polynomial-kernel attention with coefficients fitted to some exact rows.
+
+    Parameters
+    ----------
+    degree : int
+        Degree g of the polynomial, 0 to 16; C(d + g, g) features.
+    rows : int
+        Number of queries whose exact output is fitted, evenly spaced; each costs O(n_k (d + g dv)).
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not an int.
+    ValueError
+        If it is out of its range.
+
+    Notes
+    -----
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. The gradient does not pass through the
+    fit: it is the exact one of the output as a function of q, k and v with the coefficients of this call. Under `causal` the coefficients and the
+    centre of the keys come from all keys, and the queries are not centred.
+    """
+
+    degree: int
+    rows: int = 64
+
+    randomised: ClassVar[bool] = False
+    why_not_causal: ClassVar[str] = ""
+    why_no_scale: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (("degree", self.degree, 0, MAX_DEGREE), ("rows", self.rows, 1, np.inf)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                msg = f"{name}(={value!r}) must be an int"
+                raise TypeError(msg)
+            if not low <= value <= high:
+                msg = f"{name}(={value}) must lie in [{low}, {high}]"
+                raise ValueError(msg)
+
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+        """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        runs = list(self._runs(problem))
+        value = _joined([run.evaluated.value for run in runs], problem)
+        certificate = Certificate(
+            rows=range_bound(value, problem),
+            target=SOFTMAX,
+            theorem="ours.value-range",
+            facts=self._facts(runs, problem),
+            unmet=(f"{_NO_THEOREM}: the bound is what the range of v alone implies, and `audit` measures",),
+        )
+        return Approximation(value=value, certificate=certificate)
+
+    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+        """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv), the fitted coefficients held fixed."""
+        runs = list(self._runs(problem))
+        found = [fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)]) for run in runs]
+        dq, dk, dv = (_joined(list(parts), problem) for parts in zip(*found, strict=True))
+        bounds = no_gradient_bounds(problem)
+        certificate = GradientCertificate(
+            dq=bounds.dq,
+            dk=bounds.dk,
+            dv=bounds.dv,
+            target=SOFTMAX_GRADIENT,
+            theorem="ours.gradient",
+            facts={"gradient": "consistent, for fixed coefficients", **self._facts(runs, problem)},
+            unmet=(f"{_NO_THEOREM}; `audit` measures the output",),
+        )
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+    def _runs(self, problem: Problem) -> Iterator[_Run]:
+        """Reduce, fit and evaluate each leading index."""
+        xp, reduced = problem.xp, reduce_scores(problem)
+        rows = choose(problem.n_q, self.rows, None)
+        for index in itertools.product(*(range(n) for n in problem.batch)):
+            item = _item(problem, index)
+            own = ReducedScores(
+                queries=reduced.queries[(*index, ...)],
+                keys=reduced.keys[(*index, ...)],
+                weights=reduced.weights[(*index, ...)],
+            )
+            wide = _arrays.cast(item.v, _arrays.dtype_name(own.keys), xp)
+            coefficients = fit_coefficients(own, wide, rows, self.degree, problem.causal, xp)
+            evaluated = _evaluate(item, own, coefficients)
+            yield _Run(index=index, item=item, reduced=own, coefficients=coefficients, evaluated=evaluated)
+
+    def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
+        coefficients = np.asarray([run.coefficients for run in runs])
+        return {
+            "degree": self.degree,
+            "rank": rank(problem.d, self.degree),
+            "rows fitted": len(choose(problem.n_q, self.rows, None)),
+            "rows mended": sum(run.mended for run in runs),
+            "coefficients": np.reshape(coefficients, (*problem.batch, self.degree + 1)),
+        }
+
+
+_NO_THEOREM = "no theorem bounds the error of fitted coefficients"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One leading index."""
+
+    index: tuple[int, ...]
+    item: Problem
+    reduced: ReducedScores
+    coefficients: tuple[float, ...]
+    evaluated: Evaluated
+
+    @property
+    def mended(self) -> int:
+        """Number of rows that needed mending."""
+        xp = self.item.xp
+        return int(xp.sum(xp.astype(~self.evaluated.fine, xp.int64)))
+
+
+def _joined(parts: list[Array], problem: Problem) -> Array:
+    """Return the leading indices in one array."""
+    return problem.xp.reshape(problem.xp.stack(parts), (*problem.batch, *parts[0].shape))
+
+
+def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
+    q, k, v = (x[(*index, ...)] for x in (problem.q, problem.k, problem.v))
+    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
+    return replace(problem, q=q, k=k, v=v, key_mask=mask)
+
+
+def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> Evaluated:
+    """Return the output of one leading index and what its gradient needs."""
+    xp = item.xp
+    x, y, w = (_arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights))
+    reach = float(xp.max(xp.abs(x))), float(xp.max(xp.abs(y)))
+    _check_size(item, coefficients, reach)
+    values = xp.concat([w * item.v, w], axis=-1)
+    kernel = kernel_of(item, coefficients, reach)
+    sums = kernel.sums(x, y, values)
+    if item.causal:
+        seen = xp.cumulative_sum(values, axis=0)
+        mean_score = xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
+        least = seen[:, -1:] * xp.exp(xp.minimum(mean_score, xp.full_like(mean_score, 60.0)))
+    else:
+        seen = xp.sum(values, axis=0, keepdims=True)
+        least = seen[:, -1:]
+    fine = sums[:, -1:] >= 0.5 * least
+    quotient = sums[:, :-1] / xp.where(fine, sums[:, -1:], xp.ones_like(fine, dtype=sums.dtype))
+    output = xp.where(fine, quotient, seen[:, :-1] / seen[:, -1:])
+    visible = w > 0
+    edge = xp.full_like(item.v, xp.inf)
+    high = xp.max(xp.where(visible, item.v, -edge), axis=0, keepdims=True)
+    low = xp.min(xp.where(visible, item.v, edge), axis=0, keepdims=True)
+    return Evaluated(
+        value=xp.minimum(xp.maximum(output, low), high),
+        queries=x,
+        keys=y,
+        values=values,
+        sums=sums,
+        seen=seen,
+        fine=fine,
+        high=high,
+        low=low,
+        kernel=kernel,
+    )
+
+
+def _check_size(item: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> None:
+    """Refuse sums that could overflow the dtype."""
+    scores = item.d * reach[0] * reach[1]
+    top = max(1.0, float(item.xp.max(item.xp.abs(item.v)))) if item.dv else 1.0
+    with np.errstate(over="ignore"):
+        terms = [abs(c) * np.power(max(scores, 1.0), float(t)) for t, c in enumerate(coefficients)]
+        size = float(sum(terms)) * item.n_k * top
+    if not size < _arrays.largest(item.dtype) / 16:
+        msg = (
+            f"scores are bounded by {scores:.4g}, where a polynomial of degree {len(coefficients) - 1} summed over {item.n_k} keys can reach "
+            f"{size:.3g} and overflow {item.dtype}: lower the degree or the scale, use float64, or use Exact()"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,214 @@
+"""Tensor attention: every query weighs all pairs of keys, and still the cost is linear in their number.
+
+Alman & Song, "How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to Kronecker Computation" (ICLR 2024; wording unverified):
+
+    out_i = sum_{jl} f_{i,jl} (v1_j o v2_l),   f_{i,jl} proportional to exp(s_{i,jl}),   s_{i,jl} = beta sum_a q_ia k1_ja k2_la,   o entry by entry, beta = 1/d.
+
+Sums (proved here). (sum_a q_a x_a y_a)^t = sum_{|alpha|=t} (t!/alpha!) q^alpha x^alpha y^alpha, so with phi, w of `monomials` and P in the place of exp
+
+    sum_{jl} P(s_{i,jl}) (v1_j o v2_l) = phi(beta q_i)^T diag(w) [ (phi(K1)^T V1) o (phi(K2)^T V2) ],
+
+r = C(d + g, g) features of each side: O((n_q + n_1 + n_2) r dv), where the pairs would take n_q n_1 n_2 (d + dv).
+
+Error. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice; sum_a |q_a x_a y_a| obeys the same bound. T1 or T2 then bound the distance of the
+weights, and the values are v1_jc v2_lc, whose range is spanned by the products of the ends of both ranges.
+Rounding (proved here): as in `forward.py` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
+products, 4 for multiplicities put in and divided out, 3 for the weight, 1 for the product of both states, r for the last sum; 24 + 5 g + t_1 + t_2 + r is more. Underflow: with entries of at most M >= 1, weights of at
+most omega and values of at most 1, a feature loses at most (g + 1) w for a sum of either side, g w for the query and 4 w for products, times omega (M_q M_1 M_2)^g, for
+each pair; doubled for what losses lose in turn.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, pose
+from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
+from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.scores import row_norms, spread_of, value_range
+from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
+from approxattn.exponential.degree import check_degree
+from approxattn.methods.polynomials.forward import output_rounding, weight_noise
+from approxattn.monomials.contraction import weights
+from approxattn.monomials.index import rank
+from approxattn.monomials.kernel import key_sum_terms
+from approxattn.monomials.states import read_states, states
+
+TENSOR = SOFTMAX + " over pairs of keys"
+
+
+def tensor_attention(
+    q: Array,
+    k1: Array,
+    k2: Array,
+    v1: Array,
+    v2: Array,
+    *,
+    degree: int | None = None,
+    tolerance: float | None = None,
+    basis: str = "minimax",
+    scale: float | None = None,
+) -> Approximation:
+    """Compute attention over all pairs of keys with exp replaced by a polynomial, at a cost linear in the number of keys.
+
+    Parameters
+    ----------
+    q : array, shape (..., n_q, d)
+        Queries.
+    k1, v1 : array, shapes (..., n_1, d), (..., n_1, dv)
+        First keys and values.
+    k2, v2 : array, shapes (..., n_2, d), (..., n_2, dv)
+        Second keys and values. One library, device and dtype for all; leading axes must be equal.
+    degree, tolerance, basis
+        As for `Polynomial`: one of the first two; the tolerance is a fraction of the largest range of v1_jc v2_lc over pairs.
+    scale : float, optional
+        beta; None means 1/d, as in the paper.
+
+    Returns
+    -------
+    Approximation
+        `value`, shape (..., n_q, dv), in the dtype computed in (float32 for half precisions), and `certificate`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What `attention` and `Polynomial` refuse; inputs so large that the sums could overflow.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k1, k2, v1, v2 = np.random.default_rng(0).uniform(-1, 1, (5, 50, 4))
+    >>> out = aa.tensor_attention(q, k1, k2, v1, v2, degree=4)
+    >>> scores = np.einsum("ia,ja,la->ijl", q, k1, k2) / 4
+    >>> f = np.exp(scores) / np.exp(scores).sum(axis=(1, 2), keepdims=True)
+    >>> exact = np.einsum("ijl,jc,lc->ic", f, v1, v2)
+    >>> bool((abs(out.value - exact).max(axis=1) <= out.certificate.rows).all())
+    True
+    """
+    if (degree is None) == (tolerance is None):
+        msg = f"degree(={degree}), tolerance(={tolerance}): give exactly one of them"
+        raise ValueError(msg)
+    if tolerance is not None and not 0 < tolerance < 1:
+        msg = f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
+        raise ValueError(msg)
+    _arrays.namespace(q=q, k1=k1, k2=k2, v1=v1, v2=v2)
+    beta = 1.0 / q.shape[-1] if scale is None and q.ndim and q.shape[-1] else scale
+    first, second = pose(q, k1, v1, scale=beta), pose(q, k2, v2, scale=beta)
+    _check_sides(first, second)
+    bound = up(beta_bound(first, second))
+    half_range = float(np.max(bound, initial=0.0))
+    if degree is not None:
+        check_degree(degree, basis)
+    chosen = degree_for(half_range, tolerance, basis) if tolerance is not None else degree or 0
+    return _evaluate(first, second, exp_polynomial(chosen, half_range, basis), bound, tolerance)
+
+
+def beta_bound(first: Problem, second: Problem) -> HostArray:
+    """Return B_i of the module, shape (..., n_q)."""
+    sides = []
+    for problem in (first, second):
+        top = problem.xp.max(problem.xp.abs(problem.k), axis=-1, keepdims=True)
+        safe = problem.xp.where(top > 0, top, problem.xp.ones_like(top))
+        # |k|_4 = top |(k / top)^2|_2^(1/2), and row_norms is rounded up; squares round once more, divisions once
+        squares = row_norms((problem.k / safe) ** 2, problem.xp) * (1 + 4 * problem.u)
+        lengths = _arrays.to_host(top[..., 0]).astype(np.float64) * np.sqrt(squares)
+        sides.append(np.max(up(lengths), axis=-1))
+    return np.asarray(
+        up(first.scale * row_norms(first.q, first.xp) * (sides[0] * sides[1])[..., None] * (1 + 4 * first.u))
+    )
+
+
+def _check_sides(first: Problem, second: Problem) -> None:
+    if first.batch != second.batch:
+        msg = f"k1 and k2 have leading axes {first.batch} and {second.batch}: make them equal"
+        raise ValueError(msg)
+    if first.dv != second.dv:
+        msg = f"v1 and v2 have widths {first.dv} and {second.dv}: they are multiplied entry by entry and must be equal"
+        raise ValueError(msg)
+
+
+def _evaluate(
+    first: Problem, second: Problem, polynomial: ExpPolynomial, bound: HostArray, tolerance: float | None
+) -> Approximation:
+    xp, g, d = first.xp, polynomial.degree, first.d
+    ones = (1.0,) * (g + 1)
+    x = first.q * first.scale
+    reach = [float(xp.max(xp.abs(a))) if math.prod(a.shape) else 0.0 for a in (x, first.k, second.k)]
+    tops = [max(1.0, float(xp.max(xp.abs(p.v)))) if math.prod(p.v.shape) else 1.0 for p in (first, second)]
+    pairs = first.n_k * second.n_k
+    largest = _largest_term(polynomial, d, reach)
+    if not largest * pairs * tops[0] * tops[1] < _arrays.largest(first.dtype) / 16:
+        msg = (
+            f"entries of up to {reach[0]:.3g} (scaled q), {reach[1]:.3g} (k1), {reach[2]:.3g} (k2) can make sums of degree {g} overflow "
+            f"{first.dtype}: lower the degree, rescale the input, or use float64"
+        )
+        raise ValueError(msg)
+    left, right = (_plain_states(p, ones) for p in (first, second))
+    w = xp.astype(_arrays.from_host(np.array(weights(polynomial.coefficients, d))[:, None], x), x.dtype)
+    sums = read_states(x, w * (left * right), g, xp)
+    denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
+    host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
+    certificate = _certificate(first, second, polynomial, bound, host, largest, tolerance)
+    return Approximation(value=sums[..., :-1] / denominator, certificate=certificate)
+
+
+def _plain_states(problem: Problem, ones: tuple[float, ...]) -> Array:
+    """Return phi(K)^T [V, 1] without weights: the multiplicities that `states` puts in are divided out again, two roundings more."""
+    xp = problem.xp
+    values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
+    multiplicity = _arrays.from_host(np.array(weights(ones, problem.d))[:, None], problem.k)
+    return states(problem.k, values, ones, xp) / xp.astype(multiplicity, problem.k.dtype)
+
+
+def _largest_term(polynomial: ExpPolynomial, d: int, reach: list[float]) -> float:
+    """Bound every weighted product of monomials, and r of them, for values of size 1."""
+    omega = max(1.0, float(np.max(np.abs(weights(polynomial.coefficients, d)))))
+    multiplicity = float(np.max(weights((1.0,) * (polynomial.degree + 1), d)))
+    size = math.prod(max(m, 1.0) for m in reach)
+    with np.errstate(over="ignore"):
+        return float(rank(d, polynomial.degree) * omega * multiplicity**2 * np.power(size, float(polynomial.degree)))
+
+
+def _certificate(
+    first: Problem,
+    second: Problem,
+    polynomial: ExpPolynomial,
+    bound: HostArray,
+    denominator: HostArray,
+    largest: float,
+    tolerance: float | None,
+) -> Certificate:
+    g, d, u = polynomial.degree, first.d, first.u
+    corners = [a * b for a in value_range(first) for b in value_range(second)]
+    slack = 2.0**-51 * np.max(np.abs(corners), axis=0)  # products of two float64 round
+    spread = spread_of(np.max(corners, axis=0) + slack, np.min(corners, axis=0) - slack)
+    terms = sum(key_sum_terms(p.n_k, d, g, causal=False) + 4 for p in (first, second))
+    roundings = 5 * g + rank(d, g) + terms + 16
+    pairs = np.asarray(float(first.n_k * second.n_k))
+    lost = np.full(bound.shape, up((6 * g + 20) * _arrays.smallest_normal(first.dtype) * largest))
+    noise = weight_noise(denominator, pairs, gamma(roundings, u) * polynomial.absolute(bound), lost)
+    tops = [np.max(np.maximum(*np.abs(value_range(p))), axis=-1, initial=1.0)[..., None] for p in (first, second)]
+    rounding = output_rounding(denominator, pairs * tops[0] * tops[1], noise, lost, tops[0] * tops[1], first.dtype)
+    tv = tv_from_log_ratio(polynomial.log_ratio(bound))
+    rows = up(output_bound(tv, spread.osc) + rounding)
+    unmet: tuple[str, ...] = ()
+    if np.any(~(denominator > 0)):
+        unmet += (
+            f"{int(np.sum(~(denominator > 0)))} denominator(s) are lost to rounding in {first.dtype} and their rows are NaN",
+        )
+    if tolerance is not None and bool(np.any(rows > tolerance * spread.osc[..., None])):
+        unmet += (
+            f"tolerance {tolerance:g} is not certified: rounding in {first.dtype} takes more than what truncation leaves",
+        )
+    return Certificate(
+        rows=rows,
+        target=TENSOR,
+        theorem="ours.even-taylor" if polynomial.basis == "taylor" else "ours.hilbert",
+        facts={"basis": polynomial.basis, "degree": g, "rank": rank(d, g), "score bound": bound, "rounding": rounding},
+        unmet=unmet,
+    )

@@ -1,0 +1,130 @@
+"""The gradient of attention whose weights are sums of exponentials of features.
+
+With D_i the denominator, z_ij = G_i . v_j, kappa_i = G_i . out_i and left_i = [G_i, -kappa_i], right_j = [v_j, 1] (so left_i . right_j = z_ij - kappa_i),
+
+    dL/dg_ir = sum_j e^{g_ir + h_jr} / D_i (left_i . right_j),    dL/dh_jr likewise summed over i,    dv_j = sum_ir e^{g_ir + h_jr} / D_i G_i,
+
+over visible pairs. Both go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the forward pass, and A_r = sum_i (e^{g_ir} / D_i) left_i, with its own largest
+exponent taken out; for visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows. Causal: T runs forwards and A backwards over the chunks, and a chunk meets itself
+through its scores, in halves where e^{c_r} is far above what a query sees. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from approxattn._arrays import Array, Namespace
+from approxattn._problem import Problem
+from approxattn.methods.random_features.features import log_key_features, log_query_features
+from approxattn.methods.random_features.sums import Seen, State, add_keys, chunks, finite, with_ones
+
+LARGEST_EXPONENT = 30.0
+"""Up to which a term may exceed the mass that its query sees. *Chosen*: far from overflow in float32, where e^88 is the end."""
+
+
+class _Side(NamedTuple):
+    """Gradients of one chunk's logarithms and values: shapes (..., rows, m), (..., keys, m), (..., keys, dv)."""
+
+    g: Array
+    h: Array
+    v: Array
+
+
+def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array, Array, Array]:
+    """Return dq, dk, dv for the cotangent dout, given the output."""
+    xp, m, right = problem.xp, w.shape[-2], with_ones(problem)
+    left = xp.concat([dout, -xp.sum(dout * seen.mean, axis=-1, keepdims=True)], axis=-1)
+    both = list(chunks(problem, m, problem.n_k))
+    rows = both if problem.causal else list(chunks(problem, m, problem.n_q))
+    states = _forward_states(problem, w, right, both)
+    dq, own = [], []
+    for number, (first, last) in enumerate(rows):
+        g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
+        state = states[number] if problem.causal else states[-1]
+        dg = (
+            None
+            if state is None
+            else xp.exp(g + state.top) * xp.matmul(left[..., first:last, :], xp.matrix_transpose(state.sums))
+        )
+        if problem.causal:
+            h = log_key_features(problem, w, first, last)
+            own.append(_own(g, h, left[..., first:last, :], right[..., first:last, :], xp))
+            dg = own[-1].g if dg is None else dg + own[-1].g
+        dq.append(xp.matmul(dg, w) * problem.scale**0.5)
+    dk, dv = _keys(problem, w, seen, left, right, own)
+    return xp.concat(dq, axis=-2), dk, dv
+
+
+def _forward_states(problem: Problem, w: Array, right: Array, both: list[tuple[int, int]]) -> list[State | None]:
+    """Return the state before each chunk of keys, and after all; for a problem that is not causal only the last is kept."""
+    states: list[State | None] = [None]
+    for start, end in both:
+        h = log_key_features(problem, w, start, end)
+        state = add_keys(states[-1], h, right[..., start:end, :], problem.xp)
+        states = [*states, state] if problem.causal else [state]
+    return states
+
+
+def _keys(problem: Problem, w: Array, seen: Seen, left: Array, right: Array, own: list[_Side]) -> tuple[Array, Array]:
+    """Return dk and dv: the sums A over queries, backwards over the chunks."""
+    xp, m = problem.xp, w.shape[-2]
+    later: State | None = None
+    if not problem.causal:
+        for first, last in chunks(problem, m, problem.n_q):
+            later = _add_queries(problem, w, seen, left, later, first, last)
+    dk, dv = [], []
+    for number, (start, end) in reversed(list(enumerate(chunks(problem, m, problem.n_k)))):
+        h = log_key_features(problem, w, start, end)
+        dh = dvalues = None
+        if later is not None:
+            share = xp.exp(h + later.top)
+            dh = share * xp.matmul(right[..., start:end, :], xp.matrix_transpose(later.sums))
+            dvalues = xp.matmul(share, later.sums[..., :-1])
+        if problem.causal:
+            dh = own[number].h if dh is None else dh + own[number].h
+            dvalues = own[number].v if dvalues is None else dvalues + own[number].v
+            later = _add_queries(problem, w, seen, left, later, start, end)
+        y = problem.k[..., start:end, :] * problem.scale**0.5
+        dy = xp.matmul(dh, w) - xp.sum(dh, axis=-1, keepdims=True) * y
+        dk.append(_shown(dy * problem.scale**0.5, problem, start, end))
+        dv.append(_shown(dvalues, problem, start, end))
+    return xp.concat(dk[::-1], axis=-2), xp.concat(dv[::-1], axis=-2)
+
+
+def _add_queries(
+    problem: Problem, w: Array, seen: Seen, left: Array, later: State | None, first: int, last: int
+) -> State:
+    g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
+    return add_keys(later, g, left[..., first:last, :], problem.xp)
+
+
+def _shown(x: Array, problem: Problem, start: int, end: int) -> Array:
+    if problem.key_mask is None:
+        return x
+    return problem.xp.where(problem.key_mask[..., start:end, None], x, problem.xp.zeros_like(x))
+
+
+def _own(g: Array, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:
+    """Return the gradients of the pairs within a chunk; g is already less the logarithm of the denominator."""
+    length, t = g.shape[-2], xp.matrix_transpose
+    top = finite(xp.max(h, axis=-2, keepdims=True), xp)
+    exponents = g + top
+    if length == 1 or bool(xp.all(exponents <= LARGEST_EXPONENT)):
+        # a single pair is at most 1, or hidden: then its key's share is 0 and the query's must not overflow either
+        e, f = xp.exp(xp.minimum(exponents, xp.full_like(exponents, LARGEST_EXPONENT))), xp.exp(h - top)
+        pairs = xp.tril(xp.matmul(left, t(right)))
+        dv = xp.matmul(t(xp.tril(xp.matmul(e, t(f)))), left[..., :-1])
+        return _Side(e * xp.matmul(pairs, f), f * xp.matmul(t(pairs), e), dv)
+    half = length // 2
+    first = _own(g[..., :half, :], h[..., :half, :], left[..., :half, :], right[..., :half, :], xp)
+    second = _own(g[..., half:, :], h[..., half:, :], left[..., half:, :], right[..., half:, :], xp)
+    state = add_keys(None, h[..., :half, :], right[..., :half, :], xp)
+    dg = xp.exp(g[..., half:, :] + state.top) * xp.matmul(left[..., half:, :], t(state.sums))
+    later = add_keys(None, g[..., half:, :], left[..., half:, :], xp)
+    share = xp.exp(h[..., :half, :] + later.top)
+    dh, dv = share * xp.matmul(right[..., :half, :], t(later.sums)), xp.matmul(share, later.sums[..., :-1])
+    return _Side(
+        xp.concat([first.g, second.g + dg], axis=-2),
+        xp.concat([first.h + dh, second.h], axis=-2),
+        xp.concat([first.v + dv, second.v], axis=-2),
+    )

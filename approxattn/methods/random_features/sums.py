@@ -1,0 +1,159 @@
+"""Attention whose weights are sums of exponentials of features, a_ij = sum_r e^{g_ir + h_jr}, in O(n m): forward, in log space.
+
+State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1]. A query meets it with weights e^{g_ir + c_r - t_i}, t_i = max_r (g_ir + c_r), so that its
+denominator is at least 1 and nothing overflows, whatever the size of the scores. Two sets of keys, each with the logarithm of its mass and the mean of its values,
+merge like a streaming softmax.
+
+Causal: chunks of queries meet the state of all earlier keys, and their own chunk through its scores, formed from e^{g + c - t} and e^{h - c} with the chunk's c. A query
+whose visible keys are far below later ones of its chunk would lose its denominator to underflow: the chunk is then halved, the second half meeting the first through its state.
+
+Rounding (proved here). The logarithm of a term is computed from exponents of size at most R_i, so it is off by eta_i = gamma_{d+4} R_i from the features, and by
+(EXP_ULPS + 6 + 4 R_i) u for each of the steps + 3 times it is rescaled; this moves the output by at most tanh(eta_i / 2) osc(V). Sums of positive terms, of a chunk of keys
+and of m features, and 6 roundings a merge, add gamma_K max|V|. What underflows is below u relative to a denominator that was kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem import Problem
+from approxattn.bounds.perturbation import output_bound, tv_from_score_error
+from approxattn.bounds.rounding import EXP_ULPS, gamma, up
+from approxattn.bounds.scores import row_norms, value_spread, visible_max
+from approxattn.methods.random_features.features import log_key_features, log_query_features
+
+FEATURES_AT_ONCE = 2**20
+"""Feature values held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
+
+CAUSAL_CHUNK = 128
+"""Tokens of a causal chunk. *Chosen*: its scores cost about as much as its features."""
+
+
+class State(NamedTuple):
+    """Some keys as queries see them: c, shape (..., 1, m), -inf where there is no key yet, and T, shape (..., m, dv + 1)."""
+
+    top: Array
+    sums: Array
+
+
+class Seen(NamedTuple):
+    """What queries saw of some keys: logarithm of the mass, shape (..., rows, 1), -inf for none, and mean value, shape (..., rows, dv)."""
+
+    log_mass: Array
+    mean: Array
+
+
+def chunks(problem: Problem, features: int, n: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last of the tokens that are taken at a time."""
+    step = max(1, FEATURES_AT_ONCE // (max(1, math.prod(problem.batch)) * features))
+    step = min(step, CAUSAL_CHUNK) if problem.causal else step
+    return ((first, min(first + step, n)) for first in range(0, n, step))
+
+
+def finite(x: Array, xp: Namespace) -> Array:
+    """Return x with 0 for -inf: what an exponent may be shifted by."""
+    return xp.where(xp.isfinite(x), x, xp.zeros_like(x))
+
+
+def add_keys(state: State | None, h: Array, values: Array, xp: Namespace) -> State:
+    """Return the state with more keys: logarithms h, shape (..., keys, m), and [v, 1], shape (..., keys, dv + 1)."""
+    top = xp.max(h, axis=-2, keepdims=True)
+    if state is not None:
+        top = xp.maximum(top, state.top)
+    shift = finite(top, xp)
+    sums = xp.matmul(xp.matrix_transpose(xp.exp(h - shift)), values)
+    if state is not None:
+        sums = sums + state.sums * xp.matrix_transpose(xp.exp(state.top - shift))
+    return State(top, sums)
+
+
+def look(g: Array, state: State, xp: Namespace) -> Seen:
+    """Return what queries with logarithms g, shape (..., rows, m), see of a state."""
+    exponents = g + state.top
+    top = finite(xp.max(exponents, axis=-1, keepdims=True), xp)
+    sums = xp.matmul(xp.exp(exponents - top), state.sums)
+    return _seen(sums[..., :-1], sums[..., -1:], top, xp)
+
+
+def _seen(numerator: Array, mass: Array, top: Array, xp: Namespace) -> Seen:
+    there = mass > 0
+    safe = xp.where(there, mass, xp.ones_like(mass))
+    return Seen(xp.where(there, top + xp.log(safe), xp.full_like(mass, -xp.inf)), numerator / safe)
+
+
+def merge(a: Seen, b: Seen, xp: Namespace) -> Seen:
+    """Return what the queries saw of both sets of keys."""
+    top = finite(xp.maximum(a.log_mass, b.log_mass), xp)
+    left, right = xp.exp(a.log_mass - top), xp.exp(b.log_mass - top)
+    return _seen(left * a.mean + right * b.mean, left + right, top, xp)
+
+
+def own_chunk(g: Array, h: Array, values: Array, xp: Namespace, tiny: float, u: float) -> Seen:
+    """Return what queries see of keys up to their own place in the chunk; `values` are [v, 1]."""
+    length, m = g.shape[-2], g.shape[-1]
+    top = finite(xp.max(h, axis=-2, keepdims=True), xp)
+    exponents = g + top
+    row_top = xp.max(exponents, axis=-1, keepdims=True)
+    scores = xp.matmul(xp.exp(exponents - row_top), xp.matrix_transpose(xp.exp(h - top)))
+    sums = xp.matmul(xp.tril(scores), values)
+    mass = sums[..., -1:]
+    none = xp.cumulative_sum(xp.astype(xp.isfinite(h[..., :1]), g.dtype), axis=-2) == 0
+    if length == 1 or bool(xp.all((mass >= 4 * length * m * tiny / u) | none)):
+        return _seen(sums[..., :-1], mass, row_top, xp)
+    half = length // 2
+    first = own_chunk(g[..., :half, :], h[..., :half, :], values[..., :half, :], xp, tiny, u)
+    second = own_chunk(g[..., half:, :], h[..., half:, :], values[..., half:, :], xp, tiny, u)
+    earlier = add_keys(None, h[..., :half, :], values[..., :half, :], xp)
+    second = merge(second, look(g[..., half:, :], earlier, xp), xp)
+    return Seen(*(xp.concat([a, b], axis=-2) for a, b in zip(first, second, strict=True)))
+
+
+def with_ones(problem: Problem) -> Array:
+    """Return [V, 1], shape (..., n_k, dv + 1)."""
+    return problem.xp.concat([problem.v, problem.xp.ones_like(problem.v[..., :1])], axis=-1)
+
+
+def attend(problem: Problem, w: Array) -> Seen:
+    """Return output and logarithms of the denominators."""
+    xp, m, values = problem.xp, w.shape[-2], with_ones(problem)
+    state: State | None = None
+    seen = []
+    if not problem.causal:
+        for start, end in chunks(problem, m, problem.n_k):
+            state = add_keys(state, log_key_features(problem, w, start, end), values[..., start:end, :], xp)
+        assert state is not None  # noqa: S101 - there is a key
+        seen = [look(log_query_features(problem, w, *c), state, xp) for c in chunks(problem, m, problem.n_q)]
+        return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
+    tiny = _arrays.smallest_normal(problem.dtype)
+    for start, end in chunks(problem, m, problem.n_q):
+        g, h = log_query_features(problem, w, start, end), log_key_features(problem, w, start, end)
+        part = values[..., start:end, :]
+        own = own_chunk(g, h, part, xp, tiny, problem.u)
+        seen.append(own if state is None else merge(own, look(g, state, xp), xp))
+        state = add_keys(state, h, part, xp)
+    return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
+
+
+def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
+    """Return the bound on the rounding error of each row of the output, shape (..., n_q)."""
+    xp, u, m = problem.xp, problem.u, len(w)
+    longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
+    root = math.sqrt(problem.scale)
+    x, y = root * row_norms(problem.q, xp), root * visible_max(row_norms(problem.k, xp), problem)[..., None]
+    size = up(2 * (longest * (x + y) + y * y))
+    steps = sum(1 for _ in chunks(problem, m, problem.n_k)) + (8 if problem.causal else 0)
+    underflow = 8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
+    eta = up(gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (steps + 3) + underflow)
+    spread = value_spread(problem)
+    sums = gamma(2 * (problem.n_k + m + 6 * steps) + 8, u) + 4 * u
+    return up(
+        output_bound(tv_from_score_error(eta), spread.osc)
+        + sums * spread.top[..., None]
+        + problem.n_k * m * _arrays.smallest_normal(problem.dtype)
+    )

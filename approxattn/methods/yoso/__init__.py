@@ -1,0 +1,1 @@
+"""YOSO: attention whose weights are probabilities that hash codes agree, sampled or exact."""

@@ -1,0 +1,229 @@
+"""A few rows of exact attention: what a whole output, or a whole problem, is judged by. O(n d) work a row, in float64.
+
+A library without float64 computes in its widest dtype; the rounding bound is that of the dtype really computed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem import Problem
+from approxattn.bounds.scores import score_bound
+from approxattn.bounds.softmax import softmax_rounding
+from approxattn.softmax.scores import masked_scores
+
+SCORES_AT_ONCE = 2**20
+"""Scores held at one time where all of a row are needed. *Chosen*: 8 MiB in float64."""
+
+ROWS_AT_ONCE, KEY_BLOCK = 256, 1024
+"""Rows and keys that meet at one time where sums over the keys are all that is needed. *Chosen*: 2 MiB of scores in float64."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Item:
+    """The chosen rows of one leading batch index, with all its keys.
+
+    Attributes
+    ----------
+    given : Problem
+        The rows of q in float64, keys and values in the dtype they came in, without batch axes; not causal: see `causal`.
+    index : tuple of int
+        The leading batch index.
+    rows : ndarray of int, shape (r,)
+        Row numbers within the index.
+    causal : bool
+        Whether row i may look at keys 0..i only.
+    """
+
+    given: Problem
+    index: tuple[int, ...]
+    rows: HostArray
+    causal: bool
+
+    @cached_property
+    def problem(self) -> Problem:
+        """All in float64."""
+        xp = self.given.xp
+        return replace(
+            self.given, k=_arrays.cast(self.given.k, "float64", xp), v=_arrays.cast(self.given.v, "float64", xp)
+        )
+
+    @property
+    def everyone(self) -> bool:
+        """Whether each row may look at all keys."""
+        return self.given.key_mask is None and not self.causal
+
+    def take(self, x: Array) -> Array:
+        """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in float64."""
+        rows = self.given.xp.take(x[(*self.index, ...)], _arrays.from_host(self.rows, x), axis=0)
+        return _arrays.cast(rows, "float64", self.given.xp)
+
+    def rounding(self) -> HostArray:
+        """Return the bound on the rounding error of recomputed rows, shape (r,). Hidden keys and values make it larger at most."""
+        return softmax_rounding(self.given, score_bound(self.given, self.given.k), KEY_BLOCK)
+
+    def recompute(self) -> Rows:
+        """Return exact attention up to `rounding`, and what else is known of the rows, keys and values widened block by block."""
+        parts = [_recompute(self, first) for first in range(0, self.rows.size, ROWS_AT_ONCE)]
+        return Rows(*(self.given.xp.concat(list(column), axis=0) for column in zip(*parts, strict=True)))
+
+
+class Rows(NamedTuple):
+    """Recomputed rows: output and mean of the visible values, shapes (r, dv), 1/|p|^2 and number of visible keys, shapes (r, 1)."""
+
+    output: Array
+    mean: Array
+    effective: Array
+    visible: Array
+
+
+class _Sums(NamedTuple):
+    """Sums over some keys of w v, w, w^2, v and 1, with w = e^{s - top}; the last two over the visible ones."""
+
+    top: Array
+    numerator: Array
+    mass: Array
+    squares: Array
+    values: Array
+    visible: Array
+
+
+def _recompute(item: Item, first: int) -> Rows:
+    problem, xp = item.given, item.given.xp
+    last = min(first + ROWS_AT_ONCE, item.rows.size)
+    total: _Sums | None = None
+    for start in range(0, problem.n_k, KEY_BLOCK):
+        part = _sums(item, first, last, start, min(start + KEY_BLOCK, problem.n_k))
+        total = part if total is None else _merged(total, part, xp)
+    assert total is not None  # noqa: S101 - there is a key
+    return Rows(
+        output=total.numerator / total.mass,
+        mean=total.values / total.visible,
+        effective=total.mass**2 / total.squares,
+        visible=total.visible,
+    )
+
+
+def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
+    problem, xp = item.given, item.given.xp
+    k, v = (_arrays.cast(x[start:end, :], "float64", xp) for x in (problem.k, problem.v))
+    mask = None if problem.key_mask is None else problem.key_mask[start:end]
+    part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask)
+    scores = _scores(part, item.rows[first:last], start, causal=item.causal)
+    top = xp.max(scores, axis=-1, keepdims=True)
+    weights = xp.exp(scores - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
+    if item.everyone:
+        visible = xp.full_like(top, float(end - start))
+        values = xp.broadcast_to(xp.sum(v, axis=0, keepdims=True), (last - first, problem.dv))
+    else:
+        seen = xp.astype(xp.isfinite(scores), scores.dtype)
+        visible, values = xp.sum(seen, axis=-1, keepdims=True), xp.matmul(seen, v)
+    squares = xp.vecdot(weights, weights)[:, None]
+    return _Sums(top, xp.matmul(weights, v), xp.sum(weights, axis=-1, keepdims=True), squares, values, visible)
+
+
+def _merged(a: _Sums, b: _Sums, xp: Namespace) -> _Sums:
+    top = xp.maximum(a.top, b.top)
+    finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    x, y = xp.exp(a.top - finite), xp.exp(b.top - finite)
+    return _Sums(
+        top,
+        a.numerator * x + b.numerator * y,
+        a.mass * x + b.mass * y,
+        a.squares * x**2 + b.squares * y**2,
+        a.values + b.values,
+        a.visible + b.visible,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowBlock:
+    """Some rows of one leading batch index, with all their scores.
+
+    Attributes
+    ----------
+    problem : Problem
+        These rows of q with all keys and values of the index, in float64, without batch axes; not causal: see `bounds/softmax.py`.
+    index : tuple of int
+        The leading batch index.
+    scores : array, shape (r, n_k)
+        beta q_i . k_j, -inf where row i may not look.
+    """
+
+    problem: Problem
+    index: tuple[int, ...]
+    scores: Array
+
+    @cached_property
+    def weights(self) -> Array:
+        """The softmax weights, not normalised: the largest of each row is 1, shape (r, n_k)."""
+        xp = self.problem.xp
+        return xp.exp(self.scores - xp.max(self.scores, axis=-1, keepdims=True))
+
+    def output(self) -> Array:
+        """Return exact attention, shape (r, dv)."""
+        xp = self.problem.xp
+        return xp.matmul(self.weights, self.problem.v) / xp.sum(self.weights, axis=-1, keepdims=True)
+
+
+def choose(population: int, rows: int, rng: np.random.Generator | None) -> HostArray:
+    """Return `rows` of `population` numbers without repetition, in order: drawn uniformly, or evenly spaced if rng is None; all if rows >= population."""
+    if rows >= population:
+        return np.arange(population)
+    if rng is None:
+        return (2 * np.arange(rows) + 1) * population // (2 * rows)
+    return np.sort(rng.choice(population, rows, replace=False))
+
+
+def items(problem: Problem, chosen: HostArray) -> Iterator[Item]:
+    """Yield the chosen rows, numbers in range(batch size * n_q) in increasing order, by leading batch index."""
+    if problem.n_q == 0:
+        return
+    numbers, rows = np.divmod(chosen, problem.n_q)
+    for number in np.unique(numbers):
+        index = tuple(int(i) for i in np.unravel_index(int(number), problem.batch))
+        yield _item(problem, index, rows[numbers == number])
+
+
+def row_blocks(problem: Problem, chosen: HostArray) -> Iterator[RowBlock]:
+    """Yield the chosen rows in blocks of one leading batch index each."""
+    step = max(1, SCORES_AT_ONCE // problem.n_k)
+    for item in items(problem, chosen):
+        for first in range(0, item.rows.size, step):
+            last = min(first + step, item.rows.size)
+            part = replace(item.problem, q=item.problem.q[first:last, :])
+            scores = _scores(part, item.rows[first:last], 0, causal=item.causal)
+            yield RowBlock(problem=part, index=item.index, scores=scores)
+
+
+def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
+    xp = problem.xp
+    q = xp.take(problem.q[(*index, ...)], _arrays.from_host(rows, problem.q), axis=0)
+    k, v = problem.k[(*index, ...)], problem.v[(*index, ...)]
+    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
+    given = replace(problem, q=_arrays.cast(q, "float64", xp), k=k, v=v, key_mask=mask, causal=False)
+    return Item(given=given, index=index, rows=rows, causal=problem.causal)
+
+
+def _scores(part: Problem, rows: HostArray, start: int, *, causal: bool) -> Array:
+    """Return the scores of these rows with the keys of `part`, numbered from `start` on, -inf where they may not look."""
+    xp = part.xp
+    scores = masked_scores(part, part.q * part.scale, 0, 0, part.n_k)
+    if not causal:
+        return scores
+    numbers = xp.arange(start, start + part.n_k, device=_arrays.device(part.q))
+    past = _arrays.from_host(rows, part.q)[:, None] >= numbers[None, :]
+    return xp.where(past, scores, xp.full_like(scores, -xp.inf))
+
+
+def population(problem: Problem) -> int:
+    """Return the number of rows over all leading batch indices."""
+    return math.prod(problem.batch) * problem.n_q

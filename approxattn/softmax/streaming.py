@@ -1,0 +1,102 @@
+"""Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal and key masks.
+
+Forward. For one query block the keys pass in blocks; with running maximum m, denominator l and numerator o
+
+    m' = max(m, max_j s_j),   l' = l e^{m - m'} + sum_j e^{s_j - m'},   o' = o e^{m - m'} + sum_j e^{s_j - m'} v_j,
+
+and the output is o / l (Milakov & Gimelshein 2018; Rabe & Staats 2021; wording unverified).
+
+Gradient (proved here; Liang et al. 2024, section C, corrected: see `lss24.gradient`). With f = softmax(beta q k^T), out = f V and G = dL/dout,
+
+    z_ij = G_i . v_j,   kappa_i = G_i . out_i,   P_ij = f_ij (z_ij - kappa_i),
+    dq = beta P k,      dk = beta P^T q,         dv = f^T G,
+
+in a second pass, f_ij = e^{s_ij - m_i} / l_i from the m and l of the first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from approxattn._arrays import Array
+from approxattn._problem import Problem
+from approxattn.softmax.scores import masked_scores, rows_at_once
+
+KEY_BLOCK = 1024
+"""Keys a block. *Chosen*: scores of a query block stay in cache."""
+
+
+class Softmax(NamedTuple):
+    """Rows of a softmax output, with the largest score and the denominator of each, shapes (..., rows, dv), (..., rows, 1) twice."""
+
+    value: Array
+    top: Array
+    denominator: Array
+
+
+def query_blocks(problem: Problem) -> list[tuple[int, int]]:
+    """Return first and last query of each block."""
+    rows = rows_at_once(problem, min(KEY_BLOCK, problem.n_k))
+    return [(first, min(first + rows, problem.n_q)) for first in range(0, problem.n_q, rows)]
+
+
+def key_blocks(problem: Problem, last: int) -> list[tuple[int, int]]:
+    """Return start and end of each block of the keys that queries before `last` may see."""
+    stop = last if problem.causal else problem.n_k
+    return [(start, min(start + KEY_BLOCK, stop)) for start in range(0, stop, KEY_BLOCK)]
+
+
+def stream(problem: Problem, first: int, last: int) -> Softmax:
+    """Return the output rows first..last-1."""
+    xp = problem.xp
+    q = problem.q[..., first:last, :] * problem.scale
+    top: Array | None = None
+    numerator: Array = None
+    denominator: Array = None
+    for start, end in key_blocks(problem, last):
+        scores = masked_scores(problem, q, first, start, end)  # (..., rows, keys)
+        block_top = xp.max(scores, axis=-1, keepdims=True)
+        new_top = block_top if top is None else xp.maximum(top, block_top)
+        # A row that has seen no key yet has top -inf; 0 in its place makes all its weights e^-inf = 0.
+        finite_top = xp.where(xp.isfinite(new_top), new_top, xp.zeros_like(new_top))
+        weights = xp.exp(scores - finite_top)
+        part = xp.matmul(weights, problem.v[..., start:end, :])
+        mass = xp.sum(weights, axis=-1, keepdims=True)
+        if top is None:
+            numerator, denominator = part, mass
+        else:
+            shrink = xp.exp(top - finite_top)
+            numerator, denominator = numerator * shrink + part, denominator * shrink + mass
+        top = new_top
+    return Softmax(numerator / denominator, top, denominator)
+
+
+def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]:
+    """Return dq, dk, dv for the cotangent G = dout, shape (..., n_q, dv)."""
+    xp = problem.xp
+    dq_blocks = []
+    dk = [xp.zeros_like(problem.k[..., start:end, :]) for start, end in key_blocks(problem, problem.n_k)]
+    dv = [xp.zeros_like(problem.v[..., start:end, :]) for start, end in key_blocks(problem, problem.n_k)]
+    for first, last in query_blocks(problem):
+        rows = stream(problem, first, last)
+        q, g = problem.q[..., first:last, :] * problem.scale, dout[..., first:last, :]
+        kappa = xp.sum(g * rows.value, axis=-1, keepdims=True)
+        dq: Array = None
+        for b, (start, end) in enumerate(key_blocks(problem, last)):
+            f = xp.exp(masked_scores(problem, q, first, start, end) - rows.top) / rows.denominator
+            z = xp.matmul(g, xp.matrix_transpose(problem.v[..., start:end, :]))
+            p = f * (z - kappa)
+            part = xp.matmul(p, problem.k[..., start:end, :]) * problem.scale
+            dq = part if dq is None else dq + part
+            dk[b] = _add(dk[b], xp.matmul(xp.matrix_transpose(p), q), problem)
+            dv[b] = _add(dv[b], xp.matmul(xp.matrix_transpose(f), g), problem)
+        dq_blocks.append(dq)
+    return xp.concat(dq_blocks, axis=-2), xp.concat(dk, axis=-2), xp.concat(dv, axis=-2)
+
+
+def _add(total: Array, part: Array, problem: Problem) -> Array:
+    """Return total + part, where part may hold fewer rows: under a causal mask the last block ends with the queries."""
+    xp, missing = problem.xp, total.shape[-2] - part.shape[-2]
+    if missing:
+        part = xp.concat([part, xp.zeros_like(total[..., part.shape[-2] :, :])], axis=-2)
+    return total + part

@@ -1,0 +1,1 @@
+"""Numbers one can trust: balls, counted operations, statistics, test instances."""

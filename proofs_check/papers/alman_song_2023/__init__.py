@@ -1,0 +1,5 @@
+"""Alman & Song 2023: attention by a polynomial of bounded scores."""
+
+from proofs_check.papers.alman_song_2023 import attention_error, degree, halved_constant, lemmas
+
+THEOREMS = (*attention_error.THEOREMS, *halved_constant.THEOREMS, *lemmas.THEOREMS, *degree.THEOREMS)

@@ -1,0 +1,3 @@
+"""Where the statements of this folder come from."""
+
+CITATION = "Halko, Martinsson & Tropp, Finding Structure with Randomness, SIAM Review 53 (2011)"

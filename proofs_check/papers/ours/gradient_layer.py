@@ -1,0 +1,268 @@
+"""What T3 says of the gradients of a whole layer; nothing here is a quotation. Letters of `ours_gradient` and `liang_2024_layer`.
+
+X, W, W_V, G     tokens, W_Q W_K^T, value weights, cotangent of the output; h = X W_V, z_ij = G_i . h_j, P = f o (z - <f, z>)
+f~, P~           approximate weights with log ratios of oscillation ln rho_i in row i, and the plug-in P~; omega_i = osc_j z_ij
+tau_i            tanh(ln rho_i / 4), which bounds the total variation of f~_i and f_i
+
+dW = beta X^T P X,   dW_V = X^T f^T G,   dX = beta (P X W^T + P^T X W) + f^T G W_V^T
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from proofs_check.arithmetic.balls import ball, softmax, upper
+from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
+from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.verdict import Status
+
+_OURS = Source(
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/gradient_layer.py and approxattn/bounds/gradients.py",
+    fidelity="ours",
+)
+
+# --- instances: one layer, integer inputs, weights off by integer ratios --------------------------------------------------
+
+
+def _layers() -> Any:
+    from hypothesis import strategies as st
+
+    def matrix(rows: int, columns: int, low: int = -2, high: int = 2) -> Any:
+        return st.lists(
+            st.lists(st.integers(low, high), min_size=columns, max_size=columns), min_size=rows, max_size=rows
+        )
+
+    def of_size(size: tuple[int, int]) -> Any:
+        n, d = size
+        parts = {name: matrix(*shape) for name, shape in {"x": (n, d), "g": (n, d), "w": (d, d), "wv": (d, d)}.items()}
+        return st.fixed_dictionaries({**parts, "ratio": matrix(n, n, 4, 8)})
+
+    return st.tuples(st.integers(1, 3), st.integers(1, 2)).flatmap(of_size)
+
+
+def _positive(instance: Instance) -> bool:
+    return all(r > 0 for row in instance["ratio"] for r in row)
+
+
+_POSITIVE = Assumption(text="all weights are positive", predicate=_positive, generator=_layers)
+
+
+def _balls(rows: Any) -> Any:
+    return np.array([[ball(x) for x in row] for row in rows], dtype=object)
+
+
+def _osc(values: Any) -> Any:
+    """Largest minus smallest of balls, widened so that it is an upper bound where balls overlap."""
+    top, low = values[0], values[0]
+    for v in values[1:]:
+        top, low = top.max(v), low.min(v)
+    return top - low
+
+
+class _Layer:
+    """Everything the bounds speak of, as balls."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.x, self.g, self.w, self.wv = (_balls(instance[name]) for name in ("x", "g", "w", "wv"))
+        scores = (self.x @ self.w @ self.x.T) / 2
+        self.f = np.array([softmax(list(row)) for row in scores], dtype=object)
+        weighted = self.f * _balls(instance["ratio"])
+        self.other = weighted / np.sum(weighted, axis=1)[:, None]
+        self.z = self.g @ (self.x @ self.wv).T
+        self.p, self.plug = (f * (self.z - np.sum(f * self.z, axis=1)[:, None]) for f in (self.f, self.other))
+        rho = [Fraction(max(row), min(row)) for row in instance["ratio"]]
+        self.excess = np.array([ball(r - 1) for r in rho], dtype=object)
+        self.log = np.array([ball(r).log() for r in rho], dtype=object)
+        self.tau = np.array([(x / 4).tanh() for x in self.log], dtype=object)
+        self.omega = np.array([_osc(list(row)) for row in self.z], dtype=object)
+
+    def entrywise(self) -> tuple[Any, Any]:
+        return self.plug - self.p, self.f * (self.omega * (self.excess + self.tau))[:, None]
+
+    def weights(self) -> tuple[Any, Any]:
+        spread = np.array([_osc(list(column)) for column in self.x.T], dtype=object)
+        rows = np.abs(self.x).T @ (self.omega * self.log) / 16  # beta = 1/2
+        return self.x.T @ (self.plug - self.p) @ self.x / 2, rows[:, None] * spread[None, :]
+
+    def values(self) -> tuple[Any, Any]:
+        spread = np.array([_osc(list(column)) for column in self.x.T], dtype=object)
+        return self.x.T @ (self.other - self.f).T @ self.g, spread[:, None] * (self.tau @ np.abs(self.g))[None, :]
+
+    def tokens(self) -> tuple[Any, Any]:
+        right, left, back = self.x @ self.w.T, self.x @ self.w, self.g @ self.wv.T
+        change = self.plug - self.p
+        error = (change @ right + change.T @ left) / 2 + (self.other - self.f).T @ back
+        spread = np.array([_osc(list(column)) for column in right.T], dtype=object)
+        own = (self.omega * self.log / 16)[:, None] * spread[None, :]
+        others = (self.f * ((self.excess + self.tau) * self.omega)[:, None]).T @ np.abs(left) / 2
+        return error, own + others + (self.f * self.excess[:, None]).T @ np.abs(back)
+
+
+def _worst(instance: Instance, part: str) -> tuple[Any, Any]:
+    """The entry with the largest error / bound, and its bound."""
+    errors, bounds = getattr(_Layer(instance), part)()
+    pairs = [(abs(e), b) for e, b in zip(np.ravel(errors), np.ravel(bounds), strict=True)]
+    return max(pairs, key=lambda pair: upper(pair[0]) / (float(pair[1].mid()) + 1e-300))
+
+
+def _ratio(instance: Instance, part: str) -> float:
+    error, bound = _worst(instance, part)
+    top, below = float(error.mid()), float(bound.mid())
+    return top / below if below > 1e-30 else 0.0
+
+
+def _one(_instance: Instance) -> float:
+    return 1.0 + 1e-9
+
+
+def _third(_instance: Instance) -> float:
+    return 1 / 3
+
+
+def _tenth(_instance: Instance) -> float:
+    return 0.1
+
+
+def _measured_entrywise(instance: Instance) -> float:
+    return _ratio(instance, "entrywise")
+
+
+def _confirm_entrywise(instance: Instance) -> tuple[Any, Any]:
+    return _worst(instance, "entrywise")
+
+
+def _confirm_entrywise_third(instance: Instance) -> tuple[Any, Any]:
+    error, bound = _worst(instance, "entrywise")
+    return error, bound / 3
+
+
+def _measured_weights(instance: Instance) -> float:
+    return _ratio(instance, "weights")
+
+
+def _confirm_weights(instance: Instance) -> tuple[Any, Any]:
+    return _worst(instance, "weights")
+
+
+def _confirm_weights_tenth(instance: Instance) -> tuple[Any, Any]:
+    error, bound = _worst(instance, "weights")
+    return error, bound / 10
+
+
+def _measured_values(instance: Instance) -> float:
+    return _ratio(instance, "values")
+
+
+def _confirm_values(instance: Instance) -> tuple[Any, Any]:
+    return _worst(instance, "values")
+
+
+def _confirm_values_third(instance: Instance) -> tuple[Any, Any]:
+    error, bound = _worst(instance, "values")
+    return error, bound / 3
+
+
+def _measured_tokens(instance: Instance) -> float:
+    return _ratio(instance, "tokens")
+
+
+def _confirm_tokens(instance: Instance) -> tuple[Any, Any]:
+    return _worst(instance, "tokens")
+
+
+def _confirm_tokens_third(instance: Instance) -> tuple[Any, Any]:
+    error, bound = _worst(instance, "tokens")
+    return error, bound / 3
+
+
+_SCOPE = "1 to 3 tokens of width 1 or 2, integer X, W, W_V, G in -2..2, integer ratios of weights 4..8, β = 1/2"
+
+
+def _search(part: str, divisor: str = "") -> Falsify:
+    found = globals()
+    bound = {"": _one, "third": _third, "tenth": _tenth}[divisor]
+    return Falsify(
+        instances=_layers, measured=found[f"_measured_{part}"], bound=bound, confirm=found[f"_confirm_{part}" + (f"_{divisor}" if divisor else "")],
+        assumptions=(_POSITIVE,), scope=_SCOPE + (f"; the bound's {divisor}" if divisor else ""), tries=150,
+    )  # fmt: skip
+
+
+# --- the identities behind the bounds -------------------------------------------------------------------------------------
+# (1) P~ - P = (f~ - f)(z - kappa~) + f (kappa - kappa~), and |f~ - f| <= (rho - 1) f, |z - kappa~| <= omega, |kappa - kappa~| <= tau omega (ours.hilbert).
+#     For f~ = f w / <f, w>: min w <= <f, w> <= max w, so f~/f lies in [1/rho, rho], and 1 - 1/rho <= rho - 1.
+# (2) a row whose entries sum to 0 does not see a constant: sum_j p_j x_j = sum_j p_j (x_j - m), and m half way leaves |p|_1 osc(x)/2. With T3, |p|_1 <= omega ln rho / 4;
+#     with the total variation, |f~ - f|_1 <= 2 tau.
+
+
+def _split(*, without_mean: bool = False) -> Iterator[Identity]:
+    from sympy import QQ, ring
+
+    _, *s = ring([*(f"f{j}" for j in range(3)), *(f"t{j}" for j in range(3)), *(f"z{j}" for j in range(3)), "m"], QQ)
+    f, t, z, m = s[:3], s[3:6], s[6:9], s[9]
+    mean, other = (sum((a * b for a, b in zip(w, z, strict=True)), 0 * m) for w in (f, t))
+    for j in range(3):
+        second = 0 * m if without_mean else f[j] * (mean - other)
+        yield Identity(
+            t[j] * (z[j] - other) - f[j] * (z[j] - mean), (t[j] - f[j]) * (z[j] - other) + second, f"entry {j}"
+        )
+
+
+def _split_without_mean() -> Iterator[Identity]:
+    return _split(without_mean=True)
+
+
+def _centred(total: int = 0) -> Iterator[Identity]:
+    from sympy import QQ, ring
+
+    for n in (2, 3, 5):
+        _, *s = ring([*(f"p{j}" for j in range(n - 1)), *(f"x{j}" for j in range(n)), "m"], QQ)
+        p, x, m = s[: n - 1], s[n - 1 : -1], s[-1]
+        p = [*p, total - sum(p, 0 * m)]
+        lhs = sum((a * b for a, b in zip(p, x, strict=True)), 0 * m)
+        yield Identity(lhs, sum((a * (b - m) for a, b in zip(p, x, strict=True)), 0 * m), f"{n} keys")
+
+
+def _not_centred() -> Iterator[Identity]:
+    return _centred(1)
+
+
+_ROWS = Symbolic(
+    identities=_centred, scope="a row that sums to 0 does not see a constant: 2, 3 and 5 keys, all entries"
+)
+
+THEOREMS = (
+    Theorem(
+        key="ours.gradient-entrywise", title="plug-in gradient, entry by entry",
+        statement="|P~_ij - P_ij| <= f_ij ω_i (ρ_i - 1 + τ_i), τ_i = tanh(ln ρ_i / 4).",
+        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED,
+        experiments=(Symbolic(identities=_split, scope="the split of P~ - P into two terms: 3 keys, all f, f~, z"), _search("entrywise")),
+        mutant=Symbolic(identities=_split_without_mean, scope="without the change of <f, z>"), uses=("ours.hilbert",),
+    ),
+    Theorem(
+        key="ours.gradient-weights", title="T3 for the query and key weights",
+        statement="|ΔdW_ab| <= (β/8) Σ_i |X_ia| ω_i ln ρ_i osc(X_:b) for dW = β Xᵀ P X with the plug-in P~.",
+        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED, experiments=(_ROWS, _search("weights")),
+        mutant=_search("weights", "tenth"), uses=("ours.gradient", "lss24.gradient"),
+    ),
+    Theorem(
+        key="ours.gradient-value-weights", title="T1 for the gradient in the value weights",
+        statement="|ΔdW_{V,ab}| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f.",
+        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED, experiments=(_ROWS, _search("values")),
+        mutant=_search("values", "third"), uses=("ours.hilbert", "lss24.gradient"),
+    ),
+    Theorem(
+        key="ours.gradient-tokens", title="T3 for the gradient in the layer's input",
+        statement=(
+            "|ΔdX_ja| <= β ((ω_j ln ρ_j / 8) osc((X Wᵀ)_:a) + Σ_i (ρ_i - 1 + τ_i) f_ij ω_i |(X W)_ia|) + Σ_i (ρ_i - 1) f_ij |(G W_Vᵀ)_ia| for "
+            "dX = β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ with f~, P~."
+        ),
+        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED,
+        experiments=(_ROWS, Symbolic(identities=_split, scope="the split of P~ - P: 3 keys, all f, f~, z"), _search("tokens")),
+        mutant=_search("tokens", "third"), uses=("ours.gradient", "ours.gradient-entrywise", "lss24.gradient"),
+    ),
+)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Mathematics that the statements of several papers share."""

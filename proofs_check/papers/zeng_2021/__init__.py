@@ -1,0 +1,11 @@
+"""Zeng et al. 2021: YOSO."""
+
+from proofs_check.papers.zeng_2021 import bias_and_ends, collision, gradient, hadamard_hashing, variance
+
+THEOREMS = (
+    *collision.THEOREMS,
+    *variance.THEOREMS,
+    *gradient.THEOREMS,
+    *hadamard_hashing.THEOREMS,
+    *bias_and_ends.THEOREMS,
+)

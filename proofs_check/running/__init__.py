@@ -1,0 +1,1 @@
+"""Carry experiments out and keep what they found: campaigns, workers, evidence, replay."""

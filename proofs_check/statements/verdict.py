@@ -1,0 +1,164 @@
+"""What an experiment concluded, and how the conclusions about one theorem are put together.
+
+Four words, and no more is ever said than was shown:
+
+* *proved*: holds on the whole of the stated scope, by a method that cannot be wrong about it (the grade says which);
+* *refuted*: false, with a witness that exact or ball arithmetic confirms, or at a stated statistical level;
+* *supported*: a plan fixed beforehand came out in favour, at its stated level; never "for all";
+* *inconclusive*: everything else, among it every crash, time-out and loss of precision.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from proofs_check.statements import serial
+
+__all__ = ["Contradiction", "Status", "Verdict", "combine", "inconclusive"]
+
+_PIT = re.compile(r"pit\(2\^-[0-9]+\)")
+_GRADES = {
+    "proved": {"symbolic", "exact-rational", "ball", "counted"},  # and pit(2^-k)
+    "refuted": {"symbolic", "exact-rational", "ball", "counted", "statistical", "timed"},  # and pit(2^-k)
+    "supported": {"statistical", "timed"},
+    "inconclusive": {""},
+}
+
+
+class Status(StrEnum):
+    """The four verdicts."""
+
+    PROVED = "proved"
+    REFUTED = "refuted"
+    SUPPORTED = "supported"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Contradiction(Exception):
+    """One experiment proved what another refuted: the checker itself is at fault, and the run fails."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The conclusion of one experiment, or of all experiments on one theorem.
+
+    Parameters
+    ----------
+    status : Status
+        One of the four verdicts.
+    grade : str
+        How it was shown: ``symbolic``, ``exact-rational``, ``ball``, ``counted`` or ``pit(2^-k)`` (a proof by
+        identity testing, wrong with probability at most 2^-k); ``statistical`` and ``timed`` never prove.
+    scope : str
+        What it was shown for, for example "n = 6, d = 3". Mandatory unless inconclusive.
+    tightness : float or None
+        The largest measured / bound seen; 1 means that the bound is attained.
+    witness : mapping or None
+        An instance on which the statement fails, in the types of `proofs_check.statements.serial`. Mandatory when refuted.
+    facts : mapping
+        Figures worth keeping (numbers tried, intervals, p-values), in the types of `proofs_check.statements.serial`.
+    seconds : float
+        Wall time spent.
+    note : str
+        One sentence for the reader. Mandatory when inconclusive: it says why.
+
+    Raises
+    ------
+    ValueError
+        When the verdict claims more than it carries, for example "proved" without a scope.
+    """
+
+    status: Status
+    grade: str = ""
+    scope: str = ""
+    tightness: float | None = None
+    witness: Mapping[str, Any] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "status", Status(self.status))
+        by_identity_testing = _PIT.fullmatch(self.grade) and self.status in (Status.PROVED, Status.REFUTED)
+        if self.grade not in _GRADES[self.status] and not by_identity_testing:
+            msg = f"grade(={self.grade!r}) cannot carry {self.status}: it must be one of {sorted(_GRADES[self.status])}"
+            raise ValueError(msg)
+        if self.status is not Status.INCONCLUSIVE and not self.scope:
+            msg = f"scope(='') is empty: a verdict {self.status} must say what it was shown for"
+            raise ValueError(msg)
+        if self.status is Status.REFUTED and not self.witness:
+            msg = "witness(=None) is missing: a refutation must carry what refutes the statement"
+            raise ValueError(msg)
+        if self.status is Status.INCONCLUSIVE and not self.note:
+            msg = "note(='') is empty: an inconclusive verdict must say why"
+            raise ValueError(msg)
+        if self.tightness is not None and math.isnan(self.tightness):
+            msg = "tightness(=nan) is not a ratio: pass None when none was measured"
+            raise ValueError(msg)
+
+    def to_json(self) -> str:
+        """Canonical text of the verdict, exact to the last bit."""
+        return serial.dumps({f.name: getattr(self, f.name) for f in fields(self)} | {"status": str(self.status)})
+
+    @classmethod
+    def from_json(cls, text: str) -> Verdict:
+        """Undo `to_json`."""
+        return cls(**serial.loads(text))
+
+
+def inconclusive(note: str, **details: Any) -> Verdict:
+    """Shorthand for the verdict that says nothing but why."""
+    return Verdict(status=Status.INCONCLUSIVE, note=note, **details)
+
+
+def combine(verdicts: Sequence[Verdict]) -> Verdict:
+    """Put the verdicts of a theorem's experiments together.
+
+    Strength is an order, not a vote: a refutation outweighs any support, a proof outweighs support, and an
+    inconclusive experiment takes nothing away. The scope of the result is that of the verdicts that carry it.
+
+    Raises
+    ------
+    Contradiction
+        When one experiment proved and another refuted. A statement true in part is two statements.
+    ValueError
+        When there is no verdict.
+    """
+    if not verdicts:
+        msg = "verdicts(=[]) is empty: a theorem needs at least one experiment"
+        raise ValueError(msg)
+    found = {v.status for v in verdicts}
+    if {Status.PROVED, Status.REFUTED} <= found:
+        scopes = "; ".join(f"{v.status} ({v.grade}) for {v.scope}" for v in verdicts if v.scope)
+        msg = f"proved and refuted at once: {scopes}"
+        raise Contradiction(msg)
+    order = (Status.REFUTED, Status.PROVED, Status.SUPPORTED, Status.INCONCLUSIVE)
+    status = next(s for s in order if s in found)
+    carrying = [v for v in verdicts if v.status is status]
+    ratios = [v.tightness for v in verdicts if v.tightness is not None]
+    return Verdict(
+        status=status,
+        grade=_weakest_grade(carrying),
+        scope="; ".join(dict.fromkeys(v.scope for v in carrying if v.scope)),
+        tightness=max(ratios) if ratios else None,
+        witness=next((v.witness for v in carrying if v.witness), None),
+        facts={str(i): dict(v.facts) for i, v in enumerate(verdicts)},
+        seconds=math.fsum(v.seconds for v in verdicts),
+        note="; ".join(dict.fromkeys(v.note for v in carrying if v.note)),
+    )
+
+
+def _weakest_grade(carrying: Sequence[Verdict]) -> str:
+    """Grade of a conjunction of proofs is that of its weakest part; of refutations, that of the strongest."""
+    strength = ["exact-rational", "counted", "symbolic", "ball", "pit", "statistical", "timed", ""]
+
+    def rank(verdict: Verdict) -> int:
+        return strength.index("pit" if verdict.grade.startswith("pit") else verdict.grade)
+
+    pick = min if carrying[0].status is Status.REFUTED else max
+    return pick(carrying, key=rank).grade

@@ -1,0 +1,192 @@
+"""Fitted coefficients: the reduction is exact, the fit is the best one, real heads gain by it, and no row can leave the range of v."""
+
+from __future__ import annotations
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+
+import approxattn as aa
+from approxattn._arrays import HostArray
+from approxattn._problem import pose
+from approxattn.data import minilm_heads
+from approxattn.methods.polynomials import fitted_polynomial
+from approxattn.methods.polynomials.fit import NEAR_EXP, ReducedScores, fit_coefficients, reduce_scores
+
+
+def tokens(n: int, d: int, size: float = 1.0, seed: int = 0) -> tuple[HostArray, ...]:
+    q, k, v = np.random.default_rng(seed).standard_normal((3, n, d))
+    return size * q + 1, size * k - 2, v
+
+
+def relative_error(method: object, *arrays: HostArray, **options: object) -> HostArray:
+    wide = [x.astype(np.float64) for x in arrays]
+    exact = aa.attention(*wide, aa.Exact(), **options).value
+    gap = aa.attention(*wide, method, **options).value - exact
+    return np.linalg.norm(gap, axis=(-2, -1)) / np.linalg.norm(exact, axis=(-2, -1))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_reduction_leaves_attention_as_it_is(causal: bool) -> None:
+    q, k, v = tokens(40, 3)
+    mask = None if causal else np.arange(40) % 3 > 0
+    problem = pose(q, k, v, causal=causal, key_mask=mask)
+    reduced = reduce_scores(problem)
+    scores = reduced.queries @ reduced.keys.T
+    w = reduced.weights[:, 0] * np.exp(scores) * (np.tri(40) if causal else 1)
+    exact = aa.attention(q, k, v, aa.Exact(), causal=causal, key_mask=mask).value
+    np.testing.assert_allclose(w @ v / w.sum(axis=-1, keepdims=True), exact, rtol=0, atol=1e-12)
+    if not causal:
+        assert np.all(w.sum(axis=-1) >= reduced.weights.sum() * (1 - 1e-12))  # Jensen
+        np.testing.assert_allclose(scores @ reduced.weights[:, 0], 0, atol=1e-10)
+        raw = (q @ (k - k[mask].mean(axis=0)).T / np.sqrt(3))[:, mask]
+        assert np.abs(scores).max() < np.abs(raw).max()
+
+
+def objective(c: HostArray, reduced: ReducedScores, v: HostArray, rows: HostArray) -> float:
+    """The sum that the fit makes least, entry by entry and in the scores themselves."""
+    s, w = reduced.queries[rows] @ reduced.keys.T, reduced.weights[:, 0]
+    exact = w * np.exp(s)
+    z = exact.sum(axis=-1, keepdims=True)
+    p = w * np.polynomial.polynomial.polyval(s, c)
+    sigma2 = np.mean(np.sum((v - v.mean(axis=0)) ** 2, axis=-1))
+    first = (p @ v - p.sum(axis=-1, keepdims=True) * (exact @ v / z)) / z
+    return float(np.sum(first**2) / sigma2 + NEAR_EXP * np.sum(((p - exact) / z) ** 2))
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_no_other_coefficients_fit_better(degree: int) -> None:
+    q, k, v = tokens(60, 3, seed=degree)
+    reduced, rows = reduce_scores(pose(q, k, v)), np.arange(0, 60, 4)
+    c = np.asarray(fit_coefficients(reduced, v, rows, degree, False, xp))
+    s, w = reduced.queries[rows] @ reduced.keys.T, reduced.weights[:, 0]
+    z = (w * np.exp(s)).sum(axis=-1)
+    mean = np.stack([(w * s**t).sum(axis=-1) / z for t in range(degree + 1)], axis=-1).mean(axis=0)
+    assert mean @ c == pytest.approx(1.0, abs=1e-9)
+    best, rng = objective(c, reduced, v, rows), np.random.default_rng(0)
+    for size in (1e-1, 1e-2, 1e-3):
+        for _ in range(50):
+            other = c + size * rng.standard_normal(degree + 1) * np.abs(c).max()
+            assert objective(other / (mean @ other), reduced, v, rows) >= best * (1 - 1e-6)
+
+
+def test_real_heads_gain() -> None:
+    heads = minilm_heads()
+    for degree, limit, share in ((2, 0.45, 0.8), (4, 0.2, 0.7)):
+        fitted = relative_error(aa.FittedPolynomial(degree=degree), heads.q, heads.k, heads.v)
+        taylor = relative_error(aa.Polynomial(degree=degree, basis="taylor"), heads.q, heads.k, heads.v)
+        assert np.median(fitted) < min(limit, share * np.median(taylor))
+        assert np.all(fitted < 1.2)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_row_goes_astray(causal: bool) -> None:
+    """Few rows are fitted and scores are large: denominators of others fail, their rows are mended, and all stay in the range of v."""
+    mended = 0
+    for seed in range(20):
+        q, k, v = tokens(80, 3, size=3.0, seed=seed)
+        out = aa.attention(q, k, v, aa.FittedPolynomial(degree=3, rows=3), causal=causal)
+        mended += out.certificate.facts["rows mended"]
+        assert np.all((out.value >= v.min(axis=0)) & (out.value <= v.max(axis=0)))
+        error = np.max(np.abs(out.value - aa.attention(q, k, v, aa.Exact(), causal=causal).value), axis=-1)
+        assert np.all(error <= out.certificate.rows)
+    assert mended > 0
+
+
+def test_small_scores_are_met_as_by_taylor() -> None:
+    q, k, v = tokens(50, 3, size=0.1)
+    assert relative_error(aa.FittedPolynomial(degree=4), q, k, v) < 1e-5
+    assert relative_error(aa.FittedPolynomial(degree=6), q, k, v) < 1e-7
+
+
+def test_what_has_no_fit_is_still_answered() -> None:
+    q, k, v = tokens(10, 2)
+    method = aa.FittedPolynomial(degree=3, rows=4)
+    same = aa.attention(q, k, np.ones_like(v) * 7, method).value
+    np.testing.assert_array_equal(same, np.full_like(v, 7))
+    flat = aa.attention(0 * q, k, v, method).value
+    np.testing.assert_allclose(flat, np.broadcast_to(v.mean(axis=0), v.shape), atol=1e-13)
+    np.testing.assert_array_equal(aa.attention(q, k[:1], v[:1], method).value, np.broadcast_to(v[:1], v.shape))
+    mean = aa.attention(q, k, v, aa.FittedPolynomial(degree=0)).value
+    assert np.ptp(mean, axis=0).max() < 1e-13
+    assert aa.attention(q, k, v[:, :0], method).value.shape == (10, 0)
+
+
+def test_the_certificate_is_the_range_and_points_to_the_audit() -> None:
+    q, k, v = tokens(300, 4, size=0.5)
+    out = aa.attention(q, k, v, aa.FittedPolynomial(degree=2))
+    assert "`audit` measures" in out.certificate.unmet[0]
+    assert np.all(np.isfinite(out.certificate.rows))
+    report = aa.audit(out.value, q, k, v, rows=100, rng=np.random.default_rng(0))
+    assert report.largest < 0.5 * float(out.certificate.bound)
+    assert report.relative_error < 0.5 * report.baselines["mean of v"].relative_error
+
+
+def test_bad_arguments_are_refused() -> None:
+    for options in ({"degree": 2.0}, {"degree": 2, "rows": True}):
+        with pytest.raises(TypeError, match="must be an int"):
+            aa.FittedPolynomial(**options)
+    for options in ({"degree": -1}, {"degree": 17}, {"degree": 2, "rows": 0}):
+        with pytest.raises(ValueError, match="must lie in"):
+            aa.FittedPolynomial(**options)
+    q, k, v = (x.astype(np.float32) for x in tokens(20, 2, size=1e6))
+    with pytest.raises(ValueError, match=r"can reach .* overflow float32"):
+        aa.attention(q, k, v, aa.FittedPolynomial(degree=16))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("size", [30.0, 1e3, 1e8])
+def test_scores_beyond_any_fit_leave_the_range_standing(size: float, causal: bool) -> None:
+    q, k, v = tokens(30, 3, size=size)
+    out = aa.attention(q, k, v, aa.FittedPolynomial(degree=2, rows=5), causal=causal)
+    assert np.all((out.value >= v.min(axis=0)) & (out.value <= v.max(axis=0)))
+    assert np.all(np.isfinite(out.certificate.rows))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("n", [25, 90])  # by scores, by features
+@pytest.mark.parametrize("size", [0.5, 1.5, 4.0])  # the last one mends rows and brings entries into the range of v
+def test_gradient_is_that_of_the_output_for_fixed_coefficients(
+    causal: bool, n: int, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(2)
+    q, k, v = tokens(n, 2, size)
+    g, mask = rng.standard_normal((n, 2)), np.arange(n) % 7 != 5
+    method = aa.FittedPolynomial(degree=3, rows=12)
+    coefficients = tuple(aa.attention(q, k, v, method, causal=causal, key_mask=mask).certificate.facts["coefficients"])
+    monkeypatch.setattr(fitted_polynomial, "fit_coefficients", lambda *_: coefficients)
+    grads = aa.attention_vjp(q, k, v, g, method, causal=causal, key_mask=mask)
+    inputs = {"dq": q, "dk": k, "dv": v}
+    for name in inputs:
+        direction = rng.standard_normal((n, 2))
+
+        def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
+            moved = [x + t * direction * (key == name) for key, x in inputs.items()]
+            return float(np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value))
+
+        h = 1e-5
+        slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-5, abs=1e-7)
+    assert not np.any(grads.dk[~mask])
+    assert not np.any(grads.dv[~mask])
+    assert np.all(np.isinf(grads.certificate.dq))
+    assert "no theorem" in grads.certificate.unmet[0]
+
+
+def test_gradient_takes_leading_axes_one_by_one() -> None:
+    q, k, v = (np.stack([x, 0.5 * x[::-1]]) for x in tokens(30, 3))
+    g, method = np.random.default_rng(1).standard_normal(v.shape), aa.FittedPolynomial(degree=2, rows=10)
+    both = aa.attention_vjp(q, k, v, g, method)
+    for i in range(2):
+        alone = aa.attention_vjp(q[i], k[i], v[i], g[i], method)
+        for name in ("dq", "dk", "dv"):
+            np.testing.assert_allclose(getattr(both, name)[i], getattr(alone, name), atol=1e-12)
+
+
+def test_gradient_is_near_the_exact_one_where_the_output_is() -> None:
+    q, k, v = tokens(200, 3, 0.3)
+    g = np.random.default_rng(3).standard_normal(v.shape)
+    exact, fitted = (aa.attention_vjp(q, k, v, g, m) for m in (aa.Exact(), aa.FittedPolynomial(degree=6)))
+    for name in ("dq", "dk", "dv"):
+        a, b = getattr(exact, name), getattr(fitted, name)
+        assert np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(a)

@@ -1,0 +1,57 @@
+"""The kit on functions of torch tensors; skipped where torch is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proofs_check.kit import check_attention
+
+torch: Any = pytest.importorskip("torch")
+
+
+def sdpa(q: Any, k: Any, v: Any, *, is_causal: bool = False, key_mask: Any = None) -> Any:
+    mask = None if key_mask is None else key_mask[None, :]
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+
+
+def test_attention_of_torch_passes_with_its_gradients() -> None:
+    found = check_attention(sdpa, framework="torch", leading=2, gradient="autograd")
+    assert found.ok, found
+    assert all(finding.held for finding in found.findings), found
+
+
+def test_a_detached_part_shows_in_the_gradient_alone() -> None:
+    def detached(q: Any, k: Any, v: Any) -> Any:
+        return sdpa(q, k.detach() + 0 * k, v)
+
+    found = check_attention(detached, framework="torch", gradient="autograd")
+    assert [f.name for f in found.findings if f.held is False] == ["gradient dk"]
+
+
+def test_wrong_dtype_and_writes_are_found() -> None:
+    def single(q: Any, k: Any, v: Any) -> Any:
+        return sdpa(q.float(), k.float(), v.float())
+
+    def writes(q: Any, k: Any, v: Any) -> Any:
+        return sdpa(q.mul_(0.5).mul_(2.0).add_(1e-9), k, v)
+
+    assert check_attention(single, framework="torch")["dtype is kept"].held is False
+    assert check_attention(writes, framework="torch")["inputs are not written to"].held is False
+
+
+def test_the_example_runs_on_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[3] / "examples" / "audit_peers.py"
+    spec = importlib.util.spec_from_file_location("audit_peers", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["audit_peers"] = module
+    spec.loader.exec_module(module)
+    module.main(["torch", "--markdown"])
+    printed = capsys.readouterr().out
+    assert "scaled_dot_product_attention | 25 of 25 | - |" in printed

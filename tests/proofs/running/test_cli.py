@@ -1,0 +1,171 @@
+"""The command line: exit codes, JSON, replay, and a quick --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from proofs_check import catalogue
+from proofs_check.__main__ import app
+from proofs_check.running import campaign
+from proofs_check.running.evidence import Evidence
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evidence of the controls."""
+    path = tmp_path_factory.mktemp("evidence") / "e.sqlite"
+    assert call("run", *CONTROLS, "--evidence", path, "--jobs", "1").exit_code == 0
+    return path
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+CONTROLS = [key for key in catalogue.theorems() if catalogue.is_control(key)]
+
+
+def test_run_shows_a_line_per_theorem(store: Path) -> None:
+    result = call("run", "controls.count-true", "--evidence", store)
+    assert result.exit_code == 0
+    for key in CONTROLS:
+        (line,) = (line for line in result.stdout.splitlines() if line.strip().startswith(key))
+        assert str(catalogue.theorem(key).expected) in line
+    assert f"{len(CONTROLS)} theorems" in result.stdout
+
+
+def test_the_time_limit_is_exit_status_3_and_the_same_command_goes_on(store: Path, tmp_path: Path) -> None:
+    arguments = ("run", *CONTROLS, "--evidence", tmp_path / "e.sqlite", "--jobs", "1")
+    early = call(*arguments, "--time-limit", "0.001")
+    assert early.exit_code == 3
+    assert f"incomplete: {len(CONTROLS)} experiments are left" in early.stdout
+    assert "unexpected" not in early.stdout
+    assert json.loads(call(*arguments, "--time-limit", "0.001", "--json").stdout)["missing"] == len(CONTROLS)
+    assert call(*arguments).exit_code == 0
+    assert digest(tmp_path / "e.sqlite") == digest(store)
+
+
+def digest(path: Path) -> str:
+    with Evidence(path) as evidence:
+        return evidence.digest(campaign.Campaign(CONTROLS).units)
+
+
+def test_an_interrupt_is_exit_status_130(store: Path, tmp_path: Path) -> None:
+    arguments = ["run", *CONTROLS, "--evidence", str(tmp_path / "e.sqlite"), "--jobs", "1"]
+    command = [sys.executable, "-m", "proofs_check", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)  # noqa: S603
+    wanted = campaign.Campaign(CONTROLS)
+    while process.poll() is None:
+        with Evidence(tmp_path / "e.sqlite") as evidence:
+            if wanted.stored(evidence):
+                break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate()[1]
+    assert process.returncode == 130
+    assert re.search(r"interrupted: [1-9][0-9]* of [0-9]+ experiments are left", errors)
+    assert "Traceback" not in errors
+    assert call(*arguments).exit_code == 0
+    assert digest(tmp_path / "e.sqlite") == digest(store)
+
+
+def test_run_json_is_json(store: Path) -> None:
+    data = json.loads(call("run", "controls.count-true", "--json", "--evidence", store).stdout)
+    assert data["ok"] is True
+    assert data["failed_controls"] == []
+    found = {r["key"]: r for r in data["results"]}
+    assert found["controls.falsify-false"]["verdict"]["status"] == "refuted"
+    assert found["controls.falsify-false"]["verdict"]["witness"]["v1"]["hex"].startswith(("0x", "-0x"))
+
+
+def test_an_unexpected_verdict_is_exit_status_1(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conclude = campaign.Campaign.conclude
+
+    def other(self: campaign.Campaign, evidence: object) -> campaign.Outcome:
+        self.theorems = {k: t for k, t in self.theorems.items() if k != "controls.count-true"}
+        outcome = conclude(self, evidence)  # type: ignore[arg-type]
+        return campaign.Outcome(results=outcome.results, failed_controls=("controls.count-true",), contradictions=())
+
+    monkeypatch.setattr(campaign.Campaign, "conclude", other)
+    assert call("run", "controls.count-true", "--evidence", store).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("run", "controls.cont-true"), "controls.count-true"),
+        (("show", "controls.cont-true"), "controls.count-true"),
+        (("replay", "controls.cont-true"), "controls.count-true"),
+        (("run", "--budget", "huge"), "huge"),
+        (("run", "--jobs", "0"), "--jobs"),
+        (("run", "--time-limit", "0"), "time_limit"),
+        (("prove",), "prove"),
+        (("report", "--evidence", "nowhere.sqlite"), "does not exist"),
+    ],
+)
+def test_misuse_is_exit_status_2(arguments: tuple[str, ...], complaint: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert complaint in _plain(result.stderr)
+
+
+def _plain(text: str) -> str:
+    """The text without colours, which go where the terminal wants them."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_list_and_show() -> None:
+    listed = call("list")
+    assert listed.exit_code == 0
+    assert all(key in listed.stdout for key in CONTROLS)
+    entries = json.loads(call("list", "--json").stdout)
+    assert {e["key"] for e in entries} == set(catalogue.theorems(timed=True))
+    shown = call("show", "controls.falsify-false").stdout
+    assert catalogue.theorem("controls.falsify-false").statement in shown
+    assert "controls.falsify-true" in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("controls.falsify-false", "violated: True"),
+        ("controls.enclose-false", "lhs:"),
+        ("controls.count-false", "formula: 6"),
+        ("controls.symbolic-false", "refuted symbolic"),
+        ("controls.sample-false", "refuted statistical"),
+        ("controls.falsify-true", "not refuted"),
+    ],
+)
+def test_replay_prints_a_script_that_runs_alone(key: str, expected: str, store: Path, tmp_path: Path) -> None:
+    result = call("replay", key, "--evidence", store)
+    assert result.exit_code == 0
+    code, printed = result.stdout.split("# prints")
+    assert expected in printed
+    script = tmp_path / "replay.py"
+    script.write_text(code)
+    alone = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
+    assert alone.stdout.strip() == printed.strip()
+
+
+def test_replay_leaves_the_last_campaign_alone(store: Path) -> None:
+    call("run", *CONTROLS, "--evidence", store)
+    call("replay", "controls.count-true", "--evidence", store)
+    with Evidence(store) as evidence:
+        assert {r.theorem.key for r in campaign.last_outcome(evidence).results} == set(CONTROLS)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, proofs_check.__main__; print(*sorted({'sympy', 'flint', 'scipy', 'hypothesis', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
+    assert done.stdout.strip() == ""
