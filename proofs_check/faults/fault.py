@@ -1,7 +1,12 @@
-"""A deliberate fault: what is replaced in the source of one module, and which checks are asked to notice."""
+"""A deliberate fault: what is replaced in one function, and which checks are asked to notice.
+
+A function is compared in its canonical form, `ast.unparse` of its syntax tree: comments, line breaks
+and redundant parentheses are gone, so no formatter can make a fault stale.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +34,10 @@ class Fault:
         One of `KINDS`.
     module : str
         Dotted name of the module of approxattn.
+    function : str
+        The function that is changed, or "Class.method".
     text, wrong : str
-        What the source says, once, and what stands in its place.
+        What the canonical form of the function says, once, and what stands in its place.
     checks : tuple of str
         Names of the checks that look at it, quick ones first (`proofs_check.faults.checks`).
     """
@@ -38,6 +45,7 @@ class Fault:
     key: str
     kind: str
     module: str
+    function: str
     text: str
     wrong: str
     checks: tuple[str, ...]
@@ -60,16 +68,48 @@ class Fault:
         return Path(spec.submodule_search_locations[0], *rest.split(".")).with_suffix(".py")
 
     def faulted_source(self) -> str:
-        """The module's source with the fault in it; StaleFaultError unless the text occurs exactly once."""
+        """The module's source, in canonical form, with the fault in it.
+
+        Raises
+        ------
+        StaleFaultError
+            When there is no such function, or the text does not occur exactly once in it.
+        """
         path = self.path()
-        source = path.read_text(encoding="utf-8") if path.is_file() else ""
-        count = source.count(self.text)
+        tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+        siblings, place = self._find(tree)
+        canonical = ast.unparse(siblings[place])
+        count = canonical.count(self.text)
         if count != 1:
-            msg = f"{self.key}: {self.text!r} occurs {count} times in {self.module}, not once: the list of faults is stale, bring it up to date"
-            raise StaleFaultError(msg)
-        return source.replace(self.text, self.wrong)
+            msg = f"{self.text!r} occurs {count} times in {self.function}, not once"
+            raise self._stale(msg)
+        siblings[place : place + 1] = ast.parse(canonical.replace(self.text, self.wrong)).body
+        return ast.unparse(tree)
+
+    def _find(self, tree: ast.Module) -> tuple[list[ast.stmt], int]:
+        """Return the list of statements that holds the function, and its place there."""
+        body = tree.body
+        *classes, name = self.function.split(".")
+        for owner in classes:
+            body = next((n.body for n in body if isinstance(n, ast.ClassDef) and n.name == owner), [])
+        for place, node in enumerate(body):
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                return body, place
+        msg = f"{self.module} has no function {self.function!r}"
+        raise self._stale(msg)
+
+    def _stale(self, what: str) -> StaleFaultError:
+        return StaleFaultError(f"{self.key}: {what}: the list of faults is stale, bring it up to date")
 
 
-def fault(key: str, kind: str, module: str, text: str, wrong: str, *checks: str) -> Fault:
+def fault(key: str, kind: str, module: str, function: str, text: str, wrong: str, *checks: str) -> Fault:
     """Short form for the lists; `module` without "approxattn."."""
-    return Fault(key=key, kind=kind, module=f"approxattn.{module}", text=text, wrong=wrong, checks=checks)
+    return Fault(
+        key=key,
+        kind=kind,
+        module=f"approxattn.{module}",
+        function=function,
+        text=text,
+        wrong=wrong,
+        checks=checks,
+    )

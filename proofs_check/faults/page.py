@@ -47,7 +47,7 @@ def _survivors(outcomes: Outcomes) -> Iterator[str]:
     for o in survivors:
         fault = FAULTS[o.key]
         reason = REASONS.get(o.key) or o.complaint or "no check notices; why is not known"
-        yield f"- `{o.key}` ({fault.kind}, `{fault.module}`): {_code(fault.text)} became {_code(fault.wrong)}. {reason}"
+        yield f"- `{o.key}` ({fault.kind}, `{fault.module}:{fault.function}`): {_code(fault.text)} became {_code(fault.wrong)}. {reason}"
 
 
 def _all(outcomes: Outcomes) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -28,8 +30,19 @@ def test_the_list_is_up_to_date() -> None:
         compile(fault.faulted_source(), fault.key, "exec")
     assert len(FAULTS) >= 100
     assert {fault.kind for fault in FAULTS.values()} == set(KINDS)
-    assert len({(fault.module, fault.text, fault.wrong) for fault in FAULTS.values()}) == len(FAULTS)
+    assert len({(fault.module, fault.function, fault.text, fault.wrong) for fault in FAULTS.values()}) == len(FAULTS)
     assert set(REASONS) <= set(FAULTS)
+
+
+def test_formatting_makes_no_fault_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source in another layout, without a comment, gives the same faulted code."""
+    fault = FAULTS["softmax.kappa-sign"]
+    before = fault.faulted_source()
+    other = tmp_path / "other.py"
+    other.write_text(ast.unparse(ast.parse(fault.path().read_text(encoding="utf-8"))), encoding="utf-8")
+    monkeypatch.setattr(Fault, "path", lambda _: other)
+    assert other.read_text(encoding="utf-8") != before
+    assert fault.faulted_source() == before
 
 
 def test_every_check_exists() -> None:
@@ -45,6 +58,8 @@ def test_a_stale_fault_says_so() -> None:
     for text in ("no such text", "problem"):
         with pytest.raises(StaleFaultError, match="stale, bring it up to date"):
             replace(fault, text=text).faulted_source()
+    with pytest.raises(StaleFaultError, match=r"no function 'Nobody\.nothing'"):
+        replace(fault, function="Nobody.nothing").faulted_source()
     with pytest.raises(StaleFaultError):
         replace(fault, module="approxattn.nothing").faulted_source()
     with pytest.raises(ValueError, match="a fault changes something"):
