@@ -15,12 +15,16 @@ from approxattn.diagnosis.regime import Regime, diagnose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 2 when the input is refused, with the reason on standard error."""
+    """Run a command; 0 when it is done, 2 when the input is refused, with the reason on standard
+    error.
+    """
     options = _parser().parse_args(arguments)
     try:
         regime = _diagnose(options)
         if options.html is not None:
-            options.html.write_text(page(regime, f"Attention of {options.file.name}"), encoding="utf-8")
+            options.html.write_text(
+                page(regime, f"Attention of {options.file.name}"), encoding="utf-8"
+            )
     except (OSError, ValueError, TypeError) as error:
         print(f"approxattn: {error}", file=sys.stderr)
         return 2
@@ -29,20 +33,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="approxattn", description="Approximate attention with an error bar.")
+    parser = argparse.ArgumentParser(
+        prog="approxattn", description="Approximate attention with an error bar."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
-        "diagnose", help="say which method can work on given queries, keys and values, and at what cost"
+        "diagnose",
+        help="say which method can work on given queries, keys and values, and at what cost",
     )
     command.add_argument(
-        "file", type=Path, help=".npz or .safetensors with arrays q, k, v, or .npy of shape (3, ..., n, d)"
+        "file",
+        type=Path,
+        help=".npz or .safetensors with arrays q, k, v, or .npy of shape (3, ..., n, d)",
     )
     command.add_argument("--scale", type=float, help="factor of q . k; 1/sqrt(d) if not given")
     command.add_argument("--causal", action="store_true", help="query i sees keys 0..i only")
-    command.add_argument("--rows", type=int, default=256, help="rows to measure when there are too many for all")
-    command.add_argument("--seed", type=int, default=0, help="draws of rows and of random methods follow from it")
-    command.add_argument("--quick", action="store_true", help="do not run the methods, only measure the scores")
-    command.add_argument("--html", type=Path, metavar="PAGE", help="also write a page with error against cost")
+    command.add_argument(
+        "--rows", type=int, default=256, help="rows to measure when there are too many for all"
+    )
+    command.add_argument(
+        "--seed", type=int, default=0, help="draws of rows and of random methods follow from it"
+    )
+    command.add_argument(
+        "--quick", action="store_true", help="do not run the methods, only measure the scores"
+    )
+    command.add_argument(
+        "--html", type=Path, metavar="PAGE", help="also write a page with error against cost"
+    )
     return parser
 
 

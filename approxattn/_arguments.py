@@ -6,7 +6,9 @@ import numpy as np
 
 
 def check_integer(name: str, value: object, low: int, high: int, why: str) -> None:
-    """Raise TypeError unless `value` is an int, ValueError unless it lies in [low, high]; `why` says what sets the limits."""
+    """Raise TypeError unless `value` is an int, ValueError unless it lies in [low, high]; `why`
+    says what sets the limits.
+    """
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         msg = f"{name}(={value!r}) must be an int, not {type(value).__name__}"
         raise TypeError(msg)

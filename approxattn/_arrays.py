@@ -1,7 +1,8 @@
 """The array library: which one it is, which dtypes it has, how to cross between host and device.
 
-This is the only file that knows array libraries by name. Everything else asks `namespace` once and then speaks the array API standard.
-Detection never imports a library: an array of a library exists only if the library is already loaded.
+This is the only file that knows array libraries by name. Everything else asks `namespace` once and
+then speaks the array API standard. Detection never imports a library: an array of a library exists
+only if the library is already loaded.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ Namespace = Any
 HostArray = np.ndarray[Any, Any]
 
 ROW_ENTRIES = 1024
-"""Entries of neighbouring rows reduced together. *Chosen*: long enough for vector instructions, a few KiB."""
+"""Entries of neighbouring rows reduced together. *Chosen*: long enough for vector instructions, a
+few KiB.
+"""
 
-# The dtype computed in, for each dtype accepted. Half precisions are widened: a score of 16 already has an absolute error of 2^-7 in float16.
+# The dtype computed in, for each dtype accepted. Half precisions are widened: a score of 16 already
+# has an absolute error of 2^-7 in float16.
 _COMPUTE_DTYPE = {
     "float64": "float64",
     "float32": "float32",
@@ -37,14 +41,21 @@ def namespace(**arrays: Array) -> Namespace:
     Raises
     ------
     TypeError
-        If one of them is no array, is a masked array or a matrix, or if they come from different libraries or devices.
+        If one of them is no array, is a masked array or a matrix, or if they come from different
+        libraries or devices.
     """
     for name, array in arrays.items():
         if not compat.is_array_api_obj(array):
-            msg = f"{name} is a {type(array).__name__}, not an array: wrap it, e.g. numpy.asarray({name})"
+            msg = (
+                f"{name} is a {type(array).__name__}, not an array: wrap it, e.g. "
+                f"numpy.asarray({name})"
+            )
             raise TypeError(msg)
         if isinstance(array, np.ma.MaskedArray | np.matrix):
-            msg = f"{name} is a {type(array).__name__}, whose mask or 2-D rules would be lost: pass a plain array and key_mask"
+            msg = (
+                f"{name} is a {type(array).__name__}, whose mask or 2-D rules would be lost: pass "
+                "a plain array and key_mask"
+            )
             raise TypeError(msg)
     names = ", ".join(arrays)
     try:
@@ -55,7 +66,10 @@ def namespace(**arrays: Array) -> Namespace:
         raise TypeError(msg) from error
     devices = {str(compat.device(array)) for array in arrays.values()}
     if len(devices) > 1:
-        msg = f"{names} lie on different devices ({', '.join(sorted(devices))}): move them to one; no silent copies are made"
+        msg = (
+            f"{names} lie on different devices ({', '.join(sorted(devices))}): move them to one; "
+            "no silent copies are made"
+        )
         raise TypeError(msg)
     return xp
 
@@ -66,27 +80,41 @@ def dtype_name(array: Array) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _plain_name(library: int, dtype: Any) -> str:  # noqa: ARG001 - dtypes of two libraries must not be compared
+# Dtypes of two libraries must not be compared.
+def _plain_name(library: int, dtype: Any) -> str:
+    del library
     return str(dtype).rpartition(".")[2]  # NumPy takes microseconds to make the name
 
 
 def compute_dtype_name(array: Array, name: str) -> str:
-    """Return the name of the dtype that `array` is computed in; TypeError for complex, strings, objects."""
+    """Return the name of the dtype that `array` is computed in; TypeError for complex, strings,
+    objects.
+    """
     try:
         return _COMPUTE_DTYPE[dtype_name(array)]
     except KeyError:
-        msg = f"{name} has dtype {array.dtype}: only real numbers (float64, float32, float16, bfloat16, integers, bool) have an attention"
+        msg = (
+            f"{name} has dtype {array.dtype}: only real numbers (float64, float32, float16, "
+            "bfloat16, integers, bool) have an attention"
+        )
         raise TypeError(msg) from None
 
 
 def unit_roundoff(name: str) -> float:
     """Return u, half the spacing of floats at 1, for a floating dtype name."""
-    return {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}[name]
+    return {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}[
+        name
+    ]
 
 
 def smallest_normal(name: str) -> float:
     """Return the smallest positive normal number of a floating dtype name."""
-    return {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}[name]
+    return {
+        "float64": 2.0**-1022,
+        "float32": 2.0**-126,
+        "float16": 2.0**-14,
+        "bfloat16": 2.0**-126,
+    }[name]
 
 
 def largest(name: str) -> float:
@@ -100,7 +128,9 @@ def largest(name: str) -> float:
 
 
 def to_host(array: Array) -> HostArray:
-    """Copy a device array to a NumPy array: the one place where data leaves the device, always on purpose."""
+    """Copy a device array to a NumPy array: the one place where data leaves the device, always on
+    purpose.
+    """
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if compat.is_array_api_strict_namespace(compat.array_namespace(array)):
@@ -114,7 +144,9 @@ def to_host(array: Array) -> HostArray:
 
 
 def on_host(*arrays: Array) -> bool:
-    """Return whether all arrays are NumPy arrays, for which there are faster ways than the standard's."""
+    """Return whether all arrays are NumPy arrays, for which there are faster ways than the
+    standard's.
+    """
     return all(isinstance(array, np.ndarray) for array in arrays)
 
 
@@ -132,7 +164,9 @@ def cast(array: Array, name: str, xp: Namespace) -> Array:
 
 
 def contiguous(array: Array) -> Array:
-    """Return `array`, copied when it is strided or unaligned: kernels sum in an order that depends on the layout, results must not."""
+    """Return `array`, copied when it is strided or unaligned: kernels sum in an order that depends
+    on the layout, results must not.
+    """
     if isinstance(array, np.ndarray):
         return np.require(array, requirements=["C", "A"])
     if compat.is_cupy_array(array):
@@ -141,7 +175,9 @@ def contiguous(array: Array) -> Array:
 
 
 def dtype_of(name: str, xp: Namespace) -> Any:
-    """Return the library's dtype object of a plain name; NumPy's extension types (bfloat16) by NumPy's registry."""
+    """Return the library's dtype object of a plain name; NumPy's extension types (bfloat16) by
+    NumPy's registry.
+    """
     return getattr(xp, name) if hasattr(xp, name) else np.dtype(name)
 
 
@@ -151,17 +187,25 @@ def device(array: Array) -> Any:
 
 
 def largest_size(x: Array, xp: Namespace) -> Array:
-    """Return the largest absolute entry of each item, shape (..., n, d) -> (...); NaN where an item has one. No temporary of the size of x."""
+    """Return the largest absolute entry of each item, shape (..., n, d) -> (...); NaN where an item
+    has one.
+
+    No temporary of the size of x.
+    """
     return xp.maximum(xp.max(x, axis=(-2, -1)), -xp.min(x, axis=(-2, -1)))
 
 
 def largest_of_rows(x: Array, xp: Namespace) -> Array:
-    """Return the largest entry of each column, shape (..., n, d) -> (..., d); NaN where a column has one."""
+    """Return the largest entry of each column, shape (..., n, d) -> (..., d); NaN where a column
+    has one.
+    """
     return _along_rows(np.maximum, x) if on_host(x) else xp.max(x, axis=-2)
 
 
 def smallest_of_rows(x: Array, xp: Namespace) -> Array:
-    """Return the smallest entry of each column, shape (..., n, d) -> (..., d); NaN where a column has one."""
+    """Return the smallest entry of each column, shape (..., n, d) -> (..., d); NaN where a column
+    has one.
+    """
     return _along_rows(np.minimum, x) if on_host(x) else xp.min(x, axis=-2)
 
 
@@ -173,7 +217,9 @@ def mean_of_rows(x: Array, xp: Namespace) -> Array:
 
 
 def _along_rows(ufunc: np.ufunc, x: HostArray) -> HostArray:
-    """Reduce along axis -2, some hundred entries of several rows at a time: NumPy takes one short row after the other, up to 20 times as slowly."""
+    """Reduce along axis -2, some hundred entries of several rows at a time: NumPy takes one short
+    row after the other, up to 20 times as slowly.
+    """
     *batch, n, d = x.shape
     together = max(1, ROW_ENTRIES // max(d, 1))
     whole = n - n % together
@@ -181,13 +227,17 @@ def _along_rows(ufunc: np.ufunc, x: HostArray) -> HostArray:
         return np.asarray(ufunc.reduce(x, axis=-2))
     wide = x[..., :whole, :].reshape(*batch, whole // together, together * d)
     total = ufunc.reduce(ufunc.reduce(wide, axis=-2).reshape(*batch, together, d), axis=-2)
-    return np.asarray(ufunc(total, ufunc.reduce(x[..., whole:, :], axis=-2)) if whole < n else total)
+    return np.asarray(
+        ufunc(total, ufunc.reduce(x[..., whole:, :], axis=-2)) if whole < n else total
+    )
 
 
 def segment_sum(values: Array, ids: Array, segments: int) -> Array:
-    """Add up the rows that share an id: values (..., n, c), ids (..., n) in 0..segments-1 -> (..., segments, c), in float64.
+    """Add up the rows that share an id: values (..., n, c), ids (..., n) in 0..segments-1 -> (...,
+    segments, c), in float64.
 
-    Every sum is off by at most 2 gamma_n times the l1 norm of its column over the same leading index; an id that occurs nowhere gives 0.
+    Every sum is off by at most 2 gamma_n times the l1 norm of its column over the same leading
+    index; an id that occurs nowhere gives 0.
     """
     xp = compat.array_namespace(values, ids)
     *batch, n, columns = values.shape
@@ -203,15 +253,21 @@ def segment_sum(values: Array, ids: Array, segments: int) -> Array:
 
 
 def _segment_sum_numpy(rows: HostArray, ids: HostArray, segments: int) -> HostArray:
-    """Multiply by the sparse matrix with a one at (ids[j], j): one pass over the rows, in order, so with error gamma_n only."""
+    """Multiply by the sparse matrix with a one at (ids[j], j): one pass over the rows, in order, so
+    with error gamma_n only.
+    """
     from scipy.sparse import csr_array  # here, because importing it is slow
 
-    one_hot = csr_array((np.ones(len(ids)), ids, np.arange(len(ids) + 1)), shape=(len(ids), segments))
+    one_hot = csr_array(
+        (np.ones(len(ids)), ids, np.arange(len(ids) + 1)), shape=(len(ids), segments)
+    )
     return np.asarray(one_hot.T @ rows)
 
 
 def _segment_sum_sorted(rows: Array, ids: Array, items: int, segments: int, xp: Namespace) -> Array:
-    """Sort by id and subtract prefix sums, taken within each leading index so that a large one cannot drown its neighbour."""
+    """Sort by id and subtract prefix sums, taken within each leading index so that a large one
+    cannot drown its neighbour.
+    """
     n, columns = rows.shape[0] // items, rows.shape[1]
     where = {"device": compat.device(rows)}
     order = xp.argsort(ids)

@@ -1,4 +1,6 @@
-"""One attention problem: q, k, v and masks, checked once, so that the methods can trust their inputs."""
+"""One attention problem: q, k, v and masks, checked once, so that the methods can trust their
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from approxattn._arrays import Array, HostArray, Namespace
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Checked input of a method. Leading batch axes are equal; q, k, v are finite and in the dtype computed in.
+    """Checked input of a method.
+
+    Leading batch axes are equal; q, k, v are finite and in the dtype computed in.
 
     Attributes
     ----------
@@ -76,7 +80,9 @@ class Problem:
 
     @functools.cached_property
     def value_range(self) -> tuple[HostArray, HostArray]:
-        """Largest and smallest visible value of each column, shapes (..., dv), in float64 on the host; found once, for all that ask."""
+        """Largest and smallest visible value of each column, shapes (..., dv), in float64 on the
+        host; found once, for all that ask.
+        """
         xp, high, low = self.xp, self.v, self.v
         if self.key_mask is not None:
             keep = self.key_mask[..., None]
@@ -106,9 +112,11 @@ def pose(
     Raises
     ------
     TypeError
-        Not arrays, several libraries, devices or dtypes, a dtype without an attention, a mask that is not bool.
+        Not arrays, several libraries, devices or dtypes, a dtype without an attention, a mask that
+        is not bool.
     ValueError
-        Shapes that do not fit, no keys, NaN or infinity, scores that could overflow, a query that sees no key.
+        Shapes that do not fit, no keys, NaN or infinity, scores that could overflow, a query that
+        sees no key.
     """
     masks = {} if key_mask is None else {"key_mask": key_mask}
     xp = _arrays.namespace(q=q, k=k, v=v, **masks)
@@ -129,28 +137,48 @@ def pose(
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
     out_dtype = out_dtype if "float" in out_dtype else compute
     return Problem(
-        q=q, k=k, v=v, scale=beta, scale_given=scale is not None, causal=causal, key_mask=mask, xp=xp, out_dtype=out_dtype
-    )  # fmt: skip
+        q=q,
+        k=k,
+        v=v,
+        scale=beta,
+        scale_given=scale is not None,
+        causal=causal,
+        key_mask=mask,
+        xp=xp,
+        out_dtype=out_dtype,
+    )
 
 
 def _check_dtypes(q: Array, k: Array, v: Array) -> None:
     for name, array in (("q", q), ("k", k), ("v", v)):
         _arrays.compute_dtype_name(array, name)
     if not q.dtype == k.dtype == v.dtype:
-        msg = f"q, k, v have dtypes {q.dtype}, {k.dtype}, {v.dtype}: they must be equal; cast them, so that no precision is lost unseen"
+        msg = (
+            f"q, k, v have dtypes {q.dtype}, {k.dtype}, {v.dtype}: they must be equal; cast them, "
+            "so that no precision is lost unseen"
+        )
         raise TypeError(msg)
 
 
 def _check_shapes(q: Array, k: Array, v: Array, causal: bool) -> None:
     for name, array in (("q", q), ("k", k), ("v", v)):
         if array.ndim < 2:
-            msg = f"{name} has shape {array.shape}: it needs (..., tokens, features); use {name}[None, :] for one token"
+            msg = (
+                f"{name} has shape {array.shape}: it needs (..., tokens, features); use "
+                f"{name}[None, :] for one token"
+            )
             raise ValueError(msg)
     if q.shape[-1] != k.shape[-1]:
-        msg = f"q{q.shape} and k{k.shape} differ in the last axis: queries and keys must have the same width"
+        msg = (
+            f"q{q.shape} and k{k.shape} differ in the last axis: queries and keys must have the "
+            "same width"
+        )
         raise ValueError(msg)
     if q.shape[-1] == 0:
-        msg = f"q has shape {q.shape}: width 0 leaves no score to compare; queries need at least one feature"
+        msg = (
+            f"q has shape {q.shape}: width 0 leaves no score to compare; queries need at least one "
+            "feature"
+        )
         raise ValueError(msg)
     if k.shape[-2] != v.shape[-2]:
         msg = f"k{k.shape} and v{v.shape} differ in tokens: every key needs one value"
@@ -159,7 +187,10 @@ def _check_shapes(q: Array, k: Array, v: Array, causal: bool) -> None:
         msg = f"k has shape {k.shape}: the softmax over no keys is undefined; give at least one key"
         raise ValueError(msg)
     if causal and q.shape[-2] != k.shape[-2]:
-        msg = f"causal=True with {q.shape[-2]} queries and {k.shape[-2]} keys is ambiguous: align them to equal lengths"
+        msg = (
+            f"causal=True with {q.shape[-2]} queries and {k.shape[-2]} keys is ambiguous: align "
+            "them to equal lengths"
+        )
         raise ValueError(msg)
 
 
@@ -178,7 +209,10 @@ def _common_batch(q: Array, k: Array, v: Array) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError:
-        msg = f"leading axes {shapes[0]}, {shapes[1]}, {shapes[2]} of q, k, v do not broadcast: make them equal or 1"
+        msg = (
+            f"leading axes {shapes[0]}, {shapes[1]}, {shapes[2]} of q, k, v do not broadcast: make "
+            "them equal or 1"
+        )
         raise ValueError(msg) from None
 
 
@@ -187,11 +221,16 @@ def _check_finite(name: str, array: Array, xp: Namespace) -> None:
         return
     host = _arrays.to_host(array)
     first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-    msg = f"{name}{list(first)} is {host[first]}: q, k, v must be finite; mend or mask the input, or pass nan_policy='propagate'"
+    msg = (
+        f"{name}{list(first)} is {host[first]}: q, k, v must be finite; mend or mask the input, or "
+        "pass nan_policy='propagate'"
+    )
     raise ValueError(msg)
 
 
-def _check_mask(key_mask: Array | None, shape: tuple[int, ...], causal: bool, xp: Namespace) -> Array | None:
+def _check_mask(
+    key_mask: Array | None, shape: tuple[int, ...], causal: bool, xp: Namespace
+) -> Array | None:
     if key_mask is None:
         return None
     if _arrays.dtype_name(key_mask) != "bool":
@@ -200,17 +239,28 @@ def _check_mask(key_mask: Array | None, shape: tuple[int, ...], causal: bool, xp
     try:
         mask = xp.broadcast_to(key_mask, shape)
     except (ValueError, RuntimeError) as error:
-        msg = f"key_mask has shape {tuple(key_mask.shape)}: it must broadcast to (..., n_k) = {shape}"
+        msg = (
+            f"key_mask has shape {tuple(key_mask.shape)}: it must broadcast to (..., n_k) = {shape}"
+        )
         raise ValueError(msg) from error
     if not bool(xp.all(mask[..., 0] if causal else xp.any(mask, axis=-1))):
-        who = "query 0 sees no key under causal=True" if causal else "some batch item has no key left"
-        msg = f"key_mask leaves a query without keys ({who}): the softmax over no keys is undefined; unmask one, e.g. the query's own"
+        who = (
+            ("query 0 sees no key under causal=True")
+            if causal
+            else "some batch item has no key left"
+        )
+        msg = (
+            f"key_mask leaves a query without keys ({who}): the softmax over no keys is undefined; "
+            "unmask one, e.g. the query's own"
+        )
         raise ValueError(msg)
     return mask
 
 
 def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: str) -> None:
-    """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its size, a value sum n max|v|."""
+    """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its
+    size, a value sum n max|v|.
+    """
     limit = _arrays.largest(compute) / 16
     top_q, top_k, top_v = tops
     for what, size in (
@@ -219,7 +269,10 @@ def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: s
         ("n max|v|", 2 * n * top_v),
     ):
         if size > limit:
-            msg = f"{what} = {size:.3g} could overflow {compute} (limit {limit:.3g}): rescale the input or use float64"
+            msg = (
+                f"{what} = {size:.3g} could overflow {compute} (limit {limit:.3g}): rescale the "
+                "input or use float64"
+            )
             raise ValueError(msg)
 
 
@@ -243,7 +296,9 @@ def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
 
 
 def quarantine(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array, HostArray]:
-    """Zero the batch items that hold NaN or infinity, and say which: bool, shape of the broadcast leading axes."""
+    """Zero the batch items that hold NaN or infinity, and say which: bool, shape of the broadcast
+    leading axes.
+    """
     xp = _arrays.namespace(q=q, k=k, v=v)
     clean, bad = [], []
     for array in (q, k, v):
@@ -253,7 +308,12 @@ def quarantine(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array, HostA
         fine = xp.all(xp.isfinite(array), axis=(-2, -1))
         clean.append(xp.where(fine[..., None, None], array, xp.zeros_like(array)))
         bad.append(~_arrays.to_host(fine))
-    return clean[0], clean[1], clean[2], np.logical_or.reduce(np.broadcast_arrays(*bad)) if bad else np.zeros((), bool)
+    return (
+        clean[0],
+        clean[1],
+        clean[2],
+        np.logical_or.reduce(np.broadcast_arrays(*bad)) if bad else np.zeros((), bool),
+    )
 
 
 def visible_keys(problem: Problem) -> HostArray:

@@ -11,7 +11,14 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, check_cotangent, pose, quarantine
 from approxattn.bounds.rounding import gamma, up
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.methods.protocol import Differentiable, Method
 
 
@@ -32,10 +39,12 @@ def attention(
     Parameters
     ----------
     q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
-        Queries, keys, values of any array-API library; one dtype, one device. Leading axes broadcast. Half precisions are computed in
-        float32, integers and bool in float64. Inputs are never written to.
+        Queries, keys, values of any array-API library; one dtype, one device. Leading axes
+        broadcast. Half precisions are computed in float32, integers and bool in float64. Inputs are
+        never written to.
     method : Method
-        `Exact()`, `Polynomial(...)`, `Linformer(...)`, `Nystrom(...)`, `Performer(...)`, `Yoso(...)` and the others of `docs/methods.md`.
+        `Exact()`, `Polynomial(...)`, `Linformer(...)`, `Nystrom(...)`, `Performer(...)`,
+        `Yoso(...)` and the others of `docs/methods.md`.
     scale : float, optional
         Factor of q . k; None means 1/sqrt(d). Alman & Song (2023) use 1/d.
     causal : bool
@@ -45,20 +54,23 @@ def attention(
     rng : numpy.random.Generator, optional
         Needed by randomised methods. Draws are made on the host and shared by all leading indices.
     nan_policy : {"raise", "propagate"}
-        With "propagate" a batch item that holds NaN or infinity gives an output of NaN only, with bound inf, instead of an error.
+        With "propagate" a batch item that holds NaN or infinity gives an output of NaN only, with
+        bound inf, instead of an error.
 
     Returns
     -------
     Approximation
-        `value`, shape (..., n_q, dv), in the input's library, device and dtype (float64 for integers), and `certificate`.
+        `value`, shape (..., n_q, dv), in the input's library, device and dtype (float64 for
+        integers), and `certificate`.
 
     Raises
     ------
     TypeError
-        No arrays, mixed libraries, devices or dtypes, complex input, a mask that is not bool, a randomised method without `rng`.
+        No arrays, mixed libraries, devices or dtypes, complex input, a mask that is not bool, a
+        randomised method without `rng`.
     ValueError
-        Shapes that do not fit, no keys, NaN or infinity, a query without keys, scores that could overflow, a causal or scaled call
-        of a method that has no such form.
+        Shapes that do not fit, no keys, NaN or infinity, a query without keys, scores that could
+        overflow, a causal or scaled call of a method that has no such form.
 
     Examples
     --------
@@ -95,20 +107,23 @@ def attention_vjp(
     key_mask: Array | None = None,
     rng: np.random.Generator | None = None,
 ) -> Gradients:
-    """Compute the gradient of attention by `method` for one cotangent of its output, with a certificate.
+    """Compute the gradient of attention by `method` for one cotangent of its output, with a
+    certificate.
 
     Parameters
     ----------
     q, k, v, method, scale, causal, key_mask, rng
-        As for `attention`. Give a randomised method a generator in the state it had for the forward pass to repeat its draws.
+        As for `attention`. Give a randomised method a generator in the state it had for the forward
+        pass to repeat its draws.
     dout : array, shape (..., n_q, dv)
         G = dL/dout, same library, device and dtype as q.
 
     Returns
     -------
     Gradients
-        `dq`, `dk`, `dv` in the shapes of q, k, v (summed over leading axes that were broadcast), `certificate`, and `parameters`: gradients
-        with respect to the method's own arrays, if it has any.
+        `dq`, `dk`, `dv` in the shapes of q, k, v (summed over leading axes that were broadcast),
+        `certificate`, and `parameters`: gradients with respect to the method's own arrays, if it
+        has any.
 
     Raises
     ------
@@ -121,13 +136,17 @@ def attention_vjp(
     >>> q, k, v, dout = np.random.default_rng(0).uniform(-1, 1, (4, 100, 8))
     >>> grads = aa.attention_vjp(q, k, v, dout, aa.Polynomial(degree=6, gradient="plug-in"))
     >>> exact = aa.attention_vjp(q, k, v, dout, aa.Exact())
-    >>> bool((abs(grads.dq - exact.dq).max(axis=-1) <= grads.certificate.dq + exact.certificate.dq).all())
+    >>> error = abs(grads.dq - exact.dq).max(axis=-1)
+    >>> bool((error <= grads.certificate.dq + exact.certificate.dq).all())
     True
     """
     problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
     _check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
-        msg = f"{type(method).__name__} has no gradient: use a method that has one, such as Exact() or Polynomial(...)"
+        msg = (
+            f"{type(method).__name__} has no gradient: use a method that has one, such as Exact() "
+            "or Polynomial(...)"
+        )
         raise TypeError(msg)
     cotangent = check_cotangent(dout, problem, q)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
@@ -152,7 +171,9 @@ def _no_gradient(problem: Problem) -> Gradients:
 
 
 def _as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Problem) -> Gradients:
-    """Return gradients in the shapes and the dtype of the inputs; sums over broadcast axes and the narrowing join the certificate."""
+    """Return gradients in the shapes and the dtype of the inputs; sums over broadcast axes and the
+    narrowing join the certificate.
+    """
     certificate = result.certificate
     dq, dq_rows = _returned(result.dq, certificate.dq, inputs[0], problem)
     dk, dk_rows = _returned(result.dk, certificate.dk, inputs[1], problem)
@@ -161,33 +182,47 @@ def _as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Pr
     return replace(result, dq=dq, dk=dk, dv=dv, certificate=certificate)
 
 
-def _returned(value: Array, rows: HostArray, original: Array, problem: Problem) -> tuple[Array, HostArray]:
+def _returned(
+    value: Array, rows: HostArray, original: Array, problem: Problem
+) -> tuple[Array, HostArray]:
     return _narrowed(*_unbroadcast(value, rows, tuple(original.shape[:-2]), problem), problem)
 
 
-def _unbroadcast(value: Array, rows: HostArray, leading: tuple[int, ...], problem: Problem) -> tuple[Array, HostArray]:
+def _unbroadcast(
+    value: Array, rows: HostArray, leading: tuple[int, ...], problem: Problem
+) -> tuple[Array, HostArray]:
     """Sum over the leading axes along which the input was repeated."""
     padded = (1,) * (len(problem.batch) - len(leading)) + leading
-    axes = tuple(i for i, (have, want) in enumerate(zip(problem.batch, padded, strict=True)) if have != want)
+    axes = tuple(
+        i for i, (have, want) in enumerate(zip(problem.batch, padded, strict=True)) if have != want
+    )
     if axes:
         count = math.prod(problem.batch[i] for i in axes)
-        size = _arrays.to_host(problem.xp.max(problem.xp.abs(value), axis=(*axes, value.ndim - 1), keepdims=True))[
-            ..., 0
-        ]
+        size = _arrays.to_host(
+            problem.xp.max(problem.xp.abs(value), axis=(*axes, value.ndim - 1), keepdims=True)
+        )[..., 0]
         rows = up(
-            np.sum(rows, axis=axes, keepdims=True) + gamma(count + 2, problem.u) * count * size.astype(np.float64)
+            np.sum(rows, axis=axes, keepdims=True)
+            + gamma(count + 2, problem.u) * count * size.astype(np.float64)
         )
         value = problem.xp.sum(value, axis=axes, keepdims=True)
-    return problem.xp.reshape(value, (*leading, *value.shape[-2:])), np.reshape(rows, (*leading, rows.shape[-1]))
+    return problem.xp.reshape(value, (*leading, *value.shape[-2:])), np.reshape(
+        rows, (*leading, rows.shape[-1])
+    )
 
 
 def _check_call(method: Method, problem: Problem, rng: np.random.Generator | None) -> None:
     name = type(method).__name__
     if not hasattr(method, "compute") or isinstance(method, type):
-        msg = f"method is {method!r}: it must be an instance such as Exact() or Polynomial(degree=4)"
+        msg = (
+            f"method is {method!r}: it must be an instance such as Exact() or Polynomial(degree=4)"
+        )
         raise TypeError(msg)
     if method.randomised and not isinstance(rng, np.random.Generator):
-        msg = f"{name} draws random numbers: pass rng=numpy.random.default_rng(seed), not {rng!r}; there is no hidden default"
+        msg = (
+            f"{name} draws random numbers: pass rng=numpy.random.default_rng(seed), not {rng!r}; "
+            "there is no hidden default"
+        )
         raise TypeError(msg)
     if problem.causal and method.why_not_causal:
         msg = f"causal=True with {name}: {method.why_not_causal}"
@@ -201,14 +236,19 @@ def _empty(problem: Problem) -> Approximation:
     """Return the empty output: nothing can be wrong with it."""
     xp = problem.xp
     shape = (*problem.batch, problem.n_q, problem.dv)
-    value = xp.zeros(shape, dtype=_arrays.dtype_of(problem.out_dtype, xp), device=_arrays.device(problem.q))
+    value = xp.zeros(
+        shape, dtype=_arrays.dtype_of(problem.out_dtype, xp), device=_arrays.device(problem.q)
+    )
     return Approximation(
-        value=value, certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh")
+        value=value,
+        certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh"),
     )
 
 
 def _narrow(result: Approximation, problem: Problem) -> Approximation:
-    """Return the result in the caller's dtype; the rounding of a narrower one joins the certificate."""
+    """Return the result in the caller's dtype; the rounding of a narrower one joins the
+    certificate.
+    """
     if problem.out_dtype == problem.dtype:
         return result
     value, rows = _narrowed(result.value, result.certificate.rows, problem)

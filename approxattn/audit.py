@@ -1,11 +1,15 @@
 """Judge any attention output by recomputing a sample of its rows.
 
-Let N be the number of rows (all leading batch indices together), s of them drawn without repetition, x_(1) <= ... <= x_(s) their errors.
+Let N be the number of rows (all leading batch indices together), s of them drawn without
+repetition, x_(1) <= ... <= x_(s) their errors.
 
-The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err by at most x_(r), then at least r of the drawn rows
-are among the at most M rows of error below the f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked), at
-least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing without repetition is never worse than the
-binomial, and f = (1 - confidence)^(1/s) is always earned by the largest error. `quantile` sums the hypergeometric tail in exact integers: see `approxattn.bounds.order_statistics`.
+The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err
+by at most x_(r), then at least r of the drawn rows are among the at most M rows of error below the
+f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked),
+at least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing
+without repetition is never worse than the binomial, and f = (1 - confidence)^(1/s) is always earned
+by the largest error. `quantile` sums the hypergeometric tail in exact integers: see
+`approxattn.bounds.order_statistics`.
 
 Each error is an upper bound: the measured one plus the rounding bound of the recomputed row.
 """
@@ -59,11 +63,14 @@ class Audit:
     confidence : float
         Probability, over the draw of the rows, of the statement about the others.
     relative_error : float
-        Frobenius norm of the error over that of the exact rows, on the sample; not a bound. inf where the exact rows are 0 and the output is not.
+        Frobenius norm of the error over that of the exact rows, on the sample; not a bound. inf
+        where the exact rows are 0 and the output is not.
     baselines : mapping of str to Baseline
-        The same for two trivial outputs, "zero output" and "mean of v" (over the keys a row may look at): an output no better than these says nothing.
+        The same for two trivial outputs, "zero output" and "mean of v" (over the keys a row may
+        look at): an output no better than these says nothing.
     concentration : ndarray, shape (s,)
-        Share ``1/|p|^2 / m`` of the visible keys that each row attends to, from 1/m for a single key to 1 for equal weights.
+        Share ``1/|p|^2 / m`` of the visible keys that each row attends to, from 1/m for a single
+        key to 1 for equal weights.
     """
 
     rows: HostArray
@@ -88,8 +95,14 @@ class Audit:
 
     @property
     def exceeding(self) -> float:
-        """With the confidence stated, at most this fraction of the rows errs by more than `largest`: 1 - (1 - confidence)^(1/s)."""
-        return 0.0 if self.complete else float(up(-math.expm1(math.log1p(-self.confidence) / self.errors.size)))
+        """With the confidence stated, at most this fraction of the rows errs by more than
+        `largest`: 1 - (1 - confidence)^(1/s).
+        """
+        return (
+            0.0
+            if self.complete
+            else float(up(-math.expm1(math.log1p(-self.confidence) / self.errors.size)))
+        )
 
     def strata(self) -> tuple[Stratum, ...]:
         """Return the same statement for sharp, middling and flat rows, each by itself.
@@ -102,7 +115,8 @@ class Audit:
         return split(self.errors, self.concentration, self.confidence, complete=self.complete)
 
     def quantile(self, fraction: float) -> float:
-        """Return an error that, with the confidence stated, at least `fraction` of all rows do not exceed.
+        """Return an error that, with the confidence stated, at least `fraction` of all rows do not
+        exceed.
 
         Parameters
         ----------
@@ -112,7 +126,8 @@ class Audit:
         Returns
         -------
         float
-            The smallest error of the sample that earns the statement; inf when the sample is too small for this fraction.
+            The smallest error of the sample that earns the statement; inf when the sample is too
+            small for this fraction.
 
         Raises
         ------
@@ -123,16 +138,27 @@ class Audit:
             msg = f"fraction(={fraction}) must lie in (0, 1], e.g. 0.9 for nine rows of ten"
             raise ValueError(msg)
         rank = order_for(self.population, self.errors.size, fraction, self.confidence)
-        return float(np.sort(self.errors)[rank - 1]) if 0 < rank <= self.errors.size else (math.inf if rank else 0.0)
+        return (
+            float(np.sort(self.errors)[rank - 1])
+            if 0 < rank <= self.errors.size
+            else (math.inf if rank else 0.0)
+        )
 
     def __str__(self) -> str:
-        nulls = ", ".join(f"{name} {null.relative_error:.3g}" for name, null in self.baselines.items())
+        nulls = ", ".join(
+            f"{name} {null.relative_error:.3g}" for name, null in self.baselines.items()
+        )
         relative = f"relative Frobenius error on these rows {self.relative_error:.3g} ({nulls})"
         if self.complete:
-            return f"All {self.population} rows were recomputed: none errs by more than {self.largest:.3g}, surely; {relative}."
+            return (
+                f"All {self.population} rows were recomputed: none errs by more than "
+                f"{self.largest:.3g}, surely; {relative}."
+            )
         return (
-            f"Of {self.population} rows {self.errors.size} were drawn and recomputed: with {100 * self.confidence:g} % confidence at most "
-            f"{100 * self.exceeding:.3g} % of the rows err by more than {self.largest:.3g} in any entry, by theorem [{self.theorem}]; {relative}."
+            f"Of {self.population} rows {self.errors.size} were drawn and recomputed: with "
+            f"{100 * self.confidence:g} % confidence at most {100 * self.exceeding:.3g} % of the "
+            f"rows err by more than {self.largest:.3g} in any entry, by theorem [{self.theorem}]; "
+            f"{relative}."
         )
 
 
@@ -149,16 +175,19 @@ def audit(
     causal: bool = False,
     key_mask: Array | None = None,
 ) -> Audit:
-    """Recompute a random sample of the rows of an attention output, wherever it comes from, and say what that proves of the others.
+    """Recompute a random sample of the rows of an attention output, wherever it comes from, and say
+    what that proves of the others.
 
     Parameters
     ----------
     value : array, shape (..., n_q, dv)
         The output to judge, in the array library and on the device of q; any real dtype.
     q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
-        What it is the attention of. They are taken as the numbers they are, and recomputed in float64.
+        What it is the attention of. They are taken as the numbers they are, and recomputed in
+        float64.
     rows : int
-        Number s of rows to draw, over all leading batch indices; all of them if there are no more. Costs O(s n_k (d + dv)).
+        Number s of rows to draw, over all leading batch indices; all of them if there are no more.
+        Costs O(s n_k (d + dv)).
     rng : numpy.random.Generator
         Draws the rows. The statement needs a draw that does not know `value`.
     confidence : float
@@ -169,14 +198,17 @@ def audit(
     Returns
     -------
     Audit
-        The errors of the rows drawn, the statement about the others, and two trivial outputs for comparison; `print` it for one sentence.
+        The errors of the rows drawn, the statement about the others, and two trivial outputs for
+        comparison; `print` it for one sentence.
 
     Raises
     ------
     TypeError
-        No arrays, several libraries or devices, complex input, `rows` not an int, `rng` not a Generator.
+        No arrays, several libraries or devices, complex input, `rows` not an int, `rng` not a
+        Generator.
     ValueError
-        Shapes that do not fit, NaN or infinity in any array, `rows` or `confidence` out of range, and what `attention` refuses.
+        Shapes that do not fit, NaN or infinity in any array, `rows` or `confidence` out of range,
+        and what `attention` refuses.
 
     Notes
     -----
@@ -208,13 +240,18 @@ def audit(
         population=population(problem),
         confidence=confidence,
         relative_error=measured.relative_error,
-        baselines={"zero output": _baseline(np.zeros_like(exact), exact), "mean of v": _baseline(means, exact)},
+        baselines={
+            "zero output": _baseline(np.zeros_like(exact), exact),
+            "mean of v": _baseline(means, exact),
+        },
         concentration=shares,
     )
 
 
 def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostArray, ...]:
-    """Return rounding and share of keys, shapes (s,), and the rows given, exact, and of means, shapes (s, dv), on the host."""
+    """Return rounding and share of keys, shapes (s,), and the rows given, exact, and of means,
+    shapes (s, dv), on the host.
+    """
     parts = [_on_host(value, item) for item in items(problem, chosen)]
     if not parts:
         empty = np.zeros((0, problem.dv))
@@ -233,10 +270,16 @@ def _baseline(given: HostArray, exact: HostArray) -> Baseline:
     with np.errstate(over="ignore", invalid="ignore"):
         gap = np.abs(given - exact)
         errors = np.max(gap, axis=-1, initial=0.0)
-        unit = max(float(np.max(errors, initial=0.0)), float(np.max(np.abs(exact), initial=0.0)), 2.0**-1000)
+        unit = max(
+            float(np.max(errors, initial=0.0)),
+            float(np.max(np.abs(exact), initial=0.0)),
+            2.0**-1000,
+        )
         norm, size = (float(np.linalg.norm(x / unit)) for x in (gap, exact))
     relative = norm / size if size else (math.inf if norm else 0.0)
-    return Baseline(errors=errors, relative_error=relative if not math.isnan(relative) else math.inf)
+    return Baseline(
+        errors=errors, relative_error=relative if not math.isnan(relative) else math.inf
+    )
 
 
 def _check_plan(rows: int, rng: np.random.Generator, confidence: float) -> int:
@@ -247,7 +290,10 @@ def _check_plan(rows: int, rng: np.random.Generator, confidence: float) -> int:
         msg = f"rows(={rows}) must be at least 1: no rows prove nothing"
         raise ValueError(msg)
     if not isinstance(rng, np.random.Generator):
-        msg = f"rng(={rng!r}) must be a generator: pass rng=numpy.random.default_rng(seed); there is no hidden default"
+        msg = (
+            f"rng(={rng!r}) must be a generator: pass rng=numpy.random.default_rng(seed); there is "
+            "no hidden default"
+        )
         raise TypeError(msg)
     if not 0 < confidence < 1:
         msg = f"confidence(={confidence}) must lie in (0, 1), e.g. 0.99"
@@ -259,10 +305,18 @@ def _check_value(value: Array, problem: Problem) -> None:
     _arrays.compute_dtype_name(value, "value")
     shape = (*problem.batch, problem.n_q, problem.dv)
     if tuple(value.shape) != shape:
-        msg = f"value has shape {tuple(value.shape)}, but the attention of q, k, v has {shape}: pass the output for these very inputs"
+        msg = (
+            f"value has shape {tuple(value.shape)}, but the attention of q, k, v has {shape}: pass "
+            "the output for these very inputs"
+        )
         raise ValueError(msg)
-    if problem.xp.isdtype(value.dtype, "real floating") and not bool(problem.xp.all(problem.xp.isfinite(value))):
+    if problem.xp.isdtype(value.dtype, "real floating") and not bool(
+        problem.xp.all(problem.xp.isfinite(value))
+    ):
         host = _arrays.to_host(value)
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-        msg = f"value{list(first)} is {host[first]}: its error is not a number; mend the method that made it, or audit the finite batch items"
+        msg = (
+            f"value{list(first)} is {host[first]}: its error is not a number; mend the method that "
+            "made it, or audit the finite batch items"
+        )
         raise ValueError(msg)

@@ -17,13 +17,15 @@ SOFTMAX_GRADIENT = "the gradient of softmax attention"
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """A bound on the error of one result. It lives on the host, in float64, whatever the result's array library.
+    """A bound on the error of one result.
+
+    It lives on the host, in float64, whatever the result's array library.
 
     Attributes
     ----------
     bound : ndarray, shape (...)
-        Bound on the largest absolute error over rows and columns, one per leading batch index, rounding in the dtype computed in
-        included; `inf` when a hypothesis is not met.
+        Bound on the largest absolute error over rows and columns, one per leading batch index,
+        rounding in the dtype computed in included; `inf` when a hypothesis is not met.
     rows : ndarray, shape (..., n_q)
         The same for each row; all of them hold together.
     target : str
@@ -31,7 +33,8 @@ class Certificate:
     theorem : str
         Key of the theorem the bound rests on; `proofs_check show KEY` prints and checks it.
     failure : float
-        Probability, over the method's own draws, that the bound of one leading batch index fails; 0 means it holds surely.
+        Probability, over the method's own draws, that the bound of one leading batch index fails; 0
+        means it holds surely.
     facts : mapping
         The numbers the bound was computed from (score bound, degree, rank ...).
     unmet : tuple of str
@@ -63,8 +66,14 @@ class Certificate:
         worst = float(np.max(self.bound, initial=0.0))
         given, reasons = _facts_and_reasons(self.facts, self.unmet)
         if np.isinf(worst):
-            return f"No bound on the distance to {self.target} can be given [{self.theorem}]{given}.{reasons}"
-        return f"Every entry is within {worst:.3g} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+            return (
+                f"No bound on the distance to {self.target} can be given "
+                f"[{self.theorem}]{given}.{reasons}"
+            )
+        return (
+            f"Every entry is within {worst:.3g} of {self.target}, {self.kind}, by theorem "
+            f"[{self.theorem}]{given}.{reasons}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +89,8 @@ class GradientCertificate:
     theorem : str
         Key of the theorem the bounds rest on.
     failure : float
-        Probability, over the method's own draws, that the bounds of one leading batch index fail; 0 means they hold surely.
+        Probability, over the method's own draws, that the bounds of one leading batch index fail; 0
+        means they hold surely.
     facts : mapping
         The numbers the bounds were computed from.
     unmet : tuple of str
@@ -109,14 +119,22 @@ class GradientCertificate:
     def __str__(self) -> str:
         worst = [float(np.max(rows, initial=0.0)) for rows in (self.dq, self.dk, self.dv)]
         given, reasons = _facts_and_reasons(self.facts, self.unmet)
-        bounds = ", ".join(f"{name} within {w:.3g}" for name, w in zip(("dq", "dk", "dv"), worst, strict=True))
-        return f"{bounds} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+        bounds = ", ".join(
+            f"{name} within {w:.3g}" for name, w in zip(("dq", "dk", "dv"), worst, strict=True)
+        )
+        return (
+            f"{bounds} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
+        )
 
 
 def _frozen_bounds(name: str, bounds: HostArray) -> HostArray:
-    rows = np.array(bounds, dtype=np.float64)  # a copy, so that freezing it freezes nothing of the caller's
+    # a copy, so that freezing it freezes nothing of the caller's
+    rows = np.array(bounds, dtype=np.float64)
     if np.isnan(rows).any() or (rows < 0).any():
-        msg = f"{name}(min={rows.min()}) of a certificate must be non-negative numbers or inf: a bound that is NaN bounds nothing"
+        msg = (
+            f"{name}(min={rows.min()}) of a certificate must be non-negative numbers or inf: a "
+            "bound that is NaN bounds nothing"
+        )
         raise ValueError(msg)
     rows.setflags(write=False)
     return rows
@@ -165,7 +183,8 @@ class Gradients:
     certificate : GradientCertificate
         How far they can be from their target.
     parameters : mapping of str to array
-        Gradients with respect to arrays that belong to the method, by the name of the method's field, such as the projections of `Linformer`.
+        Gradients with respect to arrays that belong to the method, by the name of the method's
+        field, such as the projections of `Linformer`.
     """
 
     dq: Array

@@ -1,11 +1,12 @@
-"""Time every method on one thread, beside exact attention and the two matrix products that exact attention cannot avoid.
+"""Time every method on one thread, beside exact attention and the two matrix products that exact
+attention cannot avoid.
 
     ./run.sh bench                          # or: python benchmarks/forward.py --sizes 1024,4096
 
-All figures are ratios of processor times taken in one process; the smallest of a few repetitions counts. A time without
-an error means little, so each line carries the error of the result and, last, that of the mean of v (which costs nothing).
-The error is relative to exact attention in the Frobenius norm; that of Yoso, which estimates another kernel, is relative
-to YosoExpectation.
+All figures are ratios of processor times taken in one process; the smallest of a few repetitions
+counts. A time without an error means little, so each line carries the error of the result and,
+last, that of the mean of v (which costs nothing). The error is relative to exact attention in the
+Frobenius norm; that of Yoso, which estimates another kernel, is relative to YosoExpectation.
 """
 
 import argparse
@@ -34,7 +35,10 @@ METHODS: dict[str, Any] = {
     "Yoso, 8 bits, 32 hashes": aa.Yoso(bits=8, hashes=32),
     "BertLSH, 2 bits": aa.BertLSH(bits=2),
 }
-TARGETS = {"YosoExpectation, 8 bits": "YosoExpectation, 8 bits", "Yoso, 8 bits, 32 hashes": "YosoExpectation, 8 bits"}
+TARGETS = {
+    "YosoExpectation, 8 bits": "YosoExpectation, 8 bits",
+    "Yoso, 8 bits, 32 hashes": "YosoExpectation, 8 bits",
+}
 
 
 def inputs(n: int, d: int, reach: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -46,7 +50,9 @@ def inputs(n: int, d: int, reach: float, rng: np.random.Generator) -> tuple[Arra
 
 
 def products(q: Array, k: Array, v: Array) -> None:
-    """Form (q k^T) v by rows of blocks: the 4 n^2 d operations of exact attention without its exponentials."""
+    """Form (q k^T) v by rows of blocks: the 4 n^2 d operations of exact attention without its
+    exponentials.
+    """
     for start in range(0, q.shape[0], BLOCK):
         _ = (q[start : start + BLOCK] @ k.T) @ v
 
@@ -79,7 +85,9 @@ def bench(n: int, d: int, reach: float, repeats: int) -> None:
 
 
 def compute(q: Array, k: Array, v: Array, method: Any) -> Array:
-    """Return the output of one method; the generator starts anew, so that each run does the same work."""
+    """Return the output of one method; the generator starts anew, so that each run does the same
+    work.
+    """
     value: Array = aa.attention(q, k, v, method, rng=np.random.default_rng(1)).value
     return value
 

@@ -1,11 +1,16 @@
-"""Time low-rank attention on one thread beside the packages that do the same, and the audit beside plain exact rows.
+"""Time low-rank attention on one thread beside the packages that do the same, and the audit beside
+plain exact rows.
 
-    ./run.sh bench low-rank                 # or: python benchmarks/low_rank.py --repeats 7 --json FILE
+    ./run.sh bench low-rank                 # or: python benchmarks/low_rank.py --repeats 7 --json
+        FILE
 
-float32, one head, d = dv = 64, n = 65,536. All times are processor times of one process, the smallest of a few repetitions, ours and theirs in turns. Ours is
-`approxattn.attention` as a whole, with its checks and its certificate. Theirs is the attention alone: in the layers of `linformer` and `nystrom-attention` the
-token-wise linear maps before and after it are replaced by identities (and the convolution of the values is switched off), while the n x k projections of Linformer stay, as in
-ours. `performer-pytorch` has a call for q, k, v. A package that is not installed is skipped by name. Goals stand in brackets.
+float32, one head, d = dv = 64, n = 65,536. All times are processor times of one process, the
+smallest of a few repetitions, ours and theirs in turns. Ours is `approxattn.attention` as a whole,
+with its checks and its certificate. Theirs is the attention alone: in the layers of `linformer` and
+`nystrom-attention` the token-wise linear maps before and after it are replaced by identities (and
+the convolution of the values is switched off), while the n x k projections of Linformer stay, as in
+ours. `performer-pytorch` has a call for q, k, v. A package that is not installed is skipped by
+name. Goals stand in brackets.
 """
 
 from __future__ import annotations
@@ -34,7 +39,9 @@ GOALS = {"linformer": 0.8, "nystrom-attention": 0.7, "performer-pytorch": 0.8}
 
 
 def seconds(tasks: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Return the smallest processor time of each task, run in turns after one run that is not timed."""
+    """Return the smallest processor time of each task, run in turns after one run that is not
+    timed.
+    """
     best = [math.inf] * len(tasks)
     for turn in range(repeats + 1):
         for i, task in enumerate(tasks):
@@ -53,7 +60,9 @@ def inputs(n: int) -> tuple[Array, Array, Array]:
 
 def methods(n: int) -> dict[str, Any]:
     """Return our methods by name; E and F of Linformer are given, as a trained layer has them."""
-    e, f = (np.random.default_rng(0).standard_normal((2, RANK, n)) / math.sqrt(RANK)).astype(np.float32)
+    e, f = (np.random.default_rng(0).standard_normal((2, RANK, n)) / math.sqrt(RANK)).astype(
+        np.float32
+    )
     return {
         "linformer": aa.Linformer(key_projection=e, value_projection=f),
         "nystrom-attention": aa.Nystrom(landmarks=RANK),
@@ -63,7 +72,9 @@ def methods(n: int) -> dict[str, Any]:
 
 
 def call(q: Array, k: Array, v: Array, method: Any) -> Array:
-    """Return the output of one method; the generator starts anew, so that each run does the same work."""
+    """Return the output of one method; the generator starts anew, so that each run does the same
+    work.
+    """
     value: Array = aa.attention(q, k, v, method, rng=np.random.default_rng(1)).value
     return value
 
@@ -77,7 +88,11 @@ def peers(q: Array, k: Array, v: Array) -> dict[str, Callable[[], object]]:
         print("PyTorch is not installed: no package to compare with")
         return found
     torch.set_num_threads(1)
-    makers = {"linformer": _linformer, "nystrom-attention": _nystrom, "performer-pytorch": _performer}
+    makers = {
+        "linformer": _linformer,
+        "nystrom-attention": _nystrom,
+        "performer-pytorch": _performer,
+    }
     tensors = [torch.from_numpy(x)[None] for x in (q, k, v)]
     for name, make in makers.items():
         try:
@@ -97,7 +112,9 @@ def _without_gradient(torch: Any, layer: Any, *arguments: Any) -> Callable[[], o
     return run
 
 
-def _linformer(torch: Any, q: Any, k: Any, v: Any) -> Callable[[], object]:  # noqa: ARG001 - it takes one input; the work is the same
+# It takes one input; the work is the same.
+def _linformer(torch: Any, q: Any, k: Any, v: Any) -> Callable[[], object]:
+    del k, v
     package = importlib.import_module("linformer.linformer")
     layer = package.LinformerSelfAttention(D, q.shape[1], k=RANK, heads=1)
     for name in ("to_q", "to_k", "to_v", "to_out"):
@@ -159,7 +176,9 @@ def scratch(n: int) -> dict[str, float]:
 
 
 def audit(n: int, repeats: int) -> dict[str, float]:
-    """Print and return the time of an audit of 256 rows over that of 256 exact rows by plain matrix products, both in float64."""
+    """Print and return the time of an audit of 256 rows over that of 256 exact rows by plain matrix
+    products, both in float64.
+    """
     q, k, v = inputs(n)
     out = call(q, k, v, aa.Linformer(rank=RANK, sketch="mean-pool"))
     rows = np.sort(np.random.default_rng(1).choice(n, 256, replace=False))
@@ -182,8 +201,12 @@ def main() -> None:
     """Read the options, print the figures and write them."""
     parser = argparse.ArgumentParser(description="Time low-rank attention on one thread.")
     parser.add_argument("--tokens", type=int, default=65536, help="n")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each task; the fastest counts")
-    parser.add_argument("--json", type=Path, default=Path("report/bench_low_rank.json"), help="file for the figures")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs of each task; the fastest counts"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=Path("report/bench_low_rank.json"), help="file for the figures"
+    )
     options = parser.parse_args()
     n, repeats = options.tokens, options.repeats
     print(f"float32, n = {n}, d = {D}, rank {RANK}, one thread; goals in brackets")

@@ -1,10 +1,13 @@
-"""Time hashed attention (`Yoso`) on one thread: its steps against what else does them, the whole against other methods, its growth with n.
+"""Time hashed attention (`Yoso`) on one thread: its steps against what else does them, the whole
+against other methods, its growth with n.
 
     ./run.sh bench lsh                      # or: python benchmarks/lsh.py --repeats 5 --json FILE
 
-float32, one head, d = dv = 64, m = 16 hashes of 8 bits, n = 65,536. All times are processor times of one process, the smallest of a few
-repetitions. "sums" are hashing, tables and reading alone; "call" is `approxattn.attention` as a whole, with its checks, standard errors and
-certificate. PyTorch's rows appear where it is installed; its exact attention is timed at n / 4 and counted sixteen times. Goals stand in brackets.
+float32, one head, d = dv = 64, m = 16 hashes of 8 bits, n = 65,536. All times are processor times
+of one process, the smallest of a few repetitions. "sums" are hashing, tables and reading alone;
+"call" is `approxattn.attention` as a whole, with its checks, standard errors and certificate.
+PyTorch's rows appear where it is installed; its exact attention is timed at n / 4 and counted
+sixteen times. Goals stand in brackets.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,13 @@ from threadpoolctl import threadpool_limits
 
 import approxattn as aa
 from approxattn.hashing.hyperplanes import draw_hyperplanes
-from approxattn.methods.yoso.numpy_tables import _read, key_block, numpy_sample, packed_codes, tables
+from approxattn.methods.yoso.numpy_tables import (
+    _read,
+    key_block,
+    numpy_sample,
+    packed_codes,
+    tables,
+)
 
 Array = npt.NDArray[np.float32]
 D, BITS, HASHES = 64, 8, 16
@@ -87,14 +97,20 @@ def steps(q: Array, k: Array, v: Array, repeats: int) -> dict[str, float]:
     return found | torch_steps(v, codes, table, repeats)
 
 
-def torch_steps(v: Array, codes: npt.NDArray[np.int32], table: Array, repeats: int) -> dict[str, float]:
-    """Return PyTorch's times of the same steps and of its exact attention; nothing where it is not installed."""
+def torch_steps(
+    v: Array, codes: npt.NDArray[np.int32], table: Array, repeats: int
+) -> dict[str, float]:
+    """Return PyTorch's times of the same steps and of its exact attention; nothing where it is not
+    installed.
+    """
     try:
         torch = importlib.import_module("torch")
     except ImportError:
         return {}
     torch.set_num_threads(1)
-    values, ids, total = (torch.from_numpy(np.ascontiguousarray(x)) for x in (v, codes.astype(np.int64), table))
+    values, ids, total = (
+        torch.from_numpy(np.ascontiguousarray(x)) for x in (v, codes.astype(np.int64), table)
+    )
 
     def index_add() -> None:
         filled = torch.zeros_like(total)
@@ -117,21 +133,39 @@ def whole(q: Array, k: Array, v: Array, g: Array, repeats: int) -> dict[str, flo
     return {
         "sums": seconds(lambda: sums(q, k, v), repeats),
         "call": seconds(lambda: call(q, k, v), repeats),
-        "backward": seconds(lambda: aa.attention_vjp(q, k, v, g, METHOD, rng=np.random.default_rng(1)), 1),
+        "backward": seconds(
+            lambda: aa.attention_vjp(q, k, v, g, METHOD, rng=np.random.default_rng(1)), 1
+        ),
         "Linformer, gaussian, 256": seconds(lambda: call(q, k, v, aa.Linformer(rank=256)), 2),
         "Performer, 256": seconds(lambda: call(q, k, v, aa.Performer(features=256)), 1),
-        "Hadamard call": seconds(lambda: call(q, k, v, aa.Yoso(bits=BITS, hashes=HASHES, hashing="hadamard")), 2),
+        "Hadamard call": seconds(
+            lambda: call(q, k, v, aa.Yoso(bits=BITS, hashes=HASHES, hashing="hadamard")), 2
+        ),
     }
 
 
+def _output(q: Array, k: Array, v: Array, method: aa.BertLSH) -> None:
+    aa.attention(q, k, v, method, rng=np.random.default_rng(1))
+
+
+def _gradient(q: Array, k: Array, v: Array, g: Array, method: aa.BertLSH) -> None:
+    aa.attention_vjp(q, k, v, g, method, rng=np.random.default_rng(1))
+
+
 def pairs(repeats: int) -> list[tuple[str, float, str]]:
-    """Return how many times as long BERT-LSH takes dense as over its colliding pairs: 3,000 tokens, d = 16, 8 bits, 2 tables, about 2 % of the pairs."""
+    """Return how many times as long BERT-LSH takes dense as over its colliding pairs: 3,000 tokens,
+    d = 16, 8 bits, 2 tables, about 2 % of the pairs.
+    """
     q, k, v, g = np.random.default_rng(0).standard_normal((4, 3000, 16))
-    rng, found = np.random.default_rng, []
+    found = []
     for fill in (-np.inf, 0.0):
         dense, sparse = (aa.BertLSH(bits=8, tables=2, fill=fill, sparse=s) for s in (False, True))
-        forward = [seconds(lambda m=m: aa.attention(q, k, v, m, rng=rng(1)), repeats) for m in (dense, sparse)]  # type: ignore[misc]
-        backward = [seconds(lambda m=m: aa.attention_vjp(q, k, v, g, m, rng=rng(1)), repeats) for m in (dense, sparse)]  # type: ignore[misc]
+        forward = [
+            seconds(partial(_output, q, k, v, method), repeats) for method in (dense, sparse)
+        ]
+        backward = [
+            seconds(partial(_gradient, q, k, v, g, method), repeats) for method in (dense, sparse)
+        ]
         found += [
             (f"BERT-LSH, fill {fill:g}: dense / sparse", forward[0] / forward[1], ""),
             (f"its gradient, fill {fill:g}: dense / sparse", backward[0] / backward[1], ""),
@@ -140,7 +174,9 @@ def pairs(repeats: int) -> list[tuple[str, float, str]]:
 
 
 def exponent(largest: int, repeats: int) -> tuple[list[tuple[int, float]], float]:
-    """Return times of the sums at n = 2^14 .. largest, and the slope of a line through their logarithms."""
+    """Return times of the sums at n = 2^14 .. largest, and the slope of a line through their
+    logarithms.
+    """
     sizes = [2**e for e in range(14, largest.bit_length())]
     times = []
     for n in sizes:
@@ -151,12 +187,15 @@ def exponent(largest: int, repeats: int) -> tuple[list[tuple[int, float]], float
 
 
 def scratch(q: Array, k: Array, v: Array) -> float:
-    """Return the peak memory of the sums beyond output and codes, in units of the tables (m 2^bits dv numbers)."""
+    """Return the peak memory of the sums beyond output and codes, in units of the tables (m 2^bits
+    dv numbers).
+    """
     tracemalloc.start()
     sums(q, k, v)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    kept = len(q) * (4 * D + 8 + 8 + 2 * 4 * HASHES)  # output, counts and their estimate, codes of queries and keys
+    # output, counts and their estimate, codes of queries and keys
+    kept = len(q) * (4 * D + 8 + 8 + 2 * 4 * HASHES)
     return (peak - kept) / ((HASHES << BITS) * D * 4)
 
 
@@ -165,14 +204,26 @@ def ratios(found: dict[str, float]) -> list[tuple[str, float, str]]:
     lines = [("scatter: np.add.at / ours", found["scatter, np.add.at"] / found["scatter"], ">= 40")]
     if "exact, torch" in found:
         lines += [
-            ("scatter: torch index_add_ / ours", found["scatter, torch index_add_"] / found["scatter"], ">= 4"),
-            ("gather: ours / torch embedding_bag", found["gather"] / found["gather, torch embedding_bag"], "<= 2"),
+            (
+                "scatter: torch index_add_ / ours",
+                found["scatter, torch index_add_"] / found["scatter"],
+                ">= 4",
+            ),
+            (
+                "gather: ours / torch embedding_bag",
+                found["gather"] / found["gather, torch embedding_bag"],
+                "<= 2",
+            ),
             ("forward: torch exact / call", found["exact, torch"] / found["call"], ">= 200"),
             ("forward: torch exact / sums", found["exact, torch"] / found["sums"], ">= 200"),
         ]
     return [
         *lines,
-        ("forward: call / Linformer 256", found["call"] / found["Linformer, gaussian, 256"], "<= 0.25"),
+        (
+            "forward: call / Linformer 256",
+            found["call"] / found["Linformer, gaussian, 256"],
+            "<= 0.25",
+        ),
         ("forward: call / Performer 256", found["call"] / found["Performer, 256"], "<= 0.25"),
         ("backward / (dv x call)", found["backward"] / (D * found["call"]), "<= 3"),
         ("backward / call", found["backward"] / found["call"], ""),
@@ -194,7 +245,10 @@ def main() -> None:
         growth, slope = exponent(options.largest, max(2, options.repeats // 2))
         memory = scratch(q, k, v)
         sparse = pairs(options.repeats)
-    print(f"float32, d = dv = {D}, {HASHES} hashes of {BITS} bits, n = {options.tokens}, one thread; milliseconds")
+    print(
+        f"float32, d = dv = {D}, {HASHES} hashes of {BITS} bits, n = {options.tokens}, one thread; "
+        "milliseconds"
+    )
     for name, spent in found.items():
         print(f"  {name:32s}{1e3 * spent:12.1f}")
     table = ratios(found) + sparse

@@ -1,10 +1,13 @@
-"""Time polynomial attention against a square matrix product, and against PyTorch's exact attention where it is installed.
+"""Time polynomial attention against a square matrix product, and against PyTorch's exact attention
+where it is installed.
 
-    ./run.sh bench polynomial               # or: python benchmarks/polynomial.py --repeats 5 --json FILE
+    ./run.sh bench polynomial               # or: python benchmarks/polynomial.py --repeats 5 --json
+        FILE
 
-float32, one head, d = dv, |scores| <= 2. All times are processor times of one process, the smallest of a few repetitions; only the
-speed-up of two threads is wall time. The work counted is 4 n r (dv + 1) operations, r = C(d + g, g): the products with the features, nothing
-else. "sums" are the sums of numerator and denominator alone, which is what PyTorch's attention is compared with; "call" is
+float32, one head, d = dv, |scores| <= 2. All times are processor times of one process, the smallest
+of a few repetitions; only the speed-up of two threads is wall time. The work counted is 4 n r (dv +
+1) operations, r = C(d + g, g): the products with the features, nothing else. "sums" are the sums of
+numerator and denominator alone, which is what PyTorch's attention is compared with; "call" is
 `approxattn.attention` as a whole, with its checks and its certificate. Goals stand in brackets.
 """
 
@@ -46,7 +49,9 @@ TOKENS = 8192
 PEERS = ("taylor_series_linear_attention", "sata_attention")
 
 
-def seconds(task: Callable[[], object], repeats: int, clock: Callable[[], float] = time.process_time) -> float:
+def seconds(
+    task: Callable[[], object], repeats: int, clock: Callable[[], float] = time.process_time
+) -> float:
     """Return the smallest time of a few runs, each repeated until it lasts some milliseconds."""
     start = clock()
     task()
@@ -60,7 +65,9 @@ def seconds(task: Callable[[], object], repeats: int, clock: Callable[[], float]
     return min(times)
 
 
-def inputs(n: int, d: int, rng: np.random.Generator, reach: float = 2.0) -> tuple[Array, Array, Array]:
+def inputs(
+    n: int, d: int, rng: np.random.Generator, reach: float = 2.0
+) -> tuple[Array, Array, Array]:
     """Draw x, y with all x.y in [-reach, reach], and [V, 1]."""
     x, y, v = rng.standard_normal((3, n, d))
     x, y = (math.sqrt(reach) * a / np.linalg.norm(a, axis=1, keepdims=True) for a in (x, y))
@@ -71,7 +78,12 @@ def inputs(n: int, d: int, rng: np.random.Generator, reach: float = 2.0) -> tupl
 def kernel(g: int, *, causal: bool = False) -> Kernel:
     """Return the kernel of the Taylor polynomial of degree g, by features."""
     coefficients = tuple(1 / math.factorial(t) for t in range(g + 1))
-    return Kernel(coefficients=coefficients, causal=causal, kind="features", xp=importlib.import_module("numpy"))
+    return Kernel(
+        coefficients=coefficients,
+        causal=causal,
+        kind="features",
+        xp=importlib.import_module("numpy"),
+    )
 
 
 def peak(repeats: int) -> float:
@@ -82,7 +94,9 @@ def peak(repeats: int) -> float:
 
 
 def exact_attention(d: int, n: int, repeats: int) -> float | None:
-    """Return the seconds a pair of query and key costs in PyTorch's exact attention; None without PyTorch."""
+    """Return the seconds a pair of query and key costs in PyTorch's exact attention; None without
+    PyTorch.
+    """
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
@@ -126,7 +140,9 @@ def row(d: int, g: int, repeats: int) -> dict[str, Any]:
 
 
 def against_exact(pair: float, token: float, d: int, g: int, repeats: int) -> dict[str, float]:
-    """Return where the sums cost as much as exact attention, measured near that length, and how much less at 65536."""
+    """Return where the sums cost as much as exact attention, measured near that length, and how
+    much less at 65536.
+    """
     crossover = token / pair
     for _ in range(2):
         n = max(16, round(crossover))
@@ -146,10 +162,11 @@ def scratch(task: Callable[[], object], result: int) -> float:
 
 
 def two_threads(d: int, g: int, repeats: int) -> dict[str, float]:
-    """Return wall time of one thread over that of two, for the sums and for plain products in two threads, taken in turn.
+    """Return wall time of one thread over that of two, for the sums and for plain products in two
+    threads, taken in turn.
 
-    The products say what the machine had to give at that moment. "processor time" is that of two threads over that of one: with two idle
-    processors the speed-up is 2 over it.
+    The products say what the machine had to give at that moment. "processor time" is that of two
+    threads over that of one: with two idle processors the speed-up is 2 over it.
     """
     x, y, v = inputs(2 * TOKENS, d, np.random.default_rng(0))
     task, out = partial(kernel(g).sums, x, y, v), np.empty((2, 768, 768), np.float32)
@@ -171,7 +188,11 @@ def two_threads(d: int, g: int, repeats: int) -> dict[str, float]:
                 end, used = time.perf_counter(), time.process_time() - cpu
             with threadpool_limits(limits=1, user_api="blas"):
                 plain(threads)
-            for key, spent in (("ours", end - start), ("plain", time.perf_counter() - end), ("used", used)):
+            for key, spent in (
+                ("ours", end - start),
+                ("plain", time.perf_counter() - end),
+                ("used", used),
+            ):
                 wall[f"{key} {threads}"] = min(wall[f"{key} {threads}"], spent)
     return {
         "speed-up": wall["ours 1"] / wall["ours 2"],
@@ -191,7 +212,9 @@ def exponent(d: int, g: int, longest: int, repeats: int) -> float:
 
 
 def peers(d: int, n: int, repeats: int) -> dict[str, float | str]:
-    """Return how often the time of our sums of degree 2 the peers take that are installed; the others by name."""
+    """Return how often the time of our sums of degree 2 the peers take that are installed; the
+    others by name.
+    """
     found: dict[str, float | str] = {}
     x, y, v = inputs(n, d, np.random.default_rng(0))
     own = seconds(partial(kernel(2).sums, x, y, v), repeats)
@@ -216,7 +239,9 @@ def show(line: dict[str, Any], goals: dict[str, float]) -> str:
     """Format one line of the table with its goals."""
     parts = [f"{line['d']:>3}, {line['degree']} ({line['rank']})".ljust(14)]
     parts.append(f"{line['ns a token']:>8.0f} ns  {line['peak']:5.1f} % [{goals['peak']:g}]")
-    parts.append(f"causal {line['causal']:.2f} [{CAUSAL}]  backward {line['backward']:.2f} [{BACKWARD}]")
+    parts.append(
+        f"causal {line['causal']:.2f} [{CAUSAL}]  backward {line['backward']:.2f} [{BACKWARD}]"
+    )
     parts.append(f"call {line['call']:.2f}  scratch {line['scratch MB']:.0f} MB [{SCRATCH}]")
     if "crossover" in line:
         parts.append(f"crossover {line['crossover']:.0f} [{goals['crossover']:g}]")
@@ -227,9 +252,18 @@ def show(line: dict[str, Any], goals: dict[str, float]) -> str:
 def main() -> None:
     """Read the options, print the table, write it as JSON."""
     parser = argparse.ArgumentParser(description="Time polynomial attention, as ratios.")
-    parser.add_argument("--repeats", type=int, default=5, help="runs per figure; the fastest counts")
-    parser.add_argument("--longest", type=int, default=20, help="log2 of the longest sequence of the exponent")
-    parser.add_argument("--json", type=Path, default=Path("report/bench_polynomial.json"), help="where the figures go")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs per figure; the fastest counts"
+    )
+    parser.add_argument(
+        "--longest", type=int, default=20, help="log2 of the longest sequence of the exponent"
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path("report/bench_polynomial.json"),
+        help="where the figures go",
+    )
     options = parser.parse_args()
     report: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
@@ -245,12 +279,22 @@ def main() -> None:
         print(f"time grows like n^{report['exponent']:.3f} [1.00 +- {EXPONENT}], d = 16, degree 2")
         report["peers"] = {d: peers(d, 4096, options.repeats) for d in (16, 64)}
         for d, found in report["peers"].items():
-            told = "; ".join(f"{k} {v if isinstance(v, str) else f'{v:.1f}x ours'}" for k, v in found.items())
+            told = "; ".join(
+                f"{k} {v if isinstance(v, str) else f'{v:.1f}x ours'}" for k, v in found.items()
+            )
             print(f"d = {d}, degree 2, n = 4096: {told}")
-    report["two threads"] = {f"{d}, {g}": two_threads(d, g, options.repeats) for d, g in ((16, 3), (64, 2))}
+    report["two threads"] = {
+        f"{d}, {g}": two_threads(d, g, options.repeats) for d, g in ((16, 3), (64, 2))
+    }
     for name, pair in report["two threads"].items():
-        idle = f"{2 / pair['processor time']:.2f}x [{TWO_THREADS}] on two idle processors, by processor time"
-        print(f"two threads, {name}: {pair['speed-up']:.2f}x, plain products {pair['of plain products']:.2f}x; {idle}")
+        idle = (
+            f"{2 / pair['processor time']:.2f}x [{TWO_THREADS}] on two idle processors, by "
+            "processor time"
+        )
+        print(
+            f"two threads, {name}: {pair['speed-up']:.2f}x, plain products "
+            f"{pair['of plain products']:.2f}x; {idle}"
+        )
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(f"figures: {options.json}")

@@ -1,12 +1,18 @@
-"""Time and memory of the approximate gradient of a transformer, beside automatic differentiation through exact attention.
+"""Time and memory of the approximate gradient of a transformer, beside automatic differentiation
+through exact attention.
 
-    ./run.sh bench transformer              # or: python benchmarks/transformer.py --longest 18 --json FILE
+    ./run.sh bench transformer              # or: python benchmarks/transformer.py --longest 18
+        --json FILE
 
-float32, four residual layers of one head of width 8 and a perceptron of width 16 (tanh), polynomial attention of degree 4, all weights
-and the input differentiated, with the plug-in gradient; beside PyTorch also with the consistent one, which needs no features of degree 5. All times are processor times of one process on one thread, the smallest of a few runs, after one that is not timed. What is timed is
-`gradient(..., certify=False)`; with its certificate it is a second line. Goals stand in brackets.
+float32, four residual layers of one head of width 8 and a perceptron of width 16 (tanh), polynomial
+attention of degree 4, all weights and the input differentiated, with the plug-in gradient; beside
+PyTorch also with the consistent one, which needs no features of degree 5. All times are processor
+times of one process on one thread, the smallest of a few runs, after one that is not timed. What is
+timed is `gradient(..., certify=False)`; with its certificate it is a second line. Goals stand in
+brackets.
 
-The other side is PyTorch's automatic differentiation through its own `scaled_dot_product_attention`, the same weights and input; skipped where PyTorch is absent.
+The other side is PyTorch's automatic differentiation through its own
+`scaled_dot_product_attention`, the same weights and input; skipped where PyTorch is absent.
 """
 
 from __future__ import annotations
@@ -28,13 +34,24 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 import approxattn as aa
-from approxattn.transformer import Layer, Mlp, Residual, SelfAttention, Transformer, gradient, parameters
+from approxattn.transformer import (
+    Layer,
+    Mlp,
+    Residual,
+    SelfAttention,
+    Transformer,
+    gradient,
+    parameters,
+)
 from approxattn.transformer.forward import run_layer
 
 Array = npt.NDArray[np.float32]
 
 D, DEGREE, LAYERS, HIDDEN = 8, 4, 4, 16
-METHOD, CONSISTENT = (aa.Polynomial(degree=DEGREE, basis="taylor", gradient=kind) for kind in ("plug-in", "consistent"))
+METHOD, CONSISTENT = (
+    aa.Polynomial(degree=DEGREE, basis="taylor", gradient=kind)
+    for kind in ("plug-in", "consistent")
+)
 SLOPE, SPEED, MEMORY, BESIDE = 0.05, 20, 1.5, 32768
 MIB = 2**20
 
@@ -61,7 +78,9 @@ def tokens(n: int) -> tuple[Array, Array]:
     return x, g
 
 
-def task(n: int, layers: int = LAYERS, method: aa.Polynomial = METHOD, **options: Any) -> Callable[[], Any]:
+def task(
+    n: int, layers: int = LAYERS, method: aa.Polynomial = METHOD, **options: Any
+) -> Callable[[], Any]:
     """Return the gradient to be measured."""
     x, g = tokens(n)
     return partial(gradient, model(layers), x, g, method, **({"certify": False} | options))
@@ -79,7 +98,9 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def slope(sizes: list[int], times: list[float]) -> dict[str, float]:
-    """Return the least-squares slope of log time against log size and its 95 % interval (Student, from the residuals)."""
+    """Return the least-squares slope of log time against log size and its 95 % interval (Student,
+    from the residuals).
+    """
     from scipy.stats import t as student
 
     x, y = np.log(sizes), np.log(times)
@@ -113,7 +134,11 @@ def in_torch(net: Transformer, x: Array, g: Array, torch: Any) -> dict[str, Arra
     y = there
     for i in range(len(net.layers)):
         q, k, v = (y[None] @ leaves[f"layers.{i}.attention.w{s}"] for s in "qkv")  # (1, n, D)
-        y = y + functional.scaled_dot_product_attention(q[None], k[None], v[None])[0, 0] @ leaves[f"layers.{i}.attention.wo"]  # fmt: skip
+        y = (
+            y
+            + functional.scaled_dot_product_attention(q[None], k[None], v[None])[0, 0]
+            @ leaves[f"layers.{i}.attention.wo"]
+        )
         w1, w2 = (leaves[f"layers.{i}.then.0.maps.0.{name}"] for name in ("w1", "w2"))
         y = y + torch.tanh(y @ w1) @ w2
     y.backward(torch.tensor(g))
@@ -121,7 +146,9 @@ def in_torch(net: Transformer, x: Array, g: Array, torch: Any) -> dict[str, Arra
 
 
 def beside_torch(n: int, repeats: int) -> dict[str, float] | str:
-    """Return both times and how far the gradients are from each other, largest entry against largest entry."""
+    """Return both times and how far the gradients are from each other, largest entry against
+    largest entry.
+    """
     try:
         torch = importlib.import_module("torch")
     except ModuleNotFoundError:
@@ -132,13 +159,23 @@ def beside_torch(n: int, repeats: int) -> dict[str, float] | str:
     pairs: list[tuple[Any, Array]] = [(own.dx, theirs["x"])]
     pairs += [(p, theirs[name]) for name, p in parameters(own.model).items()]
     apart = max(float(np.max(np.abs(a - b)) / np.max(np.abs(b))) for a, b in pairs)
-    plug_in, consistent = (seconds(task(n, method=method), repeats) for method in (METHOD, CONSISTENT))
+    plug_in, consistent = (
+        seconds(task(n, method=method), repeats) for method in (METHOD, CONSISTENT)
+    )
     other = seconds(partial(in_torch, net, x, g, torch), max(1, repeats // 3))
-    return {"tokens": n, "plug-in": plug_in, "consistent": consistent, "torch": other, "apart": apart}
+    return {
+        "tokens": n,
+        "plug-in": plug_in,
+        "consistent": consistent,
+        "torch": other,
+        "apart": apart,
+    }
 
 
 def traced(work: Callable[[], object]) -> tuple[int, int]:
-    """Return the bytes held at the end, its result included, and at the worst moment, beyond what was there before."""
+    """Return the bytes held at the end, its result included, and at the worst moment, beyond what
+    was there before.
+    """
     tracemalloc.start()
     kept = work()
     held, worst = tracemalloc.get_traced_memory()
@@ -148,7 +185,9 @@ def traced(work: Callable[[], object]) -> tuple[int, int]:
 
 
 def activations(n: int) -> int:
-    """Return the bytes of what a gradient must have at one time: what the forward pass leaves in every layer, and the results dL/dT_0, ..., dL/dT_m."""
+    """Return the bytes of what a gradient must have at one time: what the forward pass leaves in
+    every layer, and the results dL/dT_0, ..., dL/dT_m.
+    """
     net, (x, _) = model(), tokens(n)
 
     def through() -> list[Any]:
@@ -162,7 +201,9 @@ def activations(n: int) -> int:
 
 
 def memory(sizes: list[int]) -> list[dict[str, float]]:
-    """Return bytes a token at the worst moment, against the activations, certificate or not, and with every layer run twice."""
+    """Return bytes a token at the worst moment, against the activations, certificate or not, and
+    with every layer run twice.
+    """
     rows = []
     for n in sizes:
         kept = activations(n)
@@ -183,7 +224,9 @@ def operations(sizes: list[int]) -> list[dict[str, int]]:
 
 
 def counted(n: int) -> int:
-    """Return the multiplications of matrix products in the gradient, counted while it runs on counting arrays."""
+    """Return the multiplications of matrix products in the gradient, counted while it runs on
+    counting arrays.
+    """
     from approxattn.transformer import with_parameters
     from proofs_check.arithmetic.counting import Tally
 
@@ -195,10 +238,12 @@ def counted(n: int) -> int:
 
 
 def formula(n: Any, d: Any = D, layers: Any = LAYERS, degree: int = DEGREE) -> Any:
-    """Return what `counted` must be, for numbers or symbols: tokens and heads of width d, perceptrons of width 2 d.
+    """Return what `counted` must be, for numbers or symbols: tokens and heads of width d,
+    perceptrons of width 2 d.
 
-    A layer: 12 n d^2 for the projections, 14 n d^2 for the perceptron (its first product is made again on the way back), and what
-    code.cost-polynomial-plug-in says for the attention forward and back, with features of both degree and degree + 1.
+    A layer: 12 n d^2 for the projections, 14 n d^2 for the perceptron (its first product is made
+    again on the way back), and what code.cost-polynomial-plug-in says for the attention forward and
+    back, with features of both degree and degree + 1.
     """
     from proofs_check.papers.our_code.cost import COSTS
 
@@ -209,7 +254,9 @@ def formula(n: Any, d: Any = D, layers: Any = LAYERS, degree: int = DEGREE) -> A
 
 
 def regime() -> dict[str, Any]:
-    """Return the exponent of n in the formula with d = log2 n, in the limit (SymPy) and at finite n."""
+    """Return the exponent of n in the formula with d = log2 n, in the limit (SymPy) and at finite
+    n.
+    """
     logs = [10, 15, 20, 30, 40, 60, 80, 100, 200, 400, 1000]
     finite = {g: [float(_exponent(t, g)) for t in logs] for g in (2, 4, 6)}
     try:
@@ -217,7 +264,9 @@ def regime() -> dict[str, Any]:
     except ModuleNotFoundError:
         return {"log2 n": logs, "exponents": finite, "limit": "sympy is not installed: skipped"}
     t = sympy.symbols("t", positive=True)  # log2 n
-    limit = sympy.limit(sympy.log(formula(2**t, t, LAYERS, DEGREE)) / (t * sympy.log(2)), t, sympy.oo)
+    limit = sympy.limit(
+        sympy.log(formula(2**t, t, LAYERS, DEGREE)) / (t * sympy.log(2)), t, sympy.oo
+    )
     return {"log2 n": logs, "exponents": finite, "limit": str(limit)}
 
 
@@ -233,7 +282,13 @@ def figure(found: dict[str, Any], path: Path) -> None:
     for g, exponents in found["exponents"].items():
         axes.semilogx(found["log2 n"], exponents, marker="o", label=f"degree {g}")
     axes.axhline(1, color="black", linewidth=0.8, label="limit")
-    axes.axhline(2, color="black", linewidth=0.8, linestyle=":", label="exact attention, but for powers of d")
+    axes.axhline(
+        2,
+        color="black",
+        linewidth=0.8,
+        linestyle=":",
+        label="exact attention, but for powers of d",
+    )
     axes.axvspan(10, 30, alpha=0.15, label="sequences that fit a machine")
     axes.set_xlabel("log2 n")
     axes.set_ylabel("log_n of the multiplications")
@@ -246,33 +301,68 @@ def figure(found: dict[str, Any], path: Path) -> None:
 def show(report: dict[str, Any]) -> None:
     """Print the figures beside the goals."""
     n, m = report["in n"], report["in layers"]
-    print(f"time grows like n^{n['slope']:.3f}, 95 % in [{n['low']:.3f}, {n['high']:.3f}] [1.00 +- {SLOPE}]; {1e6 * n['seconds'][-1] / n['tokens'][-1]:.1f} us a token")  # fmt: skip
-    print(f"and like layers^{m['slope']:.3f}, 95 % in [{m['low']:.3f}, {m['high']:.3f}] [1.00 +- {SLOPE}], at {m['tokens']} tokens")  # fmt: skip
+    print(
+        f"time grows like n^{n['slope']:.3f}, 95 % in [{n['low']:.3f}, {n['high']:.3f}] [1.00 +- "
+        f"{SLOPE}]; {1e6 * n['seconds'][-1] / n['tokens'][-1]:.1f} us a token"
+    )
+    print(
+        f"and like layers^{m['slope']:.3f}, 95 % in [{m['low']:.3f}, {m['high']:.3f}] [1.00 +- "
+        f"{SLOPE}], at {m['tokens']} tokens"
+    )
     print(f"with its certificate: {report['certificate']:.2f} times as long")
     other = report["torch"]
     if isinstance(other, str):
         print(other)
     else:
         for kind in ("plug-in", "consistent"):
-            print(f"n = {other['tokens']}: {kind} {other[kind]:.2f} s, PyTorch {other['torch']:.1f} s, {other['torch'] / other[kind]:.1f}x [{SPEED}]; gradients {other['apart']:.1e} apart")  # fmt: skip
+            print(
+                f"n = {other['tokens']}: {kind} {other[kind]:.2f} s, PyTorch {other['torch']:.1f} "
+                f"s, {other['torch'] / other[kind]:.1f}x [{SPEED}]; gradients {other['apart']:.1e} "
+                "apart"
+            )
     for row in report["memory"]:
-        peaks = ", ".join(f"{name} {row[name] / row['activations']:.2f}x" for name in ("peak", "certified", "recomputed"))  # fmt: skip
-        print(f"memory at n = {row['tokens']}: activations {row['activations']:.0f} bytes a token, {peaks} [{MEMORY}]")
+        peaks = ", ".join(
+            f"{name} {row[name] / row['activations']:.2f}x"
+            for name in ("peak", "certified", "recomputed")
+        )
+        print(
+            f"memory at n = {row['tokens']}: activations {row['activations']:.0f} bytes a token, "
+            f"{peaks} [{MEMORY}]"
+        )
     for row in report["operations"]:
         same = "equal" if row["counted"] == row["formula"] else "DIFFERENT"
-        print(f"multiplications at n = {row['tokens']}: counted {row['counted']:,}, formula {row['formula']:,}: {same}")
+        print(
+            f"multiplications at n = {row['tokens']}: counted {row['counted']:,}, formula "
+            f"{row['formula']:,}: {same}"
+        )
     at = dict(zip(report["regime"]["log2 n"], report["regime"]["exponents"][DEGREE], strict=True))
-    print(f"d = log2 n: exponent in the limit {report['regime']['limit']}; {at[20]:.2f} at n = 2^20, {at[100]:.2f} at 2^100, {at[1000]:.2f} at 2^1000")  # fmt: skip
+    print(
+        f"d = log2 n: exponent in the limit {report['regime']['limit']}; {at[20]:.2f} at n = 2^20, "
+        f"{at[100]:.2f} at 2^100, {at[1000]:.2f} at 2^1000"
+    )
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Read the options, measure, print, write JSON."""
     parser = argparse.ArgumentParser(description="Time the approximate gradient of a transformer.")
-    parser.add_argument("--repeats", type=int, default=5, help="runs per figure; the fastest counts")
-    parser.add_argument("--longest", type=int, default=18, help="log2 of the longest sequence, from 12 on")
-    parser.add_argument("--beside", type=int, default=BESIDE, help="tokens at which PyTorch is timed")
-    parser.add_argument("--figure", type=Path, default=None, help="SVG file of the exponents with d = log n")
-    parser.add_argument("--json", type=Path, default=Path("report/bench_transformer.json"), help="where the figures go")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs per figure; the fastest counts"
+    )
+    parser.add_argument(
+        "--longest", type=int, default=18, help="log2 of the longest sequence, from 12 on"
+    )
+    parser.add_argument(
+        "--beside", type=int, default=BESIDE, help="tokens at which PyTorch is timed"
+    )
+    parser.add_argument(
+        "--figure", type=Path, default=None, help="SVG file of the exponents with d = log n"
+    )
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path("report/bench_transformer.json"),
+        help="where the figures go",
+    )
     options = parser.parse_args(arguments)
     short = 2 ** min(14, options.longest)
     with threadpool_limits(limits=1):
@@ -281,7 +371,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             "numpy": np.__version__,
             "in n": in_n(options.longest, options.repeats),
             "in layers": in_layers(short, options.repeats),
-            "certificate": seconds(task(short, certify=True), options.repeats) / seconds(task(short), options.repeats),
+            "certificate": seconds(task(short, certify=True), options.repeats)
+            / seconds(task(short), options.repeats),
             "torch": beside_torch(options.beside, options.repeats),
             "memory": memory([2 * short, 4 * short]),
             "operations": operations([4096, 8192]),

@@ -1,4 +1,6 @@
-"""Sphinx configuration: pages in MyST Markdown, the interface from numpydoc docstrings, nothing loaded from outside."""
+"""Sphinx configuration: pages in MyST Markdown, the interface from numpydoc docstrings, nothing
+loaded from outside.
+"""
 
 from importlib.metadata import version as installed_version
 

@@ -1,4 +1,6 @@
-"""The text of modules of the Python standard library, as integers: tab 0, newline 1, printable ASCII 2 to 96; anything else becomes '?'."""
+"""The text of modules of the Python standard library, as integers: tab 0, newline 1, printable
+ASCII 2 to 96; anything else becomes '?'.
+"""
 
 import sysconfig
 from functools import cache
@@ -12,8 +14,9 @@ Integers = npt.NDArray[np.int64]
 VOCABULARY = 97
 
 _MODULES = """
-    argparse ast calendar cmd configparser contextlib copy csv dataclasses difflib dis doctest enum fractions functools gettext heapq inspect locale mailbox optparse pdb
-    pickle platform random shutil socket statistics string subprocess tarfile textwrap threading tokenize typing uuid
+    argparse ast calendar cmd configparser contextlib copy csv dataclasses difflib dis doctest enum
+    fractions functools gettext heapq inspect locale mailbox optparse pdb pickle platform random
+    shutil socket statistics string subprocess tarfile textwrap threading tokenize typing uuid
 """
 FILES = tuple(f"{name}.py" for name in _MODULES.split())
 HELD_OUT = ("bisect.py", "shelve.py", "queue.py", "sched.py", "pprint.py", "glob.py")
@@ -32,7 +35,9 @@ def text(names: tuple[str, ...]) -> Integers:
 
 
 def single_blanks(corpus: Integers) -> Integers:
-    """Return a text with runs of blanks, its indentation, cut to one: what is left tells more of its characters."""
+    """Return a text with runs of blanks, its indentation, cut to one: what is left tells more of
+    its characters.
+    """
     blank = corpus == ord(" ") - 30
     kept: Integers = corpus[~(blank & np.concatenate([[False], blank[:-1]]))]
     return kept

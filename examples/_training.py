@@ -1,4 +1,6 @@
-"""What the training examples share: a small transformer, its losses, Adam, the loop, paired differences over seeds, the picture of the curves."""
+"""What the training examples share: a small transformer, its losses, Adam, the loop, paired
+differences over seeds, the picture of the curves.
+"""
 
 import argparse
 import importlib
@@ -31,9 +33,19 @@ Run = dict[str, Any]
 
 
 def initial(
-    rng: np.random.Generator, *, layers: int, heads: int, d: int, n: int, vocabulary: int, classes: int, causal: bool
+    rng: np.random.Generator,
+    *,
+    layers: int,
+    heads: int,
+    d: int,
+    n: int,
+    vocabulary: int,
+    classes: int,
+    causal: bool,
 ) -> Transformer:
-    """Return a pre-norm transformer with random weights in float32, from integers to logits, n tokens at most."""
+    """Return a pre-norm transformer with random weights in float32, from integers to logits, n
+    tokens at most.
+    """
 
     def matrix(*shape: int, gain: float = 1.0) -> Any:
         return (gain * rng.standard_normal(shape) / math.sqrt(shape[-2])).astype(np.float32)
@@ -49,11 +61,20 @@ def initial(
     def layer(last: bool) -> Layer:
         maps = {name: matrix(heads, d, width) for name in ("wq", "wk", "wv")}
         attention = SelfAttention(**maps, wo=matrix(d, d, gain=shrink), causal=causal)
-        mlp = Mlp(w1=matrix(d, 4 * d), b1=zeros(4 * d), w2=matrix(4 * d, d, gain=shrink), b2=zeros(d))
+        mlp = Mlp(
+            w1=matrix(d, 4 * d), b1=zeros(4 * d), w2=matrix(4 * d, d, gain=shrink), b2=zeros(d)
+        )
         end = (norm(), Linear(w=matrix(d, classes, gain=0.5), b=zeros(classes))) if last else ()
-        return Layer(attention=attention, norm=norm(), residual=True, then=(Residual(maps=(norm(), mlp)), *end))
+        return Layer(
+            attention=attention,
+            norm=norm(),
+            residual=True,
+            then=(Residual(maps=(norm(), mlp)), *end),
+        )
 
-    tokens, positions = (0.5 * rng.standard_normal((m, d)).astype(np.float32) for m in (vocabulary, n))
+    tokens, positions = (
+        0.5 * rng.standard_normal((m, d)).astype(np.float32) for m in (vocabulary, n)
+    )
     first = (Embedding(tokens=tokens, positions=positions),)
     return Transformer(first=first, layers=tuple(layer(i == layers - 1) for i in range(layers)))
 
@@ -64,7 +85,10 @@ def moved(model: Transformer, xp: Any) -> Transformer:
 
 
 class CrossEntropy:
-    """Weighted mean cross entropy in nats. Called with logits, it returns its gradient and remembers its value and the share of right answers.
+    """Weighted mean cross entropy in nats.
+
+    Called with logits, it returns its gradient and remembers its value and the share of right
+    answers.
 
     targets: integers, shape (...); weights: not negative, shape (...), None for equal ones.
     """
@@ -88,7 +112,8 @@ class CrossEntropy:
 
 
 class PooledCrossEntropy:
-    """Mean cross entropy of the mean of the visible tokens' logits: a linear classifier of the mean of the last activations.
+    """Mean cross entropy of the mean of the visible tokens' logits: a linear classifier of the mean
+    of the last activations.
 
     targets: integers, shape (batch,); mask: bool, shape (batch, n), every row with a True.
     """
@@ -113,7 +138,9 @@ class PooledCrossEntropy:
 class Adam:
     """Adam (Kingma & Ba 2015, Algorithm 1; wording unverified)."""
 
-    def __init__(self, rate: float, first: float = 0.9, second: float = 0.99, epsilon: float = 1e-8) -> None:
+    def __init__(
+        self, rate: float, first: float = 0.9, second: float = 0.99, epsilon: float = 1e-8
+    ) -> None:
         self.rate, self.first, self.second, self.epsilon = rate, first, second, epsilon
         self.step, self.mean, self.square = 0, dict[str, Any](), dict[str, Any]()
 
@@ -122,7 +149,9 @@ class Adam:
         out = {}
         for name, g in slopes.items():
             self.mean[name] = self.first * self.mean.get(name, 0 * g) + (1 - self.first) * g
-            self.square[name] = self.second * self.square.get(name, 0 * g) + (1 - self.second) * g * g
+            self.square[name] = (
+                self.second * self.square.get(name, 0 * g) + (1 - self.second) * g * g
+            )
             mean = self.mean[name] / (1 - self.first**self.step)
             square = self.square[name] / (1 - self.second**self.step)
             out[name] = values[name] - self.rate * mean / (square**0.5 + self.epsilon)
@@ -130,7 +159,9 @@ class Adam:
 
 
 class Batch(NamedTuple):
-    """Integers, shape (batch, n), which of them may be attended to (None: all), and the loss of the output."""
+    """Integers, shape (batch, n), which of them may be attended to (None: all), and the loss of the
+    output.
+    """
 
     x: Any
     key_mask: Any
@@ -149,7 +180,9 @@ def fit(
     rate: float,
     decay: bool = False,
 ) -> tuple[Run, Transformer]:
-    """Train; return the curves, measured every so many steps, the training losses, and the model. decay: the rate falls linearly to 0."""
+    """Train; return the curves, measured every so many steps, the training losses, and the model.
+    decay: the rate falls linearly to 0.
+    """
     adam, losses, curve, seconds = Adam(rate), [], [], 0.0
     for step in range(steps + 1):
         if step % every == 0:
@@ -168,16 +201,22 @@ def fit(
 
 
 def student(values: Any) -> tuple[float, float]:
-    """Return the mean and half the width of its 95 % interval by Student's distribution; nan for a single value."""
+    """Return the mean and half the width of its 95 % interval by Student's distribution; nan for a
+    single value.
+    """
     from scipy.stats import t
 
     count = len(values)
     spread = float(np.std(values, ddof=1)) if count > 1 else math.nan
-    return float(np.mean(values)), float(t.ppf(0.975, max(1, count - 1))) * spread / math.sqrt(count)
+    return float(np.mean(values)), float(t.ppf(0.975, max(1, count - 1))) * spread / math.sqrt(
+        count
+    )
 
 
 def against_exact(runs: Mapping[str, list[Run]], quantity: str) -> dict[str, dict[str, float]]:
-    """Return, for each method, the mean of a quantity after the last step and its difference to "exact", paired seed by seed, with 95 % intervals."""
+    """Return, for each method, the mean of a quantity after the last step and its difference to
+    "exact", paired seed by seed, with 95 % intervals.
+    """
     final = {name: np.array([r["held out"][-1][quantity] for r in rs]) for name, rs in runs.items()}
     out = {}
     for name, values in final.items():
@@ -219,15 +258,30 @@ def experiment(
     train: Callable[[Any, Any, int, Any], Run],
     arguments: Sequence[str] | None,
 ) -> tuple[argparse.Namespace, dict[str, list[Run]], dict[str, Any]]:
-    """Read the command line, train every method with every seed, and return the choices made, the runs by method, and what a result file begins with."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Read the command line, train every method with every seed, and return the choices made, the
+    runs by method, and what a result file begins with.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--setting", choices=settings, default="tiny")
-    parser.add_argument("--seeds", type=int, default=None, help="how many; the setting's number if not given")
+    parser.add_argument(
+        "--seeds", type=int, default=None, help="how many; the setting's number if not given"
+    )
     parser.add_argument("--library", default="numpy", help="numpy or cupy")
-    parser.add_argument("--methods", default="all", help="names separated by semicolons, or all; exact always runs")
-    parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file and the picture")
+    parser.add_argument(
+        "--methods",
+        default="all",
+        help="names separated by semicolons, or all; exact always runs",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="folder for the JSON file and the picture"
+    )
     chosen = parser.parse_args(arguments)
-    setting, xp = settings[chosen.setting], importlib.import_module(f"array_api_compat.{chosen.library}")
+    setting, xp = (
+        settings[chosen.setting],
+        importlib.import_module(f"array_api_compat.{chosen.library}"),
+    )
     named = methods if chosen.methods == "all" else [m.strip() for m in chosen.methods.split(";")]
     unknown = [m for m in named if m not in methods]
     if unknown:
@@ -240,7 +294,11 @@ def experiment(
                 print(f"seed {seed}, {name}: {rounded(done[-1]['held out'][-1])}", flush=True)
     head = {
         "setting": {"name": chosen.setting, **vars(setting), "seeds": len(runs["exact"])},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, "library": chosen.library},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "library": chosen.library,
+        },
         "methods": {name: repr(methods[name]) for name in runs},
     }
     return chosen, runs, head
@@ -249,7 +307,9 @@ def experiment(
 def save(result: Mapping[str, Any], folder: Path, name: str) -> None:
     """Write a result as JSON, floats to six digits."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(rounded(result), indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(
+        json.dumps(rounded(result), indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def rounded(x: Any) -> Any:

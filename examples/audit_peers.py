@@ -1,11 +1,15 @@
-"""The attention of other packages, examined by the kit of `proofs_check`: what held, what did not, and what is a choice of theirs.
+"""The attention of other packages, examined by the kit of `proofs_check`: what held, what did not,
+and what is a choice of theirs.
 
     python examples/audit_peers.py                       # every package that is installed
-    python examples/audit_peers.py nystrom --full        # the subjects whose name contains the word, with all findings
+    python examples/audit_peers.py nystrom --full        # the subjects whose name contains the
+        word, with all findings
     python examples/audit_peers.py --markdown            # the table of docs/kit.md
 
-Each adapter turns what a package offers into a function of q, k, v of shape (batch, heads, n, d), with weights that pass q, k and v through its linear maps unchanged.
-torch is needed; a package that is not installed is skipped by name. Failures that a package documents or that its method implies are listed with the reason and do not count.
+Each adapter turns what a package offers into a function of q, k, v of shape (batch, heads, n, d),
+with weights that pass q, k and v through its linear maps unchanged. torch is needed; a package that
+is not installed is skipped by name. Failures that a package documents or that its method implies
+are listed with the reason and do not count.
 """
 
 from __future__ import annotations
@@ -30,12 +34,16 @@ _NEIGHBOURS = "landmarks are means of neighbours"
 _UNTRAINED = "its projections of the sequence are meant to be trained; here they are as drawn"
 
 
-# --- adapters -----------------------------------------------------------------------------------------------------------
+# --- adapters -------------------------------------------------------------------------------------
+
+_NO_SHIFT = {"shift of keys": "a polynomial of shifted scores is no multiple of that of the scores"}
 
 
 def sdpa(q: Any, k: Any, v: Any, *, causal: bool = False, key_mask: Any = None) -> Any:
     mask = None if key_mask is None else key_mask[None, :]
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal
+    )
 
 
 @cache
@@ -74,7 +82,12 @@ def nystrom(q: Any, k: Any, v: Any, *, key_mask: Any = None) -> Any:
 
 
 def nystrom_masked(q: Any, k: Any, v: Any, *, key_mask: Any = None) -> Any:
-    return nystrom(q, k, v, key_mask=torch.ones(k.shape[-2], dtype=torch.bool) if key_mask is None else key_mask)
+    return nystrom(
+        q,
+        k,
+        v,
+        key_mask=torch.ones(k.shape[-2], dtype=torch.bool) if key_mask is None else key_mask,
+    )
 
 
 def taylor(q: Any, k: Any, v: Any, *, key_mask: Any = None) -> Any:
@@ -103,7 +116,9 @@ def sata(terms: int) -> Callable[..., Any]:
     def attention(q: Any, k: Any, v: Any, *, causal: bool = False) -> Any:
         from sata_attention import SymmetryAwareTaylorApproximatedAttention
 
-        module = SymmetryAwareTaylorApproximatedAttention(q.shape[-1], v.shape[-1], causal, n_taylor=terms)
+        module = SymmetryAwareTaylorApproximatedAttention(
+            q.shape[-1], v.shape[-1], causal, n_taylor=terms
+        )
         return module.to(q.dtype)(q, k, v)
 
     attention.__qualname__ = f"sata({terms})"
@@ -111,13 +126,17 @@ def sata(terms: int) -> Callable[..., Any]:
 
 
 def _joined(q: Any, k: Any, v: Any) -> Any:
-    """One sequence of tokens (batch, n, 3d): queries, keys, and values with zeros for the columns that they lack."""
+    """One sequence of tokens (batch, n, 3d): queries, keys, and values with zeros for the columns
+    that they lack.
+    """
     wide = torch.nn.functional.pad(v, (0, q.shape[-1] - v.shape[-1]))
     return torch.cat([x.reshape(-1, *x.shape[-2:]) for x in (q, k, wide)], dim=-1)
 
 
 def _columns(start: int, stop: int) -> Any:
-    """A layer that takes columns out, in the place of a linear map (whose zeros would spread a NaN)."""
+    """A layer that takes columns out, in the place of a linear map (whose zeros would spread a
+    NaN).
+    """
 
     class Columns(torch.nn.Module):  # type: ignore[misc]
         def forward(self, x: Any) -> Any:
@@ -134,7 +153,7 @@ def _batched(key_mask: Any, x: Any) -> Any:
     return None if key_mask is None else key_mask.expand(x.shape[0], -1)
 
 
-# --- subjects -----------------------------------------------------------------------------------------------------------
+# --- subjects -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,63 +178,112 @@ class Peer:
     def examine(self) -> Examination:
         """Examine it, gradients by automatic differentiation included."""
         return check_attention(
-            self.function, framework="torch", leading=2, exact=self.exact, square=self.square, gradient="autograd", by_design=self.by_design,
-        )  # fmt: skip
+            self.function,
+            framework="torch",
+            leading=2,
+            exact=self.exact,
+            square=self.square,
+            gradient="autograd",
+            by_design=self.by_design,
+        )
 
 
 def peers() -> Iterator[Peer]:
     """Yield all subjects."""
     yield Peer(package="torch", what="scaled_dot_product_attention", function=sdpa, exact=True)
     yield Peer(
-        package="performer-pytorch", what="FastAttention, 64 features", function=performer,
+        package="performer-pytorch",
+        what="FastAttention, 64 features",
+        function=performer,
         by_design={"shift of keys": _SHIFT},
-    )  # fmt: skip
+    )
     yield Peer(
-        package="performer-pytorch", what="Attention with `mask`", function=performer_module, square=True,
+        package="performer-pytorch",
+        what="Attention with `mask`",
+        function=performer_module,
+        square=True,
         by_design={"shift of keys": _SHIFT},
-    )  # fmt: skip
-    for what, function in (("2 landmarks", nystrom), ("2 landmarks, always with `mask`", nystrom_masked)):
+    )
+    for what, function in (
+        ("2 landmarks", nystrom),
+        ("2 landmarks, always with `mask`", nystrom_masked),
+    ):
         yield Peer(
-            package="nystrom-attention", what=f"NystromAttention, {what}", function=function, square=True,
+            package="nystrom-attention",
+            what=f"NystromAttention, {what}",
+            function=function,
+            square=True,
             by_design={
-                "order of keys": _NEIGHBOURS, "order of queries": _NEIGHBOURS, "queries are independent": "landmarks are means of queries too",
-                "every key twice": _NEIGHBOURS, "output among the values": "entries of F A+ B may be negative",
+                "order of keys": _NEIGHBOURS,
+                "order of queries": _NEIGHBOURS,
+                "queries are independent": "landmarks are means of queries too",
+                "every key twice": _NEIGHBOURS,
+                "output among the values": "entries of F A+ B may be negative",
                 "masked keys": "masked tokens keep their places among the neighbours",
             },
-        )  # fmt: skip
+        )
     yield Peer(
-        package="taylor-series-linear-attention", what="TaylorSeriesLinearAttn (degree 2)", function=taylor, square=True,
-        by_design={"shift of keys": "a polynomial of the shifted scores is no multiple of that of the scores"},
-    )  # fmt: skip
+        package="taylor-series-linear-attention",
+        what="TaylorSeriesLinearAttn (degree 2)",
+        function=taylor,
+        square=True,
+        by_design=_NO_SHIFT,
+    )
     yield Peer(
-        package="linformer", what="LinformerSelfAttention, k = 4, untrained", function=linformer, square=True,
+        package="linformer",
+        what="LinformerSelfAttention, k = 4, untrained",
+        function=linformer,
+        square=True,
         by_design=dict.fromkeys(
-            ("accuracy in float64", "accuracy in float32", "order of keys", "shift of keys", "weights sum to one", "output among the values", "every key twice",
-             "gradient dq", "gradient dk", "gradient dv"), _UNTRAINED),
-    )  # fmt: skip
+            (
+                "accuracy in float64",
+                "accuracy in float32",
+                "order of keys",
+                "shift of keys",
+                "weights sum to one",
+                "output among the values",
+                "every key twice",
+                "gradient dq",
+                "gradient dk",
+                "gradient dv",
+            ),
+            _UNTRAINED,
+        ),
+    )
     for terms in (4, 5):
         yield Peer(
-            package="sata-attention", what=f"n_taylor = {terms} (degree {terms - 1})", function=sata(terms),
-            by_design={"shift of keys": "a polynomial of the shifted scores is no multiple of that of the scores"},
-        )  # fmt: skip
+            package="sata-attention",
+            what=f"n_taylor = {terms} (degree {terms - 1})",
+            function=sata(terms),
+            by_design=_NO_SHIFT,
+        )
 
 
-# --- the program --------------------------------------------------------------------------------------------------------
+# --- the program ----------------------------------------------------------------------------------
 
 
 def row(peer: Peer, found: Examination) -> str:
     """One line of the table in Markdown."""
     failed = "; ".join(f"**{f.name}**: {f.detail}" for f in found.findings if f.held is False)
-    chosen = ", ".join(f.name for f in found.findings if f.held is None and f.detail.startswith("by design"))
+    chosen = ", ".join(
+        f.name for f in found.findings if f.held is None and f.detail.startswith("by design")
+    )
     held = sum(f.held is True for f in found.findings)
     asked = sum(f.held is not None for f in found.findings)
-    return f"| {peer.package} {peer.version}, {peer.what} | {held} of {asked} | {failed or '-'} | {chosen or '-'} |"
+    return (
+        f"| {peer.package} {peer.version}, {peer.what} | {held} of {asked} | {failed or '-'} | "
+        f"{chosen or '-'} |"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     global torch  # the adapters are plain functions
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("word", nargs="?", default="", help="examine subjects whose package or name contains it")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "word", nargs="?", default="", help="examine subjects whose package or name contains it"
+    )
     parser.add_argument("--full", action="store_true", help="print every finding")
     parser.add_argument("--markdown", action="store_true", help="print a table in Markdown")
     asked = parser.parse_args(arguments)
@@ -236,7 +304,11 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.markdown:
             print(row(peer, found))
         else:
-            shown = [f for f in found.findings if asked.full or f.held is False or f.detail.startswith("by design")]
+            shown = [
+                f
+                for f in found.findings
+                if asked.full or f.held is False or f.detail.startswith("by design")
+            ]
             print(f"{peer.package} {peer.version}, {peer.what}", *shown, sep="\n")
 
 

@@ -1,10 +1,13 @@
-"""Error of a deep network with polynomial attention: measured, bounded from local constants (what the package reports), from second moments besides, from global constants.
+"""Error of a deep network with polynomial attention: measured, bounded from local constants (what
+the package reports), from second moments besides, from global constants.
 
     python examples/error_through_layers.py
 
-The measured errors are against exact attention in every layer. T4 with global constants, R = max |row of T|, W = W_Q W_K^T, reads for one head with residual
+The measured errors are against exact attention in every layer. T4 with global constants, R = max
+|row of T|, W = W_Q W_K^T, reads for one head with residual
 
-    e' = e + sqrt(dv) (certificate of the method) + |W_V| (e + 2 R tanh(beta |W| (2 R e + e^2) / 2)),     and |g(x') - g(x)| <= Lip(g) |x' - x|.
+    e' = e + sqrt(dv) (certificate of the method) + |W_V| (e + 2 R tanh(beta |W| (2 R e + e^2) /
+        2)),     and |g(x') - g(x)| <= Lip(g) |x' - x|.
 """
 
 import argparse
@@ -15,20 +18,35 @@ from typing import Any
 import numpy as np
 
 import approxattn as aa
-from approxattn.transformer import Layer, Mlp, Output, Residual, SelfAttention, Transformer, forward, gradient
+from approxattn.transformer import (
+    Layer,
+    Mlp,
+    Output,
+    Residual,
+    SelfAttention,
+    Transformer,
+    forward,
+    gradient,
+)
 
 GELU_SLOPE = 1.1289041451852
 
 
-def model(layers: int, d: int, rng: np.random.Generator, *, scores: float, gain: float) -> Transformer:
-    """Return residual layers of one head and a perceptron; |W| = scores, |W_V| = |W_1||W_2| = gain."""
+def model(
+    layers: int, d: int, rng: np.random.Generator, *, scores: float, gain: float
+) -> Transformer:
+    """Return residual layers of one head and a perceptron; |W| = scores, |W_V| =
+    |W_1||W_2| = gain.
+    """
 
     def matrix(rows: int, columns: int, norm: float) -> Any:
         w = rng.standard_normal((rows, columns))
         return norm * w / np.linalg.norm(w, 2)
 
     def layer() -> Layer:
-        attention = SelfAttention(w=matrix(d, d, scores)[None], wv=matrix(d, d, gain)[None], scale=1 / d)
+        attention = SelfAttention(
+            w=matrix(d, d, scores)[None], wv=matrix(d, d, gain)[None], scale=1 / d
+        )
         mlp = Mlp(w1=matrix(d, 2 * d, 1.0), w2=matrix(2 * d, d, gain))
         return Layer(attention=attention, residual=True, then=(Residual(maps=(mlp,)),))
 
@@ -50,8 +68,19 @@ def textbook(net: Transformer, out: Output) -> list[float]:
     return found
 
 
-def compare(layers: int, degree: int, *, n: int = 200, d: int = 8, scores: float = 2.0, gain: float = 0.3, seed: int = 0) -> dict[str, Any]:  # fmt: skip
-    """Return measured errors and both bounds after each layer, and those of the gradient before each layer."""
+def compare(
+    layers: int,
+    degree: int,
+    *,
+    n: int = 200,
+    d: int = 8,
+    scores: float = 2.0,
+    gain: float = 0.3,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return measured errors and both bounds after each layer, and those of the gradient before
+    each layer.
+    """
     rng = np.random.default_rng(seed)
     net, (x, g) = model(layers, d, rng, scores=scores, gain=gain), rng.uniform(-1, 1, (2, n, d))
     method = aa.Polynomial(degree=degree, basis="taylor", gradient="plug-in")
@@ -61,9 +90,13 @@ def compare(layers: int, degree: int, *, n: int = 200, d: int = 8, scores: float
     assert back.certificate is not None  # noqa: S101 - certify=True
     assert sharp.certificate is not None  # noqa: S101 - certify=True
     rows = [
-        float(np.max(np.linalg.norm(a - b, axis=-1))) for a, b in zip(out.tokens[1:], exact.tokens[1:], strict=True)
+        float(np.max(np.linalg.norm(a - b, axis=-1)))
+        for a, b in zip(out.tokens[1:], exact.tokens[1:], strict=True)
     ]
-    sums = [np.sum(np.linalg.norm(a - b, axis=-1)) for a, b in zip(back.tokens, true.tokens, strict=True)]
+    sums = [
+        np.sum(np.linalg.norm(a - b, axis=-1))
+        for a, b in zip(back.tokens, true.tokens, strict=True)
+    ]
     sizes = [np.sum(np.linalg.norm(t, axis=-1)) for t in true.tokens]
     return {
         "degree": degree,
@@ -72,8 +105,12 @@ def compare(layers: int, degree: int, *, n: int = 200, d: int = 8, scores: float
         "bound, local constants": [float(layer.out.max()) for layer in out.layers],
         "bound, second moments": [float(layer.out.max()) for layer in sharp.layers],
         "bound, global constants": textbook(net, out),
-        "gradient, relative: measured": [float(s / t) for s, t in zip(sums, sizes, strict=True)][:-1],
-        "gradient, relative: bound": [float(b / t) for b, t in zip(back.certificate.tokens, sizes, strict=True)][:-1],
+        "gradient, relative: measured": [float(s / t) for s, t in zip(sums, sizes, strict=True)][
+            :-1
+        ],
+        "gradient, relative: bound": [
+            float(b / t) for b, t in zip(back.certificate.tokens, sizes, strict=True)
+        ][:-1],
         "gradient, relative: bound, second moments": [
             float(b / t) for b, t in zip(sharp.certificate.tokens, sizes, strict=True)
         ][:-1],
@@ -89,26 +126,51 @@ def _known(bound: Any) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--degrees", default="4,8,12")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--out", type=Path, default=None, help="folder for the JSON file")
     chosen = parser.parse_args(arguments)
-    results = [compare(chosen.layers, int(degree), n=chosen.n) for degree in chosen.degrees.split(",")]
+    results = [
+        compare(chosen.layers, int(degree), n=chosen.n) for degree in chosen.degrees.split(",")
+    ]
     for r in results:
         print(f"degree {r['degree']}, |score| <= {r['largest score']:.2f}")
         print(
-            "after  measured     local  moments    global   before  dL/dT measured     bound   moments  bound/measured"
+            "after  measured     local  moments    global   before  dL/dT measured     bound   "
+            "moments  bound/measured"
         )
         for i in range(chosen.layers):
-            measured, local, moments, wide = (r[k][i] for k in ("measured", "bound, local constants", "bound, second moments", "bound, global constants"))  # fmt: skip
-            found, bound, sharp = (r[f"gradient, relative: {k}"][i] for k in ("measured", "bound", "bound, second moments"))  # fmt: skip
-            print(f"{i + 1:>5}  {measured:8.2g}  {local:8.2g} {moments:8.2g}  {wide:8.2g}  {i + 1:>6}  {found:14.2g}  {bound:8.2g}  {sharp:8.2g}  {bound / found:8.2g} -> {sharp / found:.2g}")  # fmt: skip
-        print(f"loss: measured {r['loss: measured']:.2g}, bound {r['loss: bound']:.2g}, by the bound on the output {r['loss: bound by the output']:.2g}")  # fmt: skip
+            measured, local, moments, wide = (
+                r[k][i]
+                for k in (
+                    "measured",
+                    "bound, local constants",
+                    "bound, second moments",
+                    "bound, global constants",
+                )
+            )
+            found, bound, sharp = (
+                r[f"gradient, relative: {k}"][i]
+                for k in ("measured", "bound", "bound, second moments")
+            )
+            print(
+                f"{i + 1:>5}  {measured:8.2g}  {local:8.2g} {moments:8.2g}  {wide:8.2g}  "
+                f"{i + 1:>6}  {found:14.2g}  {bound:8.2g}  {sharp:8.2g}  {bound / found:8.2g} -> "
+                f"{sharp / found:.2g}"
+            )
+        print(
+            f"loss: measured {r['loss: measured']:.2g}, bound {r['loss: bound']:.2g}, by the bound "
+            f"on the output {r['loss: bound by the output']:.2g}"
+        )
     if chosen.out is not None:
         chosen.out.mkdir(parents=True, exist_ok=True)
-        (chosen.out / "error-through-layers.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        (chosen.out / "error-through-layers.json").write_text(
+            json.dumps(results, indent=1) + "\n", encoding="utf-8"
+        )
     return results
 
 

@@ -1,11 +1,15 @@
 """Draw the figures of docs/lsh.md: what hashed attention estimates, how well, and what it costs.
 
-    python examples/lsh_figures.py FOLDER [--seed 0]     # a minute; needs matplotlib (the `plot` extra)
+    python examples/lsh_figures.py FOLDER [--seed 0]     # a minute; needs matplotlib (the `plot`
+        extra)
 
-collision.svg      weight (1 - theta/pi)^tau of YOSO-E against exp(tau (x - 1)), with the two cosines at which they cross for every tau
+collision.svg      weight (1 - theta/pi)^tau of YOSO-E against exp(tau (x - 1)), with the two
+    cosines at which they cross for every tau
 weights.png        weights of YOSO-E and of YOSO-m for m = 8, 32, 128 on clustered tokens
-angle-error.svg    mean angle between the rows of both, against the hashes m and against the tokens n, and the relative error against n
-bert-lsh-cost.svg  operations of BERT-LSH: the hashing products that are reported, and all that is computed, from the facts of the certificates
+angle-error.svg    mean angle between the rows of both, against the hashes m and against the tokens
+    n, and the relative error against n
+bert-lsh-cost.svg  operations of BERT-LSH: the hashing products that are reported, and all that is
+    computed, from the facts of the certificates
 
 Figures are written with their numbers, in FOLDER/lsh-figures.json.
 """
@@ -35,7 +39,9 @@ COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8a5fbf")
 
 
 def clustered(n: int, d: int, rng: np.random.Generator, centres: int = 16) -> tuple[Array, Array]:
-    """Draw queries and keys around common centres, sorted by centre; the spread is that of a third of the centres' length."""
+    """Draw queries and keys around common centres, sorted by centre; the spread is that of a third
+    of the centres' length.
+    """
     middle = rng.standard_normal((centres, d))
     place = np.sort(rng.integers(0, centres, n))
     q, k = (middle[place] + 0.35 * rng.standard_normal((n, d)) for _ in range(2))
@@ -88,7 +94,9 @@ def weights_figure(folder: Path, seed: int, n: int = 64, bits: int = 6) -> dict[
     q, k = clustered(n, 32, np.random.default_rng(seed), centres=6)
     exact = weights(q, k, aa.YosoExpectation(bits=bits), seed)
     panels = {"YOSO-E": exact}
-    panels |= {f"m = {m}": weights(q, k, aa.Yoso(bits=bits, hashes=m), seed + m) for m in (8, 32, 128)}
+    panels |= {
+        f"m = {m}": weights(q, k, aa.Yoso(bits=bits, hashes=m), seed + m) for m in (8, 32, 128)
+    }
     figure, axes = plt.subplots(1, 4, figsize=(9.4, 2.7), layout="constrained")
     for ax, (name, values) in zip(axes, panels.items(), strict=True):
         image = ax.imshow(values, vmin=0, vmax=1, cmap="viridis")
@@ -99,8 +107,12 @@ def weights_figure(folder: Path, seed: int, n: int = 64, bits: int = 6) -> dict[
     return {name: float(np.sqrt(np.mean((values - exact) ** 2))) for name, values in panels.items()}
 
 
-def errors(n: int, hashes: int, bits: int, common: float, seed: int, repeats: int) -> tuple[float, float]:
-    """Return the mean angle between rows of YOSO-m and YOSO-E in radians, and the relative error in the Frobenius norm."""
+def errors(
+    n: int, hashes: int, bits: int, common: float, seed: int, repeats: int
+) -> tuple[float, float]:
+    """Return the mean angle between rows of YOSO-m and YOSO-E in radians, and the relative error in
+    the Frobenius norm.
+    """
     rng = np.random.default_rng([seed, n, hashes])
     angles, relative = [], []
     for _ in range(repeats):
@@ -109,7 +121,8 @@ def errors(n: int, hashes: int, bits: int, common: float, seed: int, repeats: in
         exact = aa.attention(q, k, v, aa.YosoExpectation(bits=bits)).value
         found = aa.attention(q, k, v, aa.Yoso(bits=bits, hashes=hashes), rng=rng).value
         lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(exact, axis=1)
-        cosine = np.sum(found * exact, axis=1) / np.where(lengths > 0, lengths, 1)  # a row of zeros is at a right angle
+        # a row of zeros is at a right angle
+        cosine = np.sum(found * exact, axis=1) / np.where(lengths > 0, lengths, 1)
         angles.append(float(np.mean(np.arccos(np.clip(cosine, -1, 1)))))
         relative.append(float(np.linalg.norm(found - exact) / np.linalg.norm(exact)))
     return float(np.mean(angles)), float(np.sqrt(np.mean(np.square(relative))))
@@ -137,8 +150,12 @@ def error_figure(folder: Path, seed: int, largest: int, repeats: int) -> dict[st
             found[f"{name} against n, {kind}"] = dict(zip(tokens, line, strict=True))
             axes[1 + column].plot(tokens, line, "o-", color=colour, markersize=4, label=kind)
         line = [errors(n, 32, round(np.log2(n)), 1.0, seed, repeats)[column] for n in tokens]
-        found[f"{name} against n, values of mean 1, tau = log2 n"] = dict(zip(tokens, line, strict=True))
-        axes[1 + column].plot(tokens, line, "s--", color=COLOURS[2], markersize=4, label="mean 1, τ = log₂ n")
+        found[f"{name} against n, values of mean 1, tau = log2 n"] = dict(
+            zip(tokens, line, strict=True)
+        )
+        axes[1 + column].plot(
+            tokens, line, "s--", color=COLOURS[2], markersize=4, label="mean 1, τ = log₂ n"
+        )
         axes[1 + column].set(xlabel="tokens n", title=f"{name}, m = 32")
     for ax in axes:
         ax.set(xscale="log", yscale="log")
@@ -151,11 +168,15 @@ def error_figure(folder: Path, seed: int, largest: int, repeats: int) -> dict[st
 
 
 def cost(n: int, d: int, seed: int) -> dict[str, float]:
-    """Return operations of BERT-LSH with two bits and one table, in units of those of Q K^T, from the facts of its certificate."""
+    """Return operations of BERT-LSH with two bits and one table, in units of those of Q K^T, from
+    the facts of its certificate.
+    """
     q, k, v = np.random.default_rng([seed, n]).standard_normal((3, n, d))
     product = 2.0 * n * n * d
     dense, sparse = (
-        aa.attention(q, k, v, aa.BertLSH(fill=-np.inf, sparse=s), rng=np.random.default_rng(seed)).certificate.facts
+        aa.attention(
+            q, k, v, aa.BertLSH(fill=-np.inf, sparse=s), rng=np.random.default_rng(seed)
+        ).certificate.facts
         for s in (False, True)
     )
     scores = dense["collided fraction"]
@@ -179,7 +200,14 @@ def cost_figure(folder: Path, seed: int, d: int = 64) -> dict[str, Any]:
     for i, name in enumerate(found[tokens[0]]):
         exact = name == "exact attention"
         line = [found[n][name] for n in tokens]
-        ax.plot(tokens, line, ":" if exact else "o-", color="0.4" if exact else COLOURS[i], markersize=4, label=name)
+        ax.plot(
+            tokens,
+            line,
+            ":" if exact else "o-",
+            color="0.4" if exact else COLOURS[i],
+            markersize=4,
+            label=name,
+        )
     ax.axhline(1, color="0.8", linewidth=0.8)
     ax.axvline(4, color="0.8", linewidth=0.8)
     ax.set(
@@ -200,7 +228,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path, help="where the pictures go")
     parser.add_argument("--seed", type=int, default=0, help="all randomness follows from it")
     parser.add_argument("--largest", type=int, default=2048, help="largest n of the errors")
-    parser.add_argument("--repeats", type=int, default=3, help="draws behind each point of the errors")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="draws behind each point of the errors"
+    )
     options = parser.parse_args(arguments)
     import matplotlib as mpl
 

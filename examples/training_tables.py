@@ -1,6 +1,7 @@
 """Write the tables of docs/transformers.md from the result files in docs/results.
 
-python examples/training_tables.py            # after new results were put there; a test says when they are stale
+python examples/training_tables.py            # after new results were put there; a test says when
+    they are stale
 """
 
 import json
@@ -25,25 +26,44 @@ def table(head: str, rows: list[list[str]]) -> str:
 
 
 def gap(figures: Mapping[str, float], digits: int = 3, unit: float = 1.0) -> str:
-    """Return a paired difference to exact attention with its interval; nothing for exact attention itself."""
-    difference, half = (unit * figures[k] for k in ("difference to exact", "half width of the difference"))
+    """Return a paired difference to exact attention with its interval; nothing for exact attention
+    itself.
+    """
+    difference, half = (
+        unit * figures[k] for k in ("difference to exact", "half width of the difference")
+    )
     return f"{signed(difference, digits)} ± {half:.{digits}f}" if half else "0"
 
 
 def characters(result: Mapping[str, Any]) -> str:
     lines, rows = result["summary"], []
-    ahead = all("profit from later text" in line for line in lines)  # results kept from before it was measured lack it
+    # results kept from before it was measured lack it
+    ahead = all("profit from later text" in line for line in lines)
     for line in lines:
         figures = {
             "difference to exact": line["difference to exact"],
             "half width of the difference": line["95% half width"],
         }
-        row = [line["method"], f"{line['held-out loss']:.3f}", gap(figures), f"{line['with exact attention instead']:.3f}"]  # fmt: skip
+        row = [
+            line["method"],
+            f"{line['held-out loss']:.3f}",
+            gap(figures),
+            f"{line['with exact attention instead']:.3f}",
+        ]
         row += [profit(line["profit from later text"])] if ahead else []
         bound = line["score bound"]
-        rows.append([*row, f"{bound:,.0f}" if bound >= 100 else f"{bound:.3g}", f"{line['processor seconds']:.0f}"])
+        rows.append(
+            [
+                *row,
+                f"{bound:,.0f}" if bound >= 100 else f"{bound:.3g}",
+                f"{line['processor seconds']:.0f}",
+            ]
+        )
     middle = " | profit from later text" if ahead else ""
-    head = "attention trained with | held-out loss | difference to exact | exact attention put in afterwards"
+    head = (
+        "attention trained with | held-out loss | difference to exact | exact attention put in "
+        "afterwards"
+    )
     return table(f"{head}{middle} | bound on scores | processor seconds", rows)
 
 
@@ -56,9 +76,18 @@ def listops(result: Mapping[str, Any]) -> str:
     for line in result["summary"]:
         accuracy = f"{100 * line['accuracy']:.1f} ± {100 * line['half width']:.1f}"
         if "processor seconds" in line:
-            rows.append([line["method"], accuracy, gap(line, 1, 100), f"{line['processor seconds']:.0f}"])
+            rows.append(
+                [line["method"], accuracy, gap(line, 1, 100), f"{line['processor seconds']:.0f}"]
+            )
         else:
-            rows.append([f"*{line['method']}*", accuracy if line["half width"] else accuracy.split()[0], "", ""])
+            rows.append(
+                [
+                    f"*{line['method']}*",
+                    accuracy if line["half width"] else accuracy.split()[0],
+                    "",
+                    "",
+                ]
+            )
     return table("attention | accuracy, % | difference to exact | processor seconds", rows)
 
 
@@ -66,25 +95,64 @@ def masked(result: Mapping[str, Any]) -> str:
     rows = []
     for line in result["summary"]:
         loss, accuracy = line["loss"], line["accuracy"]
-        rows.append([
-            line["method"], f"{loss['loss']:.3f} ± {loss['half width']:.3f}", gap(loss), f"{100 * accuracy['accuracy']:.1f}",
-            gap(accuracy, 1, 100), line["verdict"], f"{line['processor seconds']:.0f}",
-        ])  # fmt: skip
-    rows.append(["*frequencies of characters alone*", f"{result['loss of the frequencies']:.3f}", "", "", "", "", ""])
-    return table("attention | held-out loss | difference to exact | accuracy, % | difference to exact | hence | processor seconds", rows)  # fmt: skip
+        rows.append(
+            [
+                line["method"],
+                f"{loss['loss']:.3f} ± {loss['half width']:.3f}",
+                gap(loss),
+                f"{100 * accuracy['accuracy']:.1f}",
+                gap(accuracy, 1, 100),
+                line["verdict"],
+                f"{line['processor seconds']:.0f}",
+            ]
+        )
+    rows.append(
+        [
+            "*frequencies of characters alone*",
+            f"{result['loss of the frequencies']:.3f}",
+            "",
+            "",
+            "",
+            "",
+            "",
+        ]
+    )
+    return table(
+        (
+            "attention | held-out loss | difference to exact | accuracy, % | difference to exact | "
+            "hence | processor seconds"
+        ),
+        rows,
+    )
 
 
 def minilm(result: Mapping[str, Any]) -> str:
     rows = [
-        [line["method"], *(f"{line[k]:.3f}" for k in ("cosine", "least cosine", "rank correlation", "cosine, passages")), f"{line['cost']:.2f}"]
+        [
+            line["method"],
+            *(
+                f"{line[k]:.3f}"
+                for k in ("cosine", "least cosine", "rank correlation", "cosine, passages")
+            ),
+            f"{line['cost']:.2f}",
+        ]
         for line in result["figures"]
-    ]  # fmt: skip
-    return table("attention in all layers | mean cosine | least cosine | rank correlation | mean cosine, passages | cost", rows)  # fmt: skip
+    ]
+    return table(
+        (
+            "attention in all layers | mean cosine | least cosine | rank correlation | mean "
+            "cosine, passages | cost"
+        ),
+        rows,
+    )
 
 
 def minilm_single(result: Mapping[str, Any]) -> str:
     layers = len(result["figures"][0]["cosine, one layer"])
-    rows = [[line["method"], *(f"{x:.3f}" for x in line["cosine, one layer"])] for line in result["figures"]]
+    rows = [
+        [line["method"], *(f"{x:.3f}" for x in line["cosine, one layer"])]
+        for line in result["figures"]
+    ]
     return table(" | ".join(["attention in one layer", *map(str, range(1, layers + 1))]), rows)
 
 
@@ -98,7 +166,8 @@ TABLES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def filled(page: str, results: Path) -> str:
-    """Return a page with what stands between `<!-- NAME -->` and `<!-- end NAME -->` made anew, for the results that are there.
+    """Return a page with what stands between `<!-- NAME -->` and `<!-- end NAME -->` made anew, for
+    the results that are there.
 
     Raises
     ------

@@ -18,15 +18,23 @@ if TYPE_CHECKING:
     from proofs_check.statements.theorem import Theorem
 
 # Everything heavy is imported inside the commands: --help answers at once.
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check what is claimed about approximate attention.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Check what is claimed about approximate attention.",
+)
 
 _COLOURS = {"proved": "green", "refuted": "red", "supported": "cyan", "inconclusive": "yellow"}
 _DEFAULT_EVIDENCE = Path("report/evidence.sqlite")
 
-Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Theorems; all when none is given.")]
+Keys = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY]...", help="Theorems; all when none is given.")
+]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A theorem, as `list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-EvidencePath = Annotated[Path, typer.Option("--evidence", metavar="PATH", help="The evidence store (SQLite).")]
+EvidencePath = Annotated[
+    Path, typer.Option("--evidence", metavar="PATH", help="The evidence store (SQLite).")
+]
 
 
 class BudgetName(StrEnum):
@@ -73,19 +81,27 @@ def list_command(as_json: AsJson = False) -> None:
 def run(
     keys: Keys = None,
     seed: Annotated[int, typer.Option(help="All randomness follows from it.")] = 0,
-    budget: Annotated[BudgetName, typer.Option(help="How long to search for counterexamples.")] = BudgetName.QUICK,
+    budget: Annotated[
+        BudgetName, typer.Option(help="How long to search for counterexamples.")
+    ] = BudgetName.QUICK,
     as_json: AsJson = False,
     evidence: EvidencePath = _DEFAULT_EVIDENCE,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Do everything anew instead of resuming.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do everything anew instead of resuming.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
     time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="End after so long; the same command goes on later.")
+        float,
+        typer.Option(metavar="SECONDS", help="End after so long; the same command goes on later."),
     ] = float("inf"),
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A running Dask scheduler whose workers do the work.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running Dask scheduler whose workers do the work."),
     ] = None,
 ) -> None:
-    """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when experiments are left to do."""
+    """Check theorems; exit 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3
+    when experiments are left to do.
+    """
     from proofs_check.report.progress import carry_out
     from proofs_check.running.campaign import Campaign
     from proofs_check.running.dask_workers import SchedulerError
@@ -96,7 +112,9 @@ def run(
         _fail(f"time_limit(={time_limit}) must be positive")
 
     with _misuse(KeyError):
-        campaign = Campaign(keys or (), seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler)
+        campaign = Campaign(
+            keys or (), seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler
+        )
     with Evidence(evidence) as store:
         try:
             with _misuse(OtherCodeError), _misuse(SchedulerError):
@@ -104,7 +122,10 @@ def run(
         except KeyboardInterrupt:
             left = len(campaign.units) - len(campaign.stored(store))
             typer.echo(
-                f"interrupted: {left} of {len(campaign.units)} experiments are left; the same command without --fresh does them",
+                (
+                    f"interrupted: {left} of {len(campaign.units)} experiments are left; the same "
+                    "command without --fresh does them"
+                ),
                 err=True,
             )
             raise typer.Exit(130) from None
@@ -155,7 +176,7 @@ def replay(
         code = source(campaign.theorems[key], unit, verdict)
         typer.echo(code)
         command = [sys.executable, "-c", code]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own source
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         typer.echo("# prints")
         typer.echo((done.stdout + done.stderr).rstrip())
         if done.returncode:
@@ -165,12 +186,17 @@ def replay(
 @app.command()
 def report(
     evidence: EvidencePath = _DEFAULT_EVIDENCE,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path("report"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")] = Path(
+        "report"
+    ),
     formats: Annotated[
-        list[ReportFormat] | None, typer.Option("--format", help="Forms to write; all when none is given.")
+        list[ReportFormat] | None,
+        typer.Option("--format", help="Forms to write; all when none is given."),
     ] = None,
 ) -> None:
-    """Write the last campaign's report: a web page (index.html), report.md, report.json and junit.xml."""
+    """Write the last campaign's report: a web page (index.html), report.md, report.json and
+    junit.xml.
+    """
     if not evidence.is_file():
         _fail(f"evidence(={evidence}) does not exist: carry out `python -m proofs_check run` first")
     from proofs_check.report import FILES, write
@@ -180,7 +206,9 @@ def report(
     with Evidence(evidence) as store, _misuse(LookupError):
         outcome = last_outcome(store)
     with _misuse(ValueError):
-        written = write(outcome, evidence, out, formats=[f.value for f in formats or ()] or tuple(FILES))
+        written = write(
+            outcome, evidence, out, formats=[f.value for f in formats or ()] or tuple(FILES)
+        )
     for path in written:
         typer.echo(str(path))
 
@@ -192,14 +220,18 @@ def errata(
         "docs/generated/errata.md"
     ),
 ) -> None:
-    """Write the refuted statements and their repairs as a page, with what cannot be checked; check first what the evidence lacks."""
+    """Write the refuted statements and their repairs as a page, with what cannot be checked; check
+    first what the evidence lacks.
+    """
     from proofs_check import catalogue
     from proofs_check.report.errata import markdown
     from proofs_check.running.campaign import Campaign
     from proofs_check.running.evidence import Evidence
 
     refuted = [t for t in catalogue.theorems().values() if t.expected == "refuted"]
-    campaign = Campaign({t.key for t in refuted} | {t.repaired_by for t in refuted if t.repaired_by})
+    campaign = Campaign(
+        {t.key for t in refuted} | {t.repaired_by for t in refuted if t.repaired_by}
+    )
     with Evidence(evidence) as store:
         for _ in campaign.run(store, record=False):
             pass
@@ -227,26 +259,43 @@ def export(
 
 @app.command()
 def audit(
-    target: Annotated[str, typer.Argument(metavar="PACKAGE:FUNCTION", help="A function of q, k, v.")],
+    target: Annotated[
+        str, typer.Argument(metavar="PACKAGE:FUNCTION", help="A function of q, k, v.")
+    ],
     approximate: Annotated[
         bool, typer.Option("--approximate", help="It approximates: compare with null baselines.")
     ] = False,
-    leading: Annotated[int, typer.Option(min=0, help="Leading axes that it needs, such as batch and heads.")] = 0,
-    scale: Annotated[float | None, typer.Option(help="Factor of q . k; 1/sqrt(d) if not given.")] = None,
-    square: Annotated[bool, typer.Option("--square", help="It needs as many queries as keys.")] = False,
+    leading: Annotated[
+        int, typer.Option(min=0, help="Leading axes that it needs, such as batch and heads.")
+    ] = 0,
+    scale: Annotated[
+        float | None, typer.Option(help="Factor of q . k; 1/sqrt(d) if not given.")
+    ] = None,
+    square: Annotated[
+        bool, typer.Option("--square", help="It needs as many queries as keys.")
+    ] = False,
     torch: Annotated[bool, typer.Option("--torch", help="It takes torch tensors.")] = False,
-    autograd: Annotated[bool, typer.Option("--autograd", help="Its gradients by torch too (with --torch).")] = False,
+    autograd: Annotated[
+        bool, typer.Option("--autograd", help="Its gradients by torch too (with --torch).")
+    ] = False,
 ) -> None:
-    """Examine an attention function of NumPy arrays or torch tensors; exit 0 when all checks hold, 1 when not, 2 on misuse."""
+    """Examine an attention function of NumPy arrays or torch tensors; exit 0 when all checks hold,
+    1 when not, 2 on misuse.
+    """
     from proofs_check.kit import check_attention
 
     with _misuse(LookupError):
         function = _find(target)
     with _misuse(ValueError), _misuse(ModuleNotFoundError):
         examination = check_attention(
-            function, exact=not approximate, leading=leading, scale=scale, square=square,
-            framework="torch" if torch else "numpy", gradient="autograd" if autograd else None,
-        )  # fmt: skip
+            function,
+            exact=not approximate,
+            leading=leading,
+            scale=scale,
+            square=square,
+            framework="torch" if torch else "numpy",
+            gradient="autograd" if autograd else None,
+        )
     typer.echo(str(examination))
     raise typer.Exit(0 if examination.ok else 1)
 
@@ -254,7 +303,10 @@ def audit(
 @app.command()
 def faults(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Faults; all when none is given. GROUP. is a group.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY]...", help="Faults; all when none is given. GROUP. is a group."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 2,
     limit: Annotated[float, typer.Option(min=1, help="Seconds for each fault.")] = 600.0,
@@ -262,10 +314,12 @@ def faults(
     as_json: AsJson = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page there.")] = None,
 ) -> None:
-    """Put deliberate faults into copies of our own methods and see which the checks catch; exit 0 when 95 % are and the control passes."""
+    """Put deliberate faults into copies of our own methods and see which the checks catch; exit 0
+    when 95 % are and the control passes.
+    """
     from proofs_check.faults.fault import StaleFaultError
-    from proofs_check.faults.page import markdown
     from proofs_check.faults.run import chosen, gathered, run
+    from proofs_check.report.faults import markdown
 
     found = []
     with _misuse(KeyError), _misuse(StaleFaultError):
@@ -279,19 +333,29 @@ def faults(
     if as_json:
         _print_json(outcomes.as_data())
     else:
-        alarm = "passed" if outcomes.sound else f"{outcomes.control.check} {outcomes.control.complaint}"
-        typer.echo(f"{sum(o.caught for o in outcomes.faults)} of {len(outcomes.faults)} caught; control: {alarm}")
+        alarm = (
+            "passed" if outcomes.sound else f"{outcomes.control.check} {outcomes.control.complaint}"
+        )
+        typer.echo(
+            f"{sum(o.caught for o in outcomes.faults)} of {len(outcomes.faults)} caught; control: "
+            f"{alarm}"
+        )
     raise typer.Exit(0 if outcomes.ok else 1)
 
 
 def _find(target: str) -> Any:
-    """The function named PACKAGE:FUNCTION, looked for in the working folder too; LookupError when there is none."""
+    """The function named PACKAGE:FUNCTION, looked for in the working folder too; LookupError when
+    there is none.
+    """
     import importlib
     import sys
 
     package, colon, name = target.partition(":")
     if not (package and colon and name):
-        msg = f"target(={target!r}) must read PACKAGE:FUNCTION, for example mypackage.attention:forward"
+        msg = (
+            f"target(={target!r}) must read PACKAGE:FUNCTION, for example "
+            "mypackage.attention:forward"
+        )
         raise LookupError(msg)
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -322,15 +386,23 @@ def _print_outcome(outcome: Outcome) -> None:
     console = _console()
     for result in outcome.results:
         if not result.as_expected and not result.waiting:
-            text = f"{result.theorem.key}: {result.verdict.status}, expected {result.theorem.expected}. {result.verdict.note}"
+            text = (
+                f"{result.theorem.key}: {result.verdict.status}, expected "
+                f"{result.theorem.expected}. {result.verdict.note}"
+            )
             console.print(f"unexpected: {text}", markup=False, highlight=False, style="bold red")
     for contradiction in outcome.contradictions:
-        console.print(f"contradiction: {contradiction}", markup=False, highlight=False, style="bold red")
+        console.print(
+            f"contradiction: {contradiction}", markup=False, highlight=False, style="bold red"
+        )
     counts = {name: sum(r.verdict.status == name for r in outcome.results) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     console.print(f"{len(outcome.results)} theorems: {summary}", markup=False, highlight=False)
     if outcome.missing:
-        text = f"incomplete: {outcome.missing} experiments are left; the same command without --fresh does them"
+        text = (
+            f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "
+            "does them"
+        )
         console.print(text, markup=False, highlight=False, style="bold yellow")
 
 
@@ -343,7 +415,14 @@ def _row(result: Result) -> tuple[str, ...]:
     source = result.theorem.source
     cited = f"{source.citation.split(',')[0]}, {source.place}"
     status = _coloured(str(verdict.status)) + mark
-    return result.theorem.key, status, verdict.grade, tightness, f"{verdict.seconds:.1f}", escape(cited)
+    return (
+        result.theorem.key,
+        status,
+        verdict.grade,
+        tightness,
+        f"{verdict.seconds:.1f}",
+        escape(cited),
+    )
 
 
 def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
@@ -356,7 +435,9 @@ def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
         "alternative readings": theorem.alternative_readings,
         "assumptions": tuple(a.text for a in theorem.assumptions),
         "experiments": tuple(f"{type(e).__name__}: {e.scope}" for e in theorem.experiments),
-        "mutant, which must be refuted": (f"{type(theorem.mutant).__name__}: {theorem.mutant.scope}",),
+        "mutant, which must be refuted": (
+            f"{type(theorem.mutant).__name__}: {theorem.mutant.scope}",
+        ),
         "rests on": theorem.uses,
         "repaired by": (theorem.repaired_by,) if theorem.repaired_by else (),
         "remarks": theorem.remarks,

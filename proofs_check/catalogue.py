@@ -24,7 +24,16 @@ from proofs_check.papers import (
 )
 from proofs_check.statements.theorem import Theorem
 
-__all__ = ["PAPERS", "TIMED", "close_matches", "collect", "is_control", "load", "theorem", "theorems"]
+__all__ = [
+    "PAPERS",
+    "TIMED",
+    "close_matches",
+    "collect",
+    "is_control",
+    "load",
+    "theorem",
+    "theorems",
+]
 
 PAPERS: tuple[ModuleType, ...] = (
     controls,
@@ -43,7 +52,9 @@ PAPERS: tuple[ModuleType, ...] = (
 """One folder a source, each with its ``THEOREMS``."""
 
 TIMED: tuple[ModuleType, ...] = (our_code_campaigns,)
-"""Experiments that read a clock or run the code tens of thousands of times: for the full budget only."""
+"""Experiments that read a clock or run the code tens of thousands of times: for the full budget
+only.
+"""
 
 
 def theorems(*, timed: bool = False) -> dict[str, Theorem]:
@@ -62,13 +73,17 @@ def collect(papers: Iterable[ModuleType]) -> dict[str, Theorem]:
     Raises
     ------
     ValueError
-        When a key occurs twice, or `uses` or `repaired_by` name what does not exist or lead round in a circle.
+        When a key occurs twice, or `uses` or `repaired_by` name what does not exist or lead round
+        in a circle.
     """
     found: dict[str, Theorem] = {}
     for paper in papers:
         for entry in paper.THEOREMS:
             if entry.key in found:
-                msg = f"key(={entry.key!r}) occurs twice, the second time in {paper.__name__}: rename one"
+                msg = (
+                    f"key(={entry.key!r}) occurs twice, the second time in {paper.__name__}: "
+                    "rename one"
+                )
                 raise ValueError(msg)
             found[entry.key] = entry
     _check_links(found)
@@ -79,14 +94,19 @@ def _check_links(found: Mapping[str, Theorem]) -> None:
     for entry in found.values():
         for name in (*entry.uses, *([entry.repaired_by] if entry.repaired_by else [])):
             if name not in found:
-                msg = f"theorem {entry.key} refers to {name!r}, which does not exist{_suggestion(name, found)}"
+                msg = (
+                    f"theorem {entry.key} refers to {name!r}, which does not "
+                    f"exist{_suggestion(name, found)}"
+                )
                 raise ValueError(msg)
     settled: set[str] = set()
     for key in found:
         _visit(key, found, settled, ())
 
 
-def _visit(key: str, found: Mapping[str, Theorem], settled: set[str], path: tuple[str, ...]) -> None:
+def _visit(
+    key: str, found: Mapping[str, Theorem], settled: set[str], path: tuple[str, ...]
+) -> None:
     if key in path:
         msg = f"uses lead round in a circle: {' -> '.join((*path[path.index(key) :], key))}"
         raise ValueError(msg)
@@ -115,7 +135,9 @@ def theorem(key: str) -> Theorem:
 def close_matches(key: str, keys: Iterable[str]) -> list[str]:
     """Return up to three keys that look like the one given, by spelling or as a part."""
     pool = list(keys)
-    return (difflib.get_close_matches(key, pool, n=3, cutoff=0.5) or [k for k in pool if key in k])[:3]
+    return (difflib.get_close_matches(key, pool, n=3, cutoff=0.5) or [k for k in pool if key in k])[
+        :3
+    ]
 
 
 def _suggestion(key: str, keys: Iterable[str]) -> str:

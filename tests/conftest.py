@@ -6,12 +6,23 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# A failure must come back on the next run and on the next machine: no database, no clock, the same examples each time.
+# A failure must come back on the next run and on the next machine: no database, no clock, the same
+# examples each time.
 _HEALTH = [HealthCheck.too_slow]  # machines differ; slowness is no error
 settings.register_profile(
-    "quick", max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=_HEALTH
+    "quick",
+    max_examples=100,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=_HEALTH,
 )
 settings.register_profile(
-    "full", max_examples=1000, derandomize=True, deadline=None, database=None, suppress_health_check=_HEALTH
+    "full",
+    max_examples=1000,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=_HEALTH,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

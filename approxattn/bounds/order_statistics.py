@@ -1,7 +1,10 @@
-"""What a uniform draw of rows says about the others: which order statistic earns a quantile, and the statement for parts of the rows.
+"""What a uniform draw of rows says about the others: which order statistic earns a quantile, and
+the statement for parts of the rows.
 
-Strata. Rows differ in how many keys they attend to, 1/|p|^2 of m visible ones; STRATA splits them at fixed fractions of m. Given how many of the drawn rows fall into a stratum,
-they are a uniform draw from its rows, so the statement for f = (1 - confidence)^(1/s) holds for each stratum by itself, with its own s.
+Strata. Rows differ in how many keys they attend to, 1/|p|^2 of m visible ones; STRATA splits them
+at fixed fractions of m. Given how many of the drawn rows fall into a stratum, they are a uniform
+draw from its rows, so the statement for f = (1 - confidence)^(1/s) holds for each stratum by
+itself, with its own s.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import up
 
 STRATA = (1 / 32, 1 / 4)
-"""Fractions of the visible keys at which rows are split into sharp, middling and flat ones. *Chosen*, and fixed: the statement needs limits that do not look at the draw."""
+"""Fractions of the visible keys at which rows are split into sharp, middling and flat ones.
+*Chosen*, and fixed: the statement needs limits that do not look at the draw.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,7 +38,8 @@ class Stratum:
     median, largest : float
         Of their errors; 0 if there are none.
     exceeding : float
-        With the audit's confidence, at most this fraction of the stratum's rows errs by more than `largest`; 1 if none was drawn.
+        With the audit's confidence, at most this fraction of the stratum's rows errs by more than
+        `largest`; 1 if none was drawn.
     """
 
     low: float
@@ -44,8 +50,12 @@ class Stratum:
     exceeding: float
 
 
-def split(errors: HostArray, concentration: HostArray, confidence: float, *, complete: bool) -> tuple[Stratum, ...]:
-    """Return the strata of drawn rows with these errors and shares of keys; `complete`: all rows were drawn."""
+def split(
+    errors: HostArray, concentration: HostArray, confidence: float, *, complete: bool
+) -> tuple[Stratum, ...]:
+    """Return the strata of drawn rows with these errors and shares of keys; `complete`: all rows
+    were drawn.
+    """
     found = []
     for low, high in itertools.pairwise((0.0, *STRATA, math.inf)):
         own = errors[(concentration > low) & (concentration <= high)]
@@ -64,7 +74,9 @@ def split(errors: HostArray, concentration: HostArray, confidence: float, *, com
 
 
 def order_for(rows: int, drawn: int, fraction: float, confidence: float) -> int:
-    """Return the smallest r with P(H >= r) <= 1 - confidence, H hypergeometric: `drawn` draws from `rows`, of which ceil(fraction * rows) - 1 are marked."""
+    """Return the smallest r with P(H >= r) <= 1 - confidence, H hypergeometric: `drawn` draws from
+    `rows`, of which ceil(fraction * rows) - 1 are marked.
+    """
     marked = math.ceil(_decimal(fraction) * rows) - 1
     if marked < 0:
         return 0  # no rows: nothing errs

@@ -1,25 +1,33 @@
 """What an error in the weights of one row does to its output.
 
-Row i has exact weights f_j, proportional to a_j > 0, and approximate weights f~_j, proportional to a~_j > 0; its output is sum_j f_j v_j.
-For every column c of V
+Row i has exact weights f_j, proportional to a_j > 0, and approximate weights f~_j, proportional to
+a~_j > 0; its output is sum_j f_j v_j. For every column c of V
 
     |out~_c - out_c| <= TV(f~, f) * osc(V_:c),    TV = half the l1 distance,    osc = max - min,
 
-because both outputs are means of the same numbers. So each function here bounds TV, and `output_bound` does the rest.
+because both outputs are means of the same numbers. So each function here bounds TV, and
+`output_bound` does the rest.
 
-T1 (proved here; a Birkhoff-Hilbert metric fact). With ln rho = osc_j ln(a~_j / a_j):  TV(f~, f) <= tanh(ln rho / 4).
-    Let w_j = a~_j / a_j and S a set of exact mass a. The approximate mass of S is largest when w takes only two values, in ratio rho, the
-    larger one on S: a rho / (1 - a + a rho). The difference to a is largest at a = 1/(1 + sqrt rho), where it is
-    (sqrt rho - 1)/(sqrt rho + 1) = tanh(ln rho / 4); two tokens attain it.
+T1 (proved here; a Birkhoff-Hilbert metric fact). With ln rho = osc_j ln(a~_j / a_j):  TV(f~, f) <=
+    tanh(ln rho / 4).
+    Let w_j = a~_j / a_j and S a set of exact mass a. The approximate mass of S is largest when w
+    takes only two values, in ratio rho, the larger one on S: a rho / (1 - a + a rho). The
+    difference to a is largest at a = 1/(1 + sqrt rho), where it is (sqrt rho - 1)/(sqrt rho + 1) =
+    tanh(ln rho / 4); two tokens attain it.
 
-Some tokens exact (proved here). Let the scores of a set R of tokens be off by at most eta, those of the others not at all, and r = f~(R). f_j = f~_j e^{delta_j} / Z, so
-    TV = max_A f(A) - f~(A) is attained by A = {j: delta_j > ln Z}: the exact tokens are all in A or all outside. Both differences grow with delta on A and fall with
-    delta outside, so delta is eta on one side and -eta on the other, within R. With x the f~-mass of A (first case) or of its complement (second) in R, 0 <= x <= r,
+Some tokens exact (proved here). Let the scores of a set R of tokens be off by at most eta, those of
+the others not at all, and r = f~(R). f_j = f~_j e^{delta_j} / Z, so
+    TV = max_A f(A) - f~(A) is attained by A = {j: delta_j > ln Z}: the exact tokens are all in A or
+    all outside. Both differences grow with delta on A and fall with delta outside, so delta is eta
+    on one side and -eta on the other, within R. With x the f~-mass of A (first case) or of its
+    complement (second) in R, 0 <= x <= r,
 
-        x e^eta / (1 - r + r e^-eta + 2 x sinh eta) - x,      x - x e^-eta / (1 - r + r e^eta - 2 x sinh eta),
+        x e^eta / (1 - r + r e^-eta + 2 x sinh eta) - x,      x - x e^-eta / (1 - r + r e^eta - 2 x
+            sinh eta),
 
-    each concave in x, with its largest value where the denominator D is sqrt(e^eta D(0)) or sqrt(e^-eta D(0)). TV is at most the larger maximum; it is attained, grows with r,
-    and is tanh(eta / 2) for r = 1.
+    each concave in x, with its largest value where the denominator D is sqrt(e^eta D(0)) or
+    sqrt(e^-eta D(0)). TV is at most the larger maximum; it is attained, grows with r, and is
+    tanh(eta / 2) for r = 1.
 """
 
 from __future__ import annotations
@@ -31,28 +39,38 @@ from approxattn.bounds.rounding import up
 
 
 def tv_from_log_ratio(log_ratio: HostArray | float) -> HostArray:
-    """Bound TV by T1 from ln rho, the oscillation of the log ratios of the weights. Scale-free: a common factor of a row is invisible."""
+    """Bound TV by T1 from ln rho, the oscillation of the log ratios of the weights.
+
+    Scale-free: a common factor of a row is invisible.
+    """
     return up(np.tanh(np.asarray(log_ratio, dtype=np.float64) / 4))
 
 
 def tv_from_relative_error(epsilon: HostArray | float) -> HostArray:
-    """Bound TV when |a~_j - a_j| <= epsilon a_j: tanh(artanh(epsilon) / 2) = epsilon / (1 + sqrt(1 - epsilon^2)), 1 for epsilon >= 1.
+    """Bound TV when |a~_j - a_j| <= epsilon a_j: tanh(artanh(epsilon) / 2) = epsilon / (1 + sqrt(1
+    - epsilon^2)), 1 for epsilon >= 1.
 
-    The constant is sharp; Alman & Song (2023), attention-error lemma (wording unverified), give twice as much as epsilon goes to 0.
+    The constant is sharp; Alman & Song (2023), attention-error lemma (wording unverified), give
+    twice as much as epsilon goes to 0.
     """
     eps = np.minimum(np.asarray(epsilon, dtype=np.float64), 1.0)
     return up(eps / (1 + np.sqrt(1 - eps * eps)))
 
 
 def tv_from_score_error(eta: HostArray | float) -> HostArray:
-    """Bound TV when every score is off by at most eta: tanh(eta / 2). T1 with ln rho <= 2 eta; the "tanh lemma"."""
+    """Bound TV when every score is off by at most eta: tanh(eta / 2).
+
+    T1 with ln rho <= 2 eta; the "tanh lemma".
+    """
     return tv_from_log_ratio(2 * np.asarray(eta, dtype=np.float64))
 
 
 def tv_from_partial_score_error(eta: HostArray | float, share: HostArray | float) -> HostArray:
-    """Bound TV when tokens of approximate mass `share` have scores off by at most eta and the others are exact; shapes broadcast.
+    """Bound TV when tokens of approximate mass `share` have scores off by at most eta and the
+    others are exact; shapes broadcast.
 
-    Shares above 1 count as 1. Below eta = 1e-3 the bound is tanh(eta / 2) whatever the share, above 50 it is 1: the formula has all its digits between.
+    Shares above 1 count as 1. Below eta = 1e-3 the bound is tanh(eta / 2) whatever the share, above
+    50 it is 1: the formula has all its digits between.
     """
     t, r = np.broadcast_arrays(np.asarray(eta, dtype=np.float64), np.clip(share, 0.0, 1.0))
     safe = np.clip(t, 1e-3, 50.0)
@@ -62,7 +80,9 @@ def tv_from_partial_score_error(eta: HostArray | float, share: HostArray | float
 
 
 def _largest_gain(eta: HostArray, r: HostArray) -> HostArray:
-    """Return max over x in [0, r] of |x e^eta / D(x) - x|, D(x) = 1 - r + r e^-eta + 2 x sinh eta; the second case is the first with -eta."""
+    """Return max over x in [0, r] of |x e^eta / D(x) - x|, D(x) = 1 - r + r e^-eta + 2 x sinh eta;
+    the second case is the first with -eta.
+    """
     start = (1 - r) + r * np.exp(-eta)
     best = np.sqrt(np.exp(eta) * start)  # D where the derivative vanishes
     x = (best - start) / (2 * np.sinh(eta))
@@ -71,5 +91,7 @@ def _largest_gain(eta: HostArray, r: HostArray) -> HostArray:
 
 
 def output_bound(tv: HostArray, value_osc: HostArray) -> HostArray:
-    """Return the bound on the largest entry of each row: TV, shape (..., n), times the largest column oscillation, shape (...)."""
+    """Return the bound on the largest entry of each row: TV, shape (..., n), times the largest
+    column oscillation, shape (...).
+    """
     return up(np.minimum(tv, 1.0) * value_osc[..., None])

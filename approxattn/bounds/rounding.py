@@ -1,7 +1,8 @@
 """Rounding errors of the sums and scores that attention is made of.
 
-Notation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1): u is the unit roundoff and gamma_k = k u / (1 - k u). A sum of
-k products, in any order and with or without fused multiply-add, has error at most gamma_k sum |a_i b_i|. Every constant here counts operations
+Notation (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1): u is the unit
+roundoff and gamma_k = k u / (1 - k u). A sum of k products, in any order and with or without fused
+multiply-add, has error at most gamma_k sum |a_i b_i|. Every constant here counts operations
 upwards: a bound may be too large by a small factor, never too small.
 """
 
@@ -14,7 +15,9 @@ import numpy as np
 from approxattn._arrays import HostArray
 
 EXP_ULPS = 8
-"""Relative error of one exp, in units of u: *chosen*, twice the largest error we know of in the libraries' float32 kernels."""
+"""Relative error of one exp, in units of u: *chosen*, twice the largest error we know of in the
+libraries' float32 kernels.
+"""
 
 
 def gamma(k: float, u: float) -> float:
@@ -23,10 +26,14 @@ def gamma(k: float, u: float) -> float:
 
 
 def up(x: HostArray | float) -> HostArray:
-    """Round a bound computed on the host in float64 outward: 64 units of its last place cover the few operations that made it."""
+    """Round a bound computed on the host in float64 outward: 64 units of its last place cover the
+    few operations that made it.
+    """
     return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * 2.0**-53) + 2.0**-1060)
 
 
 def blocked_sum_terms(n: int, block: int) -> int:
-    """Return the k of gamma_k for a sum of n terms taken in blocks whose results are added one after the other."""
+    """Return the k of gamma_k for a sum of n terms taken in blocks whose results are added one
+    after the other.
+    """
     return min(n, block) + -(-n // block)

@@ -1,6 +1,7 @@
 """Bounds on scores, keys and values that cost O(n d), rounded outward, on the host.
 
-Norms are computed after division by the row's largest entry where overflow or underflow could make a bound too small, and without where not.
+Norms are computed after division by the row's largest entry where overflow or underflow could make
+a bound too small, and without where not.
 """
 
 from __future__ import annotations
@@ -16,30 +17,43 @@ from approxattn.bounds.rounding import gamma, up
 
 
 def row_norms(x: Array, xp: Namespace) -> HostArray:
-    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n)."""
+    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) ->
+    (..., n).
+    """
     name = _arrays.dtype_name(x)
     u = _arrays.unit_roundoff(name)
     with np.errstate(over="ignore", under="ignore"):
         squares = _squares(x, xp).astype(np.float64)
-    if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(squares < _arrays.largest(name) ** 0.5):
-        # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far below u
+    if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(
+        squares < _arrays.largest(name) ** 0.5
+    ):
+        # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far
+        # below u
         return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u)))
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
     safe = xp.where(top > 0, top, xp.ones_like(top))
     scaled = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
     host_top = _arrays.to_host(top[..., 0]).astype(np.float64)
-    return up(host_top * np.sqrt(_arrays.to_host(scaled).astype(np.float64)) * (1 + gamma(x.shape[-1] + 8, u)))
+    return up(
+        host_top
+        * np.sqrt(_arrays.to_host(scaled).astype(np.float64))
+        * (1 + gamma(x.shape[-1] + 8, u))
+    )
 
 
 def _squares(x: Array, xp: Namespace) -> HostArray:
     """Return the sum of squares of each row, on the host."""
     if _arrays.on_host(x):
-        return np.asarray(np.einsum("...i,...i->...", x, x))  # twice as fast as vecdot for short rows
+        # twice as fast as vecdot for short rows
+        return np.asarray(np.einsum("...i,...i->...", x, x))
     return _arrays.to_host(xp.vecdot(x, x))
 
 
 def key_centre(problem: Problem) -> Array:
-    """Return the mean of the visible keys, shape (..., 1, d). Any centre is exact for the softmax: it shifts a row's scores by a constant."""
+    """Return the mean of the visible keys, shape (..., 1, d).
+
+    Any centre is exact for the softmax: it shifts a row's scores by a constant.
+    """
     xp, k = problem.xp, problem.k
     if problem.key_mask is None:
         return _arrays.mean_of_rows(k, xp)
@@ -48,14 +62,18 @@ def key_centre(problem: Problem) -> Array:
 
 
 def visible_max(per_key: HostArray, problem: Problem) -> HostArray:
-    """Return the largest of `per_key`, shape (..., n_k) >= 0, over the keys that take part, shape (...)."""
+    """Return the largest of `per_key`, shape (..., n_k) >= 0, over the keys that take part, shape
+    (...).
+    """
     if problem.key_mask is not None:
         per_key = np.where(_arrays.to_host(problem.key_mask), per_key, 0.0)
     return np.asarray(np.max(per_key, axis=-1))
 
 
 def score_bound(problem: Problem, keys: Array) -> HostArray:
-    """Return B_i >= max_j |beta q_i . keys_j| over visible keys, shape (..., n_q), by Cauchy-Schwarz: beta |q_i| max_j |keys_j|."""
+    """Return B_i >= max_j |beta q_i . keys_j| over visible keys, shape (..., n_q), by
+    Cauchy-Schwarz: beta |q_i| max_j |keys_j|.
+    """
     radius = visible_max(row_norms(keys, problem.xp), problem)
     return up(problem.scale * row_norms(problem.q, problem.xp) * radius[..., None])
 
@@ -85,7 +103,9 @@ def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
     """Return the same from the ends of the range of each column, shapes (..., dv)."""
     if top.shape[-1] == 0:
         return ValueSpread(np.zeros(top.shape[:-1]), np.zeros(top.shape[:-1]))
-    return ValueSpread(up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1))
+    return ValueSpread(
+        up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1)
+    )
 
 
 def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
@@ -94,7 +114,9 @@ def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
 
 
 def column_widths(problem: Problem) -> HostArray:
-    """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (..., dv)."""
+    """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (...,
+    dv).
+    """
     xp, size = problem.xp, problem.xp.abs(problem.v)
     if problem.key_mask is not None:
         size = xp.where(problem.key_mask[..., None], size, xp.zeros_like(size))

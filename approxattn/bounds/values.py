@@ -1,7 +1,9 @@
-"""What is sure of any output: softmax attention is a mean of the values, so each column of it lies between the column's least and largest visible value.
+"""What is sure of any output: softmax attention is a mean of the values, so each column of it lies
+between the column's least and largest visible value.
 
-Hence |out_c - exact_c| <= max(out_c - min V_:c, max V_:c - out_c), whatever `out` is. The two differences round once each; a unit of rounding of the largest value is
-added, *chosen*, so that no bound is 0 where the exact answer can only be enclosed.
+Hence |out_c - exact_c| <= max(out_c - min V_:c, max V_:c - out_c), whatever `out` is. The two
+differences round once each; a unit of rounding of the largest value is added, *chosen*, so that no
+bound is 0 where the exact answer can only be enclosed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from approxattn.bounds.scores import value_spread
 
 
 def range_bound(value: Array, problem: Problem) -> HostArray:
-    """Return the bound on the largest error of each row of `value`, shape (..., n_q, dv) -> (..., n_q); inf where it is not finite."""
+    """Return the bound on the largest error of each row of `value`, shape (..., n_q, dv) -> (...,
+    n_q); inf where it is not finite.
+    """
     xp = problem.xp
     high, low = problem.v, problem.v
     if problem.key_mask is not None:
@@ -26,6 +30,8 @@ def range_bound(value: Array, problem: Problem) -> HostArray:
     top, bottom = (f(x, axis=-2, keepdims=True) for f, x in ((xp.max, high), (xp.min, low)))
     worst = xp.maximum(xp.max(value - bottom, axis=-1), xp.max(top - value, axis=-1))
     bound = _arrays.to_host(worst).astype(np.float64)
-    least = problem.u * value_spread(problem).top[..., None] + _arrays.smallest_normal(problem.dtype)
+    least = problem.u * value_spread(problem).top[..., None] + _arrays.smallest_normal(
+        problem.dtype
+    )
     size = up(np.maximum(bound, 0.0) * (1 + 2 * problem.u) + least)
     return np.where(np.isfinite(bound), size, np.inf)

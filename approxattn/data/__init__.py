@@ -1,4 +1,6 @@
-"""Attention inputs that ship with the package: eight heads of a real model, see the file NOTICE beside this one."""
+"""Attention inputs that ship with the package: eight heads of a real model, see the file NOTICE
+beside this one.
+"""
 
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -32,17 +34,19 @@ class Heads:
 
 
 def minilm_heads() -> Heads:
-    """Load eight heads of sentence-transformers/all-MiniLM-L6-v2 on the text of the CC0-1.0 legal code.
+    """Load eight heads of sentence-transformers/all-MiniLM-L6-v2 on the text of the CC0-1.0 legal
+    code.
 
     Returns
     -------
     Heads
-        Four layers, two heads each, n = 256 tokens, d = 32, float32. Each call returns fresh arrays.
+        Four layers, two heads each, n = 256 tokens, d = 32, float32. Each call returns fresh
+        arrays.
 
     Notes
     -----
-    The 256 tokens are the beginning of a 512-token input, cut after the model's layers saw all of it.
-    Source: the model's published weights; ``examples/extract_minilm.py`` remakes the file.
+    The 256 tokens are the beginning of a 512-token input, cut after the model's layers saw all of
+    it. Source: the model's published weights; ``examples/extract_minilm.py`` remakes the file.
 
     Examples
     --------
@@ -50,10 +54,13 @@ def minilm_heads() -> Heads:
     >>> heads.q.shape, heads.layers, heads.heads
     ((4, 2, 256, 32), (0, 1, 3, 5), (0, 5))
     >>> scores = heads.q[2, 0] @ heads.k[2, 0].T / 32**0.5     # layer 3, head 0
-    >>> print(f"{abs(scores).max():.1f}")                      # far outside any bounded-entry regime
+    >>> print(f"{abs(scores).max():.1f}")                      # far outside bounded entries
     13.9
     """
-    with as_file(files(__package__) / "minilm_heads.npz") as path, np.load(path, allow_pickle=False) as stored:
+    with (
+        as_file(files(__package__) / "minilm_heads.npz") as path,
+        np.load(path, allow_pickle=False) as stored,
+    ):
         arrays = {name: stored[name] for name in ("q", "k", "v")}
         layers = tuple(int(i) for i in stored["layers"])
         heads = tuple(int(i) for i in stored["heads"])
@@ -64,7 +71,7 @@ def minilm_heads() -> Heads:
         layers=layers,
         heads=heads,
         description=(
-            "queries, keys and values of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) on the first "
-            "tokens of the CC0-1.0 legal code, before the division by sqrt(32)"
+            "queries, keys and values of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0) on "
+            "the first tokens of the CC0-1.0 legal code, before the division by sqrt(32)"
         ),
     )

@@ -1,7 +1,10 @@
-"""Every method that approximates softmax attention, at equal cost a token: predicted cost, measured error, and what nothing of that rank can beat.
+"""Every method that approximates softmax attention, at equal cost a token: predicted cost, measured
+error, and what nothing of that rank can beat.
 
-Errors are relative, in the Frobenius norm, on rows recomputed exactly; the median over the leading indices looked at. Beside each stands what the method's own certificate says
-of the same rows, |bounds| sqrt(dv) over the norm of the exact rows: the error that can be predicted without exact rows.
+Errors are relative, in the Frobenius norm, on rows recomputed exactly; the median over the leading
+indices looked at. Beside each stands what the method's own certificate says of the same rows,
+|bounds| sqrt(dv) over the norm of the exact rows: the error that can be predicted without exact
+rows.
 """
 
 from __future__ import annotations
@@ -28,10 +31,14 @@ ITEMS = 8
 """Leading indices looked at, evenly spaced. *Chosen*: enough for a median."""
 
 ROWS = 128
-"""Rows recomputed for each of them. *Chosen*: the norm of the error is then known to about a tenth."""
+"""Rows recomputed for each of them. *Chosen*: the norm of the error is then known to about
+a tenth.
+"""
 
 FLOOR_WORK = 2**31
-"""Multiply-adds for the singular values of each of them. *Chosen*: a second or less; all rows up to 1,290 tokens, 181 of 65,536."""
+"""Multiply-adds for the singular values of each of them. *Chosen*: a second or less; all rows up to
+1,290 tokens, 181 of 65,536.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +54,13 @@ class Trial:
     cost : float
         Multiply-adds over those of exact attention on this problem; nan for an oracle.
     crossover : float
-        Number of tokens from which on the method costs less than exact attention; nan for an oracle.
+        Number of tokens from which on the method costs less than exact attention; nan for an
+        oracle.
     error : float
         Median relative error; inf where the method refuses the problem.
     certified : float
-        Median of what its certificates bound that error by; inf without a certificate, nan for an oracle or a baseline.
+        Median of what its certificates bound that error by; inf without a certificate, nan for an
+        oracle or a baseline.
     refused : str
         Why it does, or empty.
     """
@@ -82,9 +91,11 @@ class Spectrum:
     kappa : float
         ``|P|_F |V|_F / |P V|_F``.
     sketch_rank : float
-        Rank (kappa^2 + 1)/0.01 at which a Gaussian sketch of the product P V has relative error 0.1 on average.
+        Rank (kappa^2 + 1)/0.01 at which a Gaussian sketch of the product P V has relative error 0.1
+        on average.
     output_ranks : dict of float to float
-        Tolerance -> smallest rank r with ``|P_r V - P V|_F`` within this fraction of ``|P V|_F``; never more than the rows looked at.
+        Tolerance -> smallest rank r with ``|P_r V - P V|_F`` within this fraction of ``|P V|_F``;
+        never more than the rows looked at.
     """
 
     kappa: float
@@ -93,7 +104,9 @@ class Spectrum:
 
 
 def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ...], Spectrum]:
-    """Run every method at every budget on some leading indices, with baselines and the floor of the singular values."""
+    """Run every method at every budget on some leading indices, with baselines and the floor of the
+    singular values.
+    """
     parts = [_item(problem, int(i)) for i in choose(math.prod(problem.batch), ITEMS, None)]
     exact = [_exact_rows(part, ROWS) for part in parts]
     trials = []
@@ -102,7 +115,8 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
             if problem.causal and method.why_not_causal:
                 continue
             trials.append(_trial(name, method, cost, problem, parts, exact, rng))
-    distinct = {trial.name: trial for trial in trials}.values()  # two budgets may allow the same degree
+    # two budgets may allow the same degree
+    distinct = {trial.name: trial for trial in trials}.values()
     wide = [_exact_rows(part, max(ROWS, math.isqrt(FLOOR_WORK // part.n_k))) for part in parts]
     return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
 
@@ -140,9 +154,15 @@ def _trial(
 
 
 def _certified(bounds: HostArray, rows: HostArray) -> float:
-    """Return the bound on the relative error in the Frobenius norm that bounds on the entries of each row imply."""
+    """Return the bound on the relative error in the Frobenius norm that bounds on the entries of
+    each row imply.
+    """
     size = max(float(np.linalg.norm(rows)), 1e-300)
-    return float(np.linalg.norm(bounds)) * math.sqrt(rows.shape[1]) / size if np.isfinite(bounds).all() else math.inf
+    return (
+        float(np.linalg.norm(bounds)) * math.sqrt(rows.shape[1]) / size
+        if np.isfinite(bounds).all()
+        else math.inf
+    )
 
 
 def _relative(value: HostArray, rows: HostArray) -> float:
@@ -160,7 +180,9 @@ def _item(problem: Problem, number: int) -> Problem:
 
 
 def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArray]:
-    """Return which rows, evenly spaced, their exact output, and their normalised weights, on the host."""
+    """Return which rows, evenly spaced, their exact output, and their normalised weights, on the
+    host.
+    """
     chosen = choose(part.n_q, rows, None)
     blocks = list(row_blocks(part, chosen))
     outputs = np.concatenate([_arrays.to_host(b.output()).astype(np.float64) for b in blocks])
@@ -174,7 +196,9 @@ def _references(
     wide: list[tuple[HostArray, HostArray, HostArray]],
     problem: Problem,
 ) -> list[Trial]:
-    """Return the trivial outputs, and truncated singular values: the best for rank r on the rows of `wide`, at no price that counts."""
+    """Return the trivial outputs, and truncated singular values: the best for rank r on the rows of
+    `wide`, at no price that counts.
+    """
     means, floors = [], []
     ranks = [max(1, int(b * problem.n_k)) for b in BUDGETS]
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
@@ -199,7 +223,9 @@ def _reference(name: str, error: float) -> Trial:
     return Trial(name=name, method=None, cost=math.nan, crossover=math.nan, error=error)
 
 
-def _spectrum(parts: list[Problem], exact: list[tuple[HostArray, HostArray, HostArray]]) -> Spectrum:
+def _spectrum(
+    parts: list[Problem], exact: list[tuple[HostArray, HostArray, HostArray]]
+) -> Spectrum:
     kappas, ranks = [], []
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
         values = _arrays.to_host(part.v).astype(np.float64)
@@ -212,15 +238,24 @@ def _spectrum(parts: list[Problem], exact: list[tuple[HostArray, HostArray, Host
     kappa = float(np.median(kappas))
     medians = [float(x) for x in np.median(np.array(ranks), axis=0)]
     return Spectrum(
-        kappa=kappa, sketch_rank=(kappa**2 + 1) / 1e-2, output_ranks=dict(zip(TOLERANCES, medians, strict=True))
+        kappa=kappa,
+        sketch_rank=(kappa**2 + 1) / 1e-2,
+        output_ranks=dict(zip(TOLERANCES, medians, strict=True)),
     )
 
 
 def pareto(trials: tuple[Trial, ...]) -> list[Trial]:
-    """Return the methods that beat the mean of v and that no other one beats in both cost and error, cheapest first."""
-    best = min((t.error for t in trials if t.method is None and not t.name.startswith("singular")), default=math.inf)
+    """Return the methods that beat the mean of v and that no other one beats in both cost and
+    error, cheapest first.
+    """
+    best = min(
+        (t.error for t in trials if t.method is None and not t.name.startswith("singular")),
+        default=math.inf,
+    )
     found = []
-    for trial in sorted((t for t in trials if t.method is not None), key=lambda t: (t.cost, t.error)):
+    for trial in sorted(
+        (t for t in trials if t.method is not None), key=lambda t: (t.cost, t.error)
+    ):
         if trial.error < best:
             best = trial.error
             found.append(trial)
@@ -228,7 +263,9 @@ def pareto(trials: tuple[Trial, ...]) -> list[Trial]:
 
 
 def hashes_needed(problem: Problem) -> dict[float, int]:
-    """Return the hashes needed for each tolerance, a fraction of the largest oscillation of a column, or of its size where all its values are equal."""
+    """Return the hashes needed for each tolerance, a fraction of the largest oscillation of a
+    column, or of its size where all its values are equal.
+    """
     v, spread = problem.v, value_spread(problem)
     if problem.key_mask is not None:
         v = problem.xp.where(problem.key_mask[..., None], v, problem.xp.zeros_like(v))

@@ -1,18 +1,23 @@
 """Methods at equal cost a token: what each costs, and the largest parameter that a budget allows.
 
-Cost model, in multiply-adds a query, forward, n tokens with width d and dv, and s = n_k / n_q keys a query:
+Cost model, in multiply-adds a query, forward, n tokens with width d and dv, and s = n_k / n_q keys
+a query:
 
     exact                     n_k (d + dv)
     Linformer, mean-pool, k   k (d + dv) + s (d + dv)
     Linformer, row-sample, k  k (d + dv)
-    fitted values, rank k     k (d + dv) + s (d + dv) + min(4 k, n_q) (n_k (d + dv) + k (d + dv + k)) / n_q
-    Clustered, T heavy keys   (T + K) (d + dv) + C s d + log2(C K^s) 12 d, K means and C query blocks, both the power of two up to T / 2
-    Nystrom, L landmarks      L (d + dv) (1 + s) + (L^2 d + 3 t L^3) / n_q, t iterations of three products and one more
+    fitted values, rank k     k (d + dv) + s (d + dv) + min(4 k, n_q) (n_k (d + dv) + k (d + dv +
+        k)) / n_q
+    Clustered, T heavy keys   (T + K) (d + dv) + C s d + log2(C K^s) 12 d, K means and C query
+        blocks, both the power of two up to T / 2
+    Nystrom, L landmarks      L (d + dv) (1 + s) + (L^2 d + 3 t L^3) / n_q, t iterations of three
+        products and one more
     Performer, m features     m (d + dv + 1) (1 + s)
     Polynomial, rank r        r (dv + 2) (1 + s)
 
-A budget is a fraction of the cost of exact attention; each method gets the largest parameter within it. Times differ by a constant factor in either direction. The
-crossover is the number of tokens n = n_q = n_k at which the method, its parameter unchanged, costs as much as exact attention.
+A budget is a fraction of the cost of exact attention; each method gets the largest parameter within
+it. Times differ by a constant factor in either direction. The crossover is the number of tokens n =
+n_q = n_k at which the method, its parameter unchanged, costs as much as exact attention.
 """
 
 from __future__ import annotations
@@ -57,7 +62,9 @@ def crossover(cost: Cost, problem: Problem) -> float:
 
 
 def candidates(problem: Problem, budget: float) -> list[tuple[str, Any, Cost]]:
-    """Return each method with the largest parameter that the budget allows, and its cost a query."""
+    """Return each method with the largest parameter that the budget allows, and its cost a
+    query.
+    """
     d, dv = problem.d, problem.dv
     width, n_q, n_k = d + dv, problem.n_q, problem.n_k
 
@@ -89,13 +96,28 @@ def candidates(problem: Problem, budget: float) -> list[tuple[str, Any, Cost]]:
     allowed = budget * exact_cost(problem, n_k)
     found: list[tuple[str, Any, Cost]] = []
     makers: tuple[tuple[Callable[[int], Cost], Callable[[int], Any], int, str], ...] = (
-        (pool, lambda k: Linformer(rank=k, sketch="mean-pool"), 1, "Linformer(rank={}, sketch='mean-pool')"),
-        (rows, lambda k: Linformer(rank=k, sketch="row-sample"), 1, "Linformer(rank={}, sketch='row-sample')"),
+        (
+            pool,
+            lambda k: Linformer(rank=k, sketch="mean-pool"),
+            1,
+            "Linformer(rank={}, sketch='mean-pool')",
+        ),
+        (
+            rows,
+            lambda k: Linformer(rank=k, sketch="row-sample"),
+            1,
+            "Linformer(rank={}, sketch='row-sample')",
+        ),
         (fitted, lambda k: FittedLinformer(rank=k), 1, "FittedLinformer(rank={})"),
         (heavy, _clustered, 2, "Clustered(heavy={0}, key_blocks={1}, query_blocks={1})"),
         (landmarks, lambda k: Nystrom(landmarks=k), 1, "Nystrom(landmarks={})"),
         (features, lambda m: Performer(features=m), 1, "Performer(features={})"),
-        (monomials, lambda g: Polynomial(degree=g, basis="taylor"), 2, "Polynomial(degree={}, basis='taylor')"),
+        (
+            monomials,
+            lambda g: Polynomial(degree=g, basis="taylor"),
+            2,
+            "Polynomial(degree={}, basis='taylor')",
+        ),
         (fitted_monomials, lambda g: FittedPolynomial(degree=g), 2, "FittedPolynomial(degree={})"),
     )
     for cost_of, make, step, name in makers:
@@ -114,12 +136,16 @@ def _clustered(heavy: int) -> Clustered:
     return Clustered(heavy=heavy, key_blocks=_blocks(heavy), query_blocks=_blocks(heavy))
 
 
-def _affordable(cost_of: Callable[[int], Cost], allowed: float, n_q: int, n_k: int, parameter: int) -> bool:
+def _affordable(
+    cost_of: Callable[[int], Cost], allowed: float, n_q: int, n_k: int, parameter: int
+) -> bool:
     return cost_of(parameter)(n_q, n_k) <= allowed
 
 
 def _largest(allowed: Callable[[int], bool], step: int) -> int:
-    """Return the largest multiple of `step` that is allowed, 0 if none: allowed numbers are those up to some point."""
+    """Return the largest multiple of `step` that is allowed, 0 if none: allowed numbers are those
+    up to some point.
+    """
     if not allowed(step):
         return 0
     low, high = 1, 2

@@ -1,4 +1,6 @@
-"""Read queries, keys and values from a file: NumPy's .npz and .npy, and .safetensors, without any further library."""
+"""Read queries, keys and values from a file: NumPy's .npz and .npy, and .safetensors, without any
+further library.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +30,31 @@ _SAFETENSORS = {
 
 
 def read_qkv(path: Path) -> tuple[HostArray, HostArray, HostArray]:
-    """Read q, k, v: arrays of these names (in either case) of an .npz or .safetensors, or the three entries of the first axis of an .npy.
+    """Read q, k, v: arrays of these names (in either case) of an .npz or .safetensors, or the three
+    entries of the first axis of an .npy.
 
     Raises
     ------
     ValueError
-        For another suffix, a missing array, a first axis other than 3, or a file that is not what its name says.
+        For another suffix, a missing array, a first axis other than 3, or a file that is not what
+        its name says.
     """
     if path.suffix == ".npy":
         stacked = np.load(path, allow_pickle=False)
         if stacked.ndim < 3 or stacked.shape[0] != 3:
-            msg = f"{path} holds an array of shape {stacked.shape}: it must be (3, ..., n, d), q, k and v one after the other; use .npz for unequal shapes"
+            msg = (
+                f"{path} holds an array of shape {stacked.shape}: it must be (3, ..., n, d), q, k "
+                "and v one after the other; use .npz for unequal shapes"
+            )
             raise ValueError(msg)
         return stacked[0], stacked[1], stacked[2]
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as stored:
-            return _pick(path, {name: stored[name] for name in stored.files if name.lower() in NAMES}, stored.files)
+            return _pick(
+                path,
+                {name: stored[name] for name in stored.files if name.lower() in NAMES},
+                stored.files,
+            )
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     msg = f"{path} ends in {path.suffix!r}: it must be .npz, .npy or .safetensors"
@@ -51,7 +62,9 @@ def read_qkv(path: Path) -> tuple[HostArray, HostArray, HostArray]:
 
 
 def _read_safetensors(path: Path) -> tuple[HostArray, HostArray, HostArray]:
-    """The format: the length of the header in 8 bytes, the header as JSON (name -> dtype, shape, first and last byte), the bytes."""
+    """The format: the length of the header in 8 bytes, the header as JSON (name -> dtype, shape,
+    first and last byte), the bytes.
+    """
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     try:
@@ -74,7 +87,10 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], data: bytes) -> HostAr
         raise ValueError(msg)
     size = math.prod(shape) * np.dtype(_SAFETENSORS[kind]).itemsize
     if not 0 <= start <= end <= len(data) or end - start != size:
-        msg = f"{name} in {path} should take {size} bytes, of which {max(0, min(end, len(data)) - start)} are there: the file is cut short"
+        msg = (
+            f"{name} in {path} should take {size} bytes, of which "
+            f"{max(0, min(end, len(data)) - start)} are there: the file is cut short"
+        )
         raise ValueError(msg)
     raw = np.frombuffer(data[start:end], dtype=_SAFETENSORS[kind])
     if kind == "BF16":
@@ -82,10 +98,15 @@ def _tensor(path: Path, name: str, entry: dict[str, Any], data: bytes) -> HostAr
     return raw.reshape(shape)
 
 
-def _pick(path: Path, found: dict[str, HostArray], stored: list[str]) -> tuple[HostArray, HostArray, HostArray]:
+def _pick(
+    path: Path, found: dict[str, HostArray], stored: list[str]
+) -> tuple[HostArray, HostArray, HostArray]:
     by_name = {name.lower(): array for name, array in found.items()}
     missing = [name for name in NAMES if name not in by_name]
     if missing:
-        msg = f"{path} holds {', '.join(stored) or 'nothing'}, but no {', '.join(missing)}: name the arrays q, k and v"
+        msg = (
+            f"{path} holds {', '.join(stored) or 'nothing'}, but no {', '.join(missing)}: name the "
+            "arrays q, k and v"
+        )
         raise ValueError(msg)
     return by_name["q"], by_name["k"], by_name["v"]

@@ -1,12 +1,15 @@
 """What the polynomial method needs for a tolerance, and where that costs less than exact attention.
 
-Cost model, in multiply-adds. Exact attention: p (d + dv) for p visible pairs of query and key. A polynomial of degree g in its monomials:
-(n_q + n_k) r (dv + 2), r = C(d + g, g): making one feature costs one product, adding it to numerator and denominator dv + 1, for each key and
-each query. With n queries and n keys, a fraction c of all pairs visible and a fraction s of all keys, the polynomial costs less from
+Cost model, in multiply-adds. Exact attention: p (d + dv) for p visible pairs of query and key. A
+polynomial of degree g in its monomials: (n_q + n_k) r (dv + 2), r = C(d + g, g): making one feature
+costs one product, adding it to numerator and denominator dv + 1, for each key and each query. With
+n queries and n keys, a fraction c of all pairs visible and a fraction s of all keys, the polynomial
+costs less from
 
     n = (1 + s) r (dv + 2) / (c (d + dv))
 
-on: the break-even length. Time on a machine differs by a constant factor in either direction (exp, memory traffic, matrix-product shapes).
+on: the break-even length. Time on a machine differs by a constant factor in either direction (exp,
+memory traffic, matrix-product shapes).
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ from approxattn.monomials.index import MANY, rank
 TOLERANCES = (1e-1, 1e-2, 1e-3)
 
 QUICK_RANGE = 8.0
-"""Half range up to which the minimax polynomial is always sought. *Chosen*: beyond, finding it takes seconds; see `_degree`."""
+"""Half range up to which the minimax polynomial is always sought. *Chosen*: beyond, finding it
+takes seconds; see `_degree`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +42,15 @@ class Need:
     tolerance : float
         Largest error as a fraction of the oscillation of each column of v.
     scores : {"certified", "measured"}
-        Whether the half range is the O(n d) bound, which a certificate rests on, or the largest score found.
+        Whether the half range is the O(n d) bound, which a certificate rests on, or the largest
+        score found.
     half_range : float
         Largest absolute score, keys centred.
     basis : {"taylor", "minimax"}
         Family of polynomials.
     degree, rank : int or None
-        Smallest degree g and the number of features C(d + g, g); None: none found that float64 holds, or not sought because too many features.
+        Smallest degree g and the number of features C(d + g, g); None: none found that float64
+        holds, or not sought because too many features.
     cost : float or None
         Multiply-adds of the method over those of exact attention on this problem.
     break_even : int or None
@@ -68,8 +75,8 @@ class Need:
         degree = "-" if self.degree is None else str(self.degree)
         cost = "-" if self.cost is None else f"{self.cost:.3g}"
         return (
-            f"{self.tolerance:<9g}  {self.scores:<9}  {self.half_range:>10.3g}  {self.basis:<7}  {degree:>6}  {count(self.rank):>10}"
-            f"  {cost:>10}  {count(self.break_even):>11}"
+            f"{self.tolerance:<9g}  {self.scores:<9}  {self.half_range:>10.3g}  {self.basis:<7}  "
+            f"{degree:>6}  {count(self.rank):>10}  {cost:>10}  {count(self.break_even):>11}"
         )
 
 
@@ -89,10 +96,17 @@ class _Costs:
 
     def of(self, features: int) -> float:
         """Return the multiply-adds of the polynomial method over those of exact attention."""
-        return (self.n_q + self.visible_keys) * features * (self.dv + 2) / (self.pairs * (self.d + self.dv))
+        return (
+            (self.n_q + self.visible_keys)
+            * features
+            * (self.dv + 2)
+            / (self.pairs * (self.d + self.dv))
+        )
 
     def break_even(self, features: int) -> int:
-        """Return the number of tokens from which on the former are fewer, the fractions visible staying as they are."""
+        """Return the number of tokens from which on the former are fewer, the fractions visible
+        staying as they are.
+        """
         pairs, keys = self.pairs / (self.n_q * self.n_k), self.visible_keys / self.n_k
         return math.ceil((1 + keys) * features * (self.dv + 2) / (pairs * (self.d + self.dv)))
 
@@ -101,18 +115,26 @@ def polynomial_needs(problem: Problem, half_ranges: Mapping[str, float]) -> tupl
     """Return the needs for all TOLERANCES, each of the half ranges (by name) and both bases."""
     costs = _costs(problem)
     degrees: dict[tuple[float, str, str], int | None] = {}
-    for (scores, half_range), basis in itertools.product(half_ranges.items(), ("taylor", "minimax")):
+    for (scores, half_range), basis in itertools.product(
+        half_ranges.items(), ("taylor", "minimax")
+    ):
         degree: int | None = 0
         for tolerance in TOLERANCES:  # the loosest first: where it cannot be met, the others cannot
             degree = None if degree is None else _degree(half_range, tolerance, basis, costs)
             degrees[tolerance, scores, basis] = degree
     return tuple(
-        _need(tolerance, scores, half_ranges[scores], basis, degrees[tolerance, scores, basis], costs)
-        for tolerance, scores, basis in itertools.product(TOLERANCES, half_ranges, ("taylor", "minimax"))
+        _need(
+            tolerance, scores, half_ranges[scores], basis, degrees[tolerance, scores, basis], costs
+        )
+        for tolerance, scores, basis in itertools.product(
+            TOLERANCES, half_ranges, ("taylor", "minimax")
+        )
     )
 
 
-def _need(tolerance: float, scores: str, half_range: float, basis: str, degree: int | None, costs: _Costs) -> Need:
+def _need(
+    tolerance: float, scores: str, half_range: float, basis: str, degree: int | None, costs: _Costs
+) -> Need:
     features = None if degree is None else min(rank(costs.d, degree), MANY)
     return Need(
         tolerance=tolerance,
@@ -141,10 +163,15 @@ def _costs(problem: Problem) -> _Costs:
 def _degree(half_range: float, tolerance: float, basis: str, costs: _Costs) -> int | None:
     """Return the smallest degree, or None.
 
-    Where the range is wide, the minimax polynomial is sought only if one of degree g = half_range would pay: the degree needed for a
-    tolerance of 0.1 or less has exceeded the half range wherever we looked beyond 2, so a polynomial that is not sought would not pay either.
+    Where the range is wide, the minimax polynomial is sought only if one of degree g = half_range
+    would pay: the degree needed for a tolerance of 0.1 or less has exceeded the half range wherever
+    we looked beyond 2, so a polynomial that is not sought would not pay either.
     """
-    if basis == "minimax" and half_range > QUICK_RANGE and costs.of(min(rank(costs.d, int(half_range)), MANY)) > 1:
+    if (
+        basis == "minimax"
+        and half_range > QUICK_RANGE
+        and costs.of(min(rank(costs.d, int(half_range)), MANY)) > 1
+    ):
         return None
     try:
         return degree_for(half_range, tolerance, basis)

@@ -21,7 +21,9 @@ from approxattn.methods.polynomials.centring import centre_scores
 from approxattn.softmax.rows import RowBlock, choose, population, row_blocks
 
 ALL_ROWS = 2**22
-"""Number of scores up to which all rows are measured. *Chosen*: some 30 MiB of float64, a fraction of a second."""
+"""Number of scores up to which all rows are measured. *Chosen*: some 30 MiB of float64, a fraction
+of a second.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,27 +39,34 @@ class Regime:
     complete : bool
         Whether these are all rows.
     score_bound, centred_score_bound : float
-        Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus their mean.
+        Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus
+        their mean.
     largest_score, largest_centred_score : float
         The largest found on the rows measured.
     both_centred_score_bound, largest_score_both_centred : float
-        The same with the mean of the queries taken off too: exact if key j then gets the weight ``exp(scale * mean q . k_j)``.
+        The same with the mean of the queries taken off too: exact if key j then gets the weight
+        ``exp(scale * mean q . k_j)``.
     half_range : float
-        Half of the largest max - min of a row found: no shift of the scores of each row makes them smaller than this.
+        Half of the largest max - min of a row found: no shift of the scores of each row makes them
+        smaller than this.
     effective_keys, fewest_effective_keys : float
-        Median and minimum of ``1/|p|^2`` over the rows measured, p the weights of a row: n for equal weights, 1 for a single key.
+        Median and minimum of ``1/|p|^2`` over the rows measured, p the weights of a row: n for
+        equal weights, 1 for a single key.
     median_visible_keys : float
         Median number of keys that the rows measured may look at.
     needs : tuple of Need
-        Degree, rank and cost of the polynomial method for three tolerances, two bases, and the certified and the measured range.
+        Degree, rank and cost of the polynomial method for three tolerances, two bases, and the
+        certified and the measured range.
     advice : str
-        One sentence that follows from these numbers; with `trials`, one more on the methods measured.
+        One sentence that follows from these numbers; with `trials`, one more on the methods
+        measured.
     trials : tuple of Trial
         Every method at equal cost, with measured errors, if asked for.
     spectrum : Spectrum or None
         Singular values of the weights, if asked for.
     hashes : mapping of float to int
-        Tolerance -> number of hashes with which `Yoso` is within that fraction of the widest column of v of its own expectation, with 99 % confidence.
+        Tolerance -> number of hashes with which `Yoso` is within that fraction of the widest column
+        of v of its own expectation, with 99 % confidence.
     """
 
     shape: Mapping[str, int]
@@ -84,11 +93,23 @@ class Regime:
         which = f"all {self.rows} rows" if self.complete else f"{self.rows} rows"
         lines = [
             f"Attention with {sizes}; measured on {which}",
-            f"  largest |score|                {self.largest_score:9.3g}   certified <= {self.score_bound:.3g}",
-            f"  the same, keys centred         {self.largest_centred_score:9.3g}   certified <= {self.centred_score_bound:.3g}",
-            f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}   certified <= {self.both_centred_score_bound:.3g}",
+            (
+                f"  largest |score|                {self.largest_score:9.3g}   certified <= "
+                f"{self.score_bound:.3g}"
+            ),
+            (
+                f"  the same, keys centred         {self.largest_centred_score:9.3g}   certified "
+                f"<= {self.centred_score_bound:.3g}"
+            ),
+            (
+                f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}   "
+                f"certified <= {self.both_centred_score_bound:.3g}"
+            ),
             f"  half range of a row            {self.half_range:9.3g}",
-            f"  effective keys a row, median   {self.effective_keys:9.3g}   fewest {self.fewest_effective_keys:.3g}, of {self.median_visible_keys:g} visible",
+            (
+                f"  effective keys a row, median   {self.effective_keys:9.3g}   fewest "
+                f"{self.fewest_effective_keys:.3g}, of {self.median_visible_keys:g} visible"
+            ),
             "  polynomial method",
             f"    {HEADER}",
             *(f"    {need}" for need in self.needs),
@@ -102,10 +123,15 @@ class Regime:
     def _compared(self) -> list[str]:
         if self.spectrum is None:
             return []
-        ranks = ", ".join(f"{rank:g} for {tolerance:g}" for tolerance, rank in self.spectrum.output_ranks.items())
+        ranks = ", ".join(
+            f"{rank:g} for {tolerance:g}" for tolerance, rank in self.spectrum.output_ranks.items()
+        )
         return [
             f"  rank of the output             {ranks}",
-            f"  |P||V|/|PV|                    {self.spectrum.kappa:9.3g}   so a sketched product needs rank {count(math.ceil(self.spectrum.sketch_rank))} for 0.1",
+            (
+                f"  |P||V|/|PV|                    {self.spectrum.kappa:9.3g}   so a sketched "
+                f"product needs rank {count(math.ceil(self.spectrum.sketch_rank))} for 0.1"
+            ),
             "  methods at equal cost, relative error measured",
             f"    {TRIAL_HEADER}",
             *(f"    {trial}" for trial in self.trials),
@@ -124,7 +150,8 @@ def diagnose(
     rows: int = 256,
     compare_methods: bool = False,
 ) -> Regime:
-    """Report the range of the scores, how many keys a row attends to, and what the polynomial method would need and cost.
+    """Report the range of the scores, how many keys a row attends to, and what the polynomial
+    method would need and cost.
 
     Parameters
     ----------
@@ -135,10 +162,11 @@ def diagnose(
     rng : numpy.random.Generator, optional
         Draws the rows to measure; None takes them evenly spaced.
     rows : int
-        Number of rows to measure, over all leading batch indices. All are measured when that takes at most 2^22 scores.
+        Number of rows to measure, over all leading batch indices. All are measured when that takes
+        at most 2^22 scores.
     compare_methods : bool
-        Whether to run every method at several costs on up to eight leading indices, and to take singular values: see `Regime.trials`. Random
-        methods draw from `rng`, or from a fixed seed.
+        Whether to run every method at several costs on up to eight leading indices, and to take
+        singular values: see `Regime.trials`. Random methods draw from `rng`, or from a fixed seed.
 
     Returns
     -------
@@ -154,15 +182,17 @@ def diagnose(
 
     Notes
     -----
-    Certified ranges are Cauchy-Schwarz bounds at O(n d); measured ones hold for the rows measured only. Degrees are the smallest with a
-    total variation bound within the tolerance (theorems `ours.hilbert` and `ours.even-taylor`).
+    Certified ranges are Cauchy-Schwarz bounds at O(n d); measured ones hold for the rows measured
+    only. Degrees are the smallest with a total variation bound within the tolerance (theorems
+    `ours.hilbert` and `ours.even-taylor`).
 
     Examples
     --------
     >>> import numpy as np, approxattn as aa
     >>> q, k, v = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 4000, 4))
     >>> regime = aa.diagnose(q, k, v)
-    >>> [(need.degree, need.rank) for need in regime.needs if need.scores == "certified" and need.basis == "taylor"]
+    >>> certified = [need for need in regime.needs if need.scores == "certified"]
+    >>> [(need.degree, need.rank) for need in certified if need.basis == "taylor"]
     [(2, 15), (2, 15), (4, 70)]
     >>> regime.advice.startswith("Polynomial(tolerance=0.01) needs degree 2, 15 features")
     True
@@ -171,13 +201,20 @@ def diagnose(
     problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
     total = population(problem)
     if total == 0 or problem.dv == 0:
-        msg = f"q{tuple(q.shape)} and v{tuple(v.shape)} leave an empty output: there is nothing to diagnose; give at least one query and one column"
+        msg = (
+            f"q{tuple(q.shape)} and v{tuple(v.shape)} leave an empty output: there is nothing to "
+            "diagnose; give at least one query and one column"
+        )
         raise ValueError(msg)
     chosen = choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)
-    stats = np.concatenate([_measure(block, problem) for block in row_blocks(problem, chosen)], axis=-1)
+    stats = np.concatenate(
+        [_measure(block, problem) for block in row_blocks(problem, chosen)], axis=-1
+    )
     raw, centred, both, half, effective, visible = stats
     bound = float(np.max(score_bound(problem, problem.k)))
-    centred_bound = float(up(np.max(score_bound(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u)))
+    centred_bound = float(
+        up(np.max(score_bound(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u))
+    )
     polynomial_bound = float(np.max(centre_scores(problem).bound))
     ranges = {"certified": polynomial_bound, "measured": float(min(np.max(centred), np.max(both)))}
     needs = polynomial_needs(problem, ranges)
@@ -218,15 +255,21 @@ def diagnose(
 
 
 def _measure(block: RowBlock, whole: Problem) -> HostArray:
-    """Return for each row: max |score|, the same with centred keys, and queries, half of max - min, effective keys, visible keys; shape (6, r)."""
+    """Return for each row: max |score|, the same with centred keys, and queries, half of max - min,
+    effective keys, visible keys; shape (6, r).
+    """
     problem, scores = block.problem, block.scores
     xp = problem.xp
     seen = xp.isfinite(scores)
     shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(key_centre(problem)))  # (r, 1)
     plain, zero = xp.where(seen, scores, xp.zeros_like(scores)), xp.zeros_like(scores)
     centred = xp.where(seen, plain - shift, zero)
-    mean = xp.mean(_arrays.cast(whole.q[(*block.index, ...)], "float64", xp), axis=-2, keepdims=True)  # (1, d)
-    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - key_centre(problem)))  # (1, n_k)
+    # (1, d)
+    mean = xp.mean(
+        _arrays.cast(whole.q[(*block.index, ...)], "float64", xp), axis=-2, keepdims=True
+    )
+    # (1, n_k)
+    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - key_centre(problem)))
     both = xp.where(seen, centred - common, zero)
     high = xp.max(scores, axis=-1)
     low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
@@ -239,46 +282,74 @@ def _measure(block: RowBlock, whole: Problem) -> HostArray:
 
 
 def _measured_advice(trials: tuple[Trial, ...]) -> str:
-    """Return what the measured errors say: the best method within each error, or that none beats a mean."""
+    """Return what the measured errors say: the best method within each error, or that none beats a
+    mean.
+    """
     best = pareto(trials)
     if not best:
-        return "Of the methods tried at up to half the cost of exact attention none beats the mean of v."
+        return (
+            "Of the methods tried at up to half the cost of exact attention none beats the mean of "
+            "v."
+        )
     last = best[-1]
     good = next((t for t in best if t.error <= 0.1), None)
-    found = f"of the methods tried {last.name} has the least error, {last.error:.2g}, at {last.cost:.2g} of the cost"
+    found = (
+        f"of the methods tried {last.name} has the least error, {last.error:.2g}, at "
+        f"{last.cost:.2g} of the cost"
+    )
     if good is None:
-        return f"Measured: {found}; none within half the cost comes below 0.1, so take Exact() where that matters."
-    return f"Measured: {good.name} comes within {good.error:.2g} at {good.cost:.2g} of the cost; {found}."
+        return (
+            f"Measured: {found}; none within half the cost comes below 0.1, so take Exact() where "
+            "that matters."
+        )
+    return (
+        f"Measured: {good.name} comes within {good.error:.2g} at {good.cost:.2g} of the cost; "
+        f"{found}."
+    )
 
 
 def _advice(needs: tuple[Need, ...], bound: float, share: float) -> str:
     """Return the sentence, given the median share of effective among visible keys.
 
-    Total variation from uniform weights over n keys: (1/2) sum |p_j - 1/n| <= (1/2) sqrt(n |p|^2 - 1), by Cauchy-Schwarz.
+    Total variation from uniform weights over n keys: (1/2) sum |p_j - 1/n| <= (1/2) sqrt(n |p|^2 -
+    1), by Cauchy-Schwarz.
     """
     certified = [
-        need for need in needs if need.tolerance == 1e-2 and need.scores == "certified" and need.rank is not None
+        need
+        for need in needs
+        if need.tolerance == 1e-2 and need.scores == "certified" and need.rank is not None
     ]
-    best = min(certified, key=lambda need: (need.rank, need.basis), default=None)  # minimax before taylor
+    # minimax before taylor
+    best = min(certified, key=lambda need: (need.rank, need.basis), default=None)
     if best is None:
-        first = f"Use Exact(): scores may reach {bound:.3g}, out of reach of any polynomial in float64"
+        first = (
+            f"Use Exact(): scores may reach {bound:.3g}, out of reach of any polynomial in float64"
+        )
     elif best.pays:
         basis = "" if best.basis == "minimax" else f", basis={best.basis!r}"
         first = (
-            f"Polynomial(tolerance=0.01{basis}) needs degree {best.degree}, {best.rank} features, and "
-            f"{best.cost:.2g} of the multiply-adds of exact attention"
+            f"Polynomial(tolerance=0.01{basis}) needs degree {best.degree}, {best.rank} features, "
+            f"and {best.cost:.2g} of the multiply-adds of exact attention"
         )
     else:
         first = (
-            f"Use Exact(): with scores up to {bound:.3g}, tolerance 0.01 takes degree {best.degree}, {count(best.rank)} features, "
-            f"which cost less only from {count(best.break_even)} tokens on"
+            f"Use Exact(): with scores up to {bound:.3g}, tolerance 0.01 takes degree "
+            f"{best.degree}, {count(best.rank)} features, which cost less only from "
+            f"{count(best.break_even)} tokens on"
         )
     if share <= 1 / 8:
-        return f"{first}; half of the rows attend to {100 * share:.2g} % of their keys or fewer, so a method that looks for these has something to find."
+        return (
+            f"{first}; half of the rows attend to {100 * share:.2g} % of their keys or fewer, so a "
+            "method that looks for these has something to find."
+        )
     if share >= 0.8:
-        return f"{first}; half of the rows are within total variation {math.sqrt(1 / share - 1) / 2:.2g} of a plain mean of v."
+        return (
+            f"{first}; half of the rows are within total variation "
+            f"{math.sqrt(1 / share - 1) / 2:.2g} of a plain mean of v."
+        )
     return (
-        f"{first}; the median row attends to {100 * share:.2g} % of its keys, too many to pick and too few to average."
+        f"{first}; the median row attends to {100 * share:.2g} % of its keys, too many to pick "
+        "and too few to average."
     )
 
 
@@ -290,6 +361,8 @@ def _check_plan(rows: int, rng: np.random.Generator | None) -> int:
         msg = f"rows(={rows}) must be at least 1: no rows measure nothing"
         raise ValueError(msg)
     if rng is not None and not isinstance(rng, np.random.Generator):
-        msg = f"rng(={rng!r}) must be numpy.random.default_rng(seed), or None for evenly spaced rows"
+        msg = (
+            f"rng(={rng!r}) must be numpy.random.default_rng(seed), or None for evenly spaced rows"
+        )
         raise TypeError(msg)
     return operator.index(rows)

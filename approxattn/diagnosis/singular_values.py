@@ -1,9 +1,12 @@
 """What no method of rank r can beat: singular values of the weights, exact or by random projection.
 
-Eckart & Young (1936): min over rank r of ||P - X|| is (sum_{j>r} s_j^2)^(1/2) in the Frobenius norm, s_{r+1} in the spectral one, attained by the truncated P_r. For the output,
-||P_r V - P V||_F^2 = sum_{j>r} s_j^2 |v_j^T V|^2, v_j the right singular vectors (proved here: the u_j are orthonormal); P_r is the best for P, not for P V, whose rank is dv at most.
+Eckart & Young (1936): min over rank r of ||P - X|| is (sum_{j>r} s_j^2)^(1/2) in the Frobenius
+norm, s_{r+1} in the spectral one, attained by the truncated P_r. For the output, ||P_r V - P
+V||_F^2 = sum_{j>r} s_j^2 |v_j^T V|^2, v_j the right singular vectors (proved here: the u_j are
+orthonormal); P_r is the best for P, not for P V, whose rank is dv at most.
 
-Randomised (Halko, Martinsson & Tropp 2011, theorem 10.5; wording unverified): Q an orthonormal basis of A Omega, Omega Gaussian with r + p columns, p >= 2, has
+Randomised (Halko, Martinsson & Tropp 2011, theorem 10.5; wording unverified): Q an orthonormal
+basis of A Omega, Omega Gaussian with r + p columns, p >= 2, has
 
     E ||A - Q Q^T A||_F <= (1 + r / (p - 1))^(1/2) (sum_{j>r} s_j^2)^(1/2).
 """
@@ -28,13 +31,18 @@ class Factors(NamedTuple):
 
 
 def truncated_svd(a: Array, rank: int) -> Factors:
-    """Return the best approximation of rank r of a, shape (m, n); all of a if r exceeds its rank."""
+    """Return the best approximation of rank r of a, shape (m, n); all of a if r exceeds
+    its rank.
+    """
     xp = _arrays.namespace(a=a)
     return _first(rank, *xp.linalg.svd(a, full_matrices=False))
 
 
-def randomised_svd(a: Array, rank: int, rng: np.random.Generator, *, oversampling: int = 8, power: int = 1) -> Factors:
-    """Return an approximation of rank r from products with r + p random vectors: O(m n (r + p)) (power + 1) times.
+def randomised_svd(
+    a: Array, rank: int, rng: np.random.Generator, *, oversampling: int = 8, power: int = 1
+) -> Factors:
+    """Return an approximation of rank r from products with r + p random vectors: O(m n (r + p))
+    (power + 1) times.
 
     Parameters
     ----------
@@ -47,7 +55,8 @@ def randomised_svd(a: Array, rank: int, rng: np.random.Generator, *, oversamplin
     oversampling : int
         p.
     power : int
-        Times that A A^T is applied on top, each with a new basis: sharpens slowly decaying singular values.
+        Times that A A^T is applied on top, each with a new basis: sharpens slowly decaying singular
+        values.
     """
     xp = _arrays.namespace(a=a)
     m, n = a.shape
@@ -67,15 +76,22 @@ def _first(rank: int, u: Array, s: Array, vh: Array) -> Factors:
 
 
 def projection_bound(singular_values: HostArray, rank: int, oversampling: int) -> float:
-    """Return the bound on E ||A - Q Q^T A||_F for r + p random vectors without power steps, p >= 2, given all singular values."""
+    """Return the bound on E ||A - Q Q^T A||_F for r + p random vectors without power steps, p >= 2,
+    given all singular values.
+    """
     if oversampling < 2:
-        msg = f"oversampling(={oversampling}) must be at least 2: the expectation is not bounded below that"
+        msg = (
+            f"oversampling(={oversampling}) must be at least 2: the expectation is not bounded "
+            "below that"
+        )
         raise ValueError(msg)
     return math.sqrt(1 + rank / (oversampling - 1)) * float(np.linalg.norm(singular_values[rank:]))
 
 
 def output_errors(weights: Array, v: Array) -> HostArray:
-    """Return ||P_r V - P V||_F / ||P V||_F for r = 0, 1, ..., shape (min(m, n) + 1,), on the host; 0 where P V vanishes."""
+    """Return ||P_r V - P V||_F / ||P V||_F for r = 0, 1, ..., shape (min(m, n) + 1,), on the host;
+    0 where P V vanishes.
+    """
     xp = _arrays.namespace(weights=weights, v=v)
     _, s, vh = xp.linalg.svd(weights, full_matrices=False)
     parts = _arrays.to_host(s**2 * xp.sum(xp.matmul(vh, v) ** 2, axis=-1)).astype(np.float64)
@@ -84,9 +100,11 @@ def output_errors(weights: Array, v: Array) -> HostArray:
 
 
 def output_errors_of_rows(weights: HostArray, outputs: HostArray) -> HostArray:
-    """Return the same for some rows of P, shape (r, n), and of P V, shape (r, dv), in float64 on the host, without the right singular vectors.
+    """Return the same for some rows of P, shape (r, n), and of P V, shape (r, dv), in float64 on
+    the host, without the right singular vectors.
 
-    s_j v_j^T V = u_j^T P V, and the u_j are the eigenvectors of P P^T: O(r^2 n). Singular values below 1e-8 of the largest drown in rounding, so errors below that mean nothing.
+    s_j v_j^T V = u_j^T P V, and the u_j are the eigenvectors of P P^T: O(r^2 n). Singular values
+    below 1e-8 of the largest drown in rounding, so errors below that mean nothing.
     """
     _, u = np.linalg.eigh(weights @ weights.T)
     parts = np.sum((u.T @ outputs) ** 2, axis=-1)  # from the smallest singular value on

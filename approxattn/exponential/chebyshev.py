@@ -1,16 +1,24 @@
-"""The truncated Chebyshev series of exp on [-B, B]: coefficients and error in closed form, at a higher degree than minimax needs.
+"""The truncated Chebyshev series of exp on [-B, B]: coefficients and error in closed form, at a
+higher degree than minimax needs.
 
-With x = B cos(theta), e^x = I_0(B) + 2 sum_k I_k(B) cos(k theta): the generating function of the modified Bessel functions at its unit circle, so
+With x = B cos(theta), e^x = I_0(B) + 2 sum_k I_k(B) cos(k theta): the generating function of the
+modified Bessel functions at its unit circle, so
 
-    e^x - P(x) = 2 sum_{k>g} I_k(B) T_k(x/B),   |e^x - P(x)| <= E = 2 sum_{k>g} I_k(B)   with equality at x = B, since |T_k| <= T_k(1) = 1,
-    |e^x - P'(x)| <= E' = 2 sum_{k>g} I_k(B) k^2 / B                                     since |T_k'| <= k^2 (Markov).
+    e^x - P(x) = 2 sum_{k>g} I_k(B) T_k(x/B),   |e^x - P(x)| <= E = 2 sum_{k>g} I_k(B)   with
+        equality at x = B, since |T_k| <= T_k(1) = 1,
+    |e^x - P'(x)| <= E' = 2 sum_{k>g} I_k(B) k^2 / B                                     since
+        |T_k'| <= k^2 (Markov).
 
-(Proved here, as are the sums.) I_k(B) = sum_m (B/2)^{2m+k} / (m! (m+k)!) has positive terms only, and comparing terms I_{k+1} <= I_k (B/2) / (k+1); once that ratio is
-1/8 and k >= 4, the rest of both sums is at most a quarter of their last term: ((k+1)/k)^2 / 8 <= 1/5. So E is a sum of positive numbers, where e^B - P(B) would cancel.
+(Proved here, as are the sums.) I_k(B) = sum_m (B/2)^{2m+k} / (m! (m+k)!) has positive terms only,
+and comparing terms I_{k+1} <= I_k (B/2) / (k+1); once that ratio is 1/8 and k >= 4, the rest of
+both sums is at most a quarter of their last term: ((k+1)/k)^2 / 8 <= 1/5. So E is a sum of positive
+numbers, where e^B - P(B) would cancel.
 
-Rounding the coefficients to float64 adds delta(b) = sum_t |c~_t - c_t| b^t on [-b, b]. There e^x >= e^-b, so P e^-x is within eps(b) = (E + delta(b)) e^b of 1, and
-ln rho <= 2 artanh(eps(b)): the row's own b counts. (Minimax in the relative error does better all the
-same: the series spreads its error evenly, where e^-B of it weighs as much at one end as e^B at the other.) If eps(B) reaches 1 we cannot vouch for P > 0, and refuse.
+Rounding the coefficients to float64 adds delta(b) = sum_t |c~_t - c_t| b^t on [-b, b]. There e^x >=
+e^-b, so P e^-x is within eps(b) = (E + delta(b)) e^b of 1, and ln rho <= 2 artanh(eps(b)): the
+row's own b counts. (Minimax in the relative error does better all the same: the series spreads its
+error evenly, where e^-B of it weighs as much at one end as e^B at the other.) If eps(B) reaches 1
+we cannot vouch for P > 0, and refuse.
 """
 
 from __future__ import annotations
@@ -26,7 +34,8 @@ from approxattn._arrays import HostArray
 from approxattn.exponential.minimax import MAX_HALF_RANGE, MinimaxRefusedError, widened
 from approxattn.exponential.polynomial import ExpPolynomial
 
-_UP = 1 + 2.0**-40  # every float64 expression here has a few dozen roundings, all of positive numbers
+# every float64 expression here has a few dozen roundings, all of positive numbers
+_UP = 1 + 2.0**-40
 
 
 class TooLowDegreeError(ValueError):
@@ -34,15 +43,20 @@ class TooLowDegreeError(ValueError):
 
 
 def chebyshev(degree: int, half_range: float) -> ExpPolynomial:
-    """Return the truncated Chebyshev series of a degree on [-B, B], B = `half_range` rounded up to the next 2^(k/8).
+    """Return the truncated Chebyshev series of a degree on [-B, B], B = `half_range` rounded up to
+    the next 2^(k/8).
 
     Raises
     ------
     ValueError
-        If its error reaches the least value of exp there, e^-B (a higher degree helps), or if float64 coefficients cannot hold it.
+        If its error reaches the least value of exp there, e^-B (a higher degree helps), or if
+        float64 coefficients cannot hold it.
     """
     if not half_range <= MAX_HALF_RANGE:
-        msg = f"no chebyshev polynomial for scores bounded by {half_range:.4g}: float64 coefficients cannot hold it; use basis='taylor'"
+        msg = (
+            f"no chebyshev polynomial for scores bounded by {half_range:.4g}: float64 coefficients "
+            "cannot hold it; use basis='taylor'"
+        )
         raise MinimaxRefusedError(msg)
     b = widened(half_range)
     found = _chebyshev(degree, b)
@@ -50,11 +64,15 @@ def chebyshev(degree: int, half_range: float) -> ExpPolynomial:
         return found
     if found == "degree":
         msg = (
-            f"degree(={degree}) of a chebyshev basis is too low for scores bounded by {b:.4g}: its error exceeds the smallest weight; "
-            "use a higher degree, basis='minimax', or basis='taylor'"
+            f"degree(={degree}) of a chebyshev basis is too low for scores bounded by {b:.4g}: "
+            "its error exceeds the smallest weight; use a higher degree, basis='minimax', or "
+            "basis='taylor'"
         )
         raise TooLowDegreeError(msg)
-    msg = f"no chebyshev polynomial of degree {degree} for scores bounded by {b:.4g}: float64 coefficients cannot hold it; use basis='taylor'"
+    msg = (
+        f"no chebyshev polynomial of degree {degree} for scores bounded by {b:.4g}: float64 "
+        "coefficients cannot hold it; use basis='taylor'"
+    )
     raise MinimaxRefusedError(msg)
 
 
@@ -67,7 +85,9 @@ def _chebyshev(degree: int, b: float) -> ExpPolynomial | str:
         exact = _monomials([(2 if k else 1) * bessel(k, wide) for k in range(degree + 1)], wide)
         coefficients = tuple(float(c) for c in exact)
         error, slope = (float(x) * _UP for x in tails(degree, wide))
-        off = tuple(float(abs(Decimal(c) - e)) * _UP for c, e in zip(coefficients, exact, strict=True))
+        off = tuple(
+            float(abs(Decimal(c) - e)) * _UP for c, e in zip(coefficients, exact, strict=True)
+        )
     if error * math.exp(b) * _UP >= 1:
         return "degree"
     rounding = sum(x * b**t for t, x in enumerate(off))
@@ -109,7 +129,9 @@ def tails(degree: int, b: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def _monomials(series: list[Decimal], b: Decimal) -> list[Decimal]:
-    """Return the coefficients of x^t in sum_k a_k T_k(x/b), by T_{k+1}(y) = 2 y T_k(y) - T_{k-1}(y)."""
+    """Return the coefficients of x^t in sum_k a_k T_k(x/b), by T_{k+1}(y) = 2 y T_k(y) -
+    T_{k-1}(y).
+    """
     size = len(series)
     total, before, now = [Decimal(0)] * size, [0] * size, [1] + [0] * (size - 1)
     for k, a in enumerate(series):

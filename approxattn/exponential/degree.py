@@ -30,7 +30,9 @@ def check_degree(degree: int, basis: str) -> None:
 
 
 def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
-    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis, "taylor", "chebyshev" or "minimax"."""
+    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis,
+    "taylor", "chebyshev" or "minimax".
+    """
     check_degree(degree, basis)
     if basis == "taylor":
         return taylor(degree)
@@ -38,31 +40,45 @@ def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
 
 
 def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> int:
-    """Return the smallest degree with TV <= tolerance for all rows whose scores lie in [-half_range, half_range] (T1, T2).
+    """Return the smallest degree with TV <= tolerance for all rows whose scores lie in
+    [-half_range, half_range] (T1, T2).
 
     Raises
     ------
     ValueError
         If no degree that float64 can hold reaches the tolerance.
     """
-    found = _walk(half_range, tolerance) if basis == "minimax" else _bisect(half_range, tolerance, basis)
+    found = (
+        _walk(half_range, tolerance)
+        if basis == "minimax"
+        else _bisect(half_range, tolerance, basis)
+    )
     if not _tv(found, half_range, basis) <= tolerance:
         msg = (
-            f"no {basis} polynomial reaches tolerance(={tolerance:g}) for scores bounded by {half_range:.4g} in float64: "
-            "allow a larger tolerance, scale the scores down, use basis='taylor', or use Exact()"
+            f"no {basis} polynomial reaches tolerance(={tolerance:g}) for scores bounded by "
+            f"{half_range:.4g} in float64: allow a larger tolerance, scale the scores down, use "
+            "basis='taylor', or use Exact()"
         )
         raise ValueError(msg)
     return found
 
 
 def expected_error(degree: int, half_range: float) -> float:
-    """Return about the least relative error on [-B, B], B^{g+1} / (2^g (g+1)!), at most 1: the leading term of the Chebyshev series; an estimate to plan with."""
-    exponent = (degree + 1) * math.log(max(half_range, 1e-300)) - degree * math.log(2) - math.lgamma(degree + 2)
+    """Return about the least relative error on [-B, B], B^{g+1} / (2^g (g+1)!), at most 1: the
+    leading term of the Chebyshev series; an estimate to plan with.
+    """
+    exponent = (
+        (degree + 1) * math.log(max(half_range, 1e-300))
+        - degree * math.log(2)
+        - math.lgamma(degree + 2)
+    )
     return math.exp(min(exponent, 0.0))
 
 
 def _walk(half_range: float, tolerance: float) -> int:
-    """Return the first minimax degree that is settled, sought around the one to be expected: every trial is a Remez exchange, of up to half a second."""
+    """Return the first minimax degree that is settled, sought around the one to be expected: every
+    trial is a Remez exchange, of up to half a second.
+    """
     b = widened(half_range) if half_range <= MAX_HALF_RANGE else half_range
     guess = next(
         (g for g in range(MAX_MINIMAX) if expected_error(g, b) <= 2 * tolerance), MAX_MINIMAX
@@ -86,11 +102,19 @@ def _bisect(half_range: float, tolerance: float, basis: str) -> int:
     return _between(low, high, step, half_range, tolerance, basis)
 
 
-def _between(low: int, high: int, step: int, half_range: float, tolerance: float, basis: str) -> int:
-    """Bisect: TV falls with the degree until float64 cannot hold the polynomial, so "reached or no higher degree helps" is monotone."""
+def _between(
+    low: int, high: int, step: int, half_range: float, tolerance: float, basis: str
+) -> int:
+    """Bisect: TV falls with the degree until float64 cannot hold the polynomial, so "reached or no
+    higher degree helps" is monotone.
+    """
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if _settled(middle * step, half_range, tolerance, basis) else (middle + 1, high)
+        low, high = (
+            (low, middle)
+            if _settled(middle * step, half_range, tolerance, basis)
+            else (middle + 1, high)
+        )
     return low * step
 
 
@@ -101,7 +125,9 @@ def _settled(degree: int, half_range: float, tolerance: float, basis: str) -> bo
 
 
 def _tv(degree: int, half_range: float, basis: str) -> float:
-    """Return the TV bound of the worst row: 1 when the degree is too low for any, NaN when float64 refuses the polynomial."""
+    """Return the TV bound of the worst row: 1 when the degree is too low for any, NaN when float64
+    refuses the polynomial.
+    """
     try:
         polynomial = exp_polynomial(degree, half_range, basis)
     except TooLowDegreeError:

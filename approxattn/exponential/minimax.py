@@ -1,14 +1,18 @@
-"""The polynomial of least relative error to exp on [-B, B], by Remez exchange in decimal arithmetic of the standard library.
+"""The polynomial of least relative error to exp on [-B, B], by Remez exchange in decimal arithmetic
+of the standard library.
 
-Let E(x) = P(x) e^{-x} - 1. The best P of degree g makes |E| equal and alternating at g + 2 points (Chebyshev; e^{-x} x^t is a Chebyshev system).
-E' = (P' - P) e^{-x}, so the extremes of E inside the interval are exactly the real roots of the polynomial P' - P, of which there are at most g.
-Between g + 2 alternating points E has g + 1 zeros and E' at least g: so exactly g, one between each two neighbouring zeros of E, and the ends -B and B are the
-other two alternation points. Every root is therefore bracketed before it is sought, and none can be missed.
+Let E(x) = P(x) e^{-x} - 1. The best P of degree g makes |E| equal and alternating at g + 2 points
+(Chebyshev; e^{-x} x^t is a Chebyshev system). E' = (P' - P) e^{-x}, so the extremes of E inside the
+interval are exactly the real roots of the polynomial P' - P, of which there are at most g. Between
+g + 2 alternating points E has g + 1 zeros and E' at least g: so exactly g, one between each two
+neighbouring zeros of E, and the ends -B and B are the other two alternation points. Every root is
+therefore bracketed before it is sought, and none can be missed.
 
-What is certified is the polynomial used, with its coefficients rounded to float64: if the signs of its P' - P still change g times, these
-are all its extremes (a polynomial of degree g has no more), and max |E| is the largest of g + 2 values. If they do not, rounding is larger than
-the error of the unrounded polynomial, and the sum of both is the bound: max |E| + sum_t |c~_t - c_t| B^t e^B. If that reaches 1, float64
-cannot hold the polynomial, and we refuse.
+What is certified is the polynomial used, with its coefficients rounded to float64: if the signs of
+its P' - P still change g times, these are all its extremes (a polynomial of degree g has no more),
+and max |E| is the largest of g + 2 values. If they do not, rounding is larger than the error of the
+unrounded polynomial, and the sum of both is the bound: max |E| + sum_t |c~_t - c_t| B^t e^B. If
+that reaches 1, float64 cannot hold the polynomial, and we refuse.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ from approxattn.exponential.polynomial import ExpPolynomial
 
 MAX_DEGREE = 60
 MAX_HALF_RANGE = 40.0
-_GRID = 8  # half ranges are rounded up to 2^(k/8), so that neighbouring inputs share one polynomial: at most 9 % wider. *Chosen*.
+# half ranges are rounded up to 2^(k/8), so that neighbouring inputs share one polynomial: at most 9
+# % wider. *Chosen*.
+_GRID = 8
 _SMALLEST = 2.0**-10
 
 
@@ -40,12 +46,14 @@ Function = Callable[[Decimal], Decimal]
 
 
 def minimax(degree: int, half_range: float) -> ExpPolynomial:
-    """Return the weighted minimax polynomial of a degree on [-B, B], B = `half_range` rounded up to the next 2^(k/8).
+    """Return the weighted minimax polynomial of a degree on [-B, B], B = `half_range` rounded up to
+    the next 2^(k/8).
 
     Raises
     ------
     ValueError
-        If float64 coefficients cannot hold the polynomial (large B: the terms are e^{2B} larger than the smallest value).
+        If float64 coefficients cannot hold the polynomial (large B: the terms are e^{2B} larger
+        than the smallest value).
     """
     if not half_range <= MAX_HALF_RANGE:
         raise MinimaxRefusedError(_too_wide(degree, half_range))
@@ -64,19 +72,24 @@ def widened(half_range: float) -> float:
 
 def _too_wide(degree: int, half_range: float) -> str:
     return (
-        f"no minimax polynomial of degree {degree} for scores bounded by {half_range:.4g}: float64 coefficients cannot hold it; "
-        "use basis='taylor', which is positive for any scores, or scale the scores down"
+        f"no minimax polynomial of degree {degree} for scores bounded by {half_range:.4g}: "
+        "float64 coefficients cannot hold it; use basis='taylor', which is positive for any "
+        "scores, or scale the scores down"
     )
 
 
 @functools.lru_cache(maxsize=4096)
 def _minimax(degree: int, b: float) -> ExpPolynomial | None:
-    """Return the polynomial, or None when float64 cannot hold it: a value, so that the refusal is remembered too."""
+    """Return the polynomial, or None when float64 cannot hold it: a value, so that the refusal is
+    remembered too.
+    """
     with decimal.localcontext() as context:
         context.prec = _digits(degree, b)
         exact, zeros = _remez(degree, b)
         coefficients = tuple(float(c) for c in exact)
-        error, at_floor = _error_of_rounded([Decimal(c) for c in coefficients], exact, zeros, Decimal(b))
+        error, at_floor = _error_of_rounded(
+            [Decimal(c) for c in coefficients], exact, zeros, Decimal(b)
+        )
     if error >= 1:
         return None
     return ExpPolynomial(
@@ -95,7 +108,9 @@ def _slope_error(degree: int, b: float, smallest_ratio: float, half_range: HostA
 
 
 def _digits(degree: int, b: float) -> int:
-    """Return the working precision: Vandermonde conditioning ~ 2.4^g, weights from e^-B to e^B, an error of (B/2)^{g+1} / (g+1)!."""
+    """Return the working precision: Vandermonde conditioning ~ 2.4^g, weights from e^-B to e^B, an
+    error of (B/2)^{g+1} / (g+1)!.
+    """
     error = (math.lgamma(degree + 2) - (degree + 1) * math.log(b / 2)) / math.log(10)
     return 40 + degree + math.ceil(2 * b) + math.ceil(max(0.0, error))
 
@@ -107,14 +122,20 @@ def _everywhere(value: float, half_range: HostArray) -> HostArray:
 
 @functools.lru_cache(maxsize=4096)
 def _remez(degree: int, half_range: float) -> tuple[Poly, Poly]:
-    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the extremes agree to 1e-7."""
+    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the
+    extremes agree to 1e-7.
+    """
     b = Decimal(half_range)
     nodes = [-b * Decimal(math.cos(math.pi * i / (degree + 1))) for i in range(degree + 2)]
     for _ in range(60):
         p = _interpolate(nodes, degree)
         zeros = [_zero_between(p, left, right) for left, right in itertools.pairwise(nodes)]
         slope = functools.partial(_slope, p)
-        nodes = [-b, *(_root(slope, left, right, 40) for left, right in itertools.pairwise(zeros)), b]
+        nodes = [
+            -b,
+            *(_root(slope, left, right, 40) for left, right in itertools.pairwise(zeros)),
+            b,
+        ]
         sizes = [abs(_error(p, x)) for x in nodes]
         if max(sizes) <= min(sizes) * (1 + Decimal("1e-7")):
             break
@@ -123,7 +144,10 @@ def _remez(degree: int, half_range: float) -> tuple[Poly, Poly]:
 
 def _interpolate(nodes: Poly, degree: int) -> Poly:
     """Solve P(x_i) e^{-x_i} - 1 = (-1)^i h for c_0 ... c_g and h, by elimination with pivoting."""
-    rows = [[x**t for t in range(degree + 1)] + [-((-1) ** i) * x.exp(), x.exp()] for i, x in enumerate(nodes)]
+    rows = [
+        [x**t for t in range(degree + 1)] + [-((-1) ** i) * x.exp(), x.exp()]
+        for i, x in enumerate(nodes)
+    ]
     size = degree + 2
     for col in range(size):
         pivot = max(range(col, size), key=lambda i: abs(rows[i][col]))
@@ -169,12 +193,16 @@ def _root(f: Function, left: Decimal, right: Decimal, bits: int) -> Decimal:
 
 
 def _bracket(f: Function, left: Decimal, right: Decimal, bits: int) -> tuple[Decimal, Decimal]:
-    """Shrink the bracket of a sign change by 2^bits: regula falsi, each step of which also probes a little to the far side; bisection where it stalls."""
+    """Shrink the bracket of a sign change by 2^bits: regula falsi, each step of which also probes a
+    little to the far side; bisection where it stalls.
+    """
     goal = (right - left) * Decimal(2) ** -bits
     f_left, f_right = f(left), f(right)
     while right - left > goal:
         width = right - left
-        guess = left + width * f_left / (f_left - f_right) if f_left != f_right else left + width / 2
+        guess = (
+            left + width * f_left / (f_left - f_right) if f_left != f_right else left + width / 2
+        )
         nudge = max(goal / 4, width * Decimal(2) ** -12)
         for x in (guess - nudge, guess + nudge, (left + right) / 2):
             if right - left <= width / 1024 or not left < x < right:
@@ -188,23 +216,33 @@ def _bracket(f: Function, left: Decimal, right: Decimal, bits: int) -> tuple[Dec
 
 
 def _error_of_rounded(rounded: Poly, exact: Poly, zeros: Poly, b: Decimal) -> tuple[float, bool]:
-    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used, and whether rounding dominates it; `zeros` are those of E before rounding."""
+    """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used, and whether
+    rounding dominates it; `zeros` are those of E before rounding.
+    """
     error = _largest_error(rounded, zeros, b)
     at_floor = error is None
     if error is None:
-        moved = sum((abs(c - e) * b**t for t, (c, e) in enumerate(zip(rounded, exact, strict=True))), Decimal(0))
+        moved = sum(
+            (abs(c - e) * b**t for t, (c, e) in enumerate(zip(rounded, exact, strict=True))),
+            Decimal(0),
+        )
         error = (_largest_error(exact, zeros, b) or Decimal("Infinity")) + moved * b.exp()
     return float(error) * (1 + 2.0**-51) + 1e-300, at_floor
 
 
 def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
-    """Return an upper bound on max |E| over [-B, B]; None unless the slope changes its sign between all neighbouring zeros.
+    """Return an upper bound on max |E| over [-B, B]; None unless the slope changes its sign between
+    all neighbouring zeros.
 
-    On a bracket of width w around a root of E', E differs from its value at an end by at most w^2 max|E''|, |E''| <= M e^B with
-    M = sum_t |c_t| (t^2 + t + 1) B^t (1 + 1/B)^2.
+    On a bracket of width w around a root of E', E differs from its value at an end by at most w^2
+    max|E''|, |E''| <= M e^B with M = sum_t |c_t| (t^2 + t + 1) B^t (1 + 1/B)^2.
     """
     largest = max(abs(_error(p, -b)), abs(_error(p, b)))
-    size = sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0)) * (1 + 1 / b) ** 2 * b.exp()
+    size = (
+        sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0))
+        * (1 + 1 / b) ** 2
+        * b.exp()
+    )
     for left, right in itertools.pairwise(zeros):
         if (_slope(p, left) > 0) == (_slope(p, right) > 0):
             return None
@@ -215,28 +253,37 @@ def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
 
 @functools.lru_cache(maxsize=4096)
 def _largest_slope(degree: int, half_range: float) -> float:
-    """Return an upper bound on max |E'| over [-B, B], E' = W e^-x with W = P' - P for the rounded P; inf when the roots of W cannot be told apart.
+    """Return an upper bound on max |E'| over [-B, B], E' = W e^-x with W = P' - P for the rounded
+    P; inf when the roots of W cannot be told apart.
 
-    All g roots of W are real, so ln|W| - x is concave between neighbouring ones (proved here: its second derivative is -sum 1/(x - x_i)^2): one
-    maximum a gap, found by bisection of W'/W - 1, and bounded from the left end of the last bracket by the tangent.
+    All g roots of W are real, so ln|W| - x is concave between neighbouring ones (proved here: its
+    second derivative is -sum 1/(x - x_i)^2): one maximum a gap, found by bisection of W'/W - 1, and
+    bounded from the left end of the last bracket by the tangent.
     """
     with decimal.localcontext() as context:
         context.prec = _digits(degree, half_range)
         exact, zeros = _remez(degree, half_range)
         p, b = [Decimal(float(c)) for c in exact], Decimal(half_range)
         slope = functools.partial(_slope, p)
-        if any((slope(left) > 0) == (slope(right) > 0) for left, right in itertools.pairwise(zeros)):
+        if any(
+            (slope(left) > 0) == (slope(right) > 0) for left, right in itertools.pairwise(zeros)
+        ):
             return math.inf
         roots = [_root(slope, left, right, 60) for left, right in itertools.pairwise(zeros)]
         w = [(t + 1) * d - c for t, (c, d) in enumerate(zip(p, [*p[1:], Decimal(0)], strict=True))]
         largest = max(abs(slope(x)) * (-x).exp() for x in (-b, b))
         if roots:
-            largest = max(largest, *(_highest(w, left, right) for left, right in itertools.pairwise([-b, *roots, b])))
+            largest = max(
+                largest,
+                *(_highest(w, left, right) for left, right in itertools.pairwise([-b, *roots, b])),
+            )
         return float(largest) * (1 + 1e-9)
 
 
 def _highest(w: Poly, left: Decimal, right: Decimal) -> Decimal:
-    """Return an upper bound on |W| e^-x between two neighbouring roots, where ln|W| - x is concave."""
+    """Return an upper bound on |W| e^-x between two neighbouring roots, where ln|W| - x is
+    concave.
+    """
     derivative = [t * c for t, c in enumerate(w)][1:]
 
     def climb(x: Decimal) -> Decimal:

@@ -23,11 +23,14 @@ class ExpPolynomial:
     half_range : float
         B; inf when the polynomial is positive on the whole line.
     at_floor : bool
-        Whether rounding the coefficients to float64 costs more than the degree: a higher degree would gain nothing.
+        Whether rounding the coefficients to float64 costs more than the degree: a higher degree
+        would gain nothing.
     log_ratio : callable
-        Takes b, shape (...), with 0 <= b <= B; returns ln rho >= max over [-b, b] minus min over [-b, b] of ln P(x) - x: what T1 needs.
+        Takes b, shape (...), with 0 <= b <= B; returns ln rho >= max over [-b, b] minus min over
+        [-b, b] of ln P(x) - x: what T1 needs.
     slope_error : callable
-        Takes b; returns a bound on |P'/P - 1| over [-b, b], inf when there is none: what the gradient of the polynomial itself needs.
+        Takes b; returns a bound on |P'/P - 1| over [-b, b], inf when there is none: what the
+        gradient of the polynomial itself needs.
     """
 
     basis: str
@@ -45,17 +48,22 @@ class ExpPolynomial:
     def relative_error(self, half_range: HostArray) -> HostArray:
         """Return a bound on |P(x) e^-x - 1| over [-b, b], for 0 <= b <= B, shape of b.
 
-        For Taylor ln P - x vanishes at 0, so it is at most ln rho in size; for the other bases ln rho is 2 artanh of that bound.
+        For Taylor ln P - x vanishes at 0, so it is at most ln rho in size; for the other bases ln
+        rho is 2 artanh of that bound.
         """
         ratio = np.asarray(self.log_ratio(half_range), dtype=np.float64)
         with np.errstate(over="ignore"):
             error = (
-                np.expm1(ratio) if self.basis == "taylor" else -np.expm1(-ratio) / (1 + np.exp(-ratio))
+                np.expm1(ratio)
+                if self.basis == "taylor"
+                else -np.expm1(-ratio) / (1 + np.exp(-ratio))
             )  # tanh(ratio / 2)
         return np.asarray(error * (1 + 2.0**-48))
 
     def absolute(self, x: HostArray) -> HostArray:
-        """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors are relative to."""
+        """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors
+        are relative to.
+        """
         total = np.zeros_like(np.asarray(x, dtype=np.float64))
         with np.errstate(over="ignore"):
             for c in reversed(self.coefficients):

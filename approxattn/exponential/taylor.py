@@ -1,14 +1,18 @@
-"""The even Taylor polynomial of exp: positive everywhere, so it never fails; its ratio to exp is known exactly.
+"""The even Taylor polynomial of exp: positive everywhere, so it never fails; its ratio to exp is
+known exactly.
 
-T2 (proved here). For even g, r(x) = ln P_g(x) - x is defined on the whole line and decreasing, because r' = -x^g / (g! P_g) <= 0. So
-on [-b, b] it falls by exactly ln rho = r(-b) - r(b), with
+T2 (proved here). For even g, r(x) = ln P_g(x) - x is defined on the whole line and decreasing,
+because r' = -x^g / (g! P_g) <= 0. So on [-b, b] it falls by exactly ln rho = r(-b) - r(b), with
 
-    r(-b) = ln(1 + eps),   eps = (b^{g+1} / g!) int_0^1 u^g e^{u b} du = sum_m b^{g+1+m} / (g! m! (g+1+m)),
-    r(b)  = ln(1 - Q),     Q = e^{-b} sum_{m > g} b^m / m!  (the chance that a Poisson(b) variable exceeds g).
+    r(-b) = ln(1 + eps),   eps = (b^{g+1} / g!) int_0^1 u^g e^{u b} du = sum_m b^{g+1+m} / (g! m!
+        (g+1+m)),
+    r(b)  = ln(1 - Q),     Q = e^{-b} sum_{m > g} b^m / m!  (the chance that a Poisson(b) variable
+        exceeds g).
 
 Both series have positive terms only, so float64 sums them without cancellation.
 
-Slope (proved here). P' / P - 1 = -x^g / (g! P_g), and P_g >= e^x for x <= 0, P_g >= 1 for x >= 0: at most b^g e^b / g! on [-b, b].
+Slope (proved here). P' / P - 1 = -x^g / (g! P_g), and P_g >= e^x for x <= 0, P_g >= 1 for x >= 0:
+at most b^g e^b / g! on [-b, b].
 """
 
 from __future__ import annotations
@@ -25,7 +29,8 @@ MAX_DEGREE = 150
 """*Chosen*: 1/150! is still a normal float64."""
 
 _SERIES_LIMIT = 300.0
-_SLACK = 1 + 1e-12  # the sums below have at most a thousand positive terms, each with fewer than 200 roundings
+# the sums below have at most a thousand positive terms, each with fewer than 200 roundings
+_SLACK = 1 + 1e-12
 
 
 @functools.lru_cache(maxsize=64)
@@ -39,8 +44,9 @@ def taylor(degree: int) -> ExpPolynomial:
     """
     if degree < 0 or degree % 2 or degree > MAX_DEGREE:
         msg = (
-            f"degree(={degree}) of a Taylor basis must be even and in [0, {MAX_DEGREE}]: odd Taylor polynomials of exp "
-            f"turn negative; use degree {max(0, degree + degree % 2)} or basis='minimax'"
+            f"degree(={degree}) of a Taylor basis must be even and in [0, {MAX_DEGREE}]: odd "
+            f"Taylor polynomials of exp turn negative; use degree {max(0, degree + degree % 2)} "
+            "or basis='minimax'"
         )
         raise ValueError(msg)
     coefficients = tuple(1 / math.factorial(t) for t in range(degree + 1))
@@ -62,7 +68,10 @@ def _slope_error(degree: int, half_range: HostArray) -> HostArray:
 
 
 def _log_ratio(degree: int, half_range: HostArray) -> HostArray:
-    """Return ln rho = r(-b) - r(b) of T2, rounded up. Equal b are computed once, on a grid 0.1 % wide, upwards (r is monotone)."""
+    """Return ln rho = r(-b) - r(b) of T2, rounded up.
+
+    Equal b are computed once, on a grid 0.1 % wide, upwards (r is monotone).
+    """
     b = np.asarray(half_range, dtype=np.float64)
     grid = np.exp(np.ceil(np.log(np.maximum(b, 1e-12)) * 1000) / 1000) * _SLACK
     values, where = np.unique(grid, return_inverse=True)
@@ -72,7 +81,8 @@ def _log_ratio(degree: int, half_range: HostArray) -> HostArray:
 
 @functools.lru_cache(maxsize=4096)
 def _log_ratio_at(degree: int, b: float) -> float:
-    # P_g(-b) <= P_g(b), so ln rho <= 2 b always; beyond the limit, where the series would overflow, that is nearly all of it.
+    # P_g(-b) <= P_g(b), so ln rho <= 2 b always; beyond the limit, where the series would overflow,
+    # that is nearly all of it.
     if b > _SERIES_LIMIT:
         return 2 * b * _SLACK
     eps = _series(b, degree + 1, lambda m: degree + 1 + m, math.lgamma(degree + 1))
@@ -82,7 +92,10 @@ def _log_ratio_at(degree: int, b: float) -> float:
 
 
 def _series(b: float, power: int, divisor: object, log_factorial: float) -> float:
-    """Return sum_m b^{power+m} / (g! m! (g+1+m)) when a divisor is given, else sum_m b^{power+m} / (power+m)!."""
+    """Return sum_m b^{power+m} / (g! m!
+
+    (g+1+m)) when a divisor is given, else sum_m b^{power+m} / (power+m)!.
+    """
     total, m = 0.0, 0
     term = math.exp(power * math.log(b) - log_factorial) if b > 0 else 0.0
     while True:

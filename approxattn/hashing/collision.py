@@ -1,18 +1,23 @@
 """How often rows collide: exact probabilities of sign hashing.
 
-One hyperplane (Goemans & Williamson 1995; Charikar 2002; wording unverified): it separates two vectors at angle theta with probability theta/pi.
-The `bits` hyperplanes of a code are independent, hence the power.
+One hyperplane (Goemans & Williamson 1995; Charikar 2002; wording unverified): it separates two
+vectors at angle theta with probability theta/pi. The `bits` hyperplanes of a code are independent,
+hence the power.
 
-Three vectors (proved here): a hyperplane splits none of the pairs or exactly two of them, so twice the probability of any split is the sum of the
-three pair probabilities: Pr[all on one side] = 1 - (theta_12 + theta_13 + theta_23)/(2 pi), in any dimension.
+Three vectors (proved here): a hyperplane splits none of the pairs or exactly two of them, so twice
+the probability of any split is the sum of the three pair probabilities: Pr[all on one side] = 1 -
+(theta_12 + theta_13 + theta_23)/(2 pi), in any dimension.
 
-Variance (proved here): a hash is shared by all keys, so the indicators B_ij, B_il of one row are dependent, with E B_ij B_il = p_ijl, the triple
-probability, and over m independent hashes E|out_i - P_i V|^2 = (1/m) sum_{j,l} (p_ijl - p_ij p_il) <v_j, v_l>.
+Variance (proved here): a hash is shared by all keys, so the indicators B_ij, B_il of one row are
+dependent, with E B_ij B_il = p_ijl, the triple probability, and over m independent hashes E|out_i -
+P_i V|^2 = (1/m) sum_{j,l} (p_ijl - p_ij p_il) <v_j, v_l>.
 
-Angles (proved here). Computed unit rows have relative errors gamma_{d/2+6} per entry, their product one of gamma_d, so a computed cosine is within
-delta = gamma_{2d+16} of the true one, and so is its clip to [-1, 1]. arccos has slope 1/sqrt(1 - x^2), which grows with |x|, so over all
-pairs at distance delta it changes most at the end: |acos x - acos y| <= acos(1 - |x - y|) = 2 asin(sqrt(|x - y| / 2)). Where the computed
-|x| <= NEAR, the slope between x and y is at most 1/sqrt(1 - (NEAR + delta)^2) instead.
+Angles (proved here). Computed unit rows have relative errors gamma_{d/2+6} per entry, their product
+one of gamma_d, so a computed cosine is within delta = gamma_{2d+16} of the true one, and so is its
+clip to [-1, 1]. arccos has slope 1/sqrt(1 - x^2), which grows with |x|, so over all pairs at
+distance delta it changes most at the end: |acos x - acos y| <= acos(1 - |x - y|) = 2 asin(sqrt(|x -
+y| / 2)). Where the computed |x| <= NEAR, the slope between x and y is at most 1/sqrt(1 - (NEAR +
+delta)^2) instead.
 """
 
 from __future__ import annotations
@@ -25,18 +30,24 @@ from approxattn.bounds.rounding import gamma
 from approxattn.hashing.directions import is_zero, unit_rows
 
 NEAR = 0.99
-"""Cosine beyond which a pair counts as near (or opposite). *Chosen*: the slope of arccos is below 7.1 elsewhere."""
+"""Cosine beyond which a pair counts as near (or opposite). *Chosen*: the slope of arccos is below
+7.1 elsewhere.
+"""
 
 _U = 2.0**-53  # angles are computed in float64 whatever the dtype
 ACOS_ERROR = 64 * _U
-"""Error of arccos itself. *Chosen*: 8 units of the last place of pi, the same again for 1 - theta/pi."""
+"""Error of arccos itself. *Chosen*: 8 units of the last place of pi, the same again for 1 -
+theta/pi.
+"""
 
 
 def cosines(a: Array, b: Array, xp: Namespace) -> Array:
-    """Return the cosines of all pairs of rows, shapes (..., n, d), (..., m, d) -> float64 (..., n, m), within `cosine_error(d)`.
+    """Return the cosines of all pairs of rows, shapes (..., n, d), (..., m, d) -> float64 (..., n,
+    m), within `cosine_error(d)`.
 
-    A zero row is at cosine 0 to every other row and at cosine 1 to another zero row: all its bits are 0, as are those of a nonzero row
-    with probability 2^-bits = (1 - arccos(0)/pi)^bits, and those of another zero row always.
+    A zero row is at cosine 0 to every other row and at cosine 1 to another zero row: all its bits
+    are 0, as are those of a nonzero row with probability 2^-bits = (1 - arccos(0)/pi)^bits, and
+    those of another zero row always.
     """
     a, b = (_arrays.cast(x, "float64", xp) for x in (a, b))
     product = xp.matmul(unit_rows(a, xp), xp.matrix_transpose(unit_rows(b, xp)))
@@ -55,7 +66,11 @@ def angle_errors(d: int) -> tuple[float, float]:
     delta = min(cosine_error(d), 2.0)
     anywhere = 2 * math.asin(math.sqrt(delta / 2)) * (1 + 2.0**-40) + ACOS_ERROR
     reach = NEAR + delta
-    apart = delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + ACOS_ERROR if reach < 1 else math.inf
+    apart = (
+        delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + ACOS_ERROR
+        if reach < 1
+        else math.inf
+    )
     return min(apart, anywhere), anywhere
 
 
@@ -64,24 +79,35 @@ def pair_probability(theta: Array, bits: int) -> Array:
     return (1 - theta / math.pi) ** bits
 
 
-def triple_probability(theta_12: Array, theta_13: Array, theta_23: Array, bits: int, xp: Namespace) -> Array:
-    """Return Pr[all bits of three rows agree]; the angles broadcast. Rounded sums of angles beyond 2 pi count as 2 pi."""
+def triple_probability(
+    theta_12: Array, theta_13: Array, theta_23: Array, bits: int, xp: Namespace
+) -> Array:
+    """Return Pr[all bits of three rows agree]; the angles broadcast.
+
+    Rounded sums of angles beyond 2 pi count as 2 pi.
+    """
     one_bit = 1 - (theta_12 + theta_13 + theta_23) / (2 * math.pi)
     return xp.maximum(one_bit, xp.zeros_like(one_bit)) ** bits
 
 
 def ball_probability(theta: Array, bits: int, radius: int) -> Array:
-    """Return Pr[codes of two rows at angle theta differ in at most `radius` (0 or 1) bits]: p^bits, and bits p^(bits-1) (1 - p) more."""
+    """Return Pr[codes of two rows at angle theta differ in at most `radius` (0 or 1) bits]: p^bits,
+    and bits p^(bits-1) (1 - p) more.
+    """
     p = 1 - theta / math.pi
     return p**bits if radius == 0 else p ** (bits - 1) * (p + bits * (1 - p))
 
 
-def ball_pair_and_triple(q: Array, k: Array, bits: int, radius: int, xp: Namespace) -> tuple[Array, Array]:
-    """Return Pr[k_j is within `radius` (0 or 1) bits of q_i], shape (..., n_q, n_k), and of k_j and k_l both, (..., n_q, n_k, n_k).
+def ball_pair_and_triple(
+    q: Array, k: Array, bits: int, radius: int, xp: Namespace
+) -> tuple[Array, Array]:
+    """Return Pr[k_j is within `radius` (0 or 1) bits of q_i], shape (..., n_q, n_k), and of k_j and
+    k_l both, (..., n_q, n_k, n_k).
 
-    One bit agrees with that of q for both keys with probability t, for j only with s_j, for l only with s_l, for neither with r (from pairs and triples, proved
-    here). At most one bit may differ for each key: none, one for one key, the same one for both, or two different ones:
-    t^b + b t^(b-1) (s_j + s_l + r) + b (b-1) t^(b-2) s_j s_l.
+    One bit agrees with that of q for both keys with probability t, for j only with s_j, for l only
+    with s_l, for neither with r (from pairs and triples, proved here). At most one bit may differ
+    for each key: none, one for one key, the same one for both, or two different ones: t^b + b
+    t^(b-1) (s_j + s_l + r) + b (b-1) t^(b-2) s_j s_l.
     """
     if radius == 0:
         return pair_and_triple(q, k, bits, xp)
@@ -97,9 +123,11 @@ def ball_pair_and_triple(q: Array, k: Array, bits: int, radius: int, xp: Namespa
 
 
 def modular_probability(pattern: Array, table_size: int) -> Array:
-    """Return Pr[two codes (sum_b c_b bit_b) mod T agree], given that the bit patterns do with probability `pattern`.
+    """Return Pr[two codes (sum_b c_b bit_b) mod T agree], given that the bit patterns do with
+    probability `pattern`.
 
-    Different patterns differ by a vector with an entry +-1, and c_b times that is uniform mod T: they collide with probability 1/T.
+    Different patterns differ by a vector with an entry +-1, and c_b times that is uniform mod T:
+    they collide with probability 1/T.
     """
     return pattern + (1 - pattern) / table_size
 
@@ -110,12 +138,18 @@ def union_probability(one_table: Array, tables: int) -> Array:
 
 
 def union_joint(one: Array, other: Array, both: Array, tables: int) -> Array:
-    """Return Pr[two keys each collide with a query in at least one of independent tables], from the probabilities in one table."""
+    """Return Pr[two keys each collide with a query in at least one of independent tables], from the
+    probabilities in one table.
+    """
     return 1 - (1 - one) ** tables - (1 - other) ** tables + (1 - one - other + both) ** tables
 
 
 def column_variance(q: Array, k: Array, v: Array, bits: int, xp: Namespace) -> Array:
-    """Return the variance of every entry under one hash, shape (..., n_q, dv), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
+    """Return the variance of every entry under one hash, shape (..., n_q, dv), float64; exact but
+    for rounding.
+
+    O(n_q n_k^2) time and memory.
+    """
     v = _arrays.cast(v, "float64", xp)
     moved = xp.matmul(_covariance(q, k, bits, xp), v[..., None, :, :])  # (..., n_q, n_k, dv)
     total = xp.sum(moved * v[..., None, :, :], axis=-2)
@@ -126,7 +160,11 @@ def pair_and_triple(q: Array, k: Array, bits: int, xp: Namespace) -> tuple[Array
     """Return p_ij, shape (..., n_q, n_k), and p_ijl, shape (..., n_q, n_k, n_k)."""
     query_angles, key_angles = xp.acos(cosines(q, k, xp)), xp.acos(cosines(k, k, xp))
     triple = triple_probability(
-        query_angles[..., :, None], query_angles[..., None, :], key_angles[..., None, :, :], bits, xp
+        query_angles[..., :, None],
+        query_angles[..., None, :],
+        key_angles[..., None, :, :],
+        bits,
+        xp,
     )
     return pair_probability(query_angles, bits), triple
 
@@ -137,10 +175,17 @@ def _covariance(q: Array, k: Array, bits: int, xp: Namespace) -> Array:
     return triple - p[..., :, None] * p[..., None, :]
 
 
-def root_mean_square_error(q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace) -> Array:
-    """Return sqrt(E|out_i - P_i V|^2) for every row, shape (..., n_q), float64; exact but for rounding. O(n_q n_k^2) time and memory."""
+def root_mean_square_error(
+    q: Array, k: Array, v: Array, bits: int, hashes: int, xp: Namespace
+) -> Array:
+    """Return sqrt(E|out_i - P_i V|^2) for every row, shape (..., n_q), float64; exact but for
+    rounding.
+
+    O(n_q n_k^2) time and memory.
+    """
     v = _arrays.cast(v, "float64", xp)
-    top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)  # (..., 1, 1): squares of v / top cannot overflow
+    # (..., 1, 1): squares of v / top cannot overflow
+    top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)
     v = v / xp.where(top > 0, top, xp.ones_like(top))
     inner = xp.matmul(v, xp.matrix_transpose(v))[..., None, :, :]
     total = xp.sum(_covariance(q, k, bits, xp) * inner, axis=(-2, -1)) / hashes

@@ -1,8 +1,10 @@
 """Rows as directions: what hashing and YOSO see of queries, keys and outputs.
 
-Every row is first divided by its largest entry, so that its norm neither overflows nor underflows. With u = 2^-53, s = sum_t (x_t / top)^2 in [1, d]
-and correctly rounded operations, an entry x_t / top / sqrt(s) of a unit row has relative error at most gamma_{d/2+5}: one rounding for the
-first division, half of the gamma_{d+4} of s, one each for the root and the second division; plus at most 2^-1022 d where it underflows.
+Every row is first divided by its largest entry, so that its norm neither overflows nor underflows.
+With u = 2^-53, s = sum_t (x_t / top)^2 in [1, d] and correctly rounded operations, an entry x_t /
+top / sqrt(s) of a unit row has relative error at most gamma_{d/2+5}: one rounding for the first
+division, half of the gamma_{d+4} of s, one each for the root and the second division; plus at most
+2^-1022 d where it underflows.
 """
 
 from __future__ import annotations
@@ -38,18 +40,25 @@ def unit_rows(x: Array, xp: Namespace) -> Array:
 
 
 def over_length(value: Array, x: Array, xp: Namespace) -> Array:
-    """Return each row of `value` divided by the Euclidean norm of the same row of x, shapes (..., n, c), (..., n, d); 0 where x is zero."""
+    """Return each row of `value` divided by the Euclidean norm of the same row of x, shapes (...,
+    n, c), (..., n, d); 0 where x is zero.
+    """
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)
     shape = xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1, keepdims=True))
     some, ones = top > 0, xp.ones_like(top)
-    return xp.where(some, value / xp.where(some, shape, ones) / xp.where(some, top, ones), xp.zeros_like(value))
+    return xp.where(
+        some, value / xp.where(some, shape, ones) / xp.where(some, top, ones), xp.zeros_like(value)
+    )
 
 
 def error_over_length(errors: HostArray, x: Array, xp: Namespace) -> HostArray:
-    """Return an upper bound of errors / |x|, shapes (..., n), (..., n, d) -> (..., n); 0 where x is zero, so that nothing is divided."""
+    """Return an upper bound of errors / |x|, shapes (..., n), (..., n, d) -> (..., n); 0 where x is
+    zero, so that nothing is divided.
+    """
     x = _arrays.cast(x, "float64", xp)
     top = _arrays.to_host(xp.max(xp.abs(x), axis=-1))
-    shape = _arrays.to_host(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1)))  # within [1, sqrt(d)], but for rounding
+    # within [1, sqrt(d)], but for rounding
+    shape = _arrays.to_host(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1)))
     some = top > 0
     low = np.where(some, shape, 1.0) * (1 - gamma(x.shape[-1] + 8, 2.0**-53))
     with np.errstate(over="ignore"):
@@ -74,17 +83,22 @@ def check_zero_rows(problem: Problem, policy: str) -> None:
         zero = zero & mask if name == "k" and mask is not None else zero
         if bool(xp.any(zero)):
             first = [int(i) for i in np.argwhere(_arrays.to_host(zero))[0]]
-            msg = f"{name}{first} is a zero row, which has no direction to compare: remove or mask it, or pass zero_rows='orthogonal'"
+            msg = (
+                f"{name}{first} is a zero row, which has no direction to compare: remove or mask "
+                "it, or pass zero_rows='orthogonal'"
+            )
             raise ValueError(msg)
 
 
 def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
-    """Bound the distance of `unit_rows(b)`, b float64 of shape (..., n, c), to a/|a|, where |b - a| <= error, shape (..., n); 0/|0| = 0.
+    """Bound the distance of `unit_rows(b)`, b float64 of shape (..., n, c), to a/|a|, where |b - a|
+    <= error, shape (..., n); 0/|0| = 0.
 
-    Dunkl & Williams (1964; wording unverified): | a/|a| - b/|b| | <= 2 |a - b| / (|a| + |b|) in a Hilbert space. Proved here: with
-    alpha = |a|, beta = |b| and c = <a, b>/(alpha beta), |a - b|^2 = (alpha - beta)^2 + 2 alpha beta (1 - c), and
-    |a - b|^2 - (alpha + beta)^2 (1 - c)/2 = (alpha - beta)^2 (1 + c)/2 >= 0, where 2 (1 - c) is the square of the left-hand side.
-    The norm |a| is at least |b| - error. Both sides lie in the unit ball, so 2 bounds the distance always.
+    Dunkl & Williams (1964; wording unverified): | a/|a| - b/|b| | <= 2 |a - b| / (|a| + |b|) in a
+    Hilbert space. Proved here: with alpha = |a|, beta = |b| and c = <a, b>/(alpha beta), |a - b|^2
+    = (alpha - beta)^2 + 2 alpha beta (1 - c), and |a - b|^2 - (alpha + beta)^2 (1 - c)/2 = (alpha -
+    beta)^2 (1 + c)/2 >= 0, where 2 (1 - c) is the square of the left-hand side. The norm |a| is at
+    least |b| - error. Both sides lie in the unit ball, so 2 bounds the distance always.
     """
     width = b.shape[-1]
     low = row_norms(b, xp) * (
@@ -96,13 +110,18 @@ def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
     return up(np.minimum(distance, 2.0) + gamma(width / 2 + 6, 2.0**-53))
 
 
-def through_length(dout: Array, b: Array, error: HostArray, xp: Namespace) -> tuple[Array, HostArray]:
-    """Return the cotangent of a, H = (I - o o^T) G / |a| with o = a/|a|, for the cotangent G = dout of o, and a bound on the errors of its rows.
+def through_length(
+    dout: Array, b: Array, error: HostArray, xp: Namespace
+) -> tuple[Array, HostArray]:
+    """Return the cotangent of a, H = (I - o o^T) G / |a| with o = a/|a|, for the cotangent G = dout
+    of o, and a bound on the errors of its rows.
 
-    Shapes (..., n, c), (..., n, c), (..., n), all float64; b is within `error` of a. The bound is inf where b cannot be told from zero; where it is zero, H is 0.
+    Shapes (..., n, c), (..., n, c), (..., n), all float64; b is within `error` of a. The bound is
+    inf where b cannot be told from zero; where it is zero, H is 0.
 
-    Proved here: with o' = b/|b|, the projections differ by at most |o - o'| (two unit vectors; the sine of their angle), so H is off by at most
-    |G| (|o - o'|/|b| + |1/|a| - 1/|b||) in exact arithmetic, and |1/|a| - 1/|b|| <= e/(|b| (|b| - e)). Rounding adds gamma_{2c+16} |G|/|b|.
+    Proved here: with o' = b/|b|, the projections differ by at most |o - o'| (two unit vectors; the
+    sine of their angle), so H is off by at most |G| (|o - o'|/|b| + |1/|a| - 1/|b||) in exact
+    arithmetic, and |1/|a| - 1/|b|| <= e/(|b| (|b| - e)). Rounding adds gamma_{2c+16} |G|/|b|.
     """
     o = unit_rows(b, xp)
     h = over_length(dout - xp.sum(dout * o, axis=-1, keepdims=True) * o, b, xp)
@@ -110,7 +129,9 @@ def through_length(dout: Array, b: Array, error: HostArray, xp: Namespace) -> tu
     low = row_norms(b, xp) * (1 - min(1.0, 4 * gamma(b.shape[-1] + 10, 2.0**-53)))
     lost = low <= 2 * error + 2.0**-1000
     safe = np.where(lost, 1.0, low)
-    spread = turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, 2.0**-53)
+    spread = (
+        turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, 2.0**-53)
+    )
     nothing = _arrays.to_host(is_zero(dout, xp))
     with np.errstate(over="ignore"):
         noise = np.where(lost, np.inf, up(row_norms(dout, xp) * spread / safe))

@@ -1,12 +1,15 @@
-"""Random hyperplanes through the origin, and the codes that rows get from the sides they lie on (Charikar 2002, wording unverified).
+"""Random hyperplanes through the origin, and the codes that rows get from the sides they lie on
+(Charikar 2002, wording unverified).
 
 Bit b of x is 1 if <w_b, x> > 0, w_b standard normal. A zero row has all bits 0.
 
-Wrong bits (proved here). A computed bit can be wrong only if |<w, x>| is at most the error of the computed product. After division of x by its
-largest entry (relative error u per entry, harmless to signs as a change of x) and with w rounded to the dtype (relative error u), that error is
-at most delta |w||x| + e |x|, delta = gamma_{d+4}, e = d * tiny for underflow (tiny <= 1 <= |x|). Let g = <w, x>/|x|, which is standard normal,
-and r the length of w across x, independent of g, with E r <= sqrt(d - 1). From |g| <= delta (|g| + r) + e follows
-|g| <= (delta r + e)/(1 - delta), and the density of |g| is at most sqrt(2/pi), so
+Wrong bits (proved here). A computed bit can be wrong only if |<w, x>| is at most the error of the
+computed product. After division of x by its largest entry (relative error u per entry, harmless to
+signs as a change of x) and with w rounded to the dtype (relative error u), that error is at most
+delta |w||x| + e |x|, delta = gamma_{d+4}, e = d * tiny for underflow (tiny <= 1 <= |x|). Let g =
+<w, x>/|x|, which is standard normal, and r the length of w across x, independent of g, with E r <=
+sqrt(d - 1). From |g| <= delta (|g| + r) + e follows |g| <= (delta r + e)/(1 - delta), and the
+density of |g| is at most sqrt(2/pi), so
 
     Pr[bit wrong] <= sqrt(2/pi) (delta sqrt(d - 1) + e) / (1 - delta).
 
@@ -26,15 +29,19 @@ from approxattn.hashing.directions import over_largest
 
 
 def draw_hyperplanes(hashes: int, bits: int, like: Array, rng: np.random.Generator) -> Array:
-    """Return normals, shape (hashes, bits, d), drawn on the host, in the dtype and on the device of `like`, shape (..., n, d)."""
+    """Return normals, shape (hashes, bits, d), drawn on the host, in the dtype and on the device of
+    `like`, shape (..., n, d).
+    """
     host = rng.standard_normal((hashes, bits, int(like.shape[-1])))
     return _arrays.from_host(host.astype(_arrays.dtype_name(like)), like)
 
 
 def sign_bits(x: Array, normals: Array, xp: Namespace) -> Array:
-    """Return the bits of one hash: x (..., n, d), normals (bits, d) -> int64 (..., n, bits) of 0 and 1.
+    """Return the bits of one hash: x (..., n, d), normals (bits, d) -> int64 (..., n, bits) of 0
+    and 1.
 
-    Signs do not depend on the length of a row: divide by its largest entry first (`over_largest`), so that no product can overflow.
+    Signs do not depend on the length of a row: divide by its largest entry first (`over_largest`),
+    so that no product can overflow.
     """
     return xp.astype(xp.matmul(x, xp.matrix_transpose(normals)) > 0, xp.int64)
 
@@ -46,22 +53,33 @@ def pack(bits: Array, xp: Namespace) -> Array:
 
 
 def pack_modular(bits: Array, coefficients: Array, table_size: int, xp: Namespace) -> Array:
-    """Return the code (sum_b c_b bit_b) mod table_size of BERT-LSH: bits (..., n, bits), coefficients (bits,) -> (..., n)."""
+    """Return the code (sum_b c_b bit_b) mod table_size of BERT-LSH: bits (..., n, bits),
+    coefficients (bits,) -> (..., n).
+    """
     return xp.sum(bits * coefficients, axis=-1, dtype=xp.int64) % table_size
 
 
 def codes(x: Array, normals: Array, xp: Namespace) -> Array:
-    """Return the code of every row in every hash: x (..., n, d), normals (hashes, bits, d) -> int64 (hashes, ..., n)."""
+    """Return the code of every row in every hash: x (..., n, d), normals (hashes, bits, d) -> int64
+    (hashes, ..., n).
+    """
     x = over_largest(x, xp)
     return xp.stack([pack(sign_bits(x, normals[h, ...], xp), xp) for h in range(normals.shape[0])])
 
 
-def modular_codes(x: Array, normals: Array, coefficients: Array, table_size: int, xp: Namespace) -> Array:
-    """Return the BERT-LSH code of every row in every table: x (..., n, d), normals (tables, bits, d) -> int64 (tables, ..., n)."""
+def modular_codes(
+    x: Array, normals: Array, coefficients: Array, table_size: int, xp: Namespace
+) -> Array:
+    """Return the BERT-LSH code of every row in every table: x (..., n, d), normals (tables, bits,
+    d) -> int64 (tables, ..., n).
+    """
     x = over_largest(x, xp)
     tables = range(normals.shape[0])
     return xp.stack(
-        [pack_modular(sign_bits(x, normals[t, ...], xp), coefficients[t, ...], table_size, xp) for t in tables]
+        [
+            pack_modular(sign_bits(x, normals[t, ...], xp), coefficients[t, ...], table_size, xp)
+            for t in tables
+        ]
     )
 
 
@@ -71,4 +89,7 @@ def wrong_bit_probability(d: int, dtype: str) -> float:
     lost = d * _arrays.smallest_normal(dtype)
     if delta >= 1:
         return 1.0
-    return min(1.0, math.sqrt(2 / math.pi) * (delta * math.sqrt(d - 1) + lost) / (1 - delta) * (1 + 2.0**-40))
+    return min(
+        1.0,
+        math.sqrt(2 / math.pi) * (delta * math.sqrt(d - 1) + lost) / (1 - delta) * (1 + 2.0**-40),
+    )

@@ -1,4 +1,6 @@
-"""Exact softmax attention and its gradient, by streaming (`approxattn.softmax.streaming`); what is certified is the rounding (`approxattn.softmax.scores`)."""
+"""Exact softmax attention and its gradient, by streaming (`approxattn.softmax.streaming`); what is
+certified is the rounding (`approxattn.softmax.scores`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import exact_gradient_rounding
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.softmax.streaming import KEY_BLOCK, query_blocks, stream, stream_gradient
 
 
@@ -24,8 +33,10 @@ class Exact:
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound on its rounding error."""
+        del rng
         blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
         bound = score_bound(problem, problem.k)
         certificate = Certificate(
@@ -36,8 +47,14 @@ class Exact:
         )
         return Approximation(value=problem.xp.concat(blocks, axis=-2), certificate=certificate)
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
-        """Return dq, dk, dv for the cotangent dout, shape (..., n_q, dv), and the bounds on their rounding errors."""
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
+        """Return dq, dk, dv for the cotangent dout, shape (..., n_q, dv), and the bounds on their
+        rounding errors.
+        """
+        del rng
         dq, dk, dv = stream_gradient(problem, dout)
         bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
         certificate = GradientCertificate(

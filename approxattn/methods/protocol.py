@@ -26,7 +26,9 @@ class Method(Protocol):
 
     @property
     def randomised(self) -> bool:
-        """Whether `compute` needs `rng`; an attribute of the class will do, or of the instance where its parameters decide."""
+        """Whether `compute` needs `rng`; an attribute of the class will do, or of the instance
+        where its parameters decide.
+        """
         ...
 
     why_not_causal: ClassVar[str]

@@ -1,10 +1,13 @@
-"""Reverse mode through the features: what the gradient of a feature sum is with respect to its tokens.
+"""Reverse mode through the features: what the gradient of a feature sum is with respect to its
+tokens.
 
-With S = sum_j w phi(y_j) right_j^T (r x m),  sum_j P(x_i . y_j) (left_i . right_j) = phi(x_i)^T S left_i, so its gradient with respect to x_i,
+With S = sum_j w phi(y_j) right_j^T (r x m),  sum_j P(x_i . y_j) (left_i . right_j) = phi(x_i)^T S
+    left_i, so its gradient with respect to x_i,
 
     sum_j P'(x_i . y_j) (left_i . right_j) y_j = J_phi(x_i)^T S left_i,
 
-costs one product with S and one backward pass through the recursion of `contraction.features`: O(r) a token, no array of size r d.
+costs one product with S and one backward pass through the recursion of `contraction.features`: O(r)
+a token, no array of size r d.
 """
 
 from __future__ import annotations
@@ -16,11 +19,14 @@ from approxattn.monomials.index import rank, suffix_length
 
 
 def pull_back(x: Array, cotangent: Array, degree: int, xp: Namespace) -> Array:
-    """Return J_phi(x_i)^T cotangent_i for every token, shapes (tokens, d), (r, tokens) -> (tokens, d)."""
+    """Return J_phi(x_i)^T cotangent_i for every token, shapes (tokens, d), (r, tokens) -> (tokens,
+    d).
+    """
     columns, d = xp.matrix_transpose(x), x.shape[1]
     blocks = feature_blocks(x, degree, xp)
     gradient = [xp.zeros_like(columns[:1, :]) for _ in range(d)]
-    carry: Array | None = None  # cotangent of the degree-t block; what the block above sent down included
+    # cotangent of the degree-t block; what the block above sent down included
+    carry: Array | None = None
     for t in range(degree, 0, -1):
         own = cotangent[rank(d, t - 1) : rank(d, t), :]
         above = own if carry is None else own + carry
@@ -41,9 +47,17 @@ def pull_back(x: Array, cotangent: Array, degree: int, xp: Namespace) -> Array:
 
 
 def contract_gradient(
-    x: Array, left: Array, y: Array, right: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+    x: Array,
+    left: Array,
+    y: Array,
+    right: Array,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    xp: Namespace,
 ) -> Array:
-    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (n_x, d), (n_x, m), (n_y, d), (n_y, m) -> (n_x, d)."""
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (n_x, d),
+    (n_x, m), (n_y, d), (n_y, m) -> (n_x, d).
+    """
     degree = len(coefficients) - 1
     step = chunk_length(x.shape[1], degree)
     state: Array | None = None

@@ -1,7 +1,9 @@
-"""Contractions with the features: S = phi(Y)^T values, then phi(X) S, and the causal form by chunked prefix sums.
+"""Contractions with the features: S = phi(Y)^T values, then phi(X) S, and the causal form by
+chunked prefix sums.
 
-phi is laid out (r, tokens): each block of monomials is a handful of long row operations, and the products with S are matrix products. Tokens pass in
-chunks, so the memory is O(r (m + chunk)) whatever n is.
+phi is laid out (r, tokens): each block of monomials is a handful of long row operations, and the
+products with S are matrix products. Tokens pass in chunks, so the memory is O(r (m + chunk))
+whatever n is.
 """
 
 from __future__ import annotations
@@ -27,18 +29,25 @@ def chunk_length(d: int, degree: int) -> int:
 
 
 def chunks(n: int, step: int) -> list[slice]:
-    """Return 0..n-1 in slices that end inside: the standard says nothing about stops beyond the axis."""
+    """Return 0..n-1 in slices that end inside: the standard says nothing about stops beyond the
+    axis.
+    """
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def feature_blocks(x: Array, degree: int, xp: Namespace) -> list[Array]:
-    """Return the monomials of the rows of x, shape (tokens, d), one array a degree, (number of monomials, tokens) each."""
+    """Return the monomials of the rows of x, shape (tokens, d), one array a degree, (number of
+    monomials, tokens) each.
+    """
     columns = xp.matrix_transpose(x)  # (d, tokens)
     d = columns.shape[0]
     blocks = [xp.ones((1, columns.shape[1]), dtype=x.dtype, device=_arrays.device(x))]
     for t in range(1, degree + 1):
         last = blocks[-1]
-        parts = [columns[i : i + 1, :] * last[last.shape[0] - suffix_length(d, i, t - 1) :, :] for i in range(d)]
+        parts = [
+            columns[i : i + 1, :] * last[last.shape[0] - suffix_length(d, i, t - 1) :, :]
+            for i in range(d)
+        ]
         blocks.append(xp.concat(parts, axis=0))
     return blocks
 
@@ -57,15 +66,20 @@ def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
     return result
 
 
-def state_of(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace, before: Array | None) -> Array:
+def state_of(
+    y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace, before: Array | None
+) -> Array:
     """Return S = before + sum_j w phi(y_j) values_j^T, shape (r, m)."""
     w = _arrays.from_host(np.array(weights(coefficients, y.shape[1]))[:, None], y)
     part = xp.matmul(features(y, len(coefficients) - 1, xp), values) * xp.astype(w, y.dtype)
     return part if before is None else before + part
 
 
-def contract(x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace) -> Array:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (n_x, d), (n_y, d), (n_y, m) -> (n_x, m), at O((n_x + n_y) r m).
+def contract(
+    x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+) -> Array:
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (n_x, d), (n_y, d), (n_y,
+    m) -> (n_x, m), at O((n_x + n_y) r m).
 
     Causal: earlier chunks through the state, the own chunk by its scores.
     """
@@ -75,7 +89,9 @@ def contract(x: Array, y: Array, values: Array, coefficients: tuple[float, ...],
     if not causal:
         for chunk in chunks(y.shape[0], step):
             state = state_of(y[chunk, :], values[chunk, :], coefficients, xp, state)
-        return xp.concat([_query(x[chunk, :], state, degree, xp) for chunk in chunks(x.shape[0], step)], axis=0)
+        return xp.concat(
+            [_query(x[chunk, :], state, degree, xp) for chunk in chunks(x.shape[0], step)], axis=0
+        )
     out = []
     for chunk in chunks(x.shape[0], step):
         own = dense_sums(x[chunk, :], y[chunk, :], values[chunk, :], coefficients, True, xp)

@@ -1,4 +1,6 @@
-"""The same sums by the scores themselves, in blocks: cheaper than features while n is below the rank, and O(n) memory all the same."""
+"""The same sums by the scores themselves, in blocks: cheaper than features while n is below the
+rank, and O(n) memory all the same.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ SCORE_BLOCK = 512
 
 
 def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
-    """Return P(x) entry by entry, in y = x / 2^e with coefficients c_t 2^{et}: those of exp, 1/t!, leave float32 at t = 35."""
+    """Return P(x) entry by entry, in y = x / 2^e with coefficients c_t 2^{et}: those of exp, 1/t!,
+    leave float32 at t = 35.
+    """
     e = radix(coefficients)
     y = x * 2.0**-e
     balanced = [math.ldexp(c, e * t) for t, c in enumerate(coefficients)]
@@ -23,12 +27,16 @@ def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
 
 
 def radix(coefficients: tuple[float, ...]) -> int:
-    """Return the e for which the first and the last coefficient of P(2^e y), among those not 0, are about equal."""
+    """Return the e for which the first and the last coefficient of P(2^e y), among those not 0, are
+    about equal.
+    """
     present = [t for t, c in enumerate(coefficients) if c != 0]
     if len(present) < 2:
         return 0
     first, last = present[0], present[-1]
-    return round((math.log2(abs(coefficients[first])) - math.log2(abs(coefficients[last]))) / (last - first))
+    return round(
+        (math.log2(abs(coefficients[first])) - math.log2(abs(coefficients[last]))) / (last - first)
+    )
 
 
 def derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
@@ -39,7 +47,9 @@ def derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
 def dense_sums(
     x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
 ) -> Array:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y,
+    d), (..., n_y, m) -> (..., n_x, m).
+    """
 
     def weights(first: int, last: int, start: int, end: int) -> Array:
         return horner(_scores(x[..., first:last, :], y[..., start:end, :], xp), coefficients)
@@ -48,9 +58,17 @@ def dense_sums(
 
 
 def dense_gradient(
-    x: Array, left: Array, y: Array, right: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+    x: Array,
+    left: Array,
+    y: Array,
+    right: Array,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    xp: Namespace,
 ) -> Array:
-    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shape (..., n_x, d)."""
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shape (..., n_x,
+    d).
+    """
     slopes = derivative(coefficients)
 
     def weights(first: int, last: int, start: int, end: int) -> Array:
@@ -65,7 +83,12 @@ def _scores(x: Array, y: Array, xp: Namespace) -> Array:
 
 
 def _blocked(
-    weights: Callable[[int, int, int, int], Array], n_x: int, n_y: int, values: Array, causal: bool, xp: Namespace
+    weights: Callable[[int, int, int, int], Array],
+    n_x: int,
+    n_y: int,
+    values: Array,
+    causal: bool,
+    xp: Namespace,
 ) -> Array:
     out = []
     for first in range(0, n_x, SCORE_BLOCK):

@@ -1,10 +1,13 @@
-"""The minimal symmetric basis: all monomials of degree <= g in d variables, and their multiplicities.
+"""The minimal symmetric basis: all monomials of degree <= g in d variables, and their
+multiplicities.
 
-(q . k)^t = sum_{|alpha| = t} (t!/alpha!) q^alpha k^alpha, so P(q . k) = sum_alpha c_{|alpha|} (|alpha|!/alpha!) q^alpha k^alpha has rank
-r = C(d + g, g): one feature a monomial. (Alman & Song 2023 state r = C(2(g + d), 2g), wording unverified: they count the monomials of q and k together.)
+(q . k)^t = sum_{|alpha| = t} (t!/alpha!) q^alpha k^alpha, so P(q . k) = sum_alpha c_{|alpha|}
+(|alpha|!/alpha!) q^alpha k^alpha has rank r = C(d + g, g): one feature a monomial. (Alman & Song
+2023 state r = C(2(g + d), 2g), wording unverified: they count the monomials of q and k together.)
 
-Order: by degree; the degree-t block is, for i = 0 ... d-1, x_i times the monomials of degree t - 1 in x_i ... x_{d-1}, which are the last
-C(d - i + t - 2, t - 1) of the block before. So every block is built from suffixes of the one before, without an index table.
+Order: by degree; the degree-t block is, for i = 0 ... d-1, x_i times the monomials of degree t - 1
+in x_i ... x_{d-1}, which are the last C(d - i + t - 2, t - 1) of the block before. So every block
+is built from suffixes of the one before, without an index table.
 """
 
 from __future__ import annotations

@@ -1,15 +1,21 @@
-"""Sums with the kernel P(x_i . y_j) and their gradients, by features or by scores, whichever costs less.
+"""Sums with the kernel P(x_i . y_j) and their gradients, by features or by scores, whichever costs
+less.
 
-Rounding (proved here). Every term of a computed sum sum_j P(x_i . y_j) v_j is off by a factor of at most (1 + u)^K relative to
-sum_t |c_t| (|x_i| |y_j|)^t |v_j|, where K counts the roundings on its way: with features, 2 g for the monomials of both sides, 4 for the weight, r for the
-product with the state, t_n for the sum over keys in its chunks (`numpy_contraction`: no more, in chunks of its own length); by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n.
-The caller adds what the tokens themselves were rounded by, g times for each.
+Rounding (proved here). Every term of a computed sum sum_j P(x_i . y_j) v_j is off by a factor of at
+most (1 + u)^K relative to sum_t |c_t| (|x_i| |y_j|)^t |v_j|, where K counts the roundings on its
+way: with features, 2 g for the monomials of both sides, 4 for the weight, r for the product with
+the state, t_n for the sum over keys in its chunks (`numpy_contraction`: no more, in chunks of its
+own length); by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n. The caller
+adds what the tokens themselves were rounded by, g times for each.
 
-Underflow (proved here). An operation that underflows loses at most w, the smallest normal number, whether flushed to 0 or not, and what is lost
-grows with the factors that follow. Let M_x, M_y >= 1 bound the entries of the tokens, B the scores, values at most 1. A score loses at most
-d w (M_x + M_y + 1), which P turns into g P_abs(max(B, 1)) times as much. By scores, Horner in x / b on c_t b^t loses at most 2 w at step t, which then
-grows by (B/b)^t. By features, with weights at most omega: a monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w omega M_y^g
-more, a monomial of x g w M_x^{g-1}, the last product w: at most (2 g + 4) omega w (M_x M_y)^g in each of r products. All per key.
+Underflow (proved here). An operation that underflows loses at most w, the smallest normal number,
+whether flushed to 0 or not, and what is lost grows with the factors that follow. Let M_x, M_y >= 1
+bound the entries of the tokens, B the scores, values at most 1. A score loses at most d w (M_x +
+M_y + 1), which P turns into g P_abs(max(B, 1)) times as much. By scores, Horner in x / b on c_t b^t
+loses at most 2 w at step t, which then grows by (B/b)^t. By features, with weights at most omega: a
+monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w omega M_y^g
+more, a monomial of x g w M_x^{g-1}, the last product w: at most (2 g + 4) omega w (M_x M_y)^g in
+each of r products. All per key.
 """
 
 from __future__ import annotations
@@ -49,14 +55,20 @@ class Kernel:
     xp: Namespace
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_j P(x_i . y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+        """Return sum_j P(x_i . y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
+        (..., n_x, m).
+        """
         if self.kind == "features" and _arrays.on_host(x, y, values):
             return numpy_sums(x, y, values, self.coefficients, self.causal)
         by = contract if self.kind == "features" else dense_sums
-        return self._items(lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values)
+        return self._items(
+            lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
+        )
 
     def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_i P(x_i . y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) -> (..., n_y, m)."""
+        """Return sum_i P(x_i . y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
+        (..., n_y, m).
+        """
         return self._flipped(self.sums, y, x, values)
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
@@ -65,7 +77,11 @@ class Kernel:
             return numpy_gradient(x, left, y, right, self.coefficients, self.causal)
         by = contract_gradient if self.kind == "features" else dense_gradient
         return self._items(
-            lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp), x, left, y, right
+            lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp),
+            x,
+            left,
+            y,
+            right,
         )
 
     def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
@@ -73,7 +89,9 @@ class Kernel:
         return self._flipped(self.gradient_x, y, right, x, left)
 
     def sums_and_states(self, x: Array, y: Array, values: Array) -> tuple[Array, Array | None]:
-        """Return the sums, and the states of (y, values) for `gradients` where these can use them."""
+        """Return the sums, and the states of (y, values) for `gradients` where these can
+        use them.
+        """
         if self.kind == "features" and not self.causal and _arrays.on_host(x, y, values):
             return numpy_sums_and_states(x, y, values, self.coefficients)
         return self.sums(x, y, values), None
@@ -81,14 +99,18 @@ class Kernel:
     def gradients(
         self, x: Array, left: Array, y: Array, right: Array, states: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and right, which share their sums."""
+        """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and
+        right, which share their sums.
+        """
         if self.kind == "features" and not self.causal and _arrays.on_host(x, left, y, right):
             return numpy_gradients(x, left, y, right, self.coefficients, states)
         dx, dy = self.gradient_x(x, left, y, right), self.gradient_y(x, left, y, right)
         return dx, dy, self.transposed_sums(x, y, left)
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f to each item of the leading axes: features of many items at a time would not fit the memory promised."""
+        """Apply f to each item of the leading axes: features of many items at a time would not fit
+        the memory promised.
+        """
         if self.kind == "scores" or arrays[0].ndim == 2:
             return f(*arrays)
         batch = arrays[0].shape[:-2]
@@ -97,35 +119,56 @@ class Kernel:
         return self.xp.reshape(out, (*batch, *out.shape[-2:]))
 
     def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f with the roles of x and y swapped; under a causal mask j <= i becomes i <= j again once both run backwards (suffix sums)."""
+        """Apply f with the roles of x and y swapped; under a causal mask j <= i becomes i <= j
+        again once both run backwards (suffix sums).
+        """
         if not self.causal:
             return f(*arrays)
         return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)
 
 
 def cheapest_kind(n_x: int, n_y: int, d: int, degree: int, m: int) -> str:
-    """Return "features" when (n_x + n_y) r (m + 1) operations are fewer than n_x n_y (d + g + m), else "scores"."""
-    return "features" if (n_x + n_y) * rank(d, degree) * (m + 1) < n_x * n_y * (d + degree + m) else "scores"
+    """Return "features" when (n_x + n_y) r (m + 1) operations are fewer than n_x n_y (d + g + m),
+    else "scores".
+    """
+    return (
+        "features"
+        if (n_x + n_y) * rank(d, degree) * (m + 1) < n_x * n_y * (d + degree + m)
+        else "scores"
+    )
 
 
 def underflow(
-    kind: str, coefficients: tuple[float, ...], bound: HostArray, m_x: float, m_y: float, d: int, tiny: float
+    kind: str,
+    coefficients: tuple[float, ...],
+    bound: HostArray,
+    m_x: float,
+    m_y: float,
+    d: int,
+    tiny: float,
 ) -> HostArray:
-    """Return what underflow can take from one term P(x_i . y_j) v_j, |v_j| <= 1, given B_i and the largest entries of x and y: shape of B_i."""
+    """Return what underflow can take from one term P(x_i . y_j) v_j, |v_j| <= 1, given B_i and the
+    largest entries of x and y: shape of B_i.
+    """
     g, size = len(coefficients) - 1, np.maximum(bound, 1.0)
     m_x, m_y = max(m_x, 1.0), max(m_y, 1.0)
     with np.errstate(over="ignore"):
-        absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients) if c)  # 0 times inf is nothing lost
+        # 0 times inf is nothing lost
+        absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients) if c)
         lost = g * absolute * (d * tiny) * (m_x + m_y + 1)
         if kind == "scores":
             ratio = np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0)
             return up(lost + 2 * (g + 1) * tiny * ratio**g)
         own_chunk = 2 * (g + 1) * tiny * np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0) ** g
-        return up(lost + (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y) + own_chunk)
+        return up(
+            lost + (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y) + own_chunk
+        )
 
 
 def largest_partial_sum(coefficients: tuple[float, ...], d: int, m_x: float, m_y: float) -> float:
-    """Bound every monomial, weighted monomial and partial sum over r of them, for tokens with entries of at most m_x and m_y and one value of size 1."""
+    """Bound every monomial, weighted monomial and partial sum over r of them, for tokens with
+    entries of at most m_x and m_y and one value of size 1.
+    """
     g, omega = len(coefficients) - 1, max(1.0, float(np.max(np.abs(weights(coefficients, d)))))
     with np.errstate(over="ignore"):
         return float(rank(d, g) * omega * np.power(max(m_x, 1.0) * max(m_y, 1.0), float(g)))

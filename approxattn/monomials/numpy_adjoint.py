@@ -1,12 +1,15 @@
-"""Reverse mode through the features on NumPy arrays: `adjoint`, several times faster, and all three gradients of one sum at once.
+"""Reverse mode through the features on NumPy arrays: `adjoint`, several times faster, and all three
+gradients of one sum at once.
 
-The cotangent of degree g is made tile by tile and sent down at once; those of lower degrees are held. The three gradients of
-sum_ij P(x_i . y_j) (left_i . right_j), with respect to x, y and right, share what they need: the state of (y, right), the state of (x, left), and one
-set of monomials for each chunk of tokens. With the state of (y, right) kept from the forward sums these are four products of width m a feature, against
-the forward's two.
+The cotangent of degree g is made tile by tile and sent down at once; those of lower degrees are
+held. The three gradients of sum_ij P(x_i . y_j) (left_i . right_j), with respect to x, y and right,
+share what they need: the state of (y, right), the state of (x, left), and one set of monomials for
+each chunk of tokens. With the state of (y, right) kept from the forward sums these are four
+products of width m a feature, against the forward's two.
 
-Rounding. The recursion is that of `adjoint`: a gradient is a sum of products of a cotangent and a monomial of degree below g, at most C(d + g - 1, g - 1)
-of them, and a cotangent gathers at most d terms a degree.
+Rounding. The recursion is that of `adjoint`: a gradient is a sum of products of a cotangent and a
+monomial of degree below g, at most C(d + g - 1, g - 1) of them, and a cotangent gathers at most d
+terms a degree.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ from approxattn.monomials.numpy_features import TILE_ROWS, Scratch, plan, produc
 from approxattn.monomials.workers import gather, shares, worker_count
 
 TOGETHER = 2
-"""Sums a chunk: the way back takes many short steps, and longer rows make fewer of them. *Chosen*: 2048 tokens were faster than 1024 for all small ranks."""
+"""Sums a chunk: the way back takes many short steps, and longer rows make fewer of them. *Chosen*:
+2048 tokens were faster than 1024 for all small ranks.
+"""
 
 
 class PullBack:
@@ -54,7 +59,9 @@ class PullBack:
         self.sent = Scratch(below if top else 0, dtype)
 
     def into(self, out: HostArray, weighted: HostArray, left: HostArray) -> None:
-        """Set out, shape (tokens, d), for weighted of shape (r, m) and left of shape (tokens, m)."""
+        """Set out, shape (tokens, d), for weighted of shape (r, m) and left of shape
+        (tokens, m).
+        """
         n = left.shape[0]
         gradient = self.gradient.shaped(self.d, n)
         gradient[...] = 0
@@ -64,15 +71,21 @@ class PullBack:
             cotangent = np.matmul(weighted[:length], turned, out=self.cotangent.shaped(length, n))
             for pieces in tiles(self.d, self.degree, TILE_ROWS):
                 height = pieces[-1].rows.stop
-                tile = np.matmul(weighted[start : start + height], turned, out=self.tile.shaped(height, n))
+                tile = np.matmul(
+                    weighted[start : start + height], turned, out=self.tile.shaped(height, n)
+                )
                 for piece in pieces:
                     self._send(tile[piece.rows], piece.i, piece.source, cotangent, gradient)
                 start += height
             self._descend(cotangent, gradient)
         out[...] = gradient.T
 
-    def with_sums(self, gradient_out: HostArray, sums_out: HostArray, weighted: State, left: HostArray) -> None:
-        """Set gradient_out to what `into` gives and sums_out to phi(x)^T S, by "top": both need suffix(x)^T S_i, and nothing of degree g."""
+    def with_sums(
+        self, gradient_out: HostArray, sums_out: HostArray, weighted: State, left: HostArray
+    ) -> None:
+        """Set gradient_out to what `into` gives and sums_out to phi(x)^T S, by "top": both need
+        suffix(x)^T S_i, and nothing of degree g.
+        """
         n, m, rows, columns = left.shape[0], left.shape[1], self.held.rows, self.held.columns
         turned, gradient = self._turned(left), self.gradient.shaped(self.d, n)
         total = np.matmul(weighted[0].T, rows, out=self.total.shaped(m, n))
@@ -86,7 +99,9 @@ class PullBack:
                 block *= columns[i]
                 total += block
             np.multiply(columns[first:last, None], turned, out=blocks)
-            cotangent[-part.shape[0] :] += np.matmul(part, flat_blocks, out=self.sent.shaped(part.shape[0], n))
+            cotangent[-part.shape[0] :] += np.matmul(
+                part, flat_blocks, out=self.sent.shaped(part.shape[0], n)
+            )
         self._descend(cotangent, gradient)
         gradient_out[...], sums_out[...] = gradient.T, total.T
 
@@ -102,8 +117,12 @@ class PullBack:
         if self.degree > 1:
             gradient += cotangent[1 : self.d + 1]
 
-    def _send(self, above: HostArray, i: int, source: slice, cotangent: HostArray, gradient: HostArray) -> None:
-        """Take the cotangent of x_i times the monomials `source` to x_i and to those; `above` is used up."""
+    def _send(
+        self, above: HostArray, i: int, source: slice, cotangent: HostArray, gradient: HostArray
+    ) -> None:
+        """Take the cotangent of x_i times the monomials `source` to x_i and to those; `above` is
+        used up.
+        """
         gradient[i] += np.einsum("kc,kc->c", above, self.held.rows[source])
         if source.start:  # the monomial 1 has no gradient
             above *= self.held.columns[i]
@@ -111,9 +130,16 @@ class PullBack:
 
 
 def numpy_gradient(
-    x: HostArray, left: HostArray, y: HostArray, right: HostArray, coefficients: tuple[float, ...], causal: bool
+    x: HostArray,
+    left: HostArray,
+    y: HostArray,
+    right: HostArray,
+    coefficients: tuple[float, ...],
+    causal: bool,
 ) -> HostArray:
-    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (..., n_x, d), (..., n_x, m), (..., n_y, d), (..., n_y, m)."""
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (..., n_x,
+    d), (..., n_x, m), (..., n_y, d), (..., n_y, m).
+    """
     *batch, n_x, d = x.shape
     x, left, y, right = (flat(a) for a in (x, left, y, right))
     m, items = right.shape[-1], x.shape[0]
@@ -149,10 +175,12 @@ def numpy_gradients(
     coefficients: tuple[float, ...],
     states: HostArray | None = None,
 ) -> tuple[HostArray, HostArray, HostArray]:
-    """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and right.
+    """Return the gradients of sum_ij P(x_i . y_j) (left_i . right_j) with respect to x, y and
+    right.
 
-    Shapes (..., n_x, d), (..., n_x, m), (..., n_y, d), (..., n_y, m) -> (..., n_x, d), (..., n_y, d), (..., n_y, m); `states`, shape (..., r, m), is
-    what `numpy_sums_and_states` gave for (y, right).
+    Shapes (..., n_x, d), (..., n_x, m), (..., n_y, d), (..., n_y, m) -> (..., n_x, d), (..., n_y,
+    d), (..., n_y, m); `states`, shape (..., r, m), is what `numpy_sums_and_states` gave for (y,
+    right).
     """
     shapes = x.shape, y.shape, right.shape
     x, left, y, right = (flat(a) for a in (x, left, y, right))
@@ -167,7 +195,16 @@ def numpy_gradients(
         workers = [Summation(p, x.dtype) for _ in range(threads)]
         for i in range(span.start, span.stop):
             of_y = None if states is None else states[i]
-            _one_item(workers, x[i], left[i], y[i], right[i], coefficients, of_y, tuple(out[i] for out in outs))
+            _one_item(
+                workers,
+                x[i],
+                left[i],
+                y[i],
+                right[i],
+                coefficients,
+                of_y,
+                tuple(out[i] for out in outs),
+            )
 
     inner = worker_count(one, -(-min(n_x, n_y) // p.chunk)) if across == 1 else 1
     gather([partial(some, span, inner) for span in shares(items, across)])

@@ -1,14 +1,18 @@
 """The contractions of `contraction` on NumPy arrays: the same sums, several times faster.
 
-What is gained: every temporary is allocated once and stays in cache; the highest degree is never formed where that pays (`numpy_features`); tokens or
-leading indices are shared among threads (`workers`). States are kept in parts, as the scheme leaves them, and weighted when they are read.
+What is gained: every temporary is allocated once and stays in cache; the highest degree is never
+formed where that pays (`numpy_features`); tokens or leading indices are shared among threads
+(`workers`). States are kept in parts, as the scheme leaves them, and weighted when they are read.
 
-Rounding. A term takes no more roundings than `kernel` counts: "top" takes the same products in another order, and adds the d blocks of degree g one after
-the other, C(d + g - 1, g) >= d of the r terms counted; keys are shared in whole chunks among at most as many threads as there are chunks, so that
-ceil(N / T) + T - 1 <= N additions join N chunks; with two products a chunk, N of them in C = ceil(N / 2) chunks, 2 ceil(C / T) + T - 1 <= N for 2 <= T <= C as
-well. Products over equally many keys, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1
-for k = ceil(N/L) chunks of the longer side N, n the shorter), and of the 2 g + 6 + r roundings counted besides sums over keys at most 2 g + 3 + r occur:
-g - 1 for each monomial, 3 for the weight, 1 for each of two products, r - 1 additions, 1 for the own chunk under a causal mask.
+Rounding. A term takes no more roundings than `kernel` counts: "top" takes the same products in
+another order, and adds the d blocks of degree g one after the other, C(d + g - 1, g) >= d of the r
+terms counted; keys are shared in whole chunks among at most as many threads as there are chunks, so
+that ceil(N / T) + T - 1 <= N additions join N chunks; with two products a chunk, N of them in C =
+ceil(N / 2) chunks, 2 ceil(C / T) + T - 1 <= N for 2 <= T <= C as well. Products over equally many
+keys, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1 for
+k = ceil(N/L) chunks of the longer side N, n the shorter), and of the 2 g + 6 + r roundings counted
+besides sums over keys at most 2 g + 3 + r occur: g - 1 for each monomial, 3 for the weight, 1 for
+each of two products, r - 1 additions, 1 for the own chunk under a causal mask.
 """
 
 from __future__ import annotations
@@ -24,12 +28,22 @@ from approxattn._arrays import HostArray
 from approxattn.monomials.contraction import weights
 from approxattn.monomials.index import rank, suffix_length
 from approxattn.monomials.numpy_dense import Triangle
-from approxattn.monomials.numpy_features import COORDINATES_AT_ONCE, TILE_ROWS, Monomials, Plan, Scratch, built, plan
+from approxattn.monomials.numpy_features import (
+    COORDINATES_AT_ONCE,
+    TILE_ROWS,
+    Monomials,
+    Plan,
+    Scratch,
+    built,
+    plan,
+)
 from approxattn.monomials.workers import gather, shares, worker_count
 
 R = TypeVar("R")
 State = list[HostArray]
-"""sum_j phi(y_j) values_j^T without weights, in parts: shapes (rows, m), or (rows, coordinates m) for the groups of "top"."""
+"""sum_j phi(y_j) values_j^T without weights, in parts: shapes (rows, m), or (rows, coordinates m)
+for the groups of "top".
+"""
 
 
 class Summation:
@@ -109,7 +123,9 @@ def _suffix(p: Plan, i: int) -> int:
 
 
 def weights_of(p: Plan, coefficients: tuple[float, ...], dtype: np.dtype[Any]) -> State:
-    """Return the weights of every entry of a state, 0 for the entries of "top" that stand for no monomial."""
+    """Return the weights of every entry of a state, 0 for the entries of "top" that stand for no
+    monomial.
+    """
     w = weights(coefficients, p.d).astype(dtype)
     if p.scheme != "top":
         return [w[:, None]]
@@ -131,7 +147,9 @@ def canonical(p: Plan, state: State) -> HostArray:
         return state[0]
     blocks = [state[0]]
     for part, (first, last) in zip(state[1:], groups(p), strict=True):
-        blocks += [part[-_suffix(p, i) :, (i - first) * p.m :][:, : p.m] for i in range(first, last)]
+        blocks += [
+            part[-_suffix(p, i) :, (i - first) * p.m :][:, : p.m] for i in range(first, last)
+        ]
     return np.concatenate(blocks)
 
 
@@ -143,14 +161,18 @@ def weigh(state: State, weight: State) -> State:
 def numpy_sums(
     x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], causal: bool
 ) -> HostArray:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y,
+    d), (..., n_y, m) -> (..., n_x, m).
+    """
     return _sums(x, y, values, coefficients, causal, None)
 
 
 def numpy_sums_and_states(
     x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...]
 ) -> tuple[HostArray, HostArray]:
-    """Return the sums over all j and the weighted states of (y, values), shape (..., r, m), for the gradient."""
+    """Return the sums over all j and the weighted states of (y, values), shape (..., r, m), for the
+    gradient.
+    """
     shape = (*x.shape[:-2], rank(x.shape[-1], len(coefficients) - 1), values.shape[-1])
     states = np.empty(shape, x.dtype)
     return _sums(x, y, values, coefficients, False, flat(states)), states
@@ -232,7 +254,9 @@ def joined(states: list[State]) -> State:
 def share(workers: list[Summation], n: int, task: Callable[[Summation, slice], R]) -> list[R]:
     """Run a task on whole chunks of n tokens, divided among the workers."""
     spans = shares(n, len(workers), workers[0].plan.chunk)
-    return gather([partial(task, worker, span) for worker, span in zip(workers, spans, strict=False)])
+    return gather(
+        [partial(task, worker, span) for worker, span in zip(workers, spans, strict=False)]
+    )
 
 
 def flat(a: HostArray) -> HostArray:
@@ -242,7 +266,9 @@ def flat(a: HostArray) -> HostArray:
 
 def within(span: slice, step: int) -> list[slice]:
     """Return a run of tokens in slices of `step`."""
-    return [slice(start, min(start + step, span.stop)) for start in range(span.start, span.stop, step)]
+    return [
+        slice(start, min(start + step, span.stop)) for start in range(span.start, span.stop, step)
+    ]
 
 
 def _causal(

@@ -12,7 +12,9 @@ from approxattn.monomials.dense import derivative, radix
 from approxattn.monomials.numpy_features import Scratch
 
 BLOCK = 128
-"""Queries that share their scores. *Chosen*: against a chunk of keys they fill some 100 KiB in float32."""
+"""Queries that share their scores. *Chosen*: against a chunk of keys they fill some 100 KiB in
+float32.
+"""
 
 
 class Triangle:
@@ -24,7 +26,12 @@ class Triangle:
         self._below = np.tri(block, dtype=dtype)
 
     def add_sums(
-        self, x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], out: HostArray
+        self,
+        x: HostArray,
+        y: HostArray,
+        values: HostArray,
+        coefficients: tuple[float, ...],
+        out: HostArray,
     ) -> None:
         """Add sum_j P(x_i . y_j) values_j to out; shapes (n, d), (n, d), (n, m), (n, m)."""
         for rows in _rows(x.shape[0]):
@@ -39,14 +46,18 @@ class Triangle:
         coefficients: tuple[float, ...],
         out: HostArray,
     ) -> None:
-        """Add sum_j P'(x_i . y_j) (left_i . right_j) y_j to out; shapes (n, d), (n, m), (n, d), (n, m), (n, d)."""
+        """Add sum_j P'(x_i . y_j) (left_i . right_j) y_j to out; shapes (n, d), (n, m), (n, d), (n,
+        m), (n, d).
+        """
         slopes = derivative(coefficients)
         for rows in _rows(x.shape[0]):
             p = self._weights_of(x, y, rows, slopes)
             p *= np.matmul(left[rows], right[: rows.stop].T, out=self._pairs.shaped(*p.shape))
             out[rows] += p @ y[: rows.stop]
 
-    def _weights_of(self, x: HostArray, y: HostArray, rows: slice, coefficients: tuple[float, ...]) -> HostArray:
+    def _weights_of(
+        self, x: HostArray, y: HostArray, rows: slice, coefficients: tuple[float, ...]
+    ) -> HostArray:
         shape = (rows.stop - rows.start, rows.stop)
         scores = np.matmul(x[rows], y[: rows.stop].T, out=self._scores.shaped(*shape))
         p = horner_into(self._weights.shaped(*shape), scores, coefficients)

@@ -1,15 +1,21 @@
-"""Monomials of a chunk of tokens in NumPy arrays that are allocated once, and the three ways to bring the highest degree into a product.
+"""Monomials of a chunk of tokens in NumPy arrays that are allocated once, and the three ways to
+bring the highest degree into a product.
 
     full    all monomials are held, one product a chunk;
-    tiled   those of degree g - 1 are held; degree g is built some rows at a time, small enough for the nearest caches, and used at once;
-    top     degree g is never formed: its block for coordinate i is x_i times a suffix of degree g - 1 (`index`), so that
+    tiled   those of degree g - 1 are held; degree g is built some rows at a time, small enough for
+        the nearest caches, and used at once;
+    top     degree g is never formed: its block for coordinate i is x_i times a suffix of degree g -
+        1 (`index`), so that
 
-        sum_j (y_ji suffix(y_j)) v_j^T = sum_j suffix(y_j) (y_ji v_j)^T,     (x_i suffix(x))^T S_i = x_i (suffix(x)^T S_i),
+        sum_j (y_ji suffix(y_j)) v_j^T = sum_j suffix(y_j) (y_ji v_j)^T,     (x_i suffix(x))^T S_i =
+            x_i (suffix(x)^T S_i),
 
-            which scales d m numbers a token instead of C(d + g - 1, g). A few coordinates share one product, with the longest of their suffixes: the
-            entries that belong to none of the shorter ones get weight 0.
+            which scales d m numbers a token instead of C(d + g - 1, g). A few coordinates share one
+            product, with the longest of their suffixes: the entries that belong to none of the
+            shorter ones get weight 0.
 
-Measured on one core, top wins once C(d + g - 1, g) > 2 d m, for degrees 3 and more; tiles matter only where the features outgrow the caches.
+Measured on one core, top wins once C(d + g - 1, g) > 2 d m, for degrees 3 and more; tiles matter
+only where the features outgrow the caches.
 """
 
 from __future__ import annotations
@@ -30,7 +36,9 @@ FEATURES_HELD = 2**21
 
 LARGEST_CHUNK = 1024
 CAUSAL_CHUNK = 256, 512
-"""Tokens of a causal chunk, for degrees up to 2 and above: longer ones cost more scores, shorter ones more products with the state."""
+"""Tokens of a causal chunk, for degrees up to 2 and above: longer ones cost more scores, shorter
+ones more products with the state.
+"""
 
 SMALLEST_CHUNK = 64
 TILE_ROWS = 256
@@ -68,7 +76,9 @@ def plan(d: int, m: int, degree: int, n: int, causal: bool, together: int = 1) -
     summed = -(-n // -(-n // chunk_tokens(d, degree, causal))) if n else 1  # as equal as can be
     fit = FEATURES_HELD // (rank(d, max(degree - 1, 0)) * summed)
     chunk = summed * max(1, min(together, fit))
-    return Plan(d=d, m=m, degree=degree, scheme=scheme_for(d, m, degree, chunk), chunk=chunk, summed=summed)
+    return Plan(
+        d=d, m=m, degree=degree, scheme=scheme_for(d, m, degree, chunk), chunk=chunk, summed=summed
+    )
 
 
 def scheme_for(d: int, m: int, degree: int, chunk: int) -> str:
@@ -99,7 +109,9 @@ class Monomials:
         self._products: list[tuple[HostArray, HostArray, HostArray]] = []
 
     def load(self, x: HostArray) -> None:
-        """Set `columns`, (d, tokens), and `rows`, (rank, tokens), to those of x, shape (tokens, d)."""
+        """Set `columns`, (d, tokens), and `rows`, (rank, tokens), to those of x, shape
+        (tokens, d).
+        """
         if x.shape[0] != self.columns.shape[-1]:
             self._arrange(x.shape[0])
         self.columns[...] = x.T
@@ -107,18 +119,23 @@ class Monomials:
             np.multiply(left, right, out=out)
 
     def _arrange(self, n: int) -> None:
-        """Find the places of all products for chunks of n tokens: most chunks are equally long, and finding them costs as much as short products."""
+        """Find the places of all products for chunks of n tokens: most chunks are equally long, and
+        finding them costs as much as short products.
+        """
         held = self._rows.shaped(max(rank(self.d, self.depth), 1 + self.d), n)
         held[0] = 1
         self.columns, self.rows = held[1 : self.d + 1], held[: rank(self.d, self.depth)]
         self._products = [
-            (held[source], held[1 + i], held[target]) for i, source, target in products(self.d, self.depth)
+            (held[source], held[1 + i], held[target])
+            for i, source, target in products(self.d, self.depth)
         ]
 
 
 @functools.lru_cache(maxsize=64)
 def products(d: int, degree: int) -> tuple[tuple[int, slice, slice], ...]:
-    """Return what makes degrees 2 ... g: rows `target` are coordinate i times rows `source`, as (i, source, target)."""
+    """Return what makes degrees 2 ... g: rows `target` are coordinate i times rows `source`, as (i,
+    source, target).
+    """
     found = []
     for t in range(2, degree + 1):
         end = to = rank(d, t - 1)
@@ -158,7 +175,9 @@ def tiles(d: int, degree: int, height: int) -> tuple[tuple[Piece, ...], ...]:
 
 
 def built(held: Monomials, degree: int, scratch: Scratch) -> Iterator[tuple[slice, HostArray]]:
-    """Build the tiles of the degree above those held, one after the other in one place; yield each with its rows among all monomials."""
+    """Build the tiles of the degree above those held, one after the other in one place; yield each
+    with its rows among all monomials.
+    """
     start = held.rows.shape[0]
     for pieces in tiles(held.d, degree, TILE_ROWS):
         height = pieces[-1].rows.stop

@@ -1,14 +1,18 @@
-"""Index sets for coordinates of unequal weight: high degrees in the first ones (the head), low degrees in the others (the tail).
+"""Index sets for coordinates of unequal weight: high degrees in the first ones (the head), low
+degrees in the others (the tail).
 
 With x = (x', x''), y likewise, the kernel
 
-    K(x, y) = sum_{h <= H} C_h(x' . y') (x'' . y'')^h,    C_h a polynomial of degree g_h, g_0 >= g_1 >= ... >= g_H,
+    K(x, y) = sum_{h <= H} C_h(x' . y') (x'' . y'')^h,    C_h a polynomial of degree g_h, g_0 >= g_1
+        >= ... >= g_H,
 
-holds the monomials x'^alpha x''^beta with |beta| = h <= H and |alpha| <= g_h: with every monomial each of its divisors, and
+holds the monomials x'^alpha x''^beta with |beta| = h <= H and |alpha| <= g_h: with every monomial
+each of its divisors, and
 
     r = sum_h C(d'' + h - 1, h) C(d' + g_h, g_h)
 
-of them. Its features are, for each h, the products of the degree-h monomials of the tail with those of degree <= g_h of the head, both in the order of `index`.
+of them. Its features are, for each h, the products of the degree-h monomials of the tail with those
+of degree <= g_h of the head, both in the order of `index`.
 """
 
 from __future__ import annotations
@@ -23,7 +27,14 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn.bounds.rounding import blocked_sum_terms
 from approxattn.monomials.adjoint import pull_back
-from approxattn.monomials.contraction import FEATURES_AT_ONCE, LARGEST_CHUNK, chunks, feature_blocks, features, weights
+from approxattn.monomials.contraction import (
+    FEATURES_AT_ONCE,
+    LARGEST_CHUNK,
+    chunks,
+    feature_blocks,
+    features,
+    weights,
+)
 from approxattn.monomials.dense import SCORE_BLOCK, derivative, horner, radix
 from approxattn.monomials.index import multiplicities, rank, suffix_length
 
@@ -73,16 +84,24 @@ class SplitKernel:
         return max(8, min(LARGEST_CHUNK, FEATURES_AT_ONCE // self.rank))
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_j K(x_i, y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) -> (..., n_x, m)."""
+        """Return sum_j K(x_i, y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
+        (..., n_x, m).
+        """
         return self._items(self._contract if self.kind == "features" else self._dense, x, y, values)
 
     def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) -> (..., n_y, m)."""
+        """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
+        (..., n_y, m).
+        """
         return self._flipped(self.sums, y, x, values)
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
-        """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape (..., n_x, d)."""
-        return self._items(self._pull if self.kind == "features" else self._dense_pull, x, left, y, right)
+        """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape
+        (..., n_x, d).
+        """
+        return self._items(
+            self._pull if self.kind == "features" else self._dense_pull, x, left, y, right
+        )
 
     def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return that with respect to y, shape (..., n_y, d)."""
@@ -108,7 +127,9 @@ class SplitKernel:
         return np.concatenate(found)
 
     def absolute(self, head: HostArray, tail: HostArray) -> HostArray:
-        """Return sum_h |C_h|(head) tail^h for head, tail >= 0: what the terms of K may add up to where |x'||y'| <= head, |x''||y''| <= tail."""
+        """Return sum_h |C_h|(head) tail^h for head, tail >= 0: what the terms of K may add up to
+        where |x'||y'| <= head, |x''||y''| <= tail.
+        """
         total = np.zeros(np.broadcast_shapes(np.shape(head), np.shape(tail)))
         for coefficients in reversed(self.table):
             inner = np.zeros_like(total)
@@ -118,32 +139,54 @@ class SplitKernel:
         return total
 
     def roundings(self, n_y: int) -> int:
-        """Return K of the analysis in `kernel`: one more product for each side of a feature and for its weight."""
+        """Return K of the analysis in `kernel`: one more product for each side of a feature and for
+        its weight.
+        """
         g, d = max(self.degrees) + len(self.table) - 1, self.head + self.tail
         direct = g * (d + 4) + len(self.table) + 8 + blocked_sum_terms(n_y, SCORE_BLOCK)
         if self.kind == "scores":
             return direct
-        return max(2 * g + 10 + self.rank + blocked_sum_terms(n_y, self.step), direct if self.causal else 0) + 2
+        return (
+            max(
+                2 * g + 10 + self.rank + blocked_sum_terms(n_y, self.step),
+                direct if self.causal else 0,
+            )
+            + 2
+        )
 
     def partial_sum(self, m_x: float, m_y: float) -> float:
-        """Bound every feature, weighted feature and partial sum over r of them, for tokens with entries of at most m_x and m_y and one value of size 1."""
-        g, omega = max(self.degrees) + len(self.table) - 1, max(1.0, float(np.max(np.abs(self.weights()))))
+        """Bound every feature, weighted feature and partial sum over r of them, for tokens with
+        entries of at most m_x and m_y and one value of size 1.
+        """
+        g, omega = (
+            max(self.degrees) + len(self.table) - 1,
+            max(1.0, float(np.max(np.abs(self.weights())))),
+        )
         with np.errstate(over="ignore"):
             return float(self.rank * omega * np.power(max(m_x, 1.0) * max(m_y, 1.0), float(g)))
 
-    def underflow(self, head: HostArray, tail: HostArray, m_x: float, m_y: float, tiny: float) -> HostArray:
-        """Return what underflow can take from one term K(x_i, y_j) v_j, |v_j| <= 1, as in `kernel`: w lost by each operation, times all factors that follow."""
+    def underflow(
+        self, head: HostArray, tail: HostArray, m_x: float, m_y: float, tiny: float
+    ) -> HostArray:
+        """Return what underflow can take from one term K(x_i, y_j) v_j, |v_j| <= 1, as in `kernel`:
+        w lost by each operation, times all factors that follow.
+        """
         g, d = max(self.degrees) + len(self.table) - 1, self.head + self.tail
         one, other = np.maximum(head, 1.0), np.maximum(tail, 1.0)
         with np.errstate(over="ignore"):
-            scores = g * self.absolute(one, other) * (d * tiny) * (max(m_x, 1.0) + max(m_y, 1.0) + 1)
+            scores = (
+                g * self.absolute(one, other) * (d * tiny) * (max(m_x, 1.0) + max(m_y, 1.0) + 1)
+            )
             direct = [
-                (2 * len(c) * np.maximum(np.ldexp(one, -radix(c)), 1.0) ** (len(c) - 1) + 2 + h) * tiny
+                (2 * len(c) * np.maximum(np.ldexp(one, -radix(c)), 1.0) ** (len(c) - 1) + 2 + h)
+                * tiny
                 for h, c in enumerate(self.table)
             ]
             powers = tiny * self.absolute(one, other) * len(self.table)
             by_scores = np.sum(direct, axis=0) * other ** len(self.table) + powers
-            by_features = 0.0 if self.kind == "scores" else (2 * g + 10) * tiny * self.partial_sum(m_x, m_y)
+            by_features = (
+                0.0 if self.kind == "scores" else (2 * g + 10) * tiny * self.partial_sum(m_x, m_y)
+            )
         return np.asarray(scores + by_scores + by_features)
 
     def _contract(self, x: Array, y: Array, values: Array) -> Array:
@@ -153,7 +196,8 @@ class SplitKernel:
             for chunk in chunks(y.shape[0], self.step):
                 state = self._add(state, y[chunk, :], values[chunk, :])
             return self.xp.concat(
-                [self._read(state * w, x[chunk, :]) for chunk in chunks(x.shape[0], self.step)], axis=0
+                [self._read(state * w, x[chunk, :]) for chunk in chunks(x.shape[0], self.step)],
+                axis=0,
             )
         for chunk in chunks(x.shape[0], self.step):
             own = self._dense(x[chunk, :], y[chunk, :], values[chunk, :])
@@ -198,20 +242,28 @@ class SplitKernel:
         return xp.concat(out, axis=0)
 
     def _back(self, x: Array, cotangent: Array) -> Array:
-        """Return J(x_i)^T cotangent_i, shapes (tokens, d), (r, tokens) -> (tokens, d): each factor of a product against the other."""
+        """Return J(x_i)^T cotangent_i, shapes (tokens, d), (r, tokens) -> (tokens, d): each factor
+        of a product against the other.
+        """
         xp, tokens, start = self.xp, x.shape[0], 0
         top, order = max(self.degrees), len(self.table) - 1
         head = features(x[:, : self.head], top, xp)
         total, tails = xp.zeros_like(head), []
-        for block, g in zip(feature_blocks(x[:, self.head :], order, xp), self.degrees, strict=True):
+        for block, g in zip(
+            feature_blocks(x[:, self.head :], order, xp), self.degrees, strict=True
+        ):
             r_head, r_tail = rank(self.head, g), block.shape[0]
-            part = xp.reshape(cotangent[start : start + r_head * r_tail, :], (r_tail, r_head, tokens))
+            part = xp.reshape(
+                cotangent[start : start + r_head * r_tail, :], (r_tail, r_head, tokens)
+            )
             start += r_head * r_tail
             own = xp.sum(part * block[:, None, :], axis=0)
             total = total + xp.concat([own, xp.zeros_like(total[r_head:, :])], axis=0)
             tails.append(xp.sum(part * head[None, :r_head, :], axis=1))
         of_head = pull_back(x[:, : self.head], total, top, xp)
-        return xp.concat([of_head, pull_back(x[:, self.head :], xp.concat(tails, axis=0), order, xp)], axis=1)
+        return xp.concat(
+            [of_head, pull_back(x[:, self.head :], xp.concat(tails, axis=0), order, xp)], axis=1
+        )
 
     def _dense_pull(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         xp, out = self.xp, []
@@ -223,7 +275,9 @@ class SplitKernel:
                 pair = xp.tril(pair, k=rows.start - keys.start) if self.causal else pair
                 both = (self._at(x[rows, :], y[keys, :], table) * pair for table in tables)
                 sides = y[keys, : self.head], y[keys, self.head :]
-                part = xp.concat([xp.matmul(a, side) for a, side in zip(both, sides, strict=True)], axis=1)
+                part = xp.concat(
+                    [xp.matmul(a, side) for a, side in zip(both, sides, strict=True)], axis=1
+                )
                 total = part if total is None else total + part
             out.append(total)
         return xp.concat(out, axis=0)
@@ -236,7 +290,9 @@ class SplitKernel:
         return xp.reshape(out, (*batch, *out.shape[-2:]))
 
     def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f with the roles of x and y swapped: under a causal mask both run backwards, as in `kernel`."""
+        """Apply f with the roles of x and y swapped: under a causal mask both run backwards, as in
+        `kernel`.
+        """
         if not self.causal:
             return f(*arrays)
         return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)
@@ -258,6 +314,8 @@ def tail_derivative(table: Table) -> Table:
 
 
 def primitives(table: Table) -> tuple[Table, Table]:
-    """Return tables whose derivatives with respect to the score of the head, and of the tail, are K."""
+    """Return tables whose derivatives with respect to the score of the head, and of the tail, are
+    K.
+    """
     of_head = tuple((0.0, *(c / (t + 1) for t, c in enumerate(row))) for row in table)
     return of_head, ((0.0,), *(tuple(c / (h + 1) for c in row) for h, row in enumerate(table)))

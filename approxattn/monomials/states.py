@@ -1,4 +1,6 @@
-"""States that outlive a call: S = sum_j w phi(y_j) values_j^T, made once, read by any number of queries."""
+"""States that outlive a call: S = sum_j w phi(y_j) values_j^T, made once, read by any number of
+queries.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from approxattn.monomials.numpy_features import plan
 
 
 def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
-    """Return the weighted states, shapes (..., n, d), (..., n, m) -> (..., r, m), in the order of `index`."""
+    """Return the weighted states, shapes (..., n, d), (..., n, m) -> (..., r, m), in the order of
+    `index`.
+    """
     if _arrays.on_host(y, values):
         return _numpy_states(y, values, coefficients)
     step = chunk_length(y.shape[-1], len(coefficients) - 1)
@@ -68,7 +72,8 @@ def _numpy_states(y: HostArray, values: HostArray, coefficients: tuple[float, ..
 def _numpy_read(x: HostArray, state: HostArray, degree: int) -> HostArray:
     n, m = x.shape[-2], state.shape[-1]
     p = plan(x.shape[-1], m, degree, n, False)
-    p = replace(p, scheme="tiled") if p.scheme == "top" else p  # "top" would first have to lay out every state anew
+    # "top" would first have to lay out every state anew
+    p = replace(p, scheme="tiled") if p.scheme == "top" else p
     worker = Summation(p, x.dtype)
     out = np.empty((*x.shape[:-1], m), x.dtype)
     for tokens, own, target in zip(flat(x), flat(state), flat(out), strict=True):

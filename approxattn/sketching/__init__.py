@@ -1,8 +1,9 @@
 """Operators that replace n tokens by k: random combinations, sampled rows, pooled blocks.
 
-Each is a frozen record with `apply(x)`, shape (..., n, m) -> (..., k, m), and `adjoint(y)`, shape (..., k, m) -> (..., n, m), each in the operator's own
-complexity and never through an n x n array. Random ones are drawn on the host, so that every array library sees the same draws, and one draw serves
-all leading indices. How far A S^T S B is from A B on average: `moments.second_moment`.
+Each is a frozen record with `apply(x)`, shape (..., n, m) -> (..., k, m), and `adjoint(y)`, shape
+(..., k, m) -> (..., n, m), each in the operator's own complexity and never through an n x n array.
+Random ones are drawn on the host, so that every array library sees the same draws, and one draw
+serves all leading indices. How far A S^T S B is from A B on average: `moments.second_moment`.
 """
 
 from approxattn.sketching.dense import Dense, gaussian, rademacher, sparse_signs

@@ -1,4 +1,6 @@
-"""Random combinations with independent entries: Gaussian, random signs, sparse random signs (Achlioptas 2003; wording unverified)."""
+"""Random combinations with independent entries: Gaussian, random signs, sparse random signs
+(Achlioptas 2003; wording unverified).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,10 @@ class Dense:
 
 
 def gaussian(n: int, k: int, rng: np.random.Generator) -> Dense:
-    """Draw R, shape (k, n), entries iid N(0, 1/k). Token j always gets the j-th k numbers of `rng`: tokens appended later leave it unchanged."""
+    """Draw R, shape (k, n), entries iid N(0, 1/k).
+
+    Token j always gets the j-th k numbers of `rng`: tokens appended later leave it unchanged.
+    """
     return Dense(matrix=rng.standard_normal((n, k)).T / np.sqrt(k))
 
 
@@ -46,9 +51,11 @@ def rademacher(n: int, k: int, rng: np.random.Generator) -> Dense:
 
 
 def sparse_signs(n: int, k: int, rng: np.random.Generator, spread: int = 3) -> Dense:
-    """Draw R, shape (k, n), entries iid: 0 with probability 1 - 1/spread, else +-sqrt(spread/k); token by token as `gaussian`.
+    """Draw R, shape (k, n), entries iid: 0 with probability 1 - 1/spread, else +-sqrt(spread/k);
+    token by token as `gaussian`.
 
-    Kept as a full matrix: at one entry of three a matrix product is faster than any sparse one. For few entries take `count_sketch`.
+    Kept as a full matrix: at one entry of three a matrix product is faster than any sparse one. For
+    few entries take `count_sketch`.
     """
     draws = rng.integers(0, 2 * spread, (n, k)).T
     return Dense(matrix=((draws == 0) * 1.0 - (draws == 1)) * np.sqrt(spread / k))

@@ -1,4 +1,6 @@
-"""Combinations that cost less than a matrix product: CountSketch, one pass over the tokens, and the subsampled randomised Hadamard transform."""
+"""Combinations that cost less than a matrix product: CountSketch, one pass over the tokens, and the
+subsampled randomised Hadamard transform.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from approxattn.sketching.rows import gather, scatter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CountSketch:
-    """Each token is added to one of k buckets with a sign: O(n m) (Charikar, Chen & Farach-Colton 2002; wording unverified).
+    """Each token is added to one of k buckets with a sign: O(n m) (Charikar, Chen & Farach-Colton
+    2002; wording unverified).
 
     Attributes
     ----------
@@ -43,7 +46,8 @@ class CountSketch:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hadamard:
-    """k rows of H D x / sqrt(k), D random signs, H the N x N matrix of +-1 with H^T H = N I: O(N log N m).
+    """k rows of H D x / sqrt(k), D random signs, H the N x N matrix of +-1 with H^T H = N I: O(N
+    log N m).
 
     Attributes
     ----------
@@ -68,7 +72,9 @@ class Hadamard:
         return gather(mixed, self.rows) * self.rows.size**-0.5
 
     def adjoint(self, y: Array) -> Array:
-        """Return D H^T of the rows put back in their places, shape (..., k, m) -> (..., n, m); H is symmetric."""
+        """Return D H^T of the rows put back in their places, shape (..., k, m) -> (..., n, m); H is
+        symmetric.
+        """
         spread = transform(scatter(y, self.rows, self.length))
         return spread[..., : self.signs.size, :] * self._signs(y) * self.rows.size**-0.5
 
@@ -77,7 +83,9 @@ class Hadamard:
 
 
 def transform(x: Array) -> Array:
-    """Return H x along the axis of the tokens, shape (..., N, m), N a power of two, H_ij = (-1)^(number of common binary ones of i and j)."""
+    """Return H x along the axis of the tokens, shape (..., N, m), N a power of two, H_ij =
+    (-1)^(number of common binary ones of i and j).
+    """
     xp = _arrays.namespace(x=x)
     *batch, n, m = x.shape
     width = 1
@@ -105,7 +113,10 @@ def srht(n: int, k: int, rng: np.random.Generator) -> Hadamard:
     """
     length = 1 << max(0, n - 1).bit_length()
     if k > length:
-        msg = f"rank(={k}) exceeds the {length} rows of the Hadamard transform of {n} tokens: take a smaller rank"
+        msg = (
+            f"rank(={k}) exceeds the {length} rows of the Hadamard transform of {n} tokens: take a "
+            "smaller rank"
+        )
         raise ValueError(msg)
     signs = 2.0 * rng.integers(0, 2, n) - 1
     return Hadamard(signs=signs, rows=np.sort(rng.choice(length, k, replace=False)), length=length)

@@ -1,17 +1,23 @@
 """How far a sketched product is from the product, on average: exact second moments.
 
-Let S be the k x n matrix of an operator with E S^T S = 1, A of shape (m, n) with columns a_j, B of shape (n, q) with rows b_j, and
-Sigma = sum_j |a_j|^2 |b_j|^2. Then E A S^T S B = A B, and E ||A S^T S B - A B||_F^2 is
+Let S be the k x n matrix of an operator with E S^T S = 1, A of shape (m, n) with columns a_j, B of
+shape (n, q) with rows b_j, and Sigma = sum_j |a_j|^2 |b_j|^2. Then E A S^T S B = A B, and E ||A S^T
+S B - A B||_F^2 is
 
-    entries r/sqrt(k) iid, E r = 0, E r^2 = 1, E r^4 = mu:  ( ||A||^2 ||B||^2 + ||AB||^2 + (mu - 3) Sigma ) / k;  mu = 3 Gaussian, 1 signs, s sparse signs
+    entries r/sqrt(k) iid, E r = 0, E r^2 = 1, E r^4 = mu:  ( ||A||^2 ||B||^2 + ||AB||^2 + (mu - 3)
+        Sigma ) / k;  mu = 3 Gaussian, 1 signs, s sparse signs
     CountSketch with k buckets:                             the same with mu = 1
-    Hadamard, k of N rows:                                  the same with mu = 1, times (N - k)/(N - 1)
-    k rows drawn with probabilities q_j:                    ( sum_j |a_j|^2 |b_j|^2 / q_j - ||AB||^2 ) / k.
+    Hadamard, k of N rows:                                  the same with mu = 1, times (N - k)/(N -
+        1)
+    k rows drawn with probabilities q_j:                    ( sum_j |a_j|^2 |b_j|^2 / q_j - ||AB||^2
+        ) / k.
 
-(Proved here.) Independent entries: E r_a r_b r_c r_d = [ab][cd] + [ac][bd] + [ad][bc] + (mu - 3)[a = b = c = d] gives E ||A r r^T B||^2; k rows divide the variance
-by k. CountSketch: A S^T S B - A B = sum_{a != b} s_a s_b [same bucket] a_a b_b^T, and only the pairs (a, b), (a, b) and (a, b), (b, a) have a mean, 1/k each.
-Hadamard: a row of H D is a vector of independent signs, so one row has mu = 1; given D, the mean over all N rows is A B exactly, and k draws without
-repetition have (N - k)/(N - 1) of the variance of k independent ones. Rows: sum_j q_j |a_j|^2 |b_j|^2 / q_j^2.
+(Proved here.) Independent entries: E r_a r_b r_c r_d = [ab][cd] + [ac][bd] + [ad][bc] + (mu - 3)[a
+= b = c = d] gives E ||A r r^T B||^2; k rows divide the variance by k. CountSketch: A S^T S B - A B
+= sum_{a != b} s_a s_b [same bucket] a_a b_b^T, and only the pairs (a, b), (a, b) and (a, b), (b, a)
+have a mean, 1/k each. Hadamard: a row of H D is a vector of independent signs, so one row has mu =
+1; given D, the mean over all N rows is A B exactly, and k draws without repetition have (N - k)/(N
+- 1) of the variance of k independent ones. Rows: sum_j q_j |a_j|^2 |b_j|^2 / q_j^2.
 """
 
 from __future__ import annotations
@@ -20,11 +26,23 @@ import numpy as np
 
 from approxattn._arrays import HostArray
 
-FOURTH_MOMENTS = {"gaussian": 3.0, "rademacher": 1.0, "sparse": 3.0, "count-sketch": 1.0, "srht": 1.0}
+FOURTH_MOMENTS = {
+    "gaussian": 3.0,
+    "rademacher": 1.0,
+    "sparse": 3.0,
+    "count-sketch": 1.0,
+    "srht": 1.0,
+}
 
 
 def second_moment(
-    kind: str, k: int, a: HostArray, b: HostArray, *, probabilities: HostArray | None = None, spread: int = 3
+    kind: str,
+    k: int,
+    a: HostArray,
+    b: HostArray,
+    *,
+    probabilities: HostArray | None = None,
+    spread: int = 3,
 ) -> float:
     """Return E ||A S^T S B - A B||_F^2.
 
@@ -62,7 +80,9 @@ def second_moment(
         msg = f"kind(={kind!r}) must be one of {', '.join(FOURTH_MOMENTS)}, rows"
         raise ValueError(msg)
     mu = float(spread) if kind == "sparse" else FOURTH_MOMENTS[kind]
-    total = float(np.sum(columns) * np.sum(rows)) + product + (mu - 3) * float(np.sum(columns * rows))
+    total = (
+        float(np.sum(columns) * np.sum(rows)) + product + (mu - 3) * float(np.sum(columns * rows))
+    )
     length = 1 << max(0, n - 1).bit_length()
     share = (length - k) / max(1, length - 1) if kind == "srht" else 1.0
     return total * share / k

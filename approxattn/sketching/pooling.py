@@ -1,4 +1,6 @@
-"""Pooled blocks of neighbouring tokens: means, largest entries, convolutions whose kernel is as long as their stride."""
+"""Pooled blocks of neighbouring tokens: means, largest entries, convolutions whose kernel is as
+long as their stride.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from approxattn.sketching.rows import gather, scatter, visible_first
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MeanPool:
-    """Means over contiguous blocks of the visible tokens; the blocks of one leading index differ by at most one token.
+    """Means over contiguous blocks of the visible tokens; the blocks of one leading index differ by
+    at most one token.
 
     Attributes
     ----------
@@ -30,13 +33,19 @@ class MeanPool:
     length: int
 
     def apply(self, x: Array) -> Array:
-        """Return the means of the blocks, shape (..., n, m) -> (..., k, m); 0 for an empty block."""
+        """Return the means of the blocks, shape (..., n, m) -> (..., k, m); 0 for an empty
+        block.
+        """
         xp = _arrays.namespace(x=x)
-        size = _arrays.from_host(np.maximum(self.counts, 1)[..., None].astype(_arrays.dtype_name(x)), x)
+        size = _arrays.from_host(
+            np.maximum(self.counts, 1)[..., None].astype(_arrays.dtype_name(x)), x
+        )
         return xp.sum(self._blocks(x, 0.0), axis=-2) / size
 
     def adjoint(self, y: Array) -> Array:
-        """Return each visible token's share of its block, y_b / m_b, shape (..., k, m) -> (..., n, m); 0 for hidden tokens."""
+        """Return each visible token's share of its block, y_b / m_b, shape (..., k, m) -> (..., n,
+        m); 0 for hidden tokens.
+        """
         xp = _arrays.namespace(y=y)
         block, shown = self.block_of_token()
         share = (shown / np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1))[..., None]
@@ -45,36 +54,49 @@ class MeanPool:
         return xp.where(factor > 0, rows * factor, xp.zeros_like(rows))
 
     def block_of_token(self) -> tuple[HostArray, HostArray]:
-        """Return the block of each token (0 for hidden ones) and which are visible, shapes (..., n)."""
+        """Return the block of each token (0 for hidden ones) and which are visible, shapes (...,
+        n).
+        """
         batch, (k, largest) = self.counts.shape[:-1], self.members.shape[-2:]
         real = np.reshape(np.arange(largest) < self.counts[..., None], (*batch, -1))
         owner = np.broadcast_to(np.repeat(np.arange(k), largest), real.shape)
-        # padding goes to an extra place at the end, which is cut off: members of padding are other blocks' tokens
+        # padding goes to an extra place at the end, which is cut off: members of padding are other
+        # blocks' tokens
         place = np.where(real, np.reshape(self.members, real.shape), self.length)
-        block, shown = np.zeros((*batch, self.length + 1), int), np.zeros((*batch, self.length + 1), bool)
+        block, shown = (
+            np.zeros((*batch, self.length + 1), int),
+            np.zeros((*batch, self.length + 1), bool),
+        )
         np.put_along_axis(block, place, owner, axis=-1)
         np.put_along_axis(shown, place, real, axis=-1)
         return block[..., :-1], shown[..., :-1]
 
     def tokens_in_block(self) -> HostArray:
-        """Return, for each token, how many share its block, itself included; 1 for hidden tokens; shape (..., n)."""
+        """Return, for each token, how many share its block, itself included; 1 for hidden tokens;
+        shape (..., n).
+        """
         block, shown = self.block_of_token()
         return np.where(shown, np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1), 1)
 
     def deviations(self, x: Array, means: Array) -> Array:
-        """Return x_j - means_b(j) in the order of the blocks, shapes (..., n, m), (..., k, m) -> (..., k * largest block, m); padding gives 0."""
+        """Return x_j - means_b(j) in the order of the blocks, shapes (..., n, m), (..., k, m) ->
+        (..., k * largest block, m); padding gives 0.
+        """
         xp = _arrays.namespace(x=x)
         blocks = self._blocks(x, means[..., None, :])
         return xp.reshape(blocks, (*blocks.shape[:-3], -1, blocks.shape[-1]))
 
     def _blocks(self, x: Array, less: Array | float) -> Array:
-        """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with 0 for padding."""
+        """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with 0 for
+        padding.
+        """
         return _in_blocks(x, self.members, self.counts, less, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaxPool:
-    """The largest entry of each column over contiguous blocks of the visible tokens; not linear, so its adjoint is that of the derivative.
+    """The largest entry of each column over contiguous blocks of the visible tokens; not linear, so
+    its adjoint is that of the derivative.
 
     Attributes
     ----------
@@ -91,7 +113,9 @@ class MaxPool:
         return xp.where(xp.isfinite(top), top, xp.zeros_like(top))
 
     def adjoint(self, y: Array, x: Array) -> Array:
-        """Return the derivative at x applied to y: each y_b to the first token that attains the maximum, shape (..., k, m) -> (..., n, m)."""
+        """Return the derivative at x applied to y: each y_b to the first token that attains the
+        maximum, shape (..., k, m) -> (..., n, m).
+        """
         xp = _arrays.namespace(x=x, y=y)
         members = self.blocks.members
         filled = self._filled(x)  # (..., k, largest, m)
@@ -108,7 +132,8 @@ class MaxPool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
-    """Weighted sums over contiguous blocks of as many tokens as the kernel is long; a last, shorter block meets the front of the kernel.
+    """Weighted sums over contiguous blocks of as many tokens as the kernel is long; a last, shorter
+    block meets the front of the kernel.
 
     Attributes
     ----------
@@ -126,7 +151,9 @@ class Convolution:
         xp = _arrays.namespace(x=x)
         stride, blocks = self._sizes()
         *batch, n, m = x.shape
-        padding = xp.zeros((*batch, stride * blocks - n, m), dtype=x.dtype, device=_arrays.device(x))
+        padding = xp.zeros(
+            (*batch, stride * blocks - n, m), dtype=x.dtype, device=_arrays.device(x)
+        )
         laid_out = xp.reshape(xp.concat([x, padding], axis=-2), (*batch, blocks, stride, m))
         return xp.sum(laid_out * self._weights(x), axis=-2)
 
@@ -135,14 +162,20 @@ class Convolution:
         xp = _arrays.namespace(y=y)
         stride, blocks = self._sizes()
         spread = y[..., None, :] * self._weights(y)
-        return xp.reshape(spread, (*y.shape[:-2], stride * blocks, y.shape[-1]))[..., : self.length, :]
+        return xp.reshape(spread, (*y.shape[:-2], stride * blocks, y.shape[-1]))[
+            ..., : self.length, :
+        ]
 
     def gradient(self, y: Array, x: Array) -> HostArray:
-        """Return the gradient with respect to a kernel shared by all columns, sum over blocks of y_b . x_{b, place}, shape (length,), on the host."""
+        """Return the gradient with respect to a kernel shared by all columns, sum over blocks of
+        y_b . x_{b, place}, shape (length,), on the host.
+        """
         xp = _arrays.namespace(x=x, y=y)
         stride, blocks = self._sizes()
         *batch, n, m = x.shape
-        padding = xp.zeros((*batch, stride * blocks - n, m), dtype=x.dtype, device=_arrays.device(x))
+        padding = xp.zeros(
+            (*batch, stride * blocks - n, m), dtype=x.dtype, device=_arrays.device(x)
+        )
         laid_out = xp.reshape(xp.concat([x, padding], axis=-2), (-1, blocks, stride, m))
         products = laid_out * xp.reshape(y, (-1, blocks, 1, m))
         return _arrays.to_host(xp.sum(products, axis=(0, 1, 3))).astype(np.float64)
@@ -156,9 +189,11 @@ class Convolution:
 
 
 def mean_pool(visible: HostArray, k: int) -> MeanPool:
-    """Split the m visible tokens of each leading index into blocks: block i holds those of rank floor(i m / K) to floor((i + 1) m / K) - 1.
+    """Split the m visible tokens of each leading index into blocks: block i holds those of rank
+    floor(i m / K) to floor((i + 1) m / K) - 1.
 
-    K is k, or the largest m where that is smaller. `visible` is bool, shape (..., n), with a token in every row.
+    K is k, or the largest m where that is smaller. `visible` is bool, shape (..., n), with a token
+    in every row.
     """
     order, count = visible_first(visible)
     blocks = min(k, int(np.max(count)))
@@ -167,7 +202,9 @@ def mean_pool(visible: HostArray, k: int) -> MeanPool:
     ranks = edges[..., :-1, None] + np.arange(int(np.max(counts)))  # (..., K, largest)
     ranks = np.minimum(ranks, order.shape[-1] - 1)
     members = np.take_along_axis(order, np.reshape(ranks, (*count.shape, -1)), axis=-1)
-    return MeanPool(members=np.reshape(members, ranks.shape), counts=counts, length=visible.shape[-1])
+    return MeanPool(
+        members=np.reshape(members, ranks.shape), counts=counts, length=visible.shape[-1]
+    )
 
 
 def max_pool(visible: HostArray, k: int) -> MaxPool:
@@ -175,8 +212,12 @@ def max_pool(visible: HostArray, k: int) -> MaxPool:
     return MaxPool(blocks=mean_pool(visible, k))
 
 
-def _in_blocks(x: Array, members: HostArray, counts: HostArray, less: Array | float, fill: float) -> Array:
-    """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with `fill` for padding."""
+def _in_blocks(
+    x: Array, members: HostArray, counts: HostArray, less: Array | float, fill: float
+) -> Array:
+    """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with `fill` for
+    padding.
+    """
     xp = _arrays.namespace(x=x)
     k, largest = members.shape[-2:]
     places = np.reshape(members, (*members.shape[:-2], -1))

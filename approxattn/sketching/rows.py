@@ -11,7 +11,9 @@ from approxattn._arrays import Array, HostArray
 
 
 def gather(x: Array, index: HostArray) -> Array:
-    """Return the rows of x that a host index names, shapes (..., n, m), (..., k) -> (..., k, m); leading axes of the index may be missing."""
+    """Return the rows of x that a host index names, shapes (..., n, m), (..., k) -> (..., k, m);
+    leading axes of the index may be missing.
+    """
     xp = _arrays.namespace(x=x)
     if index.ndim == 1:
         return xp.take(x, _arrays.from_host(index, x), axis=x.ndim - 2)
@@ -24,12 +26,18 @@ def gather(x: Array, index: HostArray) -> Array:
 
 
 def scatter(y: Array, index: HostArray, n: int) -> Array:
-    """Return the sums of the rows of y by the token each is named after, shapes (..., k, m), (..., k) -> (..., n, m): the adjoint of `gather`."""
+    """Return the sums of the rows of y by the token each is named after, shapes (..., k, m), (...,
+    k) -> (..., n, m): the adjoint of `gather`.
+    """
     xp = _arrays.namespace(y=y)
-    ids = _arrays.from_host(np.ascontiguousarray(np.broadcast_to(index, y.shape[:-1])).astype(np.int64), y)
+    ids = _arrays.from_host(
+        np.ascontiguousarray(np.broadcast_to(index, y.shape[:-1])).astype(np.int64), y
+    )
     return _arrays.cast(_arrays.segment_sum(y, ids, n), _arrays.dtype_name(y), xp)
 
 
 def visible_first(visible: HostArray) -> tuple[HostArray, HostArray]:
-    """Return the tokens with the visible ones first, each kind in its order, shape (..., n), and the number of visible ones, shape (...)."""
+    """Return the tokens with the visible ones first, each kind in its order, shape (..., n), and
+    the number of visible ones, shape (...).
+    """
     return np.argsort(~visible, axis=-1, kind="stable"), np.sum(visible, axis=-1)

@@ -1,4 +1,6 @@
-"""Tokens instead of combinations: drawn uniformly, or with probabilities from their norms or leverage scores, with replacement."""
+"""Tokens instead of combinations: drawn uniformly, or with probabilities from their norms or
+leverage scores, with replacement.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from approxattn.sketching.rows import gather, scatter, visible_first
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowSample:
-    """k of the n tokens, drawn uniformly with replacement; unscaled: the factor sqrt(n/k) that makes S^T S unbiased cancels in a softmax.
+    """k of the n tokens, drawn uniformly with replacement; unscaled: the factor sqrt(n/k) that
+    makes S^T S unbiased cancels in a softmax.
 
     Attributes
     ----------
@@ -37,7 +40,8 @@ class RowSample:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WeightedRows:
-    """k of the n tokens, drawn with probabilities q_j with replacement, each divided by sqrt(k q_j), so that S^T S is unbiased.
+    """k of the n tokens, drawn with probabilities q_j with replacement, each divided by sqrt(k
+    q_j), so that S^T S is unbiased.
 
     Attributes
     ----------
@@ -58,7 +62,9 @@ class WeightedRows:
         return gather(x, self.index) * self._weights(x)
 
     def adjoint(self, y: Array) -> Array:
-        """Return, for each token, the weighted sum over its draws, shape (..., k, m) -> (..., n, m)."""
+        """Return, for each token, the weighted sum over its draws, shape (..., k, m) -> (..., n,
+        m).
+        """
         return scatter(y * self._weights(y), self.index, self.length)
 
     def _weights(self, x: Array) -> Array:
@@ -66,13 +72,17 @@ class WeightedRows:
 
 
 def row_sample(visible: HostArray, k: int, rng: np.random.Generator) -> RowSample:
-    """Draw k of the visible tokens, uniformly with replacement; `visible` is bool, shape (..., n), with a token in every row.
+    """Draw k of the visible tokens, uniformly with replacement; `visible` is bool, shape (..., n),
+    with a token in every row.
 
-    Leading indices with equally many visible tokens share their draws, and one index draws the same in any batch.
+    Leading indices with equally many visible tokens share their draws, and one index draws the same
+    in any batch.
     """
     order, count = visible_first(visible)
     seed = int(rng.integers(2**63))
-    draws = {m: np.random.default_rng((seed, m)).integers(0, m, k) for m in {int(c) for c in count.flat}}
+    draws = {
+        m: np.random.default_rng((seed, m)).integers(0, m, k) for m in {int(c) for c in count.flat}
+    }
     ranks = np.reshape([draws[int(c)] for c in count.flat], (*count.shape, k))
     return RowSample(index=np.take_along_axis(order, ranks, axis=-1), length=visible.shape[-1])
 
@@ -85,14 +95,18 @@ def weighted_rows(probabilities: HostArray, k: int, rng: np.random.Generator) ->
 
 
 def norm_probabilities(left: HostArray, right: HostArray) -> HostArray:
-    """Return q_j proportional to |a_j||b_j|, from these norms, shape (n,): the least second moment of a product A B; uniform when all vanish."""
+    """Return q_j proportional to |a_j||b_j|, from these norms, shape (n,): the least second moment
+    of a product A B; uniform when all vanish.
+    """
     products = left * right
     total = float(np.sum(products))
     return products / total if total > 0 else np.full(products.shape, 1 / products.size)
 
 
 def leverage_probabilities(x: HostArray) -> HostArray:
-    """Return q_j proportional to the leverage score of row j of x, shape (n, m) -> (n,): |u_j|^2, u an orthonormal basis of the column space."""
+    """Return q_j proportional to the leverage score of row j of x, shape (n, m) -> (n,): |u_j|^2, u
+    an orthonormal basis of the column space.
+    """
     u, sigma, _ = np.linalg.svd(x, full_matrices=False)
     keep = sigma > sigma[0] * max(x.shape) * 2.0**-52 if sigma.size else np.zeros(0, bool)
     return norm_probabilities(np.sum(u[:, keep] ** 2, axis=1), np.ones(x.shape[0]))

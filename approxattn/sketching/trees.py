@@ -1,8 +1,12 @@
-"""Blocks of tokens that are alike: halved along the direction in which they spread most, and halved again.
+"""Blocks of tokens that are alike: halved along the direction in which they spread most, and halved
+again.
 
-Each level splits every block at the median of its projections on a direction found by a few steps of the power iteration on its scatter matrix, in O(n d) and one sort of n
-numbers; all blocks of a leading index then differ by one token at most. It runs on the host, so that every array library sees the same blocks. This is the splitting rule of a
-principal-direction tree (known from vector quantisation; wording of any one source unverified); nothing here depends on how good the blocks are.
+Each level splits every block at the median of its projections on a direction found by a few steps
+of the power iteration on its scatter matrix, in O(n d) and one sort of n numbers; all blocks of a
+leading index then differ by one token at most. It runs on the host, so that every array library
+sees the same blocks. This is the splitting rule of a principal-direction tree (known from vector
+quantisation; wording of any one source unverified); nothing here depends on how good the blocks
+are.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ POWER_STEPS = 4
 
 
 def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
-    """Split the visible tokens of each leading index into blocks of similar rows of x, shape (..., n, d).
+    """Split the visible tokens of each leading index into blocks of similar rows of x, shape (...,
+    n, d).
 
     Parameters
     ----------
@@ -29,7 +34,8 @@ def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
     visible : ndarray of bool, shape (..., n) or (n,)
         With a token in every row.
     k : int
-        Number of blocks, a power of two; where there are fewer tokens, one for each and some empty ones.
+        Number of blocks, a power of two; where there are fewer tokens, one for each and some empty
+        ones.
 
     Returns
     -------
@@ -41,15 +47,22 @@ def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
     blocks = min(k, 2 ** (int(np.max(count)) - 1).bit_length())  # enough for a block each
     size = -(-int(np.max(count)) // blocks)
     rows, orders = np.reshape(x, (-1, n, d)), np.reshape(order, (-1, n))
-    found = [_split(rows[i], orders[i], int(c), blocks, size) for i, c in enumerate(np.ravel(count))]
+    found = [
+        _split(rows[i], orders[i], int(c), blocks, size) for i, c in enumerate(np.ravel(count))
+    ]
     members = np.stack([m for m, _ in found]) if found else np.zeros((0, blocks, size), int)
     counts = np.stack([c for _, c in found]) if found else np.zeros((0, blocks), int)
     shape = (*batch, blocks)
-    return MeanPool(members=np.reshape(members, (*shape, size)), counts=np.reshape(counts, shape), length=n)
+    return MeanPool(
+        members=np.reshape(members, (*shape, size)), counts=np.reshape(counts, shape), length=n
+    )
 
 
-def _split(x: HostArray, order: HostArray, count: int, blocks: int, size: int) -> tuple[HostArray, HostArray]:
-    """Return the members, shape (blocks, size), and the counts, shape (blocks,), of one item whose first `count` of `order` are visible.
+def _split(
+    x: HostArray, order: HostArray, count: int, blocks: int, size: int
+) -> tuple[HostArray, HostArray]:
+    """Return the members, shape (blocks, size), and the counts, shape (blocks,), of one item whose
+    first `count` of `order` are visible.
 
     Slots of a block beyond its count hold any token: they are padding.
     """
@@ -62,12 +75,17 @@ def _split(x: HostArray, order: HostArray, count: int, blocks: int, size: int) -
         first = -(-counts // 2)
         later = np.minimum(first[:, None] + np.arange(half), 2 * half - 1)
         halves = np.stack([members[:, :half], np.take_along_axis(members, later, axis=-1)], axis=1)
-        members, counts = np.reshape(halves, (-1, half)), np.ravel(np.stack([first, counts - first], axis=1))
+        members, counts = (
+            np.reshape(halves, (-1, half)),
+            np.ravel(np.stack([first, counts - first], axis=1)),
+        )
     return members, counts
 
 
 def _projections(x: HostArray, members: HostArray, counts: HostArray) -> HostArray:
-    """Return the place of each member along the main direction of its block, inf for padding, shape (blocks, size)."""
+    """Return the place of each member along the main direction of its block, inf for padding, shape
+    (blocks, size).
+    """
     real = np.arange(members.shape[1]) < counts[:, None]
     y = x[members] * real[..., None]
     y -= np.sum(y, axis=1, keepdims=True) / np.maximum(counts, 1)[:, None, None]

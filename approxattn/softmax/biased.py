@@ -1,7 +1,9 @@
-"""Softmax attention to a few combined keys and values, each with a bias on its scores: forward and gradient.
+"""Softmax attention to a few combined keys and values, each with a bias on its scores: forward and
+gradient.
 
-The gradient takes the bias as one more column of queries and keys, q' = c, k'_b = bias_b / (beta c), so that it is the streaming gradient of plain attention. The power
-of two c is chosen so that the product of the norms, which bounds the scores, is about beta max|q| max|k| + max|bias|.
+The gradient takes the bias as one more column of queries and keys, q' = c, k'_b = bias_b / (beta
+c), so that it is the streaming gradient of plain attention. The power of two c is chosen so that
+the product of the norms, which bounds the scores, is about beta max|q| max|k| + max|bias|.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Reduced:
     Attributes
     ----------
     problem : Problem
-        The queries, and k combined keys and values; `key_mask` is False for combinations of nothing.
+        The queries, and k combined keys and values; `key_mask` is False for combinations of
+        nothing.
     bias : array, shape (..., 1, k), or None
         Added to the scores.
     """
@@ -52,7 +55,9 @@ def attend(reduced: Reduced) -> Array:
 
 
 def weights(reduced: Reduced) -> Array:
-    """Return the weights of all queries on all combinations, shape (..., n_q, k): for few queries."""
+    """Return the weights of all queries on all combinations, shape (..., n_q, k): for few
+    queries.
+    """
     problem, xp = reduced.problem, reduced.problem.xp
     scores = masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k)
     scores = scores if reduced.bias is None else scores + reduced.bias
@@ -68,7 +73,9 @@ def attend_gradient(reduced: Reduced, dout: Array) -> tuple[Array, Array, Array]
 
 
 def unbiased(reduced: Reduced) -> Problem:
-    """Return the plain problem with the same scores: the bias as one more column of queries and keys."""
+    """Return the plain problem with the same scores: the bias as one more column of queries and
+    keys.
+    """
     problem, bias, xp = reduced.problem, reduced.bias, reduced.problem.xp
     if bias is None:
         return problem

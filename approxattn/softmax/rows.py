@@ -1,6 +1,9 @@
-"""A few rows of exact attention: what a whole output, or a whole problem, is judged by. O(n d) work a row, in float64.
+"""A few rows of exact attention: what a whole output, or a whole problem, is judged by.
 
-A library without float64 computes in its widest dtype; the rounding bound is that of the dtype really computed in.
+O(n d) work a row, in float64.
+
+A library without float64 computes in its widest dtype; the rounding bound is that of the dtype
+really computed in.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ SCORES_AT_ONCE = 2**20
 """Scores held at one time where all of a row are needed. *Chosen*: 8 MiB in float64."""
 
 ROWS_AT_ONCE, KEY_BLOCK = 256, 1024
-"""Rows and keys that meet at one time where sums over the keys are all that is needed. *Chosen*: 2 MiB of scores in float64."""
+"""Rows and keys that meet at one time where sums over the keys are all that is needed. *Chosen*: 2
+MiB of scores in float64.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +39,8 @@ class Item:
     Attributes
     ----------
     given : Problem
-        The rows of q in float64, keys and values in the dtype they came in, without batch axes; not causal: see `causal`.
+        The rows of q in float64, keys and values in the dtype they came in, without batch axes; not
+        causal: see `causal`.
     index : tuple of int
         The leading batch index.
     rows : ndarray of int, shape (r,)
@@ -53,7 +59,9 @@ class Item:
         """All in float64."""
         xp = self.given.xp
         return replace(
-            self.given, k=_arrays.cast(self.given.k, "float64", xp), v=_arrays.cast(self.given.v, "float64", xp)
+            self.given,
+            k=_arrays.cast(self.given.k, "float64", xp),
+            v=_arrays.cast(self.given.v, "float64", xp),
         )
 
     @property
@@ -62,22 +70,33 @@ class Item:
         return self.given.key_mask is None and not self.causal
 
     def take(self, x: Array) -> Array:
-        """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in float64."""
+        """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in
+        float64.
+        """
         rows = self.given.xp.take(x[(*self.index, ...)], _arrays.from_host(self.rows, x), axis=0)
         return _arrays.cast(rows, "float64", self.given.xp)
 
     def rounding(self) -> HostArray:
-        """Return the bound on the rounding error of recomputed rows, shape (r,). Hidden keys and values make it larger at most."""
+        """Return the bound on the rounding error of recomputed rows, shape (r,).
+
+        Hidden keys and values make it larger at most.
+        """
         return softmax_rounding(self.given, score_bound(self.given, self.given.k), KEY_BLOCK)
 
     def recompute(self) -> Rows:
-        """Return exact attention up to `rounding`, and what else is known of the rows, keys and values widened block by block."""
+        """Return exact attention up to `rounding`, and what else is known of the rows, keys and
+        values widened block by block.
+        """
         parts = [_recompute(self, first) for first in range(0, self.rows.size, ROWS_AT_ONCE)]
-        return Rows(*(self.given.xp.concat(list(column), axis=0) for column in zip(*parts, strict=True)))
+        return Rows(
+            *(self.given.xp.concat(list(column), axis=0) for column in zip(*parts, strict=True))
+        )
 
 
 class Rows(NamedTuple):
-    """Recomputed rows: output and mean of the visible values, shapes (r, dv), 1/|p|^2 and number of visible keys, shapes (r, 1)."""
+    """Recomputed rows: output and mean of the visible values, shapes (r, dv), 1/|p|^2 and number of
+    visible keys, shapes (r, 1).
+    """
 
     output: Array
     mean: Array
@@ -86,7 +105,9 @@ class Rows(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Sums over some keys of w v, w, w^2, v and 1, with w = e^{s - top}; the last two over the visible ones."""
+    """Sums over some keys of w v, w, w^2, v and 1, with w = e^{s - top}; the last two over the
+    visible ones.
+    """
 
     top: Array
     numerator: Array
@@ -127,7 +148,14 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
         seen = xp.astype(xp.isfinite(scores), scores.dtype)
         visible, values = xp.sum(seen, axis=-1, keepdims=True), xp.matmul(seen, v)
     squares = xp.vecdot(weights, weights)[:, None]
-    return _Sums(top, xp.matmul(weights, v), xp.sum(weights, axis=-1, keepdims=True), squares, values, visible)
+    return _Sums(
+        top,
+        xp.matmul(weights, v),
+        xp.sum(weights, axis=-1, keepdims=True),
+        squares,
+        values,
+        visible,
+    )
 
 
 def _merged(a: _Sums, b: _Sums, xp: Namespace) -> _Sums:
@@ -151,7 +179,8 @@ class RowBlock:
     Attributes
     ----------
     problem : Problem
-        These rows of q with all keys and values of the index, in float64, without batch axes; not causal: see `bounds/softmax.py`.
+        These rows of q with all keys and values of the index, in float64, without batch axes; not
+        causal: see `bounds/softmax.py`.
     index : tuple of int
         The leading batch index.
     scores : array, shape (r, n_k)
@@ -171,11 +200,15 @@ class RowBlock:
     def output(self) -> Array:
         """Return exact attention, shape (r, dv)."""
         xp = self.problem.xp
-        return xp.matmul(self.weights, self.problem.v) / xp.sum(self.weights, axis=-1, keepdims=True)
+        return xp.matmul(self.weights, self.problem.v) / xp.sum(
+            self.weights, axis=-1, keepdims=True
+        )
 
 
 def choose(population: int, rows: int, rng: np.random.Generator | None) -> HostArray:
-    """Return `rows` of `population` numbers without repetition, in order: drawn uniformly, or evenly spaced if rng is None; all if rows >= population."""
+    """Return `rows` of `population` numbers without repetition, in order: drawn uniformly, or
+    evenly spaced if rng is None; all if rows >= population.
+    """
     if rows >= population:
         return np.arange(population)
     if rng is None:
@@ -184,7 +217,9 @@ def choose(population: int, rows: int, rng: np.random.Generator | None) -> HostA
 
 
 def items(problem: Problem, chosen: HostArray) -> Iterator[Item]:
-    """Yield the chosen rows, numbers in range(batch size * n_q) in increasing order, by leading batch index."""
+    """Yield the chosen rows, numbers in range(batch size * n_q) in increasing order, by leading
+    batch index.
+    """
     if problem.n_q == 0:
         return
     numbers, rows = np.divmod(chosen, problem.n_q)
@@ -209,12 +244,16 @@ def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
     q = xp.take(problem.q[(*index, ...)], _arrays.from_host(rows, problem.q), axis=0)
     k, v = problem.k[(*index, ...)], problem.v[(*index, ...)]
     mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
-    given = replace(problem, q=_arrays.cast(q, "float64", xp), k=k, v=v, key_mask=mask, causal=False)
+    given = replace(
+        problem, q=_arrays.cast(q, "float64", xp), k=k, v=v, key_mask=mask, causal=False
+    )
     return Item(given=given, index=index, rows=rows, causal=problem.causal)
 
 
 def _scores(part: Problem, rows: HostArray, start: int, *, causal: bool) -> Array:
-    """Return the scores of these rows with the keys of `part`, numbered from `start` on, -inf where they may not look."""
+    """Return the scores of these rows with the keys of `part`, numbered from `start` on, -inf where
+    they may not look.
+    """
     xp = part.xp
     scores = masked_scores(part, part.q * part.scale, 0, 0, part.n_k)
     if not causal:

@@ -1,6 +1,7 @@
 """Blocks of masked scores.
 
-The softmax over them is the streaming one of `streaming`; over a single key block it is the usual one.
+The softmax over them is the streaming one of `streaming`; over a single key block it is the usual
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def rows_at_once(problem: Problem, keys: int) -> int:
 
 
 def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end: int) -> Array:
-    """Return beta q_i . k_j for the given query rows (from `first` on) and keys start..end-1, -inf where the query may not look."""
+    """Return beta q_i . k_j for the given query rows (from `first` on) and keys start..end-1, -inf
+    where the query may not look.
+    """
     xp = problem.xp
     scores = xp.matmul(scaled_q, xp.matrix_transpose(problem.k[..., start:end, :]))
     keep = visible_block(problem, scores, first, start, end)
@@ -30,12 +33,17 @@ def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end
 
 
 def visible_block(problem: Problem, like: Array, first: int, start: int, end: int) -> Array | None:
-    """Return which (query, key) pairs of a block may look at each other, bool and broadcastable to `like`; None when all may."""
+    """Return which (query, key) pairs of a block may look at each other, bool and broadcastable to
+    `like`; None when all may.
+    """
     xp = problem.xp
     keep = None if problem.key_mask is None else problem.key_mask[..., None, start:end]
     if problem.causal and end > first + 1:
         where = {"device": _arrays.device(like)}
-        rows, keys = xp.arange(first, first + like.shape[-2], **where), xp.arange(start, end, **where)
+        rows, keys = (
+            xp.arange(first, first + like.shape[-2], **where),
+            xp.arange(start, end, **where),
+        )
         past = rows[:, None] >= keys[None, :]
         keep = past if keep is None else keep & past
     return keep

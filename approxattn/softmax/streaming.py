@@ -1,12 +1,16 @@
-"""Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal and key masks.
+"""Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal and key
+masks.
 
-Forward. For one query block the keys pass in blocks; with running maximum m, denominator l and numerator o
+Forward. For one query block the keys pass in blocks; with running maximum m, denominator l and
+numerator o
 
-    m' = max(m, max_j s_j),   l' = l e^{m - m'} + sum_j e^{s_j - m'},   o' = o e^{m - m'} + sum_j e^{s_j - m'} v_j,
+    m' = max(m, max_j s_j),   l' = l e^{m - m'} + sum_j e^{s_j - m'},   o' = o e^{m - m'} + sum_j
+        e^{s_j - m'} v_j,
 
 and the output is o / l (Milakov & Gimelshein 2018; Rabe & Staats 2021; wording unverified).
 
-Gradient (proved here; Liang et al. 2024, section C, corrected: see `lss24.gradient`). With f = softmax(beta q k^T), out = f V and G = dL/dout,
+Gradient (proved here; Liang et al. 2024, section C, corrected: see `lss24.gradient`). With f =
+softmax(beta q k^T), out = f V and G = dL/dout,
 
     z_ij = G_i . v_j,   kappa_i = G_i . out_i,   P_ij = f_ij (z_ij - kappa_i),
     dq = beta P k,      dk = beta P^T q,         dv = f^T G,
@@ -27,7 +31,9 @@ KEY_BLOCK = 1024
 
 
 class Softmax(NamedTuple):
-    """Rows of a softmax output, with the largest score and the denominator of each, shapes (..., rows, dv), (..., rows, 1) twice."""
+    """Rows of a softmax output, with the largest score and the denominator of each, shapes (...,
+    rows, dv), (..., rows, 1) twice.
+    """
 
     value: Array
     top: Array
@@ -57,7 +63,8 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
         scores = masked_scores(problem, q, first, start, end)  # (..., rows, keys)
         block_top = xp.max(scores, axis=-1, keepdims=True)
         new_top = block_top if top is None else xp.maximum(top, block_top)
-        # A row that has seen no key yet has top -inf; 0 in its place makes all its weights e^-inf = 0.
+        # A row that has seen no key yet has top -inf; 0 in its place makes all its weights e^-inf =
+        # 0.
         finite_top = xp.where(xp.isfinite(new_top), new_top, xp.zeros_like(new_top))
         weights = xp.exp(scores - finite_top)
         part = xp.matmul(weights, problem.v[..., start:end, :])
@@ -75,8 +82,14 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
     """Return dq, dk, dv for the cotangent G = dout, shape (..., n_q, dv)."""
     xp = problem.xp
     dq_blocks = []
-    dk = [xp.zeros_like(problem.k[..., start:end, :]) for start, end in key_blocks(problem, problem.n_k)]
-    dv = [xp.zeros_like(problem.v[..., start:end, :]) for start, end in key_blocks(problem, problem.n_k)]
+    dk = [
+        xp.zeros_like(problem.k[..., start:end, :])
+        for start, end in key_blocks(problem, problem.n_k)
+    ]
+    dv = [
+        xp.zeros_like(problem.v[..., start:end, :])
+        for start, end in key_blocks(problem, problem.n_k)
+    ]
     for first, last in query_blocks(problem):
         rows = stream(problem, first, last)
         q, g = problem.q[..., first:last, :] * problem.scale, dout[..., first:last, :]
@@ -95,7 +108,9 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
 
 
 def _add(total: Array, part: Array, problem: Problem) -> Array:
-    """Return total + part, where part may hold fewer rows: under a causal mask the last block ends with the queries."""
+    """Return total + part, where part may hold fewer rows: under a causal mask the last block ends
+    with the queries.
+    """
     xp, missing = problem.xp, total.shape[-2] - part.shape[-2]
     if missing:
         part = xp.concat([part, xp.zeros_like(total[..., part.shape[-2] :, :])], axis=-2)

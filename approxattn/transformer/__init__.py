@@ -1,4 +1,6 @@
-"""Multi-layer transformers with any attention method in any layer: value, gradient, and how far both can be from exact attention."""
+"""Multi-layer transformers with any attention method in any layer: value, gradient, and how far
+both can be from exact attention.
+"""
 
 from approxattn.transformer.forward import forward
 from approxattn.transformer.gradient import gradient

@@ -1,12 +1,15 @@
 """y = x W + b, its gradient, and what errors in x and rounding do to both.
 
-Notation of this folder, for every array computed from an approximate one. delta_i bounds the Euclidean distance of row i of an activation to the row that the exact
-network has, on the host, shape (..., n). Of a cotangent G the errors are added up over the tokens instead: total >= sum_i |G_i - exact G_i|, shape (...). The two norms
-are dual to each other: a row of softmax weights, which sums to 1, increases neither.
+Notation of this folder, for every array computed from an approximate one. delta_i bounds the
+Euclidean distance of row i of an activation to the row that the exact network has, on the host,
+shape (..., n). Of a cotangent G the errors are added up over the tokens instead: total >= sum_i
+|G_i - exact G_i|, shape (...). The two norms are dual to each other: a row of softmax weights,
+which sums to 1, increases neither.
 
-Rounding (proved here; gamma of `rounding.py`). Entry c of a computed x W + b is off by at most gamma_{d+2} (sum_a |x_a||W_ac| + |b_c|), so the row by at most
-gamma_{d+2} (|x| |W|_F + |b|). Entry (a, b) of a computed sum over N tokens of x_ia g_ib is off by at most gamma_{N+2} sum_i |x_ia||g_ib|, so the matrix by at most
-gamma_{N+2} sum_i |x_i||g_i| in the Frobenius norm.
+Rounding (proved here; gamma of `rounding.py`). Entry c of a computed x W + b is off by at most
+gamma_{d+2} (sum_a |x_a||W_ac| + |b_c|), so the row by at most gamma_{d+2} (|x| |W|_F + |b|). Entry
+(a, b) of a computed sum over N tokens of x_ia g_ib is off by at most gamma_{N+2} sum_i
+|x_ia||g_ib|, so the matrix by at most gamma_{N+2} sum_i |x_i||g_i| in the Frobenius norm.
 """
 
 from __future__ import annotations
@@ -33,19 +36,26 @@ def roundoff(x: Array) -> float:
 
 
 def norms(x: Array, xp: Namespace) -> HostArray:
-    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n), on the host."""
+    """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) -> (..., n),
+    on the host.
+    """
     return row_norms(x, xp) if x.shape[-1] else np.zeros(x.shape[:-1])
 
 
 def spectral(w: Array) -> HostArray:
-    """Return upper bounds on the largest singular values of the matrices in w, shape (..., a, b) -> (...)."""
+    """Return upper bounds on the largest singular values of the matrices in w, shape (..., a, b) ->
+    (...).
+    """
     host = _arrays.to_host(w).astype(np.float64)
-    # The singular values of LAPACK are off by a modest multiple of u |W|; 1e-10 leaves a factor of a thousand for matrices of any usual size.
+    # The singular values of LAPACK are off by a modest multiple of u |W|; 1e-10 leaves a factor of
+    # a thousand for matrices of any usual size.
     return up(np.linalg.norm(host, ord=2, axis=(-2, -1)) * (1 + 1e-10))
 
 
 def frobenius(w: Array) -> HostArray:
-    """Return upper bounds on the Frobenius norms of the matrices in w, shape (..., a, b) -> (...)."""
+    """Return upper bounds on the Frobenius norms of the matrices in w, shape (..., a, b)
+    -> (...).
+    """
     host = _arrays.to_host(w).astype(np.float64)
     return up(np.sqrt(np.sum(host * host, axis=(-2, -1))) * (1 + 1e-10))
 
@@ -65,11 +75,15 @@ def affine(x: Array, w: Array, b: Array | None, xp: Namespace) -> Array:
 
 
 def affine_rounding(x_norms: HostArray, w: Array, b: Array | None) -> HostArray:
-    """Return the bound on the rounding error of each row of x W + b; one matrix, or one a head with x_norms (..., 1, n)."""
+    """Return the bound on the rounding error of each row of x W + b; one matrix, or one a head with
+    x_norms (..., 1, n).
+    """
     *leading, d, width = w.shape
     lift = (...,) + (None,) * bool(leading)
     tiny = (d + 2) * math.sqrt(width) * _arrays.smallest_normal(_arrays.dtype_name(w))
-    return bounded(gamma(d + 2, roundoff(w)) * (x_norms * frobenius(w)[lift] + length(b)[lift]) + tiny)
+    return bounded(
+        gamma(d + 2, roundoff(w)) * (x_norms * frobenius(w)[lift] + length(b)[lift]) + tiny
+    )
 
 
 def total_over_tokens(x: Array, xp: Namespace) -> Array:
@@ -78,7 +92,9 @@ def total_over_tokens(x: Array, xp: Namespace) -> Array:
 
 
 def outer_total(x: Array, g: Array, xp: Namespace) -> Array:
-    """Return sum_i x_i^T g_i over all tokens of all leading indices, shapes (..., n, a), (..., n, b) -> (a, b)."""
+    """Return sum_i x_i^T g_i over all tokens of all leading indices, shapes (..., n, a), (..., n,
+    b) -> (a, b).
+    """
     x, g = (xp.reshape(y, (-1, y.shape[-1])) for y in (x, g))
     return xp.matmul(xp.matrix_transpose(x), g)
 
@@ -88,8 +104,11 @@ def total_error(total: HostArray, g_norms: HostArray, u: float) -> float:
     return float(bounded(np.sum(total) + gamma(g_norms.size + 2, u) * np.sum(g_norms)))
 
 
-def outer_error(x_norms: HostArray, delta: HostArray, g_norms: HostArray, total: HostArray, u: float) -> float:
-    """Return the bound on the Frobenius error of sum_i x_i^T g_i: with primes for the exact ones, x'^T g' - x^T g = x'^T (g' - g) + (x' - x)^T g.
+def outer_error(
+    x_norms: HostArray, delta: HostArray, g_norms: HostArray, total: HostArray, u: float
+) -> float:
+    """Return the bound on the Frobenius error of sum_i x_i^T g_i: with primes for the exact ones,
+    x'^T g' - x^T g = x'^T (g' - g) + (x' - x)^T g.
 
     Shapes (..., n), (..., n), (..., n), (...).
     """

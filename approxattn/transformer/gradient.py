@@ -1,24 +1,36 @@
-"""The gradient of a multi-layer transformer, with any differentiable attention method in any layer, and the bound on its error.
+"""The gradient of a multi-layer transformer, with any differentiable attention method in any layer,
+and the bound on its error.
 
-G_m = dout, and from the last layer to the first (Liang et al. 2024, section 4, corrected: see `lss24.gradient`)
+G_m = dout, and from the last layer to the first (Liang et al. 2024, section 4, corrected: see
+`lss24.gradient`)
 
-    dZ = (dg_i/dZ)^T G_i,   du = the gradient of Attn_i for dZ (`self_attention.py`),   G_{i-1} = (dnorm/dx)^T du [+ dZ],
+    dZ = (dg_i/dZ)^T G_i,   du = the gradient of Attn_i for dZ (`self_attention.py`),   G_{i-1} =
+        (dnorm/dx)^T du [+ dZ],
 
-so G_i = dL/dT_i. What is linear in n stays so: an activation is kept for every layer, or only T_i with `recompute=True`; no n x n array is formed unless the method does.
+so G_i = dL/dT_i. What is linear in n stays so: an activation is kept for every layer, or only T_i
+with `recompute=True`; no n x n array is formed unless the method does.
 
-Error. `total` of layer i bounds sum_j |row j of G_i - row j of the exact dL/dT_i|, Euclidean norms; it grows from 0 at the output. Every map has its rule (backward
-companion of T4, proved in `attention_error.py`, `mlp.py`, `norm.py`): the Lipschitz constant at the computed point times `total`, plus the Lipschitz constant of the
-Jacobian times the forward error delta times |G_i|, plus rounding. So the activation must have a Lipschitz derivative, and what is small after m layers is the error of
-one layer times a product over all of them: no error is free of m, the statement of Theorem 4.2 of the paper notwithstanding.
+Error. `total` of layer i bounds sum_j |row j of G_i - row j of the exact dL/dT_i|, Euclidean norms;
+it grows from 0 at the output. Every map has its rule (backward companion of T4, proved in
+`attention_error.py`, `mlp.py`, `norm.py`): the Lipschitz constant at the computed point times
+`total`, plus the Lipschitz constant of the Jacobian times the forward error delta times |G_i|, plus
+rounding. So the activation must have a Lipschitz derivative, and what is small after m layers is
+the error of one layer times a product over all of them: no error is free of m, the statement of
+Theorem 4.2 of the paper notwithstanding.
 
-Loss (proved here; the dual weighted residuals of Becker & Rannacher 2001, wording unverified, with the remainder bounded). Let Phi_l be the exact layers after layer l, and
-eps_l the distance, row by row, of the computed T_l to what exact attention makes of the computed T_{l-1}: one layer's own error, with nothing carried in. Then
+Loss (proved here; the dual weighted residuals of Becker & Rannacher 2001, wording unverified, with
+the remainder bounded). Let Phi_l be the exact layers after layer l, and eps_l the distance, row by
+row, of the computed T_l to what exact attention makes of the computed T_{l-1}: one layer's own
+error, with nothing carried in. Then
 
-    <dout, exact T_m - T_m> = sum over l of <dout, Phi_l(T_l + eps_l) - Phi_l(T_l)> = sum over l of the mean over t in [0, 1] of <grad of <dout, Phi_l> at T_l + t eps_l, eps_l>
+    <dout, exact T_m - T_m> = sum over l of <dout, Phi_l(T_l + eps_l) - Phi_l(T_l)> = sum over l of
+        the mean over t in [0, 1] of <grad of <dout, Phi_l> at T_l + t eps_l, eps_l>
 
-by telescoping. That gradient differs from the computed G_l by at most `total` of layer l in sum, because T_l + t eps_l is no farther from T_l than delta_l, and `total` holds
-for every point that near. So the loss is off by at most sum_l [ sum_i |G_l,i| eps_l,i + total_l max_i eps_l,i ]: what matters of each layer's error is weighed by the
-gradient that was measured; products of Lipschitz constants enter the second term only, which is of second order.
+by telescoping. That gradient differs from the computed G_l by at most `total` of layer l in sum,
+because T_l + t eps_l is no farther from T_l than delta_l, and `total` holds for every point that
+near. So the loss is off by at most sum_l [ sum_i |G_l,i| eps_l,i + total_l max_i eps_l,i ]: what
+matters of each layer's error is weighed by the gradient that was measured; products of Lipschitz
+constants enter the second term only, which is of second order.
 """
 
 from __future__ import annotations
@@ -74,35 +86,41 @@ def gradient(
     recompute: bool = False,
     second_moments: bool = False,
 ) -> ModelGradients:
-    """Compute the gradient of a transformer with approximate attention, and bound its distance to the exact one.
+    """Compute the gradient of a transformer with approximate attention, and bound its distance to
+    the exact one.
 
     Parameters
     ----------
     model, x, method, key_mask, rng, certify, second_moments
         As for `forward`; the method of every layer must have a gradient.
     dout : array, shape (..., n, d'), or callable
-        dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it for the output T_m. It counts as exact: what is certified is the
-        gradient of the linear loss <dout, F(X)>.
+        dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it
+        for the output T_m. It counts as exact: what is certified is the gradient of the linear loss
+        <dout, F(X)>.
     recompute : bool
-        Keep only T_0, ..., T_m and run every layer a second time on the way back: less memory, one more forward pass.
+        Keep only T_0, ..., T_m and run every layer a second time on the way back: less memory, one
+        more forward pass.
 
     Returns
     -------
     ModelGradients
-        dL/dX, dL/dT_i, dL/d(parameter) for every parameter, summed over leading axes, and the certificate.
+        dL/dX, dL/dT_i, dL/d(parameter) for every parameter, summed over leading axes, and the
+        certificate.
 
     Raises
     ------
     TypeError, ValueError
-        As `forward`; a dout that is not of the output's shape and dtype; a method without a gradient.
+        As `forward`; a dout that is not of the output's shape and dtype; a method without a
+        gradient.
 
     Examples
     --------
     >>> import numpy as np, approxattn as aa
     >>> from approxattn.transformer import Layer, SelfAttention, Transformer, gradient
     >>> w = lambda *shape: np.random.default_rng(0).standard_normal(shape) / 4
-    >>> layer = Layer(attention=SelfAttention(w=w(1, 4, 4), wv=w(1, 4, 4), scale=1 / 4), residual=True)
-    >>> model, (x, g) = Transformer(layers=(layer,) * 3), np.random.default_rng(1).uniform(-1, 1, (2, 60, 4))
+    >>> attention = SelfAttention(w=w(1, 4, 4), wv=w(1, 4, 4), scale=1 / 4)
+    >>> model = Transformer(layers=(Layer(attention=attention, residual=True),) * 3)
+    >>> x, g = np.random.default_rng(1).uniform(-1, 1, (2, 60, 4))
     >>> grads = gradient(model, x, g, aa.Polynomial(degree=8, gradient="plug-in"))
     >>> exact = gradient(model, x, g, aa.Exact())
     >>> error = np.sum(np.linalg.norm(grads.dx - exact.dx, axis=-1))
@@ -110,7 +128,8 @@ def gradient(
     True
     """
     methods, seeds = methods_of(model, method), seeds_of(model, method, rng)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # a bound that overflows is inf
+    # a bound that overflows is inf
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         start = trace(model.first, check_input(model, x))
         deltas = first_errors(model, x, start) if certify else []
         plan = _Plan(methods, seeds, key_mask, recompute, certify and second_moments)
@@ -118,10 +137,16 @@ def gradient(
         at_end = _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1])
         back = _back(model, tokens, runs, errors, at_end, plan)
         end = pull(model.first, start.inputs, back.cotangents[0])
-        head = pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0]) if certify else None
+        head = (
+            pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0])
+            if certify
+            else None
+        )
         loss = _loss_bound(back, [deltas[-1], *back.own]) if certify else None
     integers = not _arrays.namespace(x=x).isdtype(x.dtype, "real floating")
-    certificate = None if head is None else replace(_certificate(back, head, errors, integers), loss=loss)
+    certificate = (
+        None if head is None else replace(_certificate(back, head, errors, integers), loss=loss)
+    )
     return ModelGradients(
         model=replace(model, first=end.gradients, layers=back.gradients),
         dx=None if integers else end.dx,
@@ -143,13 +168,17 @@ class _Plan(NamedTuple):
     second_moments: bool
 
     def run(self, i: int, layer: Layer, x: Array) -> LayerRun:
-        return run_layer(layer, x, self.methods[i], self.key_mask, self.seeds[i], self.second_moments)
+        return run_layer(
+            layer, x, self.methods[i], self.key_mask, self.seeds[i], self.second_moments
+        )
 
 
 def _there(
     model: Transformer, x: Array, deltas: Sequence[HostArray], plan: _Plan
 ) -> tuple[list[Array], list[LayerRun | None], list[LayerErrors]]:
-    """Return T_0, ..., T_m, what each layer's gradient needs unless that is made again, and the bounds if there are any at the start."""
+    """Return T_0, ..., T_m, what each layer's gradient needs unless that is made again, and the
+    bounds if there are any at the start.
+    """
     tokens: list[Array] = [x]
     runs: list[LayerRun | None] = []
     errors: list[LayerErrors] = []
@@ -157,7 +186,9 @@ def _there(
         with located(i):
             run = plan.run(i, layer, tokens[-1])
         if deltas:
-            errors.append(layer_errors(layer, run, errors[-1].out if errors else deltas[-1], plan.key_mask))
+            errors.append(
+                layer_errors(layer, run, errors[-1].out if errors else deltas[-1], plan.key_mask)
+            )
         tokens.append(run.then.value)
         runs.append(None if plan.recompute else run)
     return tokens, runs, errors
@@ -182,7 +213,10 @@ def _back(
     dout: Array,
     plan: _Plan,
 ) -> _Back:
-    """Go back through the layers. `runs` is emptied on the way: what a layer kept is let go once its gradient is known."""
+    """Go back through the layers.
+
+    `runs` is emptied on the way: what a layer kept is let go once its gradient is known.
+    """
     cotangents, totals, gradients = [dout], [np.zeros(dout.shape[:-2])], []
     parameters: dict[str, float] = {}
     certificates, own = [], []
@@ -198,7 +232,9 @@ def _back(
             certificates.append(step.certificate)
             own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.key_mask).out)
             totals.append(step.error.total)
-            parameters |= {f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()}
+            parameters |= {
+                f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()
+            }
     return _Back(
         cotangents=tuple(reversed(cotangents)),
         totals=tuple(reversed(totals)),
@@ -219,7 +255,9 @@ def _pull_layer(
     total: HostArray,
 ) -> _Step:
     then = pull(layer.then, run.then.inputs, dout)
-    attention = layer.attention.vjp(run.u, run.heads, then.dx, plan.methods[i], plan.key_mask, generator(plan.seeds[i]))
+    attention = layer.attention.vjp(
+        run.u, run.heads, then.dx, plan.methods[i], plan.key_mask, generator(plan.seeds[i])
+    )
     gradient = replace(layer, attention=attention.gradient, then=then.gradients)
     dx = attention.du
     if layer.norm is not None:
@@ -231,9 +269,18 @@ def _pull_layer(
         return _Step(dx, gradient, None, certificate)
     after = pull_errors(layer.then, run.then.inputs, errors.z, then.cotangents, total)
     inside = pulled_errors(
-        layer.attention, run.u, run.heads, errors.attention, errors.u, attention, then.dx, after.total
+        layer.attention,
+        run.u,
+        run.heads,
+        errors.attention,
+        errors.u,
+        attention,
+        then.dx,
+        after.total,
     )
-    return _Step(dx, gradient, _layer_error(layer, run, errors, attention.du, dx, after, inside), certificate)
+    return _Step(
+        dx, gradient, _layer_error(layer, run, errors, attention.du, dx, after, inside), certificate
+    )
 
 
 def _layer_error(
@@ -259,13 +306,19 @@ def _layer_error(
     return PulledError(total, parameters)
 
 
-def _certificate(back: _Back, head: PulledError, errors: Sequence[LayerErrors], integers: bool) -> ModelCertificate:
-    parameters = back.parameters | {f"first.{name}": bound for name, bound in head.parameters.items()}
+def _certificate(
+    back: _Back, head: PulledError, errors: Sequence[LayerErrors], integers: bool
+) -> ModelCertificate:
+    parameters = back.parameters | {
+        f"first.{name}": bound for name, bound in head.parameters.items()
+    }
     failure = sum(
         failure_of(e.certificate.failure + c.failure, c.dq.shape[-2])
         for e, c in zip(errors, back.certificates, strict=True)
     )
-    reasons = [r for e in errors for r in unmet(e.certificate)] + [r for c in back.certificates for r in _unmet(c)]
+    reasons = [r for e in errors for r in unmet(e.certificate)] + [
+        r for c in back.certificates for r in _unmet(c)
+    ]
     return ModelCertificate(
         tokens=back.totals,
         dx=None if integers else head.total,
@@ -276,7 +329,9 @@ def _certificate(back: _Back, head: PulledError, errors: Sequence[LayerErrors], 
 
 
 def _loss_bound(back: _Back, own: Sequence[HostArray]) -> HostArray:
-    """Return the bound on the error of <dout, T_m>, shape (...), from each layer's own error, shapes (..., n)."""
+    """Return the bound on the error of <dout, T_m>, shape (...), from each layer's own error,
+    shapes (..., n).
+    """
     bound: HostArray = np.zeros(())
     for g, total, eps in zip(back.cotangents, back.totals, own, strict=True):
         weighed = np.sum(norms(g, _arrays.namespace(g=g)) * eps, axis=-1)
@@ -287,14 +342,20 @@ def _loss_bound(back: _Back, own: Sequence[HostArray]) -> HostArray:
 def _unmet(certificate: GradientCertificate) -> tuple[str, ...]:
     if certificate.target == SOFTMAX_GRADIENT:
         return certificate.unmet
-    return (*certificate.unmet, f"a layer's gradient is certified against {certificate.target}, not {SOFTMAX_GRADIENT}")
+    return (
+        *certificate.unmet,
+        f"a layer's gradient is certified against {certificate.target}, not {SOFTMAX_GRADIENT}",
+    )
 
 
 def _checked(dout: Array, value: Array) -> Array:
     """Return dout, or say what is wrong with it."""
     xp: Any = _arrays.namespace(dout=dout, value=value)
     if tuple(dout.shape) != tuple(value.shape) or dout.dtype != value.dtype:
-        msg = f"dout has shape {tuple(dout.shape)} and dtype {dout.dtype}: it must have those of the output, {tuple(value.shape)} and {value.dtype}"
+        msg = (
+            f"dout has shape {tuple(dout.shape)} and dtype {dout.dtype}: it must have those of the "
+            f"output, {tuple(value.shape)} and {value.dtype}"
+        )
         raise ValueError(msg)
     if not bool(xp.all(xp.isfinite(dout))):
         msg = "dout holds NaN or infinity: give the gradient of a finite loss"

@@ -52,7 +52,9 @@ class Linear:
         """Return dout W^T, and the gradients x^T dout and sum dout."""
         xp = _arrays.namespace(x=x, dout=dout)
         db = None if self.b is None else total_over_tokens(dout, xp)
-        return xp.matmul(dout, xp.matrix_transpose(self.w)), replace(self, w=outer_total(x, dout, xp), b=db)
+        return xp.matmul(dout, xp.matrix_transpose(self.w)), replace(
+            self, w=outer_total(x, dout, xp), b=db
+        )
 
     def error(self, x: Array, delta: HostArray) -> HostArray:
         """Return |W| delta and the rounding."""
@@ -87,13 +89,19 @@ class Embedding:
 
     def __post_init__(self) -> None:
         check_parameters(
-            "Embedding", {"tokens": (self.tokens, ("vocabulary", "d")), "positions": (self.positions, ("longest", "d"))}
+            "Embedding",
+            {
+                "tokens": (self.tokens, ("vocabulary", "d")),
+                "positions": (self.positions, ("longest", "d")),
+            },
         )
 
     def __call__(self, x: Array) -> Array:
         """Return the embedded tokens, shape (..., n) of integers -> (..., n, d)."""
         xp = self._check(x)
-        rows = xp.reshape(xp.take(self.tokens, xp.reshape(x, (-1,)), axis=0), (*x.shape, self.tokens.shape[1]))
+        rows = xp.reshape(
+            xp.take(self.tokens, xp.reshape(x, (-1,)), axis=0), (*x.shape, self.tokens.shape[1])
+        )
         return rows if self.positions is None else rows + self.positions[: x.shape[-1], :]
 
     def vjp(self, x: Array, dout: Array) -> tuple[None, Self]:
@@ -102,23 +110,36 @@ class Embedding:
         ids = xp.reshape(x, (-1,))
         # In float64: its error, gamma of the number of tokens, is that of any order of summation.
         flat = xp.astype(xp.reshape(dout, (-1, dout.shape[-1])), _arrays.dtype_of("float64", xp))
-        tokens = _arrays.cast(_arrays.segment_sum(flat, ids, self.tokens.shape[0]), _arrays.dtype_name(self.tokens), xp)
+        tokens = _arrays.cast(
+            _arrays.segment_sum(flat, ids, self.tokens.shape[0]),
+            _arrays.dtype_name(self.tokens),
+            xp,
+        )
         if self.positions is None:
             return None, replace(self, tokens=tokens)
         n, longest = x.shape[-1], self.positions.shape[0]
         used = xp.sum(xp.reshape(dout, (-1, n, dout.shape[-1])), axis=0)
         unused = xp.zeros_like(self.positions[n:, :])
-        return None, replace(self, tokens=tokens, positions=xp.concat([used, unused], axis=0) if n < longest else used)
+        return None, replace(
+            self,
+            tokens=tokens,
+            positions=xp.concat([used, unused], axis=0) if n < longest else used,
+        )
 
-    def error(self, x: Array, delta: HostArray) -> HostArray:  # noqa: ARG002 - integers have no error
+    # Integers have no error.
+    def error(self, x: Array, delta: HostArray) -> HostArray:
         """Return one rounding, of the sum of both rows."""
+        del delta
         y = self(x)
         return bounded(roundoff(y) * norms(y, _arrays.namespace(y=y)))
 
-    def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:  # noqa: ARG002 - integers have no error
+    # Integers have no error.
+    def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
         """Return the error of sums of cotangents. That of the input is 0: it has no gradient."""
+        del x, delta
         g = norms(dout, _arrays.namespace(dout=dout))
-        # Each table's gradient is a sum of rows of dout, every row once; a prefix-sum implementation doubles gamma (`_arrays.segment_sum`).
+        # Each table's gradient is a sum of rows of dout, every row once; a prefix-sum
+        # implementation doubles gamma (`_arrays.segment_sum`).
         bound = float(bounded(2 * total_error(total, g, roundoff(dout))))
         names = ["tokens"] if self.positions is None else ["tokens", "positions"]
         return PulledError(np.zeros_like(total), dict.fromkeys(names, bound))
@@ -130,9 +151,15 @@ class Embedding:
             raise TypeError(msg)
         vocabulary = self.tokens.shape[0]
         if bool(xp.any((x < 0) | (x >= vocabulary))):
-            msg = f"tokens lie in [{int(xp.min(x))}, {int(xp.max(x))}]: an Embedding of {vocabulary} rows needs [0, {vocabulary - 1}]"
+            msg = (
+                f"tokens lie in [{int(xp.min(x))}, {int(xp.max(x))}]: an Embedding of {vocabulary} "
+                f"rows needs [0, {vocabulary - 1}]"
+            )
             raise ValueError(msg)
         if self.positions is not None and x.shape[-1] > self.positions.shape[0]:
-            msg = f"{x.shape[-1]} tokens in a row: the Embedding has {self.positions.shape[0]} positions; shorten the input"
+            msg = (
+                f"{x.shape[-1]} tokens in a row: the Embedding has {self.positions.shape[0]} "
+                "positions; shorten the input"
+            )
             raise ValueError(msg)
         return xp

@@ -1,12 +1,16 @@
 """The two-layer perceptron g(x) = phi(x W_1 + b_1) W_2 + b_2, and errors in it.
 
-Proved here. With a = x W_1 + b_1, h = phi(a), H = (G W_2^T) o phi'(a), the gradient is dx = H W_1^T, dW_2 = h^T G, dW_1 = x^T H. Let |phi'| <= s, |phi''| <= c; a row of a
-is off by at most alpha = |W_1| delta + rounding and one entry of it by at most alpha_1 = max_b |W_1:b| delta + rounding. Then
+Proved here. With a = x W_1 + b_1, h = phi(a), H = (G W_2^T) o phi'(a), the gradient is dx = H
+W_1^T, dW_2 = h^T G, dW_1 = x^T H. Let |phi'| <= s, |phi''| <= c; a row of a is off by at most alpha
+= |W_1| delta + rounding and one entry of it by at most alpha_1 = max_b |W_1:b| delta + rounding.
+Then
 
     h is off by at most s alpha,     H by at most s |W_2| |error of G| + c alpha_1 |G W_2^T|,
 
-because (G W_2^T) o phi' has |phi'| <= s, and phi'(a) moves by at most c alpha_1 in every entry. Nothing but the values of phi' between a and the exact a enters, so for each
-token s may be the largest |phi'| of its own entries of a, plus c alpha_1, where that is smaller: near 0, gelu has the slope 1/2, not 1.13. Where phi' has a jump, c does not exist, and neither does a bound.
+because (G W_2^T) o phi' has |phi'| <= s, and phi'(a) moves by at most c alpha_1 in every entry.
+Nothing but the values of phi' between a and the exact a enters, so for each token s may be the
+largest |phi'| of its own entries of a, plus c alpha_1, where that is smaller: near 0, gelu has the
+slope 1/2, not 1.13. Where phi' has a jump, c does not exist, and neither does a bound.
 """
 
 from __future__ import annotations
@@ -38,7 +42,9 @@ from approxattn.transformer.token_map import PulledError
 
 
 class _Hidden(NamedTuple):
-    """Before and after the activation, with the bounds on their rows' errors and on the largest error of an entry before it; s of each token."""
+    """Before and after the activation, with the bounds on their rows' errors and on the largest
+    error of an entry before it; s of each token.
+    """
 
     before: Array
     after: Array
@@ -82,7 +88,12 @@ class Mlp:
         """Return g(x)."""
         check_width("Mlp", x, self.w1.shape[0], self.w1)
         xp = _arrays.namespace(x=x, w1=self.w1)
-        return affine(activation(self.activation).value(affine(x, self.w1, self.b1, xp), xp), self.w2, self.b2, xp)
+        return affine(
+            activation(self.activation).value(affine(x, self.w1, self.b1, xp), xp),
+            self.w2,
+            self.b2,
+            xp,
+        )
 
     def vjp(self, x: Array, dout: Array) -> tuple[Array, Self]:
         """Return dx and the gradients of W_1, b_1, W_2, b_2."""
@@ -109,9 +120,14 @@ class Mlp:
         xp, u, phi = _arrays.namespace(x=x), roundoff(x), activation(self.activation)
         hidden, g = self._hidden(x, delta), norms(dout, xp)
         pulled = xp.matmul(dout, xp.matrix_transpose(self.w2))  # G W_2^T
-        pulled_norms, pulled_noise = norms(pulled, xp), affine_rounding(g, xp.matrix_transpose(self.w2), None)
+        pulled_norms, pulled_noise = (
+            norms(pulled, xp),
+            affine_rounding(g, xp.matrix_transpose(self.w2), None),
+        )
         slope_noise = ROUNDING * u * (norms_inf(hidden.before) + 1) + 2 * u * phi.slope
-        noise = phi.slope * pulled_noise + (phi.curvature * hidden.entry + slope_noise) * pulled_norms
+        noise = (
+            phi.slope * pulled_noise + (phi.curvature * hidden.entry + slope_noise) * pulled_norms
+        )
         steepest = np.max(hidden.slope, axis=-1, initial=0.0)
         back_total = bounded(steepest * spectral(self.w2) * total + np.sum(noise, axis=-1))
         back = norms(pulled * phi.derivative(hidden.before, xp), xp)
@@ -131,7 +147,9 @@ class Mlp:
         before, size = affine(x, self.w1, self.b1, xp), norms(x, xp)
         columns = _arrays.to_host(self.w1).astype(np.float64)
         widest = up(np.max(np.linalg.norm(columns, axis=0)) * (1 + 1e-10))
-        offset = 0.0 if self.b1 is None else float(np.max(np.abs(_arrays.to_host(self.b1)), initial=0.0))
+        offset = (
+            0.0 if self.b1 is None else float(np.max(np.abs(_arrays.to_host(self.b1)), initial=0.0))
+        )
         d, width = self.w1.shape
         row = bounded(spectral(self.w1) * delta + affine_rounding(size, self.w1, self.b1))
         entry = bounded(

@@ -1,9 +1,12 @@
-"""The multi-layer transformer of Liang et al. (2024), Definition 1.3: its weights, as plain arrays in frozen records.
+"""The multi-layer transformer of Liang et al. (2024), Definition 1.3: its weights, as plain arrays
+in frozen records.
 
-F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0, where T_0 = g_0(X) and T_i = g_i(Attn_i(T_{i-1})). A layer here may also normalise before its attention and add its input
-to what the attention gives (their Appendix J):
+F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0, where T_0 = g_0(X) and T_i = g_i(Attn_i(T_{i-1})). A
+layer here may also normalise before its attention and add its input to what the attention gives
+(their Appendix J):
 
-    u = norm(T_{i-1}),   Z = Attn_i(u) [+ T_{i-1}],   T_i = g_i(Z),   g_i a chain of functions of one token.
+    u = norm(T_{i-1}),   Z = Attn_i(u) [+ T_{i-1}],   T_i = g_i(Z),   g_i a chain of functions of
+        one token.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer:
-    """F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0. A gradient with respect to all parameters is a Transformer too.
+    """F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0.
+
+    A gradient with respect to all parameters is a Transformer too.
 
     Parameters
     ----------

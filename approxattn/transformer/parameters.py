@@ -50,7 +50,10 @@ def with_parameters(model: Transformer, values: Mapping[str, Array]) -> Transfor
     """
     unknown = sorted(set(values) - set(parameters(model)))
     if unknown:
-        msg = f"values has {', '.join(unknown)}: the model has no such parameters; parameters(model) lists them"
+        msg = (
+            f"values has {', '.join(unknown)}: the model has no such parameters; parameters(model) "
+            "lists them"
+        )
         raise KeyError(msg)
     changed: Transformer = _rebuild(model, "", values)
     return changed

@@ -69,19 +69,23 @@ class ModelCertificate:
     Attributes
     ----------
     tokens : tuple of ndarray, each of shape (...)
-        For T_0, ..., T_m: bound on the sum over tokens of the Euclidean errors of dL/dT_i, and so on its largest entry.
+        For T_0, ..., T_m: bound on the sum over tokens of the Euclidean errors of dL/dT_i, and so
+        on its largest entry.
     dx : ndarray, shape (...), or None
         The same for dL/dX; None where X are integers.
     parameters : mapping of str to float
-        Bound on the error of each parameter's gradient in the Frobenius norm, by the names of `parameters(model)`.
+        Bound on the error of each parameter's gradient in the Frobenius norm, by the names of
+        `parameters(model)`.
     loss : ndarray, shape (...), or None
-        Bound on the error of <dout, T_m>, the sum over tokens and columns of one leading index: often far smaller than what the bounds on T_m would give.
+        Bound on the error of <dout, T_m>, the sum over tokens and columns of one leading index:
+        often far smaller than what the bounds on T_m would give.
     target : str
         What the errors are measured against: exact attention, same weights, same dout.
     theorem : str
         Key of the theorem the bounds rest on.
     failure : float
-        Probability, over the methods' own draws, that some bound of one leading batch index fails; 0 means they hold surely.
+        Probability, over the methods' own draws, that some bound of one leading batch index fails;
+        0 means they hold surely.
     unmet : tuple of str
         Hypotheses that failed, and why.
     """
@@ -108,8 +112,13 @@ class ModelCertificate:
         what = "dL/dT_0" if self.dx is None else "dL/dX"
         reasons = f" Not met: {'; '.join(self.unmet)}." if self.unmet else ""
         if not np.isfinite(first).all():
-            return f"No bound on the distance to {self.target} can be given [{self.theorem}].{reasons}"
-        return f"{what} is within {float(np.max(first)):.3g} of {self.target}, {self.kind}, by theorem [{self.theorem}].{reasons}"
+            return (
+                f"No bound on the distance to {self.target} can be given [{self.theorem}].{reasons}"
+            )
+        return (
+            f"{what} is within {float(np.max(first)):.3g} of {self.target}, {self.kind}, by "
+            f"theorem [{self.theorem}].{reasons}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +128,8 @@ class ModelGradients:
     Attributes
     ----------
     model : Transformer
-        dL/d(parameter) in the place of each parameter: `model.layers[i].attention.wq` is dL/dW_Q of layer i.
+        dL/d(parameter) in the place of each parameter: `model.layers[i].attention.wq` is dL/dW_Q of
+        layer i.
     dx : array or None
         dL/dX; None where X are integers.
     tokens : tuple of array

@@ -1,13 +1,17 @@
 """Multi-head self-attention of one layer: its weights, the way to q, k, v and back.
 
-Liang et al. (2024), Definition 1.2 and Appendix K, in their letters: head l of Attn(X) is f_l(X) X W_V with f = softmax(beta X W X^T), W = W_Q W_K^T, row by row; heads
-stand side by side. Their 1/d is `scale`; a projection W_O after the heads and biases are ours.
+Liang et al. (2024), Definition 1.2 and Appendix K, in their letters: head l of Attn(X) is f_l(X) X
+W_V with f = softmax(beta X W X^T), W = W_Q W_K^T, row by row; heads stand side by side. Their 1/d
+is `scale`; a projection W_O after the heads and biases are ours.
 
-Gradient (proved here; theirs is corrected, see `lss24.gradient`). With A the heads side by side, Y = A W_O, and dq, dk, dv from `attention_vjp`:
+Gradient (proved here; theirs is corrected, see `lss24.gradient`). With A the heads side by side, Y
+= A W_O, and dq, dk, dv from `attention_vjp`:
 
-    dA = dY W_O^T,   dW_O = A^T dY,   dX = sum over heads of dq W_Q^T + dk W_K^T + dv W_V^T,   dW_Q = X^T dq,   dW_K = X^T dk,   dW_V = X^T dv,
+    dA = dY W_O^T,   dW_O = A^T dY,   dX = sum over heads of dq W_Q^T + dk W_K^T + dv W_V^T,   dW_Q
+        = X^T dq,   dW_K = X^T dk,   dW_V = X^T dv,
 
-and with W given as one matrix q = X W, k = X: dW = X^T dq, dX = dq W^T + dk + dv W_V^T. No f, no n x n array: those are the method's business.
+and with W given as one matrix q = X W, k = X: dW = X^T dq, dX = dq W^T + dk + dv W_V^T. No f, no n
+x n array: those are the method's business.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ from approxattn.transformer.shapes import check_parameters, check_width
 
 
 class Heads(NamedTuple):
-    """Queries, keys, values and outputs of the heads, shapes (..., heads, n, width); the certificate of the outputs; the spread of keys and values if it is known."""
+    """Queries, keys, values and outputs of the heads, shapes (..., heads, n, width); the
+    certificate of the outputs; the spread of keys and values if it is known.
+    """
 
     q: Array
     k: Array
@@ -40,7 +46,9 @@ class Heads(NamedTuple):
 
 
 class PulledHeads(NamedTuple):
-    """Gradient of one attention: to its input, to its weights, and what the heads were given and gave back."""
+    """Gradient of one attention: to its input, to its weights, and what the heads were given and
+    gave back.
+    """
 
     du: Array
     gradient: SelfAttention
@@ -57,7 +65,8 @@ class SelfAttention:
     wq, wk : array, shape (heads, d, width), optional
         W_Q, W_K of each head.
     w : array, shape (heads, d, d), optional
-        W = W_Q W_K^T of each head, in place of both; queries and keys are then as wide as the tokens.
+        W = W_Q W_K^T of each head, in place of both; queries and keys are then as wide as the
+        tokens.
     wv : array, shape (heads, d, width of values)
         W_V of each head.
     wo : array, shape (heads * width of values, d'), optional
@@ -67,7 +76,8 @@ class SelfAttention:
     bo : array, shape (d',), optional
         Added to the output of W_O.
     scale : float, optional
-        beta, the factor of q . k; None: 1/sqrt(width of the queries). Liang et al. take 1/d, or 1 in their definitions C.6 to C.12.
+        beta, the factor of q . k; None: 1/sqrt(width of the queries). Liang et al. take 1/d, or 1
+        in their definitions C.6 to C.12.
     causal : bool
         Token i attends to tokens 0..i only.
     """
@@ -88,17 +98,28 @@ class SelfAttention:
         joint = self.w is not None
         if joint == (self.wq is not None) or joint == (self.wk is not None):
             given = [name for name in ("wq", "wk", "w") if getattr(self, name) is not None]
-            msg = f"SelfAttention was given {', '.join(given) or 'none of wq, wk, w'}: it needs both wq and wk, or w alone"
+            msg = (
+                f"SelfAttention was given {', '.join(given) or 'none of wq, wk, w'}: it needs both "
+                "wq and wk, or w alone"
+            )
             raise ValueError(msg)
         shapes = {
-            "wq": (self.wq, ("heads", "d", "width")), "wk": (self.wk, ("heads", "d", "width")), "w": (self.w, ("heads", "d", "d")),
-            "wv": (self.wv, ("heads", "d", "dv")), "bq": (self.bq, ("heads", "d" if joint else "width")),
-            "bk": (self.bk, ("heads", "d" if joint else "width")), "bv": (self.bv, ("heads", "dv")),
-            "wo": (self.wo, (self.wv.shape[0] * self.wv.shape[-1], "d'")), "bo": (self.bo, ("d'",)),
-        }  # fmt: skip
+            "wq": (self.wq, ("heads", "d", "width")),
+            "wk": (self.wk, ("heads", "d", "width")),
+            "w": (self.w, ("heads", "d", "d")),
+            "wv": (self.wv, ("heads", "d", "dv")),
+            "bq": (self.bq, ("heads", "d" if joint else "width")),
+            "bk": (self.bk, ("heads", "d" if joint else "width")),
+            "bv": (self.bv, ("heads", "dv")),
+            "wo": (self.wo, (self.wv.shape[0] * self.wv.shape[-1], "d'")),
+            "bo": (self.bo, ("d'",)),
+        }
         check_parameters("SelfAttention", shapes)
         if self.bo is not None and self.wo is None:
-            msg = "SelfAttention.bo was given without wo: add the bias to a Linear map after the attention"
+            msg = (
+                "SelfAttention.bo was given without wo: add the bias to a Linear map after the "
+                "attention"
+            )
             raise ValueError(msg)
 
     @property
@@ -125,19 +146,27 @@ class SelfAttention:
         rng: np.random.Generator | None,
         second_moments: bool = False,
     ) -> Heads:
-        """Return queries, keys, values and outputs of the heads for tokens u, shape (..., n, d); with `second_moments` their spread too, from a second call of the method."""
+        """Return queries, keys, values and outputs of the heads for tokens u, shape (..., n, d);
+        with `second_moments` their spread too, from a second call of the method.
+        """
         q, k, v = self.project(u)
         mask = per_head(key_mask)
-        out = attention(q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)
+        out = attention(
+            q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
+        )
         if not second_moments:
             return Heads(q, k, v, out.value, out.certificate)
         xp = _arrays.namespace(k=k)
         keys, values = (x - centre(x, key_mask, xp) for x in (k, v))
         pairs = xp.concat([coordinate_products(x, xp) for x in (keys, values)], axis=-1)
-        found = attention(q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng)
+        found = attention(
+            q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
+        )
         bounds = found.certificate
         apart = spread(keys, values, found.value, bounds.rows, bounds.target, self.to_queries)
-        either = replace(out.certificate, failure=min(1.0, out.certificate.failure + bounds.failure))
+        either = replace(
+            out.certificate, failure=min(1.0, out.certificate.failure + bounds.failure)
+        )
         return Heads(q, k, v, out.value, either, apart)
 
     def project(self, u: Array) -> tuple[Array, Array, Array]:
@@ -171,7 +200,15 @@ class SelfAttention:
         dheads = apart(da, self.heads)
         mask = per_head(key_mask)
         grads = attention_vjp(
-            run.q, run.k, run.v, dheads, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
+            run.q,
+            run.k,
+            run.v,
+            dheads,
+            method,
+            scale=self.scale,
+            causal=self.causal,
+            key_mask=mask,
+            rng=rng,
         )
         back = [(grads.dv, self.wv), (grads.dq, self.to_queries)]
         back += [] if self.wk is None else [(grads.dk, self.wk)]
@@ -183,7 +220,9 @@ class SelfAttention:
         """Return the gradients of the weights."""
         dq = _per_head(lambda g: outer_total(u, g, xp), grads.dq, xp)
         sums: dict[str, Any] = {
-            name: None if getattr(self, name) is None else _per_head(lambda x: total_over_tokens(x, xp), g, xp)
+            name: None
+            if getattr(self, name) is None
+            else _per_head(lambda x: total_over_tokens(x, xp), g, xp)
             for name, g in (("bq", grads.dq), ("bk", grads.dk), ("bv", grads.dv))
         }
         return replace(
@@ -192,7 +231,9 @@ class SelfAttention:
             wv=_per_head(lambda g: outer_total(u, g, xp), grads.dv, xp),
             wq=None if self.wq is None else dq,
             w=None if self.w is None else dq,
-            wk=None if self.wk is None else _per_head(lambda g: outer_total(u, g, xp), grads.dk, xp),
+            wk=None
+            if self.wk is None
+            else _per_head(lambda g: outer_total(u, g, xp), grads.dk, xp),
             wo=None if self.wo is None else outer_total(beside(run.out), dout, xp),
             bo=None if self.bo is None else total_over_tokens(dout, xp),
         )

@@ -1,4 +1,6 @@
-"""What g_i can be: a function of one token, applied to every token; and chains of such functions."""
+"""What g_i can be: a function of one token, applied to every token; and chains of such
+functions.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,19 @@ from approxattn.transformer.affine import bounded, norms, roundoff
 
 
 class PulledError(NamedTuple):
-    """Errors of a gradient: summed over the tokens for the input's cotangent, shape (...); in the Frobenius norm for each parameter, by name."""
+    """Errors of a gradient: summed over the tokens for the input's cotangent, shape (...); in the
+    Frobenius norm for each parameter, by name.
+    """
 
     total: HostArray
     parameters: dict[str, float]
 
 
 class TokenMap(Protocol):
-    """A function of one token with a gradient, and what errors in its input do to both. The gradient with respect to its parameters is a record of its own kind."""
+    """A function of one token with a gradient, and what errors in its input do to both.
+
+    The gradient with respect to its parameters is a record of its own kind.
+    """
 
     def __call__(self, x: Array) -> Array:
         """Return g(x), shape (..., n, width)."""
@@ -32,11 +39,15 @@ class TokenMap(Protocol):
         ...
 
     def error(self, x: Array, delta: HostArray) -> HostArray:
-        """Bound the error of each row of g(x) when the rows of x are off by delta; rounding included."""
+        """Bound the error of each row of g(x) when the rows of x are off by delta; rounding
+        included.
+        """
         ...
 
     def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
-        """Bound the errors of `vjp` when the rows of x are off by delta and those of dout by `total` in sum; rounding included."""
+        """Bound the errors of `vjp` when the rows of x are off by delta and those of dout by
+        `total` in sum; rounding included.
+        """
         ...
 
 
@@ -55,7 +66,8 @@ class Custom:
     curvature : float
         Bound on the Lipschitz constant of the Jacobian; inf: none is known.
     rounding : float
-        Relative rounding error of value and gradient in units of u, against \\|g(x)\\| and \\|gradient\\|; inf: none is known.
+        Relative rounding error of value and gradient in units of u, against \\|g(x)\\| and
+        \\|gradient\\|; inf: none is known.
     """
 
     value: Callable[[Array], Array]
@@ -67,7 +79,10 @@ class Custom:
     def __post_init__(self) -> None:
         for name in ("lipschitz", "curvature", "rounding"):
             if not getattr(self, name) >= 0:
-                msg = f"{name}(={getattr(self, name)}) must be non-negative; inf where nothing is known"
+                msg = (
+                    f"{name}(={getattr(self, name)}) must be non-negative; inf where nothing is "
+                    "known"
+                )
                 raise ValueError(msg)
 
     def __call__(self, x: Array) -> Array:
@@ -81,7 +96,9 @@ class Custom:
     def error(self, x: Array, delta: HostArray) -> HostArray:
         """Return lipschitz delta and the rounding."""
         y = self.value(x)
-        return bounded(self.lipschitz * delta + self.rounding * roundoff(y) * norms(y, _arrays.namespace(y=y)))
+        return bounded(
+            self.lipschitz * delta + self.rounding * roundoff(y) * norms(y, _arrays.namespace(y=y))
+        )
 
     def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
         """Return lipschitz total + curvature sum_i delta_i |dout_i| and the rounding."""
@@ -99,7 +116,9 @@ class Trace(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """Gradient of a chain: with respect to its input, to the parameters of each map, and the cotangent of each map's output."""
+    """Gradient of a chain: with respect to its input, to the parameters of each map, and the
+    cotangent of each map's output.
+    """
 
     dx: Array
     gradients: tuple[Any, ...]
@@ -125,7 +144,9 @@ def pull(maps: Sequence[TokenMap], inputs: Sequence[Array], dout: Array) -> Pull
     return Pulled(dout, tuple(reversed(gradients)), tuple(reversed(cotangents)))
 
 
-def trace_errors(maps: Sequence[TokenMap], inputs: Sequence[Array], delta: HostArray) -> list[HostArray]:
+def trace_errors(
+    maps: Sequence[TokenMap], inputs: Sequence[Array], delta: HostArray
+) -> list[HostArray]:
     """Return delta at the input of each map and at the output of the last."""
     deltas = [delta]
     for g, x in zip(maps, inputs, strict=True):
@@ -134,7 +155,11 @@ def trace_errors(maps: Sequence[TokenMap], inputs: Sequence[Array], delta: HostA
 
 
 def pull_errors(
-    maps: Sequence[TokenMap], inputs: Sequence[Array], delta: HostArray, cotangents: Sequence[Array], total: HostArray
+    maps: Sequence[TokenMap],
+    inputs: Sequence[Array],
+    delta: HostArray,
+    cotangents: Sequence[Array],
+    total: HostArray,
 ) -> PulledError:
     """Take the error of a cotangent back through a chain; parameters are named `position.name`."""
     deltas = trace_errors(maps, inputs, delta)
@@ -181,5 +206,6 @@ class Residual:
         inner = pull_errors(self.maps, run.inputs, delta, pulled.cotangents, total)
         own = roundoff(x) * np.sum(norms(dout + pulled.dx, xp), axis=-1)
         return PulledError(
-            bounded(total + inner.total + own), {f"maps.{name}": b for name, b in inner.parameters.items()}
+            bounded(total + inner.total + own),
+            {f"maps.{name}": b for name, b in inner.parameters.items()},
         )

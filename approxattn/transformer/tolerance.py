@@ -1,9 +1,13 @@
-"""Degrees for a tolerance: the polynomial of each layer such that the bound on dL/dX holds what was asked for, where that can be done.
+"""Degrees for a tolerance: the polynomial of each layer such that the bound on dL/dX holds what was
+asked for, where that can be done.
 
-The bound on dL/dX is, to first order, linear in the errors of the layers' polynomials, and a layer's error is bounded by what its own scores need. So: give every layer
-the same relative tolerance t, from which each finds the degree that its scores need; compute the bound; if it is too large, shrink t by what is missing, and
-again. It ends in one of three ways: the bound holds; a layer has scores that no polynomial in float64 follows to t; or t no longer matters, because rounding, carried
-through the layers, takes more than what was asked for. The product of the layers' Lipschitz constants enters t, so the degrees grow with the number of layers.
+The bound on dL/dX is, to first order, linear in the errors of the layers' polynomials, and a
+layer's error is bounded by what its own scores need. So: give every layer the same relative
+tolerance t, from which each finds the degree that its scores need; compute the bound; if it is too
+large, shrink t by what is missing, and again. It ends in one of three ways: the bound holds; a
+layer has scores that no polynomial in float64 follows to t; or t no longer matters, because
+rounding, carried through the layers, takes more than what was asked for. The product of the layers'
+Lipschitz constants enters t, so the degrees grow with the number of layers.
 """
 
 from __future__ import annotations
@@ -25,9 +29,14 @@ from approxattn.transformer.model import Transformer
 from approxattn.transformer.results import LayerErrors, ModelGradients
 
 ROUNDS = 8
-"""Most gradients computed in the search. *Chosen*: t falls by a factor of two at least each time, mostly to the goal at once."""
+"""Most gradients computed in the search. *Chosen*: t falls by a factor of two at least each time,
+mostly to the goal at once.
+"""
 
-_ROUNDING = "higher degrees no longer help: rounding, carried through the layers, takes more; use float64, fewer layers or smaller weights"
+_ROUNDING = (
+    "higher degrees no longer help: rounding, carried through the layers, takes more; use float64, "
+    "fewer layers or smaller weights"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +46,15 @@ class DegreeChoice:
     Attributes
     ----------
     methods : tuple of Polynomial
-        One a layer, with its degree; the best found where the tolerance is not met. Empty when not even the first try could be computed.
+        One a layer, with its degree; the best found where the tolerance is not met. Empty when not
+        even the first try could be computed.
     degrees : tuple of int
         Their degrees.
     tolerance : float
         What was asked for.
     bound : float
-        Bound on the error of dL/dX (of dL/dT_0 for integers) relative to its size, both as sums over tokens of Euclidean norms; the worst leading index.
+        Bound on the error of dL/dX (of dL/dT_0 for integers) relative to its size, both as sums
+        over tokens of Euclidean norms; the worst leading index.
     met : bool
         Whether bound <= tolerance.
     reason : str
@@ -64,7 +75,8 @@ class DegreeChoice:
         degrees = ", ".join(map(str, self.degrees)) or "none"
         how = "met" if self.met else f"not met: {self.reason}"
         return (
-            f"degrees {degrees}; relative error of dL/dX at most {self.bound:.3g}, tolerance {self.tolerance:g} {how}"
+            f"degrees {degrees}; relative error of dL/dX at most {self.bound:.3g}, tolerance "
+            f"{self.tolerance:g} {how}"
         )
 
 
@@ -77,14 +89,16 @@ def choose_degrees(
     basis: str = "minimax",
     key_mask: Array | None = None,
 ) -> DegreeChoice:
-    """Choose the degree of each layer's polynomial so that the plug-in gradient dL/dX is certified to a relative tolerance, or say why not.
+    """Choose the degree of each layer's polynomial so that the plug-in gradient dL/dX is certified
+    to a relative tolerance, or say why not.
 
     Parameters
     ----------
     model, x, dout, key_mask
         As for `gradient`.
     tolerance : float
-        In (0, 1): of the sum over tokens of the Euclidean errors of dL/dX, relative to the same sum of dL/dX.
+        In (0, 1): of the sum over tokens of the Euclidean errors of dL/dX, relative to the same sum
+        of dL/dX.
     basis : {"minimax", "taylor"}
         As for `Polynomial`.
 
@@ -103,14 +117,18 @@ def choose_degrees(
     >>> import numpy as np
     >>> from approxattn.transformer import Layer, SelfAttention, Transformer, choose_degrees
     >>> w = lambda *shape: np.random.default_rng(0).standard_normal(shape) / 8
-    >>> layer = Layer(attention=SelfAttention(wq=w(1, 4, 4), wk=w(1, 4, 4), wv=w(1, 4, 4)), residual=True)
+    >>> attention = SelfAttention(wq=w(1, 4, 4), wk=w(1, 4, 4), wv=w(1, 4, 4))
+    >>> layer = Layer(attention=attention, residual=True)
     >>> x, g = np.random.default_rng(1).uniform(-1, 1, (2, 40, 4))
     >>> choice = choose_degrees(Transformer(layers=(layer,) * 2), x, g, tolerance=1e-6)
     >>> choice.met, len(choice.degrees)
     (True, 2)
     """
     if not 0 < tolerance < 1:
-        msg = f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the size of the gradient"
+        msg = (
+            f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the size of the "
+            "gradient"
+        )
         raise ValueError(msg)
     best: DegreeChoice | None = None
     share = min(tolerance, 0.5)
@@ -123,9 +141,8 @@ def choose_degrees(
         methods = tuple(Polynomial(degree=g, basis=basis, gradient="plug-in") for g in degrees)
         try:
             found = gradient(model, x, dout, methods, key_mask=key_mask)
-        except (
-            MinimaxRefusedError
-        ) as error:  # the scores of this run are a little larger than those the degrees were chosen for
+        # the scores of this run are a little larger than those the degrees were chosen for
+        except MinimaxRefusedError as error:
             return _given_up(best, tolerance, "; ".join([str(error), *error.__notes__]))
         ranges = [_half_range(layer) for layer in found.layers]
         bound = relative_bound(found)
@@ -165,11 +182,15 @@ def _degrees(ranges: Sequence[float], share: float, basis: str) -> tuple[tuple[i
 
 
 def relative_bound(gradients: ModelGradients) -> float:
-    """Return the bound on dL/dX over its size, the worst leading index; that of dL/dT_0 for integers."""
+    """Return the bound on dL/dX over its size, the worst leading index; that of dL/dT_0 for
+    integers.
+    """
     certificate = gradients.certificate
     assert certificate is not None  # noqa: S101 - `gradient` was called with certify=True
     bound, value = (
-        (certificate.tokens[0], gradients.tokens[0]) if gradients.dx is None else (certificate.dx, gradients.dx)
+        (certificate.tokens[0], gradients.tokens[0])
+        if gradients.dx is None
+        else (certificate.dx, gradients.dx)
     )
     size = np.sum(norms(value, _arrays.namespace(value=value)), axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -179,5 +200,13 @@ def relative_bound(gradients: ModelGradients) -> float:
 
 def _given_up(best: DegreeChoice | None, tolerance: float, reason: str) -> DegreeChoice:
     if best is None:
-        return DegreeChoice(methods=(), degrees=(), tolerance=tolerance, bound=np.inf, met=False, reason=reason, gradients=None)  # fmt: skip
+        return DegreeChoice(
+            methods=(),
+            degrees=(),
+            tolerance=tolerance,
+            bound=np.inf,
+            met=False,
+            reason=reason,
+            gradients=None,
+        )
     return DegreeChoice(**{**vars(best), "reason": reason})

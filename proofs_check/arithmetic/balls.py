@@ -1,8 +1,9 @@
-"""Ball arithmetic (python-flint) wrapped for attention: precision, outward floats, enclosures of exact quantities.
+"""Ball arithmetic (python-flint) wrapped for attention: precision, outward floats, enclosures of
+exact quantities.
 
-Three traps of the library are closed here: its precision is a mutable global (`precision` restores it whatever happens),
-``float(ball)`` rounds the midpoint (`lower` and `upper` round outward and never return NaN), and ``arb("0.1")`` is not
-``arb(0.1)`` (`ball` takes exact numbers only).
+Three traps of the library are closed here: its precision is a mutable global (`precision` restores
+it whatever happens), ``float(ball)`` rounds the midpoint (`lower` and `upper` round outward and
+never return NaN), and ``arb("0.1")`` is not ``arb(0.1)`` (`ball` takes exact numbers only).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ Rows: TypeAlias = list[list[Ball]]
 
 @contextmanager
 def precision(bits: int) -> Iterator[None]:
-    """Work at the given binary precision inside the block, and restore the previous one on every way out.
+    """Work at the given binary precision inside the block, and restore the previous one on every
+    way out.
 
     Do not `yield` balls from inside it: a suspended generator would leave the precision changed.
     """
@@ -58,13 +60,18 @@ def precision(bits: int) -> Iterator[None]:
 
 
 def ball(x: int | float | Fraction | Ball) -> Ball:
-    """Ball around an exact number: a float is the dyadic it is, a Fraction is rounded outward at the current precision."""
+    """Ball around an exact number: a float is the dyadic it is, a Fraction is rounded outward at
+    the current precision.
+    """
     if isinstance(x, arb):
         return x
     if isinstance(x, Fraction):
         return arb(fmpq(x.numerator, x.denominator))
     if isinstance(x, str):
-        msg = f"x(={x!r}) is a string: pass an int, a float or a Fraction, whose value is not in doubt"
+        msg = (
+            f"x(={x!r}) is a string: pass an int, a float or a Fraction, whose value is not in "
+            "doubt"
+        )
         raise TypeError(msg)
     return arb(x.item() if isinstance(x, np.generic) else x)
 
@@ -78,7 +85,9 @@ def as_fraction(x: int | float | Fraction | Ball) -> Fraction:
 
 
 def upper(x: Ball) -> float:
-    """Smallest convenient float that is certainly >= every point of the ball; +inf when nothing is known."""
+    """Smallest convenient float that is certainly >= every point of the ball; +inf when nothing is
+    known.
+    """
     if not x.is_finite():
         return math.inf
     top = x.upper()
@@ -89,7 +98,9 @@ def upper(x: Ball) -> float:
 
 
 def lower(x: Ball) -> float:
-    """Largest convenient float that is certainly <= every point of the ball; -inf when nothing is known."""
+    """Largest convenient float that is certainly <= every point of the ball; -inf when nothing is
+    known.
+    """
     return -upper(-x)
 
 
@@ -99,7 +110,9 @@ def enclosing_interval(x: Ball) -> tuple[float, float]:
 
 
 def power(x: Ball, n: int) -> Ball:
-    """``x`` to a whole power n >= 0 by repeated squaring; the library's ``**`` gives NaN on balls around 0."""
+    """``x`` to a whole power n >= 0 by repeated squaring; the library's ``**`` gives NaN on balls
+    around 0.
+    """
     result = arb(1)
     while n:
         result = result * x if n & 1 else result
@@ -177,7 +190,9 @@ def exact_attention(
 
 def seen_keys(i: int, n_k: int, causal: bool, key_mask: np.ndarray | None) -> list[int]:
     """Indices of the keys that query i sees; ValueError when there is none."""
-    seen = [j for j in range(n_k) if (not causal or j <= i) and (key_mask is None or bool(key_mask[j]))]
+    seen = [
+        j for j in range(n_k) if (not causal or j <= i) and (key_mask is None or bool(key_mask[j]))
+    ]
     if not seen:
         msg = f"query {i} sees no key: the softmax over no keys is undefined"
         raise ValueError(msg)
@@ -208,7 +223,13 @@ def _softmax_row(scores: list[Ball], seen: list[int], values: Any) -> list[Ball]
 
 
 def yoso_expectation(
-    q: np.ndarray, k: np.ndarray, v: np.ndarray, *, bits: int, normalize: bool = False, working_bits: int = 128
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    *,
+    bits: int,
+    normalize: bool = False,
+    working_bits: int = 128,
 ) -> Rows:
     """Enclose the expected YOSO output sum_j (1 - theta_ij / pi)^bits v_j of one head.
 
@@ -236,7 +257,10 @@ def yoso_expectation(
         for i in range(q.shape[0]):
             angles = [_angle(dots[i, j] / (q2[i] * k2[j]).sqrt()) for j in range(k.shape[0])]
             p = [power(1 - angle / arb.pi(), bits) for angle in angles]
-            row = [sum((p[j] * values[j, c] for j in range(k.shape[0])), arb(0)) for c in range(v.shape[1])]
+            row = [
+                sum((p[j] * values[j, c] for j in range(k.shape[0])), arb(0))
+                for c in range(v.shape[1])
+            ]
             result.append(_unit(row) if normalize else row)
         return result
 
@@ -251,7 +275,9 @@ def _squared_norms(rows: Any, name: str) -> list[Ball]:
 
 
 def _angle(cosine: Ball) -> Ball:
-    """Arccos on the part of the ball inside [-1, 1], where the true cosine lies; arccos decreases."""
+    """Arccos on the part of the ball inside [-1, 1], where the true cosine lies; arccos
+    decreases.
+    """
     if not cosine.is_finite():
         return hull(arb(0), arb.pi())
     low, high = cosine.lower(), cosine.upper()
@@ -269,7 +295,8 @@ def _unit(row: list[Ball]) -> list[Ball]:
 
 
 def max_error(value: np.ndarray, enclosure: Rows, *, bits: int = 128) -> tuple[float, float]:
-    """Certified interval of the largest absolute difference between a float array and what the rows enclose.
+    """Certified interval of the largest absolute difference between a float array and what the rows
+    enclose.
 
     Returns
     -------
@@ -282,4 +309,6 @@ def max_error(value: np.ndarray, enclosure: Rows, *, bits: int = 128) -> tuple[f
             for row, bs in zip(value, enclosure, strict=True)
             for x, b in zip(row, bs, strict=True)
         ]
-        return max((max(lower(g), 0.0) for g in gaps), default=0.0), max((upper(g) for g in gaps), default=0.0)
+        return max((max(lower(g), 0.0) for g in gaps), default=0.0), max(
+            (upper(g) for g in gaps), default=0.0
+        )

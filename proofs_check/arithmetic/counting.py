@@ -1,18 +1,25 @@
-"""Exact operation counts: an array that prices every operation done on it and refuses any it has no price for.
+"""Exact operation counts: an array that prices every operation done on it and refuses any it has no
+price for.
 
-``tally.array(x)`` wraps a NumPy array. The wrapper is an array of the array API standard, so real code runs on it unchanged, and
-`Tally.counts` says afterwards how many additions, multiplications, exponentials ... were carried out. Prices:
+``tally.array(x)`` wraps a NumPy array. The wrapper is an array of the array API standard, so real
+code runs on it unchanged, and `Tally.counts` says afterwards how many additions, multiplications,
+exponentials ... were carried out. Prices:
 
-* element-wise operations: one per element of the result, under their own name (``subtract`` counts as ``add``, ``square`` as
-  ``multiply``, comparisons, maxima and ``isfinite`` as ``compare``, ``negative``, ``abs`` and ``sign`` as ``sign``);
-* sorting a line of n: n ceil(log2 n) ``sort``, and looking m numbers up in n sorted ones: m ceil(log2(n + 1)) ``sort``; these
-  are the comparisons of merge sort and of bisection at most, not what a library does, and no part of `Tally.flops`;
-* ``solve`` of k equations with m right-hand sides: (k^3 - k)/3 + m k^2 ``multiply``, divisions among them, and
-  (2 k^3 - 3 k^2 + k)/6 + m (k^2 - k) ``add``, those of Gaussian elimination;
-* ``svd`` of (m, n): m n min(m, n) ``svd``, a unit of its own, since the iteration inside has no fixed length;
-* ``matmul`` of (m, k) by (k, n): m k n ``multiply`` and m (k - 1) n ``add``; ``sum`` of k numbers: k - 1 ``add``;
+* element-wise operations: one per element of the result, under their own name (``subtract`` counts
+  as ``add``, ``square`` as ``multiply``, comparisons, maxima and ``isfinite`` as ``compare``,
+  ``negative``, ``abs`` and ``sign`` as ``sign``);
+* sorting a line of n: n ceil(log2 n) ``sort``, and looking m numbers up in n sorted ones: m
+  ceil(log2(n + 1)) ``sort``; these are the comparisons of merge sort and of bisection at most, not
+  what a library does, and no part of `Tally.flops`;
+* ``solve`` of k equations with m right-hand sides: (k^3 - k)/3 + m k^2 ``multiply``, divisions
+  among them, and (2 k^3 - 3 k^2 + k)/6 + m (k^2 - k) ``add``, those of Gaussian elimination;
+* ``svd`` of (m, n): m n min(m, n) ``svd``, a unit of its own, since the iteration inside has no
+  fixed length;
+* ``matmul`` of (m, k) by (k, n): m k n ``multiply`` and m (k - 1) n ``add``; ``sum`` of k numbers:
+  k - 1 ``add``;
 * creating, copying, reshaping, transposing, indexing and converting: nothing;
-* reading elements on the host: ``transfer``, one per element, which is no arithmetic and never part of `Tally.flops`.
+* reading elements on the host: ``transfer``, one per element, which is no arithmetic and never part
+  of `Tally.flops`.
 """
 
 from __future__ import annotations
@@ -33,28 +40,53 @@ _ELEMENTWISE = {
     **dict.fromkeys(("divide", "floor_divide", "remainder", "reciprocal"), "divide"),
     **dict.fromkeys(("negative", "positive", "abs", "sign", "signbit", "copysign"), "sign"),
     **dict.fromkeys(
-        ("maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), "compare"
+        (
+            "maximum",
+            "minimum",
+            "equal",
+            "not_equal",
+            "less",
+            "less_equal",
+            "greater",
+            "greater_equal",
+        ),
+        "compare",
     ),
     **dict.fromkeys(("isfinite", "isinf", "isnan"), "compare"),
     **dict.fromkeys(("floor", "ceil", "round", "trunc"), "round"),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), "logical"),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"), "logical"),
     **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift"), "logical"),
-    **{name: name for name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "pow", "hypot")},
-    **{name: name for name in ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh")},
+    **{
+        name: name
+        for name in ("exp", "expm1", "log", "log1p", "log2", "log10", "sqrt", "pow", "hypot")
+    },
+    **{
+        name: name
+        for name in ("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh")
+    },
     "where": "select",
 }
 _REDUCTIONS = {
-    "sum": "add", "prod": "multiply", "max": "compare", "min": "compare", "argmax": "compare", "argmin": "compare",
-    "all": "logical", "any": "logical", "count_nonzero": "add",
-}  # fmt: skip
+    "sum": "add",
+    "prod": "multiply",
+    "max": "compare",
+    "min": "compare",
+    "argmax": "compare",
+    "argmin": "compare",
+    "all": "logical",
+    "any": "logical",
+    "count_nonzero": "add",
+}
 _FREE = (
-    "asarray astype arange broadcast_to concat empty empty_like expand_dims eye finfo flip full full_like iinfo isdtype "
-    "matrix_transpose meshgrid moveaxis ones ones_like permute_dims repeat reshape result_type roll squeeze stack take "
-    "take_along_axis tile tril triu unstack zeros zeros_like"
+    "asarray astype arange broadcast_to concat empty empty_like expand_dims eye finfo flip full "
+    "full_like iinfo isdtype matrix_transpose meshgrid moveaxis ones ones_like permute_dims "
+    "repeat reshape result_type roll squeeze stack take take_along_axis tile tril triu unstack "
+    "zeros zeros_like"
 )
 _CONSTANTS = (
-    "e pi inf nan newaxis bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 complex64 complex128"
+    "e pi inf nan newaxis bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 "
+    "complex64 complex128"
 )
 _NOT_ARITHMETIC = frozenset({"compare", "logical", "select", "transfer", "sort", "svd"})
 
@@ -67,8 +99,9 @@ class Tally:
     counts : collections.Counter
         Number of operations by name.
     products : int
-        The ``multiply`` among them that belong to products of matrices (``matmul``, ``tensordot``, ``solve``), each with its ``add`` but one a sum; dot products
-        of rows with rows (``vecdot``) are not among them.
+        The ``multiply`` among them that belong to products of matrices (``matmul``, ``tensordot``,
+        ``solve``), each with its ``add`` but one a sum; dot products of rows with rows (``vecdot``)
+        are not among them.
     """
 
     __name__ = "proofs_check.arithmetic.counting"
@@ -79,7 +112,9 @@ class Tally:
 
     @property
     def flops(self) -> int:
-        """All arithmetic: every count but comparisons, logic, selection, transfer, sorting and singular values."""
+        """All arithmetic: every count but comparisons, logic, selection, transfer, sorting and
+        singular values.
+        """
         return sum(n for name, n in self.counts.items() if name not in _NOT_ARITHMETIC)
 
     @property
@@ -101,7 +136,10 @@ class Tally:
         ):
             if name in table:
                 return build(name)
-        msg = f"operation {name!r} has no price: add one to proofs_check.arithmetic.counting, so that nothing goes uncounted"
+        msg = (
+            f"operation {name!r} has no price: add one to proofs_check.arithmetic.counting, so "
+            "that nothing goes uncounted"
+        )
         raise UnpricedOperation(msg)
 
     def wrap(self, result: Any) -> Any:
@@ -129,8 +167,14 @@ class Tally:
         return run
 
     def _free(self, name: str) -> Callable[..., Any]:
-        def run(*args: Any, device: Any = None, **options: Any) -> Any:  # noqa: ARG001 - there is one device
-            return self.wrap(getattr(np, name)(*(bare(a) for a in args), **{k: bare(a) for k, a in options.items()}))
+        # There is one device.
+        def run(*args: Any, device: Any = None, **options: Any) -> Any:
+            del device
+            return self.wrap(
+                getattr(np, name)(
+                    *(bare(a) for a in args), **{k: bare(a) for k, a in options.items()}
+                )
+            )
 
         return run
 
@@ -167,7 +211,9 @@ class Tally:
     def vector_norm(self, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
         """Euclidean norm: squares, their sum, one square root per result."""
         squares = self._elementwise("square")(x)
-        return self._elementwise("sqrt")(self._reduction("sum")(squares, axis=axis, keepdims=keepdims))
+        return self._elementwise("sqrt")(
+            self._reduction("sum")(squares, axis=axis, keepdims=keepdims)
+        )
 
     def cumulative_sum(self, x: Any, /, *, axis: int | None = None) -> Any:
         """Prefix sums: one addition for each element but the first of a line."""
@@ -208,7 +254,9 @@ class Tally:
     def svd(self, x: Any, /, *, full_matrices: bool = True) -> Any:
         """Singular value decomposition, in a unit of its own."""
         self.counts["svd"] += int(x.size) * min(int(x.shape[-1]), int(x.shape[-2]))
-        return tuple(self.wrap(part) for part in np.linalg.svd(bare(x), full_matrices=full_matrices))
+        return tuple(
+            self.wrap(part) for part in np.linalg.svd(bare(x), full_matrices=full_matrices)
+        )
 
     def clip(self, x: Any, /, low: Any = None, high: Any = None) -> Any:
         """One comparison per element and side."""

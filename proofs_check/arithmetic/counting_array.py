@@ -1,4 +1,6 @@
-"""The array that `counting.Tally` hands out: NumPy inside, every operation passed on to the tally."""
+"""The array that `counting.Tally` hands out: NumPy inside, every operation passed on to
+the tally.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def bare(x: Any) -> Any:
 
 
 class CountingArray:
-    """A NumPy array whose operations are counted by the `counting.Tally` that made it; see `Tally.array`."""
+    """A NumPy array whose operations are counted by the `counting.Tally` that made it; see
+    `Tally.array`.
+    """
 
     __array_priority__ = 1000.0
     __array_ufunc__ = None  # NumPy must not compute behind the tally's back
@@ -68,8 +72,10 @@ class CountingArray:
         """Transpose of the last two axes."""
         return CountingArray(self.data.mT, self.tally)
 
-    def to_device(self, device: Any, /, *, stream: Any = None) -> CountingArray:  # noqa: ARG002 - there is one device
+    # There is one device.
+    def to_device(self, device: Any, /, *, stream: Any = None) -> CountingArray:
         """Return the array itself."""
+        del device, stream
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
@@ -107,13 +113,28 @@ class CountingArray:
 
 
 _OPERATORS = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-    "pow": "pow", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
-    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
-}  # fmt: skip
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
+    "pow": "pow",
+    "matmul": "matmul",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
+}
 _COMPARISONS = {
-    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal",
-}  # fmt: skip
+    "eq": "equal",
+    "ne": "not_equal",
+    "lt": "less",
+    "le": "less_equal",
+    "gt": "greater",
+    "ge": "greater_equal",
+}
 _UNARY = {"neg": "negative", "pos": "positive", "abs": "abs", "invert": "bitwise_invert"}
 
 

@@ -1,7 +1,9 @@
-"""Enclosure of the exact gradient of softmax attention, the oracle for the certificates of `approxattn.attention_vjp`.
+"""Enclosure of the exact gradient of softmax attention, the oracle for the certificates of
+`approxattn.attention_vjp`.
 
-Loss sum_ic G_ic out_ic, out_i = sum_j f_ij v_j, s_ij = beta q_i . k_j. With z_ij = G_i . v_j, kappa_i = sum_j f_ij z_ij (= G_i . out_i) and
-df_ij = f_ij (ds_ij - sum_l f_il ds_il), the derivative in s_ij is P_ij = f_ij (z_ij - kappa_i); hence
+Loss sum_ic G_ic out_ic, out_i = sum_j f_ij v_j, s_ij = beta q_i . k_j. With z_ij = G_i . v_j,
+kappa_i = sum_j f_ij z_ij (= G_i . out_i) and df_ij = f_ij (ds_ij - sum_l f_il ds_il), the
+derivative in s_ij is P_ij = f_ij (z_ij - kappa_i); hence
 
     dq = beta P K,    dk = beta P^T Q,    dv = f^T G.
 
@@ -61,7 +63,10 @@ def exact_attention_gradient(
         When a query sees no key, or a shape does not fit.
     """
     if dout.shape != (q.shape[0], v.shape[1]):
-        msg = f"dout has shape {dout.shape}, the output {(q.shape[0], v.shape[1])}: pass a cotangent of the output"
+        msg = (
+            f"dout has shape {dout.shape}, the output {(q.shape[0], v.shape[1])}: pass a cotangent "
+            "of the output"
+        )
         raise ValueError(msg)
     with precision(bits):
         beta = 1 / arb(q.shape[1]).sqrt() if scale is None else ball(scale)
@@ -74,7 +79,9 @@ def exact_attention_gradient(
             z = [pairs[i, j] for j in seen]
             kappa = sum((x * y for x, y in zip(f, z, strict=True)), arb(0))
             weights.append(_everywhere(f, seen, k.shape[0]))
-            slopes.append(_everywhere([x * (y - kappa) for x, y in zip(f, z, strict=True)], seen, k.shape[0]))
+            slopes.append(
+                _everywhere([x * (y - kappa) for x, y in zip(f, z, strict=True)], seen, k.shape[0])
+            )
         f_all, p_all = _as_matrix(weights, k.shape[0]), _as_matrix(slopes, k.shape[0])
         dq, dk = p_all * (keys * beta), p_all.transpose() * queries
         dv = f_all.transpose() * cotangent

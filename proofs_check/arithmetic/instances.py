@@ -1,7 +1,8 @@
 """Hypothesis strategies for attention inputs: simple and degenerate first, extreme later.
 
-Hypothesis finds exact structure (ties, zeros, duplicated tokens) and shrinks towards small integers. All arrays are float arrays whose
-entries are dyadic numbers, so that ball and rational arithmetic take them exactly. Hypothesis is imported when a strategy is built.
+Hypothesis finds exact structure (ties, zeros, duplicated tokens) and shrinks towards small
+integers. All arrays are float arrays whose entries are dyadic numbers, so that ball and rational
+arithmetic take them exactly. Hypothesis is imported when a strategy is built.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Magnitude = Literal["small", "wide"]
 
 
 def numbers(magnitude: Magnitude = "small") -> Strategy:
-    """Floats: integers in [-3, 3], then quarters in [-4, 4], then any float in [-8, 8]; ``wide`` adds 2^-100 to 2^40 of both signs."""
+    """Floats: integers in [-3, 3], then quarters in [-4, 4], then any float in [-8, 8]; ``wide``
+    adds 2^-100 to 2^40 of both signs.
+    """
     from hypothesis import strategies as st
 
     small = st.integers(-3, 3).map(float)
@@ -27,7 +30,9 @@ def numbers(magnitude: Magnitude = "small") -> Strategy:
     ordinary = st.floats(-8, 8, allow_subnormal=False, width=32).map(float)
     if magnitude == "small":
         return st.one_of(small, quarters, ordinary)
-    powers = st.builds(lambda sign, e: sign * 2.0**e, st.sampled_from((1.0, -1.0)), st.integers(-100, 40))
+    powers = st.builds(
+        lambda sign, e: sign * 2.0**e, st.sampled_from((1.0, -1.0)), st.integers(-100, 40)
+    )
     return st.one_of(small, quarters, ordinary, powers)
 
 
@@ -38,8 +43,12 @@ def integers(bound: int = 3) -> Strategy:
     return st.integers(-bound, bound).map(float)
 
 
-def arrays(rows: int, columns: int, entries: Strategy | None = None, *, dtype: str = "float64") -> Strategy:
-    """Arrays of shape (rows, columns): constant, with duplicated rows, or free; entries from `numbers` unless given."""
+def arrays(
+    rows: int, columns: int, entries: Strategy | None = None, *, dtype: str = "float64"
+) -> Strategy:
+    """Arrays of shape (rows, columns): constant, with duplicated rows, or free; entries from
+    `numbers` unless given.
+    """
     from hypothesis import strategies as st
 
     entries = numbers() if entries is None else entries
@@ -49,7 +58,9 @@ def arrays(rows: int, columns: int, entries: Strategy | None = None, *, dtype: s
         lambda pool: st.lists(st.sampled_from(pool), min_size=rows, max_size=rows)
     )
     free = st.lists(row, min_size=rows, max_size=rows)
-    return st.one_of(constant, repeated, free).map(lambda x: np.array(x, dtype=dtype).reshape(rows, columns))
+    return st.one_of(constant, repeated, free).map(
+        lambda x: np.array(x, dtype=dtype).reshape(rows, columns)
+    )
 
 
 def heads(

@@ -1,7 +1,9 @@
-"""Exact and honest small statistics: one-sided binomial bounds, equivalence of means, the correction for many tests.
+"""Exact and honest small statistics: one-sided binomial bounds, equivalence of means, the
+correction for many tests.
 
-Only fixed-size plans are served; `proofs_check.arithmetic.eprocesses` has the tests that may be looked at while they run. What is deliberately absent:
-two-sided intervals read one-sidedly, and the chi-square test of a variance, whose level collapses on heavy tails.
+Only fixed-size plans are served; `proofs_check.arithmetic.eprocesses` has the tests that may be
+looked at while they run. What is deliberately absent: two-sided intervals read one-sidedly, and the
+chi-square test of a variance, whose level collapses on heavy tails.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def binomial_p_values(failures: int, n: int, delta: float) -> tuple[float, float
     Returns
     -------
     tuple of float
-        (p-value against p > delta, so that a small one supports p <= delta; p-value against p <= delta, so that a small one refutes it).
+        (p-value against p > delta, so that a small one supports p <= delta; p-value against p <=
+        delta, so that a small one refutes it).
     """
     _check_counts(failures, n)
     from scipy.stats import binom
@@ -39,7 +42,9 @@ def binomial_p_values(failures: int, n: int, delta: float) -> tuple[float, float
 
 
 def binomial_bounds(failures: int, n: int, alpha: float) -> tuple[float, float]:
-    """One-sided Clopper-Pearson bounds, each at level alpha: p >= lower and p <= upper (Clopper & Pearson 1934, wording unverified)."""
+    """One-sided Clopper-Pearson bounds, each at level alpha: p >= lower and p <= upper (Clopper &
+    Pearson 1934, wording unverified).
+    """
     _check_counts(failures, n)
     from scipy.stats import beta
 
@@ -55,7 +60,9 @@ def _check_counts(failures: int, n: int) -> None:
 
 
 def draws_to_support(delta: float, alpha: float) -> int:
-    """Least n for which no failure at all in n draws supports p <= delta at level alpha: (1 - delta)^n <= alpha."""
+    """Least n for which no failure at all in n draws supports p <= delta at level alpha: (1 -
+    delta)^n <= alpha.
+    """
     if not (0 < delta < 1 and 0 < alpha < 1):
         msg = f"delta(={delta}) and alpha(={alpha}) must lie in (0, 1)"
         raise ValueError(msg)
@@ -63,7 +70,8 @@ def draws_to_support(delta: float, alpha: float) -> int:
 
 
 def block_means(values: np.ndarray, blocks: int) -> np.ndarray:
-    """Means of consecutive blocks of equal size, the remainder left out; they are nearly normal when single values are not.
+    """Means of consecutive blocks of equal size, the remainder left out; they are nearly normal
+    when single values are not.
 
     Raises
     ------
@@ -99,8 +107,9 @@ class MeanTest(NamedTuple):
 def mean_p_values(means: np.ndarray, low: float, high: float) -> MeanTest:
     """Student's t-tests of block means against the two ends of [low, high].
 
-    `max(not_above, not_below)` is the p-value of equivalence (two one-sided tests, Schuirmann 1987, wording unverified).
-    Without any spread there is nothing to judge by, and every p-value is 1: the rare large value may just not have come.
+    `max(not_above, not_below)` is the p-value of equivalence (two one-sided tests, Schuirmann 1987,
+    wording unverified). Without any spread there is nothing to judge by, and every p-value is 1:
+    the rare large value may just not have come.
     """
     from scipy.stats import t
 
@@ -120,14 +129,17 @@ def mean_p_values(means: np.ndarray, low: float, high: float) -> MeanTest:
     )
 
 
-# Many decisions. Experiment i can decide in the direction expected of it, which is fixed before a number is drawn, or in the other one. Let H_i be
-# "the expected decision of i would be wrong", m of the N hypotheses H_i true. Holm (1979, wording unverified) compares the smallest p-value with
-# a / N, the next one with a / (N - 1), and so on, and stops at the first that is too large. At the first true hypothesis that it rejects, say after
-# j others, those j were false, so j <= N - m, and its p-value is at most a / (N - j) <= a / m. Some p-value of m true hypotheses is that small with
-# probability at most m (a / m) = a, whatever their dependence. The other directions have at most N true hypotheses: each compared with a / N,
-# they add at most a. With a = level / 2 the two together err with probability at most the level (proved here).
-# A smaller p-value never takes a rejection away. So an experiment not carried out counts with p = 1, and what is decided in the middle
-# of a campaign is decided at its end as well: looking early, stopping and resuming cost nothing.
+# Many decisions. Experiment i can decide in the direction expected of it, which is fixed before a
+# number is drawn, or in the other one. Let H_i be "the expected decision of i would be wrong", m of
+# the N hypotheses H_i true. Holm (1979, wording unverified) compares the smallest p-value with a /
+# N, the next one with a / (N - 1), and so on, and stops at the first that is too large. At the
+# first true hypothesis that it rejects, say after j others, those j were false, so j <= N - m, and
+# its p-value is at most a / (N - j) <= a / m. Some p-value of m true hypotheses is that small with
+# probability at most m (a / m) = a, whatever their dependence. The other directions have at most N
+# true hypotheses: each compared with a / N, they add at most a. With a = level / 2 the two together
+# err with probability at most the level (proved here). A smaller p-value never takes a rejection
+# away. So an experiment not carried out counts with p = 1, and what is decided in the middle of a
+# campaign is decided at its end as well: looking early, stopping and resuming cost nothing.
 
 
 def holm(p_values: Sequence[float], level: float) -> list[bool]:
@@ -151,16 +163,18 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 def campaign_decisions(
     expected: Sequence[float], other: Sequence[float], level: float
-) -> tuple[list[bool], list[bool]]:  # fmt: skip
-    """Which decisions of a campaign count, so that one or more of them are wrong with probability at most `level`.
+) -> tuple[list[bool], list[bool]]:
+    """Which decisions of a campaign count, so that one or more of them are wrong with probability
+    at most `level`.
 
     Parameters
     ----------
     expected, other : sequence of float
-        For every statistical experiment planned, the p-value behind the decision expected of it beforehand, and behind the opposite one;
-        1 where it was not carried out.
+        For every statistical experiment planned, the p-value behind the decision expected of it
+        beforehand, and behind the opposite one; 1 where it was not carried out.
     level : float
-        Half of it goes to the expected decisions, by Holm's procedure, half to the others, in equal parts.
+        Half of it goes to the expected decisions, by Holm's procedure, half to the others, in equal
+        parts.
 
     Returns
     -------
@@ -173,6 +187,9 @@ def campaign_decisions(
         When the two differ in length, or the level is not in (0, 1).
     """
     if len(expected) != len(other):
-        msg = f"expected({len(expected)} p-values) and other({len(other)}) must be of the same experiments"
+        msg = (
+            f"expected({len(expected)} p-values) and other({len(other)}) must be of the same "
+            "experiments"
+        )
         raise ValueError(msg)
     return holm(expected, level / 2), [p <= level / 2 / len(other) for p in other]

@@ -1,14 +1,19 @@
-"""Certified distance of a polynomial from the exponential, and certified lower bounds for any polynomial of a degree.
+"""Certified distance of a polynomial from the exponential, and certified lower bounds for any
+polynomial of a degree.
 
-Relative error E = P e^{-x} - 1: E' = (P' - P) e^{-x}, so its critical points are the real roots of the polynomial P' - P.
-Additive error E = P - e^x: E' = e^x h with h = P' e^{-x} - 1 and h' = (P'' - P') e^{-x}, so h is monotone between consecutive
-real roots of P'' - P' and has at most one zero there, which bisection brackets. On both sides of the bracket E is monotone, so
-its extremes over the whole interval lie at the ends, at the roots and in the brackets, and nowhere else (Rolle; proved here).
+Relative error E = P e^{-x} - 1: E' = (P' - P) e^{-x}, so its critical points are the real roots of
+the polynomial P' - P. Additive error E = P - e^x: E' = e^x h with h = P' e^{-x} - 1 and h' = (P'' -
+P') e^{-x}, so h is monotone between consecutive real roots of P'' - P' and has at most one zero
+there, which bisection brackets. On both sides of the bracket E is monotone, so its extremes over
+the whole interval lie at the ends, at the roots and in the brackets, and nowhere else (Rolle;
+proved here).
 
-Lower bound (de la Vallee Poussin; the levelled error of a reference of g + 2 points, by duality; proved in Cheney, Introduction to
-Approximation Theory, chapter 3, wording unverified): no P of degree <= g has an error on the interval below
+Lower bound (de la Vallee Poussin; the levelled error of a reference of g + 2 points, by duality;
+proved in Cheney, Introduction to Approximation Theory, chapter 3, wording unverified): no P of
+degree <= g has an error on the interval below
 
-    |sum_i w_i e^{x_i}| / sum_i |w_i| (additive),   |sum_i w_i e^{x_i}| / sum_i |w_i| e^{x_i} (relative),   w_i = 1 / prod_{j != i} (x_i - x_j),
+    |sum_i w_i e^{x_i}| / sum_i |w_i| (additive),   |sum_i w_i e^{x_i}| / sum_i |w_i| e^{x_i}
+        (relative),   w_i = 1 / prod_{j != i} (x_i - x_j),
 
 because sum_i w_i P(x_i) = 0 for every such P.
 """
@@ -68,12 +73,15 @@ def _real_roots(poly: Any, low: Ball, high: Ball) -> list[Ball]:
 
 
 def _bracket(poly: Any, a: Ball, b: Ball) -> Ball:
-    """Enclose the zero of h between the exact points a < b, where h is monotone (an end, if there is no zero)."""
+    """Enclose the zero of h between the exact points a < b, where h is monotone (an end, if there
+    is no zero).
+    """
     derivative, turning = poly.derivative(), poly.derivative().derivative() - poly.derivative()
     rising = _at(turning, (a + b).mid() / 2)
     if not (rising > 0 or rising < 0):
         return hull(a, b)
-    enough = (b - a) * arb(2) ** (-ctx.prec // 2)  # E varies over the bracket by the square of its width
+    # E varies over the bracket by the square of its width
+    enough = (b - a) * arb(2) ** (-ctx.prec // 2)
     a, b = _jump(derivative, turning, (a, b), rising > 0, enough.mid())
     while (b - a) > enough:
         width = b - a
@@ -88,8 +96,12 @@ def _bracket(poly: Any, a: Ball, b: Ball) -> Ball:
     return hull(a, b)
 
 
-def _jump(derivative: Any, turning: Any, ends: tuple[Ball, Ball], rising: bool, enough: Ball) -> tuple[Ball, Ball]:
-    """A short bracket of the zero of h by Newton's method, if the signs of h at its ends certify it; else the ends as they were."""
+def _jump(
+    derivative: Any, turning: Any, ends: tuple[Ball, Ball], rising: bool, enough: Ball
+) -> tuple[Ball, Ball]:
+    """A short bracket of the zero of h by Newton's method, if the signs of h at its ends certify
+    it; else the ends as they were.
+    """
     a, b = ends
     x = ((a + b) / 2).mid()
     for _ in range(24):
@@ -122,13 +134,19 @@ def _critical_points(poly: Any, low: Ball, high: Ball, kind: Kind) -> list[Ball]
 
 
 def _centred(poly: Any, x: Ball, kind: Kind) -> Ball:
-    """E over the ball x by the mean value form; near a critical point the slope is small, so little is lost."""
+    """E over the ball x by the mean value form; near a critical point the slope is small, so little
+    is lost.
+    """
     m = x.mid()
     return _error(poly, m, kind) + _slope(poly, x, kind) * (x - m)
 
 
 def sup_error(
-    coefficients: Sequence[int | float | Fraction], interval: Interval, kind: Kind, *, bits: int = 192
+    coefficients: Sequence[int | float | Fraction],
+    interval: Interval,
+    kind: Kind,
+    *,
+    bits: int = 192,
 ) -> Ball:
     """Enclose max over the interval of |P e^{-x} - 1| (relative) or |P - e^x| (additive).
 
@@ -160,8 +178,11 @@ def sup_error(
         return hull(best, top)
 
 
-def levelled_error(points: Sequence[int | float | Fraction], kind: Kind, *, bits: int = 192) -> Ball:
-    """Lower bound, as a ball, for the error of every polynomial of degree <= len(points) - 2 on any set holding the points.
+def levelled_error(
+    points: Sequence[int | float | Fraction], kind: Kind, *, bits: int = 192
+) -> Ball:
+    """Lower bound, as a ball, for the error of every polynomial of degree <= len(points) - 2 on any
+    set holding the points.
 
     Raises
     ------
@@ -187,25 +208,39 @@ def levelled_error(points: Sequence[int | float | Fraction], kind: Kind, *, bits
 def minimax(
     degree: int, interval: Interval, kind: Kind, *, steps: int = 40, bits: int = 192
 ) -> tuple[list[Fraction], list[Fraction]]:
-    """Near-best polynomial by Remez exchange: exact coefficients and the final reference of degree + 2 points.
+    """Near-best polynomial by Remez exchange: exact coefficients and the final reference of degree
+    + 2 points.
 
-    The result is not rigorous in itself; `sup_error` of the coefficients and `levelled_error` of the reference are, and they meet.
+    The result is not rigorous in itself; `sup_error` of the coefficients and `levelled_error` of
+    the reference are, and they meet.
     """
     _check(interval, kind)
     with precision(bits):
         low, high = arb(_rational(interval[0])), arb(_rational(interval[1]))
-        points = [low + (high - low) * (1 - (arb.pi() * i / (degree + 1)).cos()) / 2 for i in range(degree + 2)]
+        points = [
+            low + (high - low) * (1 - (arb.pi() * i / (degree + 1)).cos()) / 2
+            for i in range(degree + 2)
+        ]
         coefficients: list[Fraction] = []
         for _ in range(steps):
             points = [x.mid() for x in points]
             coefficients = _interpolate(points, kind)
             poly = fmpq_poly([_rational(c) for c in coefficients])
-            middle = [x.mid() for x in _exchange(poly, low, high, kind) if x.mid() > low and x.mid() < high]
+            middle = [
+                x.mid()
+                for x in _exchange(poly, low, high, kind)
+                if x.mid() > low and x.mid() < high
+            ]
             if len(middle) != degree:
                 break
-            moved = max((abs(x - y) for x, y in zip(middle, points[1:-1], strict=True)), key=float, default=arb(0))
+            moved = max(
+                (abs(x - y) for x, y in zip(middle, points[1:-1], strict=True)),
+                key=float,
+                default=arb(0),
+            )
             points = [low, *middle, high]
-            if moved < (high - low) / 2**20:  # the error is stationary there: it is level to about 2^-40
+            # the error is stationary there: it is level to about 2^-40
+            if moved < (high - low) / 2**20:
                 break
         ends = [Fraction(interval[0]), Fraction(interval[1])]
         inner = [_dyadic(x.mid()) for x in points[1:-1]]
@@ -213,16 +248,26 @@ def minimax(
 
 
 def _exchange(poly: Any, low: Ball, high: Ball, kind: Kind) -> list[Ball]:
-    """Critical points of E proper: for the additive error, without the knots that only separate them."""
+    """Critical points of E proper: for the additive error, without the knots that only separate
+    them.
+    """
     if kind == "relative":
         return _real_roots(poly.derivative() - poly, low, high)
     knots = [low, *_real_roots(poly.derivative().derivative() - poly.derivative(), low, high), high]
-    brackets = [_bracket(poly, a.upper().mid(), b.lower().mid()) for a, b in itertools.pairwise(knots) if a < b]
-    return [x for x in brackets if x > low and x < high and all(not x.overlaps(knot) for knot in knots)]
+    brackets = [
+        _bracket(poly, a.upper().mid(), b.lower().mid())
+        for a, b in itertools.pairwise(knots)
+        if a < b
+    ]
+    return [
+        x for x in brackets if x > low and x < high and all(not x.overlaps(knot) for knot in knots)
+    ]
 
 
 def _interpolate(points: list[Ball], kind: Kind) -> list[Fraction]:
-    """Coefficients of the P with E(x_i) = +-lambda alternating on the reference, by a linear solve at working precision."""
+    """Coefficients of the P with E(x_i) = +-lambda alternating on the reference, by a linear solve
+    at working precision.
+    """
     n = len(points)
     rows = []
     for i, x in enumerate(points):
@@ -238,6 +283,8 @@ def _dyadic(x: Ball) -> Fraction:
 
 
 def minimax_lower_bound(degree: int, interval: Interval, kind: Kind, *, bits: int = 192) -> Ball:
-    """Certified lower bound (a ball) for the error of every polynomial of the degree, near the best possible one."""
+    """Certified lower bound (a ball) for the error of every polynomial of the degree, near the best
+    possible one.
+    """
     _, reference = minimax(degree, interval, kind, bits=bits)
     return levelled_error(reference, kind, bits=bits)

@@ -1,6 +1,7 @@
 """One interpreter per kind of experiment: data in, verdict out.
 
-`check` never raises for what happens inside an experiment: whatever goes wrong there is inconclusive, never a refutation.
+`check` never raises for what happens inside an experiment: whatever goes wrong there is
+inconclusive, never a refutation.
 """
 
 from __future__ import annotations
@@ -12,14 +13,23 @@ from typing import Any
 
 from proofs_check.checkers import _count, _enclose, _falsify, _sample, _scale, _symbolic
 from proofs_check.checkers._budget import BUDGETS, Budget
-from proofs_check.statements.experiment import Count, Enclose, Experiment, Falsify, Sample, Scale, Symbolic
+from proofs_check.statements.experiment import (
+    Count,
+    Enclose,
+    Experiment,
+    Falsify,
+    Sample,
+    Scale,
+    Symbolic,
+)
 from proofs_check.statements.verdict import Verdict, inconclusive
 
 __all__ = ["BUDGETS", "Budget", "check"]
 
 
 @functools.singledispatch
-def _dispatch(experiment: Any, *, rng_seed: int, budget: Budget) -> Verdict:  # noqa: ARG001 - the signature of all checkers
+def _dispatch(experiment: Any, *, rng_seed: int, budget: Budget) -> Verdict:
+    del rng_seed, budget
     msg = f"experiment(={type(experiment).__name__}) is of no known kind"
     raise TypeError(msg)
 
@@ -40,14 +50,16 @@ def check(experiment: Experiment, *, rng_seed: int = 0, budget: Budget = "quick"
     experiment : Experiment
         Any of the six kinds.
     rng_seed : int
-        All randomness follows from it: same seed, same verdict (`Scale` excepted, which reads a clock).
+        All randomness follows from it: same seed, same verdict (`Scale` excepted, which reads a
+        clock).
     budget : {"quick", "full"}
         How long to search; plans fixed beforehand (`Sample`, `Count`) do not depend on it.
 
     Returns
     -------
     Verdict
-        With the wall time spent; inconclusive, with the reason, when the experiment raised an exception.
+        With the wall time spent; inconclusive, with the reason, when the experiment raised an
+        exception.
 
     Raises
     ------

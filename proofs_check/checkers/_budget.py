@@ -11,5 +11,7 @@ BUDGETS: tuple[Budget, ...] = get_args(Budget)
 
 
 def generator(seed: int) -> np.random.Generator:
-    """Counter-based generator: the stream depends on the seed alone, not on the order of the experiments."""
+    """Counter-based generator: the stream depends on the seed alone, not on the order of the
+    experiments.
+    """
     return np.random.Generator(np.random.Philox(key=seed % 2**128))

@@ -1,4 +1,6 @@
-"""Relations between balls: on a box by adaptive subdivision, or for enclosures computed by the experiment."""
+"""Relations between balls: on a box by adaptive subdivision, or for enclosures computed by the
+experiment.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,33 @@ _MOST_BOXES = {"quick": 20_000, "full": 400_000}
 Box = tuple[tuple[Fraction, Fraction], ...]
 
 
-def check(experiment: Enclose, *, rng_seed: int, budget: Budget) -> Verdict:  # noqa: ARG001 - the signature of all checkers
-    """Prove or refute the relation; what neither more precision nor more boxes decide is inconclusive."""
-    return _certify(experiment) if experiment.certify is not None else _cover(experiment, _MOST_BOXES[budget])
+def check(experiment: Enclose, *, rng_seed: int, budget: Budget) -> Verdict:
+    """Prove or refute the relation; what neither more precision nor more boxes decide is
+    inconclusive.
+    """
+    del rng_seed
+    return (
+        _certify(experiment)
+        if experiment.certify is not None
+        else _cover(experiment, _MOST_BOXES[budget])
+    )
 
 
 def _certify(experiment: Enclose) -> Verdict:
-    assert experiment.certify is not None  # noqa: S101 - narrows the type; the constructor guarantees it
+    # Narrows the type; the constructor guarantees it.
+    assert experiment.certify is not None  # noqa: S101
     undecided: list[str] = []
     for bits in (experiment.bits, 2 * experiment.bits, 4 * experiment.bits):
         with precision(bits):
-            comparisons = [c if isinstance(c, Comparison) else Comparison(*c) for c in experiment.certify(bits)]
+            comparisons = [
+                c if isinstance(c, Comparison) else Comparison(*c) for c in experiment.certify(bits)
+            ]
             if not comparisons:
                 return inconclusive("the experiment produced nothing to compare")
-            found = [_exact.holds(c.lhs, c.rhs, experiment.relation, experiment.radius) for c in comparisons]
+            found = [
+                _exact.holds(c.lhs, c.rhs, experiment.relation, experiment.radius)
+                for c in comparisons
+            ]
             if False in found:
                 return _refuted(experiment, comparisons[found.index(False)])
             undecided = [
@@ -60,25 +75,35 @@ def _tightness(experiment: Enclose, comparisons: list[Comparison]) -> float | No
     return max((r for r in ratios if r is not None), default=None)
 
 
-def _refuted(experiment: Enclose, c: Comparison, point: tuple[Fraction, ...] | None = None) -> Verdict:
+def _refuted(
+    experiment: Enclose, c: Comparison, point: tuple[Fraction, ...] | None = None
+) -> Verdict:
     witness: dict[str, Any] = {"lhs": _exact.interval(c.lhs), "rhs": _exact.interval(c.rhs)}
-    witness |= {"point": point} if point is not None else {"label": c.label or "the only comparison"}
+    witness |= (
+        {"point": point} if point is not None else {"label": c.label or "the only comparison"}
+    )
     return Verdict(
         status=Status.REFUTED,
         grade=_exact.grade(c.lhs, c.rhs),
         scope=_scope(experiment),
         tightness=_tightness(experiment, [c]),
         witness=witness,
-        note=f"the enclosures lie the wrong way {'at ' + ', '.join(map(str, point)) if point else 'for ' + c.label}",
+        note=(
+            "the enclosures lie the wrong way "
+            f"{'at ' + ', '.join(map(str, point)) if point else 'for ' + c.label}"
+        ),
     )
 
 
 def _scope(experiment: Enclose) -> str:
-    return f"{experiment.scope}, up to {experiment.radius}" if experiment.radius else experiment.scope
+    return (
+        f"{experiment.scope}, up to {experiment.radius}" if experiment.radius else experiment.scope
+    )
 
 
 def _compare(experiment: Enclose, sides: list[Any]) -> Comparison:
-    assert experiment.lhs is not None and experiment.rhs is not None  # noqa: S101, PT018 - narrows the types
+    # Narrows the types.
+    assert experiment.lhs is not None and experiment.rhs is not None  # noqa: S101, PT018
     return Comparison(experiment.lhs(*sides), experiment.rhs(*sides))
 
 
@@ -91,7 +116,9 @@ def _cover(experiment: Enclose, most: int) -> Verdict:
         box, depth = boxes.pop()
         done += 1
         if done > most:
-            return inconclusive(f"not decided with {most} boxes", tightness=best, facts={"boxes": most})
+            return inconclusive(
+                f"not decided with {most} boxes", tightness=best, facts={"boxes": most}
+            )
         midpoint = tuple((low + high) / 2 for low, high in box)
         at_midpoint = _decide(experiment, tuple((x, x) for x in midpoint))
         ratio = _tightness(experiment, [at_midpoint[1]])
@@ -101,12 +128,19 @@ def _cover(experiment: Enclose, most: int) -> Verdict:
         if _decide(experiment, box)[0] is True:
             continue
         if depth >= experiment.depth * len(box) or all(low == high for low, high in box):
-            note = f"not decided near {', '.join(f'{float(x):.6g}' for x in midpoint)} after halving {depth} times"
+            note = (
+                f"not decided near {', '.join(f'{float(x):.6g}' for x in midpoint)} after halving "
+                f"{depth} times"
+            )
             return inconclusive(note, tightness=best, facts={"boxes": done})
         boxes.extend((half, depth + 1) for half in _halves(box))
     return Verdict(
-        status=Status.PROVED, grade="ball", scope=_scope(experiment), tightness=best, facts={"boxes": done, "bits": experiment.bits}
-    )  # fmt: skip
+        status=Status.PROVED,
+        grade="ball",
+        scope=_scope(experiment),
+        tightness=best,
+        facts={"boxes": done, "bits": experiment.bits},
+    )
 
 
 def _decide(experiment: Enclose, box: Box) -> tuple[bool | None, Comparison]:
@@ -116,7 +150,9 @@ def _decide(experiment: Enclose, box: Box) -> tuple[bool | None, Comparison]:
         with precision(bits):
             sides = [ball(low) if low == high else hull(ball(low), ball(high)) for low, high in box]
             comparison = _compare(experiment, sides)
-            found = _exact.holds(comparison.lhs, comparison.rhs, experiment.relation, experiment.radius)
+            found = _exact.holds(
+                comparison.lhs, comparison.rhs, experiment.relation, experiment.radius
+            )
         if found is not None:
             break
     return found, comparison

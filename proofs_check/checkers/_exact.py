@@ -1,4 +1,7 @@
-"""Comparing what experiments hand over as exact: integers, rationals and balls. A float is never exact evidence."""
+"""Comparing what experiments hand over as exact: integers, rationals and balls.
+
+A float is never exact evidence.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ def require_exact(*values: Any) -> None:
     """Raise TypeError unless every value is a rational or a ball."""
     for x in values:
         if not is_rational(x) and not isinstance(x, arb):
-            msg = f"{type(x).__name__} {x!r} decides nothing: hand over balls (arb) or exact rationals"
+            msg = (
+                f"{type(x).__name__} {x!r} decides nothing: hand over balls (arb) or exact "
+                "rationals"
+            )
             raise TypeError(msg)
 
 
@@ -30,8 +36,12 @@ def grade(lhs: Any, rhs: Any) -> str:
     return "exact-rational" if is_rational(lhs) and is_rational(rhs) else "ball"
 
 
-def holds(lhs: Any, rhs: Any, relation: Literal["<=", "="] = "<=", radius: int | Fraction = 0) -> bool | None:
-    """Whether lhs <= rhs + radius (or |lhs - rhs| <= radius) is certain, certainly false, or undecided (None)."""
+def holds(
+    lhs: Any, rhs: Any, relation: Literal["<=", "="] = "<=", radius: int | Fraction = 0
+) -> bool | None:
+    """Whether lhs <= rhs + radius (or |lhs - rhs| <= radius) is certain, certainly false, or
+    undecided (None).
+    """
     require_exact(lhs, rhs)
     if is_rational(lhs) and is_rational(rhs):
         difference = as_fraction(lhs) - as_fraction(rhs)

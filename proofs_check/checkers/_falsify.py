@@ -1,7 +1,9 @@
-"""Search for a counterexample: Hypothesis, then an optimiser; exact arithmetic in a fresh process has the last word.
+"""Search for a counterexample: Hypothesis, then an optimiser; exact arithmetic in a fresh process
+has the last word.
 
-The search runs in floats and may be wrong either way. A violation counts only when exact arithmetic confirms it, first here (so that
-Hypothesis shrinks true counterexamples, not rounding artefacts), then in a fresh process from the written witness.
+The search runs in floats and may be wrong either way. A violation counts only when exact arithmetic
+confirms it, first here (so that Hypothesis shrinks true counterexamples, not rounding artefacts),
+then in a fresh process from the written witness.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from proofs_check.statements.verdict import Status, Verdict, inconclusive
 _MORE = {"quick": 1, "full": 10}
 _STARTS = {"quick": 3, "full": 30}
 _CONFIRMATIONS = {"quick": 100, "full": 2000}
-"""How many confirmations shrinking may cost. *Chosen*; a count and not a time, so that the witness does not depend on the machine."""
+"""How many confirmations shrinking may cost. *Chosen*; a count and not a time, so that the witness
+does not depend on the machine.
+"""
 
 _BITS_KEPT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
@@ -45,16 +49,23 @@ class _Search:
         self.counterexample: Instance | None = None
 
     def admissible(self, instance: Instance) -> bool:
-        return all(a.predicate is None or a.predicate(instance) for a in self.experiment.assumptions)
+        return all(
+            a.predicate is None or a.predicate(instance) for a in self.experiment.assumptions
+        )
 
     def improve(self, instance: Instance) -> Instance:
         """The instance with the block that has a closed form at its best."""
-        return instance if self.experiment.eliminate is None else self.experiment.eliminate(instance)
+        return (
+            instance if self.experiment.eliminate is None else self.experiment.eliminate(instance)
+        )
 
     def ratio(self, instance: Instance) -> float:
         """Return measured / bound in floats; a larger one is remembered."""
         with np.errstate(all="ignore"):
-            measured, bound = float(self.experiment.measured(instance)), float(self.experiment.bound(instance))
+            measured, bound = (
+                float(self.experiment.measured(instance)),
+                float(self.experiment.bound(instance)),
+            )
         self.tried += 1
         if math.isnan(measured) or math.isnan(bound):
             return -math.inf
@@ -70,9 +81,11 @@ class _Search:
         if ratio <= 1:
             return False
         written = serial.dumps(instance)
-        if self.counterexample is not None:  # shrinking: known answers are free, new ones are rationed
+        # shrinking: known answers are free, new ones are rationed
+        if self.counterexample is not None:
             if written in self.confirmed:
-                self.counterexample = instance  # Hypothesis ends by trying its smallest example once more
+                # Hypothesis ends by trying its smallest example once more
+                self.counterexample = instance
                 return True
             if self.confirmations <= 0:
                 return False
@@ -93,7 +106,9 @@ class _Search:
 
 
 def _ratio(measured: float, bound: float) -> float:
-    """Above 1 exactly when measured > bound; 0 where both vanish, which says nothing about tightness."""
+    """Above 1 exactly when measured > bound; 0 where both vanish, which says nothing about
+    tightness.
+    """
     if bound > 0:
         return measured / bound
     if measured > bound:
@@ -107,7 +122,11 @@ def check(experiment: Falsify, *, rng_seed: int, budget: Budget) -> Verdict:
     _try_examples(search)
     if search.counterexample is None:
         _explore(search, rng_seed, experiment.tries * _MORE[budget])
-    if search.counterexample is None and experiment.continuous is not None and search.best is not None:
+    if (
+        search.counterexample is None
+        and experiment.continuous is not None
+        and search.best is not None
+    ):
         _optimise(search, experiment.continuous, rng_seed, _STARTS[budget])
     facts: dict[str, Any] = {"tried": search.tried, "violations not confirmed": search.artefacts}
     if search.counterexample is None:
@@ -119,12 +138,19 @@ def check(experiment: Falsify, *, rng_seed: int, budget: Budget) -> Verdict:
     witness = _simplest(search, search.counterexample)
     confirmation = confirm_in_fresh_process(experiment, witness)
     if not confirmation.violated:
-        return inconclusive(f"a violation was not confirmed in a fresh process: {confirmation.reason}", facts=facts)
+        return inconclusive(
+            f"a violation was not confirmed in a fresh process: {confirmation.reason}", facts=facts
+        )
     return _refuted(experiment, witness, confirmation, facts)
 
 
-def _refuted(experiment: Falsify, witness: Instance, confirmation: Confirmation, facts: dict[str, Any]) -> Verdict:
-    note = f"measured >= {confirmation.measured[0]:.6g} exceeds the bound <= {confirmation.bound[1]:.6g}"
+def _refuted(
+    experiment: Falsify, witness: Instance, confirmation: Confirmation, facts: dict[str, Any]
+) -> Verdict:
+    note = (
+        f"measured >= {confirmation.measured[0]:.6g} exceeds the bound <= "
+        f"{confirmation.bound[1]:.6g}"
+    )
     return Verdict(
         status=Status.REFUTED,
         grade=confirmation.grade,
@@ -138,20 +164,30 @@ def _refuted(experiment: Falsify, witness: Instance, confirmation: Confirmation,
 
 def _try_examples(search: _Search) -> None:
     for instance in map(search.improve, search.experiment.examples):
-        if search.admissible(instance) and search.is_counterexample(instance, search.ratio(instance)):
+        if search.admissible(instance) and search.is_counterexample(
+            instance, search.ratio(instance)
+        ):
             return
 
 
 def _explore(search: _Search, seed: int, tries: int) -> None:
-    """Hypothesis: exact structure first, driven towards large ratios, shrunk when a counterexample is confirmed."""
+    """Hypothesis: exact structure first, driven towards large ratios, shrunk when a counterexample
+    is confirmed.
+    """
     import hypothesis
     from hypothesis import HealthCheck, Phase, Verbosity
 
     settings = hypothesis.settings(
-        max_examples=tries, database=None, deadline=None, report_multiple_bugs=False, print_blob=False,
-        verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck), derandomize=False,
+        max_examples=tries,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+        derandomize=False,
         phases=(Phase.generate, Phase.target, Phase.shrink),
-    )  # fmt: skip
+    )
 
     @hypothesis.seed(seed)
     @settings
@@ -168,13 +204,17 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
     try:
         property_holds()
     except (_Violated, hypothesis.errors.Flaky):
-        pass  # Flaky: the ration of confirmations ended in the middle of shrinking; what was confirmed stays so
+        # Flaky: the ration of confirmations ended in the middle of shrinking; what was confirmed
+        # stays so
+        pass
     except hypothesis.errors.Unsatisfiable:
         pass  # no admissible instance: the caller reports zero tries
 
 
 def _optimise(search: _Search, continuous: Continuous, seed: int, starts: int) -> None:
-    """Climb from the best instance: L-BFGS where the ratio is smooth, Nelder-Mead where it is not, CMA-ES from there where it is installed."""
+    """Climb from the best instance: L-BFGS where the ratio is smooth, Nelder-Mead where it is not,
+    CMA-ES from there where it is installed.
+    """
     from scipy.optimize import minimize
 
     rng, template = generator(seed), search.best
@@ -193,7 +233,10 @@ def _optimise(search: _Search, continuous: Continuous, seed: int, starts: int) -
     start = np.asarray(continuous.to_vector(template), dtype=np.float64)
     for attempt in range(starts):
         x = start + (rng.normal(size=start.shape) * 0.1 * 2.0 ** (attempt % 4) if attempt else 0)
-        for method, options in (("L-BFGS-B", {"maxiter": 100}), ("Nelder-Mead", {"maxiter": 100 * len(start)})):
+        for method, options in (
+            ("L-BFGS-B", {"maxiter": 100}),
+            ("Nelder-Mead", {"maxiter": 100 * len(start)}),
+        ):
             with np.errstate(all="ignore"):
                 x = minimize(descent, x, method=method, options=options).x
         x = _adapt_covariance(descent, x, seed + attempt)
@@ -204,15 +247,24 @@ def _optimise(search: _Search, continuous: Continuous, seed: int, starts: int) -
                 return
 
 
-def _adapt_covariance(descent: Callable[[np.ndarray], float], x: np.ndarray, seed: int) -> np.ndarray:
-    """CMA-ES (Hansen) from x by the optional package cma, for at least two variables; x itself without it."""
+def _adapt_covariance(
+    descent: Callable[[np.ndarray], float], x: np.ndarray, seed: int
+) -> np.ndarray:
+    """CMA-ES (Hansen) from x by the optional package cma, for at least two variables; x itself
+    without it.
+    """
     try:
         import cma
     except ImportError:
         return x
     if len(x) < 2:
         return x
-    options = {"verbose": -9, "seed": seed % (2**31 - 1) + 1, "maxfevals": 200 * len(x), "tolfun": 1e-12}
+    options = {
+        "verbose": -9,
+        "seed": seed % (2**31 - 1) + 1,
+        "maxfevals": 200 * len(x),
+        "tolfun": 1e-12,
+    }
     with np.errstate(all="ignore"):
         return np.asarray(cma.fmin(descent, x, 0.3, options)[0], dtype=np.float64)
 
@@ -227,7 +279,10 @@ def _simplest(search: _Search, instance: Instance) -> Instance:
 
 def _roundings(instance: Instance) -> Iterator[Instance]:
     for bits in _BITS_KEPT:
-        yield {key: _round(value, 2.0**bits) for key, value in serial.loads(serial.dumps(instance)).items()}
+        yield {
+            key: _round(value, 2.0**bits)
+            for key, value in serial.loads(serial.dumps(instance)).items()
+        }
 
 
 def _round(value: Any, steps: float) -> Any:

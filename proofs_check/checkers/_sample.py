@@ -1,4 +1,6 @@
-"""Probabilities and means by a plan fixed beforehand: draw n, test once; or, with the full budget, by tests that may be looked at while they run."""
+"""Probabilities and means by a plan fixed beforehand: draw n, test once; or, with the full budget,
+by tests that may be looked at while they run.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,27 @@ from proofs_check.statements.experiment import Sample
 from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _MORE, _CLOSER = 10, 2
-"""A mean without bounds, under the full budget: so many times the draws, and the margin divided. *Chosen*: a margin halved needs four times."""
+"""A mean without bounds, under the full budget: so many times the draws, and the margin divided.
+*Chosen*: a margin halved needs four times.
+"""
 
 
 def check(experiment: Sample, *, rng_seed: int, budget: Budget) -> Verdict:
-    """Two one-sided tests at the plan's level: one can support, one can refute, and often neither does."""
+    """Two one-sided tests at the plan's level: one can support, one can refute, and often neither
+    does.
+    """
     draw = _drawer(experiment, rng_seed)
-    plan, bounded = experiment.plan, experiment.claim.startswith("probability") or experiment.bounds is not None
+    plan, bounded = (
+        experiment.plan,
+        experiment.claim.startswith("probability") or experiment.bounds is not None,
+    )
     more = budget == "full" and not plan.fixed
     if more and bounded:
         p_support, p_refute, facts = _sequential.carry_out(experiment, draw)
-        how = f"at most {facts['n at most']} draws of {plan.sampler} in batches of {facts['batch']}, stopped after {facts['n']}"
+        how = (
+            f"at most {facts['n at most']} draws of {plan.sampler} in batches of {facts['batch']}, "
+            f"stopped after {facts['n']}"
+        )
     else:
         if more:
             plan = replace(plan, n=_MORE * plan.n, margin=plan.margin / _CLOSER)
@@ -34,13 +46,18 @@ def check(experiment: Sample, *, rng_seed: int, budget: Budget) -> Verdict:
         how = f"n = {plan.n} draws of {plan.sampler}"
     alpha = facts["alpha"]
     facts |= {"sampler": plan.sampler, "p_support": p_support, "p_refute": p_refute}
-    details: dict[str, Any] = {"facts": facts, "tightness": _tightness(experiment, facts["estimate"])}
+    details: dict[str, Any] = {
+        "facts": facts,
+        "tightness": _tightness(experiment, facts["estimate"]),
+    }
     scope = f"{experiment.scope}; {how}, alpha = {alpha:g}"
     if experiment.claim == "mean =":
         scope += f", margin {plan.margin:g}"
     if p_refute <= alpha:
         witness = {"estimate": facts["estimate"], "n": facts["n"], "seed": rng_seed}
-        return Verdict(status=Status.REFUTED, grade="statistical", scope=scope, witness=witness, **details)
+        return Verdict(
+            status=Status.REFUTED, grade="statistical", scope=scope, witness=witness, **details
+        )
     if p_support <= alpha:
         return Verdict(status=Status.SUPPORTED, grade="statistical", scope=scope, **details)
     note = f"neither side reached level {alpha:g}: p = {p_support:.3g} for, {p_refute:.3g} against"
@@ -80,7 +97,11 @@ def _probability(experiment: Sample, events: np.ndarray) -> tuple[float, float, 
     failures, delta = (count, experiment.target) if at_most else (n - count, 1 - experiment.target)
     p_support, p_refute = statistics.binomial_p_values(failures, n, delta)
     low, high = statistics.binomial_bounds(count, n, plan.alpha)
-    return p_support, p_refute, {"estimate": count / n, "events": count, "at least": low, "at most": high}
+    return (
+        p_support,
+        p_refute,
+        {"estimate": count / n, "events": count, "at least": low, "at most": high},
+    )
 
 
 def _mean(experiment: Sample, values: np.ndarray) -> tuple[float, float, dict[str, Any]]:
@@ -92,7 +113,8 @@ def _mean(experiment: Sample, values: np.ndarray) -> tuple[float, float, dict[st
         return test.not_above, test.above, facts
     if experiment.claim == "mean >=":
         return test.not_below, test.below, facts
-    # Equal up to the margin: both sides must be excluded to support; either side refutes, at half the level each.
+    # Equal up to the margin: both sides must be excluded to support; either side refutes, at half
+    # the level each.
     return max(test.not_above, test.not_below), min(1.0, 2 * min(test.above, test.below)), facts
 
 

@@ -12,17 +12,21 @@ _CONFIDENCE = 0.95
 """Of the slope's interval. *Chosen*: rank-based, so that one disturbed timing does not decide."""
 
 
-def check(experiment: Scale, *, rng_seed: int, budget: Budget) -> Verdict:  # noqa: ARG001 - the clock is the only randomness
+# The clock is the only randomness.
+def check(experiment: Scale, *, rng_seed: int, budget: Budget) -> Verdict:
     """Compare the interval of the slope with the claimed one."""
+    del rng_seed
     from scipy.stats import theilslopes
 
     repeats = experiment.repeats * (3 if budget == "full" else 1)
     seconds = [_fastest(experiment, size, repeats) for size in experiment.sizes]
     if min(seconds) <= 0:
-        return inconclusive("the clock did not advance during the smallest workload: use larger sizes")
+        return inconclusive(
+            "the clock did not advance during the smallest workload: use larger sizes"
+        )
     slope, _, low, high = theilslopes(
         [math.log(t) for t in seconds], [math.log(n) for n in experiment.sizes], alpha=_CONFIDENCE
-    )  # fmt: skip
+    )
     facts = {
         "slope": float(slope),
         "low": float(low),
@@ -35,9 +39,12 @@ def check(experiment: Scale, *, rng_seed: int, budget: Budget) -> Verdict:  # no
     if claimed_low <= low and high <= claimed_high:
         return Verdict(status=Status.SUPPORTED, grade="timed", scope=scope, facts=facts)
     if high < claimed_low or low > claimed_high:
-        return Verdict(status=Status.REFUTED, grade="timed", scope=scope, witness=facts, facts=facts)
+        return Verdict(
+            status=Status.REFUTED, grade="timed", scope=scope, witness=facts, facts=facts
+        )
     note = (
-        f"slope {slope:.3f} in [{low:.3f}, {high:.3f}] neither lies in nor misses [{claimed_low:g}, {claimed_high:g}]"
+        f"slope {slope:.3f} in [{low:.3f}, {high:.3f}] neither lies in nor misses "
+        f"[{claimed_low:g}, {claimed_high:g}]"
     )
     return inconclusive(note, facts=facts)
 

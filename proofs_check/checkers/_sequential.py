@@ -1,6 +1,8 @@
-"""Probabilities and bounded means under the full budget: batch after batch until one side is decided or the plan's last batch is drawn.
+"""Probabilities and bounded means under the full budget: batch after batch until one side is
+decided or the plan's last batch is drawn.
 
-Fixed before a number is drawn: the level, the bets, the batches and how many there are at most. Both sides are e-processes, so that stopping early is no peeking.
+Fixed before a number is drawn: the level, the bets, the batches and how many there are at most.
+Both sides are e-processes, so that stopping early is no peeking.
 """
 
 from __future__ import annotations
@@ -15,20 +17,30 @@ from proofs_check.arithmetic.eprocesses import MeanBets, log_evidence_below, p_v
 from proofs_check.statements.experiment import Sample
 
 BATCHES_PER_PLAN, BATCHES = 4, 40
-"""A batch is a quarter of the fixed-size plan, and there are at most 40: ten times the draws. *Chosen*."""
+"""A batch is a quarter of the fixed-size plan, and there are at most 40: ten times the draws.
+*Chosen*.
+"""
 
 STRICTER = 100
-"""The level is the plan's divided by this. *Chosen*: with the ten times as many draws, the stronger statement that the full budget is for."""
+"""The level is the plan's divided by this. *Chosen*: with the ten times as many draws, the stronger
+statement that the full budget is for.
+"""
 
 Evidence = Callable[[np.ndarray], tuple[float, ...]]
-"""Takes a batch; returns the logarithms of the e-processes: those all needed to support, then the one that refutes."""
+"""Takes a batch; returns the logarithms of the e-processes: those all needed to support, then the
+one that refutes.
+"""
 
 
 def carry_out(
     experiment: Sample, draw: Callable[[int], np.ndarray]
-) -> tuple[float, float, dict[str, Any]]:  # fmt: skip
+) -> tuple[float, float, dict[str, Any]]:
     """p-values (for, against) and facts; ``draw(m)`` returns the next m draws."""
-    evidence = _probability(experiment) if experiment.claim.startswith("probability") else _mean(experiment)
+    evidence = (
+        _probability(experiment)
+        if experiment.claim.startswith("probability")
+        else _mean(experiment)
+    )
     plan = experiment.plan
     alpha, batch = plan.alpha / STRICTER, math.ceil(plan.n / BATCHES_PER_PLAN)
     best: tuple[float, ...] = ()
@@ -38,7 +50,13 @@ def carry_out(
         total, n = total + float(np.sum(values)), n + batch
         logs = evidence(values)
         best = tuple(map(max, best, logs)) if best else logs
-    facts = {"estimate": total / n, "n": n, "alpha": alpha, "batch": batch, "n at most": BATCHES * batch}
+    facts = {
+        "estimate": total / n,
+        "n": n,
+        "alpha": alpha,
+        "batch": batch,
+        "n at most": BATCHES * batch,
+    }
     return *_p_values(best), facts
 
 
@@ -68,7 +86,8 @@ def _mean(experiment: Sample) -> Evidence:
     def bets(bound: float, *, above: bool) -> MeanBets:
         return MeanBets(bound, low=low, high=high, above=above)
 
-    # Equal up to the margin: both sides must be excluded to support; to refute, the mean of two e-processes is one.
+    # Equal up to the margin: both sides must be excluded to support; to refute, the mean of two
+    # e-processes is one.
     top, bottom = experiment.target + margin, experiment.target - margin
     supporting = [bets(top, above=False)] if experiment.claim != "mean >=" else []
     supporting += [bets(bottom, above=True)] if experiment.claim != "mean <=" else []
@@ -78,7 +97,9 @@ def _mean(experiment: Sample) -> Evidence:
     def update(values: np.ndarray) -> tuple[float, ...]:
         for one in (*supporting, *refuting):
             one.update(values)
-        against = float(np.logaddexp.reduce([one.log_e for one in refuting])) - math.log(len(refuting))
+        against = float(np.logaddexp.reduce([one.log_e for one in refuting])) - math.log(
+            len(refuting)
+        )
         return *(one.log_e for one in supporting), against
 
     return update

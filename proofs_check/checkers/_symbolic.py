@@ -1,4 +1,6 @@
-"""Identities by computer algebra: normal forms of polynomials and rational functions decide, heuristics do not."""
+"""Identities by computer algebra: normal forms of polynomials and rational functions decide,
+heuristics do not.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,22 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
 _POINTS = {"quick": 1, "full": 4}
-"""How often identity testing draws its points. *Chosen*. A false identity passes all with the product of the probabilities, as they are independent."""
+"""How often identity testing draws its points. *Chosen*.
+
+A false identity passes all with the product of the probabilities, as they are independent.
+"""
 
 
 def check(experiment: Symbolic, *, rng_seed: int, budget: Budget) -> Verdict:
-    """Decide every identity; one that is false refutes, one that is undecided leaves all undecided."""
+    """Decide every identity; one that is false refutes, one that is undecided leaves all
+    undecided.
+    """
     testing = experiment.grade.startswith("pit")
     if testing:
         rng, points = generator(rng_seed), _POINTS[budget]
-        given: Iterable[Any] = itertools.chain.from_iterable(experiment.identities(rng) for _ in range(points))
+        given: Iterable[Any] = itertools.chain.from_iterable(
+            experiment.identities(rng) for _ in range(points)
+        )
         error = int(experiment.grade.removeprefix("pit(2^-").removesuffix(")"))
         experiment = replace(experiment, grade=f"pit(2^-{error * points})")
     else:
@@ -41,17 +50,31 @@ def check(experiment: Symbolic, *, rng_seed: int, budget: Budget) -> Verdict:
     if not number:
         return inconclusive("the experiment produced no identity to decide")
     if open_ones:
-        return inconclusive(f"could not decide {', '.join(open_ones[:5])}", facts={"identities": number})
-    return Verdict(status=Status.PROVED, grade=experiment.grade, scope=experiment.scope, facts={"identities": number})
+        return inconclusive(
+            f"could not decide {', '.join(open_ones[:5])}", facts={"identities": number}
+        )
+    return Verdict(
+        status=Status.PROVED,
+        grade=experiment.grade,
+        scope=experiment.scope,
+        facts={"identities": number},
+    )
 
 
 def _flatten(given: Any) -> Iterator[Identity]:
     for item in given:
         identity = (
-            item if isinstance(item, Identity) else Identity(*item) if isinstance(item, tuple) else Identity(item)
+            item
+            if isinstance(item, Identity)
+            else Identity(*item)
+            if isinstance(item, tuple)
+            else Identity(item)
         )
-        if hasattr(identity.lhs, "tolist") and hasattr(identity.lhs, "shape"):  # a matrix: entry by entry
-            difference = identity.lhs - identity.rhs if not isinstance(identity.rhs, int) else identity.lhs
+        # a matrix: entry by entry
+        if hasattr(identity.lhs, "tolist") and hasattr(identity.lhs, "shape"):
+            difference = (
+                identity.lhs - identity.rhs if not isinstance(identity.rhs, int) else identity.lhs
+            )
             for entry in np.asarray(difference.tolist(), dtype=object).ravel():
                 yield Identity(entry, 0, identity.label)
         else:
@@ -77,7 +100,8 @@ def _vanishes(residue: Any, *, exact_rational: bool) -> bool | None:
     if isinstance(residue, float):
         msg = f"float {residue!r} decides no identity: use exact numbers"
         raise TypeError(msg)
-    if not isinstance(residue, sympy.Basic):  # int, flint number or polynomial, SymPy ring or field element: canonical
+    # int, flint number or polynomial, SymPy ring or field element: canonical
+    if not isinstance(residue, sympy.Basic):
         return bool(residue == 0)
     if residue.has(sympy.Float):
         msg = "the identity contains floating-point numbers: use exact ones"
@@ -86,7 +110,9 @@ def _vanishes(residue: Any, *, exact_rational: bool) -> bool | None:
         return bool(residue == 0)
     if exact_rational:
         return None
-    if residue.is_rational_function(*residue.free_symbols) and not residue.atoms(sympy.Function, sympy.NumberSymbol):
+    if residue.is_rational_function(*residue.free_symbols) and not residue.atoms(
+        sympy.Function, sympy.NumberSymbol
+    ):
         return bool(sympy.cancel(sympy.together(residue)) == 0)
     return True if sympy.simplify(residue) == 0 else None
 
@@ -108,7 +134,9 @@ def _refuted(experiment: Symbolic, label: str, residue: Any, seed: int) -> Verdi
 
 
 def _nonzero_point(residue: Any) -> dict[str, Any] | None:
-    """Small integers at which the difference is not zero, for the reader; a polynomial of low degree has some nearby."""
+    """Small integers at which the difference is not zero, for the reader; a polynomial of low
+    degree has some nearby.
+    """
     import sympy
 
     expression = residue.as_expr() if hasattr(residue, "as_expr") else residue

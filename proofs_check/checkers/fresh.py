@@ -1,7 +1,8 @@
 """Confirm a witness in a fresh process, from its written form alone.
 
-Whatever the search did to the state of its own process (precision, caches, patched functions, changed arrays) cannot reach here.
-Run as ``python -m proofs_check.checkers.fresh``: the request is JSON on standard input, the answer JSON on standard output.
+Whatever the search did to the state of its own process (precision, caches, patched functions,
+changed arrays) cannot reach here. Run as ``python -m proofs_check.checkers.fresh``: the request is
+JSON on standard input, the answer JSON on standard output.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _BITS = (128, 512)
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """Outcome of confirming a witness: ``violated`` is true only when measured > bound is certain and the hypotheses hold."""
+    """Outcome of confirming a witness: ``violated`` is true only when measured > bound is certain
+    and the hypotheses hold.
+    """
 
     violated: bool
     grade: str = ""
@@ -44,11 +47,16 @@ def confirm_here(experiment: Falsify, instance: Instance) -> Confirmation:
 
 
 def _confirm(
-    confirm: Callable[[Instance], tuple[Any, Any]], predicates: list[Callable[[Instance], bool]], witness: Instance
-) -> Confirmation:  # fmt: skip
+    confirm: Callable[[Instance], tuple[Any, Any]],
+    predicates: list[Callable[[Instance], bool]],
+    witness: Instance,
+) -> Confirmation:
     for predicate in predicates:
         if not predicate(witness):
-            return Confirmation(violated=False, reason=f"the witness violates the assumption {predicate.__qualname__}")
+            return Confirmation(
+                violated=False,
+                reason=f"the witness violates the assumption {predicate.__qualname__}",
+            )
     for bits in _BITS:
         with precision(bits):
             measured, bound = confirm(witness)
@@ -65,19 +73,30 @@ def _confirm(
     return Confirmation(violated=False, reason=f"undecided at {_BITS[-1]} bits")
 
 
-def confirm_in_fresh_process(experiment: Falsify, instance: Instance, *, timeout: float = 120.0) -> Confirmation:
+def confirm_in_fresh_process(
+    experiment: Falsify, instance: Instance, *, timeout: float = 120.0
+) -> Confirmation:
     """Decide in a new interpreter; a crash or time-out there confirms nothing."""
-    functions = [experiment.confirm, *(a.predicate for a in experiment.assumptions if a.predicate is not None)]
+    functions = [
+        experiment.confirm,
+        *(a.predicate for a in experiment.assumptions if a.predicate is not None),
+    ]
     names = [(f.__module__, f.__qualname__) for f in functions]
     request = {"path": sys.path, "functions": names, "witness": serial.dumps(instance)}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "proofs_check.checkers.fresh"],
-            input=json.dumps(request), capture_output=True, text=True, timeout=timeout, check=False,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
             env=environment_of_children(),
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
-        return Confirmation(violated=False, reason=f"the fresh process did not finish in {timeout:g} s")
+        return Confirmation(
+            violated=False, reason=f"the fresh process did not finish in {timeout:g} s"
+        )
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
         return Confirmation(violated=False, reason=f"the fresh process failed: {last[0][:300]}")
@@ -98,8 +117,12 @@ def environment_of_children() -> dict[str, str]:
 
 def _answer(request: dict[str, Any]) -> str:
     sys.path[:] = request["path"]
-    functions = [getattr(importlib.import_module(module), name) for module, name in request["functions"]]
-    return serial.dumps(vars(_confirm(functions[0], functions[1:], serial.loads(request["witness"]))))
+    functions = [
+        getattr(importlib.import_module(module), name) for module, name in request["functions"]
+    ]
+    return serial.dumps(
+        vars(_confirm(functions[0], functions[1:], serial.loads(request["witness"])))
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A deliberate fault: what is replaced in one function, and which checks are asked to notice.
 
-A function is compared in its canonical form, `ast.unparse` of its syntax tree: comments, line breaks
-and redundant parentheses are gone, so no formatter can make a fault stale.
+A function is compared in its canonical form, `ast.unparse` of its syntax tree: comments, line
+breaks and redundant parentheses are gone, so no formatter can make a fault stale.
 """
 
 from __future__ import annotations
@@ -12,9 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = (
-    "sign", "factor", "degree", "scale", "rounding", "off-by-one", "wrong tail", "wrong transpose", "missing mask", "wrong normaliser",
-    "wrong seed use", "missing term", "wrong gradient term", "wrong formula",
-)  # fmt: skip
+    "sign",
+    "factor",
+    "degree",
+    "scale",
+    "rounding",
+    "off-by-one",
+    "wrong tail",
+    "wrong transpose",
+    "missing mask",
+    "wrong normaliser",
+    "wrong seed use",
+    "missing term",
+    "wrong gradient term",
+    "wrong formula",
+)
 """What can go wrong."""
 
 
@@ -55,7 +67,10 @@ class Fault:
             msg = f"kind(={self.kind!r}) of {self.key} must be one of {', '.join(KINDS)}"
             raise ValueError(msg)
         if self.text == self.wrong:
-            msg = f"wrong(={self.wrong!r}) of {self.key} is what the source says already: a fault changes something"
+            msg = (
+                f"wrong(={self.wrong!r}) of {self.key} is what the source says already: a fault "
+                "changes something"
+            )
             raise ValueError(msg)
 
     def path(self) -> Path:
@@ -91,7 +106,9 @@ class Fault:
         body = tree.body
         *classes, name = self.function.split(".")
         for owner in classes:
-            body = next((n.body for n in body if isinstance(n, ast.ClassDef) and n.name == owner), [])
+            body = next(
+                (n.body for n in body if isinstance(n, ast.ClassDef) and n.name == owner), []
+            )
         for place, node in enumerate(body):
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 return body, place
@@ -99,10 +116,14 @@ class Fault:
         raise self._stale(msg)
 
     def _stale(self, what: str) -> StaleFaultError:
-        return StaleFaultError(f"{self.key}: {what}: the list of faults is stale, bring it up to date")
+        return StaleFaultError(
+            f"{self.key}: {what}: the list of faults is stale, bring it up to date"
+        )
 
 
-def fault(key: str, kind: str, module: str, function: str, text: str, wrong: str, *checks: str) -> Fault:
+def fault(
+    key: str, kind: str, module: str, function: str, text: str, wrong: str, *checks: str
+) -> Fault:
     """Short form for the lists; `module` without "approxattn."."""
     return Fault(
         key=key,

@@ -30,7 +30,8 @@ class Outcome:
     key : str
         The fault, or `CONTROL`.
     check, complaint : str
-        The check that noticed and what it said; no check when it survived (then the complaint, if any, says what went wrong).
+        The check that noticed and what it said; no check when it survived (then the complaint, if
+        any, says what went wrong).
     seconds : float
         Time taken in its process.
     """
@@ -70,25 +71,34 @@ class Outcomes:
 
     def as_data(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        rows = [{**asdict(o), "kind": FAULTS[o.key].kind, "module": FAULTS[o.key].module} for o in self.faults]
+        rows = [
+            {**asdict(o), "kind": FAULTS[o.key].kind, "module": FAULTS[o.key].module}
+            for o in self.faults
+        ]
         return {"ok": self.ok, "share": self.share, "control": asdict(self.control), "faults": rows}
 
 
 def chosen(keys: Sequence[str]) -> tuple[str, ...]:
-    """Return the keys given, all when none is; KeyError for one that is not in the list. A key that ends in a dot stands for all that begin with it."""
+    """Return the keys given, all when none is; KeyError for one that is not in the list.
+
+    A key that ends in a dot stands for all that begin with it.
+    """
     found: list[str] = []
     for key in keys or ("",):
         own = [k for k in FAULTS if k == key or (key[-1:] in ("", ".") and k.startswith(key))]
         if not own:
             msg = (
-                f"no fault {key!r}: docs/generated/faults.md lists all, and a key that ends in a dot stands for a group"
+                f"no fault {key!r}: docs/generated/faults.md lists all, and a key that ends in a "
+                "dot stands for a group"
             )
             raise KeyError(msg)
         found += own
     return tuple(dict.fromkeys(found))
 
 
-def run(keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bool = True) -> Iterator[Outcome]:
+def run(
+    keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bool = True
+) -> Iterator[Outcome]:
     """Yield outcomes as they come, the control among them if wanted.
 
     Parameters
@@ -98,7 +108,8 @@ def run(keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bo
     jobs : int
         Processes at a time.
     limit : float
-        Seconds that a fault's process may take; one that takes longer counts as survived. The control, which runs every check, has ten times as long.
+        Seconds that a fault's process may take; one that takes longer counts as survived. The
+        control, which runs every check, has ten times as long.
     control : bool
         Whether to run the checks on the code as it is too.
 
@@ -111,7 +122,9 @@ def run(keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bo
         FAULTS[key].faulted_source()
     with ThreadPoolExecutor(jobs) as pool:
         names = [CONTROL, *keys] if control else list(keys)
-        tasks = [pool.submit(_one, name, 10 * limit if name == CONTROL else limit) for name in names]
+        tasks = [
+            pool.submit(_one, name, 10 * limit if name == CONTROL else limit) for name in names
+        ]
         try:
             for task in as_completed(tasks):
                 yield task.result()
@@ -123,7 +136,9 @@ def run(keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bo
 def gathered(found: Sequence[Outcome]) -> Outcomes:
     """Put outcomes in the order of the list."""
     by_key = {o.key: o for o in found}
-    control = by_key.pop(CONTROL, Outcome(key=CONTROL, check="", complaint="was not run", seconds=0.0))
+    control = by_key.pop(
+        CONTROL, Outcome(key=CONTROL, check="", complaint="was not run", seconds=0.0)
+    )
     return Outcomes(faults=tuple(by_key[key] for key in FAULTS if key in by_key), control=control)
 
 
@@ -131,14 +146,20 @@ def _one(name: str, limit: float) -> Outcome:
     key = "" if name == CONTROL else name
     command = [sys.executable, "-m", "proofs_check.faults.worker", *([key] if key else [])]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit, env=_environment())  # noqa: S603 - our own module
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=limit, env=_environment()
+        )
     except subprocess.TimeoutExpired:
-        return Outcome(key=name, check="", complaint=f"not finished within {limit:g} s", seconds=limit)
+        return Outcome(
+            key=name, check="", complaint=f"not finished within {limit:g} s", seconds=limit
+        )
     try:
         return Outcome(key=name, **json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError):
         last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return Outcome(key=name, check="", complaint=f"the process failed: {last[0][:300]}", seconds=0.0)
+        return Outcome(
+            key=name, check="", complaint=f"the process failed: {last[0][:300]}", seconds=0.0
+        )
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,10 @@
-"""One fault, in a process of its own: its module is loaded from source with the fault in it, and the checks look. Nothing is written anywhere.
+"""One fault, in a process of its own: its module is loaded from source with the fault in it, and
+the checks look.
 
-Run as ``python -m proofs_check.faults.worker KEY``; without a key all checks run on the code as it is. The answer is one line of JSON on standard output.
+Nothing is written anywhere.
+
+Run as ``python -m proofs_check.faults.worker KEY``; without a key all checks run on the code as it
+is. The answer is one line of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -51,7 +55,10 @@ class FaultedFinder:
 
 
 def look(names: Iterable[str]) -> dict[str, Any]:
-    """Run checks until one complains: its name and what it said, empty when none did. A check that raises has found something too."""
+    """Run checks until one complains: its name and what it said, empty when none did.
+
+    A check that raises has found something too.
+    """
     for name in names:
         try:
             found = next(iter(complaints(name)), "")
@@ -66,7 +73,10 @@ def answer(key: str) -> dict[str, Any]:
     """What the checks say of one fault, or of the code as it is."""
     start = time.perf_counter()
     if not key:
-        found = [look([name]) for name in dict.fromkeys(c for fault in FAULTS.values() for c in fault.checks)]
+        found = [
+            look([name])
+            for name in dict.fromkeys(c for fault in FAULTS.values() for c in fault.checks)
+        ]
         first = next((f for f in found if f["check"]), {"check": "", "complaint": ""})
         return {**first, "seconds": time.perf_counter() - start}
     finder = FaultedFinder(FAULTS[key])

@@ -1,4 +1,5 @@
-"""A kit for other people's work: `check_attention` examines an attention function, `check_claim` a theorem of one's own.
+"""A kit for other people's work: `check_attention` examines an attention function, `check_claim` a
+theorem of one's own.
 
 >>> import numpy as np
 >>> from proofs_check.kit import check_attention

@@ -1,4 +1,6 @@
-"""Examine an attention function: accuracy against ball arithmetic, laws, masks, dtypes, bad input."""
+"""Examine an attention function: accuracy against ball arithmetic, laws, masks, dtypes,
+bad input.
+"""
 
 from __future__ import annotations
 
@@ -36,16 +38,19 @@ def check_attention(
     Parameters
     ----------
     function : callable
-        Softmax attention, or an approximation of it. A keyword ``causal`` or ``is_causal`` is tried when there is one, and so is ``key_mask`` (bool, shape (n_k,), True
-        where a key takes part).
+        Softmax attention, or an approximation of it. A keyword ``causal`` or ``is_causal`` is tried
+        when there is one, and so is ``key_mask`` (bool, shape (n_k,), True where a key takes part).
     gradient : callable or "autograd", optional
-        ``gradient(q, k, v, dout) -> (dq, dk, dv)``, examined against enclosed gradients of softmax attention; with torch ``"autograd"`` takes that of the function itself.
+        ``gradient(q, k, v, dout) -> (dq, dk, dv)``, examined against enclosed gradients of softmax
+        attention; with torch ``"autograd"`` takes that of the function itself.
     exact : bool
-        Whether the function claims to be exact up to rounding. An approximation is only compared with what the zero output and the mean of V would reach.
+        Whether the function claims to be exact up to rounding. An approximation is only compared
+        with what the zero output and the mean of V would reach.
     scale : float or None
         Factor of q . k in the function; None is 1/sqrt(d).
     leading : int
-        Number of leading axes that the function needs, for example 2 for (batch, heads, n, d). With 0 a batch of two is tried too, when the function takes one.
+        Number of leading axes that the function needs, for example 2 for (batch, heads, n, d). With
+        0 a batch of two is tried too, when the function takes one.
     square : bool
         Whether it needs as many queries as keys, as self-attention does.
     framework : {"numpy", "torch"}
@@ -55,7 +60,8 @@ def check_attention(
     options : mapping, optional
         Further keyword arguments of the function.
     by_design : mapping of str to str, optional
-        Check -> why the function is not meant to pass it. A failure named here is reported with its reason and does not count.
+        Check -> why the function is not meant to pass it. A failure named here is reported with its
+        reason and does not count.
     seed : int
         Of the problems.
 
@@ -67,45 +73,77 @@ def check_attention(
     Raises
     ------
     ValueError
-        For an unknown framework, a name in `by_design` that no check has, or ``gradient="autograd"`` without torch.
+        For an unknown framework, a name in `by_design` that no check has, or
+        ``gradient="autograd"`` without torch.
     """
     convert, back = conversions(framework)
     if gradient == "autograd":
         if framework != "torch":
-            msg = f"gradient(='autograd') needs framework='torch', not {framework!r}: give the gradient as a function"
+            msg = (
+                f"gradient(='autograd') needs framework='torch', not {framework!r}: give the "
+                "gradient as a function"
+            )
             raise ValueError(msg)
         gradient = autograd(function, dict(options or {}))
     subject = Subject(
-        function=function, scale=scale, leading=leading, put=put or convert, get=get or back, options=dict(options or {}), square=square,
-    )  # fmt: skip
+        function=function,
+        scale=scale,
+        leading=leading,
+        put=put or convert,
+        get=get or back,
+        options=dict(options or {}),
+        square=square,
+    )
     posed = list(problems(np.random.default_rng(seed)))
-    findings = [*_accuracy(subject, posed, exact=exact), *(_law(subject, posed, name) for name in LAWS)]
+    findings = [
+        *_accuracy(subject, posed, exact=exact),
+        *(_law(subject, posed, name) for name in LAWS),
+    ]
     if gradient is not None:
         findings += gradient_findings(subject, gradient, posed, exact=exact)
-    name = f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', repr(function))}"
+    module, own = getattr(function, "__module__", "?"), getattr(function, "__qualname__", None)
+    name = f"{module}:{own or repr(function)}"
     return Examination(subject=name, findings=tuple(_excused(findings, by_design or {})))
 
 
 def _excused(findings: Sequence[Finding], by_design: Mapping[str, str]) -> Iterator[Finding]:
-    """The findings, failures named in `by_design` put as what they are; an exception is never by design."""
+    """The findings, failures named in `by_design` put as what they are; an exception is never by
+    design.
+    """
     unknown = sorted(set(by_design) - {finding.name for finding in findings})
     if unknown:
-        msg = f"by_design(={unknown[0]!r} among others) names no check: take the names from the report"
+        msg = (
+            f"by_design(={unknown[0]!r} among others) names no check: take the names from the "
+            "report"
+        )
         raise ValueError(msg)
     for finding in findings:
-        reason = by_design.get(finding.name, "") if finding.held is False and not finding.raised else ""
+        reason = (
+            by_design.get(finding.name, "") if finding.held is False and not finding.raised else ""
+        )
         detail = f"by design, {reason}: {finding.detail}"
         yield replace(finding, held=None, detail=detail) if reason else finding
 
 
 def _accuracy(subject: Subject, posed: list[Problem], *, exact: bool) -> Iterator[Finding]:
-    """Largest ratio in each dtype; for an approximation the relative error beside its null baselines."""
+    """Largest ratio in each dtype; for an approximation the relative error beside its null
+    baselines.
+    """
     for dtype in ("float64", "float32"):
         name = f"accuracy in {dtype}"
         try:
-            yield _ratio(subject, posed, dtype, name) if exact else _against_nulls(subject, posed, dtype, name)
+            yield (
+                _ratio(subject, posed, dtype, name)
+                if exact
+                else _against_nulls(subject, posed, dtype, name)
+            )
         except Exception as error:  # noqa: BLE001 - whatever the function raises is a finding
-            yield Finding(name=name, held=False, detail=f"{type(error).__name__}: {error}"[:200], raised=True)
+            yield Finding(
+                name=name,
+                held=False,
+                detail=f"{type(error).__name__}: {error}"[:200],
+                raised=True,
+            )
 
 
 def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
@@ -116,22 +154,33 @@ def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Fin
         wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
         if not np.all(np.isfinite(out)):
             return Finding(name=name, held=False, detail=f"NaN or infinity for {problem.name}")
-        error = max_error(out.astype(np.float64), exact_attention(*wide, scale=subject.beta(wide[0].shape[1])))[1]
-        size = 1 + subject.beta(wide[0].shape[1]) * float(np.max(np.abs(wide[0]) @ np.abs(wide[1]).T))
+        error = max_error(
+            out.astype(np.float64), exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))
+        )[1]
+        size = 1 + subject.beta(wide[0].shape[1]) * float(
+            np.max(np.abs(wide[0]) @ np.abs(wide[1]).T)
+        )
         ratio = error / (u * size * max(float(np.max(np.abs(wide[2]))), 1e-300))
         worst, where = max((worst, where), (ratio, problem.name))
     return Finding(
-        name=name, held=worst <= THRESHOLD, detail=f"largest ratio {worst:.3g}, threshold {THRESHOLD:g} ({where})"
+        name=name,
+        held=worst <= THRESHOLD,
+        detail=f"largest ratio {worst:.3g}, threshold {THRESHOLD:g} ({where})",
     )
 
 
 def _against_nulls(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
-    """Median relative Frobenius error, next to that of the zero output (1) and of the mean of V; it must beat both."""
+    """Median relative Frobenius error, next to that of the zero output (1) and of the mean of V; it
+    must beat both.
+    """
     errors, means = [], []
     for problem in (p.astype(dtype) for p in posed if p.k.shape[0] > 1 and "large" not in p.name):
         wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
         true = np.array(
-            [[float(x) for x in row] for row in exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))]
+            [
+                [float(x) for x in row]
+                for row in exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))
+            ]
         )
         size = float(np.linalg.norm(true))
         errors.append(float(np.linalg.norm(subject(problem.q, problem.k, problem.v) - true)) / size)
@@ -139,12 +188,16 @@ def _against_nulls(subject: Subject, posed: list[Problem], dtype: str, name: str
     error, mean = float(np.median(errors)), float(np.median(means))
     held = error < min(1.0, mean)
     return Finding(
-        name=name, held=held, detail=f"median relative error {error:.3g}; mean of V {mean:.3g}, zero output 1"
+        name=name,
+        held=held,
+        detail=f"median relative error {error:.3g}; mean of V {mean:.3g}, zero output 1",
     )
 
 
 def _law(subject: Subject, posed: list[Problem], name: str) -> Finding:
-    """One law on all problems; the first failure is shown, with the number of problems that fail."""
+    """One law on all problems; the first failure is shown, with the number of problems
+    that fail.
+    """
     asked, failed, first, raised = 0, 0, "", False
     for problem in posed:
         try:

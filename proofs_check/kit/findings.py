@@ -62,4 +62,6 @@ class Examination:
     def __str__(self) -> str:
         failed = sum(finding.held is False for finding in self.findings)
         asked = sum(finding.held is not None for finding in self.findings)
-        return "\n".join([self.subject, *map(str, self.findings), f"{asked - failed} of {asked} checks held"])
+        return "\n".join(
+            [self.subject, *map(str, self.findings), f"{asked - failed} of {asked} checks held"]
+        )

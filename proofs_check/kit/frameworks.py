@@ -1,4 +1,6 @@
-"""How host arrays become the arrays of another library and come back, and gradients by that library's automatic differentiation."""
+"""How host arrays become the arrays of another library and come back, and gradients by that
+library's automatic differentiation.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def conversions(framework: Framework) -> tuple[Callable[[Host], Any], Callable[[
     if framework == "torch":
         torch = importlib.import_module("torch")
         return torch.tensor, _from_torch
-    msg = f"framework(={framework!r}) is neither 'numpy' nor 'torch': give put and get for another library"
+    msg = (
+        f"framework(={framework!r}) is neither 'numpy' nor 'torch': give put and get for another "
+        "library"
+    )
     raise ValueError(msg)
 
 
@@ -36,13 +41,19 @@ def _from_torch(x: Any) -> Host:
     return np.asarray(x.detach().cpu().numpy())
 
 
-def autograd(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., tuple[Any, Any, Any]]:
-    """Gradient of a function of torch tensors in the form that `check_attention` asks for: (q, k, v, dout) -> (dq, dk, dv)."""
+def autograd(
+    function: Callable[..., Any], options: Mapping[str, Any]
+) -> Callable[..., tuple[Any, Any, Any]]:
+    """Gradient of a function of torch tensors in the form that `check_attention` asks for: (q, k,
+    v, dout) -> (dq, dk, dv).
+    """
     torch = importlib.import_module("torch")
 
     def gradient(q: Any, k: Any, v: Any, dout: Any, **_: Any) -> tuple[Any, Any, Any]:
         leaves = [x.clone().requires_grad_(True) for x in (q, k, v)]
-        found: tuple[Any, Any, Any] = torch.autograd.grad(function(*leaves, **options), leaves, dout)
+        found: tuple[Any, Any, Any] = torch.autograd.grad(
+            function(*leaves, **options), leaves, dout
+        )
         return found
 
     return gradient

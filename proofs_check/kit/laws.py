@@ -1,4 +1,7 @@
-"""Laws that every softmax attention obeys, and most approximations. Each returns a complaint, None, or NotImplemented where the function has no such form."""
+"""Laws that every softmax attention obeys, and most approximations.
+
+Each returns a complaint, None, or NotImplemented where the function has no such form.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,13 @@ Law: TypeAlias = Callable[[Subject, Problem], Any]
 
 
 def _tolerance(problem: Problem) -> float:
-    """What rounding alone may change in float64. *Chosen*: 2^-53 times 2^14 times n times the size of the scores and values."""
+    """What rounding alone may change in float64. *Chosen*: 2^-53 times 2^14 times n times the size
+    of the scores and values.
+    """
     size = 1 + float(np.max(np.abs(problem.q) @ np.abs(problem.k).T, initial=0.0))
-    return float(2.0**-39 * problem.k.shape[0] * size * (1 + float(np.max(np.abs(problem.v), initial=0.0))))
+    return float(
+        2.0**-39 * problem.k.shape[0] * size * (1 + float(np.max(np.abs(problem.v), initial=0.0)))
+    )
 
 
 def _differ(problem: Problem, found: Host, expected: Host) -> str | None:
@@ -93,7 +100,11 @@ def batch(f: Subject, p: Problem) -> Any:
 
 def repeatable(f: Subject, p: Problem) -> Any:
     """The same call gives the same bits."""
-    return None if np.array_equal(f(p.q, p.k, p.v), f(p.q, p.k, p.v), equal_nan=True) else "two calls differ"
+    return (
+        None
+        if np.array_equal(f(p.q, p.k, p.v), f(p.q, p.k, p.v), equal_nan=True)
+        else "two calls differ"
+    )
 
 
 def inputs_kept(f: Subject, p: Problem) -> Any:
@@ -101,7 +112,11 @@ def inputs_kept(f: Subject, p: Problem) -> Any:
     arrays = [f.put(x.copy().reshape((1,) * f.leading + x.shape)) for x in (p.q, p.k, p.v)]
     before = [np.array(f.get(x)) for x in arrays]
     f.function(*arrays, **f.options)
-    changed = [name for name, x, y in zip("qkv", arrays, before, strict=True) if not np.array_equal(f.get(x), y)]
+    changed = [
+        name
+        for name, x, y in zip("qkv", arrays, before, strict=True)
+        if not np.array_equal(f.get(x), y)
+    ]
     return f"{', '.join(changed)} changed" if changed else None
 
 
@@ -156,7 +171,9 @@ def later_keys(f: Subject, p: Problem) -> Any:
         return NotImplemented
     last = min(2, p.q.shape[0] - 1)
     other = [np.concatenate([x[: last + 1], 3 - 2 * x[last + 1 :]]) for x in (p.q, p.k, p.v)]
-    one, two = (f(q, k, v, **{f.causal_name: True})[: last + 1] for q, k, v in ((p.q, p.k, p.v), other))
+    one, two = (
+        f(q, k, v, **{f.causal_name: True})[: last + 1] for q, k, v in ((p.q, p.k, p.v), other)
+    )
     return _differ(p, two, one)
 
 
@@ -166,7 +183,9 @@ def _around(x: Host, number: float) -> Host:
 
 
 def _with_masked(f: Subject, p: Problem, key: float, value: float) -> Host:
-    """The output for one key more in front and one at the end, both masked (and, where there must be, as many queries more)."""
+    """The output for one key more in front and one at the end, both masked (and, where there must
+    be, as many queries more).
+    """
     keep = np.pad(np.ones(p.k.shape[0], bool), 1)
     q = _around(p.q, 1.0) if f.square else p.q
     out = f(q, _around(p.k, key), _around(p.v, value), **{str(f.mask_name): f.put(keep)})
@@ -175,7 +194,11 @@ def _with_masked(f: Subject, p: Problem, key: float, value: float) -> Host:
 
 def masked(f: Subject, p: Problem) -> Any:
     """Masked keys are as if they were not there."""
-    return NotImplemented if f.mask_name is None else _differ(p, _with_masked(f, p, 50.0, 1e3), f(p.q, p.k, p.v))
+    return (
+        NotImplemented
+        if f.mask_name is None
+        else _differ(p, _with_masked(f, p, 50.0, 1e3), f(p.q, p.k, p.v))
+    )
 
 
 def masked_contents(f: Subject, p: Problem) -> Any:
@@ -186,7 +209,9 @@ def masked_contents(f: Subject, p: Problem) -> Any:
 
 
 def all_masked(f: Subject, p: Problem) -> Any:
-    """With every key masked there is a refusal, NaN or zero: never an output that knows the values."""
+    """With every key masked there is a refusal, NaN or zero: never an output that knows
+    the values.
+    """
     if f.mask_name is None:
         return NotImplemented
     none = {f.mask_name: f.put(np.zeros(p.k.shape[0], bool))}
@@ -194,7 +219,11 @@ def all_masked(f: Subject, p: Problem) -> Any:
         one, two = f(p.q, p.k, p.v, **none), f(p.q, p.k, p.v + 1, **none)
     except Exception:  # noqa: BLE001 - a refusal of any kind will do
         return None
-    return None if np.array_equal(one, two, equal_nan=True) else "the values of masked keys come through"
+    return (
+        None
+        if np.array_equal(one, two, equal_nan=True)
+        else "the values of masked keys come through"
+    )
 
 
 LAWS: Mapping[str, Law] = {

@@ -1,4 +1,6 @@
-"""Small attention problems that bring out what goes wrong, and the one way in which the function under examination is called."""
+"""Small attention problems that bring out what goes wrong, and the one way in which the function
+under examination is called.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The function under examination, called with and giving host arrays of shapes (n, d) whatever it takes itself."""
+    """The function under examination, called with and giving host arrays of shapes (n, d) whatever
+    it takes itself.
+    """
 
     function: Callable[..., Any]
     scale: float | None
@@ -70,7 +74,9 @@ class Subject:
         return [self.put(np.array(x).reshape((1,) * missing + x.shape)) for x in hosts]
 
     def __call__(self, q: Host, k: Host, v: Host, **options: Any) -> Host:
-        """Return the output for arrays of shape (..., n, d), on the host and without the added axes."""
+        """Return the output for arrays of shape (..., n, d), on the host and without the added
+        axes.
+        """
         arrays = self.arrays(q, k, v)
         out = np.asarray(self.get(self.function(*arrays, **self.options, **options)))
         expected = (*q.shape[:-1], v.shape[-1])
@@ -85,11 +91,18 @@ class Subject:
 
 
 def problems(rng: np.random.Generator, d: int = 4, dv: int = 3) -> Iterator[Problem]:
-    """Yield Gaussian tokens, ties, zero rows, duplicated keys, large scores, and scores that are all negative but one."""
+    """Yield Gaussian tokens, ties, zero rows, duplicated keys, large scores, and scores that are
+    all negative but one.
+    """
     for n in SIZES:
         q, k, v = rng.normal(size=(n, d)), rng.normal(size=(n, d)), rng.uniform(-3, 3, (n, dv))
         yield Problem(name=f"Gaussian, n = {n}", q=q, k=k, v=v)
-        yield Problem(name=f"ties, n = {n}", q=np.rint(q), k=np.rint(k)[rng.integers(0, min(n, 2), n)], v=np.rint(v))
+        yield Problem(
+            name=f"ties, n = {n}",
+            q=np.rint(q),
+            k=np.rint(k)[rng.integers(0, min(n, 2), n)],
+            v=np.rint(v),
+        )
         yield Problem(name=f"zero queries, n = {n}", q=0 * q, k=k, v=v)
         yield Problem(name=f"large scores, n = {n}", q=8 * q, k=8 * k, v=v)
     n = 4

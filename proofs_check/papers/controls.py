@@ -1,7 +1,8 @@
-"""Known answers that run with every campaign: if one comes out otherwise, nothing the run says can be trusted.
+"""Known answers that run with every campaign: if one comes out otherwise, nothing the run says can
+be trusted.
 
-Source: elementary facts, each proved in the comment above its experiment.
-For every kind of experiment that can decide there is one statement known to be true and one known to be false.
+Source: elementary facts, each proved in the comment above its experiment. For every kind of
+experiment that can decide there is one statement known to be true and one known to be false.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from proofs_check.statements.experiment import (
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# Softmax as a rational function: e^{s_1}, e^{s_2} are free indeterminates a, b, and a / (a + b) + b / (a + b) = 1.
+# Softmax as a rational function: e^{s_1}, e^{s_2} are free indeterminates a, b, and a / (a + b) + b
+# / (a + b) = 1.
 
 
 def _softmax_row(total: int) -> Iterable[Identity]:
@@ -48,7 +50,8 @@ def _row_sums_to_two() -> Iterable[Identity]:
 _SYMBOLIC = Symbolic(identities=_row_sums_to_one, scope="n = 2 keys, all weights")
 _SYMBOLIC_FALSE = Symbolic(identities=_row_sums_to_two, scope="n = 2 keys, all weights")
 
-# e^x = 1 + x + x^2/2 + e^xi x^3/6 with xi between 0 and x, so 1 + x + x^2/2 <= e^x for x >= 0; and 1 + x + x^2 > e^x at x = 1.
+# e^x = 1 + x + x^2/2 + e^xi x^3/6 with xi between 0 and x, so 1 + x + x^2/2 <= e^x for x >= 0; and
+# 1 + x + x^2 > e^x at x = 1.
 
 
 def _exp(x: Any) -> Any:
@@ -67,7 +70,8 @@ _BOX = ((Fraction(1, 8), Fraction(4)),)
 _ENCLOSE = Enclose(lhs=_second_taylor, rhs=_exp, box=_BOX, scope="for all x in [1/8, 4]")
 _ENCLOSE_FALSE = Enclose(lhs=_too_large, rhs=_exp, box=_BOX, scope="for all x in [1/8, 4]")
 
-# Two-key attention lies between its values, so |out| <= max|v|; it exceeds max|v| / 2, for example where both values are 1.
+# Two-key attention lies between its values, so |out| <= max|v|; it exceeds max|v| / 2, for example
+# where both values are 1.
 
 
 def _two_keys() -> Any:
@@ -117,15 +121,23 @@ def values_are_bounded(case: Any) -> bool:
 
 
 _BOUNDED = Assumption(
-    text="the score and both values lie in [-3, 3]", predicate=values_are_bounded, generator=_two_keys
+    text="the score and both values lie in [-3, 3]",
+    predicate=values_are_bounded,
+    generator=_two_keys,
 )
 _FALSIFY = Falsify(
-    instances=_two_keys, measured=_output, bound=_largest_value, confirm=confirm_output, assumptions=(_BOUNDED,),
-    scope="two keys, score and values in [-3, 3]", tries=50,
-)  # fmt: skip
+    instances=_two_keys,
+    measured=_output,
+    bound=_largest_value,
+    confirm=confirm_output,
+    assumptions=(_BOUNDED,),
+    scope="two keys, score and values in [-3, 3]",
+    tries=50,
+)
 _FALSIFY_FALSE = replace(_FALSIFY, bound=_half_the_largest_value, confirm=confirm_half_output)
 
-# A Gaussian hyperplane separates orthogonal vectors with probability arccos(0) / pi = 1/2 (Goemans & Williamson 1995, wording unverified).
+# A Gaussian hyperplane separates orthogonal vectors with probability arccos(0) / pi = 1/2 (Goemans
+# & Williamson 1995, wording unverified).
 
 
 def _separated(rng: np.random.Generator, m: int) -> np.ndarray:
@@ -134,7 +146,9 @@ def _separated(rng: np.random.Generator, m: int) -> np.ndarray:
 
 
 _PLAN = Plan(n=2000, alpha=1e-6, sampler="Gaussian hyperplanes through the origin of the plane")
-_SAMPLE = Sample(draw=_separated, claim="probability <=", target=0.6, plan=_PLAN, scope="q = (1, 0), k = (0, 1)")
+_SAMPLE = Sample(
+    draw=_separated, claim="probability <=", target=0.6, plan=_PLAN, scope="q = (1, 0), k = (0, 1)"
+)
 _SAMPLE_FALSE = replace(_SAMPLE, target=0.4)
 
 
@@ -144,8 +158,13 @@ def _separated_or_not(rng: np.random.Generator, m: int) -> np.ndarray:
 
 _MEAN_PLAN = replace(_PLAN, margin=0.1)
 _MEAN = Sample(
-    draw=_separated_or_not, claim="mean =", target=0.5, plan=_MEAN_PLAN, bounds=(0.0, 1.0), scope="q = (1, 0), k = (0, 1)"
-)  # fmt: skip
+    draw=_separated_or_not,
+    claim="mean =",
+    target=0.5,
+    plan=_MEAN_PLAN,
+    bounds=(0.0, 1.0),
+    scope="q = (1, 0), k = (0, 1)",
+)
 _MEAN_FALSE = replace(_MEAN, target=0.8)
 
 # (m, k) by (k, n): m n dot products of k multiplications and k - 1 additions.
@@ -168,42 +187,96 @@ def _six_per_entry(n: int) -> int:
     return 6 * n * n
 
 
-_COUNT = Count(measured=_matmul_flops, formula=_five_per_entry, sizes=(1, 2, 5), scope="(n, 3) times (3, n)")
+_COUNT = Count(
+    measured=_matmul_flops, formula=_five_per_entry, sizes=(1, 2, 5), scope="(n, 3) times (3, n)"
+)
 _COUNT_FALSE = replace(_COUNT, formula=_six_per_entry)
 
 
 def _pair(
-    name: str, true: str, false: str, statement: Experiment, mutant: Experiment, expected: Status,
+    name: str,
+    true: str,
+    false: str,
+    statement: Experiment,
+    mutant: Experiment,
+    expected: Status,
     assumptions: tuple[Assumption, ...] = (),
-) -> tuple[Theorem, Theorem]:  # fmt: skip
-    source = Source(citation="proved here", place="comments of proofs_check/papers/controls.py", fidelity="ours")
+) -> tuple[Theorem, Theorem]:
+    source = Source(
+        citation="proved here",
+        place="comments of proofs_check/papers/controls.py",
+        fidelity="ours",
+    )
     shared: dict[str, Any] = {"source": source, "mutant": mutant, "assumptions": assumptions}
     return (
         Theorem(
-            key=f"controls.{name}-true", title=f"known to be true ({name})", statement=true, experiments=(statement,),
-            expected=expected, **shared,
+            key=f"controls.{name}-true",
+            title=f"known to be true ({name})",
+            statement=true,
+            experiments=(statement,),
+            expected=expected,
+            **shared,
         ),
         Theorem(
-            key=f"controls.{name}-false", title=f"known to be false ({name})", statement=false, experiments=(mutant,),
-            expected=Status.REFUTED, repaired_by=f"controls.{name}-true", **shared,
+            key=f"controls.{name}-false",
+            title=f"known to be false ({name})",
+            statement=false,
+            experiments=(mutant,),
+            expected=Status.REFUTED,
+            repaired_by=f"controls.{name}-true",
+            **shared,
         ),
-    )  # fmt: skip
+    )
 
 
 THEOREMS = (
-    *_pair("symbolic", "a softmax row sums to 1", "a softmax row sums to 2", _SYMBOLIC, _SYMBOLIC_FALSE, Status.PROVED),
-    *_pair("enclose", "1 + x + x²/2 <= e^x", "1 + x + x² <= e^x", _ENCLOSE, _ENCLOSE_FALSE, Status.PROVED),
-    *_pair("falsify", "|out| <= max |v|", "|out| <= max |v| / 2", _FALSIFY, _FALSIFY_FALSE, Status.INCONCLUSIVE, (_BOUNDED,)),
     *_pair(
-        "sample", "P[separated] <= 0.6 for orthogonal vectors", "P[separated] <= 0.4 for orthogonal vectors",
-        _SAMPLE, _SAMPLE_FALSE, Status.SUPPORTED,
+        "symbolic",
+        "a softmax row sums to 1",
+        "a softmax row sums to 2",
+        _SYMBOLIC,
+        _SYMBOLIC_FALSE,
+        Status.PROVED,
     ),
     *_pair(
-        "mean", "E[separated] = 0.5 up to 0.1 for orthogonal vectors", "E[separated] = 0.8 up to 0.1 for orthogonal vectors",
-        _MEAN, _MEAN_FALSE, Status.SUPPORTED,
+        "enclose",
+        "1 + x + x²/2 <= e^x",
+        "1 + x + x² <= e^x",
+        _ENCLOSE,
+        _ENCLOSE_FALSE,
+        Status.PROVED,
     ),
     *_pair(
-        "count", "(n, 3) times (3, n) costs 5 n² operations", "(n, 3) times (3, n) costs 6 n² operations",
-        _COUNT, _COUNT_FALSE, Status.PROVED,
+        "falsify",
+        "|out| <= max |v|",
+        "|out| <= max |v| / 2",
+        _FALSIFY,
+        _FALSIFY_FALSE,
+        Status.INCONCLUSIVE,
+        (_BOUNDED,),
     ),
-)  # fmt: skip
+    *_pair(
+        "sample",
+        "P[separated] <= 0.6 for orthogonal vectors",
+        "P[separated] <= 0.4 for orthogonal vectors",
+        _SAMPLE,
+        _SAMPLE_FALSE,
+        Status.SUPPORTED,
+    ),
+    *_pair(
+        "mean",
+        "E[separated] = 0.5 up to 0.1 for orthogonal vectors",
+        "E[separated] = 0.8 up to 0.1 for orthogonal vectors",
+        _MEAN,
+        _MEAN_FALSE,
+        Status.SUPPORTED,
+    ),
+    *_pair(
+        "count",
+        "(n, 3) times (3, n) costs 5 n² operations",
+        "(n, 3) times (3, n) costs 6 n² operations",
+        _COUNT,
+        _COUNT_FALSE,
+        Status.PROVED,
+    ),
+)

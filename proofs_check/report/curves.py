@@ -1,8 +1,9 @@
-"""The numbers behind the figures: small computations with public functions of `approxattn`, no drawing."""
+"""The numbers behind the figures: small computations with public functions of `approxattn`, no
+drawing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +27,18 @@ class DegreeCurve:
 def degree_curves(*, n: int = 256, d: int = 16, half_range: float = 2.0) -> list[DegreeCurve]:
     """Queries and keys of one length, so that all scores lie in [-half_range, half_range]."""
     rng = np.random.default_rng(7)
-    q, k = (x * np.sqrt(half_range) / np.linalg.norm(x, axis=1, keepdims=True) for x in rng.normal(size=(2, n, d)))
+    q, k = (
+        x * np.sqrt(half_range) / np.linalg.norm(x, axis=1, keepdims=True)
+        for x in rng.normal(size=(2, n, d))
+    )
     v = rng.uniform(-1, 1, (n, 4))
     exact = aa.attention(q, k, v, aa.Exact(), scale=1.0).value
     spread = float(np.max(np.ptp(v, axis=0)))
     curves = []
     for basis, degrees in (("taylor", range(0, 17, 2)), ("minimax", range(17))):
-        found = [aa.attention(q, k, v, aa.Polynomial(degree=g, basis=basis), scale=1.0) for g in degrees]
+        found = [
+            aa.attention(q, k, v, aa.Polynomial(degree=g, basis=basis), scale=1.0) for g in degrees
+        ]
         bounds = [float(out.certificate.bound) / spread for out in found]
         errors = [float(np.max(np.abs(out.value - exact))) / spread for out in found]
         curves.append(DegreeCurve(basis=basis, degrees=list(degrees), bounds=bounds, errors=errors))
@@ -64,9 +70,15 @@ def kernels(bits: int) -> Kernels:
         return np.asarray(np.exp(bits * (x - 1)))
 
     gap = collision(x) - exponential(x)
-    change = np.flatnonzero(gap[1:-2] * gap[2:-1] < 0) + 1  # both are 1 at x = 1, which is no crossing
-    crossings = [float(brentq(lambda t: float(collision(t) - exponential(t)), x[i], x[i + 1])) for i in change]
-    return Kernels(bits=bits, x=x, collision=collision(x), exponential=exponential(x), crossings=crossings)
+    # both are 1 at x = 1, which is no crossing
+    change = np.flatnonzero(gap[1:-2] * gap[2:-1] < 0) + 1
+    crossings = [
+        float(brentq(lambda t: float(collision(t) - exponential(t)), x[i], x[i + 1]))
+        for i in change
+    ]
+    return Kernels(
+        bits=bits, x=x, collision=collision(x), exponential=exponential(x), crossings=crossings
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +92,9 @@ class Sharpness:
 
 
 def sharpness() -> Sharpness:
-    """Rows of 2 to 12 weights, moved by random factors in [1, rho]; and two tokens of masses 1/(1 + r), r/(1 + r), r^2 = rho."""
+    """Rows of 2 to 12 weights, moved by random factors in [1, rho]; and two tokens of masses 1/(1 +
+    r), r/(1 + r), r^2 = rho.
+    """
     rng, x = np.random.default_rng(3), np.linspace(0, 10, 201)
     random = [_random_row(rng, rng.uniform(0, 10)) for _ in range(600)]
     ends = np.linspace(0.5, 10, 20)
@@ -95,8 +109,9 @@ def sharpness() -> Sharpness:
 
 def _random_row(rng: np.random.Generator, size: float) -> tuple[float, float]:
     n = int(rng.integers(2, 13))
-    spread: Callable[[], Array] = lambda: rng.choice([rng.uniform(0, 1, n), rng.integers(0, 2, n).astype(float)])  # noqa: E731
-    return _moved(np.exp(rng.normal(0, size / 3, n)), np.exp(size * spread()))
+    weights = np.exp(rng.normal(0, size / 3, n))
+    spread = rng.choice([rng.uniform(0, 1, n), rng.integers(0, 2, n).astype(float)])
+    return _moved(weights, np.exp(size * spread))
 
 
 def _moved(weights: Array, factors: Array) -> tuple[float, float]:
@@ -108,7 +123,9 @@ def _moved(weights: Array, factors: Array) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class HashCurve:
-    """Error of sampled YOSO by number of hashes, relative to its expectation; slope of the log-log fit."""
+    """Error of sampled YOSO by number of hashes, relative to its expectation; slope of the log-log
+    fit.
+    """
 
     hashes: list[int]
     errors: list[list[float]]
@@ -127,7 +144,12 @@ def hash_curve(*, bits: int = 8, repeats: int = 6) -> HashCurve:
             aa.attention(q, k, v, aa.Yoso(bits=bits, hashes=m), rng=np.random.default_rng([m, i]))
             for i in range(repeats)
         ]
-        errors.append([float(np.linalg.norm(out.value - expected) / np.linalg.norm(expected)) for out in found])
+        errors.append(
+            [
+                float(np.linalg.norm(out.value - expected) / np.linalg.norm(expected))
+                for out in found
+            ]
+        )
     means = np.sqrt(np.mean(np.square(errors), axis=1))
     slope = float(np.polyfit(np.log(hashes), np.log(means), 1)[0])
     return HashCurve(hashes=hashes, errors=errors, slope=slope)

@@ -1,4 +1,6 @@
-"""The errata as a page: every refuted statement of a paper, where it stands, a witness, and what is true instead."""
+"""The errata as a page: every refuted statement of a paper, where it stands, a witness, and what is
+true instead.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ import numpy as np
 from proofs_check import catalogue
 from proofs_check.by_hand import BY_HAND
 from proofs_check.papers.unchecked import UNCHECKED
+from proofs_check.report.wrapping import wrapped
 from proofs_check.running.campaign import Outcome, Result
 from proofs_check.statements.experiment import Count, Falsify
 from proofs_check.statements.verdict import Status, Verdict
@@ -22,10 +25,13 @@ __all__ = ["Erratum", "errata", "lines", "markdown"]
 _OPENING = """\
 # Errata
 
-Statements that are false as they are printed, or as the published code computes them, one section a paper. Each entry gives the exact place, what is printed,
-the reading that was tested, a witness in two lines to follow by hand, the witness that is stored, and what is true instead. Every stored witness was confirmed by
-exact or ball arithmetic, or by an exact count; `proofs_check replay KEY` prints the Python that does it again, and runs it in a fresh process. Where we know that a
-slip is harmless to the theorem it stands in, the entry says so. "Wording unverified": the place was not read in the authors' own text.
+Statements that are false as they are printed, or as the published code computes them, one section a
+paper. Each entry gives the exact place, what is printed, the reading that was tested, a witness in
+two lines to follow by hand, the witness that is stored, and what is true instead. Every stored
+witness was confirmed by exact or ball arithmetic, or by an exact count; `proofs_check replay KEY`
+prints the Python that does it again, and runs it in a fresh process. Where we know that a slip is
+harmless to the theorem it stands in, the entry says so. "Wording unverified": the place was not
+read in the authors' own text.
 
 This page is written by `python -m proofs_check errata`.
 """
@@ -33,7 +39,8 @@ This page is written by `python -m proofs_check errata`.
 _UNCHECKED = """\
 ## What cannot be checked
 
-Statements of the papers that no finite computation decides, with the reason, and the finite statements of the catalogue that stand in for them.
+Statements of the papers that no finite computation decides, with the reason, and the finite
+statements of the catalogue that stand in for them.
 """
 
 _ASSUMED = "Not printed, but easily assumed"
@@ -49,7 +56,8 @@ class Erratum:
     Parameters
     ----------
     key, title, place
-        Which statement, and exactly where it stands; `verified` says whether the wording was read there.
+        Which statement, and exactly where it stands; `verified` says whether the wording was read
+        there.
     printed, reading
         What is printed, in the notation of the project, and how it was read.
     by_hand
@@ -57,7 +65,8 @@ class Erratum:
     stored, found, grade
         The witness in the evidence, what it shows, and by which means.
     instead
-        What is true instead, each a sentence; `repaired_by` is the key of the entry that says so, or empty.
+        What is true instead, each a sentence; `repaired_by` is the key of the entry that says so,
+        or empty.
     remarks
         What else there is to say, other readings among them.
     """
@@ -79,7 +88,9 @@ class Erratum:
 
 
 def errata(results: Sequence[Result]) -> dict[str, list[Erratum]]:
-    """Refuted statements of papers by citation, in the order of the results; what is not printed anywhere comes last."""
+    """Refuted statements of papers by citation, in the order of the results; what is not printed
+    anywhere comes last.
+    """
     by_key = {result.theorem.key: result for result in results}
     papers: dict[str, list[Erratum]] = {}
     assumed = []
@@ -110,8 +121,12 @@ def markdown(outcome: Outcome) -> str:
     for item in UNCHECKED:
         page += [f"- **{item.source}**: {item.statement} {item.reason}"]
         if item.instead:
-            page += [f"  Instead: {', '.join(f'`{key}`' for key in item.instead)}." + f" {item.remark}".rstrip()]
-    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(page)) + "\n"  # an inner product is no HTML
+            page += [
+                f"  Instead: {', '.join(f'`{key}`' for key in item.instead)}."
+                + f" {item.remark}".rstrip()
+            ]
+    escaped = re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(page))  # an inner product is no HTML
+    return wrapped(escaped) + "\n"
 
 
 def lines(entry: Erratum) -> Iterator[str]:
@@ -128,7 +143,10 @@ def lines(entry: Erratum) -> Iterator[str]:
     yield f"- Stored witness: {entry.stored}. There: {entry.found} [{entry.grade}]."
     for i, sentence in enumerate(entry.instead):
         named = i == len(entry.instead) - 1 and entry.repaired_by
-        yield f"- True instead{f', `{entry.repaired_by}` ({entry.repair_status})' if named else ''}: {sentence}"
+        yield (
+            f"- True instead{f', `{entry.repaired_by}` ({entry.repair_status})' if named else ''}: "
+            f"{sentence}"
+        )
     for remark in entry.remarks:
         yield f"- {remark}"
 
@@ -142,13 +160,24 @@ def _erratum(result: Result, by_key: Mapping[str, Result]) -> Erratum:
     if theorem.repaired_by:
         instead.append(catalogue.theorem(theorem.repaired_by).statement)
     return Erratum(
-        key=theorem.key, title=theorem.title, place=theorem.source.place, verified=theorem.source.wording_verified,
-        printed=theorem.statement, reading=theorem.reading, by_hand=(hand.instance, hand.shows) if hand else (),
-        stored=_instance(experiment, verdict), found=verdict.note or "the two sides differ", grade=verdict.grade,
-        instead=tuple(instead), repaired_by=theorem.repaired_by or "",
+        key=theorem.key,
+        title=theorem.title,
+        place=theorem.source.place,
+        verified=theorem.source.wording_verified,
+        printed=theorem.statement,
+        reading=theorem.reading,
+        by_hand=(hand.instance, hand.shows) if hand else (),
+        stored=_instance(experiment, verdict),
+        found=verdict.note or "the two sides differ",
+        grade=verdict.grade,
+        instead=tuple(instead),
+        repaired_by=theorem.repaired_by or "",
         repair_status=str(repair.verdict.status) if repair else "not in this run",
-        remarks=(*theorem.remarks, *(f"Other reading: {text}" for text in theorem.alternative_readings)),
-    )  # fmt: skip
+        remarks=(
+            *theorem.remarks,
+            *(f"Other reading: {text}" for text in theorem.alternative_readings),
+        ),
+    )
 
 
 def _strongest(result: Result) -> tuple[Any, Verdict]:

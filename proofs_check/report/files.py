@@ -14,13 +14,22 @@ from proofs_check.running.campaign import Outcome
 
 __all__ = ["FILES", "write"]
 
-FILES: Mapping[str, str] = {"html": "index.html", "md": "report.md", "json": "report.json", "junit": "junit.xml"}
+FILES: Mapping[str, str] = {
+    "html": "index.html",
+    "md": "report.md",
+    "json": "report.json",
+    "junit": "junit.xml",
+}
 """Name of the file by form."""
 
 
 def write(
-    outcome: Outcome, evidence_path: str | Path, out_dir: str | Path, *, formats: Sequence[str] = tuple(FILES)
-) -> list[Path]:  # fmt: skip
+    outcome: Outcome,
+    evidence_path: str | Path,
+    out_dir: str | Path,
+    *,
+    formats: Sequence[str] = tuple(FILES),
+) -> list[Path]:
     """Write the report, one file a form; the folder is made when absent.
 
     Parameters
@@ -32,7 +41,8 @@ def write(
     out_dir : path
         Where to.
     formats : sequence of str
-        Keys of `FILES`. For "html" the real heads are measured and the figures computed anew, in some seconds.
+        Keys of `FILES`. For "html" the real heads are measured and the figures computed anew, in
+        some seconds.
 
     Returns
     -------
@@ -44,9 +54,14 @@ def write(
     ValueError
         For a form that does not exist, and for evidence that another version of the catalogue left.
     """
-    stale = [r.theorem.key for r in outcome.results if len(r.verdicts) != len(r.theorem.experiments)]
+    stale = [
+        r.theorem.key for r in outcome.results if len(r.verdicts) != len(r.theorem.experiments)
+    ]
     if stale:
-        msg = f"the evidence on {', '.join(stale[:3])} is of another version of the catalogue: carry out `python -m proofs_check run` again"
+        msg = (
+            f"the evidence on {', '.join(stale[:3])} is of another version of the catalogue: carry "
+            "out `python -m proofs_check run` again"
+        )
         raise ValueError(msg)
     unknown = [name for name in formats if name not in FILES]
     if unknown:
@@ -69,5 +84,8 @@ def _text(name: str, outcome: Outcome, facts: Mapping[str, str]) -> str:
     if name == "md":
         return markdown(outcome, facts)
     if name == "json":
-        return json.dumps(document(outcome, facts), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return (
+            json.dumps(document(outcome, facts), indent=1, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
     return junit(outcome)

@@ -1,7 +1,11 @@
-"""Places for the boxes of a graph without cycles: columns by depth, few crossings, short edges. Pure arithmetic, no drawing.
+"""Places for the boxes of a graph without cycles: columns by depth, few crossings, short edges.
 
-Sugiyama, Tagawa & Toda, Methods for visual understanding of hierarchical system structures, IEEE Trans. SMC 11 (1981), in its plainest form: layers by the
-longest path, long edges cut by bends, every layer ordered by the means of its neighbours; heights then by least squares with a least distance.
+Pure arithmetic, no drawing.
+
+Sugiyama, Tagawa & Toda, Methods for visual understanding of hierarchical system structures, IEEE
+Trans. SMC 11 (1981), in its plainest form: layers by the longest path, long edges cut by bends,
+every layer ordered by the means of its neighbours; heights then by least squares with a least
+distance.
 """
 
 from __future__ import annotations
@@ -13,12 +17,16 @@ from dataclasses import dataclass
 __all__ = ["Place", "Placed", "components", "depths", "place"]
 
 _SWEEPS = 24
-"""Passes over the layers, forth and back in turn. *Chosen*: later ones move nothing by more than a pixel on our graphs."""
+"""Passes over the layers, forth and back in turn. *Chosen*: later ones move nothing by more than a
+pixel on our graphs.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Column, counted from 0, and height of the middle, in units of the least distance between two boxes."""
+    """Column, counted from 0, and height of the middle, in units of the least distance between two
+    boxes.
+    """
 
     column: int
     height: float
@@ -26,7 +34,9 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """A finished layout: places by node, and for every edge the places that it passes through, ends included."""
+    """A finished layout: places by node, and for every edge the places that it passes through, ends
+    included.
+    """
 
     places: Mapping[str, Place]
     edges: Mapping[tuple[str, str], tuple[Place, ...]]
@@ -45,9 +55,14 @@ def depths(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, 
         before[b].append(a)
     found: dict[str, int] = {}
     while len(found) < len(before):
-        ready = [n for n, needed in before.items() if n not in found and all(m in found for m in needed)]
+        ready = [
+            n for n, needed in before.items() if n not in found and all(m in found for m in needed)
+        ]
         if not ready:
-            msg = f"edges lead round in a circle among {sorted(set(before) - set(found))}: a layered drawing needs none"
+            msg = (
+                f"edges lead round in a circle among {sorted(set(before) - set(found))}: a layered "
+                "drawing needs none"
+            )
             raise ValueError(msg)
         found |= {node: 1 + max((found[m] for m in before[node]), default=-1) for node in ready}
     return found
@@ -123,14 +138,18 @@ def _heights(
                 near = [m for m in neighbours[point] if (column_of[m] < column_of[point]) == forth]
                 if sweep >= _SWEEPS - 2:  # in the end both sides count
                     near = neighbours[point]
-                wanted[point] = sum(heights[m] for m in near) / len(near) if near else heights[point]
+                wanted[point] = (
+                    sum(heights[m] for m in near) / len(near) if near else heights[point]
+                )
             ordered = sorted(column, key=lambda p: (wanted[p], heights[p]))
             heights |= dict(zip(ordered, spread([wanted[p] for p in ordered]), strict=True))
     return heights
 
 
 def spread(wanted: Sequence[float]) -> list[float]:
-    """Heights at least 1 apart, in the given order, nearest to those wanted in the sum of squares (pool adjacent violators)."""
+    """Heights at least 1 apart, in the given order, nearest to those wanted in the sum of squares
+    (pool adjacent violators).
+    """
     # With z_i = y_i - i the constraint is z_i <= z_{i+1}: isotonic regression of w_i - i.
     blocks: list[tuple[float, int]] = []
     for i, w in enumerate(wanted):

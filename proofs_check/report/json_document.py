@@ -1,4 +1,6 @@
-"""The report as data: everything the web page says about the statements, in one JSON document with a shipped schema."""
+"""The report as data: everything the web page says about the statements, in one JSON document with
+a shipped schema.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ def document(outcome: Outcome, environment: Mapping[str, str]) -> dict[str, Any]
         ],
         "unchecked": [asdict(item) for item in UNCHECKED],
     }
-    plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))  # lists in place of tuples
+    # lists in place of tuples
+    plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))
     return plain
 
 
@@ -78,7 +81,9 @@ def _result(result: Result) -> dict[str, Any]:
                 "budget": unit.budget,
                 "verdict": json.loads(verdict.to_json()),
             }
-            for experiment, unit, verdict in zip(theorem.experiments, result.units, result.verdicts, strict=True)
+            for experiment, unit, verdict in zip(
+                theorem.experiments, result.units, result.verdicts, strict=True
+            )
         ],
     }
 

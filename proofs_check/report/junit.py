@@ -15,10 +15,17 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def junit(outcome: Outcome) -> str:
-    """JUnit's XML: a failure is a verdict that is not the expected one; an error is a control that came out wrong, or a contradiction; what waits is skipped."""
+    """JUnit's XML: a failure is a verdict that is not the expected one; an error is a control that
+    came out wrong, or a contradiction; what waits is skipped.
+    """
     cases = [_case(result) for result in outcome.results]
     for contradiction in outcome.contradictions:
-        case = ET.Element("testcase", classname="contradictions", name=_text(contradiction.partition(":")[0]), time="0")
+        case = ET.Element(
+            "testcase",
+            classname="contradictions",
+            name=_text(contradiction.partition(":")[0]),
+            time="0",
+        )
         ET.SubElement(case, "error", message=_text(contradiction), type="contradiction")
         cases.append(case)
     suite = ET.Element(
@@ -32,7 +39,9 @@ def junit(outcome: Outcome) -> str:
     )
     suite.extend(cases)
     ET.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
+    )
 
 
 def _case(result: Result) -> ET.Element:
@@ -44,7 +53,9 @@ def _case(result: Result) -> ET.Element:
     elif not result.as_expected:
         kind = "error" if is_control(theorem.key) else "failure"
         message = f"{verdict.status} instead of {theorem.expected}"
-        ET.SubElement(case, kind, message=message, type=str(verdict.status)).text = _text(verdict.note or verdict.scope)
+        ET.SubElement(case, kind, message=message, type=str(verdict.status)).text = _text(
+            verdict.note or verdict.scope
+        )
     lines = [
         f"{verdict.status} {verdict.grade}".strip(),
         f"scope: {verdict.scope}" if verdict.scope else "",

@@ -1,4 +1,6 @@
-"""The report as Markdown: the verdicts by paper, what is not as expected, the errata, where it ran."""
+"""The report as Markdown: the verdicts by paper, what is not as expected, the errata,
+where it ran.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,12 @@ __all__ = ["markdown"]
 
 def markdown(outcome: Outcome, environment: Mapping[str, str]) -> str:
     """One document, in the order of the web page."""
-    return "\n".join([*_head(outcome), *_verdicts(outcome), *_errata(outcome), *_environment(environment)]) + "\n"
+    return (
+        "\n".join(
+            [*_head(outcome), *_verdicts(outcome), *_errata(outcome), *_environment(environment)]
+        )
+        + "\n"
+    )
 
 
 def _head(outcome: Outcome) -> Iterator[str]:
@@ -21,18 +28,30 @@ def _head(outcome: Outcome) -> Iterator[str]:
     yield "# Approximate attention: what is true of it"
     yield ""
     counts = ", ".join(f"{n} {status}" for status, n in summary.counts)
-    yield f"{summary.statements} statements: {counts}. Controls: {summary.controls}, of which {len(summary.wrong_controls)} came out wrong."
+    yield (
+        f"{summary.statements} statements: {counts}. Controls: {summary.controls}, of which "
+        f"{len(summary.wrong_controls)} came out wrong."
+    )
     yield ""
     if summary.missing:
-        yield f"**Not complete**: {summary.missing} statements wait for experiments that have not been carried out yet."
+        yield (
+            f"**Not complete**: {summary.missing} statements wait for experiments that have not "
+            "been carried out yet."
+        )
         yield ""
     if summary.wrong_controls:
-        yield f"**Nothing in this run can be trusted**: {', '.join(summary.wrong_controls)} came out wrong."
+        yield (
+            f"**Nothing in this run can be trusted**: {', '.join(summary.wrong_controls)} came out "
+            "wrong."
+        )
         yield ""
     for contradiction in outcome.contradictions:
         yield f"- **contradiction**: {_inline(contradiction)}"
     for row in summary.unexpected:
-        yield f"- **not as expected**: `{row.key}` {row.status} instead of {row.expected}. {_inline(row.note)}"
+        yield (
+            f"- **not as expected**: `{row.key}` {row.status} instead of {row.expected}. "
+            f"{_inline(row.note)}"
+        )
     if outcome.contradictions or summary.unexpected:
         yield ""
 
@@ -44,7 +63,13 @@ def _verdicts(outcome: Outcome) -> Iterator[str]:
         yield "| statement | verdict | grade | scope | tightness |"
         yield "|---|---|---|---|---|"
         for row in group.rows:
-            cells = (f"`{row.key}` {row.title}", f"**{row.status}**", row.grade, row.scope, row.tightness)
+            cells = (
+                f"`{row.key}` {row.title}",
+                f"**{row.status}**",
+                row.grade,
+                row.scope,
+                row.tightness,
+            )
             yield f"| {' | '.join(_inline(cell).replace('|', chr(92) + '|') for cell in cells)} |"
         yield ""
 

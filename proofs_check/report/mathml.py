@@ -1,8 +1,10 @@
 """Statements typeset: the formulas of a text as MathML, its words as they are.
 
-The statements are written in one line of Unicode (`e^(-(ε² - ε³)k/4)`, `‖P~ - P‖_F`, `<f_i, q_i>`). This sets scripts, fractions, roots, accents and
-brackets, and changes no letter, no digit and no order. A fraction takes as numerator the factors before it, back to an operator or a sum sign, and as
-denominator the factors after it that no white space separates: `a b/2m c` is a b over 2 m, times c. Fractions in fractions and in scripts keep their slash.
+The statements are written in one line of Unicode (`e^(-(ε² - ε³)k/4)`, `‖P~ - P‖_F`, `<f_i, q_i>`).
+This sets scripts, fractions, roots, accents and brackets, and changes no letter, no digit and no
+order. A fraction takes as numerator the factors before it, back to an operator or a sum sign, and
+as denominator the factors after it that no white space separates: `a b/2m c` is a b over 2 m, times
+c. Fractions in fractions and in scripts keep their slash.
 """
 
 from __future__ import annotations
@@ -78,16 +80,23 @@ class _Formula:
             self.take()
             return [operator(token.text, self._form(first) if token.text in "+-±" else "")]
         parts: list[str] = []
-        while self.peek("open", "letter", "number", "name", "big", "angle") or self._bar_opens(whole=True):
+        while self.peek("open", "letter", "number", "name", "big", "angle") or self._bar_opens(
+            whole=True
+        ):
             if parts and self.tokens[self.i].space:
                 parts.append(THIN)
             sum_here = self.peek("big")
             chain = self.chain()
             parts.append(chain)
-            if sum_here and self._factor_follows(0):  # what follows stands under the sum: no fraction reaches across it
+            # what follows stands under the sum: no fraction reaches across it
+            if sum_here and self._factor_follows(0):
                 thin = [THIN] if self.tokens[self.i].space else []
                 under = [*thin, *self.item(stacked=stacked, in_sum=True)]
-                return self.fraction([*parts, *under]) if stacked and self._slash() else [*parts, *under]
+                return (
+                    self.fraction([*parts, *under])
+                    if stacked and self._slash()
+                    else [*parts, *under]
+                )
             if stacked and self._slash() and not self._big_after_slash(in_sum):
                 parts = self.fraction(parts)
         if not parts:
@@ -95,14 +104,21 @@ class _Formula:
         return parts
 
     def _slash(self) -> bool:
-        return self.depth == 0 and self.peek("op") and self.tokens[self.i].text == "/" and self._factor_follows(1)
+        return (
+            self.depth == 0
+            and self.peek("op")
+            and self.tokens[self.i].text == "/"
+            and self._factor_follows(1)
+        )
 
     def _big_after_slash(self, in_sum: bool) -> bool:
         """Whether a sum is divided by a sum: then all of the first is the numerator."""
         return in_sum and self.tokens[self.i + 1].kind == "big"
 
     def fraction(self, above: list[str]) -> list[str]:
-        """The fraction that begins here: the term so far over the chain of factors that follows, or over all of a sum."""
+        """The fraction that begins here: the term so far over the chain of factors that follows, or
+        over all of a sum.
+        """
         self.take()
         self.depth += 1
         below = self.chain(whole=self.peek("big"))
@@ -124,9 +140,13 @@ class _Formula:
         return after.kind in ("letter", "number", "name", "big", "open", "angle")
 
     def chain(self, *, whole: bool = False) -> Atom:
-        """Factors without white space between them; `whole` takes those after white space too (what a Σ stands before)."""
+        """Factors without white space between them; `whole` takes those after white space too (what
+        a Σ stands before).
+        """
         atoms = [self.atom()]
-        while self.peek("letter", "number", "name", "big", "open", "angle", tight=not whole) or self._bar_opens(whole):
+        while self.peek(
+            "letter", "number", "name", "big", "open", "angle", tight=not whole
+        ) or self._bar_opens(whole):
             if self.tokens[self.i].space:
                 atoms.append(Atom(THIN))
             atoms.append(self.atom())
@@ -136,7 +156,9 @@ class _Formula:
         return self.peek("bar", tight=not whole) and self._partner(self.i) is not None
 
     def _partner(self, here: int) -> int | None:
-        """Place of the bar that closes the one here: the next of its kind at the same depth that does not itself open a pair."""
+        """Place of the bar that closes the one here: the next of its kind at the same depth that
+        does not itself open a pair.
+        """
         if here == self.end:
             return None
         depth = nested = 0
@@ -177,7 +199,9 @@ class _Formula:
 
     def application(self, name: Atom) -> Atom:
         """A name and the one factor that it is applied to."""
-        if not self.peek("open", "letter", "number", "name", "big", "angle") and not self._bar_opens(whole=True):
+        if not self.peek(
+            "open", "letter", "number", "name", "big", "angle"
+        ) and not self._bar_opens(whole=True):
             return name
         space = [THIN] if self.tokens[self.i].space else []
         return Atom(row([name, *space, self.atom()]))
@@ -204,21 +228,26 @@ class _Formula:
             parts += self.item(first=not parts)
         self.end = outer
         self.take()
-        return Atom(f"<mrow>{operator(start.text, 'prefix')}{''.join(parts)}{operator(start.text, 'postfix')}</mrow>")
+        left, right = operator(start.text, "prefix"), operator(start.text, "postfix")
+        return Atom(f"<mrow>{left}{''.join(parts)}{right}</mrow>")
 
     def scripts(self, base: Atom) -> Atom:
         """Indices, exponents, primes, tildes and factorials right after a factor."""
         low: list[str] = []
         high: list[str] = []
         bare, body = base.bare, str(base)
-        while self.peek("script", "raised", "lowered", "prime", "tilde", "bang", tight=True) or self._norm_index():
+        while (
+            self.peek("script", "raised", "lowered", "prime", "tilde", "bang", tight=True)
+            or self._norm_index()
+        ):
             token = self.take()
             if token.kind == "tilde":
                 body = f'<mover accent="true">{body}<mo>~</mo></mover>'
             elif token.kind == "bang":
                 body = f"<mrow>{scripted(body, low, high)}<mo>!</mo></mrow>"
                 low, high = [], []
-            elif high and (token.kind == "lowered" or token.text == "_"):  # an index after an exponent keeps its place
+            # an index after an exponent keeps its place
+            elif high and (token.kind == "lowered" or token.text == "_"):
                 body, low, high = scripted(body, low, high), [], []
                 self.i -= 1
             elif token.kind == "prime":
@@ -231,7 +260,8 @@ class _Formula:
                 low.append(f"<mi>{token.text}</mi>")
             else:
                 script = self.script()
-                if token.text == "^" and self.peek("script", tight=True):  # 2^e_ij: the index belongs to the exponent
+                # 2^e_ij: the index belongs to the exponent
+                if token.text == "^" and self.peek("script", tight=True):
                     script = str(self.scripts(Atom(script)))
                 (low if token.text == "_" else high).append(script)
         result = scripted(body, low, high)
@@ -246,7 +276,9 @@ class _Formula:
         )
 
     def script(self) -> str:
-        """What follows _ or ^: a group without its brackets, or a run of letters and digits, perhaps with a sign."""
+        """What follows _ or ^: a group without its brackets, or a run of letters and digits,
+        perhaps with a sign.
+        """
         if self.peek("open", tight=True):
             start = self.take()
             parts: list[str] = []
@@ -266,6 +298,10 @@ class _Formula:
             token = self.take()
             text = token.text
             tag = "mn" if token.kind in ("number", "lowered") else "mi"
-            letters = [text] if tag == "mn" or text in NAMES or len(text) > 3 or not text.isascii() else list(text)
+            letters = (
+                [text]
+                if tag == "mn" or text in NAMES or len(text) > 3 or not text.isascii()
+                else list(text)
+            )
             parts += [letter(c) if tag == "mi" else f"<mn>{c}</mn>" for c in letters]
         return row(parts) if parts else "<mrow></mrow>"

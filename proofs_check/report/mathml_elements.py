@@ -27,7 +27,9 @@ def row(parts: Sequence[str]) -> str:
 
 
 class Atom(str):
-    """MathML of a factor; `bare` leaves out the brackets that a fraction or a root makes needless."""
+    """MathML of a factor; `bare` leaves out the brackets that a fraction or a root makes
+    needless.
+    """
 
     bare: str
 

@@ -1,4 +1,7 @@
-"""Tell formulas from words in a statement: the first half of typesetting it. Text in Unicode in, tokens out; nothing is dropped."""
+"""Tell formulas from words in a statement: the first half of typesetting it.
+
+Text in Unicode in, tokens out; nothing is dropped.
+"""
 
 from __future__ import annotations
 
@@ -48,11 +51,21 @@ _PRODUCTS = frozenset(("AB", "nd", "Rx", "Ry", "AZ", "FV", "WL", "uB", "wE"))
 SUPERSCRIPTS = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀⁿᵏᴷᵗᵍ", "0123456789−+TnkKtg", strict=True))
 SUBSCRIPTS = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+−", strict=True))
 
-_RELATIONS = {"<=": "≤", ">=": "≥", "->": "→", "!=": "≠", "<<": "≪", "...": "…", "..": "‥", ".": "·"}
+_RELATIONS = {
+    "<=": "≤",
+    ">=": "≥",
+    "->": "→",
+    "!=": "≠",
+    "<<": "≪",
+    "...": "…",
+    "..": "‥",
+    ".": "·",
+}
 
 _TOKEN = re.compile(
     r"""
-    (?P<word>i\.e\.|e\.g\.|(?<![\w)])[a-z][a-z0-9-]*\.[a-z][a-z0-9-]{2,}      # abbreviations, keys of the catalogue
+    (?P<word>i\.e\.|e\.g\.                            # abbreviations
+      |(?<![\w)])[a-z][a-z0-9-]*\.[a-z][a-z0-9-]{2,}   # keys of the catalogue
       |(?<=\))-[a-z]{2,} |[A-Za-z0-9]*[A-Za-z]{2,}(?:-[A-Za-z]+)+ |[A-Za-z]-[a-z]{2,}
       |[A-Z]+(?:[0-9]+[A-Z]+)+[0-9]* |[A-Za-z]{2,}[0-9]+ |[A-Za-z]+'s\b)
     |(?P<letters>(?:[A-Za-z][\u0300-\u036f]*)+)
@@ -61,7 +74,8 @@ _TOKEN = re.compile(
     |(?P<raised>[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ᵀⁿᵏᴷᵗᵍ]+) |(?P<lowered>[₀-₉₊₋]+)
     |(?P<big>[Σ∏∫√∇]) |(?P<script>[_^]) |(?P<prime>') |(?P<tilde>~) |(?P<bang>!)
     |(?P<angle><(?=[^\s=<>][^<>]*,[^<>]*>))
-    |(?P<op>(?<=\b[A-Za-z])\.(?=[A-Za-z]\b)|<=|>=|->|!=|<<|\.\.\.|\.\.|[-+*/=<>·∘⊘±≤≥≠×→∈]) |(?P<open>[(\[{⌈]) |(?P<close>[)\]}⌉]) |(?P<bar>[|‖])
+    |(?P<op>(?<=\b[A-Za-z])\.(?=[A-Za-z]\b)|<=|>=|->|!=|<<|\.\.\.|\.\.|[-+*/=<>·∘⊘±≤≥≠×→∈])
+    |(?P<open>[(\[{⌈]) |(?P<close>[)\]}⌉]) |(?P<bar>[|‖])
     |(?P<comma>,) |(?P<colon>[:;]) |(?P<other>\S)
     """,
     re.VERBOSE,
@@ -83,7 +97,10 @@ class Token:
 
 
 def spans(text: str) -> Iterator[tuple[bool, list[Token]]]:
-    """Alternate runs of words and of formula: (is formula, tokens). Brackets are balanced inside a formula."""
+    """Alternate runs of words and of formula: (is formula, tokens).
+
+    Brackets are balanced inside a formula.
+    """
     tokens = _settle(list(_tokens(text)))
     run: list[Token] = []
     for token in tokens:
@@ -97,11 +114,17 @@ def spans(text: str) -> Iterator[tuple[bool, list[Token]]]:
 
 def _tokens(text: str) -> Iterator[Token]:
     # Letters with accents in two parts; signs such as ≠ stay whole.
-    text = "".join(unicodedata.normalize("NFD", c) if unicodedata.category(c)[0] == "L" else c for c in text)
+    text = "".join(
+        unicodedata.normalize("NFD", c) if unicodedata.category(c)[0] == "L" else c for c in text
+    )
     end = 0
     for match in _TOKEN.finditer(text):
         kind, found = match.lastgroup or "other", match[0]
-        space, before, after = match.start() > end, text[: match.start()][-2:], text[match.end() : match.end() + 1]
+        space, before, after = (
+            match.start() > end,
+            text[: match.start()][-2:],
+            text[match.end() : match.end() + 1],
+        )
         end = match.end()
         if kind == "big" and found == "∇":
             kind = "greek"
@@ -124,14 +147,19 @@ def _kind_of_letters(found: str, before: str, after: str) -> str:
         return "product"
     if len(plain) <= 3 and before.endswith(("_", "^", "_{", "^{")):  # indices: a_ij, Σ_{jl}
         return "product" if len(plain) > 1 and plain == found else "letter"
-    known = plain in _VARIABLES or re.fullmatch("d[A-Za-z]" if before.endswith("/") else "d[A-Z]", plain)
+    known = plain in _VARIABLES or re.fullmatch(
+        "d[A-Za-z]" if before.endswith("/") else "d[A-Z]", plain
+    )
     applied = after != "" and (after in "_(^'~" or after in SUPERSCRIPTS)
     return "letter" if len(plain) == 1 or plain != found or known or applied else "word"
 
 
 def _settle(tokens: list[Token]) -> list[Token]:
-    """Decide what one token alone does not tell: articles, names without argument, brackets around words, punctuation."""
-    for i in range(len(tokens) - 1, -1, -1):  # backwards: a name is a name if what follows is formula
+    """Decide what one token alone does not tell: articles, names without argument, brackets around
+    words, punctuation.
+    """
+    # backwards: a name is a name if what follows is formula
+    for i in range(len(tokens) - 1, -1, -1):
         token = tokens[i]
         before = tokens[i - 1] if i else None
         after = tokens[i + 1] if i + 1 < len(tokens) else None
@@ -161,15 +189,27 @@ def _settle(tokens: list[Token]) -> list[Token]:
             depth += token.kind in ("open", "angle")
             depth -= token.kind == "close" or token.kind == "angle-end"
         bare = token.kind == "script" and i + 1 in wordy  # a script that is text keeps its sign
-        is_text = bare or i in wordy or token.kind == "other" or (token.kind in ("comma", "colon") and depth == 0 and not _in_script(tokens, i))  # fmt: skip
+        is_text = (
+            bare
+            or i in wordy
+            or token.kind == "other"
+            or (token.kind in ("comma", "colon") and depth == 0 and not _in_script(tokens, i))
+        )
         out.append(replace(token, kind="word") if is_text else token)
     return _lone_numbers(out)
 
 
 def _is_article(before: Token | None, after: Token | None) -> bool:
     starts = before is None or not before.math or before.kind in ("comma", "colon")
-    follows = after is not None and after.space and after.kind in ("letter", "name", "word") and after.text not in ("in", "is")  # fmt: skip
-    opens = before is not None and before.kind == "open" and after is not None and after.kind == "word"
+    follows = (
+        after is not None
+        and after.space
+        and after.kind in ("letter", "name", "word")
+        and after.text not in ("in", "is")
+    )
+    opens = (
+        before is not None and before.kind == "open" and after is not None and after.kind == "word"
+    )
     return (starts and follows) or opens
 
 
@@ -182,11 +222,14 @@ def _split_off_digits(tokens: list[Token]) -> list[Token]:
     """A digit right after a letter is its index: ε1, D2."""
     return [
         replace(token, kind="lowered")
-        if token.kind == "number" and i and tokens[i - 1].kind == "letter" and not token.space
+        if token.kind == "number"
+        and i
+        and tokens[i - 1].kind == "letter"
+        and not token.space
         and (i < 2 or tokens[i - 2].kind != "script" or tokens[i - 1].space)
         else token
         for i, token in enumerate(tokens)
-    ]  # fmt: skip
+    ]
 
 
 def _brackets_around_words(tokens: list[Token]) -> set[int]:
@@ -197,7 +240,9 @@ def _brackets_around_words(tokens: list[Token]) -> set[int]:
     for i, token in enumerate(tokens):
         if token.kind in ("open", "angle"):
             stack.append(i)
-        elif token.kind == "close" or (token.text == ">" and stack and tokens[stack[-1]].kind == "angle"):
+        elif token.kind == "close" or (
+            token.text == ">" and stack and tokens[stack[-1]].kind == "angle"
+        ):
             if stack:
                 if token.text == ">":
                     tokens[i] = replace(token, kind="angle-end")

@@ -1,4 +1,6 @@
-"""How far a campaign is: counts, rate, and how long the rest will take, judged by how long each experiment took last time."""
+"""How far a campaign is: counts, rate, and how long the rest will take, judged by how long each
+experiment took last time.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ class Progress:
     units : iterable of Unit
         All units of the campaign.
     usual : mapping
-        Seconds that units took before, where known; others are expected to take the mean of all known.
+        Seconds that units took before, where known; others are expected to take the mean of all
+        known.
     jobs : int
         How many are carried out side by side, until experience says more.
     clock : callable
@@ -38,8 +41,13 @@ class Progress:
     """
 
     def __init__(
-        self, units: Iterable[Unit], usual: Mapping[Unit, float], *, jobs: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:  # fmt: skip
+        self,
+        units: Iterable[Unit],
+        usual: Mapping[Unit, float],
+        *,
+        jobs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._left = set(units)
         self.total, self._known, self._jobs, self._clock = len(self._left), dict(usual), jobs, clock
         self._started, self._carried_out, self._expected = clock(), 0, 0.0
@@ -56,7 +64,9 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """Expected seconds until the end: what is left, at the pace at which what was expected of the finished units has been done."""
+        """Expected seconds until the end: what is left, at the pace at which what was expected of
+        the finished units has been done.
+        """
         elapsed = self._clock() - self._started
         left = self._expect(self._left)
         return left * elapsed / self._expected if self._expected > 0 else left / self._jobs
@@ -88,8 +98,11 @@ def _clock_time(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def carry_out(campaign: Campaign, store: Evidence, *, fresh: bool, time_limit: float, quiet: bool) -> None:
-    """Run a campaign and show on standard error how far it is, where that does not mix with the results.
+def carry_out(
+    campaign: Campaign, store: Evidence, *, fresh: bool, time_limit: float, quiet: bool
+) -> None:
+    """Run a campaign and show on standard error how far it is, where that does not mix with the
+    results.
 
     Parameters
     ----------
@@ -102,7 +115,10 @@ def carry_out(campaign: Campaign, store: Evidence, *, fresh: bool, time_limit: f
     progress = Progress(campaign.units, store.usual_seconds(campaign.units), jobs=campaign.jobs)
     for unit in known:
         progress.found(unit)
-    with contextlib.closing(campaign.run(store, fresh=fresh, time_limit=time_limit)) as found, _display(quiet) as show:
+    with (
+        contextlib.closing(campaign.run(store, fresh=fresh, time_limit=time_limit)) as found,
+        _display(quiet) as show,
+    ):
         for unit, verdict in found:
             if unit not in known:
                 progress.advance(unit, verdict.seconds)
@@ -135,7 +151,10 @@ def _display(quiet: bool) -> Iterator[Callable[[Progress, str], None]]:
 
             def move(progress: Progress, news: str) -> None:
                 bar.update(
-                    task, completed=progress.done, total=progress.total, description=f"{progress}; {news}"
-                )  # fmt: skip
+                    task,
+                    completed=progress.done,
+                    total=progress.total,
+                    description=f"{progress}; {news}",
+                )
 
             yield move

@@ -1,4 +1,6 @@
-"""Small drawings of measured / bound: one line of dots on a logarithmic scale, with the bound itself at 1."""
+"""Small drawings of measured / bound: one line of dots on a logarithmic scale, with the bound
+itself at 1.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Ratio:
 
 
 def ratios(result: Result) -> tuple[Ratio, ...]:
-    """Every ratio that the evidence of a statement holds; zero and infinity have no place on a logarithmic scale."""
+    """Every ratio that the evidence of a statement holds; zero and infinity have no place on a
+    logarithmic scale.
+    """
     found = [
         ratio
         for i, (e, v) in enumerate(zip(result.theorem.experiments, result.verdicts, strict=True))
@@ -42,7 +46,11 @@ def ratios(result: Result) -> tuple[Ratio, ...]:
 
 def _of(i: int, experiment: object, verdict: Verdict) -> Iterator[Ratio]:
     facts = verdict.facts
-    if isinstance(experiment, Sample) and verdict.tightness and {"at least", "at most"} <= set(facts):
+    if (
+        isinstance(experiment, Sample)
+        and verdict.tightness
+        and {"at least", "at most"} <= set(facts)
+    ):
         low, high = (float(facts[name]) / experiment.target for name in ("at least", "at most"))
         yield Ratio(experiment=i, value=verdict.tightness, low=low, high=high)
     elif "counts" in facts:
@@ -65,10 +73,13 @@ def draw(found: Sequence[Ratio], kinds: Sequence[str]) -> str:
         own = [r for r in found if r.experiment == experiment]
         body += [_dot(r, y) for r in dict.fromkeys(own)]
         largest = number(max(r.value for r in own))
-        body.append(f'<text x="{_WIDTH + 12:.0f}" y="{y + 4:.0f}">{escape(kinds[experiment])} {largest}</text>')
+        body.append(
+            f'<text x="{_WIDTH + 12:.0f}" y="{y + 4:.0f}">{escape(kinds[experiment])} '
+            f"{largest}</text>"
+        )
     return (
-        f'<svg class="strip" viewBox="0 0 620 {height:.0f}" width="620" height="{height:.0f}" role="img" '
-        f'aria-label="measured over bound, logarithmic scale">{"".join(body)}</svg>'
+        f'<svg class="strip" viewBox="0 0 620 {height:.0f}" width="620" height="{height:.0f}" '
+        f'role="img" aria-label="measured over bound, logarithmic scale">{"".join(body)}</svg>'
     )
 
 
@@ -78,7 +89,10 @@ def _axis(bottom: float) -> Iterator[str]:
         x = _x(10.0**decade)
         yield f'<path class="{"bound" if decade == 0 else "tick"}" d="M{x:.1f} 0V{bottom:.0f}"/>'
         label = "bound" if decade == 0 else f"{10.0**decade:g}"
-        yield f'<text class="label" text-anchor="middle" x="{x:.1f}" y="{bottom + 14:.0f}">{label}</text>'
+        yield (
+            f'<text class="label" text-anchor="middle" x="{x:.1f}" '
+            f'y="{bottom + 14:.0f}">{label}</text>'
+        )
 
 
 def _x(ratio: float) -> float:

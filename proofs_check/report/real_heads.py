@@ -1,11 +1,14 @@
-"""Every method on the eight shipped heads of a real model, in float64 and float32: how far it is off, and whether its certificate holds.
+"""Every method on the eight shipped heads of a real model, in float64 and float32: how far it is
+off, and whether its certificate holds.
 
-The heads are float32, so both dtypes compute the same problem. Exact attention is enclosed by ball arithmetic for all rows; YOSO-E, which takes an
-arccos for every pair, for every eighth row. A float bound on the distance to an enclosure is |x - m| + r, m the midpoint rounded to float64 and r
-what that rounding and the radius can take.
+The heads are float32, so both dtypes compute the same problem. Exact attention is enclosed by ball
+arithmetic for all rows; YOSO-E, which takes an arccos for every pair, for every eighth row. A float
+bound on the distance to an enclosure is |x - m| + r, m the midpoint rounded to float64 and r what
+that rounding and the radius can take.
 
-A relative error is that of the Frobenius norm, against exact softmax attention, also for methods whose certificate speaks of something else. Two outputs
-that need no attention are the baselines: zero (error 1) and the mean of V in every row.
+A relative error is that of the Frobenius norm, against exact softmax attention, also for methods
+whose certificate speaks of something else. Two outputs that need no attention are the baselines:
+zero (error 1) and the mean of V in every row.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ DTYPES = ("float64", "float32")
 YOSO_BITS = 8
 
 YOSO_ROWS = 8
-"""YOSO-E is enclosed for every row whose index is a multiple of this. *Chosen*: a second in all instead of ten."""
+"""YOSO-E is enclosed for every row whose index is a multiple of this. *Chosen*: a second in all
+instead of ten.
+"""
 
 SHOWN = (3, 0)
 """Layer and head of the example of `audit` and `diagnose`: the one with the largest scores."""
@@ -41,13 +46,16 @@ class Run:
     error : float
         Frobenius norm of the error over that of exact attention; NaN when the method refused.
     rescaled : float
-        The same for the best multiple of the output: what is left when a method may be off by a constant factor.
+        The same for the best multiple of the output: what is left when a method may be off by a
+        constant factor.
     bound : float
         Bound of the certificate on the largest absolute error; inf when there is none.
     trivial : float
-        What is known without any computation: for softmax attention max - min of a column of V, for YOSO-E the l1 norm of a column, the largest.
+        What is known without any computation: for softmax attention max - min of a column of V, for
+        YOSO-E the l1 norm of a column, the largest.
     ratio : float or None
-        Upper bound on the largest error / bound over the rows that were enclosed; None without a finite bound.
+        Upper bound on the largest error / bound over the rows that were enclosed; None without a
+        finite bound.
     reason : str
         Why the method refused, or why there is no bound; empty otherwise.
     """
@@ -67,7 +75,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One method in one dtype on all heads, in the order of `Measurement.heads`; `claim` names the theorem about its code, if there is one."""
+    """One method in one dtype on all heads, in the order of `Measurement.heads`; `claim` names the
+    theorem about its code, if there is one.
+    """
 
     family: str
     label: str
@@ -84,9 +94,13 @@ class Line:
         return [run.error for run in self.runs if not run.refused]
 
     def summary(self, name: str) -> tuple[float, float] | None:
-        """Median and largest of ``error``, ``rescaled`` or ``share`` (bound / trivial) over the heads computed; None without any."""
+        """Median and largest of ``error``, ``rescaled`` or ``share`` (bound / trivial) over the
+        heads computed; None without any.
+        """
         done = [run for run in self.runs if not run.refused]
-        numbers = [run.bound / run.trivial if name == "share" else getattr(run, name) for run in done]
+        numbers = [
+            run.bound / run.trivial if name == "share" else getattr(run, name) for run in done
+        ]
         return (float(np.median(numbers)), max(numbers)) if numbers else None
 
     @property
@@ -134,25 +148,79 @@ def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
     k = n // 4
     return (
         ("Exact", "Exact", "code.exact", aa.Exact()),
-        *(("Polynomial", f"Taylor, degree {g}", "code.polynomial-taylor", aa.Polynomial(degree=g, basis="taylor")) for g in (2, 4, 8)),
-        *(("Polynomial", f"minimax, degree {g}", "code.polynomial-minimax", aa.Polynomial(degree=g)) for g in (2, 4, 8)),
-        *(("Polynomial", f"fitted, degree {g}", "code.fitted-polynomial", aa.FittedPolynomial(degree=g)) for g in (2, 4)),
+        *(
+            (
+                "Polynomial",
+                f"Taylor, degree {g}",
+                "code.polynomial-taylor",
+                aa.Polynomial(degree=g, basis="taylor"),
+            )
+            for g in (2, 4, 8)
+        ),
+        *(
+            (
+                "Polynomial",
+                f"minimax, degree {g}",
+                "code.polynomial-minimax",
+                aa.Polynomial(degree=g),
+            )
+            for g in (2, 4, 8)
+        ),
+        *(
+            (
+                "Polynomial",
+                f"fitted, degree {g}",
+                "code.fitted-polynomial",
+                aa.FittedPolynomial(degree=g),
+            )
+            for g in (2, 4)
+        ),
         ("Linformer", f"Gaussian, k = {k}", "", aa.Linformer(rank=k)),
         ("Linformer", f"Gaussian, k = {k}, δ = 1/{n}", "", aa.Linformer(rank=k, delta=1 / n)),
-        ("Linformer", f"mean pooling, k = {k}", "code.linformer-mean-pool", aa.Linformer(rank=k, sketch="mean-pool")),
-        ("Linformer", f"row sampling, k = {k}", "code.linformer-row-sample", aa.Linformer(rank=k, sketch="row-sample")),
-        ("Linformer", f"fitted values, k = {k}", "code.fitted-linformer", aa.FittedLinformer(rank=k)),
-        ("Clustered", f"{n // 8} heavy keys, {_power(n // 16)} means", "code.clustered", aa.Clustered(heavy=n // 8, key_blocks=_power(n // 16), query_blocks=_power(n // 16))),
+        (
+            "Linformer",
+            f"mean pooling, k = {k}",
+            "code.linformer-mean-pool",
+            aa.Linformer(rank=k, sketch="mean-pool"),
+        ),
+        (
+            "Linformer",
+            f"row sampling, k = {k}",
+            "code.linformer-row-sample",
+            aa.Linformer(rank=k, sketch="row-sample"),
+        ),
+        (
+            "Linformer",
+            f"fitted values, k = {k}",
+            "code.fitted-linformer",
+            aa.FittedLinformer(rank=k),
+        ),
+        (
+            "Clustered",
+            f"{n // 8} heavy keys, {_power(n // 16)} means",
+            "code.clustered",
+            aa.Clustered(heavy=n // 8, key_blocks=_power(n // 16), query_blocks=_power(n // 16)),
+        ),
         ("Nyström", f"{k} landmarks", "code.nystrom", aa.Nystrom(landmarks=k)),
         ("Performer", "256 features", "code.performer", aa.Performer(features=256)),
-        ("YOSO", f"expectation, {YOSO_BITS} bits", "code.yoso-expectation", aa.YosoExpectation(bits=YOSO_BITS)),
+        (
+            "YOSO",
+            f"expectation, {YOSO_BITS} bits",
+            "code.yoso-expectation",
+            aa.YosoExpectation(bits=YOSO_BITS),
+        ),
         ("YOSO", f"{YOSO_BITS} bits, 32 hashes", "code.yoso", aa.Yoso(bits=YOSO_BITS, hashes=32)),
         ("BERT-LSH", "corrected, logit 0", "code.bert-lsh", aa.BertLSH()),
         ("BERT-LSH", "corrected, no weight", "code.bert-lsh", aa.BertLSH(fill=-math.inf)),
         ("BERT-LSH", "colliding pairs only", "code.bert-lsh-sparse", aa.BertLSH(sparse=True)),
-        ("BERT-LSH", "as the authors' code", "code.bert-lsh-paper-code", aa.BertLSH(fidelity="paper-code")),
+        (
+            "BERT-LSH",
+            "as the authors' code",
+            "code.bert-lsh-paper-code",
+            aa.BertLSH(fidelity="paper-code"),
+        ),
         ("LSH softmax", "4 bits, 4 tables", "code.lsh-softmax", aa.LSHSoftmax()),
-    )  # fmt: skip
+    )
 
 
 def _power(x: int) -> int:
@@ -169,7 +237,9 @@ class _Target:
     rows: np.ndarray
 
     def errors(self, value: np.ndarray) -> np.ndarray:
-        """Upper bound on the largest error of each row enclosed; inf where the output is not finite."""
+        """Upper bound on the largest error of each row enclosed; inf where the output is not
+        finite.
+        """
         gap = np.abs(value[self.rows].astype(np.float64) - self.middle)
         largest = np.max(gap * (1 + 2.0**-50) + self.slack, axis=-1)
         return np.where(np.isfinite(largest), largest, np.inf)
@@ -204,10 +274,13 @@ def _head(heads: Heads, layer: int, head: int) -> _Head:
     exact = [x.astype(np.float64) for x in (q, k, v)]
     every, some = np.arange(q.shape[0]), np.arange(0, q.shape[0], YOSO_ROWS)
     return _Head(
-        name=f"{heads.layers[layer]}.{heads.heads[head]}", q=q, k=k, v=v,
+        name=f"{heads.layers[layer]}.{heads.heads[head]}",
+        q=q,
+        k=k,
+        v=v,
         softmax=_target(exact_attention(*exact), every),
         yoso=_target(yoso_expectation(exact[0][some], *exact[1:], bits=YOSO_BITS), some),
-    )  # fmt: skip
+    )
 
 
 def measure(seed: int = 0) -> Measurement:
@@ -229,11 +302,14 @@ def measure(seed: int = 0) -> Measurement:
         description=heads.description,
         heads=tuple(head.name for head in found),
         lines=lines,
-        mean_of_v=tuple(_relative(np.broadcast_to(h.v.mean(axis=0, dtype=float), h.v.shape), h.softmax.middle) for h in found),
+        mean_of_v=tuple(
+            _relative(np.broadcast_to(h.v.mean(axis=0, dtype=float), h.v.shape), h.softmax.middle)
+            for h in found
+        ),
         example=shown.name,
         diagnosis=str(aa.diagnose(shown.q, shown.k, shown.v)),
         audit=f"{method}: {audit}",
-    )  # fmt: skip
+    )
 
 
 def _lines(heads: list[_Head], seed: int) -> Iterator[Line]:
@@ -242,17 +318,26 @@ def _lines(heads: list[_Head], seed: int) -> Iterator[Line]:
             done = [_run(head, method, dtype, [seed, i]) for i, head in enumerate(heads)]
             certificate = next((c for _, c in done if c is not None), None)
             yield Line(
-                family=family, label=label, claim=claim, method=repr(method), dtype=dtype, runs=tuple(run for run, _ in done),
+                family=family,
+                label=label,
+                claim=claim,
+                method=repr(method),
+                dtype=dtype,
+                runs=tuple(run for run, _ in done),
                 target="" if certificate is None else certificate.target,
                 kind="" if certificate is None else certificate.kind,
                 theorem="" if certificate is None else certificate.theorem,
-            )  # fmt: skip
+            )
 
 
-def _run(head: _Head, method: Any, dtype: str, seed: list[int]) -> tuple[Run, aa.Certificate | None]:
+def _run(
+    head: _Head, method: Any, dtype: str, seed: list[int]
+) -> tuple[Run, aa.Certificate | None]:
     q, k, v = (x.astype(dtype) for x in (head.q, head.k, head.v))
     try:
-        out = aa.attention(q, k, v, method, rng=np.random.default_rng(seed) if method.randomised else None)
+        out = aa.attention(
+            q, k, v, method, rng=np.random.default_rng(seed) if method.randomised else None
+        )
     except ValueError as error:
         return Run(reason=str(error)), None
     certificate = out.certificate
@@ -265,9 +350,11 @@ def _run(head: _Head, method: Any, dtype: str, seed: list[int]) -> tuple[Run, aa
         rescaled=_rescaled(value, head.softmax.middle),
         bound=float(certificate.bound),
         trivial=float(np.max(np.abs(v).sum(axis=0) if sampled else np.ptp(v, axis=0))),
-        ratio=float(np.max(target.errors(out.value) / bounds)) if np.isfinite(bounds).all() else None,
+        ratio=float(np.max(target.errors(out.value) / bounds))
+        if np.isfinite(bounds).all()
+        else None,
         reason="; ".join(certificate.unmet),
-    )  # fmt: skip
+    )
     return run, certificate
 
 

@@ -1,4 +1,6 @@
-"""What the page says, as plain records of text: all wording and rounding happens here, none in the template."""
+"""What the page says, as plain records of text: all wording and rounding happens here, none in the
+template.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ GROUPS = {
     "code": "Claims about our own float code",
     "controls": "Controls",
 }
-"""Headings by the first part of a key, in the order of the page; others follow under their own name."""
+"""Headings by the first part of a key, in the order of the page; others follow under their own
+name.
+"""
 
 _WITNESS_LENGTH = 2000
 
@@ -87,7 +91,11 @@ def groups(results: Sequence[Result]) -> list[Group]:
     """All lines, by paper."""
     run = _Run.of(results)
     names = list(dict.fromkeys([*GROUPS, *(_paper(r.theorem.key) for r in results)]))
-    order = [name for name in names if name not in ("ours", "code", "controls")] + ["ours", "code", "controls"]
+    order = [name for name in names if name not in ("ours", "code", "controls")] + [
+        "ours",
+        "code",
+        "controls",
+    ]
     found = []
     for name in order:
         rows = tuple(_row(r, run) for r in results if _paper(r.theorem.key) == name)
@@ -103,15 +111,28 @@ def _paper(key: str) -> str:
 def _row(result: Result, run: _Run) -> Row:
     theorem, verdict = result.theorem, result.verdict
     return Row(
-        key=theorem.key, title=theorem.title, statement=theorem.statement, typeset=mathml.html(theorem.statement),
-        citation=theorem.source.citation, place=theorem.source.place, fidelity=_fidelity(theorem),
-        status=str(verdict.status), expected=str(theorem.expected), as_expected=result.as_expected, waiting=result.waiting,
-        grade=verdict.grade, scope=verdict.scope or "; ".join(dict.fromkeys(e.scope for e in theorem.experiments)),
-        tightness=number(verdict.tightness), seconds=f"{verdict.seconds:.1f}", note=verdict.note,
-        lists=_lists(theorem), links=_links(theorem, run),
+        key=theorem.key,
+        title=theorem.title,
+        statement=theorem.statement,
+        typeset=mathml.html(theorem.statement),
+        citation=theorem.source.citation,
+        place=theorem.source.place,
+        fidelity=_fidelity(theorem),
+        status=str(verdict.status),
+        expected=str(theorem.expected),
+        as_expected=result.as_expected,
+        waiting=result.waiting,
+        grade=verdict.grade,
+        scope=verdict.scope or "; ".join(dict.fromkeys(e.scope for e in theorem.experiments)),
+        tightness=number(verdict.tightness),
+        seconds=f"{verdict.seconds:.1f}",
+        note=verdict.note,
+        lists=_lists(theorem),
+        links=_links(theorem, run),
         parts=tuple(_part(e, v) for e, v in zip(theorem.experiments, result.verdicts, strict=True)),
-        witness=_witness(result), replay=_replay(result),
-    )  # fmt: skip
+        witness=_witness(result),
+        replay=_replay(result),
+    )
 
 
 def _fidelity(theorem: Theorem) -> str:
@@ -130,7 +151,9 @@ def _lists(theorem: Theorem) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _links(theorem: Theorem, run: _Run) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
-    """Other statements, each with its verdict in this run; "not in this run" where it was left out."""
+    """Other statements, each with its verdict in this run; "not in this run" where it was
+    left out.
+    """
     named = (
         ("Rests on", theorem.uses),
         ("What rests on it", run.users.get(theorem.key, ())),
@@ -138,7 +161,9 @@ def _links(theorem: Theorem, run: _Run) -> tuple[tuple[str, tuple[tuple[str, str
         ("Repairs", run.repaired.get(theorem.key, ())),
     )
     return tuple(
-        (name, tuple((key, run.status.get(key, "not in this run")) for key in keys)) for name, keys in named if keys
+        (name, tuple((key, run.status.get(key, "not in this run")) for key in keys))
+        for name, keys in named
+        if keys
     )
 
 
@@ -158,15 +183,27 @@ class _Run:
             for key in theorem.uses:
                 users[key] = (*users.get(key, ()), theorem.key)
             if theorem.repaired_by:
-                repaired[theorem.repaired_by] = (*repaired.get(theorem.repaired_by, ()), theorem.key)
-        return cls(status={r.theorem.key: str(r.verdict.status) for r in results}, users=users, repaired=repaired)
+                repaired[theorem.repaired_by] = (
+                    *repaired.get(theorem.repaired_by, ()),
+                    theorem.key,
+                )
+        return cls(
+            status={r.theorem.key: str(r.verdict.status) for r in results},
+            users=users,
+            repaired=repaired,
+        )
 
 
 def _part(experiment: Experiment, verdict: Verdict) -> Part:
     return Part(
-        kind=type(experiment).__name__, status=str(verdict.status), grade=verdict.grade, scope=verdict.scope or experiment.scope,
-        tightness=number(verdict.tightness), seconds=f"{verdict.seconds:.1f}", note=verdict.note,
-    )  # fmt: skip
+        kind=type(experiment).__name__,
+        status=str(verdict.status),
+        grade=verdict.grade,
+        scope=verdict.scope or experiment.scope,
+        tightness=number(verdict.tightness),
+        seconds=f"{verdict.seconds:.1f}",
+        note=verdict.note,
+    )
 
 
 def _witness(result: Result) -> str:
@@ -200,7 +237,9 @@ class Summary:
 
 
 def summary(found: Iterable[Group]) -> Summary:
-    """Count verdicts, and collect what did not come out as expected; what has not been carried out yet is not amiss."""
+    """Count verdicts, and collect what did not come out as expected; what has not been carried out
+    yet is not amiss.
+    """
     rows = [row for group in found for row in group.rows]
     claims = [row for row in rows if not catalogue.is_control(row.key)]
     unexpected = tuple(row for row in rows if not row.as_expected and not row.waiting)
@@ -217,8 +256,9 @@ def summary(found: Iterable[Group]) -> Summary:
 def number(x: float | None, *, near_one: str = "") -> str:
     """Three digits, in the typography of a table; nothing for None.
 
-    Rounding must not say that a bound is attained, or not exceeded, when it is not: what three digits would round to 1 is written as 1 minus or plus
-    its distance, or as `near_one` where that does not matter.
+    Rounding must not say that a bound is attained, or not exceeded, when it is not: what three
+    digits would round to 1 is written as 1 minus or plus its distance, or as `near_one` where that
+    does not matter.
     """
     if x is None:
         return ""

@@ -13,10 +13,25 @@ from proofs_check.running.evidence import Evidence
 __all__ = ["COLUMNS", "rows", "schema", "write"]
 
 COLUMNS = (
-    "theorem", "experiment", "kind", "expected", "status", "grade", "scope", "tightness", "seconds", "note", "source", "seed", "budget",
-    "unit", "verdict",
-)  # fmt: skip
-"""One line an experiment; ``verdict`` is the whole verdict as JSON, by the schema that `schema` returns."""
+    "theorem",
+    "experiment",
+    "kind",
+    "expected",
+    "status",
+    "grade",
+    "scope",
+    "tightness",
+    "seconds",
+    "note",
+    "source",
+    "seed",
+    "budget",
+    "unit",
+    "verdict",
+)
+"""One line an experiment; ``verdict`` is the whole verdict as JSON, by the schema that `schema`
+returns.
+"""
 
 
 def rows(evidence: Evidence) -> list[dict[str, Any]]:
@@ -29,7 +44,10 @@ def rows(evidence: Evidence) -> list[dict[str, Any]]:
     """
     last = evidence.last_campaign()
     if last is None:
-        msg = f"evidence(={evidence.path}) holds no campaign: carry one out with `python -m proofs_check run`"
+        msg = (
+            f"evidence(={evidence.path}) holds no campaign: carry one out with `python -m "
+            "proofs_check run`"
+        )
         raise LookupError(msg)
     known, found = theorems(timed=True), []
     for unit in last[0]:
@@ -38,17 +56,31 @@ def rows(evidence: Evidence) -> list[dict[str, Any]]:
             continue
         present = theorem is not None and unit.experiment < len(theorem.experiments)
         values = (
-            unit.theorem, unit.experiment, type(theorem.experiments[unit.experiment]).__name__ if theorem and present else "",
-            str(theorem.expected) if theorem else "", str(verdict.status), verdict.grade, verdict.scope, verdict.tightness, verdict.seconds,
-            verdict.note, str(theorem.source) if theorem else "", unit.seed, unit.budget, unit.key, verdict.to_json(),
-        )  # fmt: skip
+            unit.theorem,
+            unit.experiment,
+            type(theorem.experiments[unit.experiment]).__name__ if theorem and present else "",
+            str(theorem.expected) if theorem else "",
+            str(verdict.status),
+            verdict.grade,
+            verdict.scope,
+            verdict.tightness,
+            verdict.seconds,
+            verdict.note,
+            str(theorem.source) if theorem else "",
+            unit.seed,
+            unit.budget,
+            unit.key,
+            verdict.to_json(),
+        )
         found.append(dict(zip(COLUMNS, values, strict=True)))
     return found
 
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of verdicts, as shipped."""
-    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("verdict.schema.json").read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = json.loads(
+        Path(__file__).with_name("verdict.schema.json").read_text(encoding="utf-8")
+    )
     return loaded
 
 
@@ -83,6 +115,9 @@ def _write_parquet(table: list[dict[str, Any]], path: Path) -> None:
     except ImportError as error:
         msg = f"path(={path}) needs pyarrow: install it, or write .csv"
         raise ValueError(msg) from error
-    whole, real = {"experiment": pa.int64(), "seed": pa.int64()}, {"tightness": pa.float64(), "seconds": pa.float64()}
+    whole, real = (
+        {"experiment": pa.int64(), "seed": pa.int64()},
+        {"tightness": pa.float64(), "seconds": pa.float64()},
+    )
     types = [(name, {**whole, **real}.get(name, pa.string())) for name in COLUMNS]
     pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(types)), path)

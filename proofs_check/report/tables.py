@@ -81,23 +81,31 @@ def _head_row(double: Line, single: Line, measurement: Measurement) -> HeadRow:
     ratios = [x.ratio for x in (double, single) if x.ratio is not None]
     refused = sum(run.refused for run in double.runs)
     beaten = [
-        run.error >= null for run, null in zip(double.runs, measurement.mean_of_v, strict=True) if not run.refused
+        run.error >= null
+        for run, null in zip(double.runs, measurement.mean_of_v, strict=True)
+        if not run.refused
     ]
     share = double.summary("share")
     return HeadRow(
-        family=double.family, label=double.label, method=double.method,
+        family=double.family,
+        label=double.label,
+        method=double.method,
         errors=(*_pair(double.summary("error")), _pair(single.summary("error"))[1]),
         rescaled=_pair(double.summary("rescaled"))[1],
         useless=sum(beaten) * 2 >= len(beaten) > 0,
-        shares=tuple("–" if x is None else number(x[0], near_one="≈ 1") for x in (share, single.summary("share"))),
+        shares=tuple(
+            "–" if x is None else number(x[0], near_one="≈ 1")
+            for x in (share, single.summary("share"))
+        ),
         informative=share is not None and share[0] < MEANINGFUL,
         ratio=number(max(ratios)) if ratios else "–",
         violated=any(not r <= 1 for r in ratios),
-        target=double.target, kind=double.kind,
+        target=double.target,
+        kind=double.kind,
         refused=f"refused on {refused} of {len(double.runs)} heads" if refused else "",
         reasons=_distinct([*double.reasons, *single.reasons]),
         each=tuple(_one(run) for run in double.runs),
-    )  # fmt: skip
+    )
 
 
 def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
@@ -117,17 +125,35 @@ def _one(run: Run) -> str:
 
 
 def null_rows(measurement: Measurement) -> list[HeadRow]:
-    """The zero output and the mean of V, in the form of the methods; the best multiple of nothing is nothing."""
-    nulls = (("zero output", [1.0] * len(measurement.heads)), ("mean of V", list(measurement.mean_of_v)))
+    """The zero output and the mean of V, in the form of the methods; the best multiple of nothing
+    is nothing.
+    """
+    nulls = (
+        ("zero output", [1.0] * len(measurement.heads)),
+        ("mean of V", list(measurement.mean_of_v)),
+    )
     rows = []
     for label, errors in nulls:
         middle, worst = number(_median(errors)), number(max(errors))
         rows.append(
             HeadRow(
-                family="No attention", label=label, method="", errors=(middle, worst, worst), rescaled="–", useless=False, shares=("–", "–"),
-                informative=False, ratio="–", violated=False, target="", kind="", refused="", reasons=(), each=tuple(map(number, errors)),
+                family="No attention",
+                label=label,
+                method="",
+                errors=(middle, worst, worst),
+                rescaled="–",
+                useless=False,
+                shares=("–", "–"),
+                informative=False,
+                ratio="–",
+                violated=False,
+                target="",
+                kind="",
+                refused="",
+                reasons=(),
+                each=tuple(map(number, errors)),
             )
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -147,14 +173,22 @@ def heads_sentence(rows: Sequence[HeadRow]) -> str:
     ]
     other = [f"{r.family} ({r.label})" for r in informative if r.target != "softmax attention"]
     text = (
-        f"Of {len(bounded)} settings with a finite certificate, {len(informative)} have one below {MEANINGFUL:g} of what is known without "
-        f"computing anything (median over the heads): towards softmax attention {_join(softmax)}, towards their own expectation {_join(other)}. "
+        f"Of {len(bounded)} settings with a finite certificate, {len(informative)} have one below "
+        f"{MEANINGFUL:g} of what is known without computing anything (median over the heads): "
+        f"towards softmax attention {_join(softmax)}, towards their own expectation "
+        f"{_join(other)}. "
     )
-    return (
-        text
-        + "The other certificates hold, and say next to nothing: the scores of a trained model lie outside the range in which these theorems help."
+    return text + (
+        "The other certificates hold, and say next to nothing: the scores of a trained model "
+        "lie outside the range in which these theorems help."
     )
 
 
 def _join(names: list[str]) -> str:
-    return "none" if not names else names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return (
+        "none"
+        if not names
+        else names[0]
+        if len(names) == 1
+        else f"{', '.join(names[:-1])} and {names[-1]}"
+    )

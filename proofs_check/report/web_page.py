@@ -1,4 +1,6 @@
-"""The web page: gather what it says, fill the template, put the style sheet and the drawings inside."""
+"""The web page: gather what it says, fill the template, put the style sheet and the drawings
+inside.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +21,32 @@ _HERE = Path(__file__).parent
 
 
 def measured(results: Sequence[Result], facts: Mapping[str, str]) -> str:
-    """The page as text, one file, no script, nothing fetched: the real heads are measured and the figures computed for it."""
+    """The page as text, one file, no script, nothing fetched: the real heads are measured and the
+    figures computed for it.
+    """
     measurement = real_heads.measure()
     return render(results, measurement, figures(measurement), facts)
 
 
 def render(
-    results: Sequence[Result], measurement: real_heads.Measurement, drawings: Sequence[Figure], facts: Mapping[str, str]
-) -> str:  # fmt: skip
+    results: Sequence[Result],
+    measurement: real_heads.Measurement,
+    drawings: Sequence[Figure],
+    facts: Mapping[str, str],
+) -> str:
     """Return the page as text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     engine = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    engine.filters["math"] = lambda text: Markup(mathml.html(text))  # noqa: S704 - it escapes the words
+    # It escapes the words.
+    engine.filters["math"] = lambda text: Markup(mathml.html(text))  # noqa: S704
     groups, heads = view.groups(results), tables.head_rows(measurement)
     certificates = tables.certificate_rows(results, measurement)
     return engine.get_template("page.html").render(

@@ -1,9 +1,10 @@
 """Carry out experiments, and say what the whole of them shows.
 
-Controls (statements whose answer is known) run with every campaign; if one comes out otherwise, every verdict of the run is
-inconclusive. Statistical decisions count only at a level corrected for all that are planned. A proof and a refutation of
-the same statement are an error of the checker, and fail the run. A campaign may end early, by its time limit or by force: what it
-found is kept, and the next run does the rest.
+Controls (statements whose answer is known) run with every campaign; if one comes out otherwise,
+every verdict of the run is inconclusive. Statistical decisions count only at a level corrected for
+all that are planned. A proof and a refutation of the same statement are an error of the checker,
+and fail the run. A campaign may end early, by its time limit or by force: what it found is kept,
+and the next run does the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from proofs_check.statements.verdict import Contradiction, Status, Verdict, comb
 __all__ = ["CAMPAIGN_LEVEL", "LIMITS", "Campaign", "Outcome", "Result", "conclude", "last_outcome"]
 
 CAMPAIGN_LEVEL = 0.01
-"""Probability, at most, that one or more statistical decisions of a campaign are wrong. *Chosen*."""
+"""Probability, at most, that one or more statistical decisions of a campaign are wrong.
+*Chosen*.
+"""
 
 LIMITS = {"quick": 120.0, "full": 1800.0}
 """Seconds for one experiment. *Chosen*."""
@@ -103,7 +106,8 @@ class Campaign:
     keys : iterable of str
         Theorems to check; none means all. Controls are always added.
     modules : sequence of str
-        Names of the modules with ``THEOREMS``; those of the catalogue unless given, the timed ones with the full budget only.
+        Names of the modules with ``THEOREMS``; those of the catalogue unless given, the timed ones
+        with the full budget only.
     seed, budget
         User seed, and "quick" or "full".
     jobs : int
@@ -120,13 +124,24 @@ class Campaign:
     """
 
     def __init__(
-        self, keys: Iterable[str] = (), *, modules: Sequence[str] = (), seed: int = 0, budget: str = "quick", jobs: int = 2,
-        limit: float | None = None, scheduler: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        keys: Iterable[str] = (),
+        *,
+        modules: Sequence[str] = (),
+        seed: int = 0,
+        budget: str = "quick",
+        jobs: int = 2,
+        limit: float | None = None,
+        scheduler: str | None = None,
+    ) -> None:
         papers = (*catalogue.PAPERS, *catalogue.TIMED) if budget == "full" else catalogue.PAPERS
         self.modules = tuple(modules) or tuple(paper.__name__ for paper in papers)
         self.theorems = _select(catalogue.load(self.modules), tuple(keys))
-        self.jobs, self.limit, self.scheduler = jobs, LIMITS[budget] if limit is None else limit, scheduler
+        self.jobs, self.limit, self.scheduler = (
+            jobs,
+            LIMITS[budget] if limit is None else limit,
+            scheduler,
+        )
         code = fingerprint(self.modules)
         self.units = [
             Unit(theorem=key, experiment=i, seed=seed, budget=budget, fingerprint=code)
@@ -135,7 +150,12 @@ class Campaign:
         ]
 
     def run(
-        self, evidence: Evidence, *, fresh: bool = False, record: bool = True, time_limit: float = math.inf
+        self,
+        evidence: Evidence,
+        *,
+        fresh: bool = False,
+        record: bool = True,
+        time_limit: float = math.inf,
     ) -> Generator[tuple[Unit, Verdict]]:
         """Yield units and verdicts as they come, those already in the evidence first.
 
@@ -148,7 +168,8 @@ class Campaign:
         record : bool
             Whether this counts as the last campaign, the one that is reported.
         time_limit : float
-            Seconds after which to end: units in the middle are given up, and a later run carries them out.
+            Seconds after which to end: units in the middle are given up, and a later run carries
+            them out.
         """
         until = time.monotonic() + time_limit
         if record:
@@ -162,9 +183,13 @@ class Campaign:
                 yield unit, verdict
         todo = [unit for unit in self.units if unit not in stored]
         if self.scheduler is None:
-            found = workers.carry_out(todo, self.modules, jobs=self.jobs, limit=self.limit, until=until)
+            found = workers.carry_out(
+                todo, self.modules, jobs=self.jobs, limit=self.limit, until=until
+            )
         else:
-            found = dask_workers.carry_out(todo, self.modules, scheduler=self.scheduler, limit=self.limit, until=until)
+            found = dask_workers.carry_out(
+                todo, self.modules, scheduler=self.scheduler, limit=self.limit, until=until
+            )
         with contextlib.closing(found):  # whatever interrupts the campaign, its workers end at once
             for unit, verdict, finished in found:
                 evidence.put(unit, verdict, finished=finished)
@@ -183,7 +208,9 @@ def _select(found: Mapping[str, Theorem], keys: tuple[str, ...]) -> dict[str, Th
     for key in keys:
         if key not in found:
             matches = catalogue.close_matches(key, found)
-            msg = f"no theorem {key!r}" + (f": did you mean {' or '.join(matches)}?" if matches else "")
+            msg = f"no theorem {key!r}" + (
+                f": did you mean {' or '.join(matches)}?" if matches else ""
+            )
             raise KeyError(msg)
     controls = {k: t for k, t in found.items() if catalogue.is_control(k)}
     return controls | {k: t for k, t in found.items() if not keys or k in keys}
@@ -204,36 +231,55 @@ def conclude(theorems: Mapping[str, Theorem], units: Sequence[Unit], evidence: E
     units = [unit for unit in units if unit.theorem in theorems]
     stored = {unit: evidence.get(unit, finished_only=False) for unit in units}
     missing = {unit for unit, verdict in stored.items() if verdict is None}
-    verdicts = _correct({u: v or inconclusive("not carried out") for u, v in stored.items()}, theorems)
+    verdicts = _correct(
+        {u: v or inconclusive("not carried out") for u, v in stored.items()}, theorems
+    )
     controls = sum(catalogue.is_control(unit.theorem) for unit in missing)
     results, contradictions = [], []
     for key, theorem in theorems.items():
         own = tuple(unit for unit in units if unit.theorem == key)
         parts = tuple(verdicts[unit] for unit in own)
-        waiting = controls if catalogue.is_control(key) else controls + len(missing.intersection(own))
+        waiting = (
+            controls if catalogue.is_control(key) else controls + len(missing.intersection(own))
+        )
         try:
             verdict = combine(parts)
         except Contradiction as error:
             verdict = inconclusive(str(error))
             contradictions.append(f"{key}: {error}")
-        results.append(Result(theorem=theorem, verdict=verdict, verdicts=parts, units=own, waiting=waiting))
+        results.append(
+            Result(theorem=theorem, verdict=verdict, verdicts=parts, units=own, waiting=waiting)
+        )
     failed = tuple(r.theorem.key for r in results if _failed(r, missing))
-    note = f"control {', '.join(failed)} came out wrong: nothing in this run can be trusted" if failed else ""
+    note = (
+        (f"control {', '.join(failed)} came out wrong: nothing in this run can be trusted")
+        if failed
+        else ""
+    )
     if controls and not failed:
         note = (
-            f"{controls} experiments of the controls have not been carried out: nothing in this run can be trusted yet"
+            f"{controls} experiments of the controls have not been carried out: nothing in this "
+            "run can be trusted yet"
         )
     if note:
-        results = [r if r.theorem.key in failed else replace(r, verdict=_distrust(r.verdict, note)) for r in results]
+        results = [
+            r if r.theorem.key in failed else replace(r, verdict=_distrust(r.verdict, note))
+            for r in results
+        ]
     return Outcome(
-        results=tuple(results), failed_controls=failed, contradictions=tuple(contradictions), missing=len(missing)
-    )  # fmt: skip
+        results=tuple(results),
+        failed_controls=failed,
+        contradictions=tuple(contradictions),
+        missing=len(missing),
+    )
 
 
 def _failed(result: Result, missing: set[Unit]) -> bool:
     """Whether a control was carried out wholly and came out otherwise."""
     return (
-        catalogue.is_control(result.theorem.key) and not missing.intersection(result.units) and not result.as_expected
+        catalogue.is_control(result.theorem.key)
+        and not missing.intersection(result.units)
+        and not result.as_expected
     )
 
 
@@ -247,24 +293,41 @@ def last_outcome(evidence: Evidence) -> Outcome:
     """
     last = evidence.last_campaign()
     if last is None:
-        msg = f"evidence(={evidence.path}) holds no campaign: carry one out with `python -m proofs_check run`"
+        msg = (
+            f"evidence(={evidence.path}) holds no campaign: carry one out with `python -m "
+            "proofs_check run`"
+        )
         raise LookupError(msg)
     units = last[0]
     wanted = {unit.theorem for unit in units}
-    return conclude({key: t for key, t in catalogue.theorems(timed=True).items() if key in wanted}, units, evidence)
+    return conclude(
+        {key: t for key, t in catalogue.theorems(timed=True).items() if key in wanted},
+        units,
+        evidence,
+    )
 
 
 def _distrust(verdict: Verdict, note: str) -> Verdict:
-    return inconclusive(note, facts={"without the control": str(verdict.status)}, seconds=verdict.seconds)
+    return inconclusive(
+        note, facts={"without the control": str(verdict.status)}, seconds=verdict.seconds
+    )
 
 
-def _correct(verdicts: Mapping[Unit, Verdict], theorems: Mapping[str, Theorem]) -> dict[Unit, Verdict]:
-    """Make statistical decisions inconclusive that do not count among so many: all that the campaign plans, carried out or not."""
-    family = [unit for unit, verdict in verdicts.items() if _is_statistical(unit, verdict, theorems)]
+def _correct(
+    verdicts: Mapping[Unit, Verdict], theorems: Mapping[str, Theorem]
+) -> dict[Unit, Verdict]:
+    """Make statistical decisions inconclusive that do not count among so many: all that the
+    campaign plans, carried out or not.
+    """
+    family = [
+        unit for unit, verdict in verdicts.items() if _is_statistical(unit, verdict, theorems)
+    ]
     refuting = {unit: theorems[unit.theorem].expected is Status.REFUTED for unit in family}
     support = [float(verdicts[unit].facts.get("p_support", 1.0)) for unit in family]
     refute = [float(verdicts[unit].facts.get("p_refute", 1.0)) for unit in family]
-    expected = [r if refuting[unit] else s for unit, s, r in zip(family, support, refute, strict=True)]
+    expected = [
+        r if refuting[unit] else s for unit, s, r in zip(family, support, refute, strict=True)
+    ]
     other = [s if refuting[unit] else r for unit, s, r in zip(family, support, refute, strict=True)]
     as_expected, otherwise = campaign_decisions(expected, other, CAMPAIGN_LEVEL)
     corrected = dict(verdicts)
@@ -275,14 +338,19 @@ def _correct(verdicts: Mapping[Unit, Verdict], theorems: Mapping[str, Theorem]) 
         is_expected = (verdict.status is Status.REFUTED) == refuting[unit]
         if not (as_expected[i] if is_expected else otherwise[i]):
             p = expected[i] if is_expected else other[i]
-            note = f"p = {p:.3g} does not count, corrected for {len(family)} statistical experiments"
+            note = (
+                f"p = {p:.3g} does not count, corrected for {len(family)} statistical experiments"
+            )
             corrected[unit] = inconclusive(
                 note, facts=verdict.facts, tightness=verdict.tightness, seconds=verdict.seconds
-            )  # fmt: skip
+            )
     return corrected
 
 
 def _is_statistical(unit: Unit, verdict: Verdict, theorems: Mapping[str, Theorem]) -> bool:
-    experiments = theorems[unit.theorem].experiments  # evidence of older code may name an experiment that is no more
-    planned = unit.experiment < len(experiments) and isinstance(experiments[unit.experiment], Sample)
+    # evidence of older code may name an experiment that is no more
+    experiments = theorems[unit.theorem].experiments
+    planned = unit.experiment < len(experiments) and isinstance(
+        experiments[unit.experiment], Sample
+    )
     return planned or "p_support" in verdict.facts

@@ -1,8 +1,10 @@
-"""Units on a running Dask cluster: the same processes as on this machine, started by the cluster's workers.
+"""Units on a running Dask cluster: the same processes as on this machine, started by the cluster's
+workers.
 
-Results come back to the one process that writes. A unit whose Dask worker dies is given to another one by the scheduler. Verdicts depend on the
-unit alone, so the evidence is that of a local run; a worker with other source code or libraries is refused by its fingerprint.
-Dask is an optional dependency and is imported only when a scheduler is named.
+Results come back to the one process that writes. A unit whose Dask worker dies is given to another
+one by the scheduler. Verdicts depend on the unit alone, so the evidence is that of a local run; a
+worker with other source code or libraries is refused by its fingerprint. Dask is an optional
+dependency and is imported only when a scheduler is named.
 """
 
 from __future__ import annotations
@@ -37,7 +39,12 @@ class SchedulerError(RuntimeError):
 
 
 def carry_out(
-    units: Sequence[Unit], modules: Sequence[str], *, scheduler: str, limit: float, until: float = math.inf
+    units: Sequence[Unit],
+    modules: Sequence[str],
+    *,
+    scheduler: str,
+    limit: float,
+    until: float = math.inf,
 ) -> Generator[Done]:
     """Yield (unit, verdict, finished) as they come.
 
@@ -51,7 +58,8 @@ def carry_out(
     Raises
     ------
     SchedulerError
-        When Dask is not installed, nobody answers at the address, or the cluster has no workers or cannot import this package.
+        When Dask is not installed, nobody answers at the address, or the cluster has no workers or
+        cannot import this package.
     OtherCodeError
         When a worker runs other source code or libraries than the units were planned with.
     """
@@ -63,7 +71,9 @@ def carry_out(
             while todo and len(running) < max(1, _AHEAD * sum(client.nthreads().values())):
                 unit = todo.popleft()
                 name = f"{unit.theorem}-{unit.experiment}-{campaign}"
-                future = client.submit(_perform, unit, tuple(modules), limit, campaign, key=name, pure=False)
+                future = client.submit(
+                    _perform, unit, tuple(modules), limit, campaign, key=name, pure=False
+                )
                 running[future] = unit
                 future.add_done_callback(news.put)
             for future in _finished(news, until):
@@ -79,12 +89,18 @@ def _connect(scheduler: str) -> Any:
     try:
         distributed: Any = importlib.import_module("distributed")
     except ImportError as error:
-        msg = f"scheduler(={scheduler!r}) needs the package distributed: pip install 'approxattn[distributed]', here and on the cluster"
+        msg = (
+            f"scheduler(={scheduler!r}) needs the package distributed: pip install "
+            "'approxattn[distributed]', here and on the cluster"
+        )
         raise SchedulerError(msg) from error
     try:
         client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
-        msg = f"scheduler(={scheduler!r}) does not answer: start one with `dask scheduler` and give the address that it prints"
+        msg = (
+            f"scheduler(={scheduler!r}) does not answer: start one with `dask scheduler` and give "
+            "the address that it prints"
+        )
         raise SchedulerError(msg) from error
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
@@ -111,9 +127,16 @@ def _result(future: Any, unit: Unit) -> Done:
         raise
     except Exception as error:
         if type(error).__name__ == "KilledWorker":
-            return unit, inconclusive(f"one Dask worker after the other died of it: {error}"[:300]), False
+            return (
+                unit,
+                inconclusive(f"one Dask worker after the other died of it: {error}"[:300]),
+                False,
+            )
         if future.cancelled():
-            msg = "the Dask scheduler is gone: start it again and run the same command, which does the rest"
+            msg = (
+                "the Dask scheduler is gone: start it again and run the same command, which does "
+                "the rest"
+            )
             raise SchedulerError(msg) from error
         msg = (
             f"a Dask worker could not carry out {unit.theorem} ({type(error).__name__}: {error}): "
@@ -123,9 +146,10 @@ def _result(future: Any, unit: Unit) -> Done:
     return unit, Verdict.from_json(written), finished
 
 
-# --- on a Dask worker -------------------------------------------------------------------------------------------------
-# A task thread has a process of its own do the work, so that an experiment may be killed when its time is over. Processes wait for the next
-# unit of their campaign; a Dask worker that dies takes them along.
+# --- on a Dask worker -----------------------------------------------------------------------------
+# A task thread has a process of its own do the work, so that an experiment may be killed when its
+# time is over. Processes wait for the next unit of their campaign; a Dask worker that dies takes
+# them along.
 
 _LOCK = threading.Lock()
 _IDLE: list[tuple[str, UnitProcess]] = []
@@ -139,7 +163,10 @@ def _perform(unit: Unit, modules: Sequence[str], limit: float, campaign: str) ->
         process.begin(unit, limit)
         done = process.step()
         while done is None:
-            wait([process.connection], timeout=max(0.0, min(1.0, process.deadline - time.monotonic())) + 0.01)
+            wait(
+                [process.connection],
+                timeout=max(0.0, min(1.0, process.deadline - time.monotonic())) + 0.01,
+            )
             done = process.step()
     except BaseException:
         process.stop()

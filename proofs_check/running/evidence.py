@@ -1,9 +1,11 @@
-"""The evidence store: one SQLite file, written as evidence is produced, so that a killed campaign resumes.
+"""The evidence store: one SQLite file, written as evidence is produced, so that a killed campaign
+resumes.
 
-A unit is one experiment of one theorem at one seed and budget. Its key is the hash of all that can change its verdict: these four,
-the source code and the versions of the libraries. Its seed follows from theorem, experiment, user seed and budget alone (not from
-the source code), so that editing a comment does not reshuffle every random number.
-Only one process writes; results of workers come to it.
+A unit is one experiment of one theorem at one seed and budget. Its key is the hash of all that can
+change its verdict: these four, the source code and the versions of the libraries. Its seed follows
+from theorem, experiment, user seed and budget alone (not from the source code), so that editing a
+comment does not reshuffle every random number. Only one process writes; results of workers come to
+it.
 """
 
 from __future__ import annotations
@@ -25,22 +27,35 @@ from proofs_check.statements.verdict import Verdict
 
 __all__ = ["Evidence", "Unit", "environment", "fingerprint"]
 
-_LIBRARIES = ("numpy", "scipy", "sympy", "python-flint", "hypothesis", "statsmodels", "array-api-compat", "cma")
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "sympy",
+    "python-flint",
+    "hypothesis",
+    "statsmodels",
+    "array-api-compat",
+    "cma",
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS unit (
-    key TEXT PRIMARY KEY, theorem TEXT NOT NULL, experiment INTEGER NOT NULL, seed INTEGER NOT NULL, budget TEXT NOT NULL,
-    fingerprint TEXT NOT NULL, verdict TEXT NOT NULL, finished INTEGER NOT NULL
+    key TEXT PRIMARY KEY, theorem TEXT NOT NULL, experiment INTEGER NOT NULL,
+    seed INTEGER NOT NULL, budget TEXT NOT NULL, fingerprint TEXT NOT NULL,
+    verdict TEXT NOT NULL, finished INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS campaign (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, plan TEXT NOT NULL, environment TEXT NOT NULL
+    id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    plan TEXT NOT NULL, environment TEXT NOT NULL
 );
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One experiment to carry out: theorem key, index of the experiment, user seed, budget, fingerprint of the code."""
+    """One experiment to carry out: theorem key, index of the experiment, user seed, budget,
+    fingerprint of the code.
+    """
 
     theorem: str
     experiment: int
@@ -55,13 +70,22 @@ class Unit:
 
     @property
     def rng_seed(self) -> int:
-        """128-bit seed of this unit's random numbers, independent of the order of the units and of the source code."""
-        named = {"theorem": self.theorem, "experiment": self.experiment, "seed": self.seed, "budget": self.budget}
+        """128-bit seed of this unit's random numbers, independent of the order of the units and of
+        the source code.
+        """
+        named = {
+            "theorem": self.theorem,
+            "experiment": self.experiment,
+            "seed": self.seed,
+            "budget": self.budget,
+        }
         return int.from_bytes(hashlib.sha256(serial.dumps(named).encode()).digest()[:16], "big")
 
 
 def fingerprint(modules: Iterable[str] = ()) -> str:
-    """Hash of the sources of both packages and of the modules named, and of the versions of the libraries."""
+    """Hash of the sources of both packages and of the modules named, and of the versions of the
+    libraries.
+    """
     digest = hashlib.sha256(json.dumps(_versions(), sort_keys=True).encode())
     here = Path(__file__).parents[1]
     files = [*here.rglob("*.py"), *(here.parent / "approxattn").rglob("*.py")]
@@ -77,7 +101,10 @@ def fingerprint(modules: Iterable[str] = ()) -> str:
 
 def _versions() -> dict[str, str]:
     installed = {d.name.lower(): d.version for d in importlib.metadata.distributions() if d.name}
-    return {"python": platform.python_version(), **{name: installed.get(name, "absent") for name in _LIBRARIES}}
+    return {
+        "python": platform.python_version(),
+        **{name: installed.get(name, "absent") for name in _LIBRARIES},
+    }
 
 
 def environment() -> dict[str, Any]:
@@ -106,17 +133,26 @@ class Evidence:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._db.close()
 
     def get(self, unit: Unit, *, finished_only: bool = True) -> Verdict | None:
-        """Verdict of the unit, if there is one; a time-out or crash is not finished, and is tried again."""
-        row = self._db.execute("SELECT verdict, finished FROM unit WHERE key = ?", (unit.key,)).fetchone()
+        """Verdict of the unit, if there is one; a time-out or crash is not finished, and is tried
+        again.
+        """
+        row = self._db.execute(
+            "SELECT verdict, finished FROM unit WHERE key = ?", (unit.key,)
+        ).fetchone()
         return Verdict.from_json(row[0]) if row and (row[1] or not finished_only) else None
 
     def usual_seconds(self, units: Iterable[Unit]) -> dict[Unit, float]:
-        """Seconds that the same experiments took last, at the same budget, whatever the seed and the state of the code; unknown ones left out."""
+        """Seconds that the same experiments took last, at the same budget, whatever the seed and
+        the state of the code; unknown ones left out.
+        """
         units = list(units)
         found: dict[tuple[str, int, str], float] = {}
         for theorem, experiment, budget, verdict in self._db.execute(
@@ -147,15 +183,24 @@ class Evidence:
     def begin(self, units: Iterable[Unit]) -> None:
         """Record a campaign and where it runs."""
         plan = serial.dumps([vars(unit) for unit in units])
-        self._db.execute("INSERT INTO campaign (plan, environment) VALUES (?, ?)", (plan, serial.dumps(environment())))
+        self._db.execute(
+            "INSERT INTO campaign (plan, environment) VALUES (?, ?)",
+            (plan, serial.dumps(environment())),
+        )
 
     def last_campaign(self) -> tuple[list[Unit], dict[str, Any]] | None:
         """Units and environment of the campaign begun last."""
-        row = self._db.execute("SELECT plan, environment FROM campaign ORDER BY id DESC LIMIT 1").fetchone()
-        return ([Unit(**plan) for plan in serial.loads(row[0])], serial.loads(row[1])) if row else None
+        row = self._db.execute(
+            "SELECT plan, environment FROM campaign ORDER BY id DESC LIMIT 1"
+        ).fetchone()
+        return (
+            ([Unit(**plan) for plan in serial.loads(row[0])], serial.loads(row[1])) if row else None
+        )
 
     def digest(self, units: Iterable[Unit]) -> str:
-        """Hash of all verdicts of the units, the time spent left out: equal runs have equal digests."""
+        """Hash of all verdicts of the units, the time spent left out: equal runs have equal
+        digests.
+        """
         lines = []
         for unit in units:
             verdict = self.get(unit, finished_only=False)

@@ -1,4 +1,6 @@
-"""Processes of this machine, side by side: an experiment may crash, hang or exhaust memory without taking the campaign along."""
+"""Processes of this machine, side by side: an experiment may crash, hang or exhaust memory without
+taking the campaign along.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ __all__ = ["carry_out"]
 
 
 def carry_out(
-    units: Sequence[Unit], modules: Sequence[str], *, jobs: int, limit: float, until: float = math.inf
+    units: Sequence[Unit],
+    modules: Sequence[str],
+    *,
+    jobs: int,
+    limit: float,
+    until: float = math.inf,
 ) -> Generator[Done]:
     """Yield (unit, verdict, finished) as they come.
 
@@ -28,9 +35,11 @@ def carry_out(
     jobs : int
         Number of processes.
     limit : float
-        Seconds for one experiment. A process over its time is killed; its unit is inconclusive and not finished.
+        Seconds for one experiment. A process over its time is killed; its unit is inconclusive and
+        not finished.
     until : float
-        Reading of `time.monotonic` at which to end: no unit is begun any more, those in the middle are given up and not yielded.
+        Reading of `time.monotonic` at which to end: no unit is begun any more, those in the middle
+        are given up and not yielded.
     """
     todo, workers = deque(units), [UnitProcess(modules) for _ in range(min(jobs, len(units)))]
     try:

@@ -1,4 +1,6 @@
-"""Python source that rebuilds what a verdict rests on and checks it again, without the search that found it."""
+"""Python source that rebuilds what a verdict rests on and checks it again, without the search that
+found it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,11 @@ __all__ = ["source"]
 
 
 def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
-    """Self-contained script: a refutation's witness, written out and re-checked exactly; else the experiment carried out anew.
+    """Self-contained script: a refutation's witness, written out and re-checked exactly; else the
+    experiment carried out anew.
 
-    It exits with 0 when the witness refutes, or the experiment comes to the same verdict, and with 1 when not.
+    It exits with 0 when the witness refutes, or the experiment comes to the same verdict, and with
+    1 when not.
 
     Parameters
     ----------

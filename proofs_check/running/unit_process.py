@@ -1,8 +1,11 @@
-"""One process that carries out experiments, unit by unit: what crashes, hangs or eats memory there takes nothing else along.
+"""One process that carries out experiments, unit by unit: what crashes, hangs or eats memory there
+takes nothing else along.
 
-It is a fresh interpreter, so that no state comes along, and finds theorems by the names of their modules. It leads a session of its own: an
-interrupt from the keyboard does not reach it, and whatever it starts ends with it. It holds one end of a pipe into which nobody ever writes;
-when the other end is gone, however the campaign ended (kill -9 included), it ends itself. Pipes handed down by number need POSIX.
+It is a fresh interpreter, so that no state comes along, and finds theorems by the names of their
+modules. It leads a session of its own: an interrupt from the keyboard does not reach it, and
+whatever it starts ends with it. It holds one end of a pipe into which nobody ever writes; when the
+other end is gone, however the campaign ended (kill -9 included), it ends itself. Pipes handed down
+by number need POSIX.
 """
 
 from __future__ import annotations
@@ -31,10 +34,14 @@ Done: TypeAlias = tuple[Unit, Verdict, bool]
 """A unit, its verdict, and whether it was finished: one that crashed or ran out of time is not."""
 
 _START_UP = 60.0
-"""Seconds that a process may take to import the theorems. *Chosen*: a hundred times what it takes."""
+"""Seconds that a process may take to import the theorems. *Chosen*: a hundred times what
+it takes.
+"""
 
 _MOST_UNITS, _MOST_BYTES = 50, 2**30
-"""A process that has done so many units, or once held so much memory, is replaced. *Chosen*: caches of SymPy and Hypothesis only grow."""
+"""A process that has done so many units, or once held so much memory, is replaced. *Chosen*: caches
+of SymPy and Hypothesis only grow.
+"""
 
 
 class OtherCodeError(RuntimeError):
@@ -42,7 +49,9 @@ class OtherCodeError(RuntimeError):
 
 
 def serve(connection: int, lifeline: int) -> None:
-    """Life of the process: say which code it runs, then answer unit by unit until the campaign hangs up."""
+    """Life of the process: say which code it runs, then answer unit by unit until the campaign
+    hangs up.
+    """
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     channel = Connection(connection)
     path, modules = channel.recv()
@@ -61,7 +70,7 @@ def serve(connection: int, lifeline: int) -> None:
         except TypeError as error:
             written = inconclusive(
                 f"the verdict cannot be written down: {error}", seconds=verdict.seconds
-            ).to_json()  # fmt: skip
+            ).to_json()
         channel.send((written, _most_memory()))
 
 
@@ -74,7 +83,9 @@ def _end_with(lifeline: int) -> None:
 
 def _most_memory() -> int:
     """Bytes that this process held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 class UnitProcess:
@@ -89,11 +100,18 @@ class UnitProcess:
     def __init__(self, modules: Sequence[str]) -> None:
         self.connection, theirs = Pipe()
         lifeline, self._lifeline = os.pipe()
-        code = f"from proofs_check.running.unit_process import serve; serve({theirs.fileno()}, {lifeline})"
-        self._process = subprocess.Popen(  # noqa: S603 - our own source
-            [sys.executable, "-c", code], pass_fds=(theirs.fileno(), lifeline), env=environment_of_children(),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        code = (
+            f"from proofs_check.running.unit_process import serve; serve({theirs.fileno()}, "
+            f"{lifeline})"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            pass_fds=(theirs.fileno(), lifeline),
+            env=environment_of_children(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         theirs.close()
         os.close(lifeline)
         self.unit: Unit | None = None
@@ -160,7 +178,10 @@ class UnitProcess:
         return self._stopped or self._units >= _MOST_UNITS or self._bytes > _MOST_BYTES
 
     def kill(self) -> None:
-        """End the process and all that it started; who waits for its answer finds it dead. Safe to call from another thread."""
+        """End the process and all that it started; who waits for its answer finds it dead.
+
+        Safe to call from another thread.
+        """
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -179,7 +200,9 @@ class UnitProcess:
 def _check_code(found: str, unit: Unit) -> None:
     if found != unit.fingerprint:
         msg = (
-            f"fingerprint(={found[:12]}) of the code that a process runs is not the campaign's ({unit.fingerprint[:12]}): the source or a library was "
-            "changed after the campaign began, or a worker has another version installed; begin the campaign anew with one version everywhere"
+            f"fingerprint(={found[:12]}) of the code that a process runs is not the campaign's "
+            f"({unit.fingerprint[:12]}): the source or a library was changed after the campaign "
+            "began, or a worker has another version installed; begin the campaign anew with one "
+            "version everywhere"
         )
         raise OtherCodeError(msg)

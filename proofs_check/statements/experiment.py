@@ -1,8 +1,8 @@
 """The six kinds of experiment, as pure data.
 
-An experiment holds the mathematics (callables that a paper's file defines) and the plan; how it is carried out is in
-`proofs_check.checkers`. Heavy libraries (SymPy, python-flint, Hypothesis) are imported inside those callables, so that
-listing the catalogue stays quick.
+An experiment holds the mathematics (callables that a paper's file defines) and the plan; how it is
+carried out is in `proofs_check.checkers`. Heavy libraries (SymPy, python-flint, Hypothesis) are
+imported inside those callables, so that listing the catalogue stays quick.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ __all__ = [
 ]
 
 Instance: TypeAlias = Mapping[str, Any]
-"""A test case: named numbers and arrays, all of types that `proofs_check.statements.serial` can write down."""
+"""A test case: named numbers and arrays, all of types that `proofs_check.statements.serial` can
+write down.
+"""
 
 Exact: TypeAlias = Any
 """An int, a Fraction, a flint ``fmpq``/``fmpz`` or a flint ``arb`` ball."""
 
 
 class Identity(NamedTuple):
-    """``lhs`` minus ``rhs`` must vanish identically (SymPy expressions or ring elements, exact rationals, residues).
+    """``lhs`` minus ``rhs`` must vanish identically (SymPy expressions or ring elements, exact
+    rationals, residues).
 
     ``label`` names the identity where it fails.
     """
@@ -51,7 +54,8 @@ class Identity(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two enclosures, ``lhs`` and ``rhs`` (``arb`` balls or exact numbers), to be compared by the experiment's relation.
+    """Two enclosures, ``lhs`` and ``rhs`` (``arb`` balls or exact numbers), to be compared by the
+    experiment's relation.
 
     ``label`` names the comparison where it fails.
     """
@@ -70,23 +74,25 @@ def _require_importable(name: str, function: Callable[..., Any]) -> None:
     """Refutations are confirmed in a fresh process, which finds functions by module and name."""
     qualname = getattr(function, "__qualname__", "<no name>")
     rule = (
-        f"{name}(={qualname}) cannot be found from a fresh process: define it with `def` at the top of a module "
-        "(no lambda, closure or partial)"
+        f"{name}(={qualname}) cannot be found from a fresh process: define it with `def` at the "
+        "top of a module (no lambda, closure or partial)"
     )
     _require("<" not in qualname and "." not in qualname and hasattr(function, "__module__"), rule)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assumption:
-    """A hypothesis of a theorem: its text, its predicate and its generator, from one place so that they cannot drift.
+    """A hypothesis of a theorem: its text, its predicate and its generator, from one place so that
+    they cannot drift.
 
     Parameters
     ----------
     text : str
         The hypothesis in words.
     predicate : callable or None
-        ``predicate(instance) -> bool``, a module-level function that decides exactly on exact instances; None for a
-        hypothesis that no instance can violate (one that is built into the generator, such as a distribution).
+        ``predicate(instance) -> bool``, a module-level function that decides exactly on exact
+        instances; None for a hypothesis that no instance can violate (one that is built into the
+        generator, such as a distribution).
     generator : callable or None
         ``generator()`` returns a Hypothesis strategy whose values satisfy the predicate.
     """
@@ -108,11 +114,13 @@ class Symbolic:
     Parameters
     ----------
     identities : callable
-        Returns the things that must vanish: `Identity` triples, pairs (lhs, rhs), or single SymPy expressions, SymPy
-        ring elements, ints or Fractions. With grade ``pit(2^-k)`` it is called with a ``numpy.random.Generator`` and
-        returns residues (ints reduced modulo the prime) at random points.
+        Returns the things that must vanish: `Identity` triples, pairs (lhs, rhs), or single SymPy
+        expressions, SymPy ring elements, ints or Fractions. With grade ``pit(2^-k)`` it is called
+        with a ``numpy.random.Generator`` and returns residues (ints reduced modulo the prime) at
+        random points.
     grade : str
-        ``symbolic``, ``exact-rational``, or ``pit(2^-k)``, where 2^-k bounds the probability of a false proof.
+        ``symbolic``, ``exact-rational``, or ``pit(2^-k)``, where 2^-k bounds the probability of a
+        false proof.
     scope : str
         The sizes proved, for example "n = 4, d = 3".
     """
@@ -131,7 +139,8 @@ class Symbolic:
 class Enclose:
     """A relation decided by ball arithmetic, on a closed box or for given instances.
 
-    Give either ``lhs``, ``rhs`` and ``box`` (adaptive subdivision) or ``certify`` (a list of enclosures).
+    Give either ``lhs``, ``rhs`` and ``box`` (adaptive subdivision) or ``certify`` (a list of
+    enclosures).
 
     Parameters
     ----------
@@ -140,7 +149,8 @@ class Enclose:
     box : tuple of (low, high)
         Closed intervals with exact ends (int, Fraction, or a float taken as the dyadic it is).
     certify : callable
-        ``certify(bits)`` returns `Comparison` triples, computed by ball arithmetic at that precision.
+        ``certify(bits)`` returns `Comparison` triples, computed by ball arithmetic at that
+        precision.
     relation : {"<=", "="}
         ``lhs <= rhs + radius``, or ``|lhs - rhs| <= radius``.
     radius : int or Fraction
@@ -170,15 +180,22 @@ class Enclose:
         _require(on_box if self.certify is None else nothing_of_box, rule)
         for low, high in self.box:
             _require(low <= high, f"box side ({low}, {high}) is empty: the lower end comes first")
-        _require(self.relation in ("<=", "="), f"relation(={self.relation!r}) is neither '<=' nor '='")
+        _require(
+            self.relation in ("<=", "="), f"relation(={self.relation!r}) is neither '<=' nor '='"
+        )
         _require(self.radius >= 0, f"radius(={self.radius}) is negative")
         _require(self.scope, "scope(='') is empty: say what the enclosure covers")
-        _require(self.depth >= 0 and self.bits >= 2, f"depth(={self.depth}) or bits(={self.bits}) is too small")
+        _require(
+            self.depth >= 0 and self.bits >= 2,
+            f"depth(={self.depth}) or bits(={self.bits}) is too small",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
-    """How an optimiser may move an instance: ``to_vector(instance)`` and ``from_vector(vector, instance)``."""
+    """How an optimiser may move an instance: ``to_vector(instance)`` and ``from_vector(vector,
+    instance)``.
+    """
 
     to_vector: Callable[[Instance], np.ndarray]
     from_vector: Callable[[np.ndarray, Instance], Instance]
@@ -191,18 +208,22 @@ class Falsify:
     Parameters
     ----------
     instances : callable
-        Returns a Hypothesis strategy of instances (string-keyed dicts), simple ones first: small integers, ties, zeros.
+        Returns a Hypothesis strategy of instances (string-keyed dicts), simple ones first: small
+        integers, ties, zeros.
     measured, bound : callable
-        The two sides in floats, for the search only. An equality is searched as |difference| against a float tolerance.
+        The two sides in floats, for the search only. An equality is searched as |difference|
+        against a float tolerance.
     confirm : callable
-        ``confirm(instance) -> (measured, bound)`` in ``arb`` balls (grade ``ball``) or exact rationals (grade
-        ``exact-rational``), for instances of dyadic floats and integers. Only this decides, in a fresh process, so it
-        must be a module-level function; balls should be computed at a stated precision inside it.
+        ``confirm(instance) -> (measured, bound)`` in ``arb`` balls (grade ``ball``) or exact
+        rationals (grade ``exact-rational``), for instances of dyadic floats and integers. Only this
+        decides, in a fresh process, so it must be a module-level function; balls should be computed
+        at a stated precision inside it.
     assumptions : tuple of Assumption
         What an instance must satisfy; re-asserted on the witness in the fresh process.
     eliminate : callable or None
-        ``eliminate(instance) -> instance`` puts one block of variables at its best in closed form, such as the values at the signs of what they multiply;
-        every instance goes through it before it is measured, so that the search moves in the other variables only.
+        ``eliminate(instance) -> instance`` puts one block of variables at its best in closed form,
+        such as the values at the signs of what they multiply; every instance goes through it before
+        it is measured, so that the search moves in the other variables only.
     continuous : Continuous or None
         Lets an optimiser improve on the best instance found.
     examples : tuple of Instance
@@ -210,7 +231,8 @@ class Falsify:
     scope : str
         The class of instances searched.
     tries : int
-        Number of Hypothesis examples with the quick budget (the full budget takes ten times as many).
+        Number of Hypothesis examples with the quick budget (the full budget takes ten times as
+        many).
     """
 
     instances: Callable[[], Any]
@@ -239,7 +261,8 @@ class Plan:
     n : int
         Number of draws; no peeking, no extension beyond what `Sample` says of the full budget.
     alpha : float
-        Level of each of the two one-sided tests, before the campaign-wide correction (a few dozen experiments: 1e-4 is safe).
+        Level of each of the two one-sided tests, before the campaign-wide correction (a few dozen
+        experiments: 1e-4 is safe).
     margin : float
         Equivalence margin of a claim of equality; 0 for the one-sided claims.
     sampler : str
@@ -247,7 +270,8 @@ class Plan:
     blocks : int
         Number of block means behind a test of a mean.
     fixed : bool
-        Whether the full budget keeps to n draws and one test, too, instead of taking more or stopping early.
+        Whether the full budget keeps to n draws and one test, too, instead of taking more or
+        stopping early.
     """
 
     n: int
@@ -272,19 +296,24 @@ class Sample:
     Parameters
     ----------
     draw : callable
-        ``draw(rng, m)`` returns m independent booleans (claims about a probability) or floats (claims about a mean).
+        ``draw(rng, m)`` returns m independent booleans (claims about a probability) or floats
+        (claims about a mean).
     claim : {"probability <=", "probability >=", "mean <=", "mean >=", "mean ="}
-        What is claimed of the drawn quantity. An equality holds up to ``plan.margin`` (two one-sided tests).
-        A claim about a variance is stated as the mean of (X - mu)^2 with mu known, or of (X - X')^2 / 2.
+        What is claimed of the drawn quantity. An equality holds up to ``plan.margin`` (two
+        one-sided tests). A claim about a variance is stated as the mean of (X - mu)^2 with mu
+        known, or of (X - X')^2 / 2.
     target : float
         The claimed value.
     plan : Plan
-        Sample size, level and margin, fixed beforehand. The full budget grows the sample in batches of n/4 to at most 10 n, by tests that may be looked at
-        after every batch, at a hundredth of the level; a mean without bounds is tested once, by 10 n draws and half the margin.
+        Sample size, level and margin, fixed beforehand. The full budget grows the sample in batches
+        of n/4 to at most 10 n, by tests that may be looked at after every batch, at a hundredth of
+        the level; a mean without bounds is tested once, by 10 n draws and half the margin.
     bounds : (float, float) or None
-        Interval that no draw leaves, for claims about a mean; target and margin lie strictly inside.
+        Interval that no draw leaves, for claims about a mean; target and margin lie strictly
+        inside.
     chunk : int
-        Largest m asked for at once, to bound memory. Part of the plan: it fixes the order of the draws.
+        Largest m asked for at once, to bound memory. Part of the plan: it fixes the order of the
+        draws.
     scope : str
         For which parameters the claim is sampled.
     """
@@ -301,18 +330,34 @@ class Sample:
         claims = ("probability <=", "probability >=", "mean <=", "mean >=", "mean =")
         _require(self.claim in claims, f"claim(={self.claim!r}) is none of {claims}")
         if self.claim.startswith("probability"):
-            _require(0 < self.target < 1, f"target(={self.target}) of a probability must lie in (0, 1)")
+            _require(
+                0 < self.target < 1, f"target(={self.target}) of a probability must lie in (0, 1)"
+            )
         else:
-            _require(self.plan.n >= 2 * self.plan.blocks, f"n(={self.plan.n}) must be at least twice the blocks")
+            _require(
+                self.plan.n >= 2 * self.plan.blocks,
+                f"n(={self.plan.n}) must be at least twice the blocks",
+            )
         if self.claim == "mean =":
-            _require(self.plan.margin > 0, "margin(=0) cannot support an equality: state how close is equal")
+            _require(
+                self.plan.margin > 0,
+                "margin(=0) cannot support an equality: state how close is equal",
+            )
         else:
-            _require(self.plan.margin == 0, f"margin(={self.plan.margin}) has no meaning for {self.claim!r}")
+            _require(
+                self.plan.margin == 0,
+                f"margin(={self.plan.margin}) has no meaning for {self.claim!r}",
+            )
         _require(np.isfinite(self.target), f"target(={self.target}) must be finite")
         if self.bounds is not None:
-            _require(self.claim.startswith("mean"), f"bounds(={self.bounds}) have no meaning for {self.claim!r}")
+            _require(
+                self.claim.startswith("mean"),
+                f"bounds(={self.bounds}) have no meaning for {self.claim!r}",
+            )
             low, high = self.target - self.plan.margin, self.target + self.plan.margin
-            rule = f"bounds(={self.bounds}) must strictly contain target and margin, [{low}, {high}]"
+            rule = (
+                f"bounds(={self.bounds}) must strictly contain target and margin, [{low}, {high}]"
+            )
             _require(self.bounds[0] < low <= high < self.bounds[1], rule)
         _require(self.chunk >= 1, f"chunk(={self.chunk}) must be at least 1")
         _require(self.scope, "scope(='') is empty: say for which parameters the claim is sampled")
@@ -325,7 +370,8 @@ class Count:
     Parameters
     ----------
     measured : callable
-        ``measured(size) -> int``, counted by running the code on `proofs_check.arithmetic.counting` arrays.
+        ``measured(size) -> int``, counted by running the code on `proofs_check.arithmetic.counting`
+        arrays.
     formula : callable
         ``formula(size) -> int``, from the paper.
     sizes : tuple of int
@@ -344,7 +390,9 @@ class Count:
 
     def __post_init__(self) -> None:
         _require(len(self.sizes) > 0, "sizes(=()) is empty: nothing would be counted")
-        _require(self.relation in ("=", "<="), f"relation(={self.relation!r}) is neither '=' nor '<='")
+        _require(
+            self.relation in ("=", "<="), f"relation(={self.relation!r}) is neither '=' nor '<='"
+        )
         _require(self.scope, "scope(='') is empty: say what is counted")
 
 
@@ -357,7 +405,8 @@ class Scale:
     Parameters
     ----------
     workload : callable
-        ``workload(size)`` prepares an input and returns a function of no argument, the part that is timed.
+        ``workload(size)`` prepares an input and returns a function of no argument, the part that is
+        timed.
     sizes : tuple of int
         At least four increasing sizes.
     slope : tuple of float
@@ -380,7 +429,9 @@ class Scale:
     def __post_init__(self) -> None:
         increasing = list(self.sizes) == sorted(set(self.sizes)) and len(self.sizes) >= 4
         _require(increasing, f"sizes(={self.sizes}) must be at least four, increasing")
-        _require(self.slope[0] < self.slope[1], f"slope(={self.slope}) must be an interval (low, high)")
+        _require(
+            self.slope[0] < self.slope[1], f"slope(={self.slope}) must be an interval (low, high)"
+        )
         _require(self.repeats >= 1, f"repeats(={self.repeats}) must be at least 1")
         _require(self.scope, "scope(='') is empty: say what is timed, and on what")
 

@@ -1,7 +1,8 @@
 """Exact JSON: every number a verdict or a witness carries survives a round trip bit for bit.
 
-JSON has one inexact number type, so each kind is tagged: a float is written as its decimal value and, beside it, its
-``float.hex``; a rational as ``"p/q"``; an array as dtype, shape and the hexadecimal of every entry.
+JSON has one inexact number type, so each kind is tagged: a float is written as its decimal value
+and, beside it, its ``float.hex``; a rational as ``"p/q"``; an array as dtype, shape and the
+hexadecimal of every entry.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _encode_mapping(value)
     msg = (
-        f"value(={value!r}) of type {type(value).__name__} has no exact JSON form: "
-        "use bool, int, float, Fraction, str, NumPy arrays, or lists and string-keyed dicts of these"
+        f"value(={value!r}) of type {type(value).__name__} has no exact JSON form: use bool, int, "
+        "float, Fraction, str, NumPy arrays, or lists and string-keyed dicts of these"
     )
     raise TypeError(msg)
 
@@ -60,7 +61,10 @@ def _encode_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _encode_array(value: np.ndarray) -> dict[str, Any]:
     if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
-        msg = f"array of dtype(={value.dtype}) has no exact JSON form: use booleans, integers or floats up to 64 bits"
+        msg = (
+            f"array of dtype(={value.dtype}) has no exact JSON form: use booleans, integers or "
+            "floats up to 64 bits"
+        )
         raise TypeError(msg)
     flat = value.ravel().tolist()
     entries = [x.hex() if isinstance(x, float) else int(x) for x in flat]
@@ -68,7 +72,9 @@ def _encode_array(value: np.ndarray) -> dict[str, Any]:
 
 
 def decode(data: Any) -> Any:
-    """Undo `encode`; sequences come back as tuples, so that a decoded witness cannot be changed by accident."""
+    """Undo `encode`; sequences come back as tuples, so that a decoded witness cannot be changed by
+    accident.
+    """
     if isinstance(data, list):
         return tuple(decode(item) for item in data)
     if not isinstance(data, dict):
@@ -89,7 +95,9 @@ def _decode_array(data: dict[str, Any]) -> np.ndarray:
 
 def dumps(value: Any) -> str:
     """Canonical text: sorted keys, no spaces, no NaN literals; equal values give equal text."""
-    return json.dumps(encode(value), sort_keys=True, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(
+        encode(value), sort_keys=True, allow_nan=False, separators=(",", ":"), ensure_ascii=False
+    )
 
 
 def loads(text: str) -> Any:
@@ -98,7 +106,9 @@ def loads(text: str) -> Any:
 
 
 def to_python(value: Any) -> str:
-    """Write an encodable value as Python source that rebuilds it (needs ``np`` and ``Fraction`` in scope)."""
+    """Write an encodable value as Python source that rebuilds it (needs ``np`` and ``Fraction`` in
+    scope).
+    """
     if isinstance(value, np.generic):
         return to_python(value.item())
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):

@@ -1,4 +1,6 @@
-"""A statement of the literature, or of ours, as one object: source, reading, assumptions, experiments, mutant."""
+"""A statement of the literature, or of ours, as one object: source, reading, assumptions,
+experiments, mutant.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class Source:
     fidelity : str
         ``verbatim``, ``constants made explicit``, ``corrected`` or ``ours``.
     wording_verified : bool
-        Whether the wording was read in the paper's own text. Only then can the fidelity be ``verbatim``.
+        Whether the wording was read in the paper's own text. Only then can the fidelity be
+        ``verbatim``.
     """
 
     citation: str
@@ -44,11 +47,16 @@ class Source:
             msg = f"fidelity(={self.fidelity!r}) is none of {_FIDELITIES}"
             raise ValueError(msg)
         if self.fidelity == "verbatim" and not self.wording_verified:
-            msg = "fidelity(='verbatim') needs wording_verified=True: nobody can vouch for words not read"
+            msg = (
+                "fidelity(='verbatim') needs wording_verified=True: nobody can vouch for words not "
+                "read"
+            )
             raise ValueError(msg)
 
     def __str__(self) -> str:
-        unverified = "" if self.wording_verified or self.fidelity == "ours" else ", wording unverified"
+        unverified = (
+            "" if self.wording_verified or self.fidelity == "ours" else ", wording unverified"
+        )
         return f"{self.citation}, {self.place} ({self.fidelity}{unverified})"
 
 
@@ -102,16 +110,26 @@ class Theorem:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]*\.[a-z0-9][a-z0-9-]*", self.key):
-            msg = f"key(={self.key!r}) must read paper.name in lower case letters, digits and hyphens"
+            msg = (
+                f"key(={self.key!r}) must read paper.name in lower case letters, digits and hyphens"
+            )
             raise ValueError(msg)
         if not (self.title and self.statement and self.experiments):
             msg = f"theorem {self.key}: title, statement and experiments must not be empty"
             raise ValueError(msg)
         object.__setattr__(self, "expected", Status(self.expected))
         if self.repaired_by is not None and self.expected is not Status.REFUTED:
-            msg = f"theorem {self.key}: repaired_by(={self.repaired_by!r}) makes sense only for a refuted statement"
+            msg = (
+                f"theorem {self.key}: repaired_by(={self.repaired_by!r}) makes sense only for a "
+                "refuted statement"
+            )
             raise ValueError(msg)
         for experiment in self.experiments:
-            if isinstance(experiment, Falsify) and not set(experiment.assumptions) <= set(self.assumptions):
-                msg = f"theorem {self.key}: a Falsify experiment assumes what the theorem does not; list it in assumptions"
+            if isinstance(experiment, Falsify) and not set(experiment.assumptions) <= set(
+                self.assumptions
+            ):
+                msg = (
+                    f"theorem {self.key}: a Falsify experiment assumes what the theorem does not; "
+                    "list it in assumptions"
+                )
                 raise ValueError(msg)

@@ -2,8 +2,10 @@
 
 Four words, and no more is ever said than was shown:
 
-* *proved*: holds on the whole of the stated scope, by a method that cannot be wrong about it (the grade says which);
-* *refuted*: false, with a witness that exact or ball arithmetic confirms, or at a stated statistical level;
+* *proved*: holds on the whole of the stated scope, by a method that cannot be wrong about it (the
+  grade says which);
+* *refuted*: false, with a witness that exact or ball arithmetic confirms, or at a stated
+  statistical level;
 * *supported*: a plan fixed beforehand came out in favour, at its stated level; never "for all";
 * *inconclusive*: everything else, among it every crash, time-out and loss of precision.
 """
@@ -24,7 +26,8 @@ __all__ = ["Contradiction", "Status", "Verdict", "combine", "inconclusive"]
 _PIT = re.compile(r"pit\(2\^-[0-9]+\)")
 _GRADES = {
     "proved": {"symbolic", "exact-rational", "ball", "counted"},  # and pit(2^-k)
-    "refuted": {"symbolic", "exact-rational", "ball", "counted", "statistical", "timed"},  # and pit(2^-k)
+    # and pit(2^-k)
+    "refuted": {"symbolic", "exact-rational", "ball", "counted", "statistical", "timed"},
     "supported": {"statistical", "timed"},
     "inconclusive": {""},
 }
@@ -40,7 +43,9 @@ class Status(StrEnum):
 
 
 class Contradiction(Exception):
-    """One experiment proved what another refuted: the checker itself is at fault, and the run fails."""
+    """One experiment proved what another refuted: the checker itself is at fault, and the run
+    fails.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +57,19 @@ class Verdict:
     status : Status
         One of the four verdicts.
     grade : str
-        How it was shown: ``symbolic``, ``exact-rational``, ``ball``, ``counted`` or ``pit(2^-k)`` (a proof by
-        identity testing, wrong with probability at most 2^-k); ``statistical`` and ``timed`` never prove.
+        How it was shown: ``symbolic``, ``exact-rational``, ``ball``, ``counted`` or ``pit(2^-k)``
+        (a proof by identity testing, wrong with probability at most 2^-k); ``statistical`` and
+        ``timed`` never prove.
     scope : str
         What it was shown for, for example "n = 6, d = 3". Mandatory unless inconclusive.
     tightness : float or None
         The largest measured / bound seen; 1 means that the bound is attained.
     witness : mapping or None
-        An instance on which the statement fails, in the types of `proofs_check.statements.serial`. Mandatory when refuted.
+        An instance on which the statement fails, in the types of `proofs_check.statements.serial`.
+        Mandatory when refuted.
     facts : mapping
-        Figures worth keeping (numbers tried, intervals, p-values), in the types of `proofs_check.statements.serial`.
+        Figures worth keeping (numbers tried, intervals, p-values), in the types of
+        `proofs_check.statements.serial`.
     seconds : float
         Wall time spent.
     note : str
@@ -84,9 +92,15 @@ class Verdict:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", Status(self.status))
-        by_identity_testing = _PIT.fullmatch(self.grade) and self.status in (Status.PROVED, Status.REFUTED)
+        by_identity_testing = _PIT.fullmatch(self.grade) and self.status in (
+            Status.PROVED,
+            Status.REFUTED,
+        )
         if self.grade not in _GRADES[self.status] and not by_identity_testing:
-            msg = f"grade(={self.grade!r}) cannot carry {self.status}: it must be one of {sorted(_GRADES[self.status])}"
+            msg = (
+                f"grade(={self.grade!r}) cannot carry {self.status}: it must be one of "
+                f"{sorted(_GRADES[self.status])}"
+            )
             raise ValueError(msg)
         if self.status is not Status.INCONCLUSIVE and not self.scope:
             msg = f"scope(='') is empty: a verdict {self.status} must say what it was shown for"
@@ -103,7 +117,9 @@ class Verdict:
 
     def to_json(self) -> str:
         """Canonical text of the verdict, exact to the last bit."""
-        return serial.dumps({f.name: getattr(self, f.name) for f in fields(self)} | {"status": str(self.status)})
+        return serial.dumps(
+            {f.name: getattr(self, f.name) for f in fields(self)} | {"status": str(self.status)}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Verdict:
@@ -119,8 +135,9 @@ def inconclusive(note: str, **details: Any) -> Verdict:
 def combine(verdicts: Sequence[Verdict]) -> Verdict:
     """Put the verdicts of a theorem's experiments together.
 
-    Strength is an order, not a vote: a refutation outweighs any support, a proof outweighs support, and an
-    inconclusive experiment takes nothing away. The scope of the result is that of the verdicts that carry it.
+    Strength is an order, not a vote: a refutation outweighs any support, a proof outweighs support,
+    and an inconclusive experiment takes nothing away. The scope of the result is that of the
+    verdicts that carry it.
 
     Raises
     ------
@@ -154,7 +171,9 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _weakest_grade(carrying: Sequence[Verdict]) -> str:
-    """Grade of a conjunction of proofs is that of its weakest part; of refutations, that of the strongest."""
+    """Grade of a conjunction of proofs is that of its weakest part; of refutations, that of the
+    strongest.
+    """
     strength = ["exact-rational", "counted", "symbolic", "ball", "pit", "statistical", "timed", ""]
 
     def rank(verdict: Verdict) -> int:

@@ -1,4 +1,6 @@
-"""The audit: its statement holds as often as it says, its errors are upper bounds, it finds what is bad, and refuses bad input."""
+"""The audit: its statement holds as often as it says, its errors are upper bounds, it finds what is
+bad, and refuses bad input.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,16 @@ def exact(q: HostArray, k: HostArray, v: HostArray, **options: Any) -> HostArray
 
 
 def audit(
-    value: HostArray, *qkv: HostArray, library: Library = NUMPY, rows: int = 10, seed: int = 0, **options: Any
+    value: HostArray,
+    *qkv: HostArray,
+    library: Library = NUMPY,
+    rows: int = 10,
+    seed: int = 0,
+    **options: Any,
 ) -> aa.Audit:
-    options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
+    options = {
+        name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()
+    }
     arrays = (library.put(x) for x in (value, *qkv))
     return aa.audit(*arrays, rows=rows, rng=np.random.default_rng(seed), **options)
 
@@ -39,7 +48,12 @@ def audit(
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"causal": True}, {"key_mask": np.arange(N) % 3 == 0}, {"causal": True, "key_mask": np.arange(N) % 3 == 0}],
+    [
+        {},
+        {"causal": True},
+        {"key_mask": np.arange(N) % 3 == 0},
+        {"causal": True, "key_mask": np.arange(N) % 3 == 0},
+    ],
 )
 def test_errors_of_all_rows_against_ball_arithmetic(dtype: str, options: dict[str, Any]) -> None:
     q, k, v = (x.astype(dtype) for x in problem())
@@ -64,7 +78,9 @@ def test_exact_output_has_only_rounding_left() -> None:
 
 @pytest.mark.parametrize(("population", "drawn"), [(60, 12), (60, 59), (500, 40)])
 @pytest.mark.parametrize("fraction", [None, 0.5, 0.8])
-def test_the_statement_holds_as_often_as_it_says(population: int, drawn: int, fraction: float | None) -> None:
+def test_the_statement_holds_as_often_as_it_says(
+    population: int, drawn: int, fraction: float | None
+) -> None:
     confidence, tries = 0.8, 400
     q = k = np.zeros((population, 1))
     v = np.zeros((population, 1))
@@ -85,7 +101,10 @@ def test_the_statement_holds_as_often_as_it_says(population: int, drawn: int, fr
 @pytest.mark.parametrize(("rows", "drawn"), [(1, 1), (5, 3), (30, 30), (100, 20), (10_000, 256)])
 @pytest.mark.parametrize("fraction", [0.01, 0.5, 0.9, 0.99, 1.0])
 def test_order_against_scipy(rows: int, drawn: int, fraction: float) -> None:
-    r, marked = order_for(rows, drawn, fraction, 0.99), math.ceil(Fraction(str(fraction)) * rows) - 1
+    r, marked = (
+        order_for(rows, drawn, fraction, 0.99),
+        math.ceil(Fraction(str(fraction)) * rows) - 1,
+    )
     tail = stats.hypergeom(rows, marked, drawn).sf
     assert 1 <= r <= drawn + 1
     assert tail(r - 1) <= 0.01 * (1 + 1e-9)
@@ -105,7 +124,9 @@ def test_largest_error_earns_what_the_binomial_says() -> None:
 def test_quantiles_of_all_rows_are_exact() -> None:
     v = np.zeros((4, 1))
     report = audit(np.array([[4.0], [1.0], [3.0], [2.0]]), v, v, v, rows=4)
-    np.testing.assert_allclose([report.quantile(f) for f in (0.25, 0.26, 0.75, 1.0)], [1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_allclose(
+        [report.quantile(f) for f in (0.25, 0.26, 0.75, 1.0)], [1.0, 2.0, 3.0, 4.0]
+    )
     with pytest.raises(ValueError, match=r"fraction\(=0\)"):
         report.quantile(0)
 
@@ -132,8 +153,12 @@ def test_baselines() -> None:
     means = np.stack([v[: i + 1][seen[: i + 1]].mean(axis=0) for i in range(N)])
     report = audit(np.zeros_like(right), q, k, v, rows=N, **options)
     assert report.relative_error == report.baselines["zero output"].relative_error == 1
-    np.testing.assert_allclose(report.baselines["zero output"].errors, np.abs(right).max(axis=-1), rtol=1e-12)
-    np.testing.assert_allclose(report.baselines["mean of v"].errors, np.abs(right - means).max(axis=-1), atol=1e-14)
+    np.testing.assert_allclose(
+        report.baselines["zero output"].errors, np.abs(right).max(axis=-1), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        report.baselines["mean of v"].errors, np.abs(right - means).max(axis=-1), atol=1e-14
+    )
     assert audit(means, q, k, v, rows=N, **options).relative_error == pytest.approx(
         report.baselines["mean of v"].relative_error
     )
@@ -152,7 +177,9 @@ def test_every_library_gives_the_same(library: Library, dtype: str) -> None:
     mask = np.arange(9) % 4 != 3
     for options in ({}, {"causal": True}, {"key_mask": mask}):
         value = exact(q, k, v, **options) + 0.25
-        report, host = (audit(value, q, k, v, library=place, rows=8, **options) for place in (library, NUMPY))
+        report, host = (
+            audit(value, q, k, v, library=place, rows=8, **options) for place in (library, NUMPY)
+        )
         assert (report.rows == host.rows).all()
         np.testing.assert_allclose(report.errors, host.errors, rtol=1e-9)
         np.testing.assert_allclose(report.errors, 0.25, rtol=1e-5)
@@ -164,8 +191,12 @@ def test_narrow_values_are_judged_as_they_are() -> None:
     assert 2.0**-14 < report.largest < 2.0**-9
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"key_mask": np.arange(2 * N).reshape(2, N) % 3 > 0}])
-def test_rows_and_keys_pass_in_blocks(monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"causal": True}, {"key_mask": np.arange(2 * N).reshape(2, N) % 3 > 0}]
+)
+def test_rows_and_keys_pass_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
     q, k, v = problem(8, batch=(2,))
     value = exact(q, k, v, **options) * 1.01
     whole = audit(value, q, k, v, rows=33, **options)
@@ -176,10 +207,14 @@ def test_rows_and_keys_pass_in_blocks(monkeypatch: pytest.MonkeyPatch, options: 
     np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-10)
     np.testing.assert_allclose(parts.concentration, whole.concentration, rtol=1e-10)
     assert parts.relative_error == pytest.approx(whole.relative_error)
-    assert parts.baselines["mean of v"].relative_error == pytest.approx(whole.baselines["mean of v"].relative_error)
+    assert parts.baselines["mean of v"].relative_error == pytest.approx(
+        whole.baselines["mean of v"].relative_error
+    )
 
 
-@pytest.mark.parametrize("shape", [((1, 1), (1, 1)), ((2, 1), (1, 1)), ((0, 2), (3, 2)), ((3, 2), (4, 2))])
+@pytest.mark.parametrize(
+    "shape", [((1, 1), (1, 1)), ((2, 1), (1, 1)), ((0, 2), (3, 2)), ((3, 2), (4, 2))]
+)
 def test_small_and_empty(shape: tuple[tuple[int, int], ...]) -> None:
     q, k = (np.ones(s) for s in shape)
     report = audit(exact(q, k, k), q, k, k, rows=5)
@@ -198,7 +233,11 @@ def test_inputs_are_taken_as_they_lie() -> None:
     q, k, v = problem(9, batch=(2,))
     value = exact(q, k, v)
     plain = audit(value, q, k, v)
-    odd = [np.asfortranarray(q), k[:, ::-1][:, ::-1], np.lib.stride_tricks.as_strided(v, v.shape, v.strides)]
+    odd = [
+        np.asfortranarray(q),
+        k[:, ::-1][:, ::-1],
+        np.lib.stride_tricks.as_strided(v, v.shape, v.strides),
+    ]
     for x in odd:
         x.flags.writeable = False
     assert (audit(value, *odd).errors == plain.errors).all()
@@ -209,10 +248,22 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"value": [[1.0]]}, TypeError, "value is a list"),
     ({"value": Q.astype(complex)}, TypeError, "value has dtype complex128"),
     ({"value": Q.astype(object)}, TypeError, "value has dtype object"),
-    ({"value": Q[:3]}, ValueError, r"value has shape \(3, 2\), but the attention of q, k, v has \(4, 2\)"),
+    (
+        {"value": Q[:3]},
+        ValueError,
+        r"value has shape \(3, 2\), but the attention of q, k, v has \(4, 2\)",
+    ),
     ({"value": Q[None]}, ValueError, "value has shape"),
-    ({"value": np.where(np.arange(8).reshape(4, 2) == 5, np.nan, Q)}, ValueError, r"value\[2, 1\] is nan"),
-    ({"value": np.where(np.arange(8).reshape(4, 2) == 0, -np.inf, Q)}, ValueError, r"value\[0, 0\] is -inf"),
+    (
+        {"value": np.where(np.arange(8).reshape(4, 2) == 5, np.nan, Q)},
+        ValueError,
+        r"value\[2, 1\] is nan",
+    ),
+    (
+        {"value": np.where(np.arange(8).reshape(4, 2) == 0, -np.inf, Q)},
+        ValueError,
+        r"value\[0, 0\] is -inf",
+    ),
     ({"value": LIBRARIES[2].put(Q)}, TypeError, "different array libraries"),
     ({"q": np.full((4, 2), np.nan)}, ValueError, r"q\[0, 0\] is nan"),
     ({"k": Q.astype("float32")}, TypeError, "dtypes"),
@@ -232,9 +283,19 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), BAD, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(
+    ("changes", "error", "message"), BAD, ids=lambda x: x if isinstance(x, str) else None
+)
 def test_bad_input(changes: dict[str, Any], error: type[Exception], message: str) -> None:
-    call: dict[str, Any] = {"value": Q, "q": Q, "k": Q, "v": Q, "rows": 2, "rng": np.random.default_rng(0), **changes}
+    call: dict[str, Any] = {
+        "value": Q,
+        "q": Q,
+        "k": Q,
+        "v": Q,
+        "rows": 2,
+        "rng": np.random.default_rng(0),
+        **changes,
+    }
     with pytest.raises(error, match=message):
         aa.audit(**call)
 
@@ -242,7 +303,11 @@ def test_bad_input(changes: dict[str, Any], error: type[Exception], message: str
 def test_strata_by_the_share_of_keys() -> None:
     rng = np.random.default_rng(21)
     sizes = np.repeat([0.01, 4.0, 60.0], 40)[:, None]
-    q, k, v = rng.normal(size=(120, 3)) * sizes, rng.normal(size=(120, 3)), rng.normal(size=(120, 2))
+    q, k, v = (
+        rng.normal(size=(120, 3)) * sizes,
+        rng.normal(size=(120, 3)),
+        rng.normal(size=(120, 2)),
+    )
     w = np.exp((s := q @ k.T / np.sqrt(3)) - s.max(axis=1, keepdims=True))
     p = w / w.sum(axis=1, keepdims=True)
     value = p @ v + 0.1 * (1 / np.sum(p**2, axis=1) / 120 <= 1 / 32)[:, None]
@@ -264,14 +329,18 @@ def test_strata_by_the_share_of_keys() -> None:
 
 
 def test_the_statement_of_a_stratum_holds_as_often_as_promised() -> None:
-    """Flat rows with distinct errors: the largest error drawn is exceeded by more than promised in at most half of the audits, at confidence 1/2."""
+    """Flat rows with distinct errors: the largest error drawn is exceeded by more than promised in
+    at most half of the audits, at confidence 1/2.
+    """
     rng = np.random.default_rng(23)
     q, k, v = np.zeros((60, 1)), rng.normal(size=(60, 1)), np.zeros((60, 1))
     q[40:] = 1000.0  # sharp rows, another stratum
     value = np.arange(60.0)[:, None] / 60
     failed = 0
     for seed in range(400):
-        flat = aa.audit(value, q, k, v, rows=15, rng=np.random.default_rng(seed), confidence=0.5).strata()[2]
+        flat = aa.audit(
+            value, q, k, v, rows=15, rng=np.random.default_rng(seed), confidence=0.5
+        ).strata()[2]
         failed += np.sum(value[:40, 0] > flat.largest) > flat.exceeding * 40
     assert failed <= 200 + 4 * np.sqrt(400) / 2
     assert failed > 20, "too conservative to mean anything"
@@ -285,12 +354,19 @@ def test_an_empty_stratum_claims_nothing() -> None:
 
 
 def test_statements_hold_at_their_confidence_over_many_error_distributions() -> None:
-    """2,000 populations with known errors: uniform, heavy-tailed, rarely wrong, tied; failures tested exactly."""
+    """2,000 populations with known errors: uniform, heavy-tailed, rarely wrong, tied; failures
+    tested exactly.
+    """
     rng = np.random.default_rng(24)
     failures = np.zeros(2, int)
     for case in range(2000):
         n, drawn = int(rng.integers(50, 300)), int(rng.integers(5, 60))
-        kinds = (rng.random(n), rng.pareto(1.0, n), 1.0 * (rng.random(n) < 0.02), 1.0 * rng.integers(0, 3, n))
+        kinds = (
+            rng.random(n),
+            rng.pareto(1.0, n),
+            1.0 * (rng.random(n) < 0.02),
+            1.0 * rng.integers(0, 3, n),
+        )
         errors = kinds[case % 4]
         zeros = np.zeros((n, 1))
         report = aa.audit(errors[:, None], zeros, zeros, zeros, rows=drawn, rng=rng, confidence=0.9)

@@ -1,4 +1,6 @@
-"""`approxattn diagnose FILE`: the three formats, the page, and what it says of files that are none."""
+"""`approxattn diagnose FILE`: the three formats, the page, and what it says of files that
+are none.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, HostArray]]) -> 
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     blob = b""
     for name, (kind, x) in tensors.items():
-        header[name] = {"dtype": kind, "shape": list(x.shape), "data_offsets": [len(blob), len(blob) + x.nbytes]}
+        header[name] = {
+            "dtype": kind,
+            "shape": list(x.shape),
+            "data_offsets": [len(blob), len(blob) + x.nbytes],
+        }
         blob += x.tobytes()
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + blob)
@@ -41,12 +47,15 @@ def test_the_three_formats(tmp_path: Path) -> None:
     x = arrays()
     np.save(tmp_path / "a.npy", x)
     np.savez(tmp_path / "a.npz", Q=x[0], k=x[1], v=x[2], other=np.ones(3))
-    write_safetensors(tmp_path / "a.safetensors", {n: ("F32", y) for n, y in zip("qkv", x, strict=True)})
+    write_safetensors(
+        tmp_path / "a.safetensors", {n: ("F32", y) for n, y in zip("qkv", x, strict=True)}
+    )
     for name in ("a.npy", "a.npz", "a.safetensors"):
         for found, wanted in zip(read_qkv(tmp_path / name), x, strict=True):
             np.testing.assert_array_equal(found, wanted)
     short = write_safetensors(
-        tmp_path / "b.safetensors", {n: ("BF16", bfloat16(y)) for n, y in zip("qkv", x, strict=True)}
+        tmp_path / "b.safetensors",
+        {n: ("BF16", bfloat16(y)) for n, y in zip("qkv", x, strict=True)},
     )
     np.testing.assert_allclose(np.stack(read_qkv(short)), x, rtol=2.0**-7)
 
@@ -58,23 +67,43 @@ def test_diagnosis_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert printed.startswith("Attention with items 2, n_q 24")
     assert "Nystrom(landmarks=" in printed
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")  # nothing is loaded from elsewhere
-    drawing = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314 - our own page
+    # nothing is loaded from elsewhere
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    # Our own page.
+    drawing = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314
     dots = drawing.findall("{http://www.w3.org/2000/svg}circle")
     assert len(dots) == len(
         re.findall(
-            r"^    (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom|Performer|Polynomial)\(",
+            r"^    (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom|Performer"
+            r"|Polynomial)\(",
             printed,
             re.MULTILINE,
         )
     )
-    assert all(60 <= float(dot.get("cx", 0)) <= 660 and 60 <= float(dot.get("cy", 0)) <= 360 for dot in dots)
+    assert all(
+        60 <= float(dot.get("cx", 0)) <= 660 and 60 <= float(dot.get("cy", 0)) <= 360
+        for dot in dots
+    )
 
 
 def test_quick_and_causal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(tmp_path / "a.npy", arrays())
     page = str(tmp_path / "p.html")
-    assert main(["diagnose", str(tmp_path / "a.npy"), "--quick", "--causal", "--scale", "0.1", "--html", page]) == 0
+    assert (
+        main(
+            [
+                "diagnose",
+                str(tmp_path / "a.npy"),
+                "--quick",
+                "--causal",
+                "--scale",
+                "0.1",
+                "--html",
+                page,
+            ]
+        )
+        == 0
+    )
     assert "methods at equal cost" not in capsys.readouterr().out
     assert "<svg" not in Path(page).read_text(encoding="utf-8")
 
@@ -93,7 +122,11 @@ def test_quick_and_causal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_bad_files(
-    name: str, content: bytes | str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    content: bytes | str | None,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path, x = tmp_path / name, arrays()
     match content:
@@ -116,6 +149,9 @@ def test_bad_files(
 
 def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "approxattn", "diagnose", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "approxattn", "diagnose", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "--html" in done.stdout

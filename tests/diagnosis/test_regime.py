@@ -1,4 +1,6 @@
-"""The diagnosis: what it measures, what it certifies, what it costs, and that its advice follows from its numbers."""
+"""The diagnosis: what it measures, what it certifies, what it costs, and that its advice follows
+from its numbers.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,22 @@ from approxattn.exponential import degree_for
 
 
 def diagnose(*qkv: HostArray, library: Library = NUMPY, **options: Any) -> aa.Regime:
-    options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
+    options = {
+        name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()
+    }
     return aa.diagnose(*(library.put(x) for x in qkv), **options)
 
 
-def problem(seed: int = 0, size: float = 1.0, shape: tuple[int, ...] = (12, 3)) -> tuple[HostArray, ...]:
+def problem(
+    seed: int = 0, size: float = 1.0, shape: tuple[int, ...] = (12, 3)
+) -> tuple[HostArray, ...]:
     return tuple(np.random.default_rng(seed).uniform(-size, size, (3, *shape)))
 
 
 def need(regime: aa.Regime, tolerance: float, scores: str, basis: str) -> Need:
-    (found,) = (n for n in regime.needs if (n.tolerance, n.scores, n.basis) == (tolerance, scores, basis))
+    (found,) = (
+        n for n in regime.needs if (n.tolerance, n.scores, n.basis) == (tolerance, scores, basis)
+    )
     return found
 
 
@@ -37,7 +45,9 @@ def test_measurements_by_hand(causal: bool, mask: HostArray | None) -> None:
     q, k, v = problem(1)
     k = k + 2
     regime = diagnose(q, k, v, causal=causal, key_mask=mask, scale=0.75)
-    keep = np.broadcast_to(True if mask is None else mask, (12, 12)) & (np.tri(12, dtype=bool) if causal else True)
+    keep = np.broadcast_to(True if mask is None else mask, (12, 12)) & (
+        np.tri(12, dtype=bool) if causal else True
+    )
     visible = np.ones(12, bool) if mask is None else mask
     scores, centred = 0.75 * q @ k.T, 0.75 * q @ (k - k[visible].mean(axis=0)).T
     rows = [s[m] for s, m in zip(scores, keep, strict=True)]
@@ -59,8 +69,15 @@ def test_measurements_by_hand(causal: bool, mask: HostArray | None) -> None:
     ):
         assert found == pytest.approx(wanted, rel=1e-12)
     assert regime.largest_score <= regime.score_bound
-    assert regime.half_range <= regime.largest_centred_score <= regime.centred_score_bound < regime.score_bound
-    assert regime.largest_score_both_centred <= regime.both_centred_score_bound <= regime.score_bound
+    assert (
+        regime.half_range
+        <= regime.largest_centred_score
+        <= regime.centred_score_bound
+        < regime.score_bound
+    )
+    assert (
+        regime.largest_score_both_centred <= regime.both_centred_score_bound <= regime.score_bound
+    )
 
 
 def test_bounds_hold_where_a_few_rows_do_not_see_it() -> None:
@@ -70,7 +87,10 @@ def test_bounds_hold_where_a_few_rows_do_not_see_it() -> None:
     assert regime.rows == 10
     assert not regime.complete
     assert regime.largest_score < np.abs(q @ k.T).max() / math.sqrt(2) <= regime.score_bound
-    assert diagnose(q, k, v, rows=10, rng=np.random.default_rng(0)).largest_score != regime.largest_score
+    assert (
+        diagnose(q, k, v, rows=10, rng=np.random.default_rng(0)).largest_score
+        != regime.largest_score
+    )
 
 
 def test_needs_are_those_of_the_polynomial_method() -> None:
@@ -108,7 +128,10 @@ def test_advice_where_the_polynomial_pays() -> None:
     regime = diagnose(q, k, v)
     row = need(regime, 1e-2, "certified", "minimax")
     assert row.pays
-    assert f"Polynomial(tolerance=0.01) needs degree {row.degree}, {row.rank} features" in regime.advice
+    assert (
+        f"Polynomial(tolerance=0.01) needs degree {row.degree}, {row.rank} features"
+        in regime.advice
+    )
     assert "of a plain mean of v" in regime.advice
     out = aa.attention(q, k, v, aa.Polynomial(tolerance=0.01))
     assert not out.certificate.unmet
@@ -134,7 +157,9 @@ def test_advice_where_the_sequence_is_too_short() -> None:
 
 def test_advice_where_scores_are_huge() -> None:
     regime = diagnose(*problem(8, size=40, shape=(64, 4)))
-    assert all(row.degree is None and not row.pays for row in regime.needs if row.scores == "certified")
+    assert all(
+        row.degree is None and not row.pays for row in regime.needs if row.scores == "certified"
+    )
     assert "out of reach of any polynomial" in regime.advice
     assert "half of the rows attend to" in regime.advice
 
@@ -143,7 +168,11 @@ def test_real_heads() -> None:
     heads = minilm_heads()
     regime = diagnose(heads.q, heads.k, heads.v)
     assert regime.shape == {"items": 8, "n_q": 256, "n_k": 256, "d": 32, "dv": 32}
-    tops = [diagnose(heads.q[i, j], heads.k[i, j], heads.v[i, j]).largest_score for i in range(4) for j in range(2)]
+    tops = [
+        diagnose(heads.q[i, j], heads.k[i, j], heads.v[i, j]).largest_score
+        for i in range(4)
+        for j in range(2)
+    ]
     assert max(tops) == pytest.approx(regime.largest_score)
     assert np.median(tops) == pytest.approx(6.96, abs=0.01)
     assert not any(row.pays for row in regime.needs)
@@ -159,7 +188,13 @@ def test_every_library_gives_the_same(library: Library) -> None:
     mask = np.arange(9) % 4 != 1
     for options in ({}, {"causal": True}, {"key_mask": mask}):
         regime, host = (diagnose(q, k, v, library=place, **options) for place in (library, NUMPY))
-        for name in ("score_bound", "centred_score_bound", "largest_centred_score", "half_range", "effective_keys"):
+        for name in (
+            "score_bound",
+            "centred_score_bound",
+            "largest_centred_score",
+            "half_range",
+            "effective_keys",
+        ):
             assert getattr(regime, name) == pytest.approx(getattr(host, name), rel=1e-12)
         assert regime.advice == host.advice
 
@@ -201,7 +236,9 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), BAD, ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.parametrize(
+    ("changes", "error", "message"), BAD, ids=lambda x: x if isinstance(x, str) else None
+)
 def test_bad_input(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     call: dict[str, Any] = {"q": Q, "k": Q, "v": Q, **changes}
     with pytest.raises(error, match=message):

@@ -1,4 +1,6 @@
-"""Monomials that follow the data: the split sets, their sums, certificates on data with and without a few strong directions, ranks."""
+"""Monomials that follow the data: the split sets, their sums, certificates on data with and without
+a few strong directions, ranks.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,13 @@ def test_features_give_the_kernel_and_each_monomial_once() -> None:
     rng = np.random.default_rng(0)
     x, y = (rng.integers(-2, 3, (7, 5)).astype(float) for _ in range(2))
     k = kernel()
-    np.testing.assert_array_equal(k.features(x).T @ (k.weights()[:, None] * k.features(y)), dense(x, y))
+    np.testing.assert_array_equal(
+        k.features(x).T @ (k.weights()[:, None] * k.features(y)), dense(x, y)
+    )
     monomials = {
-        a for a in itertools.product(range(4), repeat=5) if sum(a[2:]) <= 2 and sum(a[:2]) <= k.degrees[sum(a[2:])]
+        a
+        for a in itertools.product(range(4), repeat=5)
+        if sum(a[2:]) <= 2 and sum(a[:2]) <= k.degrees[sum(a[2:])]
     }
     assert k.rank == split_rank(2, 3, (3, 2, 0)) == len(monomials) == k.weights().size
     logs = np.log([2.0, 3.0, 5.0, 7.0, 11.0])  # distinct primes tell monomials apart
@@ -52,18 +58,24 @@ def test_features_give_the_kernel_and_each_monomial_once() -> None:
 
 @pytest.mark.parametrize("kind", ["features", "scores"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_sums_equal_dense_ones_for_any_chunk(kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_equal_dense_ones_for_any_chunk(
+    kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(split, "LARGEST_CHUNK", 8)
     monkeypatch.setattr(split, "SCORE_BLOCK", 5)
     rng = np.random.default_rng(1)
     x, y, v = (rng.integers(-2, 3, (2, 21, m)).astype(float) for m in (5, 5, 3))
     p = np.stack([dense(*pair) for pair in zip(x, y, strict=True)])
-    np.testing.assert_array_equal(kernel(kind, causal).sums(x, y, v), (np.tril(p) if causal else p) @ v)
+    np.testing.assert_array_equal(
+        kernel(kind, causal).sums(x, y, v), (np.tril(p) if causal else p) @ v
+    )
 
 
 @pytest.mark.parametrize("kind", ["features", "scores"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_gradients_equal_dense_ones_for_any_chunk(kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_equal_dense_ones_for_any_chunk(
+    kind: str, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(split, "LARGEST_CHUNK", 8)
     monkeypatch.setattr(split, "SCORE_BLOCK", 5)
     rng = np.random.default_rng(1)
@@ -76,7 +88,9 @@ def test_gradients_equal_dense_ones_for_any_chunk(kind: str, causal: bool, monke
             for a, b in zip(x, y, strict=True)
         ]
     )
-    by_tail = np.stack([dense(a, b, (TABLE[1], tuple(2 * c for c in TABLE[2]))) for a, b in zip(x, y, strict=True)])
+    by_tail = np.stack(
+        [dense(a, b, (TABLE[1], tuple(2 * c for c in TABLE[2]))) for a, b in zip(x, y, strict=True)]
+    )
     dx = np.concatenate([(by_head * pair) @ y[..., :2], (by_tail * pair) @ y[..., 2:]], axis=-1)
     turned = [np.swapaxes(a * pair, -1, -2) for a in (by_head, by_tail)]
     dy = np.concatenate([turned[0] @ x[..., :2], turned[1] @ x[..., 2:]], axis=-1)
@@ -93,12 +107,21 @@ def test_derivatives_of_the_primitives_are_the_kernel(kind: str) -> None:
     rng = np.random.default_rng(2)
     x, y, left, right = (rng.uniform(-1, 1, (12, m)) for m in (5, 5, 2, 2))
     weight = dense(x, y) * (left @ right.T)
-    parts = [replace(kernel(kind), table=table).gradient_x(x, left, y, right) for table in split.primitives(TABLE)]
-    np.testing.assert_allclose(np.concatenate([parts[0][:, :2], parts[1][:, 2:]], axis=1), weight @ y, atol=1e-12)
+    parts = [
+        replace(kernel(kind), table=table).gradient_x(x, left, y, right)
+        for table in split.primitives(TABLE)
+    ]
+    np.testing.assert_allclose(
+        np.concatenate([parts[0][:, :2], parts[1][:, 2:]], axis=1), weight @ y, atol=1e-12
+    )
 
 
-def decaying(rng: np.random.Generator, n: int, d: int, ratio: float, size: float) -> tuple[HostArray, ...]:
-    """q, k, v with scores of about `size` whose directions fall by `ratio` each, seen from a turned basis."""
+def decaying(
+    rng: np.random.Generator, n: int, d: int, ratio: float, size: float
+) -> tuple[HostArray, ...]:
+    """q, k, v with scores of about `size` whose directions fall by `ratio` each, seen from a turned
+    basis.
+    """
     q, k = rng.standard_normal((2, n, d)) * np.sqrt(ratio ** np.arange(d))
     q, k = (x / np.linalg.norm(x, axis=1).max() * math.sqrt(size) for x in (q, k))
     turn, _ = np.linalg.qr(rng.standard_normal((d, d)))
@@ -106,11 +129,15 @@ def decaying(rng: np.random.Generator, n: int, d: int, ratio: float, size: float
 
 
 def hunt(seed: int, count: int) -> tuple[float, int, int]:
-    """Return the largest error / bound, how many problems were split, and how many of these kept their tolerance."""
+    """Return the largest error / bound, how many problems were split, and how many of these kept
+    their tolerance.
+    """
     rng, largest, taken, kept = np.random.default_rng(seed), 0.0, 0, 0
     for _ in range(count):
         n, d = int(rng.integers(1, 40)), int(rng.integers(2, 6))
-        q, k, v = decaying(rng, n, d, float(rng.choice([0.0, 0.03, 0.3, 1.0])), float(2.0 ** rng.uniform(-2, 2)))
+        q, k, v = decaying(
+            rng, n, d, float(rng.choice([0.0, 0.03, 0.3, 1.0])), float(2.0 ** rng.uniform(-2, 2))
+        )
         if rng.random() < 0.3:
             q, k = (np.round(4 * x) / 4 for x in (q, k))
         if rng.random() < 0.3:
@@ -122,8 +149,13 @@ def hunt(seed: int, count: int) -> tuple[float, int, int]:
             options["key_mask"] = (rng.random(n) < 0.6) | (np.arange(n) == 0)
         q, k, v = (x.astype(np.float64 if rng.random() < 0.5 else np.float32) for x in (q, k, v))
         q, k, v = (x.astype(min(q.dtype, k.dtype, v.dtype)) for x in (q, k, v))
-        tolerance, basis = 10.0 ** -int(rng.integers(1, 5)), ("taylor", "minimax", "chebyshev")[int(rng.integers(3))]
-        method = aa.Polynomial(tolerance=tolerance, basis=basis, index="anisotropic", fallback=False)
+        tolerance, basis = (
+            10.0 ** -int(rng.integers(1, 5)),
+            ("taylor", "minimax", "chebyshev")[int(rng.integers(3))],
+        )
+        method = aa.Polynomial(
+            tolerance=tolerance, basis=basis, index="anisotropic", fallback=False
+        )
         try:
             out = aa.attention(q, k, v, method, **options)
         except ValueError as refusal:
@@ -184,9 +216,13 @@ def test_leading_axes_shared_keys_and_vanishing_queries() -> None:
     out = aa.attention(q, k[None], v[None], method, scale=1.0)
     assert out.certificate.facts["index"] == "anisotropic"
     for i in range(3):
-        assert np.all(np.abs(out.value[i] - exact(q[i], k, v, 1.0)).max(-1) <= out.certificate.rows[i])
+        assert np.all(
+            np.abs(out.value[i] - exact(q[i], k, v, 1.0)).max(-1) <= out.certificate.rows[i]
+        )
     nothing = aa.attention(0 * q, k[None], v[None], method, scale=1.0)
-    np.testing.assert_allclose(nothing.value, np.broadcast_to(v.mean(0), (*q.shape[:2], 2)), atol=1e-12)
+    np.testing.assert_allclose(
+        nothing.value, np.broadcast_to(v.mean(0), (*q.shape[:2], 2)), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
@@ -202,7 +238,9 @@ def test_other_libraries_agree_with_numpy(library: Library) -> None:
 
 def test_exact_attention_steps_in_and_what_is_no_choice_is_refused() -> None:
     q, k, v = decaying(np.random.default_rng(7), 30, 4, 0.05, 1.0)
-    facts = aa.attention(q, k, v, aa.Polynomial(tolerance=1e-6, index="anisotropic"), scale=1.0).certificate.facts
+    facts = aa.attention(
+        q, k, v, aa.Polynomial(tolerance=1e-6, index="anisotropic"), scale=1.0
+    ).certificate.facts
     assert facts["computed by"] == "exact attention"
     with pytest.raises(ValueError, match=r"index\(='sparse'\) must be one of full, anisotropic"):
         aa.Polynomial(tolerance=0.1, index="sparse")
@@ -215,7 +253,9 @@ def gradient_hunt(seed: int, count: int) -> dict[str, float]:
     rng, largest = np.random.default_rng(seed), {"dq": 0.0, "dk": 0.0, "dv": 0.0, "taken": 0.0}
     for number in range(count):
         n, d = int(rng.integers(1, 30)), int(rng.integers(2, 6))
-        q, k, v = decaying(rng, n, d, float(rng.choice([0.0, 0.03, 0.2])), float(2.0 ** rng.uniform(-2, 1.5)))
+        q, k, v = decaying(
+            rng, n, d, float(rng.choice([0.0, 0.03, 0.2])), float(2.0 ** rng.uniform(-2, 1.5))
+        )
         q = q + (rng.random() < 0.4) * rng.integers(-2, 3, d) / 2
         g = rng.integers(-2, 3, v.shape) * 1.0
         options: dict[str, object] = {"scale": 1.0}
@@ -226,8 +266,13 @@ def gradient_hunt(seed: int, count: int) -> dict[str, float]:
         dtype = np.float64 if rng.random() < 0.6 else np.float32
         q, k, v, g = (x.astype(dtype) for x in (q, k, v, g))
         tolerance = 10.0 ** -int(rng.integers(1, 5))
-        basis, gradient = ("taylor", "minimax")[number % 2], ("plug-in", "consistent")[int(rng.integers(2))]
-        method = aa.Polynomial(tolerance=tolerance, basis=basis, index="anisotropic", fallback=False, gradient=gradient)
+        basis, gradient = (
+            ("taylor", "minimax")[number % 2],
+            ("plug-in", "consistent")[int(rng.integers(2))],
+        )
+        method = aa.Polynomial(
+            tolerance=tolerance, basis=basis, index="anisotropic", fallback=False, gradient=gradient
+        )
         try:
             grads = aa.attention_vjp(q, k, v, g, method, **options)
         except ValueError as refusal:
@@ -283,4 +328,6 @@ def test_consistent_gradient_passes_a_gradient_check_for_fixed_directions(
             return float(np.sum(g * aa.attention(*moved, method, **options).value))
 
         slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9
+        )

@@ -1,6 +1,7 @@
 """Gradients against automatic differentiation, and the errors that theory expects of one layer.
 
-Our generic source is array-API code, so JAX can differentiate it: the sums of `monomials.contraction`, with the centring written out here once more.
+Our generic source is array-API code, so JAX can differentiate it: the sums of
+`monomials.contraction`, with the centring written out here once more.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def tokens(n: int, offset: float, seed: int = 0) -> tuple[HostArray, ...]:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("offset", [0.0, 1.5])  # the queries stay as they are, or are centred
 @pytest.mark.parametrize("n", [20, 150])
-def test_consistent_gradient_is_what_jax_makes_of_the_generic_source(n: int, offset: float, causal: bool) -> None:
+def test_consistent_gradient_is_what_jax_makes_of_the_generic_source(
+    n: int, offset: float, causal: bool
+) -> None:
     jax = pytest.importorskip("jax")
     q, k, v, g = tokens(n, offset)
     method = aa.Polynomial(degree=4, basis="taylor")
@@ -64,7 +67,14 @@ def test_consistent_gradient_is_what_torch_makes_of_the_generic_source(causal: b
     keys = leaves[1] - leaves[1].mean(0, keepdim=True)
     w = torch.exp(beta * keys @ m.T)
     coefficients = tuple(1 / math.factorial(t) for t in range(5))
-    sums = contract(beta * (leaves[0] - m), keys, torch.cat([w * leaves[2], w], -1), coefficients, causal, compat)
+    sums = contract(
+        beta * (leaves[0] - m),
+        keys,
+        torch.cat([w * leaves[2], w], -1),
+        coefficients,
+        causal,
+        compat,
+    )
     (sums[:, :-1] / sums[:, -1:]).backward(torch.tensor(g))
     for name, leaf in zip(("dq", "dk", "dv"), leaves, strict=True):
         np.testing.assert_allclose(getattr(grads, name), leaf.grad.numpy(), rtol=0, atol=1e-12)
@@ -74,7 +84,9 @@ def test_split_kernel_runs_in_jax() -> None:
     jax = pytest.importorskip("jax")
     x, y, v = np.random.default_rng(0).uniform(-1, 1, (3, 40, 4))
     kernels = [
-        SplitKernel(table=((1.0, 1.0, 0.5), (1.0, 1.0)), head=2, tail=2, causal=True, kind="features", xp=xp)
+        SplitKernel(
+            table=((1.0, 1.0, 0.5), (1.0, 1.0)), head=2, tail=2, causal=True, kind="features", xp=xp
+        )
         for xp in (numpy_namespace, jax.numpy)
     ]
     with jax.enable_x64(True):
@@ -82,13 +94,22 @@ def test_split_kernel_runs_in_jax() -> None:
         np.testing.assert_allclose(kernels[0].sums(x, y, v), np.asarray(other), atol=1e-12)
 
 
-# --- one layer: s = softmax(beta X W X^T) X W_V, n = 300, d = 4, scores within 2 --------------------------------------------------
+# --- one layer: s = softmax(beta X W X^T) X W_V, n = 300, d = 4, scores within 2 ------------------
 
-FIGURES = {2: (1.0e-1, 1.1e-2, 8.2e-2, 2.3e-2), 4: (6.6e-3, 1.1e-3, 3.9e-3, 3.2e-3), 6: (3.5e-4, 9.1e-5, 1.8e-4, 2.6e-4), 8: (1.5e-5, 4.7e-6, 7.5e-6, 1.3e-5)}  # fmt: skip
-"""Errors of s, dW, dW_V, dX relative to the largest entry, for even Taylor degrees, measured once on other random tokens: within a factor of 8 here."""
+FIGURES = {
+    2: (1.0e-1, 1.1e-2, 8.2e-2, 2.3e-2),
+    4: (6.6e-3, 1.1e-3, 3.9e-3, 3.2e-3),
+    6: (3.5e-4, 9.1e-5, 1.8e-4, 2.6e-4),
+    8: (1.5e-5, 4.7e-6, 7.5e-6, 1.3e-5),
+}
+"""Errors of s, dW, dW_V, dX relative to the largest entry, for even Taylor degrees, measured once
+on other random tokens: within a factor of 8 here.
+"""
 
 
-def layer(x: HostArray, w: HostArray, w_v: HostArray, g: HostArray, method: object, causal: bool) -> list[HostArray]:
+def layer(
+    x: HostArray, w: HostArray, w_v: HostArray, g: HostArray, method: object, causal: bool
+) -> list[HostArray]:
     """Return s, dW, dW_V, dX of one layer."""
     q, v = x @ w, x @ w_v
     out = aa.attention(q, x, v, method, causal=causal).value
@@ -105,7 +126,9 @@ def test_errors_of_one_layer_are_those_that_theory_expects(causal: bool) -> None
     w *= 2 / np.abs(x @ w @ x.T / 2).max()
     exact = layer(x, w, w_v, g, aa.Exact(), causal)
     for degree, figures in FIGURES.items():
-        found = layer(x, w, w_v, g, aa.Polynomial(degree=degree, basis="taylor", gradient="plug-in"), causal)
+        found = layer(
+            x, w, w_v, g, aa.Polynomial(degree=degree, basis="taylor", gradient="plug-in"), causal
+        )
         errors = [np.abs(a - b).max() / np.abs(b).max() for a, b in zip(found, exact, strict=True)]
         print(degree, causal, *(f"{e:.1e}" for e in errors))
         for error, figure in zip(errors, figures, strict=True):

@@ -1,4 +1,5 @@
-"""What `attention` and `audit` promise of bad input: an error that names argument, value, rule and remedy, or a stated, finite answer.
+"""What `attention` and `audit` promise of bad input: an error that names argument, value, rule and
+remedy, or a stated, finite answer.
 
 One test for each line of the contract; those about memory layout are in `test_law_layout.py`.
 """
@@ -27,7 +28,11 @@ def attend(q: Any, k: Any, v: Any, **options: Any) -> aa.Approximation:
 def judge(q: Any, k: Any, v: Any, **options: Any) -> aa.Audit:
     """Audit an output of the right shape, made without the package."""
     try:
-        shape = (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]), q.shape[-2], v.shape[-1])
+        shape = (
+            *np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2]),
+            q.shape[-2],
+            v.shape[-1],
+        )
     except (AttributeError, IndexError, ValueError):
         shape = (3, 2)
     return aa.audit(np.zeros(shape), q, k, v, rows=4, rng=np.random.default_rng(0), **options)
@@ -36,7 +41,9 @@ def judge(q: Any, k: Any, v: Any, **options: Any) -> aa.Audit:
 both = pytest.mark.parametrize("verb", [attend, judge], ids=["attention", "audit"])
 
 
-def problem(n: int = 3, d: int = 2, dv: int = 2, dtype: str = "float64") -> tuple[HostArray, HostArray, HostArray]:
+def problem(
+    n: int = 3, d: int = 2, dv: int = 2, dtype: str = "float64"
+) -> tuple[HostArray, HostArray, HostArray]:
     q, k, v = np.random.default_rng(7).uniform(-1, 1, (3, n, max(d, dv)))
     return q[:, :d].astype(dtype), k[:, :d].astype(dtype), v[:, :dv].astype(dtype)
 
@@ -49,7 +56,7 @@ def refused(error: type[Exception], fragments: list[str], call: Callable[[], Any
     assert not missing, f"{message!r} does not say {missing}"
 
 
-# --- NaN and infinity --------------------------------------------------------------------------------------------------
+# --- NaN and infinity -----------------------------------------------------------------------------
 
 
 @both
@@ -58,7 +65,9 @@ def refused(error: type[Exception], fragments: list[str], call: Callable[[], Any
 def test_nan_or_infinity_names_array_and_first_index(name: str, bad: float, verb: Verb) -> None:
     arrays = dict(zip("qkv", problem(), strict=True))
     arrays[name][1, 0] = arrays[name][2, 1] = bad
-    refused(ValueError, [f"{name}[1, 0]", f"is {bad}", "must be finite", "mask"], lambda: verb(**arrays))
+    refused(
+        ValueError, [f"{name}[1, 0]", f"is {bad}", "must be finite", "mask"], lambda: verb(**arrays)
+    )
 
 
 def test_propagation_on_request_spoils_whole_batch_items_and_no_other() -> None:
@@ -69,17 +78,21 @@ def test_propagation_on_request_spoils_whole_batch_items_and_no_other() -> None:
     assert np.isinf(out.certificate.rows[1]).all()
     np.testing.assert_array_equal(out.value[0], attend(*problem()).value)
     assert any("NaN" in reason for reason in out.certificate.unmet)
-    refused(ValueError, ["nan_policy(='ignore')", "raise", "propagate"], lambda: attend(q, k, v, nan_policy="ignore"))
+    refused(
+        ValueError,
+        ["nan_policy(='ignore')", "raise", "propagate"],
+        lambda: attend(q, k, v, nan_policy="ignore"),
+    )
 
 
 def test_audit_refuses_a_value_that_is_not_finite() -> None:
     value = np.zeros((3, 2))
     value[2, 1] = np.nan
-    call = lambda: aa.audit(value, *problem(), rows=2, rng=np.random.default_rng(0))  # noqa: E731
+    call = lambda: aa.audit(value, *problem(), rows=2, rng=np.random.default_rng(0))
     refused(ValueError, ["value[2, 1]", "nan"], call)
 
 
-# --- empty ------------------------------------------------------------------------------------------------------------
+# --- empty ----------------------------------------------------------------------------------------
 
 
 def test_no_queries_give_an_empty_output() -> None:
@@ -93,45 +106,71 @@ def test_no_queries_give_an_empty_output() -> None:
 @both
 def test_no_keys_are_refused(verb: Verb) -> None:
     q, k, v = problem()
-    refused(ValueError, ["k has shape (0, 2)", "no keys", "at least one"], lambda: verb(q, k[:0], v[:0]))
+    refused(
+        ValueError, ["k has shape (0, 2)", "no keys", "at least one"], lambda: verb(q, k[:0], v[:0])
+    )
 
 
 @both
 def test_no_width_is_refused(verb: Verb) -> None:
     q, k, v = problem()
-    refused(ValueError, ["q has shape (3, 0)", "at least one feature"], lambda: verb(q[:, :0], k[:, :0], v))
+    refused(
+        ValueError,
+        ["q has shape (3, 0)", "at least one feature"],
+        lambda: verb(q[:, :0], k[:, :0], v),
+    )
 
 
 @both
 @pytest.mark.parametrize("causal", [False, True])
 def test_query_without_keys_is_refused(causal: bool, verb: Verb) -> None:
     mask = np.array([False, True, True]) if causal else np.zeros(3, bool)
-    refused(ValueError, ["key_mask", "without keys", "unmask"], lambda: verb(*problem(), causal=causal, key_mask=mask))
+    refused(
+        ValueError,
+        ["key_mask", "without keys", "unmask"],
+        lambda: verb(*problem(), causal=causal, key_mask=mask),
+    )
 
 
-# --- shapes and options -----------------------------------------------------------------------------------------------
+# --- shapes and options ---------------------------------------------------------------------------
 
 
 @both
 def test_shapes_that_do_not_fit(verb: Verb) -> None:
     q, k, v = problem()
     refused(ValueError, ["q(3, 1)", "k(3, 2)", "same width"], lambda: verb(q[:, :1], k, v))
-    refused(ValueError, ["k(3, 2)", "v(2, 2)", "every key needs one value"], lambda: verb(q, k, v[:2]))
+    refused(
+        ValueError, ["k(3, 2)", "v(2, 2)", "every key needs one value"], lambda: verb(q, k, v[:2])
+    )
     refused(ValueError, ["q has shape (2,)", "[None, :]"], lambda: verb(q[0], k, v))
-    refused(ValueError, ["(2,)", "(3,)", "broadcast"], lambda: verb(np.stack([q] * 2), np.stack([k] * 3), v))
-    refused(ValueError, ["causal=True", "2 queries", "3 keys", "equal lengths"], lambda: verb(q[:2], k, v, causal=True))
+    refused(
+        ValueError,
+        ["(2,)", "(3,)", "broadcast"],
+        lambda: verb(np.stack([q] * 2), np.stack([k] * 3), v),
+    )
+    refused(
+        ValueError,
+        ["causal=True", "2 queries", "3 keys", "equal lengths"],
+        lambda: verb(q[:2], k, v, causal=True),
+    )
 
 
 @both
 @pytest.mark.parametrize("scale", [0.0, -1.0, np.nan, np.inf])
 def test_scale_must_be_positive_and_finite(scale: float, verb: Verb) -> None:
-    refused(ValueError, [f"scale(={scale})", "finite positive", "1/sqrt(d)"], lambda: verb(*problem(), scale=scale))
+    refused(
+        ValueError,
+        [f"scale(={scale})", "finite positive", "1/sqrt(d)"],
+        lambda: verb(*problem(), scale=scale),
+    )
 
 
 @both
 def test_masks(verb: Verb) -> None:
     refused(
-        TypeError, ["key_mask has dtype", "int", "must be bool"], lambda: verb(*problem(), key_mask=np.ones(3, int))
+        TypeError,
+        ["key_mask has dtype", "int", "must be bool"],
+        lambda: verb(*problem(), key_mask=np.ones(3, int)),
     )
     refused(
         ValueError,
@@ -149,12 +188,16 @@ def test_audit_plan() -> None:
     refused(TypeError, ["rows(=2.5)", "int"], call(rows=2.5))
     refused(TypeError, ["rng(=None)", "default_rng"], call(rng=None))
     for confidence in (0.0, 1.0, np.nan):
-        refused(ValueError, [f"confidence(={confidence})", "(0, 1)", "0.99"], call(confidence=confidence))
-    shape = lambda: aa.audit(np.zeros((2, 2)), *problem(), rows=1, rng=np.random.default_rng(0))  # noqa: E731
+        refused(
+            ValueError,
+            [f"confidence(={confidence})", "(0, 1)", "0.99"],
+            call(confidence=confidence),
+        )
+    shape = lambda: aa.audit(np.zeros((2, 2)), *problem(), rows=1, rng=np.random.default_rng(0))
     refused(ValueError, ["value has shape (2, 2)", "(3, 2)"], shape)
 
 
-# --- dtypes, libraries, devices ---------------------------------------------------------------------------------------
+# --- dtypes, libraries, devices -------------------------------------------------------------------
 
 
 @both
@@ -188,17 +231,27 @@ def test_half_precision_is_accumulated_in_float32_and_says_so() -> None:
 @both
 def test_mixed_dtypes(verb: Verb) -> None:
     q, k, v = problem()
-    refused(TypeError, ["float32", "float64", "equal", "cast"], lambda: verb(q, k.astype("float32"), v))
+    refused(
+        TypeError, ["float32", "float64", "equal", "cast"], lambda: verb(q, k.astype("float32"), v)
+    )
 
 
 @both
 def test_mixed_libraries_and_devices(verb: Verb) -> None:
     q, k, v = problem()
-    refused(TypeError, ["q", "k", "different array libraries", "convert"], lambda: verb(STRICT.put(q), k, v))
+    refused(
+        TypeError,
+        ["q", "k", "different array libraries", "convert"],
+        lambda: verb(STRICT.put(q), k, v),
+    )
     near, far = STRICT.put(q), FORBIDDING.put(k)
-    refused(TypeError, ["different", "device"], lambda: aa.attention(near, far, STRICT.put(v), aa.Exact()))
+    refused(
+        TypeError,
+        ["different", "device"],
+        lambda: aa.attention(near, far, STRICT.put(v), aa.Exact()),
+    )
     value = array_api_strict.zeros((3, 2))
-    call = lambda: aa.audit(value, near, far, STRICT.put(v), rows=1, rng=np.random.default_rng(0))  # noqa: E731
+    call = lambda: aa.audit(value, near, far, STRICT.put(v), rows=1, rng=np.random.default_rng(0))
     refused(TypeError, ["different devices", "move them to one"], call)
 
 
@@ -207,21 +260,29 @@ def test_mixed_libraries_and_devices(verb: Verb) -> None:
 def test_lists_and_masked_arrays(name: str, verb: Verb) -> None:
     arrays: dict[str, Any] = dict(zip("qkv", problem(), strict=True))
     listed = {**arrays, name: arrays[name].tolist()}
-    refused(TypeError, [f"{name} is a list", "not an array", f"numpy.asarray({name})"], lambda: verb(**listed))
+    refused(
+        TypeError,
+        [f"{name} is a list", "not an array", f"numpy.asarray({name})"],
+        lambda: verb(**listed),
+    )
     masked = {**arrays, name: np.ma.masked_array(arrays[name])}
     refused(TypeError, [name, "MaskedArray", "key_mask"], lambda: verb(**masked))
 
 
 def test_a_class_is_no_method() -> None:
-    refused(TypeError, ["method is", "instance", "Exact()"], lambda: aa.attention(*problem(), aa.Exact))  # type: ignore[arg-type]
+    refused(
+        TypeError, ["method is", "instance", "Exact()"], lambda: aa.attention(*problem(), aa.Exact)
+    )  # type: ignore[arg-type]
 
 
-# --- sizes of numbers -------------------------------------------------------------------------------------------------
+# --- sizes of numbers -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_exp_does_not_overflow(dtype: str) -> None:
-    """Scores of plus and minus 10^6: the softmax is 0 or 1 to the last bit, and no warning is given."""
+    """Scores of plus and minus 10^6: the softmax is 0 or 1 to the last bit, and no warning is
+    given.
+    """
     q, k = np.array([[1000.0], [-1000.0]], dtype), np.array([[1000.0], [-1000.0]], dtype)
     out = attend(q, k, np.array([[1.0], [2.0]], dtype), scale=1.0)
     np.testing.assert_array_equal(out.value, [[1.0], [2.0]])
@@ -230,38 +291,57 @@ def test_exp_does_not_overflow(dtype: str) -> None:
 @both
 def test_scores_that_could_overflow_are_refused(verb: Verb) -> None:
     q, k, v = problem()
-    refused(ValueError, ["could overflow", "float64", "rescale"], lambda: verb(q * 1e200, k * 1e200, v))
+    refused(
+        ValueError, ["could overflow", "float64", "rescale"], lambda: verb(q * 1e200, k * 1e200, v)
+    )
 
 
 def test_polynomial_never_extrapolates() -> None:
     q, k, v = problem()
     minimax = aa.Polynomial(degree=4)
     refused(
-        ValueError, ["scores bounded by", "taylor", "scale"], lambda: aa.attention(100 * q, k, v, minimax, scale=1.0)
+        ValueError,
+        ["scores bounded by", "taylor", "scale"],
+        lambda: aa.attention(100 * q, k, v, minimax, scale=1.0),
     )
-    refused(ValueError, ["degree(=3)", "even", "use degree 4"], lambda: aa.Polynomial(degree=3, basis="taylor"))
+    refused(
+        ValueError,
+        ["degree(=3)", "even", "use degree 4"],
+        lambda: aa.Polynomial(degree=3, basis="taylor"),
+    )
 
 
 def test_polynomial_row_sum_that_rounding_lost_is_flagged() -> None:
-    """A row that sees only a score of -B: P(-B) = e^-B is lost among terms of size e^B, and the row must not look like an answer."""
+    """A row that sees only a score of -B: P(-B) = e^-B is lost among terms of size e^B, and the row
+    must not look like an answer.
+    """
     lost = 0
     for b in (8.0, 9.0, 10.0, 11.0, 12.0, 13.0):
         q, k = np.ones((2, 1), "float32"), np.array([[-b], [b]], "float32")
         out = aa.attention(
-            q, k, np.ones((2, 1), "float32"), aa.Polynomial(degree=40, basis="taylor"), scale=1.0, causal=True
+            q,
+            k,
+            np.ones((2, 1), "float32"),
+            aa.Polynomial(degree=40, basis="taylor"),
+            scale=1.0,
+            causal=True,
         )
         gone = np.isnan(out.value[:, 0])
         assert (np.isinf(out.certificate.rows) == gone).all()
         assert (np.abs(out.value[:, 0] - 1)[~gone] <= out.certificate.rows[~gone]).all()
         if gone.any():
             lost += 1
-            assert any("denominator" in reason and "float64" in reason for reason in out.certificate.unmet)
+            assert any(
+                "denominator" in reason and "float64" in reason for reason in out.certificate.unmet
+            )
     assert lost > 0
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
-    "method", [aa.Exact(), aa.Polynomial(degree=4, basis="taylor"), aa.Linformer(rank=2, sketch="mean-pool")], ids=str
+    "method",
+    [aa.Exact(), aa.Polynomial(degree=4, basis="taylor"), aa.Linformer(rank=2, sketch="mean-pool")],
+    ids=str,
 )
 def test_subnormal_numbers_and_signed_zeros(method: Any, dtype: str) -> None:
     tiny = np.finfo(dtype).smallest_subnormal
@@ -269,7 +349,9 @@ def test_subnormal_numbers_and_signed_zeros(method: Any, dtype: str) -> None:
     v = np.array([[tiny], [3 * tiny], [2 * tiny]], dtype)
     out = aa.attention(q, k, v, method)
     assert np.isfinite(out.value).all()
-    assert (np.abs(out.value.astype("float64") - 2 * float(tiny)) <= out.certificate.rows[:, None]).all()
+    assert (
+        np.abs(out.value.astype("float64") - 2 * float(tiny)) <= out.certificate.rows[:, None]
+    ).all()
     assert out.certificate.bound < 1e-30
 
 
@@ -278,11 +360,11 @@ def test_subnormal_numbers_and_signed_zeros(method: Any, dtype: str) -> None:
 def test_zero_rows_have_no_direction(name: str, method: Any) -> None:
     arrays = dict(zip("qkv", problem(), strict=True))
     arrays[name][1] = 0.0
-    call = lambda: aa.attention(**arrays, method=method, rng=np.random.default_rng(0))  # noqa: E731
+    call = lambda: aa.attention(**arrays, method=method, rng=np.random.default_rng(0))
     refused(ValueError, [f"{name}[1", "zero", "zero_rows", "orthogonal"], call)
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
 @both

@@ -39,11 +39,13 @@ def written_out(method: aa.BertLSH, case: Case, seed: int = 5) -> HostArray:
 
 def suited(row: Row, options: str) -> Case:
     if row.needs_square and "causal" in options:
-        return problem("random").where(options={name: x for name, x in OPTIONS[options].items() if name != "causal"})
+        return problem("random").where(
+            options={name: x for name, x in OPTIONS[options].items() if name != "causal"}
+        )
     return problem("random").where(options=OPTIONS[options])
 
 
-# --- the output -----------------------------------------------------------------------------------------------------------
+# --- the output -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -68,7 +70,9 @@ def test_everything_collides_is_exact_attention() -> None:
 
 
 def test_paper_code_reads_the_upper_triangle_only() -> None:
-    """Later queries and earlier keys are never compared: q_1 and k_0 may be anything in a problem of two tokens."""
+    """Later queries and earlier keys are never compared: q_1 and k_0 may be anything in a problem
+    of two tokens.
+    """
     case = problem("random", n=2)
     changed = case.where(q=case.q + np.array([[0.0] * 4, [9.0, 0, 0, 0]]))
     method = bert(fidelity="paper-code", table_size=1)
@@ -83,22 +87,37 @@ def test_paper_code_reads_the_upper_triangle_only() -> None:
 
 
 def test_fill_matters() -> None:
-    """One key collides by direction, one is opposite: filled with the logit 0 it keeps its weight, with -inf it has none."""
-    case = Case(name="opposite", q=np.array([[2.0]]), k=np.array([[3.0], [-3.0]]), v=np.array([[1.0], [0.0]]))
+    """One key collides by direction, one is opposite: filled with the logit 0 it keeps its weight,
+    with -inf it has none.
+    """
+    case = Case(
+        name="opposite",
+        q=np.array([[2.0]]),
+        k=np.array([[3.0], [-3.0]]),
+        v=np.array([[1.0], [0.0]]),
+    )
     half = run(bert(bits=20, table_size=2**30), case)
     none = run(bert(bits=20, table_size=2**30, fill=NEVER), case)
     assert half.value[0, 0] == pytest.approx(1 / (1 + math.exp(-6)))
     assert none.value[0, 0] == 1
-    assert none.certificate.bound == pytest.approx(1 / (1 + math.exp(12)), rel=1e-6), "the dropped mass itself"
-    assert half.certificate.bound == pytest.approx(math.tanh(6 / 4), rel=1e-9), "one score of -6 became 0"
+    assert none.certificate.bound == pytest.approx(1 / (1 + math.exp(12)), rel=1e-6), (
+        "the dropped mass itself"
+    )
+    assert half.certificate.bound == pytest.approx(math.tanh(6 / 4), rel=1e-9), (
+        "one score of -6 became 0"
+    )
 
 
 def test_row_without_collision_attends_uniformly() -> None:
     case = Case(
-        name="none", q=np.array([[1.0]]), k=np.array([[-1.0], [-2.0], [-4.0]]), v=np.array([[3.0], [6.0], [99.0]])
+        name="none",
+        q=np.array([[1.0]]),
+        k=np.array([[-1.0], [-2.0], [-4.0]]),
+        v=np.array([[3.0], [6.0], [99.0]]),
     )
     out = run(
-        bert(bits=20, table_size=2**30, fill=NEVER), case.where(options={"key_mask": np.array([True, True, False])})
+        bert(bits=20, table_size=2**30, fill=NEVER),
+        case.where(options={"key_mask": np.array([True, True, False])}),
     )
     assert out.value[0, 0] == pytest.approx(4.5)
     assert out.certificate.facts["rows without collision"] == 1
@@ -121,14 +140,16 @@ def test_blocks_of_queries_join(name: str) -> None:
         logits = np.where(here, q[i] @ k.T / math.sqrt(2), method.fill)
         if row.needs_square:
             across = met_pairs(method, case.where(k=k[i : i + 1]))[:, 0]
-            logits = np.where(np.arange(1100) < i, np.where(across, q @ k[i] / math.sqrt(2), 0.0), logits)
+            logits = np.where(
+                np.arange(1100) < i, np.where(across, q @ k[i] / math.sqrt(2), 0.0), logits
+            )
         seen = np.arange(1100) <= (1099 if row.needs_square else i)
         logits = np.zeros(1100) if np.isneginf(logits[seen]).all() else logits
         weights = np.where(seen, np.exp(logits), 0.0)
         np.testing.assert_allclose(out.value[i], weights @ v / weights.sum(), rtol=0, atol=1e-12)
 
 
-# --- the certificate ------------------------------------------------------------------------------------------------------
+# --- the certificate ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -160,7 +181,9 @@ def test_few_tokens(name: str, n: int) -> None:
 
 
 def test_bound_is_sharp_for_small_changes() -> None:
-    """Keys +a and -a, the second dropped to the logit 0: the log odds go from 2 a to a, and tanh(a/4) is the error as a goes to 0."""
+    """Keys +a and -a, the second dropped to the logit 0: the log odds go from 2 a to a, and
+    tanh(a/4) is the error as a goes to 0.
+    """
     case = Case(
         name="sharp",
         q=np.array([[1.0]]),
@@ -175,7 +198,13 @@ def test_bound_is_sharp_for_small_changes() -> None:
 
 def test_huge_scores_of_unseen_keys_do_no_harm() -> None:
     q = np.array([[30.0], [30.0]])
-    case = Case(name="huge", q=q, k=np.array([[1.0], [1e3]]), v=np.eye(2), options={"causal": True, "scale": 1.0})
+    case = Case(
+        name="huge",
+        q=q,
+        k=np.array([[1.0], [1e3]]),
+        v=np.eye(2),
+        options={"causal": True, "scale": 1.0},
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for row in (bert(), bert(fill=NEVER), bert(table_size=1)):
@@ -191,8 +220,13 @@ def test_facts_agree_with_the_closed_form() -> None:
     shares = np.array([out.certificate.facts["collided fraction"] for out in outs])
     expected = outs[0].certificate.facts["expected collided fraction"]
     assert abs(shares.mean() - expected) < 4 * shares.std() / math.sqrt(len(shares))
-    assert shares[0] == pytest.approx(met_pairs(aa.BertLSH(bits=3, tables=2, table_size=8), case, 0).mean())
-    assert "expected collided fraction" not in run(bert(), problem("random", n=1100, d=2)).certificate.facts
+    assert shares[0] == pytest.approx(
+        met_pairs(aa.BertLSH(bits=3, tables=2, table_size=8), case, 0).mean()
+    )
+    assert (
+        "expected collided fraction"
+        not in run(bert(), problem("random", n=1100, d=2)).certificate.facts
+    )
     paper = bert(fidelity="paper-code", bits=3, tables=2, table_size=8)
     outs = [run(paper, case, seed=seed) for seed in range(300)]
     shares = np.array([out.certificate.facts["collided fraction"] for out in outs])
@@ -210,10 +244,12 @@ def test_batch_items_share_the_draws_and_nothing_else(library: Library, name: st
         alone = run(row, item)
         size = np.abs(item.v).max()
         np.testing.assert_allclose(out.value[index], alone.value, rtol=0, atol=1e-12 * size)
-        np.testing.assert_allclose(out.certificate.rows[index], alone.certificate.rows, rtol=1e-9, atol=1e-12 * size)
+        np.testing.assert_allclose(
+            out.certificate.rows[index], alone.certificate.rows, rtol=1e-9, atol=1e-12 * size
+        )
 
 
-# --- bad arguments --------------------------------------------------------------------------------------------------------
+# --- bad arguments --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("argument", ["bits", "tables", "table_size"])
@@ -225,7 +261,9 @@ def test_bad_integers(argument: str) -> None:
 
 
 def test_bad_choices() -> None:
-    with pytest.raises(ValueError, match=r"fidelity\(='exact'\) must be one of 'corrected', 'paper-code'"):
+    with pytest.raises(
+        ValueError, match=r"fidelity\(='exact'\) must be one of 'corrected', 'paper-code'"
+    ):
         aa.BertLSH(fidelity="exact")
     for fill in (1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"fill\(=.*must be 0.0 or -inf"):

@@ -1,4 +1,6 @@
-"""The gradient of BERT-LSH for the hashes drawn: against loops in extended precision, against differences, within its certificate."""
+"""The gradient of BERT-LSH for the hashes drawn: against loops in extended precision, against
+differences, within its certificate.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,16 @@ def written_out(method: aa.BertLSH, case: Any, g: HostArray, seed: int = 5) -> l
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     for i in range(len(q)):
         seen = [j for j in range(n) if mask[j] and (j <= i or not case.options.get("causal"))]
-        pair = {j: (min(i, j), max(i, j)) if method.fidelity == "paper-code" else (i, j) for j in seen}
+        pair = {
+            j: (min(i, j), max(i, j)) if method.fidelity == "paper-code" else (i, j) for j in seen
+        }
         logits = np.array(
-            [beta * (q[pair[j][0]] @ k[pair[j][1]]) if met[pair[j]] else np.longdouble(method.fill) for j in seen]
+            [
+                beta * (q[pair[j][0]] @ k[pair[j][1]])
+                if met[pair[j]]
+                else np.longdouble(method.fill)
+                for j in seen
+            ]
         )
         if np.isneginf(logits).all():
             logits[:] = 0
@@ -54,19 +63,25 @@ def written_out(method: aa.BertLSH, case: Any, g: HostArray, seed: int = 5) -> l
 
 
 def suited(row: Row, options: str) -> dict[str, Any]:
-    return {name: x for name, x in OPTIONS[options].items() if name != "causal" or not row.needs_square}
+    return {
+        name: x for name, x in OPTIONS[options].items() if name != "causal" or not row.needs_square
+    }
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", GRADIENT_ROWS)
-def test_gradient_is_written_out_within_the_certificate(name: str, options: str, dtype: str) -> None:
+def test_gradient_is_written_out_within_the_certificate(
+    name: str, options: str, dtype: str
+) -> None:
     row = GRADIENT_ROWS[name]
     assert isinstance(row.method, aa.BertLSH)
     for kind in ("random", "clustered"):
         case = problem(kind).where(options=suited(row, options)).astype(dtype)
         g = cotangent().astype(dtype)
-        grads = aa.attention_vjp(case.q, case.k, case.v, g, row.method, rng=np.random.default_rng(5), **case.options)
+        grads = aa.attention_vjp(
+            case.q, case.k, case.v, g, row.method, rng=np.random.default_rng(5), **case.options
+        )
         for field, true in zip(NAMES, written_out(row.method, case, g), strict=True):
             error = np.abs(getattr(grads, field).astype(np.longdouble) - true).max(-1)
             bound = getattr(grads.certificate, field)
@@ -88,15 +103,21 @@ def test_gradient_passes_a_gradient_check(name: str) -> None:
 
         def loss(t: float, field: str = field, direction: HostArray = direction) -> float:
             moved = [x + t * direction if own == field else x for own, x in inputs.items()]
-            return float(np.sum(g * aa.attention(*moved, method, rng=np.random.default_rng(1)).value))
+            return float(
+                np.sum(g * aa.attention(*moved, method, rng=np.random.default_rng(1)).value)
+            )
 
         slope = (8 * (loss(1e-5) - loss(-1e-5)) - (loss(2e-5) - loss(-2e-5))) / 12e-5
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, field))), rel=1e-6, abs=1e-8)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, field))), rel=1e-6, abs=1e-8
+        )
 
 
 @pytest.mark.parametrize("name", ["default", "paper code"])
 def test_blocks_of_queries_join(name: str) -> None:
-    """1100^2 pairs are taken in two blocks: against the sums over two halves of the cotangent, which is linear."""
+    """1100^2 pairs are taken in two blocks: against the sums over two halves of the cotangent,
+    which is linear.
+    """
     rng = np.random.default_rng(1)
     q, k, v, g = rng.standard_normal((4, 1100, 2))
     method = GRADIENT_ROWS[name].method
@@ -104,10 +125,14 @@ def test_blocks_of_queries_join(name: str) -> None:
     def grads(cotangent: HostArray) -> aa.Gradients:
         return aa.attention_vjp(q, k, v, cotangent, method, rng=np.random.default_rng(3))
 
-    first, second = (grads(g * keep[:, None]) for keep in (np.arange(1100) < 300, np.arange(1100) >= 300))
+    first, second = (
+        grads(g * keep[:, None]) for keep in (np.arange(1100) < 300, np.arange(1100) >= 300)
+    )
     whole = grads(g)
     for field in NAMES:
-        np.testing.assert_allclose(getattr(first, field) + getattr(second, field), getattr(whole, field), atol=1e-12)
+        np.testing.assert_allclose(
+            getattr(first, field) + getattr(second, field), getattr(whole, field), atol=1e-12
+        )
     one = np.zeros_like(g)
     one[1000] = g[1000]
     alone = written_row(method, q, k, g[1000], 1000)
@@ -120,33 +145,53 @@ def written_row(method: Any, q: HostArray, k: HostArray, g: HostArray, i: int) -
     return np.outer(unit, g)
 
 
-@pytest.mark.parametrize("name", ["default", "no fill", "paper code, 4 bits", "sparse", "sparse, no fill"])
+@pytest.mark.parametrize(
+    "name", ["default", "no fill", "paper code, 4 bits", "sparse", "sparse, no fill"]
+)
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_libraries_and_batches_agree(library: Library, name: str) -> None:
     method = GRADIENT_ROWS[name].method
     items = [problem("random", n=8), problem("clustered", n=8)]
     batch = [np.stack([getattr(item, x) for item in items]) for x in "qkv"]
     g = np.stack([cotangent(8), cotangent(8)[::-1]])
-    grads = aa.attention_vjp(*(library.put(x) for x in (*batch, g)), method, rng=np.random.default_rng(5))
+    grads = aa.attention_vjp(
+        *(library.put(x) for x in (*batch, g)), method, rng=np.random.default_rng(5)
+    )
     for index in range(2):
-        alone = aa.attention_vjp(*(x[index] for x in batch), g[index], method, rng=np.random.default_rng(5))
+        alone = aa.attention_vjp(
+            *(x[index] for x in batch), g[index], method, rng=np.random.default_rng(5)
+        )
         for field in NAMES:
-            np.testing.assert_allclose(library.get(getattr(grads, field))[index], getattr(alone, field), atol=1e-12)
+            np.testing.assert_allclose(
+                library.get(getattr(grads, field))[index], getattr(alone, field), atol=1e-12
+            )
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("fill", [0.0, -math.inf])
-@pytest.mark.parametrize("shape", [{"bits": 1}, {"bits": 4, "tables": 3}, {"bits": 12, "table_size": 2**20}, {"table_size": 1}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "shape",
+    [{"bits": 1}, {"bits": 4, "tables": 3}, {"bits": 12, "table_size": 2**20}, {"table_size": 1}],
+    ids=str,
+)
 def test_sparse_gradient_is_the_dense_one(shape: dict[str, int], fill: float, options: str) -> None:
     case, g = problem("random"), cotangent()
     dense, sparse = (
         aa.attention_vjp(
-            case.q, case.k, case.v, g, aa.BertLSH(fill=fill, sparse=s, **shape), rng=np.random.default_rng(5), **OPTIONS[options]
+            case.q,
+            case.k,
+            case.v,
+            g,
+            aa.BertLSH(fill=fill, sparse=s, **shape),
+            rng=np.random.default_rng(5),
+            **OPTIONS[options],
         )
         for s in (False, True)
-    )  # fmt: skip
+    )
     for field in NAMES:
-        np.testing.assert_allclose(getattr(sparse, field), getattr(dense, field), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(
+            getattr(sparse, field), getattr(dense, field), rtol=0, atol=1e-13
+        )
     mask = OPTIONS[options].get("key_mask", np.ones(17, bool))
     for grads in (dense, sparse):
         assert not grads.dk[~mask].any()
@@ -181,7 +226,9 @@ def test_too_many_pairs_are_announced_by_the_gradient_too() -> None:
             aa.attention_vjp(q, q, q, q, method, rng=np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("sizes", [(-1060, 10, 20), (-1070, 0, 40), (0, -1072, 30), (-530, -540, 60), (-3, -3, -1060)])
+@pytest.mark.parametrize(
+    "sizes", [(-1060, 10, 20), (-1070, 0, 40), (0, -1072, 30), (-530, -540, 60), (-3, -3, -1060)]
+)
 @pytest.mark.parametrize("name", ["default", "no fill", "sparse", "sparse, no fill", "paper code"])
 def test_underflow_is_within_the_certificate(name: str, sizes: tuple[int, int, int]) -> None:
     row, base = GRADIENT_ROWS[name], problem("random")

@@ -1,7 +1,10 @@
-"""The hunt: structured problems, an optimiser, real heads. A certificate below the error is the worst bug this package can have.
+"""The hunt: structured problems, an optimiser, real heads.
 
-Errors are bounded from above by ball arithmetic (for real heads: by float64 and its own certificate). A mutant of each method, its certificate
-divided by the row's `slack`, shows that the hunt would notice, and that the bounds are not idle.
+A certificate below the error is the worst bug this package can have.
+
+Errors are bounded from above by ball arithmetic (for real heads: by float64 and its own
+certificate). A mutant of each method, its certificate divided by the row's `slack`, shows that the
+hunt would notice, and that the bounds are not idle.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ def sure(row: Row) -> bool:
 
 
 def hunt(rows: list[Row], examples: int, *, stop: bool) -> Ledger:
-    """Hold the methods against that many problems; fail on the first that a sure method gets wrong, or only count."""
+    """Hold the methods against that many problems; fail on the first that a sure method gets wrong,
+    or only count.
+    """
     ledger, numbers = Ledger(), itertools.count()
 
     @settings(max_examples=examples, suppress_health_check=list(HealthCheck))
@@ -55,10 +60,12 @@ def test_hunt_finds_no_error_above_its_certificate(target: str) -> None:
     print(ledger)
     assert not guilty(rows, ledger)
     for key, calls in ledger.calls.items():
-        assert ledger.refused[key] < 0.4 * calls, f"{key} refused {ledger.refused[key]} of {calls} problems"
+        assert ledger.refused[key] < 0.4 * calls, (
+            f"{key} refused {ledger.refused[key]} of {calls} problems"
+        )
 
 
-# --- the hunt itself on trial ------------------------------------------------------------------------------------------
+# --- the hunt itself on trial ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +93,9 @@ class Mutant:
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> aa.Approximation:
         out = self.method.compute(problem, rng)
-        return replace(out, certificate=replace(out.certificate, rows=out.certificate.rows / self.factor))
+        return replace(
+            out, certificate=replace(out.certificate, rows=out.certificate.rows / self.factor)
+        )
 
 
 @pytest.mark.parametrize("target", ["softmax", "yoso"])
@@ -99,7 +108,7 @@ def test_hunt_catches_every_mutant(target: str) -> None:
     assert not missed, f"not caught: {missed}\n{ledger}"
 
 
-# --- an optimiser against each sure bound -------------------------------------------------------------------------------
+# --- an optimiser against each sure bound ---------------------------------------------------------
 
 
 def _problem_from(x: HostArray) -> Case:
@@ -114,7 +123,9 @@ def _worst(row: Row, x: HostArray) -> float:
 
 
 def climb(row: Row, rng: np.random.Generator, evaluations: int) -> float:
-    """Return the largest ratio found by coordinate search from the best of some random starts, coordinates in [-2, 2]."""
+    """Return the largest ratio found by coordinate search from the best of some random starts,
+    coordinates in [-2, 2].
+    """
     starts = [rng.uniform(-2, 2, 18) for _ in range(evaluations // 4)]
     values = [_worst(row, x) for x in starts]
     best = max(values)
@@ -133,23 +144,34 @@ def climb(row: Row, rng: np.random.Generator, evaluations: int) -> float:
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in FINITE if row.every == 1 and not (row.method.randomised and hasattr(row.method, "confidence"))],
+    [
+        row
+        for row in FINITE
+        if row.every == 1 and not (row.method.randomised and hasattr(row.method, "confidence"))
+    ],
     ids=str,
 )
 def test_optimiser_finds_no_error_above_its_certificate(row: Row) -> None:
-    """Only bounds that hold surely, for given draws if there are any: an optimiser sees the draws, which a probability does not allow."""
+    """Only bounds that hold surely, for given draws if there are any: an optimiser sees the draws,
+    which a probability does not allow.
+    """
     best = climb(row, np.random.default_rng(11), 800)
     print(f"{row}: largest error / bound {best:.3g}")
     assert best <= 1
 
 
-# --- real heads --------------------------------------------------------------------------------------------------------
+# --- real heads -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def heads() -> Case:
     found = minilm_heads()
-    return Case(name="heads", q=found.q.astype(np.float64), k=found.k.astype(np.float64), v=found.v.astype(np.float64))
+    return Case(
+        name="heads",
+        q=found.q.astype(np.float64),
+        k=found.k.astype(np.float64),
+        v=found.v.astype(np.float64),
+    )
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -162,7 +184,9 @@ def test_real_heads(row: Row, dtype: str, causal: bool, heads: Case) -> None:
     reference, refusals = replace(row, method=_reference(row)), []
     indices = list(np.ndindex(*heads.q.shape[:2])) if row.every == 1 else [(0, 0), (1, 1)]
     for index in indices:
-        case = heads.where(q=heads.q[index], k=heads.k[index], v=heads.v[index], options={"causal": causal})
+        case = heads.where(
+            q=heads.q[index], k=heads.k[index], v=heads.v[index], options={"causal": causal}
+        )
         try:
             out = run(row, case.astype(dtype))
         except ValueError as refusal:
@@ -173,7 +197,9 @@ def test_real_heads(row: Row, dtype: str, causal: bool, heads: Case) -> None:
         true = run(reference, case)
         assert (true.certificate.rows < 1e-6).all()
         distance = np.abs(out.value.astype(np.float64) - true.value).max(axis=-1)
-        print(f"{row} {dtype} {index}: distance / bound {np.max(distance / out.certificate.rows):.3g}")
+        print(
+            f"{row} {dtype} {index}: distance / bound {np.max(distance / out.certificate.rows):.3g}"
+        )
         assert (distance <= out.certificate.rows + true.certificate.rows).all()
     assert len(refusals) < len(indices), refusals[0]
 

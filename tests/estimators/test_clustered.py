@@ -1,4 +1,6 @@
-"""Heavy keys and means of similar keys: the output written out in loops, its gradient, its bound, the blocks, and what it is worth on real heads."""
+"""Heavy keys and means of similar keys: the output written out in loops, its gradient, its bound,
+the blocks, and what it is worth on real heads.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,19 @@ from approxattn.data import minilm_heads
 from approxattn.methods.low_rank.heavy_keys import HeavyAndMeans
 
 
-def draw(n_q: int, n_k: int, d: int = 3, dv: int = 2, seed: int = 0) -> tuple[HostArray, HostArray, HostArray]:
+def draw(
+    n_q: int, n_k: int, d: int = 3, dv: int = 2, seed: int = 0
+) -> tuple[HostArray, HostArray, HostArray]:
     rng = np.random.default_rng(seed)
     return 2 * rng.normal(size=(n_q, d)), 2 * rng.normal(size=(n_k, d)), rng.normal(size=(n_k, dv))
 
 
-def by_hand(q: HostArray, k: HostArray, v: HostArray, method: aa.Clustered, seen: HostArray) -> HostArray:
-    """The definition, query by query, with dictionaries in place of operators; the blocks are those of `similar_pool`."""
+def by_hand(
+    q: HostArray, k: HostArray, v: HostArray, method: aa.Clustered, seen: HostArray
+) -> HostArray:
+    """The definition, query by query, with dictionaries in place of operators; the blocks are those
+    of `similar_pool`.
+    """
     beta = 1 / np.sqrt(q.shape[1])
     out = np.empty((len(q), v.shape[1]))
     groups = [b[:c] for b, c in _blocks(q, np.ones(len(q), bool), method.query_blocks)]
@@ -37,7 +45,12 @@ def by_hand(q: HostArray, k: HostArray, v: HostArray, method: aa.Clustered, seen
             for block in blocks:
                 left = [j for j in block if j not in heavy]
                 if left:
-                    terms.append((len(left) * np.exp(beta * q[i] @ k[left].mean(axis=0)), v[left].mean(axis=0)))
+                    terms.append(
+                        (
+                            len(left) * np.exp(beta * q[i] @ k[left].mean(axis=0)),
+                            v[left].mean(axis=0),
+                        )
+                    )
             out[i] = sum(w * x for w, x in terms) / sum(w for w, _ in terms)
     return out
 
@@ -78,7 +91,14 @@ def test_gradient_is_that_of_the_output(masked: bool) -> None:
             for step in (1e-6, -1e-6):
                 moved = [q.copy(), k.copy(), v.copy()]
                 moved[place][index] += step
-                ends.append(float(np.sum(dout * aa.attention(moved[0], moved[1], moved[2], method, **options).value)))
+                ends.append(
+                    float(
+                        np.sum(
+                            dout
+                            * aa.attention(moved[0], moved[1], moved[2], method, **options).value
+                        )
+                    )
+                )
             assert (ends[0] - ends[1]) / 2e-6 == pytest.approx(got[index], abs=2e-7)
 
 
@@ -94,7 +114,9 @@ def test_operator_and_adjoint(batch: tuple[int, ...]) -> None:
     made = operator.apply(x, pool.apply(x))
     y = np.where(operator.there()[..., None], rng.normal(size=made.shape), 0.0)
     hidden = np.where(seen[..., None], x, 0.0)
-    assert np.sum(operator.apply(hidden, pool.apply(hidden)) * y) == pytest.approx(np.sum(hidden * operator.adjoint(y)))
+    assert np.sum(operator.apply(hidden, pool.apply(hidden)) * y) == pytest.approx(
+        np.sum(hidden * operator.adjoint(y))
+    )
     assert not operator.adjoint(y)[~seen].any()
 
 
@@ -103,7 +125,9 @@ def test_blocks_part_the_visible_tokens_evenly() -> None:
     seen = rng.random((3, 101)) < 0.4
     pool = sketching.similar_pool(rng.normal(size=(3, 101, 4)), seen, 8)
     for item in range(3):
-        found = np.concatenate([m[:c] for m, c in zip(pool.members[item], pool.counts[item], strict=True)])
+        found = np.concatenate(
+            [m[:c] for m, c in zip(pool.members[item], pool.counts[item], strict=True)]
+        )
         assert sorted(found) == list(np.flatnonzero(seen[item]))
         assert np.ptp(pool.counts[item]) <= 1
 
@@ -129,7 +153,9 @@ def test_part_of_the_scores_off_by_eta() -> None:
 
 @pytest.mark.parametrize("eta", [0.01, 0.5, 3.0, 10.0, 40.0])
 def test_that_bound_is_attained(eta: float) -> None:
-    assert tv_from_partial_score_error(eta, 1.0) == pytest.approx(float(tv_from_score_error(eta)), rel=1e-8)
+    assert tv_from_partial_score_error(eta, 1.0) == pytest.approx(
+        float(tv_from_score_error(eta)), rel=1e-8
+    )
     assert tv_from_partial_score_error(eta, 0.0) < 1e-300
     for r in (0.01, 0.3, 0.9):
         x = np.concatenate([np.geomspace(1e-20, r, 20001), np.linspace(0, r, 20001)])

@@ -1,4 +1,6 @@
-"""Values fitted to exact rows: against NumPy's least squares, exact where pooling is, its gradient, and its figures on real heads."""
+"""Values fitted to exact rows: against NumPy's least squares, exact where pooling is, its gradient,
+and its figures on real heads.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +60,16 @@ def test_as_many_blocks_as_keys_is_exact_attention() -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("rank", "rows", "ridge"), [(3, 4, 1e-2), (2, None, 1e-4), (20, 9, 0.1), (1, 1, 1.0)])
+@pytest.mark.parametrize(
+    ("rank", "rows", "ridge"), [(3, 4, 1e-2), (2, None, 1e-4), (20, 9, 0.1), (1, 1, 1.0)]
+)
 def test_gradient(rank: int, rows: int | None, ridge: float, masked: bool) -> None:
     q, k, v = problem(3)
     dout = np.random.default_rng(4).normal(size=v.shape)
     method = aa.FittedLinformer(rank=rank, rows=rows, ridge=ridge)
-    grads = check_gradient(method, {"q": q, "k": k, "v": v}, dout, **({"key_mask": MASK} if masked else {}))
+    grads = check_gradient(
+        method, {"q": q, "k": k, "v": v}, dout, **({"key_mask": MASK} if masked else {})
+    )
     assert grads.certificate.unmet
     if masked:
         assert not grads.dk[~MASK].any()
@@ -78,7 +84,9 @@ def test_every_library_gives_the_same(library: Library) -> None:
         q, k, v, dout = (place.put(x) for x in arrays)
         options = {"key_mask": place.put(MASK)}
         method = aa.FittedLinformer(rank=3, ridge=1e-2)
-        return aa.attention(q, k, v, method, **options).value, aa.attention_vjp(q, k, v, dout, method, **options).dk
+        return aa.attention(q, k, v, method, **options).value, aa.attention_vjp(
+            q, k, v, dout, method, **options
+        ).dk
 
     for found, host in zip(both(library), both(NUMPY), strict=True):
         assert library.owns(found)
@@ -89,9 +97,15 @@ def test_real_heads() -> None:
     heads = minilm_heads()
     exact = aa.attention(heads.q, heads.k, heads.v, aa.Exact()).value
     errors = {}
-    for method in (aa.FittedLinformer(rank=32), aa.Linformer(rank=32, sketch="mean-pool"), aa.Nystrom(landmarks=32)):
+    for method in (
+        aa.FittedLinformer(rank=32),
+        aa.Linformer(rank=32, sketch="mean-pool"),
+        aa.Nystrom(landmarks=32),
+    ):
         out = aa.attention(heads.q, heads.k, heads.v, method)
-        relative = np.linalg.norm(out.value - exact, axis=(-2, -1)) / np.linalg.norm(exact, axis=(-2, -1))
+        relative = np.linalg.norm(out.value - exact, axis=(-2, -1)) / np.linalg.norm(
+            exact, axis=(-2, -1)
+        )
         errors[type(method).__name__] = float(np.median(relative))
         assert (np.abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all()
     assert errors["FittedLinformer"] < 0.8 * errors["Nystrom"] < errors["Linformer"]

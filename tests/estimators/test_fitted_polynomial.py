@@ -1,4 +1,6 @@
-"""Fitted coefficients: the reduction is exact, the fit is the best one, real heads gain by it, and no row can leave the range of v."""
+"""Fitted coefficients: the reduction is exact, the fit is the best one, real heads gain by it, and
+no row can leave the range of v.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ from approxattn._arrays import HostArray
 from approxattn._problem import pose
 from approxattn.data import minilm_heads
 from approxattn.methods.polynomials import fitted_polynomial
-from approxattn.methods.polynomials.fit import NEAR_EXP, ReducedScores, fit_coefficients, reduce_scores
+from approxattn.methods.polynomials.fit import (
+    NEAR_EXP,
+    ReducedScores,
+    fit_coefficients,
+    reduce_scores,
+)
 
 
 def tokens(n: int, d: int, size: float = 1.0, seed: int = 0) -> tuple[HostArray, ...]:
@@ -74,21 +81,27 @@ def test_real_heads_gain() -> None:
     heads = minilm_heads()
     for degree, limit, share in ((2, 0.45, 0.8), (4, 0.2, 0.7)):
         fitted = relative_error(aa.FittedPolynomial(degree=degree), heads.q, heads.k, heads.v)
-        taylor = relative_error(aa.Polynomial(degree=degree, basis="taylor"), heads.q, heads.k, heads.v)
+        taylor = relative_error(
+            aa.Polynomial(degree=degree, basis="taylor"), heads.q, heads.k, heads.v
+        )
         assert np.median(fitted) < min(limit, share * np.median(taylor))
         assert np.all(fitted < 1.2)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_no_row_goes_astray(causal: bool) -> None:
-    """Few rows are fitted and scores are large: denominators of others fail, their rows are mended, and all stay in the range of v."""
+    """Few rows are fitted and scores are large: denominators of others fail, their rows are mended,
+    and all stay in the range of v.
+    """
     mended = 0
     for seed in range(20):
         q, k, v = tokens(80, 3, size=3.0, seed=seed)
         out = aa.attention(q, k, v, aa.FittedPolynomial(degree=3, rows=3), causal=causal)
         mended += out.certificate.facts["rows mended"]
         assert np.all((out.value >= v.min(axis=0)) & (out.value <= v.max(axis=0)))
-        error = np.max(np.abs(out.value - aa.attention(q, k, v, aa.Exact(), causal=causal).value), axis=-1)
+        error = np.max(
+            np.abs(out.value - aa.attention(q, k, v, aa.Exact(), causal=causal).value), axis=-1
+        )
         assert np.all(error <= out.certificate.rows)
     assert mended > 0
 
@@ -106,7 +119,9 @@ def test_what_has_no_fit_is_still_answered() -> None:
     np.testing.assert_array_equal(same, np.full_like(v, 7))
     flat = aa.attention(0 * q, k, v, method).value
     np.testing.assert_allclose(flat, np.broadcast_to(v.mean(axis=0), v.shape), atol=1e-13)
-    np.testing.assert_array_equal(aa.attention(q, k[:1], v[:1], method).value, np.broadcast_to(v[:1], v.shape))
+    np.testing.assert_array_equal(
+        aa.attention(q, k[:1], v[:1], method).value, np.broadcast_to(v[:1], v.shape)
+    )
     mean = aa.attention(q, k, v, aa.FittedPolynomial(degree=0)).value
     assert np.ptp(mean, axis=0).max() < 1e-13
     assert aa.attention(q, k, v[:, :0], method).value.shape == (10, 0)
@@ -145,7 +160,8 @@ def test_scores_beyond_any_fit_leave_the_range_standing(size: float, causal: boo
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("n", [25, 90])  # by scores, by features
-@pytest.mark.parametrize("size", [0.5, 1.5, 4.0])  # the last one mends rows and brings entries into the range of v
+# the last one mends rows and brings entries into the range of v
+@pytest.mark.parametrize("size", [0.5, 1.5, 4.0])
 def test_gradient_is_that_of_the_output_for_fixed_coefficients(
     causal: bool, n: int, size: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +169,11 @@ def test_gradient_is_that_of_the_output_for_fixed_coefficients(
     q, k, v = tokens(n, 2, size)
     g, mask = rng.standard_normal((n, 2)), np.arange(n) % 7 != 5
     method = aa.FittedPolynomial(degree=3, rows=12)
-    coefficients = tuple(aa.attention(q, k, v, method, causal=causal, key_mask=mask).certificate.facts["coefficients"])
+    coefficients = tuple(
+        aa.attention(q, k, v, method, causal=causal, key_mask=mask).certificate.facts[
+            "coefficients"
+        ]
+    )
     monkeypatch.setattr(fitted_polynomial, "fit_coefficients", lambda *_: coefficients)
     grads = aa.attention_vjp(q, k, v, g, method, causal=causal, key_mask=mask)
     inputs = {"dq": q, "dk": k, "dv": v}
@@ -162,11 +182,15 @@ def test_gradient_is_that_of_the_output_for_fixed_coefficients(
 
         def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
             moved = [x + t * direction * (key == name) for key, x in inputs.items()]
-            return float(np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value))
+            return float(
+                np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value)
+            )
 
         h = 1e-5
         slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-5, abs=1e-7)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, name))), rel=1e-5, abs=1e-7
+        )
     assert not np.any(grads.dk[~mask])
     assert not np.any(grads.dv[~mask])
     assert np.all(np.isinf(grads.certificate.dq))
@@ -175,7 +199,10 @@ def test_gradient_is_that_of_the_output_for_fixed_coefficients(
 
 def test_gradient_takes_leading_axes_one_by_one() -> None:
     q, k, v = (np.stack([x, 0.5 * x[::-1]]) for x in tokens(30, 3))
-    g, method = np.random.default_rng(1).standard_normal(v.shape), aa.FittedPolynomial(degree=2, rows=10)
+    g, method = (
+        np.random.default_rng(1).standard_normal(v.shape),
+        aa.FittedPolynomial(degree=2, rows=10),
+    )
     both = aa.attention_vjp(q, k, v, g, method)
     for i in range(2):
         alone = aa.attention_vjp(q[i], k[i], v[i], g[i], method)
@@ -186,7 +213,9 @@ def test_gradient_takes_leading_axes_one_by_one() -> None:
 def test_gradient_is_near_the_exact_one_where_the_output_is() -> None:
     q, k, v = tokens(200, 3, 0.3)
     g = np.random.default_rng(3).standard_normal(v.shape)
-    exact, fitted = (aa.attention_vjp(q, k, v, g, m) for m in (aa.Exact(), aa.FittedPolynomial(degree=6)))
+    exact, fitted = (
+        aa.attention_vjp(q, k, v, g, m) for m in (aa.Exact(), aa.FittedPolynomial(degree=6))
+    )
     for name in ("dq", "dk", "dv"):
         a, b = getattr(exact, name), getattr(fitted, name)
         assert np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(a)

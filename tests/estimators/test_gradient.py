@@ -1,4 +1,6 @@
-"""Gradients: the exact one against a dense formula in extended precision, the consistent one against differences, all against their certificates."""
+"""Gradients: the exact one against a dense formula in extended precision, the consistent one
+against differences, all against their certificates.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ METHODS = [
 def within_certificate(grads, reference) -> None:
     for name, exact in zip(("dq", "dk", "dv"), reference, strict=True):
         error = np.abs(getattr(grads, name).astype(np.longdouble) - exact).max(-1)
-        assert np.all(error <= getattr(grads.certificate, name)), f"{name}: an error beyond its certificate"
+        assert np.all(error <= getattr(grads.certificate, name)), (
+            f"{name}: an error beyond its certificate"
+        )
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -44,18 +48,27 @@ entries = st.integers(-3, 3).map(float) | st.sampled_from([0.0, 1e-3, -0.5, 8.0]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(data=st.data(), n=st.integers(1, 6), d=st.integers(1, 3), causal=st.booleans(), wide=st.booleans())
+@given(
+    data=st.data(),
+    n=st.integers(1, 6),
+    d=st.integers(1, 3),
+    causal=st.booleans(),
+    wide=st.booleans(),
+)
 def test_certificates_hold_on_structured_inputs(data, n, d, causal, wide) -> None:
     dtype = np.float64 if wide else np.float32
     q, k, v, g = (
-        np.array(data.draw(st.lists(entries, min_size=n * d, max_size=n * d))).reshape(n, d) for _ in range(4)
+        np.array(data.draw(st.lists(entries, min_size=n * d, max_size=n * d))).reshape(n, d)
+        for _ in range(4)
     )
     for method in (
         aa.Exact(),
         aa.Polynomial(degree=6, basis="taylor", gradient="plug-in"),
         aa.Polynomial(degree=2, basis="taylor"),
     ):
-        grads = aa.attention_vjp(*(x.astype(dtype) for x in (q, k, v, g)), method, causal=causal, scale=0.5)
+        grads = aa.attention_vjp(
+            *(x.astype(dtype) for x in (q, k, v, g)), method, causal=causal, scale=0.5
+        )
         within_certificate(grads, dense(*(x.astype(dtype) for x in (q, k, v, g)), 0.5, causal))
 
 
@@ -73,21 +86,29 @@ def test_consistent_gradient_passes_a_gradient_check(causal: bool, n: int) -> No
 
         def loss(t: float, name: str = name, direction: np.ndarray = direction) -> float:
             moved = [x + t * direction * (key == name) for key, x in inputs.items()]
-            return float(np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value))
+            return float(
+                np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value)
+            )
 
         slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9
+        )
 
 
 def test_plug_in_is_the_more_accurate_one_and_errors_fall_as_the_theory_says() -> None:
-    """n = 300, d = 4, scores in [-2, 2]: dq errors fall by about (g + 2)(g + 3)/B^2 for two more degrees."""
+    """n = 300, d = 4, scores in [-2, 2]: dq errors fall by about (g + 2)(g + 3)/B^2 for two more
+    degrees.
+    """
     rng = np.random.default_rng(0)
     q, k, v, g = rng.standard_normal((4, 300, 4))
     q, k = (x / np.linalg.norm(x, axis=1, keepdims=True) * 2 for x in (q, k))
     reference = dense(q, k, v, g, 0.5)
 
     def errors(degree: int, gradient: str) -> list[float]:
-        grads = aa.attention_vjp(q, k, v, g, aa.Polynomial(degree=degree, basis="taylor", gradient=gradient))
+        grads = aa.attention_vjp(
+            q, k, v, g, aa.Polynomial(degree=degree, basis="taylor", gradient=gradient)
+        )
         return [
             float(np.max(np.abs(getattr(grads, name) - x)) / np.max(np.abs(x)))
             for name, x in zip(("dq", "dk", "dv"), reference, strict=True)
@@ -124,7 +145,9 @@ def test_agrees_with_automatic_differentiation() -> None:
         method = aa.Polynomial(degree=6, basis="taylor", gradient="consistent")
         aa.attention(q, k, v, method, causal=causal).value.backward(torch.tensor(arrays[3]))
         grads = aa.attention_vjp(*arrays, method, causal=causal)
-        for own, theirs in zip((grads.dq, grads.dk, grads.dv), (q.grad, k.grad, v.grad), strict=True):
+        for own, theirs in zip(
+            (grads.dq, grads.dk, grads.dv), (q.grad, k.grad, v.grad), strict=True
+        ):
             np.testing.assert_allclose(own, theirs.numpy(), atol=1e-12)
 
 
@@ -134,10 +157,14 @@ def test_strict_namespace_on_a_device_without_host_access() -> None:
     arrays = rng.uniform(-1, 1, (4, 30, 2))
     device = xp.Device("device1")
     for method in METHODS:
-        grads = aa.attention_vjp(*(xp.asarray(x, device=device) for x in arrays), method, causal=True)
+        grads = aa.attention_vjp(
+            *(xp.asarray(x, device=device) for x in arrays), method, causal=True
+        )
         own = aa.attention_vjp(*arrays, method, causal=True)
         assert grads.dk.device == device
-        np.testing.assert_allclose(np.asarray(grads.dk.to_device(xp.Device("CPU_DEVICE"))), own.dk, atol=1e-12)
+        np.testing.assert_allclose(
+            np.asarray(grads.dk.to_device(xp.Device("CPU_DEVICE"))), own.dk, atol=1e-12
+        )
 
 
 def test_empty_outputs_have_zero_gradients() -> None:

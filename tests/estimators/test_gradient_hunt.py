@@ -1,4 +1,6 @@
-"""The hunt for a gradient certificate below the error: the structured problems of `hunting`, held against enclosed exact gradients."""
+"""The hunt for a gradient certificate below the error: the structured problems of `hunting`, held
+against enclosed exact gradients.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,16 @@ EXAMPLES = 5 * settings.default.max_examples
 """Problems of the hunt: 500 in the quick profile."""
 
 BITS = 300
-"""Of the balls: errors that underflow makes are 2^-1074 beside entries of ordinary size, but only ratios above one matter."""
+"""Of the balls: errors that underflow makes are 2^-1074 beside entries of ordinary size, but only
+ratios above one matter.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hunted:
-    """A method, how much its certificate may be off from sharp, and how rarely it is tried (a new interval costs a minimax polynomial)."""
+    """A method, how much its certificate may be off from sharp, and how rarely it is tried (a new
+    interval costs a minimax polynomial).
+    """
 
     name: str
     method: aa.Exact | aa.Polynomial | aa.Linformer
@@ -36,10 +42,19 @@ class Hunted:
 
 METHODS = (
     Hunted(name="exact", method=aa.Exact(), slack=80),
-    Hunted(name="taylor-4-plug-in", method=aa.Polynomial(degree=4, basis="taylor", gradient="plug-in"), slack=4),
+    Hunted(
+        name="taylor-4-plug-in",
+        method=aa.Polynomial(degree=4, basis="taylor", gradient="plug-in"),
+        slack=4,
+    ),
     Hunted(name="taylor-2-consistent", method=aa.Polynomial(degree=2, basis="taylor"), slack=4),
     Hunted(name="mean-pool-3", method=aa.Linformer(rank=3, sketch="mean-pool"), slack=4),
-    Hunted(name="minimax-3-plug-in", method=aa.Polynomial(degree=3, gradient="plug-in"), slack=4, every=5),
+    Hunted(
+        name="minimax-3-plug-in",
+        method=aa.Polynomial(degree=3, gradient="plug-in"),
+        slack=4,
+        every=5,
+    ),
     Hunted(name="minimax-5-consistent", method=aa.Polynomial(degree=5), slack=4, every=5),
 )
 
@@ -62,11 +77,23 @@ def enclose(case: Case, dout: np.ndarray) -> GradientRows:
 
 
 def certain_errors(value: np.ndarray, enclosure: Rows) -> np.ndarray:
-    """Return for each row a number certainly not more than its largest error: where the gradient vanishes exactly, the balls around it do not."""
-    return np.array([max_error(value[i : i + 1], enclosure[i : i + 1], bits=BITS)[0] for i in range(value.shape[0])])
+    """Return for each row a number certainly not more than its largest error: where the gradient
+    vanishes exactly, the balls around it do not.
+    """
+    return np.array(
+        [
+            max_error(value[i : i + 1], enclosure[i : i + 1], bits=BITS)[0]
+            for i in range(value.shape[0])
+        ]
+    )
 
 
-def worst(method: aa.Exact | aa.Polynomial | aa.Linformer, case: Case, dout: np.ndarray, exact: GradientRows) -> float:
+def worst(
+    method: aa.Exact | aa.Polynomial | aa.Linformer,
+    case: Case,
+    dout: np.ndarray,
+    exact: GradientRows,
+) -> float:
     """Largest error / bound over the rows of dq, dk, dv that have a finite bound; 0/0 is 0."""
     grads = aa.attention_vjp(case.q, case.k, case.v, dout, method, **case.options)
     largest = 0.0
@@ -118,7 +145,9 @@ def test_no_error_above_its_certificate(hunted: Hunted, ratios: dict[str, list[f
 
 
 @pytest.mark.parametrize("hunted", METHODS, ids=lambda h: h.name)
-def test_a_certificate_divided_by_its_slack_is_caught(hunted: Hunted, ratios: dict[str, list[float]]) -> None:
+def test_a_certificate_divided_by_its_slack_is_caught(
+    hunted: Hunted, ratios: dict[str, list[float]]
+) -> None:
     assert max(ratios[hunted.name]) > 1 / hunted.slack
 
 
@@ -127,7 +156,10 @@ def test_underflow_is_in_the_certificate(method: aa.Exact | aa.Polynomial | aa.L
     """The gradient in q is 2.4e-55, which float32 cannot hold; everything computed is 0."""
     k = np.array([[0.0], [2.0**-60], [0.0], [0.0]], np.float32)
     v = np.array([[0.0], [2.0**-119], [0.0], [0.0]], np.float32)
-    case, dout = Case(name="tiny", q=np.zeros((1, 1), np.float32), k=k, v=v), np.array([[2.0]], np.float32)
+    case, dout = (
+        Case(name="tiny", q=np.zeros((1, 1), np.float32), k=k, v=v),
+        np.array([[2.0]], np.float32),
+    )
     exact = enclose(case, dout)
     assert float(exact.dq[0][0]) > 1e-55
     assert worst(method, case, dout, exact) <= 1

@@ -1,4 +1,6 @@
-"""Linformer: its certificates against ball arithmetic, its two exact limits, its refuted theorem, bad input."""
+"""Linformer: its certificates against ball arithmetic, its two exact limits, its refuted theorem,
+bad input.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,23 @@ from proofs_check.arithmetic.balls import exact_attention, max_error
 POOL, SAMPLE = aa.Linformer(rank=3, sketch="mean-pool"), aa.Linformer(rank=3, sketch="row-sample")
 
 
-def attend(method: aa.Linformer, *qkv: HostArray, library: Library = NUMPY, seed: int = 0, **options: Any) -> Any:
-    options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
-    return aa.attention(*(library.put(x) for x in qkv), method, rng=np.random.default_rng(seed), **options)
+def attend(
+    method: aa.Linformer, *qkv: HostArray, library: Library = NUMPY, seed: int = 0, **options: Any
+) -> Any:
+    options = {
+        name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in options.items()
+    }
+    return aa.attention(
+        *(library.put(x) for x in qkv), method, rng=np.random.default_rng(seed), **options
+    )
 
 
 def row_errors(
     value: HostArray, q: HostArray, k: HostArray, v: HostArray, key_mask: HostArray | None = None
 ) -> HostArray:
-    """Return upper bounds on the largest error of each row, by ball arithmetic; arrays without leading axes."""
+    """Return upper bounds on the largest error of each row, by ball arithmetic; arrays without
+    leading axes.
+    """
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     exact = exact_attention(q, k, v, key_mask=key_mask)
     return np.array([max_error(value[i : i + 1], exact[i : i + 1])[1] for i in range(len(q))])
@@ -52,7 +62,11 @@ def test_mean_pool_certificate(
 ) -> None:
     n_q, n_k, d, dv = shape
     rng = np.random.default_rng(seed)
-    q, k, v = rng.uniform(-size, size, (n_q, d)), rng.uniform(-size, size, (n_k, d)), rng.uniform(-3, 3, (n_k, dv))
+    q, k, v = (
+        rng.uniform(-size, size, (n_q, d)),
+        rng.uniform(-size, size, (n_k, d)),
+        rng.uniform(-3, 3, (n_k, dv)),
+    )
     if kind == "clusters":
         k = np.repeat(k[: n_k // 3 + 1], 3, axis=0)[:n_k] + 1e-3 * k
     elif kind == "integers":
@@ -62,7 +76,13 @@ def test_mean_pool_certificate(
     q, k, v = (x.astype(dtype) for x in (q, k, v))
     mask = rng.integers(0, 2, n_k).astype(bool) if masked else np.ones(n_k, bool)
     mask[rng.integers(0, n_k)] = True
-    holds(attend(aa.Linformer(rank=rank, sketch="mean-pool"), q, k, v, key_mask=mask), q, k, v, key_mask=mask)
+    holds(
+        attend(aa.Linformer(rank=rank, sketch="mean-pool"), q, k, v, key_mask=mask),
+        q,
+        k,
+        v,
+        key_mask=mask,
+    )
 
 
 def test_mean_pool_certificate_is_nearly_attained() -> None:
@@ -81,32 +101,50 @@ def test_as_many_blocks_as_keys_is_exact_attention() -> None:
     mask = np.array([[1, 1, 0, 1, 0, 1], [0, 1, 0, 0, 1, 0]], bool)
     for rank in (4, 50):
         out = attend(aa.Linformer(rank=rank, sketch="mean-pool"), q, k, v, key_mask=mask)
-        assert np.max(np.abs(out.value - aa.attention(q, k, v, aa.Exact(), key_mask=mask).value)) < 1e-14
+        assert (
+            np.max(np.abs(out.value - aa.attention(q, k, v, aa.Exact(), key_mask=mask).value))
+            < 1e-14
+        )
         assert (out.certificate.bound < 1e-12).all()
 
 
 def test_equal_keys_in_a_block_cost_nothing() -> None:
     rng = np.random.default_rng(2)
-    q, k, v = rng.normal(size=(5, 3)), np.repeat(rng.normal(size=(4, 3)), [2, 2, 2, 2], axis=0), rng.normal(size=(8, 2))
+    q, k, v = (
+        rng.normal(size=(5, 3)),
+        np.repeat(rng.normal(size=(4, 3)), [2, 2, 2, 2], axis=0),
+        rng.normal(size=(8, 2)),
+    )
     out = attend(aa.Linformer(rank=4, sketch="mean-pool"), q, k, v)
     assert out.certificate.bound < 1e-12
     holds(out, q, k, v)
 
 
 def test_blocks_of_unequal_size_are_weighted_by_it() -> None:
-    out = attend(aa.Linformer(rank=3, sketch="mean-pool"), np.zeros((2, 1)), np.zeros((7, 1)), np.arange(7.0)[:, None])
+    out = attend(
+        aa.Linformer(rank=3, sketch="mean-pool"),
+        np.zeros((2, 1)),
+        np.zeros((7, 1)),
+        np.arange(7.0)[:, None],
+    )
     np.testing.assert_allclose(out.value, 3.0, rtol=1e-14)
 
 
 def test_row_sample_certificate_holds_as_often_as_promised() -> None:
     rng = np.random.default_rng(3)
-    q, k, v = rng.uniform(-0.4, 0.4, (4, 2)), rng.uniform(-0.4, 0.4, (30, 2)), rng.uniform(size=(30, 2))
+    q, k, v = (
+        rng.uniform(-0.4, 0.4, (4, 2)),
+        rng.uniform(-0.4, 0.4, (30, 2)),
+        rng.uniform(size=(30, 2)),
+    )
     method = aa.Linformer(rank=40, sketch="row-sample", confidence=0.5)
     exact = aa.attention(q, k, v, aa.Exact()).value
     runs = [attend(method, q, k, v, seed=seed) for seed in range(300)]
     assert runs[0].certificate.failure == 0.5
     assert not runs[0].certificate.unmet
-    failed = sum(bool((np.max(np.abs(r.value - exact), axis=-1) > r.certificate.rows).any()) for r in runs)
+    failed = sum(
+        bool((np.max(np.abs(r.value - exact), axis=-1) > r.certificate.rows).any()) for r in runs
+    )
     assert failed <= 150 - 4 * np.sqrt(300) / 2
     worst = max(float(np.max(np.abs(r.value - exact)) / r.certificate.bound) for r in runs)
     assert worst > 0.5, "the certificate is too loose to mean anything"
@@ -137,7 +175,9 @@ def test_gaussian_is_the_papers_and_has_no_bound(delta: float | None) -> None:
     r = np.random.default_rng(7).standard_normal((9, 5)).T / np.sqrt(5)
     e, f = (r, r) if delta is None else (delta * r, np.exp(-delta) * r)
     weights = np.exp(q @ (e @ k).T / 2)
-    np.testing.assert_allclose(out.value, weights / weights.sum(axis=-1, keepdims=True) @ (f @ v), rtol=1e-12)
+    np.testing.assert_allclose(
+        out.value, weights / weights.sum(axis=-1, keepdims=True) @ (f @ v), rtol=1e-12
+    )
     assert np.isinf(out.certificate.rows).all()
     assert out.certificate.theorem == "linformer.theorem-2"
     assert "refuted" in out.certificate.unmet[0]
@@ -146,7 +186,9 @@ def test_gaussian_is_the_papers_and_has_no_bound(delta: float | None) -> None:
 def test_the_counterexample_of_theorem_2() -> None:
     n, k = 512, 250
     q, keys, v = np.zeros((1, 4)), np.random.default_rng(8).normal(size=(n, 4)), np.ones((n, 1))
-    outputs = np.array([attend(aa.Linformer(rank=k), q, keys, v, seed=seed).value[0, 0] for seed in range(40)])
+    outputs = np.array(
+        [attend(aa.Linformer(rank=k), q, keys, v, seed=seed).value[0, 0] for seed in range(40)]
+    )
     assert (np.abs(outputs - 1) > 0.5).all()  # N(0, n/k^2): 1 is eleven standard deviations away
 
 
@@ -173,7 +215,10 @@ def test_every_library_gives_the_same(library: Library, sketch: str) -> None:
     mask = np.array([[1, 1, 0, 1, 1, 1, 0], [0, 0, 1, 1, 0, 0, 0]], bool)
     method = aa.Linformer(rank=3, sketch=sketch)
     for options in ({}, {"key_mask": mask}):
-        out, host = attend(method, q, k, v, library=library, **options), attend(method, q, k, v, **options)
+        out, host = (
+            attend(method, q, k, v, library=library, **options),
+            attend(method, q, k, v, **options),
+        )
         assert library.owns(out.value)
         np.testing.assert_allclose(library.get(out.value), host.value, rtol=1e-12)
         np.testing.assert_allclose(out.certificate.rows, host.certificate.rows, rtol=1e-6)
@@ -226,9 +271,16 @@ def test_no_causal_form() -> None:
         (
             {"rank": 2, "sketch": "gauss"},
             ValueError,
-            "must be one of gaussian, rademacher, sparse, count-sketch, srht, row-sample, mean-pool, max-pool",
+            (
+                "must be one of gaussian, rademacher, sparse, count-sketch, srht, row-sample, "
+                "mean-pool, max-pool"
+            ),
         ),
-        ({"rank": 2, "sketch": "mean-pool", "delta": 0.1}, ValueError, "belongs to sketch='gaussian'"),
+        (
+            {"rank": 2, "sketch": "mean-pool", "delta": 0.1},
+            ValueError,
+            "belongs to sketch='gaussian'",
+        ),
         ({"rank": 2, "delta": 0.0}, ValueError, "finite positive"),
         ({"rank": 2, "delta": float("nan")}, ValueError, "finite positive"),
         ({"rank": 2, "confidence": 1.0}, ValueError, r"\(0, 1\)"),

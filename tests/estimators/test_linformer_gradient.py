@@ -1,4 +1,6 @@
-"""Gradients of Linformer: against differences for every sketch and for given projections; of pooled means also against its certificate."""
+"""Gradients of Linformer: against differences for every sketch and for given projections; of pooled
+means also against its certificate.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,14 @@ from approxattn.methods.low_rank.linformer import SKETCHES
 MASK = np.array([[1, 1, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 0, 0, 0, 1]], bool)
 
 
-def problem(seed: int = 0, batch: tuple[int, ...] = (2,), n_q: int = 5) -> tuple[dict[str, HostArray], HostArray]:
+def problem(
+    seed: int = 0, batch: tuple[int, ...] = (2,), n_q: int = 5
+) -> tuple[dict[str, HostArray], HostArray]:
     rng = np.random.default_rng(seed)
     shapes = {"q": (*batch, n_q, 3), "k": (*batch, 8, 3), "v": (*batch, 8, 2)}
-    return {name: rng.uniform(-1.5, 1.5, shape) for name, shape in shapes.items()}, rng.normal(size=(*batch, n_q, 2))
+    return {name: rng.uniform(-1.5, 1.5, shape) for name, shape in shapes.items()}, rng.normal(
+        size=(*batch, n_q, 2)
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -110,7 +116,9 @@ def test_the_pooled_gradient_is_exact_from_as_many_blocks_as_keys_on() -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
-@pytest.mark.parametrize("sketch", ["gaussian", "count-sketch", "row-sample", "mean-pool", "max-pool", "given"])
+@pytest.mark.parametrize(
+    "sketch", ["gaussian", "count-sketch", "row-sample", "mean-pool", "max-pool", "given"]
+)
 def test_every_library_gives_the_same(library: Library, sketch: str) -> None:
     inputs, dout = problem(6)
     e, f = np.random.default_rng(7).normal(size=(2, 3, 8))
@@ -122,19 +130,25 @@ def test_every_library_gives_the_same(library: Library, sketch: str) -> None:
             if sketch == "given"
             else aa.Linformer(rank=3, sketch=sketch)
         )
-        return aa.attention_vjp(*arrays, method, key_mask=place.put(MASK), rng=np.random.default_rng(0))
+        return aa.attention_vjp(
+            *arrays, method, key_mask=place.put(MASK), rng=np.random.default_rng(0)
+        )
 
     found, host = grads(library), grads(NUMPY)
     for name in ("dq", "dk", "dv"):
         assert library.owns(getattr(found, name))
-        np.testing.assert_allclose(library.get(getattr(found, name)), getattr(host, name), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            library.get(getattr(found, name)), getattr(host, name), rtol=1e-10, atol=1e-12
+        )
     for name, x in host.parameters.items():
         np.testing.assert_allclose(library.get(found.parameters[name]), x, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("kernel", [(0.5, -1.0, 2.0), (0.25,) * 4, (1.0,)])
-def test_a_convolution_is_the_projection_with_its_blocks(kernel: tuple[float, ...], masked: bool) -> None:
+def test_a_convolution_is_the_projection_with_its_blocks(
+    kernel: tuple[float, ...], masked: bool
+) -> None:
     inputs, dout = problem(9)
     options = {"key_mask": MASK} if masked else {}
     length, blocks = len(kernel), -(-8 // len(kernel))
@@ -164,7 +178,11 @@ E = np.ones((2, 8))
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"key_projection": E[:, :5]}, ValueError, r"key_projection has shape \(2, 5\).*column for every key"),
+        (
+            {"key_projection": E[:, :5]},
+            ValueError,
+            r"key_projection has shape \(2, 5\).*column for every key",
+        ),
         ({"key_projection": E[0]}, ValueError, r"key_projection has shape \(8,\)"),
         ({"key_projection": E[:0]}, ValueError, r"key_projection has shape \(0, 8\)"),
         ({"key_projection": np.ones((3, 2, 8))}, ValueError, r"leading axes \(3,\).*\(2,\)"),
@@ -175,9 +193,17 @@ E = np.ones((2, 8))
         ({"key_projection": [[1.0]]}, TypeError, "key_projection is a list"),
         ({"value_projection": E, "rank": 2}, ValueError, "without key_projection"),
         ({"key_projection": E, "rank": 2}, ValueError, r"rank\(=2\) with key_projection"),
-        ({"key_projection": E, "sketch": "mean-pool"}, ValueError, r"sketch\(='mean-pool'\) with key_projection"),
+        (
+            {"key_projection": E, "sketch": "mean-pool"},
+            ValueError,
+            r"sketch\(='mean-pool'\) with key_projection",
+        ),
         ({"kernel": (1.0,), "rank": 2}, ValueError, r"rank\(=2\) with kernel"),
-        ({"kernel": (1.0,), "key_projection": E}, ValueError, r"kernel\(=\(1.0,\)\) with key_projection"),
+        (
+            {"kernel": (1.0,), "key_projection": E},
+            ValueError,
+            r"kernel\(=\(1.0,\)\) with key_projection",
+        ),
         ({"kernel": (1.0,), "value_projection": E}, ValueError, "value_projection.* with kernel"),
         ({"kernel": ()}, ValueError, r"kernel\(=\(\)\) must be a tuple"),
         ({"kernel": (float("nan"),)}, ValueError, "finite numbers"),

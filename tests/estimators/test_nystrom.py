@@ -1,4 +1,6 @@
-"""Nystrom attention: against the formula with NumPy's pseudo-inverse, its exact limit, its gradient, masks, and the residual of the iteration."""
+"""Nystrom attention: against the formula with NumPy's pseudo-inverse, its exact limit, its
+gradient, masks, and the residual of the iteration.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def means(x: HostArray, count: int) -> HostArray:
 def by_formula(
     q: HostArray, k: HostArray, v: HostArray, marks: int, iterations: int | None
 ) -> tuple[HostArray, HostArray]:
-    """Return the output as published (no centring) and the matrix in place of the softmax, for one item."""
+    """Return the output as published (no centring) and the matrix in place of the softmax, for one
+    item.
+    """
     beta = q.shape[-1] ** -0.5
     qm, km = means(q, min(marks, len(q))), means(k, min(marks, len(k)))
     f, a, b = softmax(beta * q @ km.T), softmax(beta * qm @ km.T), softmax(beta * qm @ k.T)
@@ -93,7 +97,8 @@ def test_residual_of_one_iteration() -> None:
     a = rng.uniform(0, 1, (5, 5))
     a = a @ a.T + np.eye(5)
     residuals = [
-        np.sort(np.linalg.eigvals(np.eye(5) - a @ pseudo_inverse.newton_schulz(a, t, np)).real) for t in range(5)
+        np.sort(np.linalg.eigvals(np.eye(5) - a @ pseudo_inverse.newton_schulz(a, t, np)).real)
+        for t in range(5)
     ]
     for before, after in itertools.pairwise(residuals):
         np.testing.assert_allclose(after, np.sort(0.75 * before**3 + 0.25 * before**4), atol=1e-12)
@@ -105,10 +110,17 @@ def test_residual_of_one_iteration() -> None:
 @pytest.mark.parametrize("rank", [2, 5])
 def test_gradients_of_the_inverses(shape: tuple[int, int], rank: int) -> None:
     rng = np.random.default_rng(5)
-    a = rng.uniform(-1, 1, shape) if rank == 5 else rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
+    a = (
+        rng.uniform(-1, 1, shape)
+        if rank == 5
+        else rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
+    )
     dz, direction = rng.normal(size=shape[::-1]), rng.normal(size=shape)
     pairs = [
-        (lambda x: pseudo_inverse.newton_schulz(x, 4, np), pseudo_inverse.newton_schulz_gradient(a, 4, dz, np)),
+        (
+            lambda x: pseudo_inverse.newton_schulz(x, 4, np),
+            pseudo_inverse.newton_schulz_gradient(a, 4, dz, np),
+        ),
         (
             lambda x: pseudo_inverse.truncated_inverse(x, 0.2, np),
             pseudo_inverse.truncated_inverse_gradient(a, 0.2, dz, np),
@@ -134,7 +146,9 @@ MASK = np.array([[1, 1, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 0, 0, 0, 0]], bool)
 def test_gradient(method: aa.Nystrom, masked: bool) -> None:
     q, k, v = problem(6, (2, 8, 3), 1.5)
     dout = np.random.default_rng(7).normal(size=v.shape)
-    grads = check_gradient(method, {"q": q, "k": k, "v": v}, dout, **({"key_mask": MASK} if masked else {}))
+    grads = check_gradient(
+        method, {"q": q, "k": k, "v": v}, dout, **({"key_mask": MASK} if masked else {})
+    )
     assert grads.certificate.unmet
     if masked:
         assert not grads.dk[~MASK].any()
@@ -150,7 +164,12 @@ def test_masked_queries_make_no_landmarks() -> None:
     tokens = np.flatnonzero(MASK[0])
     packed = aa.attention(q[0, tokens], k[0, tokens], v[0, tokens], aa.Nystrom(landmarks=3)).value
     np.testing.assert_allclose(out[0, tokens], packed, rtol=1e-10, atol=1e-12)
-    check_gradient(method, {"q": q, "k": k, "v": v}, np.random.default_rng(9).normal(size=v.shape), key_mask=MASK)
+    check_gradient(
+        method,
+        {"q": q, "k": k, "v": v},
+        np.random.default_rng(9).normal(size=v.shape),
+        key_mask=MASK,
+    )
     with pytest.raises(ValueError, match="mask_queries=True with 5 queries and 8 keys"):
         aa.attention(q[:, :5], k, v, method)
 

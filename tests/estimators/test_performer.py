@@ -1,4 +1,6 @@
-"""Performer: against its formula, its exact variances by quadrature, log space, causal prefix states, its gradient, its certificate."""
+"""Performer: against its formula, its exact variances by quadrature, log space, causal prefix
+states, its gradient, its certificate.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,13 @@ def problem(seed: int, shape: tuple[int, ...] = (2, 9, 3), size: float = 1.0) ->
     return list(np.random.default_rng(seed).uniform(-size, size, (3, *shape)))
 
 
-def by_formula(q: HostArray, k: HostArray, v: HostArray, w: HostArray, keep: HostArray) -> HostArray:
+def by_formula(
+    q: HostArray, k: HostArray, v: HostArray, w: HostArray, keep: HostArray
+) -> HostArray:
     """Return the output from all n x n weights, in extended precision, for one item."""
     x, y, w, v = (
-        (z * f).astype(np.longdouble) for z, f in ((q, q.shape[1] ** -0.25), (k, q.shape[1] ** -0.25), (w, 1), (v, 1))
+        (z * f).astype(np.longdouble)
+        for z, f in ((q, q.shape[1] ** -0.25), (k, q.shape[1] ** -0.25), (w, 1), (v, 1))
     )
     g, h = x @ w.T, y @ w.T - np.sum(y * y, axis=1, keepdims=True) / 2
     a = np.where(keep, np.sum(np.exp(g[:, None] + h[None]), axis=2), 0)
@@ -42,15 +47,23 @@ def by_formula(q: HostArray, k: HostArray, v: HostArray, w: HostArray, keep: Hos
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("chunk", [1, 4, 128])
 @pytest.mark.parametrize("method", METHODS, ids=repr)
-def test_the_formula(method: aa.Performer, chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_formula(
+    method: aa.Performer, chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("approxattn.methods.random_features.sums.CAUSAL_CHUNK", chunk)
     monkeypatch.setattr("approxattn.methods.random_features.sums.FEATURES_AT_ONCE", 2 * 8 * chunk)
     q, k, v = problem(0, size=2.0)
-    out = aa.attention(q, k, v, method, key_mask=MASK, causal=causal, rng=np.random.default_rng(1)).value
-    w = random_features.directions(3, method.features, method.kind, method.orthogonal, np.random.default_rng(1))
+    out = aa.attention(
+        q, k, v, method, key_mask=MASK, causal=causal, rng=np.random.default_rng(1)
+    ).value
+    w = random_features.directions(
+        3, method.features, method.kind, method.orthogonal, np.random.default_rng(1)
+    )
     for i in range(2):
         keep = np.broadcast_to(MASK[i], (9, 9)) & (np.tri(9, dtype=bool) if causal else True)
-        np.testing.assert_allclose(out[i], by_formula(q[i], k[i], v[i], w, keep), rtol=1e-11, atol=1e-12)
+        np.testing.assert_allclose(
+            out[i], by_formula(q[i], k[i], v[i], w, keep), rtol=1e-11, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("kind", random_features.KINDS)
@@ -82,7 +95,9 @@ def test_orthogonal_draws_are_unbiased_and_not_worse(kind: str) -> None:
     for orthogonal in (False, True):
         w = np.stack([random_features.directions(3, 6, kind, orthogonal, rng) for _ in range(6000)])
         estimates[orthogonal] = np.exp(w @ (x + y) - (x @ x + y @ y) / 2).mean(axis=1)
-    bound = float(random_features.relative_variance(np.sum((x + y) ** 2), 6, kind)) * np.exp(2 * x @ y)
+    bound = float(random_features.relative_variance(np.sum((x + y) ** 2), 6, kind)) * np.exp(
+        2 * x @ y
+    )
     for found in estimates.values():
         assert abs(found.mean() - np.exp(x @ y)) < 5 * found.std() / np.sqrt(6000)
     squares = (estimates[False] - np.exp(x @ y)) ** 2
@@ -106,12 +121,18 @@ def test_directions() -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_huge_scores_neither_overflow_nor_vanish(dtype: str, causal: bool) -> None:
-    """Scores of thousands, growing along the sequence: e^score is far outside the dtype, in both directions."""
+    """Scores of thousands, growing along the sequence: e^score is far outside the dtype, in both
+    directions.
+    """
     rng = np.random.default_rng(4)
     sizes = np.linspace(0.1, 60, 40)[:, None]
     q, k, v = (
         x.astype(dtype)
-        for x in (rng.normal(size=(40, 3)) * 20, rng.normal(size=(40, 3)) * sizes, rng.normal(size=(40, 2)))
+        for x in (
+            rng.normal(size=(40, 3)) * 20,
+            rng.normal(size=(40, 3)) * sizes,
+            rng.normal(size=(40, 2)),
+        )
     )
     method = aa.Performer(features=5)
     for flip in (False, True):
@@ -149,7 +170,9 @@ def test_split_chunks_give_the_same_gradient(monkeypatch: pytest.MonkeyPatch) ->
     dout = np.random.default_rng(9).normal(size=v.shape)
 
     def grads() -> aa.Gradients:
-        return aa.attention_vjp(q, k, v, dout, METHODS[0], causal=True, rng=np.random.default_rng(0))
+        return aa.attention_vjp(
+            q, k, v, dout, METHODS[0], causal=True, rng=np.random.default_rng(0)
+        )
 
     whole = grads()
     monkeypatch.setattr(
@@ -173,24 +196,36 @@ def test_many_features_approach_attention() -> None:
 
 def test_certificate_holds_as_often_as_promised_and_can_beat_the_range() -> None:
     rng = np.random.default_rng(12)
-    q, k, v = rng.uniform(-0.1, 0.1, (4, 2)), rng.uniform(-0.1, 0.1, (20, 2)), rng.uniform(size=(20, 1))
+    q, k, v = (
+        rng.uniform(-0.1, 0.1, (4, 2)),
+        rng.uniform(-0.1, 0.1, (20, 2)),
+        rng.uniform(size=(20, 1)),
+    )
     exact = aa.attention(q, k, v, aa.Exact()).value
     method = aa.Performer(features=40, confidence=0.5)
     runs = [aa.attention(q, k, v, method, rng=np.random.default_rng(seed)) for seed in range(200)]
     assert runs[0].certificate.theorem == "ours.positive-features"
     assert runs[0].certificate.failure == 0.5
     assert runs[0].certificate.bound < 0.2
-    failed = sum(bool((np.abs(r.value - exact).max(axis=-1) > r.certificate.rows).any()) for r in runs)
+    failed = sum(
+        bool((np.abs(r.value - exact).max(axis=-1) > r.certificate.rows).any()) for r in runs
+    )
     assert failed <= 100
-    worst = max(float((np.abs(r.value - exact).max(axis=-1) / r.certificate.rows).max()) for r in runs)
+    worst = max(
+        float((np.abs(r.value - exact).max(axis=-1) / r.certificate.rows).max()) for r in runs
+    )
     assert worst > 0.05, "the certificate is too loose to mean anything"
 
 
 def test_real_heads_get_the_sure_bound_only() -> None:
     heads = minilm_heads()
-    out = aa.attention(heads.q, heads.k, heads.v, aa.Performer(features=256), rng=np.random.default_rng(13))
+    out = aa.attention(
+        heads.q, heads.k, heads.v, aa.Performer(features=256), rng=np.random.default_rng(13)
+    )
     exact = aa.attention(heads.q, heads.k, heads.v, aa.Exact()).value
-    relative = np.linalg.norm(out.value - exact, axis=(-2, -1)) / np.linalg.norm(exact, axis=(-2, -1))
+    relative = np.linalg.norm(out.value - exact, axis=(-2, -1)) / np.linalg.norm(
+        exact, axis=(-2, -1)
+    )
     assert 0.5 < np.median(relative) < 1.0
     assert (np.abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all()
     assert out.certificate.failure == 0
@@ -206,7 +241,9 @@ def test_every_library_gives_the_same(library: Library, causal: bool) -> None:
         q, k, v, dout = (place.put(x) for x in arrays)
         options: dict[str, Any] = {"key_mask": place.put(MASK), "causal": causal}
         value = aa.attention(q, k, v, METHODS[2], rng=np.random.default_rng(0), **options).value
-        return value, aa.attention_vjp(q, k, v, dout, METHODS[2], rng=np.random.default_rng(0), **options).dk
+        return value, aa.attention_vjp(
+            q, k, v, dout, METHODS[2], rng=np.random.default_rng(0), **options
+        ).dk
 
     for found, host in zip(both(library), both(NUMPY), strict=True):
         assert library.owns(found)
@@ -214,10 +251,14 @@ def test_every_library_gives_the_same(library: Library, causal: bool) -> None:
 
 
 def test_work_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ordinary scores split no chunk: the number of chunks formed is that of the tokens over the chunk length."""
+    """Ordinary scores split no chunk: the number of chunks formed is that of the tokens over the
+    chunk length.
+    """
     calls: list[int] = []
     own = feature_sums.own_chunk
-    monkeypatch.setattr(feature_sums, "own_chunk", lambda *a: calls.append(a[0].shape[-2]) or own(*a))
+    monkeypatch.setattr(
+        feature_sums, "own_chunk", lambda *a: calls.append(a[0].shape[-2]) or own(*a)
+    )
     q, k, v = problem(16, (1000, 3))
     aa.attention(q, k, v, METHODS[0], causal=True, rng=np.random.default_rng(0))
     assert len(calls) == -(-1000 // feature_sums.CAUSAL_CHUNK)
@@ -239,8 +280,14 @@ def test_bad_parameters(arguments: dict[str, Any], error: type[Exception], messa
 
 
 def test_exponents_that_could_overflow() -> None:
-    q, k, v = np.full((2, 1), 1e-20, "float32"), np.full((2, 1), 1e20, "float32"), np.ones((2, 1), "float32")
-    with pytest.raises(ValueError, match=r"exponents of the features reach .* and could overflow float32"):
+    q, k, v = (
+        np.full((2, 1), 1e-20, "float32"),
+        np.full((2, 1), 1e20, "float32"),
+        np.ones((2, 1), "float32"),
+    )
+    with pytest.raises(
+        ValueError, match=r"exponents of the features reach .* and could overflow float32"
+    ):
         aa.attention(q, k, v, METHODS[0], rng=np.random.default_rng(0))
     with pytest.raises(TypeError, match=r"rng\(=None\)"):
         METHODS[0]._draw(None, None)  # type: ignore[arg-type]

@@ -17,7 +17,10 @@ def bounded_problem(n: int, d: int, half_range: float, seed: int = 0):
     """q, k, v with |q_i . k_j| / sqrt(d) <= half_range, the bound attained."""
     rng = np.random.default_rng(seed)
     q, k, v = rng.standard_normal((3, n, d))
-    q, k = (x / np.linalg.norm(x, axis=1, keepdims=True) * math.sqrt(half_range) * d**0.25 for x in (q, k))
+    q, k = (
+        x / np.linalg.norm(x, axis=1, keepdims=True) * math.sqrt(half_range) * d**0.25
+        for x in (q, k)
+    )
     k[0] = q[0]
     return q, k, v
 
@@ -36,7 +39,9 @@ def test_degree_four_taylor_at_scores_within_two(causal: bool) -> None:
 
 
 def test_two_more_degrees_gain_what_the_theory_says() -> None:
-    """The first term left out is B^{g+1}/(g+1)!, so two more degrees gain about (g + 2)(g + 3)/B^2: 5, 10, 18, 27 at B = 2."""
+    """The first term left out is B^{g+1}/(g+1)!, so two more degrees gain about (g + 2)(g + 3)/B^2:
+    5, 10, 18, 27 at B = 2.
+    """
     q, k, v = bounded_problem(300, 4, 2.0)
     degrees = (2, 4, 6, 8, 10)
     errors = [largest_error(q, k, v, aa.Polynomial(degree=g, basis="taylor")) for g in degrees]
@@ -82,7 +87,10 @@ def test_tolerance_is_kept_and_certified(basis: str, tolerance: float, fallback:
     osc = np.max(v.max(0) - v.min(0))
     assert out.certificate.unmet == ()
     assert out.certificate.bound <= tolerance * osc * (1 + 1e-9)
-    assert largest_error(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis, fallback=fallback)) <= tolerance * osc
+    assert (
+        largest_error(q, k, v, aa.Polynomial(tolerance=tolerance, basis=basis, fallback=fallback))
+        <= tolerance * osc
+    )
 
 
 def test_tolerance_below_rounding_is_confessed() -> None:
@@ -99,7 +107,9 @@ def test_features_and_scores_agree() -> None:
     by_scores = aa.attention(q[:2], k, v, aa.Polynomial(degree=30, basis="taylor"))
     assert by_features.certificate.facts["evaluated by"] == "features"
     assert by_scores.certificate.facts["evaluated by"] == "scores"
-    np.testing.assert_allclose(by_features.value[:2], aa.attention(q[:2], k, v, method).value, atol=1e-12)
+    np.testing.assert_allclose(
+        by_features.value[:2], aa.attention(q[:2], k, v, method).value, atol=1e-12
+    )
 
 
 def test_key_mask_ignores_even_huge_masked_keys() -> None:
@@ -109,7 +119,8 @@ def test_key_mask_ignores_even_huge_masked_keys() -> None:
     spoiled[60:] = 1e100
     method = aa.Polynomial(degree=6)
     np.testing.assert_array_equal(
-        aa.attention(q, spoiled, v, method, key_mask=mask).value, aa.attention(q, k, v, method, key_mask=mask).value
+        aa.attention(q, spoiled, v, method, key_mask=mask).value,
+        aa.attention(q, k, v, method, key_mask=mask).value,
     )
 
 
@@ -117,7 +128,9 @@ def test_items_of_very_different_size_do_not_disturb_each_other() -> None:
     q, k, v = bounded_problem(64, 3, 1.0)
     batch = [np.stack([x, y]) for x, y in ((q, q * 1e30), (k, k * 1e-30), (v, v))]
     for dtype, factor in ((np.float64, 1.0), (np.float32, 1.0)):
-        out = aa.attention(*(x.astype(dtype) for x in batch), aa.Polynomial(degree=6, basis="taylor")).value
+        out = aa.attention(
+            *(x.astype(dtype) for x in batch), aa.Polynomial(degree=6, basis="taylor")
+        ).value
         np.testing.assert_allclose(out[0], out[1], rtol=0, atol=1e-5 * factor)
 
 
@@ -136,7 +149,10 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="basis='taylor'"):
         aa.attention(q, k, v, aa.Polynomial(degree=4))
     with pytest.raises(ValueError, match="overflow float32"):
-        aa.attention(*(x.astype(np.float32) for x in (q * 1e3, k * 1e3, v)), aa.Polynomial(degree=20, basis="taylor"))
+        aa.attention(
+            *(x.astype(np.float32) for x in (q * 1e3, k * 1e3, v)),
+            aa.Polynomial(degree=20, basis="taylor"),
+        )
 
 
 def test_denominators_lost_to_rounding_are_flagged_not_returned() -> None:
@@ -145,9 +161,14 @@ def test_denominators_lost_to_rounding_are_flagged_not_returned() -> None:
     )  # row sums of the polynomial are of size 1e-12 of their terms for the query below
     q, v = np.array([[1.0]]), np.arange(4.0)[:, None]
     out = aa.attention(
-        q.astype(np.float32), k.astype(np.float32), v.astype(np.float32), aa.Polynomial(degree=40, basis="taylor")
+        q.astype(np.float32),
+        k.astype(np.float32),
+        v.astype(np.float32),
+        aa.Polynomial(degree=40, basis="taylor"),
     )
-    assert np.isfinite(out.value).all() or (np.isinf(out.certificate.bound) and out.certificate.unmet)
+    assert np.isfinite(out.value).all() or (
+        np.isinf(out.certificate.bound) and out.certificate.unmet
+    )
 
 
 def test_exact_attention_steps_in_where_features_cost_more() -> None:
@@ -162,14 +183,18 @@ def test_exact_attention_steps_in_where_features_cost_more() -> None:
     grads, exact_grads = (aa.attention_vjp(q, k, v, v, m) for m in (method, aa.Exact()))
     for name in ("dq", "dk", "dv"):
         np.testing.assert_array_equal(getattr(grads, name), getattr(exact_grads, name))
-        np.testing.assert_array_equal(getattr(grads.certificate, name), getattr(exact_grads.certificate, name))
+        np.testing.assert_array_equal(
+            getattr(grads.certificate, name), getattr(exact_grads.certificate, name)
+        )
     assert grads.certificate.facts["computed by"] == "exact attention"
 
 
 def test_exact_attention_steps_in_where_no_polynomial_reaches_the_tolerance() -> None:
     q, k, v = bounded_problem(30, 3, 60.0)
     certificate = aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3)).certificate
-    assert certificate.facts["because"].startswith("no minimax polynomial reaches tolerance(=0.001)")
+    assert certificate.facts["because"].startswith(
+        "no minimax polynomial reaches tolerance(=0.001)"
+    )
     assert certificate.unmet == ()
     with pytest.raises(ValueError, match="no minimax polynomial reaches"):
         aa.attention(q, k, v, aa.Polynomial(tolerance=1e-3, fallback=False))
@@ -191,4 +216,7 @@ def test_bounds_that_overflow_are_infinite_and_silent() -> None:
                 out = aa.attention(q, k, np.array([[0.0], [1.0]]), method, scale=scale)
             except ValueError:
                 continue
-            assert np.all(np.abs(out.value[:, 0] - [0.5, 1 / (1 + np.exp(-128 * scale))]) <= out.certificate.rows)
+            assert np.all(
+                np.abs(out.value[:, 0] - [0.5, 1 / (1 + np.exp(-128 * scale))])
+                <= out.certificate.rows
+            )

@@ -1,4 +1,6 @@
-"""States: equal to attention over all keys seen, mergeable in any order, certified, and the same after a trip to the disk."""
+"""States: equal to attention over all keys seen, mergeable in any order, certified, and the same
+after a trip to the disk.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def tokens(*shape: int, seed: int = 0, dtype: str = "float64") -> tuple[HostArra
     return q.astype(dtype), k.astype(dtype), v.astype(dtype)
 
 
-def errors(value: HostArray, q: HostArray, k: HostArray, v: HostArray, **options: object) -> HostArray:
+def errors(
+    value: HostArray, q: HostArray, k: HostArray, v: HostArray, **options: object
+) -> HostArray:
     wide = (x.astype(np.float64) for x in (q, k, v))
     exact = aa.attention(*wide, aa.Exact(), **options)
     return np.max(np.abs(value - exact.value), axis=-1) + exact.certificate.rows
@@ -38,11 +42,15 @@ def test_certificate_holds_and_is_not_idle(name: str, dtype: str) -> None:
     method, options = METHODS[name]
     q, k, v = tokens(2, 300, 6, dtype=dtype)
     centre = np.mean(k, axis=-2, keepdims=True)
-    for out in (method.state(k, v, **options).query(q), method.state(k, v, centre=centre, **options).query(q)):
+    for out in (
+        method.state(k, v, **options).query(q),
+        method.state(k, v, centre=centre, **options).query(q),
+    ):
         assert out.value.dtype == dtype
         assert np.all(errors(out.value, q, k, v) <= out.certificate.rows + 1e-15)
         assert np.all(out.certificate.rows < 0.2)
-        missed = name == "tolerance" and dtype == "float32"  # 1e-3 is what truncation takes; rounding comes on top
+        # 1e-3 is what truncation takes; rounding comes on top
+        missed = name == "tolerance" and dtype == "float32"
         assert (
             all("is not certified" in reason for reason in out.certificate.unmet)
             if missed
@@ -108,7 +116,9 @@ def test_masked_keys_leave_no_trace() -> None:
 def test_other_libraries_agree_with_numpy(library: Library, name: str) -> None:
     method, options = METHODS[name]
     q, k, v = tokens(2, 30, 4)
-    state = method.state(library.put(k), library.put(v), **options).extend(library.put(k[:, :3]), library.put(v[:, :3]))
+    state = method.state(library.put(k), library.put(v), **options).extend(
+        library.put(k[:, :3]), library.put(v[:, :3])
+    )
     out = state.query(library.put(q))
     assert library.owns(out.value)
     plain = method.state(k, v, **options).extend(k[:, :3], v[:, :3]).query(q)
@@ -143,12 +153,20 @@ def test_what_is_no_saved_state_is_refused(tmp_path: Path) -> None:
 
 def test_queries_beyond_the_half_range_get_no_bound() -> None:
     q, k, v = tokens(30, 4)
-    out = aa.Polynomial(degree=4).state(k, v, half_range=0.5).query(q * np.linspace(0.01, 9, 30)[:, None])
+    out = (
+        aa.Polynomial(degree=4)
+        .state(k, v, half_range=0.5)
+        .query(q * np.linspace(0.01, 9, 30)[:, None])
+    )
     infinite = np.isinf(out.certificate.rows)
     assert infinite.any()
     assert not infinite.all()
     assert "half range of the state" in out.certificate.unmet[0]
-    assert np.all((errors(out.value, q * np.linspace(0.01, 9, 30)[:, None], k, v) <= out.certificate.rows)[~infinite])
+    assert np.all(
+        (errors(out.value, q * np.linspace(0.01, 9, 30)[:, None], k, v) <= out.certificate.rows)[
+            ~infinite
+        ]
+    )
 
 
 def test_states_of_different_kinds_do_not_merge() -> None:
@@ -158,7 +176,9 @@ def test_states_of_different_kinds_do_not_merge() -> None:
         "polynomial": aa.Polynomial(degree=2, basis="taylor").state(k, v),
         "scale": aa.Polynomial(degree=4, basis="taylor").state(k, v, scale=1.0),
         "shape": aa.Polynomial(degree=4, basis="taylor").state(k, v[:, :2]),
-        "dtype": aa.Polynomial(degree=4, basis="taylor").state(k.astype("float32"), v.astype("float32")),
+        "dtype": aa.Polynomial(degree=4, basis="taylor").state(
+            k.astype("float32"), v.astype("float32")
+        ),
         "centre": aa.Polynomial(degree=4, basis="taylor").state(k, v, centre=k[:1]),
     }
     for name, other in others.items():
@@ -178,7 +198,9 @@ def test_bad_calls_say_what_to_do() -> None:
     with pytest.raises(TypeError, match="cast q"):
         state.query(q.astype("float32"))
     with pytest.raises(ValueError, match="overflows float32"):
-        aa.Polynomial(degree=12, basis="taylor").state(1e4 * k.astype("float32"), v.astype("float32"))
+        aa.Polynomial(degree=12, basis="taylor").state(
+            1e4 * k.astype("float32"), v.astype("float32")
+        )
     with pytest.raises(ValueError, match="overflows float64"):
         state.query(1e100 * q)
     assert state.query(q[:0]).value.shape == (0, 4)
@@ -203,9 +225,14 @@ def test_a_tolerance_is_kept_or_said_to_be_missed(tmp_path: Path) -> None:
     state.save(tmp_path / "state")
     assert aa.PolynomialState.load(tmp_path / "state").tolerance == 1e-3
     assert state.extend(k, v).tolerance == 1e-3
-    narrow = aa.Polynomial(tolerance=1e-6).state(*(x.astype(np.float32) for x in (k, v)), half_range=2.0)
+    narrow = aa.Polynomial(tolerance=1e-6).state(
+        *(x.astype(np.float32) for x in (k, v)), half_range=2.0
+    )
     missed = narrow.query(q.astype(np.float32)).certificate
-    assert "tolerance 1e-06 osc(V) is not certified for 40 query(s): rounding in float32" in missed.unmet[0]
+    assert (
+        "tolerance 1e-06 osc(V) is not certified for 40 query(s): rounding in float32"
+        in missed.unmet[0]
+    )
     with pytest.raises(ValueError, match="other has"):
         state.merge(aa.Polynomial(degree=state.polynomial.degree).state(k, v, half_range=2.0))
     with pytest.raises(ValueError, match="use index='full'"):

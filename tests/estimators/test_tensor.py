@@ -14,7 +14,9 @@ from approxattn._problem import pose
 from approxattn.methods.polynomials.tensor_attention import beta_bound
 
 
-def tokens(n: int, d: int, size: float = 1.0, seed: int = 0, batch: tuple[int, ...] = ()) -> list[HostArray]:
+def tokens(
+    n: int, d: int, size: float = 1.0, seed: int = 0, batch: tuple[int, ...] = ()
+) -> list[HostArray]:
     rng = np.random.default_rng(seed)
     q, k1, k2 = (size * rng.uniform(-1, 1, (*batch, m, d)) for m in (n, n + 3, n - 2))
     v1, v2 = (rng.normal(1, 2, (*batch, m, 3)) for m in (n + 3, n - 2))
@@ -33,9 +35,16 @@ def dense(q, k1, k2, v1, v2, scale: float | None = None) -> HostArray:
 @pytest.mark.parametrize("batch", [(), (2, 1)])
 @pytest.mark.parametrize(
     "options",
-    [{"degree": 6}, {"degree": 8, "basis": "taylor"}, {"degree": 12, "basis": "chebyshev"}, {"tolerance": 1e-3}],
+    [
+        {"degree": 6},
+        {"degree": 8, "basis": "taylor"},
+        {"degree": 12, "basis": "chebyshev"},
+        {"tolerance": 1e-3},
+    ],
 )
-def test_certificate_holds_and_is_not_idle(options: dict, batch: tuple[int, ...], dtype: str) -> None:
+def test_certificate_holds_and_is_not_idle(
+    options: dict, batch: tuple[int, ...], dtype: str
+) -> None:
     for seed, size in ((0, 0.3), (1, 1.2)):
         arrays = [x.astype(dtype) for x in tokens(20, 4, size, seed, batch)]
         out = aa.tensor_attention(*arrays, **options)
@@ -49,7 +58,10 @@ def test_certificate_holds_and_is_not_idle(options: dict, batch: tuple[int, ...]
 
 def test_error_falls_with_the_degree_to_rounding() -> None:
     arrays = tokens(15, 3)
-    errors = [np.max(np.abs(aa.tensor_attention(*arrays, degree=g).value - dense(*arrays))) for g in (2, 4, 8, 14)]
+    errors = [
+        np.max(np.abs(aa.tensor_attention(*arrays, degree=g).value - dense(*arrays)))
+        for g in (2, 4, 8, 14)
+    ]
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[3] < 1e-12
 
@@ -67,7 +79,9 @@ def test_polynomial_sums_are_those_over_all_pairs() -> None:
                 p = 1 + s + s * s / 2
                 bottom += p
                 top = [t + p * Fraction(v1[j, c] * v2[m, c]) for c, t in enumerate(top)]
-        np.testing.assert_allclose(out.value[i], [float(t / bottom) for t in top], rtol=0, atol=1e-15)
+        np.testing.assert_allclose(
+            out.value[i], [float(t / bottom) for t in top], rtol=0, atol=1e-15
+        )
 
 
 def test_score_bound_holds_and_can_be_attained() -> None:
@@ -95,7 +109,10 @@ def test_values_of_one_give_one_and_order_of_sides_is_free() -> None:
     q, k1, k2, v1, v2 = tokens(12, 3)
     ones = aa.tensor_attention(q, k1, k2, np.ones_like(v1), np.ones_like(v2), degree=5).value
     np.testing.assert_allclose(ones, 1.0, rtol=0, atol=1e-14)
-    there, back = aa.tensor_attention(q, k1, k2, v1, v2, degree=5), aa.tensor_attention(q, k2, k1, v2, v1, degree=5)
+    there, back = (
+        aa.tensor_attention(q, k1, k2, v1, v2, degree=5),
+        aa.tensor_attention(q, k2, k1, v2, v1, degree=5),
+    )
     np.testing.assert_allclose(there.value, back.value, rtol=0, atol=1e-13)
 
 
@@ -132,4 +149,6 @@ def test_bad_calls_say_what_to_do() -> None:
     with pytest.raises(TypeError, match="float32"):
         aa.tensor_attention(q, k1, k2.astype(np.float32), v1, v2.astype(np.float32), degree=2)
     with pytest.raises(ValueError, match="overflow float32"):
-        aa.tensor_attention(*((1e3 * x).astype(np.float32) for x in (q, k1, k2, v1, v2)), degree=20, basis="taylor")
+        aa.tensor_attention(
+            *((1e3 * x).astype(np.float32) for x in (q, k1, k2, v1, v2)), degree=20, basis="taylor"
+        )

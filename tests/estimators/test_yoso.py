@@ -1,4 +1,6 @@
-"""YOSO attention, sampled and in expectation: against each other, against sums written out, against ball arithmetic."""
+"""YOSO attention, sampled and in expectation: against each other, against sums written out, against
+ball arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,20 @@ from approxattn._arrays import HostArray
 def expectation(bits: int = 8, **options: Any) -> Row:
     normalize = bool(options.get("normalize"))
     method = aa.YosoExpectation(bits=bits, **options)
-    return Row(name="expectation", method=method, target="yoso", bits=bits, normalize=normalize, slack=1e3)
+    return Row(
+        name="expectation", method=method, target="yoso", bits=bits, normalize=normalize, slack=1e3
+    )
 
 
 def sampled(bits: int = 3, **options: Any) -> Row:
     normalize = bool(options.get("normalize"))
     return Row(
-        name="sampled", method=aa.Yoso(bits=bits, **options), target="yoso", bits=bits, normalize=normalize, slack=1e3
+        name="sampled",
+        method=aa.Yoso(bits=bits, **options),
+        target="yoso",
+        bits=bits,
+        normalize=normalize,
+        slack=1e3,
     )
 
 
@@ -58,7 +67,7 @@ def written_out(case: Case, bits: int) -> HostArray:
     return out
 
 
-# --- the expectation ------------------------------------------------------------------------------------------------------
+# --- the expectation ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [1, 5, 40])
@@ -66,7 +75,10 @@ def written_out(case: Case, bits: int) -> HostArray:
 def test_expectation_is_the_sum_written_out(kind: str, bits: int) -> None:
     case = problem(kind)
     np.testing.assert_allclose(
-        run(expectation(bits), case).value, written_out(case, bits), rtol=0, atol=1e-7 * np.abs(case.v).sum()
+        run(expectation(bits), case).value,
+        written_out(case, bits),
+        rtol=0,
+        atol=1e-7 * np.abs(case.v).sum(),
     )
 
 
@@ -74,21 +86,29 @@ def test_expectation_is_the_sum_written_out(kind: str, bits: int) -> None:
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("bits", [1, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_expectation_is_within_its_certificate(kind: str, bits: int, normalize: bool, dtype: str) -> None:
+def test_expectation_is_within_its_certificate(
+    kind: str, bits: int, normalize: bool, dtype: str
+) -> None:
     case, row = problem(kind).astype(dtype), expectation(bits, normalize=normalize)
     out = run(row, case)
     errors = row_errors(out.value, enclose(row, case))
     assert out.certificate.kind == "surely"
     assert (errors <= out.certificate.rows).all()
-    assert out.certificate.bound <= 1e-4 * (1 if normalize else np.abs(case.v).sum()), "so wide as to say nothing"
+    assert out.certificate.bound <= 1e-4 * (1 if normalize else np.abs(case.v).sum()), (
+        "so wide as to say nothing"
+    )
 
 
 def test_certificate_is_sharp_away_from_parallel_rows() -> None:
-    """No cosine beyond 0.99: the bound is near the rounding unit; one parallel pair costs half of the digits, for its own row only."""
+    """No cosine beyond 0.99: the bound is near the rounding unit; one parallel pair costs half of
+    the digits, for its own row only.
+    """
     case = problem("random", d=16)
     far = run(expectation(8), case).certificate.rows
     assert far.max() < 1e-12 * np.abs(case.v).sum()
-    rows = run(expectation(8), case.where(k=np.concatenate([case.q[:1], case.k[1:]]))).certificate.rows
+    rows = run(
+        expectation(8), case.where(k=np.concatenate([case.q[:1], case.k[1:]]))
+    ).certificate.rows
     assert rows[0] > 1e-8
     assert rows[1:].max() < 1e-12 * np.abs(case.v).sum()
 
@@ -96,7 +116,9 @@ def test_certificate_is_sharp_away_from_parallel_rows() -> None:
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_parallel_and_opposite_vectors(sign: float, n: int) -> None:
-    """Cosines that rounding pushes beyond 1: weight 1 for parallel rows, 0 for opposite ones, never NaN."""
+    """Cosines that rounding pushes beyond 1: weight 1 for parallel rows, 0 for opposite ones, never
+    NaN.
+    """
     for d in (1, 3, 64):
         q = np.random.default_rng(d).standard_normal((n, d)) if d > 1 else np.full((n, 1), 0.3)
         q = np.broadcast_to(q[:1], (n, d))
@@ -128,7 +150,9 @@ def test_masks_leave_keys_out(library: Library, causal: bool) -> None:
 
 
 def test_blocks_of_queries_join() -> None:
-    """More pairs than are taken at a time: 1100^2 > 2^20, so that blocks and their causal masks must fit together."""
+    """More pairs than are taken at a time: 1100^2 > 2^20, so that blocks and their causal masks
+    must fit together.
+    """
     rng = np.random.default_rng(1)
     q, k = rng.standard_normal((2, 1100, 3))
     case = Case(name="long", q=q, k=k, v=np.ones((1100, 1)), options={"causal": True})
@@ -138,7 +162,7 @@ def test_blocks_of_queries_join() -> None:
         np.testing.assert_allclose(value[i : i + 1], written_out(alone, 2), rtol=1e-10)
 
 
-# --- the sampled method ---------------------------------------------------------------------------------------------------
+# --- the sampled method ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("normalize", [False, True])
@@ -167,9 +191,13 @@ def test_bound_is_hoeffding_with_the_l1_width() -> None:
 
 
 def test_equal_keys_refute_a_bound_for_independent_keys() -> None:
-    """64 equal keys at a right angle, one bit: the l2 form of Hoeffding fails in half of the draws, the l1 form in none of 200."""
+    """64 equal keys at a right angle, one bit: the l2 form of Hoeffding fails in half of the draws,
+    the l1 form in none of 200.
+    """
     n, hashes, delta = 64, 16, 0.01
-    case = Case(name="equal", q=np.array([[1.0, 0.0]]), k=np.tile([[0.0, 1.0]], (n, 1)), v=np.ones((n, 1)))
+    case = Case(
+        name="equal", q=np.array([[1.0, 0.0]]), k=np.tile([[0.0, 1.0]], (n, 1)), v=np.ones((n, 1))
+    )
     outs = [run(sampled(1, hashes=hashes), case, seed=seed) for seed in range(200)]
     errors = np.array([abs(out.value[0, 0] - n / 2) for out in outs])
     assert all(error <= out.certificate.bound for error, out in zip(errors, outs, strict=True))
@@ -186,11 +214,18 @@ def test_mean_over_draws_is_the_expectation_and_its_error_the_fact() -> None:
     assert np.abs(z).max() < 4.5
     fact = outs[0].certificate.facts["root mean square error of a row before normalising"]
     squares = ((values - target) ** 2).sum(axis=-1)
-    assert (np.abs(squares.mean(axis=0) - fact**2) < 4.5 * squares.std(axis=0) / math.sqrt(calls)).all()
+    assert (
+        np.abs(squares.mean(axis=0) - fact**2) < 4.5 * squares.std(axis=0) / math.sqrt(calls)
+    ).all()
 
 
 def test_facts_count_collisions() -> None:
-    case = Case(name="two", q=np.array([[1.0], [-1.0]]), k=np.array([[2.0], [3.0], [-4.0]]), v=np.ones((3, 1)))
+    case = Case(
+        name="two",
+        q=np.array([[1.0], [-1.0]]),
+        k=np.array([[2.0], [3.0], [-4.0]]),
+        v=np.ones((3, 1)),
+    )
     facts = run(sampled(4, hashes=3), case).certificate.facts
     assert facts["collided fraction"] == pytest.approx(0.5)
     assert facts["rows without collision"] == 0
@@ -209,18 +244,24 @@ def test_masked_keys_are_not_in_the_tables() -> None:
     short = run(sampled(3), case.where(k=case.k[mask], v=case.v[mask]))
     np.testing.assert_allclose(masked.value, short.value, rtol=0, atol=1e-13)
     np.testing.assert_allclose(masked.certificate.rows, short.certificate.rows, rtol=1e-9)
-    assert masked.certificate.facts["collided fraction"] == pytest.approx(short.certificate.facts["collided fraction"])
+    assert masked.certificate.facts["collided fraction"] == pytest.approx(
+        short.certificate.facts["collided fraction"]
+    )
 
 
 @pytest.mark.parametrize(
-    "row", [sampled(3), sampled(3, normalize=True), expectation(3), expectation(3, normalize=True)], ids=str
+    "row",
+    [sampled(3), sampled(3, normalize=True), expectation(3), expectation(3, normalize=True)],
+    ids=str,
 )
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_libraries_and_batches_agree(library: Library, row: Row) -> None:
     items = [problem("random", n=7), problem("adversarial", n=7)]
     mask = np.array([[True, False, True, True, True, True, True], [True] * 7])
     batch = Case(
-        name="batch", **{x: np.stack([getattr(item, x) for item in items]) for x in "qkv"}, options={"key_mask": mask}
+        name="batch",
+        **{x: np.stack([getattr(item, x) for item in items]) for x in "qkv"},
+        options={"key_mask": mask},
     )
     out = run(row, batch, library)
     assert library.owns(out.array)
@@ -228,7 +269,9 @@ def test_libraries_and_batches_agree(library: Library, row: Row) -> None:
         alone = run(row, item.where(options={"key_mask": mask[index]}))
         size = 1 if row.normalize else np.abs(item.v).sum()
         np.testing.assert_allclose(out.value[index], alone.value, rtol=0, atol=1e-7 * size)
-        np.testing.assert_allclose(out.certificate.rows[index], alone.certificate.rows, rtol=1e-5, atol=1e-12 * size)
+        np.testing.assert_allclose(
+            out.certificate.rows[index], alone.certificate.rows, rtol=1e-5, atol=1e-12 * size
+        )
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -236,14 +279,18 @@ def test_libraries_and_batches_agree(library: Library, row: Row) -> None:
 def test_few_tokens(n: int, d: int) -> None:
     case = problem("random", n=n, d=d, dv=1)
     for row in (sampled(2, hashes=4), expectation(2)):
-        assert (row_errors(run(row, case).value, enclose(row, case)) <= run(row, case).certificate.rows).all()
+        assert (
+            row_errors(run(row, case).value, enclose(row, case)) <= run(row, case).certificate.rows
+        ).all()
 
 
 @pytest.mark.parametrize("size", [1e305, 1e-250, 0.0])
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("make", [sampled, expectation])
 def test_values_of_any_size(make: Any, normalize: bool, size: float) -> None:
-    """Nothing overflows, nothing underflows unseen: the result scales with the values, and so does its bound."""
+    """Nothing overflows, nothing underflows unseen: the result scales with the values, and so does
+    its bound.
+    """
     case = problem("random", n=6)
     row = make(3, normalize=normalize)
     one, out = run(row, case), run(row, case.where(v=size * case.v))
@@ -254,7 +301,7 @@ def test_values_of_any_size(make: Any, normalize: bool, size: float) -> None:
         np.testing.assert_allclose(out.certificate.rows / size, one.certificate.rows, rtol=1e-6)
 
 
-# --- zero rows --------------------------------------------------------------------------------------------
+# --- zero rows ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [sampled, expectation])
@@ -271,7 +318,8 @@ def test_zero_rows(library: Library, make: Any) -> None:
         out = run(row, zero, library)
         assert (row_errors(out.value, enclose(row, zero)) <= out.certificate.rows).all()
     mask = np.array([True, True, True, False, True])
-    run(make(3), zero.where(options={"key_mask": mask}), library)  # a key that nobody sees needs no direction
+    # a key that nobody sees needs no direction
+    run(make(3), zero.where(options={"key_mask": mask}), library)
 
 
 def test_zero_rows_in_the_sample_have_the_expectation_promised() -> None:
@@ -287,4 +335,6 @@ def test_zero_rows_in_the_sample_have_the_expectation_promised() -> None:
 
 def test_strict_library_gives_the_sample_of_numpy() -> None:
     case = problem("random")
-    np.testing.assert_allclose(run(sampled(5), case, STRICT).value, run(sampled(5), case).value, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(
+        run(sampled(5), case, STRICT).value, run(sampled(5), case).value, rtol=0, atol=1e-13
+    )

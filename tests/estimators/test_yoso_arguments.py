@@ -21,20 +21,28 @@ def test_bad_arguments(method: Any) -> None:
         method(bits=True)
     with pytest.raises(TypeError, match=r"normalize\(=1\) must be True or False"):
         method(normalize=1)
-    with pytest.raises(ValueError, match=r"zero_rows\(='skip'\) must be one of 'raise', 'orthogonal'"):
+    with pytest.raises(
+        ValueError, match=r"zero_rows\(='skip'\) must be one of 'raise', 'orthogonal'"
+    ):
         method(zero_rows="skip")
 
 
 def test_bad_sampling_arguments() -> None:
     with pytest.raises(ValueError, match=r"hashes\(=0\)"):
         aa.Yoso(hashes=0)
-    with pytest.raises(ValueError, match=r"hashing\(='spherical'\) must be one of 'gaussian', 'hadamard'"):
+    with pytest.raises(
+        ValueError, match=r"hashing\(='spherical'\) must be one of 'gaussian', 'hadamard'"
+    ):
         aa.Yoso(hashing="spherical")
     with pytest.raises(ValueError, match=r"bound\(='bernstein'\) needs independent hashes"):
         aa.Yoso(hashing="hadamard", bound="bernstein")
-    with pytest.raises(ValueError, match=r"gradient\(='plug-in'\) must be one of 'exact', 'surrogate', 'sampled'"):
+    with pytest.raises(
+        ValueError, match=r"gradient\(='plug-in'\) must be one of 'exact', 'surrogate', 'sampled'"
+    ):
         aa.Yoso(gradient="plug-in")
-    with pytest.raises(ValueError, match=r"gradient\(='sampled'\) must be one of 'exact', 'surrogate'"):
+    with pytest.raises(
+        ValueError, match=r"gradient\(='sampled'\) must be one of 'exact', 'surrogate'"
+    ):
         aa.YosoExpectation(gradient="sampled")
     for confidence in (0.0, 1.0, math.nan):
         with pytest.raises(ValueError, match=r"confidence\(=.*must lie in \(0, 1\)"):

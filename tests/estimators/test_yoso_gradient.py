@@ -1,4 +1,6 @@
-"""Gradients of YOSO: the exact one against differences, all against formulas in extended precision, the sampled one against its exact variance."""
+"""Gradients of YOSO: the exact one against differences, all against formulas in extended precision,
+the sampled one against its exact variance.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NAMES = ("dq", "dk", "dv")
 PI = np.longdouble("3.14159265358979323846264338327950288")
 
 
-def arrays(kind: str = "random", n: int = 23, d: int = 4, dv: int = 3, dtype: str = "float64") -> list[HostArray]:
+def arrays(
+    kind: str = "random", n: int = 23, d: int = 4, dv: int = 3, dtype: str = "float64"
+) -> list[HostArray]:
     rng = np.random.default_rng([n, d])
     q, k, v, g = (rng.standard_normal((n, width)) for width in (d, d, dv, dv))
     if kind == "near":  # angles from 1 down to 1e-9 against q_0, and nearly opposite rows
@@ -31,9 +35,17 @@ def arrays(kind: str = "random", n: int = 23, d: int = 4, dv: int = 3, dtype: st
 
 
 def formula(
-    inputs: list[HostArray], bits: int, kind: str, *, normalize: bool = False, causal: bool = False, mask: Any = None
+    inputs: list[HostArray],
+    bits: int,
+    kind: str,
+    *,
+    normalize: bool = False,
+    causal: bool = False,
+    mask: Any = None,
 ) -> list[HostArray]:
-    """Return dq, dk, dv by explicit pairs, angles by half-angle formula, all in extended precision."""
+    """Return dq, dk, dv by explicit pairs, angles by half-angle formula, all in extended
+    precision.
+    """
     q, k, v, g = (x.astype(np.longdouble) for x in inputs)
     length = [np.sqrt((x * x).sum(-1, keepdims=True)) for x in (q, k)]
     a, b = q / length[0], k / length[1]
@@ -49,7 +61,9 @@ def formula(
     s, x = np.sin(theta), np.cos(theta)
     slope = p * bits / 2
     if kind == "exact":
-        slope = np.where(s > 0, bits / PI * (1 - theta / PI) ** (bits - 1) / np.where(s > 0, s, 1), 0)
+        slope = np.where(
+            s > 0, bits / PI * (1 - theta / PI) ** (bits - 1) / np.where(s > 0, s, 1), 0
+        )
     w = (g @ v.T * keep * slope)[..., None]
     dq = (w * (b - x[..., None] * a[:, None])).sum(1) / length[0]
     dk = (w * (a[:, None] - x[..., None] * b)).sum(0) / length[1]
@@ -63,12 +77,14 @@ def check(grads: aa.Gradients, reference: list[HostArray]) -> None:
         assert (error <= bound).all(), f"{name}: {float((error / bound).max()):.3g} times the bound"
 
 
-# --- the expectation ----------------------------------------------------------------------------------------------------
+# --- the expectation ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
-    "options", [{}, {"causal": True}, {"key_mask": np.arange(23) % 4 != 1}], ids=["", "causal", "mask"]
+    "options",
+    [{}, {"causal": True}, {"key_mask": np.arange(23) % 4 != 1}],
+    ids=["", "causal", "mask"],
 )
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("kind", ["exact", "surrogate"])
@@ -81,7 +97,12 @@ def test_gradient_is_the_formula_within_the_certificate(
         method = aa.YosoExpectation(bits=bits, normalize=normalize, gradient=kind)
         grads = aa.attention_vjp(*inputs, method, **options)
         reference = formula(
-            inputs, bits, kind, normalize=normalize, causal=bool(options.get("causal")), mask=options.get("key_mask")
+            inputs,
+            bits,
+            kind,
+            normalize=normalize,
+            causal=bool(options.get("causal")),
+            mask=options.get("key_mask"),
         )
         check(grads, reference)
         assert grads.certificate.kind == "surely"
@@ -108,28 +129,43 @@ def test_exact_gradient_passes_a_gradient_check(bits: int, normalize: bool) -> N
         direction = rng.standard_normal(x.shape)
 
         def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
-            moved = [y + t * direction if own == name else y for own, y in zip(NAMES, (q, k, v), strict=True)]
+            moved = [
+                y + t * direction if own == name else y
+                for own, y in zip(NAMES, (q, k, v), strict=True)
+            ]
             return float(np.sum(g * aa.attention(*moved, method).value))
 
         slope = (8 * (loss(1e-4) - loss(-1e-4)) - (loss(2e-4) - loss(-2e-4))) / 12e-4
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-6, abs=1e-8)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, name))), rel=1e-6, abs=1e-8
+        )
 
 
 def test_exact_gradient_is_bounded_where_the_derivative_diverges() -> None:
-    """One pair at angle theta: |dq| = (bits/pi) (1 - theta/pi)^(bits - 1) |z|/|q| down to the cone point, where it is taken to be 0."""
+    """One pair at angle theta: |dq| = (bits/pi) (1 - theta/pi)^(bits - 1) |z|/|q| down to the cone
+    point, where it is taken to be 0.
+    """
     bits, length = 4, 2.0
     for theta in (1.0, 1e-2, 1e-4, 1e-6):
         q, k = length * np.array([[1.0, 0.0]]), np.array([[math.cos(theta), math.sin(theta)]])
-        grads = aa.attention_vjp(q, k, np.array([[3.0]]), np.ones((1, 1)), aa.YosoExpectation(bits=bits))
+        grads = aa.attention_vjp(
+            q, k, np.array([[3.0]]), np.ones((1, 1)), aa.YosoExpectation(bits=bits)
+        )
         size = bits / math.pi * (1 - theta / math.pi) ** (bits - 1) * 3.0 / length
         assert np.linalg.norm(grads.dq) == pytest.approx(size, rel=1e-3 if theta < 1e-5 else 1e-6)
-    same = aa.attention_vjp(q, 5 * q, np.ones((1, 1)), np.ones((1, 1)), aa.YosoExpectation(bits=bits))
+    same = aa.attention_vjp(
+        q, 5 * q, np.ones((1, 1)), np.ones((1, 1)), aa.YosoExpectation(bits=bits)
+    )
     assert not same.dq.any()
-    assert 0.1 < same.certificate.dq[0] < 2, "rounding cannot tell a parallel pair from a nearly parallel one"
+    assert 0.1 < same.certificate.dq[0] < 2, (
+        "rounding cannot tell a parallel pair from a nearly parallel one"
+    )
 
 
 def test_surrogate_is_a_lower_bound_by_the_factor_of_the_angle() -> None:
-    """exact / surrogate = 2 / ((pi - theta) sin theta) for one pair, at least 1.0990788 and that near x = 0.442121."""
+    """exact / surrogate = 2 / ((pi - theta) sin theta) for one pair, at least 1.0990788 and that
+    near x = 0.442121.
+    """
     for theta in (0.3, 1.112835, 2.5):
         q, k = np.array([[1.0, 0.0]]), np.array([[math.cos(theta), math.sin(theta)]])
         one = np.ones((1, 1))
@@ -137,7 +173,9 @@ def test_surrogate_is_a_lower_bound_by_the_factor_of_the_angle() -> None:
             aa.attention_vjp(q, k, one, one, aa.YosoExpectation(bits=7, gradient=kind)).dq[0, 1]
             for kind in ("exact", "surrogate")
         )
-        assert exact / surrogate == pytest.approx(2 / ((math.pi - theta) * math.sin(theta)), rel=1e-12)
+        assert exact / surrogate == pytest.approx(
+            2 / ((math.pi - theta) * math.sin(theta)), rel=1e-12
+        )
         assert exact / surrogate >= 1.0990787
 
 
@@ -176,7 +214,7 @@ def test_output_without_length_has_no_bound_and_says_why() -> None:
     assert np.isfinite(grads.dq).all()
 
 
-# --- sampled ------------------------------------------------------------------------------------------------------------
+# --- sampled --------------------------------------------------------------------------------------
 
 
 def collisions(q: HostArray, k: HostArray, bits: int, hashes: int, seed: int) -> HostArray:
@@ -195,7 +233,8 @@ def test_sampled_gradient_is_the_sum_over_collisions(library: Library, bits: int
     a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k))
     linear = w @ b, w.T @ a
     dq, dk = (
-        (x - (x * unit).sum(-1, keepdims=True) * unit) / np.linalg.norm(rows, axis=-1, keepdims=True)
+        (x - (x * unit).sum(-1, keepdims=True) * unit)
+        / np.linalg.norm(rows, axis=-1, keepdims=True)
         for x, unit, rows in zip(linear, (a, b), (q, k), strict=True)
     )
     put = [library.put(x) for x in (q, k, v, g)]
@@ -207,11 +246,16 @@ def test_sampled_gradient_is_the_sum_over_collisions(library: Library, bits: int
 
 
 def test_sampled_gradient_is_unbiased_with_the_variance_of_shared_hashes() -> None:
-    """Every entry of dq is a sum of collisions times fixed numbers, whose variance `collision.column_variance` knows."""
+    """Every entry of dq is a sum of collisions times fixed numbers, whose variance
+    `collision.column_variance` knows.
+    """
     bits, hashes, calls = 2, 2, 600
     q, k, v, g = arrays(n=7, d=3, dv=2)
     method = aa.Yoso(bits=bits, hashes=hashes, gradient="sampled")
-    draws = [aa.attention_vjp(q, k, v, g, method, rng=np.random.default_rng(seed)) for seed in range(calls)]
+    draws = [
+        aa.attention_vjp(q, k, v, g, method, rng=np.random.default_rng(seed))
+        for seed in range(calls)
+    ]
     target = aa.attention_vjp(q, k, v, g, aa.YosoExpectation(bits=bits, gradient="surrogate"))
     a, b = (x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k))
     z, cosine = g @ v.T, a @ b.T
@@ -219,15 +263,29 @@ def test_sampled_gradient_is_unbiased_with_the_variance_of_shared_hashes() -> No
         found = np.stack([getattr(grads, name) for grads in draws])
         for i in range(7):
             if name == "dq":
-                terms = bits / 2 * z[i][:, None] * (b - cosine[i][:, None] * a[i]) / np.linalg.norm(q[i])
+                terms = (
+                    bits
+                    / 2
+                    * z[i][:, None]
+                    * (b - cosine[i][:, None] * a[i])
+                    / np.linalg.norm(q[i])
+                )
             elif name == "dk":
-                terms = bits / 2 * z[:, i][:, None] * (a - cosine[:, i][:, None] * b[i]) / np.linalg.norm(k[i])
+                terms = (
+                    bits
+                    / 2
+                    * z[:, i][:, None]
+                    * (a - cosine[:, i][:, None] * b[i])
+                    / np.linalg.norm(k[i])
+                )
             else:
                 terms = g
             one, others = (q[i : i + 1], k) if name == "dq" else (k[i : i + 1], q)
             deviation = np.sqrt(collision.column_variance(one, others, terms, bits, np)[0] / hashes)
             mean = getattr(target, name)[i]
-            assert (np.abs(found[:, i].mean(axis=0) - mean) < 4.5 * deviation / math.sqrt(calls)).all()
+            assert (
+                np.abs(found[:, i].mean(axis=0) - mean) < 4.5 * deviation / math.sqrt(calls)
+            ).all()
             np.testing.assert_allclose(found[:, i].std(axis=0), deviation, rtol=0.2)
 
 
@@ -237,7 +295,9 @@ def test_sampled_gradient_is_within_its_certificate(dtype: str, hashing: str) ->
     inputs = arrays(n=12, d=3, dtype=dtype)
     reference = formula(inputs, 2, "surrogate")
     for seed in range(4):
-        method = aa.Yoso(bits=2, hashes=4000, gradient="sampled", hashing=hashing, confidence=0.9999)
+        method = aa.Yoso(
+            bits=2, hashes=4000, gradient="sampled", hashing=hashing, confidence=0.9999
+        )
         grads = aa.attention_vjp(*inputs, method, rng=np.random.default_rng(seed))
         if hashing == "gaussian":
             check(grads, reference)
@@ -248,7 +308,9 @@ def test_sampled_gradient_is_within_its_certificate(dtype: str, hashing: str) ->
 
 
 def test_sampled_gradient_of_the_normalised_output() -> None:
-    """With many hashes the bound is finite and holds; with few, rows cannot be told from zero, and it says so."""
+    """With many hashes the bound is finite and holds; with few, rows cannot be told from zero, and
+    it says so.
+    """
     rng = np.random.default_rng(0)
     inputs = [rng.uniform(0.2, 1, (4, 3)) for _ in range(4)]
     reference = formula(inputs, 1, "surrogate", normalize=True)
@@ -266,12 +328,22 @@ def test_all_tokens_in_one_bucket() -> None:
     n = 3000
     q = np.tile([[1.0, 2.0]], (n, 1))
     v, g = np.ones((2, n, 1))
-    grads = aa.attention_vjp(q, q, v, g, aa.Yoso(bits=8, hashes=2, gradient="sampled"), rng=np.random.default_rng(0))
+    grads = aa.attention_vjp(
+        q, q, v, g, aa.Yoso(bits=8, hashes=2, gradient="sampled"), rng=np.random.default_rng(0)
+    )
     np.testing.assert_allclose(grads.dv, n, rtol=1e-14)
     np.testing.assert_allclose(grads.dq, 0, atol=1e-9)  # all rows are parallel
 
 
-@pytest.mark.parametrize("method", [aa.YosoExpectation(bits=3), aa.YosoExpectation(bits=3, gradient="surrogate"), aa.Yoso(bits=3, gradient="sampled")], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "method",
+    [
+        aa.YosoExpectation(bits=3),
+        aa.YosoExpectation(bits=3, gradient="surrogate"),
+        aa.Yoso(bits=3, gradient="sampled"),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_libraries_and_batches_agree(library: Library, method: Any) -> None:
     items = [arrays(n=7), arrays("near", n=7)]
@@ -286,12 +358,14 @@ def test_libraries_and_batches_agree(library: Library, method: Any) -> None:
             assert (np.abs(found - getattr(alone, name)).max(-1) <= allowed).all()
 
 
-# --- peers --------------------------------------------------------------------------------------------------------------
+# --- peers ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("normalize", [False, True])
 def test_transformers_agree_with_the_surrogate(normalize: bool) -> None:
-    """`YosoCumulation` of the transformers library: forward pass and backward pass through its unit rows, unmasked, in float64."""
+    """`YosoCumulation` of the transformers library: forward pass and backward pass through its unit
+    rows, unmasked, in float64.
+    """
     torch = pytest.importorskip("torch")
     yoso = pytest.importorskip("transformers.models.yoso.modeling_yoso")
     bits, (q, k, v, g) = 9, arrays(n=12, d=16, dv=8)
@@ -302,7 +376,9 @@ def test_transformers_agree_with_the_surrogate(normalize: bool) -> None:
     out = torch.nn.functional.normalize(out, dim=-1) if normalize else out
     out.backward(torch.tensor(g)[None])
     method = aa.YosoExpectation(bits=bits, gradient="surrogate", normalize=normalize)
-    np.testing.assert_allclose(aa.attention(q, k, v, method).value, out[0].detach().numpy(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        aa.attention(q, k, v, method).value, out[0].detach().numpy(), rtol=0, atol=1e-12
+    )
     grads = aa.attention_vjp(q, k, v, g, method)
     for name, tensor in zip(NAMES, tensors, strict=True):
         np.testing.assert_allclose(getattr(grads, name), tensor.grad.numpy(), rtol=0, atol=1e-12)

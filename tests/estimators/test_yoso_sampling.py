@@ -1,4 +1,6 @@
-"""Sampled YOSO: Hadamard hashing against enumeration, the standard error and both Bernstein bounds against the truth, the NumPy path against the generic one."""
+"""Sampled YOSO: Hadamard hashing against enumeration, the standard error and both Bernstein bounds
+against the truth, the NumPy path against the generic one.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from approxattn.methods.yoso import numpy_tables, sampling
 
 
 def sampled(**options: Any) -> Row:
-    return Row(name="sampled", method=aa.Yoso(**options), target="yoso", bits=options.get("bits", 8), slack=1e3)
+    return Row(
+        name="sampled",
+        method=aa.Yoso(**options),
+        target="yoso",
+        bits=options.get("bits", 8),
+        slack=1e3,
+    )
 
 
 def case(n: int = 12, d: int = 3, dv: int = 2, *, clustered: bool = False) -> Case:
@@ -32,7 +40,7 @@ def case(n: int = 12, d: int = 3, dv: int = 2, *, clustered: bool = False) -> Ca
     return Case(name="case", q=q, k=k, v=1 + rng.standard_normal((n, dv)))
 
 
-# --- Hadamard hashing -----------------------------------------------------------------------------------------------------
+# --- Hadamard hashing -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [1, 2, 8, 32])
@@ -50,17 +58,22 @@ def test_rows_are_the_product_of_the_factors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hashes", "bits", "d", "sizes"), [(5, 3, 8, [2, 2, 1]), (4, 8, 5, [1] * 4), (7, 1, 6, [7]), (3, 20, 3, [1] * 3)]
+    ("hashes", "bits", "d", "sizes"),
+    [(5, 3, 8, [2, 2, 1]), (4, 8, 5, [1] * 4), (7, 1, 6, [7]), (3, 20, 3, [1] * 3)],
 )
 def test_blocks(hashes: int, bits: int, d: int, sizes: list[int]) -> None:
     assert hadamard.block_sizes(hashes, bits, d) == sizes
-    normals = hadamard.draw_hadamard(hashes, bits, np.ones((2, d), np.float32), np.random.default_rng(0))
+    normals = hadamard.draw_hadamard(
+        hashes, bits, np.ones((2, d), np.float32), np.random.default_rng(0)
+    )
     assert normals.shape == (hashes, bits, d)
     assert normals.dtype == np.float32
 
 
 def expectation_by_enumeration(bits: int, x: HostArray) -> HostArray:
-    """Return the collision probabilities of rows of width 4 over all 2^12 draws of signs, one code of the first block."""
+    """Return the collision probabilities of rows of width 4 over all 2^12 draws of signs, one code
+    of the first block.
+    """
     total = np.zeros((len(x), len(x)))
     for signs in itertools.product([-1.0, 1.0], repeat=12):
         met = x @ hadamard.hadamard_rows(np.reshape(signs, (3, 4)))[:bits].T > 0
@@ -70,11 +83,19 @@ def expectation_by_enumeration(bits: int, x: HostArray) -> HostArray:
 
 def test_mean_over_draws_is_the_expectation_by_enumeration() -> None:
     """And not (1 - theta/pi)^bits: far pairs collide less often."""
-    x, bits, hashes, calls = np.array([[1.0, 0.3, -0.2, 0.4], [-0.5, 1.1, 0.2, 0.7], [0.3, -0.9, 1.3, 0.1]]), 4, 2, 1500
+    x, bits, hashes, calls = (
+        np.array([[1.0, 0.3, -0.2, 0.4], [-0.5, 1.1, 0.2, 0.7], [0.3, -0.9, 1.3, 0.1]]),
+        4,
+        2,
+        1500,
+    )
     p = expectation_by_enumeration(bits, x)
     problem = Case(name="three", q=x, k=x, v=np.eye(3))
     outs = np.stack(
-        [run(sampled(bits=bits, hashes=hashes, hashing="hadamard"), problem, seed=s).value for s in range(calls)]
+        [
+            run(sampled(bits=bits, hashes=hashes, hashing="hadamard"), problem, seed=s).value
+            for s in range(calls)
+        ]
     )
     z = (outs.mean(axis=0) - p) / np.sqrt(np.maximum(p * (1 - p), 1e-12) / (hashes * calls))
     assert np.abs(z).max() < 4.5
@@ -97,8 +118,12 @@ def test_hadamard_certificate_speaks_about_its_own_expectation() -> None:
 def test_blocks_of_dependent_hashes_widen_the_bound() -> None:
     """Hoeffding counts blocks: two codes of a block are worth one in the worst case."""
     assert concentration.hoeffding([1] * 8, 3, 0.01) == pytest.approx(math.sqrt(math.log(600) / 16))
-    assert concentration.hoeffding([2] * 4, 3, 0.01) == pytest.approx(min(1, math.sqrt(math.log(600) / 8)))
-    assert concentration.hoeffding([100] * 40, 3, 0.01) == pytest.approx(math.sqrt(math.log(600) / 80))
+    assert concentration.hoeffding([2] * 4, 3, 0.01) == pytest.approx(
+        min(1, math.sqrt(math.log(600) / 8))
+    )
+    assert concentration.hoeffding([100] * 40, 3, 0.01) == pytest.approx(
+        math.sqrt(math.log(600) / 80)
+    )
 
 
 def test_widths_that_are_no_power_of_two_and_more_bits_than_width() -> None:
@@ -110,7 +135,7 @@ def test_widths_that_are_no_power_of_two_and_more_bits_than_width() -> None:
         assert np.isfinite(out.certificate.rows).all()
 
 
-# --- spread ---------------------------------------------------------------------------------------------------------------
+# --- spread ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dv", [1, 40, 100])
@@ -120,17 +145,23 @@ def test_standard_error_is_that_of_many_calls(hashing: str, dv: int) -> None:
     problem, calls = case(dv=dv, clustered=True), 300
     method = sampled(bits=2, hashes=6, hashing=hashing)
     outs = [run(method, problem, seed=seed) for seed in range(calls)]
-    squares = np.stack([out.certificate.facts["standard error of a row"] for out in outs]) ** 2  # (calls, n)
+    # (calls, n)
+    squares = np.stack([out.certificate.facts["standard error of a row"] for out in outs]) ** 2
     values = np.stack([out.value for out in outs])
     truth = values.var(axis=0, ddof=1).sum(axis=-1)
-    spread = np.sqrt(((values - values.mean(0)) ** 2).sum(-1).var(axis=0) / calls + squares.var(axis=0) / calls)
+    spread = np.sqrt(
+        ((values - values.mean(0)) ** 2).sum(-1).var(axis=0) / calls + squares.var(axis=0) / calls
+    )
     assert (np.abs(squares.mean(axis=0) - truth) < 4.5 * spread + 1e-12).all()
 
 
 @pytest.mark.parametrize("size", [1e200, 1.0, 1e-200])
 def test_standard_error_scales_with_the_values(size: float) -> None:
     problem = case()
-    one, out = (run(sampled(bits=3, hashes=8), problem.where(v=s * problem.v)).certificate for s in (1.0, size))
+    one, out = (
+        run(sampled(bits=3, hashes=8), problem.where(v=s * problem.v)).certificate
+        for s in (1.0, size)
+    )
     name = "standard error of a row"
     np.testing.assert_allclose(out.facts[name] / size, one.facts[name], rtol=1e-9)
 
@@ -156,18 +187,22 @@ def test_groups_of_unequal_size_give_an_unbiased_variance() -> None:
     assert np.mean(found) == pytest.approx(0.25 / 3)
 
 
-# --- Bernstein ------------------------------------------------------------------------------------------------------------
+# --- Bernstein ------------------------------------------------------------------------------------
 
 
 def test_column_variance_is_the_enumerated_one() -> None:
-    """One bit in the plane: a hyperplane is a uniform angle, so a fine grid of angles enumerates it."""
+    """One bit in the plane: a hyperplane is a uniform angle, so a fine grid of angles enumerates
+    it.
+    """
     angles = np.array([0.3, 1.1, 2.9, 4.0])
     k, q = np.stack([np.cos(angles), np.sin(angles)], -1), np.array([[1.0, 0.0]])
     v = np.array([[1.0, 2.0], [3.0, -1.0], [-2.0, 0.5], [1.0, 1.0]])
     grid = (np.arange(200_000) + 0.5) * (2 * math.pi / 200_000)
     w = np.stack([np.cos(grid), np.sin(grid)])
     sums = ((q @ w > 0) == (k @ w > 0)).T @ v
-    np.testing.assert_allclose(collision.column_variance(q, k, v, 1, np)[0], sums.var(axis=0), atol=1e-4)
+    np.testing.assert_allclose(
+        collision.column_variance(q, k, v, 1, np)[0], sums.var(axis=0), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("n", [20, 90])  # exact variance, sample variance
@@ -196,20 +231,23 @@ def test_bernstein_scales_with_the_values(size: float) -> None:
     for n in (20, 90):
         problem = case(n=n)
         one, out = (
-            run(sampled(bits=3, hashes=900, bound="bernstein"), problem.where(v=s * problem.v)).certificate
+            run(
+                sampled(bits=3, hashes=900, bound="bernstein"), problem.where(v=s * problem.v)
+            ).certificate
             for s in (1, size)
         )
         np.testing.assert_allclose(out.rows / size, one.rows, rtol=1e-6)
 
 
-# --- hashes_for -----------------------------------------------------------------------------------------------------------
+# --- hashes_for -----------------------------------------------------------------------------------
 
 
 def test_hashes_for_is_the_least_number_whose_bound_is_within_tolerance() -> None:
     problem = case(n=10, dv=2)
     hashes = aa.Yoso.hashes_for(tolerance=2.0, delta=0.05, v=problem.v)
     enough, few = (
-        run(sampled(bits=2, hashes=m, confidence=0.95), problem).certificate.bound for m in (hashes, hashes - 2)
+        run(sampled(bits=2, hashes=m, confidence=0.95), problem).certificate.bound
+        for m in (hashes, hashes - 2)
     )
     assert enough <= 2.0 * (1 + 1e-9) < few
     assert aa.Yoso.hashes_for(2.0, 0.05, problem.v, queries=1) < hashes
@@ -225,7 +263,7 @@ def test_hashes_for_refuses_what_has_no_answer() -> None:
             aa.Yoso.hashes_for(1.0, delta, v)
 
 
-# --- the NumPy path -------------------------------------------------------------------------------------------------------
+# --- the NumPy path -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 9, 16, 17])
@@ -239,7 +277,9 @@ def test_packed_codes_are_the_codes(bits: int) -> None:
 
 @pytest.mark.parametrize("entrywise", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_numpy_path_is_the_generic_one(dtype: str, entrywise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_path_is_the_generic_one(
+    dtype: str, entrywise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In blocks of 64 keys and 32 tokens, so that their joints are met."""
     monkeypatch.setattr(numpy_tables, "TOKENS", 32)
     monkeypatch.setattr(numpy_tables, "KEYS", 64)
@@ -264,7 +304,9 @@ def test_numpy_path_is_the_generic_one(dtype: str, entrywise: bool, monkeypatch:
             assert slow.squares is None
 
 
-def test_tables_too_large_to_hold_together_are_taken_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_too_large_to_hold_together_are_taken_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     problem = case()
     whole = run(sampled(bits=6, hashes=5), problem, NUMPY)
     monkeypatch.setattr(numpy_tables, "LARGEST", 10)
@@ -277,6 +319,15 @@ def test_float32_sums_of_many_keys_stay_within_the_rounding_bound() -> None:
     n = 60_000
     values = np.random.default_rng(0).standard_normal((n, 2)).astype(np.float32) + 3
     q = np.ones((n, 2), np.float32)
-    out = sampling.sample(values, q, q[:1], draw_hyperplanes(2, 3, q, np.random.default_rng(0)), [1, 1], entrywise=False, weights=None, xp=np)  # fmt: skip
+    out = sampling.sample(
+        values,
+        q,
+        q[:1],
+        draw_hyperplanes(2, 3, q, np.random.default_rng(0)),
+        [1, 1],
+        entrywise=False,
+        weights=None,
+        xp=np,
+    )
     exact, width = values.astype(np.float64).sum(0), np.abs(values.astype(np.float64)).sum(0)
     assert (np.abs(out.mean[0] - exact) <= numpy_tables.sum_error(n, 2, 3, 2.0**-24) * width).all()

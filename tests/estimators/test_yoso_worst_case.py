@@ -1,4 +1,6 @@
-"""All tokens in one bucket: time and memory of Yoso and of its sampled gradient stay O(n m d dv), counted and measured by the allocator."""
+"""All tokens in one bucket: time and memory of Yoso and of its sampled gradient stay O(n m d dv),
+counted and measured by the allocator.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def peak_bytes(task: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("gradient", [False, True])
 def test_memory_of_one_bucket_is_that_of_many(gradient: bool) -> None:
-    """All tokens in one bucket: n^2 collisions a hash, but no more memory than for random tokens."""
+    """All tokens in one bucket: n^2 collisions a hash, but no more memory than for random
+    tokens.
+    """
     n = 20_000
     rng = np.random.default_rng(0)
     spread, v, g = (rng.standard_normal((n, w)).astype(np.float32) for w in (8, 4, 4))
@@ -33,7 +37,11 @@ def test_memory_of_one_bucket_is_that_of_many(gradient: bool) -> None:
 
     def run_once(x: HostArray) -> object:
         draws = np.random.default_rng(1)
-        return aa.attention_vjp(x, x, v, g, method, rng=draws) if gradient else aa.attention(x, x, v, method, rng=draws)
+        return (
+            aa.attention_vjp(x, x, v, g, method, rng=draws)
+            if gradient
+            else aa.attention(x, x, v, method, rng=draws)
+        )
 
     run_once(spread)  # what is imported at the first call does not count
     many, one = (peak_bytes(lambda x=x: run_once(x)) for x in (spread, same))  # type: ignore[misc]
@@ -43,7 +51,9 @@ def test_memory_of_one_bucket_is_that_of_many(gradient: bool) -> None:
 
 @pytest.mark.parametrize("spread", [False, True])
 def test_operations_grow_like_the_tokens_in_one_bucket_too(spread: bool) -> None:
-    """Multiplications of matrix products, counted: those of the gradient at most m times 2 (n_q + n_k) d dv beside hashing and bounds."""
+    """Multiplications of matrix products, counted: those of the gradient at most m times 2 (n_q +
+    n_k) d dv beside hashing and bounds.
+    """
     d, dv, hashes, bits = 4, 3, 2, 3
     counted = []
     for n in (64, 128, 256):

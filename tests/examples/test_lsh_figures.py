@@ -1,4 +1,6 @@
-"""The figures of docs/lsh.md: the script runs, its numbers are those of the theory, and the pictures kept are its own."""
+"""The figures of docs/lsh.md: the script runs, its numbers are those of the theory, and the
+pictures kept are its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ NAMES = ("collision.svg", "weights.png", "angle-error.svg", "bert-lsh-cost.svg")
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("lsh_figures", ROOT / "examples" / "lsh_figures.py")
+    spec = importlib.util.spec_from_file_location(
+        "lsh_figures", ROOT / "examples" / "lsh_figures.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -28,7 +32,9 @@ def script() -> ModuleType:
 def test_weights_cross_where_the_figure_says(script: ModuleType) -> None:
     for x in script.CROSSINGS:
         assert 1 - math.acos(x) / math.pi == pytest.approx(math.exp(x - 1), abs=1e-6)
-        below, above = ((1 - math.acos(y) / math.pi) - math.exp(y - 1) for y in (x - 1e-3, x + 1e-3))
+        below, above = (
+            (1 - math.acos(y) / math.pi) - math.exp(y - 1) for y in (x - 1e-3, x + 1e-3)
+        )
         assert below * above < 0
 
 

@@ -1,6 +1,8 @@
-"""A call on a batch is the calls on its items: draws are shared by all leading indices, and nothing leaks from one to the other.
+"""A call on a batch is the calls on its items: draws are shared by all leading indices, and nothing
+leaks from one to the other.
 
-A method that fits something to the whole call may move, but not further than its two certificates allow.
+A method that fits something to the whole call may move, but not further than its two certificates
+allow.
 """
 
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ def item(case: Case, index: tuple[int, ...]) -> Case:
 
 
 def pairs(row: Row, library: Library) -> Iterator[tuple[Case, tuple[int, ...], Outcome, Outcome]]:
-    """Yield the call on the batch and the call on one item, for each item of each case with leading axes."""
+    """Yield the call on the batch and the call on one item, for each item of each case with leading
+    axes.
+    """
     for case in (case for case in cases(row) if case.q.ndim > 2):
         whole = run(row, case, library)
         for index in np.ndindex(*case.q.shape[:-2]):
@@ -32,7 +36,9 @@ def pairs(row: Row, library: Library) -> Iterator[tuple[Case, tuple[int, ...], O
 @pytest.mark.parametrize("row", obeying("batch"), ids=str)
 def test_batch_is_its_items(row: Row, library: Library) -> None:
     for case, index, whole, single in pairs(row, library):
-        assert gap(whole.value[index], single.value) <= rounding(case), f"item {index} of case {case}"
+        assert gap(whole.value[index], single.value) <= rounding(case), (
+            f"item {index} of case {case}"
+        )
         np.testing.assert_allclose(
             whole.certificate.rows[index],
             single.certificate.rows,
@@ -57,7 +63,8 @@ def test_batch_and_items_agree_within_their_certificates(row: Row, library: Libr
 def test_exemptions_are_needed() -> None:
     for row in exempt_from("batch"):
         moved = [
-            gap(whole.value[index], single.value) > rounding(case) for case, index, whole, single in pairs(row, NUMPY)
+            gap(whole.value[index], single.value) > rounding(case)
+            for case, index, whole, single in pairs(row, NUMPY)
         ]
         assert any(moved), f"{row}: {row.exempt['batch']}"
 
@@ -67,5 +74,9 @@ def test_exemptions_are_needed() -> None:
 def test_leading_axes_broadcast(row: Row, library: Library) -> None:
     for case in (case for case in cases(row) if case.q.ndim > 2 and "key_mask" not in case.options):
         shared = case.where(k=case.k[(0,) * (case.k.ndim - 2)], v=case.v[..., :1, :, :])
-        full = case.where(k=np.broadcast_to(shared.k, case.k.shape), v=np.broadcast_to(shared.v, case.v.shape))
-        assert gap(run(row, shared, library).value, run(row, full, library).value) <= rounding(case), f"on case {case}"
+        full = case.where(
+            k=np.broadcast_to(shared.k, case.k.shape), v=np.broadcast_to(shared.v, case.v.shape)
+        )
+        assert gap(run(row, shared, library).value, run(row, full, library).value) <= rounding(
+            case
+        ), f"on case {case}"

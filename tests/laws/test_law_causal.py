@@ -1,4 +1,6 @@
-"""Under causal=True the future is invisible: a prefix of the tokens gives a prefix of the output, and the last row sees all keys."""
+"""Under causal=True the future is invisible: a prefix of the tokens gives a prefix of the output,
+and the last row sees all keys.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,9 @@ EXACT_PREFIX = [row for row in CAUSAL if row in obeying("causal prefix")]
 def prefix(case: Case, m: int) -> Case:
     mask = case.options.get("key_mask")
     options = {**case.options} if mask is None else {**case.options, "key_mask": mask[..., :m]}
-    return case.where(q=case.q[..., :m, :], k=case.k[..., :m, :], v=case.v[..., :m, :], options=options)
+    return case.where(
+        q=case.q[..., :m, :], k=case.k[..., :m, :], v=case.v[..., :m, :], options=options
+    )
 
 
 def causal_cases(row: Row) -> list[Case]:
@@ -61,8 +65,12 @@ def test_last_row_sees_every_key(row: Row, library: Library) -> None:
     for case in causal_cases(row):
         causal = run(row, case, library)
         whole = run(row, case.where(options={**case.options, "causal": False}), library)
-        allowed = causal.certificate.rows[..., -1] + whole.certificate.rows[..., -1] + rounding(case)
-        assert (np.abs(causal.value - whole.value)[..., -1, :].max(axis=-1) <= allowed).all(), f"on case {case}"
+        allowed = (
+            causal.certificate.rows[..., -1] + whole.certificate.rows[..., -1] + rounding(case)
+        )
+        assert (np.abs(causal.value - whole.value)[..., -1, :].max(axis=-1) <= allowed).all(), (
+            f"on case {case}"
+        )
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row not in CAUSAL], ids=str)

@@ -1,4 +1,6 @@
-"""No entry is further from its target than its row's certificate says, in any library and dtype, held against ball arithmetic."""
+"""No entry is further from its target than its row's certificate says, in any library and dtype,
+held against ball arithmetic.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ def items(case: Case) -> list[tuple[tuple[int, ...], Case]]:
         options = dict(case.options)
         if mask is not None:
             options["key_mask"] = np.broadcast_to(mask, case.k.shape[:-1])[index]
-        found.append((index, case.where(q=case.q[index], k=case.k[index], v=case.v[index], options=options)))
+        found.append(
+            (index, case.where(q=case.q[index], k=case.k[index], v=case.v[index], options=options))
+        )
     return found
 
 
@@ -32,7 +36,9 @@ def test_error_within_certificate(row: Row, dtype: str) -> None:
             assert np.isfinite(out.certificate.rows).all(), f"no bound on case {case}"
             for index, enclosure in enclosures.items():
                 excess = row_errors(out.value[index], enclosure) - out.certificate.rows[index]
-                assert (excess <= 0).all(), f"by {excess.max()} on {library}, item {index} of case {case}"
+                assert (excess <= 0).all(), (
+                    f"by {excess.max()} on {library}, item {index} of case {case}"
+                )
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)

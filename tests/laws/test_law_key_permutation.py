@@ -24,4 +24,6 @@ def test_order_of_keys_is_invisible(row: Row, library: Library) -> None:
 
 def test_exemptions_are_needed() -> None:
     for row in exempt_from(LAW):
-        assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), row.exempt[LAW]
+        assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), (
+            row.exempt[LAW]
+        )

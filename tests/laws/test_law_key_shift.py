@@ -1,6 +1,8 @@
-"""Adding one vector to all keys adds a constant to each row of scores, which the softmax does not see.
+"""Adding one vector to all keys adds a constant to each row of scores, which the softmax does not
+see.
 
-Methods that compute with differences of keys see nothing of it either; the others may move, but not further than their two certificates allow.
+Methods that compute with differences of keys see nothing of it either; the others may move, but not
+further than their two certificates allow.
 """
 
 import numpy as np
@@ -31,7 +33,8 @@ def test_shift_is_invisible(row: Row, library: Library) -> None:
 def test_shift_moves_no_further_than_the_certificates(row: Row, library: Library) -> None:
     for case in cases(row):
         here, there = shifted_pair(row, case, library)
-        allowed = here.certificate.rows + there.certificate.rows + 4e-16 * np.abs(case.v).max()  # k + shift rounds once
+        # k + shift rounds once
+        allowed = here.certificate.rows + there.certificate.rows + 4e-16 * np.abs(case.v).max()
         excess = np.abs(here.value - there.value).max(axis=-1) - allowed
         assert (excess <= 0).all(), f"by {excess.max()} on case {case}"
 
@@ -39,4 +42,6 @@ def test_shift_moves_no_further_than_the_certificates(row: Row, library: Library
 def test_exemptions_are_needed() -> None:
     for row in exempt_from(LAW):
         pairs = ((case, *shifted_pair(row, case, NUMPY)) for case in cases(row))
-        assert any(gap(here.value, there.value) > rounding(case) for case, here, there in pairs), row.exempt[LAW]
+        assert any(gap(here.value, there.value) > rounding(case) for case, here, there in pairs), (
+            row.exempt[LAW]
+        )

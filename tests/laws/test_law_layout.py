@@ -1,4 +1,6 @@
-"""The layout of the input in memory is invisible: same bits as a contiguous copy, and not one byte of it is written."""
+"""The layout of the input in memory is invisible: same bits as a contiguous copy, and not one byte
+of it is written.
+"""
 
 from collections.abc import Callable
 
@@ -47,7 +49,9 @@ def test_same_bits_as_a_contiguous_copy(row: Row, layout: str) -> None:
             np.testing.assert_array_equal(x, original)
         contiguous, strange = call(row, case, case.q, case.k, case.v), call(row, case, q, k, v)
         np.testing.assert_array_equal(contiguous.value, strange.value, err_msg=str(case))
-        np.testing.assert_array_equal(contiguous.certificate.rows, strange.certificate.rows, err_msg=str(case))
+        np.testing.assert_array_equal(
+            contiguous.certificate.rows, strange.certificate.rows, err_msg=str(case)
+        )
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
@@ -56,7 +60,9 @@ def test_broadcast_views_give_the_same_bits(row: Row) -> None:
     for case in cases(row):
         views = [np.broadcast_to(x[..., :1, :], x.shape) for x in (case.q, case.k, case.v)]
         copies = [np.array(x, order="C") for x in views]
-        np.testing.assert_array_equal(call(row, case, *views).value, call(row, case, *copies).value, err_msg=str(case))
+        np.testing.assert_array_equal(
+            call(row, case, *views).value, call(row, case, *copies).value, err_msg=str(case)
+        )
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
@@ -64,7 +70,10 @@ def test_broadcast_views_give_the_same_bits(row: Row) -> None:
 def test_input_is_never_written(row: Row, library: Library) -> None:
     for case in cases(row):
         arrays = [library.put(x) for x in (case.q, case.k, case.v)]
-        options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in case.options.items()}
+        options = {
+            name: library.put(x) if isinstance(x, np.ndarray) else x
+            for name, x in case.options.items()
+        }
         rng = np.random.default_rng(5) if row.method.randomised else None
         aa.attention(*arrays, row.method, rng=rng, **options)
         for array, original in zip(arrays, (case.q, case.k, case.v), strict=True):
@@ -74,10 +83,14 @@ def test_input_is_never_written(row: Row, library: Library) -> None:
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_output_shares_no_memory_with_the_input(row: Row) -> None:
     for case in cases(row):
-        one = case.where(q=case.q[..., :1, :], k=case.k[..., :1, :], v=case.v[..., :1, :], options={})
+        one = case.where(
+            q=case.q[..., :1, :], k=case.k[..., :1, :], v=case.v[..., :1, :], options={}
+        )
         for tried in (case, one):
             value = call(row, tried, tried.q, tried.k, tried.v).value
-            assert not any(np.may_share_memory(value, x) for x in (tried.q, tried.k, tried.v)), str(case)
+            assert not any(np.may_share_memory(value, x) for x in (tried.q, tried.k, tried.v)), str(
+                case
+            )
 
 
 @pytest.mark.parametrize("row", TABLE, ids=str)

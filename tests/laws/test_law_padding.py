@@ -1,4 +1,6 @@
-"""Keys that the mask excludes do not exist: appended, or spread among the others, with whatever numbers in them."""
+"""Keys that the mask excludes do not exist: appended, or spread among the others, with whatever
+numbers in them.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ def padded(case: Case, places: list[int], junk: float) -> Case:
 
 def departure(row: Row, case: Case, library: Library, places: list[int]) -> float:
     plain = run(row, case, library).value
-    return max(gap(run(row, padded(case, places, junk), library).value, plain) for junk in (0.5, -40.0))
+    return max(
+        gap(run(row, padded(case, places, junk), library).value, plain) for junk in (0.5, -40.0)
+    )
 
 
 def placements(case: Case) -> list[list[int]]:
@@ -31,7 +35,9 @@ def placements(case: Case) -> list[list[int]]:
 def test_masked_keys_are_invisible(row: Row, library: Library) -> None:
     for case in plain_cases(row):
         for places in placements(case):
-            assert departure(row, case, library, places) <= rounding(case), f"on case {case}, masked keys at {places}"
+            assert departure(row, case, library, places) <= rounding(case), (
+                f"on case {case}, masked keys at {places}"
+            )
 
 
 def test_exemptions_are_needed() -> None:

@@ -1,4 +1,6 @@
-"""Scaling the values by a power of two scales the output without rounding: the same bits but for the exponent."""
+"""Scaling the values by a power of two scales the output without rounding: the same bits but for
+the exponent.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ FACTORS = (2.0, 2.0**-10, 2.0**40)
 
 def same_bits(row: Row, case: Case, library: Library) -> bool:
     once = run(row, case, library).value
-    return all(np.array_equal(run(row, case.where(v=case.v * c), library).value, once * c) for c in FACTORS)
+    return all(
+        np.array_equal(run(row, case.where(v=case.v * c), library).value, once * c) for c in FACTORS
+    )
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
@@ -27,7 +31,9 @@ def test_certificate_scales_too(row: Row) -> None:
     for case in cases(row):
         once = run(row, case).certificate.rows
         for c in (2.0, 2.0**40):
-            np.testing.assert_allclose(run(row, case.where(v=case.v * c)).certificate.rows, once * c, rtol=1e-6)
+            np.testing.assert_allclose(
+                run(row, case.where(v=case.v * c)).certificate.rows, once * c, rtol=1e-6
+            )
 
 
 def test_exemptions_are_needed() -> None:

@@ -1,4 +1,6 @@
-"""Permuting the queries permutes the rows of the output and of the certificate: a row depends on its own query only."""
+"""Permuting the queries permutes the rows of the output and of the certificate: a row depends on
+its own query only.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ def departure(row: Row, case: Case, library: Library) -> float:
     order = np.random.default_rng(1).permutation(case.q.shape[-2])
     whole, moved = run(row, case, library), run(row, case.where(q=case.q[..., order, :]), library)
     bounds = [
-        np.where(np.isinf(rows), -1.0, rows) for rows in (moved.certificate.rows, whole.certificate.rows[..., order])
+        np.where(np.isinf(rows), -1.0, rows)
+        for rows in (moved.certificate.rows, whole.certificate.rows[..., order])
     ]
     return max(gap(moved.value, whole.value[..., order, :]), gap(*bounds))
 
@@ -27,4 +30,6 @@ def test_rows_move_with_their_queries(row: Row, library: Library) -> None:
 
 def test_exemptions_are_needed() -> None:
     for row in exempt_from(LAW):
-        assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), row.exempt[LAW]
+        assert any(departure(row, case, NUMPY) > rounding(case) for case in plain_cases(row)), (
+            row.exempt[LAW]
+        )

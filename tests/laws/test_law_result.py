@@ -1,4 +1,6 @@
-"""The result comes back in the caller's library, device and dtype, float64 for integers, with the shape that attention has."""
+"""The result comes back in the caller's library, device and dtype, float64 for integers, with the
+shape that attention has.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ from namespaces import FORBIDDING, LIBRARIES, NUMPY, STRICT, Library
 
 from approxattn._arrays import dtype_name
 
-DTYPES = {"float64": "float64", "float32": "float32", "float16": "float16", "int64": "float64", "int8": "float64"}
+DTYPES = {
+    "float64": "float64",
+    "float32": "float32",
+    "float16": "float16",
+    "int64": "float64",
+    "int8": "float64",
+}
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
@@ -18,9 +26,20 @@ def test_library_device_dtype_and_shape(row: Row, library: Library) -> None:
         for given, promised in DTYPES.items():
             if given == "float16" and library in (STRICT, FORBIDDING):
                 continue  # the standard has no float16
-            out = run(row, case.where(q=np.ceil(case.q), k=np.ceil(case.k), v=np.ceil(case.v)).astype(given), library) \
-                if given.startswith("int") else run(row, case.astype(given), library)  # fmt: skip
-            assert library.owns(out.array), f"{type(out.array)} on {getattr(out.array, 'device', None)}"
+            out = (
+                run(
+                    row,
+                    case.where(q=np.ceil(case.q), k=np.ceil(case.k), v=np.ceil(case.v)).astype(
+                        given
+                    ),
+                    library,
+                )
+                if given.startswith("int")
+                else run(row, case.astype(given), library)
+            )
+            assert library.owns(out.array), (
+                f"{type(out.array)} on {getattr(out.array, 'device', None)}"
+            )
             assert dtype_name(out.array) == promised, f"{given} on case {case}"
             assert out.value.shape == (*case.q.shape[:-1], case.v.shape[-1])
             assert isinstance(out.certificate.rows, np.ndarray)
@@ -30,7 +49,9 @@ def test_library_device_dtype_and_shape(row: Row, library: Library) -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_dtypes_agree_within_their_certificates(row: Row) -> None:
-    """A float16 result differs from the float64 result of the same numbers by no more than both certificates."""
+    """A float16 result differs from the float64 result of the same numbers by no more than both
+    certificates.
+    """
     for case in cases(row):
         for narrow in ("float32", "float16"):
             small = run(row, case.astype(narrow))

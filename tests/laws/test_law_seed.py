@@ -1,4 +1,6 @@
-"""The same seed gives the same bits, another seed another value; methods that draw nothing do not touch a generator they are given."""
+"""The same seed gives the same bits, another seed another value; methods that draw nothing do not
+touch a generator they are given.
+"""
 
 import numpy as np
 import pytest
@@ -18,14 +20,17 @@ def test_same_seed_same_bits(row: Row, library: Library) -> None:
     for case in cases(row):
         first, second = run(row, case, library), run(row, case, library)
         np.testing.assert_array_equal(first.value, second.value, err_msg=str(case))
-        np.testing.assert_array_equal(first.certificate.rows, second.certificate.rows, err_msg=str(case))
+        np.testing.assert_array_equal(
+            first.certificate.rows, second.certificate.rows, err_msg=str(case)
+        )
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 @pytest.mark.parametrize("row", RANDOMISED, ids=str)
 def test_other_seed_other_value(row: Row, library: Library) -> None:
     moved = [
-        bool((run(row, case, library, seed=8).value != run(row, case, library).value).any()) for case in cases(row)
+        bool((run(row, case, library, seed=8).value != run(row, case, library).value).any())
+        for case in cases(row)
     ]
     assert any(moved)
 
@@ -35,7 +40,11 @@ def test_other_seed_other_value(row: Row, library: Library) -> None:
 def test_every_library_sees_the_same_draws(row: Row, library: Library) -> None:
     for case in cases(row):
         np.testing.assert_allclose(
-            run(row, case, library).value, run(row, case, NUMPY).value, rtol=1e-9, atol=1e-11, err_msg=str(case)
+            run(row, case, library).value,
+            run(row, case, NUMPY).value,
+            rtol=1e-9,
+            atol=1e-11,
+            err_msg=str(case),
         )
 
 

@@ -1,4 +1,6 @@
-"""Centred queries: the same attention, bounds that hold, certificates and gradients with weights on the keys."""
+"""Centred queries: the same attention, bounds that hold, certificates and gradients with weights on
+the keys.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,14 @@ PROBLEMS = 500
 
 
 def offset_problem(rng: np.random.Generator) -> tuple[list[HostArray], dict[str, object]]:
-    """q, k, v whose queries have something in common, as those of trained heads have; n from 1 to 30, masks, both dtypes."""
+    """q, k, v whose queries have something in common, as those of trained heads have; n from 1 to
+    30, masks, both dtypes.
+    """
     n, d = int(rng.integers(1, 31)), int(rng.integers(1, 5))
     n_q = n if rng.random() < 0.6 else int(rng.integers(1, 6))
     q, k, v = (
-        rng.standard_normal((m, d)) if rng.random() < 0.6 else rng.integers(-2, 3, (m, d)) * 1.0 for m in (n_q, n, n)
+        rng.standard_normal((m, d)) if rng.random() < 0.6 else rng.integers(-2, 3, (m, d)) * 1.0
+        for m in (n_q, n, n)
     )
     q = 2.0 ** rng.integers(-8, 2) * q + rng.integers(-3, 4, d) * 2.0 ** rng.integers(-3, 2)
     if rng.random() < 0.5:
@@ -47,7 +52,9 @@ METHODS = (
 
 
 def hunt(seed: int, count: int) -> dict[str, float]:
-    """Return the largest error / bound of outputs and gradients, and how often queries were centred."""
+    """Return the largest error / bound of outputs and gradients, and how often queries were
+    centred.
+    """
     rng = np.random.default_rng(seed)
     largest = {"value": 0.0, "dq": 0.0, "dk": 0.0, "dv": 0.0, "centred": 0.0}
     for number in range(count):
@@ -81,7 +88,9 @@ def test_no_error_above_its_certificate() -> None:
     print(largest)
     assert largest.pop("centred") > 0.3 * PROBLEMS
     assert max(largest.values()) <= 1
-    assert all(ratio > 0.05 for ratio in largest.values()), "the hunt would not notice bounds ten times too small"
+    assert all(ratio > 0.05 for ratio in largest.values()), (
+        "the hunt would not notice bounds ten times too small"
+    )
 
 
 def scores_of(problem: Problem) -> tuple[HostArray, HostArray, HostArray]:
@@ -126,9 +135,9 @@ def test_log_error_bounds_the_weights_as_computed() -> None:
             continue
         seen = np.ones(problem.n_k, bool) if problem.key_mask is None else problem.key_mask
         k64 = found.keys.astype(EXTENDED)[seen]
-        gap = np.log(found.weights[seen, 0].astype(EXTENDED)) - EXTENDED(problem.scale) * k64 @ found.middle[0].astype(
-            EXTENDED
-        )
+        gap = np.log(found.weights[seen, 0].astype(EXTENDED)) - EXTENDED(
+            problem.scale
+        ) * k64 @ found.middle[0].astype(EXTENDED)
         largest = max(largest, float((gap.max() - gap.min()) / found.log_error[0]))
     assert 0.05 < largest <= 1
 
@@ -147,13 +156,24 @@ def test_consistent_gradient_passes_a_gradient_check_with_centred_queries() -> N
             direction = rng.standard_normal((n, 2))
 
             def loss(
-                t: float, name=name, direction=direction, inputs=inputs, causal=causal, mask=mask, g=g, method=method
+                t: float,
+                name=name,
+                direction=direction,
+                inputs=inputs,
+                causal=causal,
+                mask=mask,
+                g=g,
+                method=method,
             ) -> float:
                 moved = [x + t * direction * (key == name) for key, x in inputs.items()]
-                return float(np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value))
+                return float(
+                    np.sum(g * aa.attention(*moved, method, causal=causal, key_mask=mask).value)
+                )
 
             slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
-            assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)
+            assert slope == pytest.approx(
+                float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9
+            )
 
 
 def test_heads_that_gain_are_centred_each_for_itself_and_keys_can_be_shared() -> None:
@@ -164,7 +184,9 @@ def test_heads_that_gain_are_centred_each_for_itself_and_keys_can_be_shared() ->
     method = aa.Polynomial(degree=4, basis="taylor")
     out = aa.attention(q, k, v, method)
     assert out.certificate.facts["queries centred"] == "3 of 6"
-    assert np.all(np.abs(out.value - aa.attention(q, k, v, aa.Exact()).value).max(-1) <= out.certificate.rows)
+    assert np.all(
+        np.abs(out.value - aa.attention(q, k, v, aa.Exact()).value).max(-1) <= out.certificate.rows
+    )
     for i in range(2):
         alone = aa.attention(q[i, 1], k[i, 0], v[i, 0], method)
         np.testing.assert_allclose(out.value[i, 1], alone.value, atol=1e-13)
@@ -209,11 +231,18 @@ def test_without_centres_later_tokens_have_no_influence_and_certificates_hold() 
     changed = [np.where(later[:, None], 3 * x + 1, x) for x in (q, k, v)]
     for degree in (2, 8):
         method = aa.Polynomial(degree=degree, basis="taylor", centre="none")
-        kept, moved = (aa.attention(*x, method, causal=True).value[:20] for x in ((q, k, v), changed))
+        kept, moved = (
+            aa.attention(*x, method, causal=True).value[:20] for x in ((q, k, v), changed)
+        )
         assert np.max(np.abs(kept - moved)) <= 1e-14
         for kind in ("consistent", "plug-in"):
             found = aa.attention_vjp(
-                q, k, v, dout, aa.Polynomial(degree=8, basis="taylor", centre="none", gradient=kind), causal=True
+                q,
+                k,
+                v,
+                dout,
+                aa.Polynomial(degree=8, basis="taylor", centre="none", gradient=kind),
+                causal=True,
             )
             reference = exact(q, k, v, 3**-0.5, causal=True, dout=dout)
             for name, true in zip(("dq", "dk", "dv"), reference, strict=True):
@@ -237,4 +266,6 @@ def test_consistent_gradient_without_centres_passes_a_gradient_check() -> None:
             return float(np.sum(dout * aa.attention(*moved, method, causal=True).value))
 
         slope = (8 * (loss(1e-3) - loss(-1e-3)) - (loss(2e-3) - loss(-2e-3))) / 12e-3
-        assert slope == pytest.approx(float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9)
+        assert slope == pytest.approx(
+            float(np.sum(direction * getattr(grads, name))), rel=1e-7, abs=1e-9
+        )

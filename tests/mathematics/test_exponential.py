@@ -1,4 +1,6 @@
-"""The polynomials of exp: their stated errors against ball arithmetic, their degrees against the certified minimal ones."""
+"""The polynomials of exp: their stated errors against ball arithmetic, their degrees against the
+certified minimal ones.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from approxattn.exponential.degree import expected_error
 from approxattn.exponential.minimax import MinimaxRefusedError
 from proofs_check.arithmetic.supnorm import sup_error
 
-# Smallest degree with relative error <= 1e-2 ... 1e-12 on [-B, B]; each cell certified from both sides in ball arithmetic.
+# Smallest degree with relative error <= 1e-2 ... 1e-12 on [-B, B]; each cell certified from both
+# sides in ball arithmetic.
 MINIMAL_DEGREES = {
     0.5: (2, 3, 4, 5, 5, 6, 7, 7, 8, 9, 9),
     1.0: (3, 4, 5, 6, 7, 8, 9, 9, 10, 11, 12),
@@ -29,7 +32,8 @@ def relative_error(polynomial) -> float:
 
 
 @pytest.mark.parametrize(
-    ("half_range", "degree"), [(0.5, 0), (0.5, 3), (2.0, 6), (4.0, 9), (8.0, 14), (11.0, 12), (2.0**-10, 2)]
+    ("half_range", "degree"),
+    [(0.5, 0), (0.5, 3), (2.0, 6), (4.0, 9), (8.0, 14), (11.0, 12), (2.0**-10, 2)],
 )
 def test_minimax_error_is_the_certified_one(half_range: float, degree: int) -> None:
     polynomial = minimax(degree, half_range)
@@ -52,7 +56,9 @@ def test_minimax_reaches_the_minimal_degrees(half_range: float) -> None:
 
 @pytest.mark.parametrize("half_range", [0.3, 1.0, 2.7])
 def test_minimax_interval_covers_what_was_asked(half_range: float) -> None:
-    assert half_range <= minimax(4, half_range).half_range <= half_range * 2 ** (1 / 8) * (1 + 1e-12)
+    assert (
+        half_range <= minimax(4, half_range).half_range <= half_range * 2 ** (1 / 8) * (1 + 1e-12)
+    )
 
 
 @pytest.mark.parametrize("b", [2.0**-10, 0.5, 2.0, 8.0, 40.0])
@@ -76,8 +82,12 @@ def test_bessel_sums_against_ball_arithmetic(b: float) -> None:
         ctx.prec = before
 
 
-@pytest.mark.parametrize(("half_range", "degree"), [(0.5, 2), (0.5, 9), (2.0, 8), (4.0, 14), (8.0, 30), (2.0**-10, 1)])
-def test_chebyshev_error_is_bounded_for_every_row_and_attained_by_the_series(half_range: float, degree: int) -> None:
+@pytest.mark.parametrize(
+    ("half_range", "degree"), [(0.5, 2), (0.5, 9), (2.0, 8), (4.0, 14), (8.0, 30), (2.0**-10, 1)]
+)
+def test_chebyshev_error_is_bounded_for_every_row_and_attained_by_the_series(
+    half_range: float, degree: int
+) -> None:
     polynomial = chebyshev(degree, half_range)
     b = polynomial.half_range
     additive = sup_error(polynomial.coefficients, (-b, b), kind="additive")
@@ -86,9 +96,15 @@ def test_chebyshev_error_is_bounded_for_every_row_and_attained_by_the_series(hal
     rounding = sum(abs(c) * b**t for t, c in enumerate(polynomial.coefficients)) * 2.0**-53
     assert tail - rounding <= held * (1 + 1e-9) <= (tail + rounding) * (1 + 1e-8)
     for share in (1.0, 0.7, 0.2, 0.0):
-        certified = sup_error(polynomial.coefficients, (-share * b, share * b), kind="relative") if share else None
+        certified = (
+            sup_error(polynomial.coefficients, (-share * b, share * b), kind="relative")
+            if share
+            else None
+        )
         stated = math.tanh(float(polynomial.log_ratio(np.asarray(share * b))) / 2)
-        true = abs(polynomial.coefficients[0] - 1) if certified is None else float(certified.lower())
+        true = (
+            abs(polynomial.coefficients[0] - 1) if certified is None else float(certified.lower())
+        )
         assert stated >= true * (1 - 1e-15)
     slopes = np.polynomial.polynomial.polyder(polynomial.coefficients)
     for share in (1.0, 0.3):
@@ -96,11 +112,16 @@ def test_chebyshev_error_is_bounded_for_every_row_and_attained_by_the_series(hal
         ratio = np.polynomial.polynomial.polyval(x, slopes) / np.polynomial.polynomial.polyval(
             x, polynomial.coefficients
         )
-        assert np.max(np.abs(ratio - 1)) <= float(polynomial.slope_error(np.asarray(share * b))) + 1e-12
+        assert (
+            np.max(np.abs(ratio - 1))
+            <= float(polynomial.slope_error(np.asarray(share * b))) + 1e-12
+        )
 
 
 def test_chebyshev_needs_a_higher_degree_than_minimax() -> None:
-    """Its error is spread evenly over the interval, where e^-B of it counts as much as e^B at the other end."""
+    """Its error is spread evenly over the interval, where e^-B of it counts as much as e^B at the
+    other end.
+    """
     for b, tolerance in ((1.0, 1e-2), (4.0, 1e-2), (4.0, 1e-6), (8.0, 1e-2)):
         low, high = (degree_for(b, tolerance, basis) for basis in ("minimax", "chebyshev"))
         assert low <= high <= 2 * low + 1
@@ -127,7 +148,9 @@ def test_taylor_log_ratio_is_exact_or_above(degree: int, b: float) -> None:
         exact = (m * x.exp()).log() - (p * (-x).exp()).log()
         stated = arb(float(taylor(degree).log_ratio(np.asarray(b))))
         assert stated >= exact
-        assert stated <= exact * arb(1 + (degree + 2) * 1.1e-3) + arb(1e-250) or stated <= 2 * x * arb(1 + 1e-9)
+        assert stated <= exact * arb(1 + (degree + 2) * 1.1e-3) + arb(
+            1e-250
+        ) or stated <= 2 * x * arb(1 + 1e-9)
     finally:
         ctx.prec = before
 
@@ -180,10 +203,14 @@ def test_refusals_say_what_to_do() -> None:
         degree_for(16.0, 1e-12, "minimax")
     with pytest.raises(ValueError, match=r"basis\(='lagrange'\)"):
         degree_for(1.0, 0.1, "lagrange")
-    with pytest.raises(ValueError, match=r"degree\(=3\) of a chebyshev basis is too low.*higher degree"):
+    with pytest.raises(
+        ValueError, match=r"degree\(=3\) of a chebyshev basis is too low.*higher degree"
+    ):
         chebyshev(3, 4.0)
     for degree, half_range in ((60, 22.0), (20, 41.0)):
-        with pytest.raises(MinimaxRefusedError, match=r"float64 coefficients cannot hold it; use basis='taylor'"):
+        with pytest.raises(
+            MinimaxRefusedError, match=r"float64 coefficients cannot hold it; use basis='taylor'"
+        ):
             chebyshev(degree, half_range)
 
 
@@ -195,7 +222,8 @@ def test_scores_beyond_every_degree_are_refused_by_tolerance(basis: str, half_ra
 
 
 @pytest.mark.parametrize(
-    ("basis", "degree", "b"), [("taylor", 6, 2.0), ("chebyshev", 9, 3.0), ("minimax", 5, 2.0), ("minimax", 12, 8.0)]
+    ("basis", "degree", "b"),
+    [("taylor", 6, 2.0), ("chebyshev", 9, 3.0), ("minimax", 5, 2.0), ("minimax", 12, 8.0)],
 )
 def test_relative_error_is_the_certified_one_or_above(basis: str, degree: int, b: float) -> None:
     polynomial = exp_polynomial(degree, b, basis)

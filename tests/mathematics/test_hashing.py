@@ -1,4 +1,6 @@
-"""Hyperplane codes, collision probabilities and tables of bucket sums, against enumeration, closed forms and fixed draws."""
+"""Hyperplane codes, collision probabilities and tables of bucket sums, against enumeration, closed
+forms and fixed draws.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,7 @@ def z_score(hits: HostArray, p: float) -> float:
     return float((hits.mean() - p) / math.sqrt(p * (1 - p) / hits.size))
 
 
-# --- segment sums and tables --------------------------------------------------------------------------------------------
+# --- segment sums and tables ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -47,7 +49,10 @@ def z_score(hits: HostArray, p: float) -> float:
 def test_segment_sum_is_the_loop(library: Library, batch: tuple[int, ...], dtype: str) -> None:
     rng = np.random.default_rng(3)
     n, c, segments = 17, 3, 7
-    values, ids = rng.standard_normal((*batch, n, c)).astype(dtype), rng.integers(0, segments - 2, (*batch, n))
+    values, ids = (
+        rng.standard_normal((*batch, n, c)).astype(dtype),
+        rng.integers(0, segments - 2, (*batch, n)),
+    )
     expected = np.zeros((*batch, segments, c))
     for index in np.ndindex(*batch):
         for j in range(n):
@@ -63,7 +68,9 @@ def test_segment_sum_is_the_loop(library: Library, batch: tuple[int, ...], dtype
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_segment_sum_of_a_large_item_leaves_its_neighbour_alone(library: Library) -> None:
     values = np.stack([np.full((4, 1), 1e30), np.full((4, 1), 1e-30)])
-    found = library.get(segment_sum(library.put(values), library.put(np.array([[0, 1, 0, 1]] * 2)), 2))
+    found = library.get(
+        segment_sum(library.put(values), library.put(np.array([[0, 1, 0, 1]] * 2)), 2)
+    )
     np.testing.assert_allclose(found[1], 2e-30, rtol=1e-15)
 
 
@@ -75,7 +82,9 @@ def test_eight_keys_in_four_buckets(library: Library) -> None:
     key_codes, query_codes = np.array([3, 3, 1, 2, 0, 3, 0, 1]), np.array([3, 2, 0, 2, 2, 1, 3, 0])
     values = np.eye(8)
     found = library.get(
-        collided_sums(put(values), put(key_codes), put(query_codes), 4, _arrays.namespace(v=put(values)))
+        collided_sums(
+            put(values), put(key_codes), put(query_codes), 4, _arrays.namespace(v=put(values))
+        )
     )
     assert [tuple(np.flatnonzero(row)) for row in found] == reads
     assert set(found.ravel()) == {0.0, 1.0}
@@ -87,12 +96,14 @@ def test_tables_are_the_mean_of_the_collision_matrices() -> None:
     normals = draw_hyperplanes(9, 3, q, rng)
     key_codes, query_codes = codes(k, normals, np), codes(q, normals, np)
     matrices = query_codes[..., :, None] == key_codes[..., None, :]  # (hashes, 2, n_q, n_k)
-    found = sample(v, k, q, normals, [4, 5], entrywise=False, weights=None, xp=_arrays.namespace(v=v))
+    found = sample(
+        v, k, q, normals, [4, 5], entrywise=False, weights=None, xp=_arrays.namespace(v=v)
+    )
     np.testing.assert_allclose(found.mean, matrices.mean(axis=0) @ v, rtol=0, atol=1e-14)
     np.testing.assert_allclose(found.counts, matrices.mean(axis=0).sum(axis=-1), rtol=0, atol=1e-14)
 
 
-# --- codes --------------------------------------------------------------------------------------------------------------
+# --- codes ----------------------------------------------------------------------------------------
 
 
 def test_codes_number_the_bit_patterns() -> None:
@@ -103,7 +114,9 @@ def test_codes_number_the_bit_patterns() -> None:
 
 def test_bits_are_signs_and_zero_has_none() -> None:
     bits = sign_bits(
-        np.array([[2.0, 0.0], [-1.0, 0.0], [0.0, 0.0], [-0.0, 0.0]]), np.array([[1.0, 5.0], [-1.0, 2.0]]), np
+        np.array([[2.0, 0.0], [-1.0, 0.0], [0.0, 0.0], [-0.0, 0.0]]),
+        np.array([[1.0, 5.0], [-1.0, 2.0]]),
+        np,
     )
     assert bits.tolist() == [[1, 0], [0, 1], [0, 0], [0, 0]]
 
@@ -116,7 +129,8 @@ def test_codes_see_directions_only(dtype: str) -> None:
     for factor in (limits.smallest_subnormal * 2**30, 2.0**-30, 2.0**40, limits.max / 16):
         scaled = (x / np.abs(x).max(axis=-1, keepdims=True) * factor).astype(dtype)
         same = hash_codes(scaled, bits=6, hashes=50) == plain
-        assert same.mean() > 1 - 50 * 2.0**-20  # a subnormal row keeps 30 bits, so few of the signs can differ
+        # a subnormal row keeps 30 bits, so few of the signs can differ
+        assert same.mean() > 1 - 50 * 2.0**-20
     opposite = hash_codes(-x, bits=6, hashes=50)
     assert (opposite + plain == 2**6 - 1).all(), "all bits of -x differ from those of x"
 
@@ -133,7 +147,9 @@ def test_draws_are_the_same_in_every_library() -> None:
 
 
 def test_wrong_bits_are_rarer_than_the_bound() -> None:
-    """In half precision, where rounding is coarse enough to be seen: products summed one after the other, against float64."""
+    """In half precision, where rounding is coarse enough to be seen: products summed one after the
+    other, against float64.
+    """
     rng, d = np.random.default_rng(2), 8
     x, normals = rng.standard_normal((40, d)).astype(np.float16), rng.standard_normal((5_000, d))
     scaled, narrow = over_largest(x, np), normals.astype(np.float16)
@@ -149,7 +165,7 @@ def test_wrong_bits_at_the_ends() -> None:
     assert wrong_bit_probability(2**24, "float32") == 1.0, "a sum too long for the dtype"
 
 
-# --- probabilities ------------------------------------------------------------------------------------------------------
+# --- probabilities --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [1, 3])
@@ -178,14 +194,21 @@ def test_triple_probability_is_the_frequency(bits: int) -> None:
     found = hash_codes(x, bits)
     together = (found[:, 0] == found[:, 1]) & (found[:, 0] == found[:, 2])
     assert abs(z_score(together, p)) < 4
-    independent = float(collision.pair_probability(theta[0, 1], bits) * collision.pair_probability(theta[0, 2], bits))
+    independent = float(
+        collision.pair_probability(theta[0, 1], bits)
+        * collision.pair_probability(theta[0, 2], bits)
+    )
     assert abs(z_score(together, independent)) > 10, "the keys of a query collide dependently"
 
 
 def test_triple_probability_is_exact_in_the_plane() -> None:
-    """In the plane a hyperplane is a uniform angle: enumerate the arcs on which no pair is split."""
+    """In the plane a hyperplane is a uniform angle: enumerate the arcs on which no pair is
+    split.
+    """
     a, b = 0.7, 1.9  # directions 0, a, b: split for normals within arcs of total share (b - 0)/pi
-    assert collision.triple_probability(a, b, b - a, 1, np) == pytest.approx(1 - b / math.pi, rel=1e-15)
+    assert collision.triple_probability(a, b, b - a, 1, np) == pytest.approx(
+        1 - b / math.pi, rel=1e-15
+    )
     third = 2 * math.pi / 3
     assert collision.triple_probability(third, third, third, 5, np) == pytest.approx(0, abs=1e-70)
 
@@ -208,11 +231,15 @@ def test_union_of_modular_tables_is_the_frequency(bits: int, tables: int, size: 
 
 
 def test_modular_probability_by_enumeration() -> None:
-    """All coefficients, all pairs of different patterns: codes agree in exactly 1/T of the cases."""
+    """All coefficients, all pairs of different patterns: codes agree in exactly 1/T of the
+    cases.
+    """
     size, bits = 3, 3
     patterns = np.array(list(itertools.product([0, 1], repeat=bits)))
     for a, b in itertools.permutations(patterns, 2):
-        agree = [((a - b) @ np.array(c)) % size == 0 for c in itertools.product(range(size), repeat=bits)]
+        agree = [
+            ((a - b) @ np.array(c)) % size == 0 for c in itertools.product(range(size), repeat=bits)
+        ]
         assert np.mean(agree) == pytest.approx(1 / size, rel=1e-15)
     assert collision.modular_probability(0.25, 4) == 0.25 + 0.75 / 4
 
@@ -221,7 +248,8 @@ def test_modular_probability_by_enumeration() -> None:
 def test_root_mean_square_error_is_that_of_many_draws(hashes: int) -> None:
     rng, bits = np.random.default_rng(5), 2
     q, v = rng.standard_normal((2, 3)), 2 + rng.standard_normal((6, 2))
-    k = np.repeat(rng.standard_normal((2, 3)), 3, axis=0) + 0.1 * rng.standard_normal((6, 3))  # two clusters
+    # two clusters
+    k = np.repeat(rng.standard_normal((2, 3)), 3, axis=0) + 0.1 * rng.standard_normal((6, 3))
     normals = draw_hyperplanes(DRAWS * hashes, bits, q, rng)
     met = codes(q, normals, np)[:, :, None] == codes(k, normals, np)[:, None, :]
     means = (met @ v).reshape(DRAWS, hashes, 2, 2).mean(axis=1)
@@ -230,22 +258,28 @@ def test_root_mean_square_error_is_that_of_many_draws(hashes: int) -> None:
     exact = collision.root_mean_square_error(q, k, v, bits, hashes, np) ** 2
     assert (np.abs(squares.mean(axis=0) - exact) < 4 * squares.std(axis=0) / math.sqrt(DRAWS)).all()
     independent = (p * (1 - p)) @ (v**2).sum(axis=-1) / hashes
-    assert (exact > 1.5 * independent).all(), "clustered keys: what independence would give is far too small"
+    assert (exact > 1.5 * independent).all(), (
+        "clustered keys: what independence would give is far too small"
+    )
 
 
 def test_root_mean_square_error_of_equal_keys() -> None:
-    """All keys equal: the row is n times one Bernoulli variable, so its variance is n^2 p (1 - p) |v|^2 / m; at any size of the values."""
+    """All keys equal: the row is n times one Bernoulli variable, so its variance is n^2 p (1 - p)
+    |v|^2 / m; at any size of the values.
+    """
     q, k, v = np.array([[1.0, 0.0]]), np.tile([[0.0, 2.0]], (5, 1)), np.ones((5, 1))
     for size in (1.0, 1e300, 1e-300, 0.0):
         found = collision.root_mean_square_error(q, k, size * v, 1, 4, np)
         np.testing.assert_allclose(found, [size * math.sqrt(25 * 0.25 / 4)], rtol=1e-14)
 
 
-# --- angles and directions -----------------------------------------------------------------------------------------------
+# --- angles and directions ------------------------------------------------------------------------
 
 
 def test_angles_are_within_their_bounds() -> None:
-    """Against ball arithmetic: nearly parallel, nearly opposite and ordinary pairs, rows of any length."""
+    """Against ball arithmetic: nearly parallel, nearly opposite and ordinary pairs, rows of any
+    length.
+    """
     rng, d = np.random.default_rng(7), 5
     a = rng.standard_normal((30, d)) * 10.0 ** rng.integers(-200, 200, (30, 1))
     sizes = 10.0 ** rng.integers(-17, 1, (30, 1))
@@ -268,12 +302,16 @@ def test_angles_are_within_their_bounds() -> None:
 
 
 def test_angles_of_extreme_rows_are_numbers() -> None:
-    rows = np.array([[1.0, 1.0], [1e-300, 1e-300], [1e300, 1e300], [-3.0, -3.0], [5e-324, 5e-324], [0.1, 0.1]])
+    rows = np.array(
+        [[1.0, 1.0], [1e-300, 1e-300], [1e300, 1e300], [-3.0, -3.0], [5e-324, 5e-324], [0.1, 0.1]]
+    )
     theta = np.arccos(collision.cosines(rows, rows, np))
     signs = np.array([0, 0, 0, 1, 0, 0])
     np.testing.assert_allclose(theta, np.abs(signs[:, None] - signs) * math.pi, atol=1e-7)
     equal = np.random.default_rng(0).standard_normal((100, 3))
-    assert np.isfinite(np.arccos(collision.cosines(equal, equal, np))).all(), "a cosine beyond 1 has no angle"
+    assert np.isfinite(np.arccos(collision.cosines(equal, equal, np))).all(), (
+        "a cosine beyond 1 has no angle"
+    )
 
 
 def test_unit_rows_are_unit() -> None:
@@ -288,7 +326,9 @@ def test_normalised_error_bounds_directions() -> None:
     a = b + rng.standard_normal((3000, 3)) * 10.0 ** rng.integers(-3, 3, (3000, 1))
     a[:1000] = -b[:1000] * 0.9  # the worst case: opposite
     error = np.linalg.norm(a - b, axis=-1) * (1 + 1e-15)
-    ratio = np.linalg.norm(unit_rows(a, np) - unit_rows(b, np), axis=-1) / normalised_error(b, error, np)
+    ratio = np.linalg.norm(unit_rows(a, np) - unit_rows(b, np), axis=-1) / normalised_error(
+        b, error, np
+    )
     assert ratio.max() <= 1
     assert ratio.max() > 0.99
     zero = normalised_error(np.zeros((2, 3)), np.array([0.0, 1.0]), np)

@@ -28,11 +28,18 @@ def test_rank_counts_the_features(d: int, g: int) -> None:
 
 @pytest.mark.parametrize(("d", "g"), SIZES)
 def test_order_and_multiplicities_against_enumeration(d: int, g: int) -> None:
-    monomials = [m for t in range(g + 1) for m in itertools.combinations_with_replacement(range(d), t)]
-    expected = [math.factorial(len(m)) // math.prod(math.factorial(m.count(i)) for i in range(d)) for m in monomials]
+    monomials = [
+        m for t in range(g + 1) for m in itertools.combinations_with_replacement(range(d), t)
+    ]
+    expected = [
+        math.factorial(len(m)) // math.prod(math.factorial(m.count(i)) for i in range(d))
+        for m in monomials
+    ]
     np.testing.assert_array_equal(multiplicities(d, g), expected)
     x = np.random.default_rng(0).integers(-3, 4, (4, d)).astype(float)
-    np.testing.assert_array_equal(features(x, g, xp), [[math.prod(row[i] for i in m) for row in x] for m in monomials])
+    np.testing.assert_array_equal(
+        features(x, g, xp), [[math.prod(row[i] for i in m) for row in x] for m in monomials]
+    )
 
 
 @pytest.mark.parametrize(("d", "g"), SIZES)
@@ -46,7 +53,9 @@ def test_features_give_the_polynomial_exactly_on_integers(d: int, g: int) -> Non
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 1000])
 @pytest.mark.parametrize("causal", [False, True])
-def test_contractions_equal_dense_sums_for_any_chunk(chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contractions_equal_dense_sums_for_any_chunk(
+    chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(contraction, "chunk_length", lambda *_: chunk)
     rng = np.random.default_rng(chunk)
     q, k, v = (

@@ -1,4 +1,6 @@
-"""The floors: Eckart and Young against NumPy's own singular values, output errors by hand, the randomised decomposition within its bound."""
+"""The floors: Eckart and Young against NumPy's own singular values, output errors by hand, the
+randomised decomposition within its bound.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def test_output_errors_by_hand(library: Library) -> None:
     errors = oracles.output_errors(library.put(p), library.put(v))
     u, s, vh = np.linalg.svd(p)
     for rank in (0, 1, 5, 30):
-        wanted = np.linalg.norm((u[:, :rank] * s[:rank]) @ vh[:rank] @ v - p @ v) / np.linalg.norm(p @ v)
+        wanted = np.linalg.norm((u[:, :rank] * s[:rank]) @ vh[:rank] @ v - p @ v) / np.linalg.norm(
+            p @ v
+        )
         assert errors[rank] == pytest.approx(wanted, rel=1e-9)
     assert errors[-1] == 0
     assert (np.diff(errors) <= 0).all()
@@ -52,7 +56,9 @@ def test_row_stochastic_facts() -> None:
 
 
 @pytest.mark.parametrize(("rank", "oversampling"), [(4, 2), (8, 5), (15, 10)])
-def test_randomised_projection_stays_within_its_expected_error(rank: int, oversampling: int) -> None:
+def test_randomised_projection_stays_within_its_expected_error(
+    rank: int, oversampling: int
+) -> None:
     p = weights(size=1.0)
     s = np.linalg.svd(p, compute_uv=False)
     errors = []
@@ -71,7 +77,10 @@ def test_randomised_projection_stays_within_its_expected_error(rank: int, oversa
 def test_power_steps_reach_the_floor(library: Library) -> None:
     p = weights()
     s = np.linalg.svd(p, compute_uv=False)
-    u, t, vh = (library.get(x) for x in oracles.randomised_svd(library.put(p), 10, np.random.default_rng(2), power=4))
+    u, t, vh = (
+        library.get(x)
+        for x in oracles.randomised_svd(library.put(p), 10, np.random.default_rng(2), power=4)
+    )
     assert np.linalg.norm(p - (u * t) @ vh) <= 1.01 * np.linalg.norm(s[10:])
     np.testing.assert_allclose(t, s[:10], rtol=0.02)
 

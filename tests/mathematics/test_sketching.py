@@ -1,4 +1,6 @@
-"""Sketching operators: what each computes, its second moment, and that it speaks every array library."""
+"""Sketching operators: what each computes, its second moment, and that it speaks every array
+library.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,11 @@ def linear_operators(rng: np.random.Generator) -> list[Any]:
 
 
 def operators(rng: np.random.Generator) -> list[Any]:
-    return [*linear_operators(rng), sketching.max_pool(np.ones(7, bool), 3), sketching.max_pool(MASK, 3)]
+    return [
+        *linear_operators(rng),
+        sketching.max_pool(np.ones(7, bool), 3),
+        sketching.max_pool(MASK, 3),
+    ]
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
@@ -74,7 +80,9 @@ def test_deviations_from_the_own_block() -> None:
         tokens = np.flatnonzero(MASK[item])
         half = len(tokens) // 2
         parts = tokens[:half], tokens[half:]
-        wanted = np.concatenate([np.linalg.norm(x[item, p] - x[item, p].mean(axis=0), axis=-1) for p in parts])
+        wanted = np.concatenate(
+            [np.linalg.norm(x[item, p] - x[item, p].mean(axis=0), axis=-1) for p in parts]
+        )
         np.testing.assert_allclose(found[item, -len(tokens) :], np.sort(wanted), rtol=1e-12)
         assert not found[item, : -len(tokens)].any()
 
@@ -105,17 +113,27 @@ def test_adjoints_in_every_library(library: Library) -> None:
         assert library.owns(back)
         found = library.get(back)
         assert found.shape == x.shape
-        np.testing.assert_allclose(np.sum(found * x, axis=(-2, -1)), np.sum(y * image, axis=(-2, -1)), rtol=1e-11)
+        np.testing.assert_allclose(
+            np.sum(found * x, axis=(-2, -1)), np.sum(y * image, axis=(-2, -1)), rtol=1e-11
+        )
 
 
 def test_hidden_tokens_take_no_part() -> None:
     rng = np.random.default_rng(7)
     x, junk = rng.normal(size=(2, 7, 4)), rng.normal(size=(2, 7, 4))
     spoilt = np.where(MASK[..., None], x, 1e3 * junk)
-    for operator in (sketching.mean_pool(MASK, 3), sketching.max_pool(MASK, 3), sketching.row_sample(MASK, 4, rng)):
+    for operator in (
+        sketching.mean_pool(MASK, 3),
+        sketching.max_pool(MASK, 3),
+        sketching.row_sample(MASK, 4, rng),
+    ):
         np.testing.assert_array_equal(operator.apply(spoilt), operator.apply(x))
         y = rng.normal(size=operator.apply(x).shape)
-        back = operator.adjoint(y, x) if isinstance(operator, sketching.MaxPool) else operator.adjoint(y)
+        back = (
+            operator.adjoint(y, x)
+            if isinstance(operator, sketching.MaxPool)
+            else operator.adjoint(y)
+        )
         assert not back[~MASK].any()
 
 
@@ -125,7 +143,10 @@ def test_largest_entries_and_their_derivative(library: Library) -> None:
     x = rng.permutation(2 * 7 * 3).reshape(2, 7, 3).astype(float)
     pool = sketching.max_pool(MASK, 2)
     tokens = [np.flatnonzero(row) for row in MASK]
-    wanted = [[x[i, t[: len(t) // 2]].max(axis=0), x[i, t[len(t) // 2 :]].max(axis=0)] for i, t in enumerate(tokens)]
+    wanted = [
+        [x[i, t[: len(t) // 2]].max(axis=0), x[i, t[len(t) // 2 :]].max(axis=0)]
+        for i, t in enumerate(tokens)
+    ]
     np.testing.assert_array_equal(library.get(pool.apply(library.put(x))), wanted)
     y, direction = rng.normal(size=(2, 2, 3)), rng.normal(size=x.shape)
     slope = np.sum(y * (pool.apply(x + 1e-3 * direction) - pool.apply(x - 1e-3 * direction))) / 2e-3
@@ -173,7 +194,10 @@ SKETCHES: dict[str, tuple[Any, dict[str, Any]]] = {
     "srht": (lambda rng: sketching.srht(N, K, rng), {}),
     "rows": (lambda rng: sketching.weighted_rows(np.full(N, 1 / N), K, rng), {}),
     "rows by norm": (lambda rng: sketching.weighted_rows(NORMS, K, rng), {"probabilities": NORMS}),
-    "rows by leverage": (lambda rng: sketching.weighted_rows(LEVERAGE, K, rng), {"probabilities": LEVERAGE}),
+    "rows by leverage": (
+        lambda rng: sketching.weighted_rows(LEVERAGE, K, rng),
+        {"probabilities": LEVERAGE},
+    ),
 }
 
 
@@ -196,7 +220,11 @@ def test_second_moment_by_enumeration() -> None:
     mean = np.mean([(a @ s.T @ s @ b - a @ b).item() ** 2 for s in signs])
     assert sketching.second_moment("rademacher", 1, a, b) == pytest.approx(mean)
     q = np.array([0.25, 0.75])
-    draws = [(q[i] * q[j], (a[0, i] * b[i, 0] / q[i] + a[0, j] * b[j, 0] / q[j]) / 2) for i in (0, 1) for j in (0, 1)]
+    draws = [
+        (q[i] * q[j], (a[0, i] * b[i, 0] / q[i] + a[0, j] * b[j, 0] / q[j]) / 2)
+        for i in (0, 1)
+        for j in (0, 1)
+    ]
     mean = sum(p * (x - (a @ b).item()) ** 2 for p, x in draws)
     assert sketching.second_moment("rows", 2, a, b, probabilities=q) == pytest.approx(mean)
     assert sketching.second_moment("srht", 8, np.ones((1, 5)), np.ones((5, 1))) == 0

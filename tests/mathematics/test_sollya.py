@@ -1,4 +1,6 @@
-"""A second opinion: the `supnorm` of Sollya (Chevillard, Joldes & Lauter 2010), where it is installed; it is no dependency."""
+"""A second opinion: the `supnorm` of Sollya (Chevillard, Joldes & Lauter 2010), where it is
+installed; it is no dependency.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,21 @@ SOLLYA = shutil.which("sollya")
 pytestmark = pytest.mark.skipif(SOLLYA is None, reason="Sollya is not installed (Debian: sollya)")
 
 
-def sollya(coefficients: list[Fraction], half_width: Fraction, kind: Kind) -> tuple[Fraction, Fraction]:
+def sollya(
+    coefficients: list[Fraction], half_width: Fraction, kind: Kind
+) -> tuple[Fraction, Fraction]:
     """Enclosure of the error, of relative width 2^-30."""
     p = " + ".join(f"({c.numerator}/{c.denominator})*x^{i}" for i, c in enumerate(coefficients))
     # The relative error of a polynomial p against f is |p/f - 1| in Sollya too.
     how = {"relative": "relative", "additive": "absolute"}[kind]
-    script = f"prec=165; display=powers; supnorm({p}, exp(x), [-{half_width};{half_width}], {how}, 2^(-30)); quit;"
+    script = (
+        f"prec=165; display=powers; supnorm({p}, exp(x), [-{half_width};{half_width}], {how}, "
+        "2^(-30)); quit;"
+    )
     assert SOLLYA is not None
-    done = subprocess.run([SOLLYA], input=script, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - our own script
+    done = subprocess.run(
+        [SOLLYA], input=script, capture_output=True, text=True, timeout=60, check=True
+    )
     ends = re.findall(r"(\d+) \* 2\^\((-?\d+)\)", done.stdout)
     assert len(ends) == 2, done.stdout + done.stderr
     low, high = (Fraction(int(m)) * Fraction(2) ** int(e) for m, e in ends)
@@ -41,7 +50,9 @@ def taylor(degree: int) -> list[Fraction]:
 
 @pytest.mark.parametrize("kind", ["relative", "additive"])
 @pytest.mark.parametrize("half_width", HALF_WIDTHS, ids=str)
-def test_both_enclose_the_same_number_and_ours_is_the_tighter(half_width: Fraction, kind: Kind) -> None:
+def test_both_enclose_the_same_number_and_ours_is_the_tighter(
+    half_width: Fraction, kind: Kind
+) -> None:
     for column in (0, 4):
         degree = DEGREES[kind][HALF_WIDTHS.index(half_width)][column]
         best = minimax(degree, (-half_width, half_width), kind)[0]

@@ -1,4 +1,6 @@
-"""What `tolerance=t` promises, on random and degenerate problems with score bounds up to 8: kept, or the certificate says that it cannot be."""
+"""What `tolerance=t` promises, on random and degenerate problems with score bounds up to 8: kept,
+or the certificate says that it cannot be.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,19 @@ EXTENDED = np.longdouble
 
 
 def problem(rng: np.random.Generator):
-    """q, k, v with centred score bound B in 1/8 ... 8: normal numbers or small integers, sometimes all keys equal."""
+    """q, k, v with centred score bound B in 1/8 ... 8: normal numbers or small integers, sometimes
+    all keys equal.
+    """
     n, d = int(rng.integers(1, 40)), int(rng.integers(1, 4))
     q, k, v = (
-        rng.standard_normal((n, d)) if rng.random() < 0.6 else rng.integers(-2, 3, (n, d)) * 1.0 for _ in range(3)
+        rng.standard_normal((n, d)) if rng.random() < 0.6 else rng.integers(-2, 3, (n, d)) * 1.0
+        for _ in range(3)
     )
     if rng.random() < 0.2:
         k[:] = k[0]
-    widest = np.linalg.norm(q, axis=1).max() * np.linalg.norm(k - k.mean(0), axis=1).max() / np.sqrt(d)
+    widest = (
+        np.linalg.norm(q, axis=1).max() * np.linalg.norm(k - k.mean(0), axis=1).max() / np.sqrt(d)
+    )
     if widest > 1e-9:
         q = q * 2.0 ** rng.integers(-3, 4) / widest
     dtype = np.float64 if rng.random() < 0.6 else np.float32

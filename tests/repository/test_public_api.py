@@ -1,4 +1,6 @@
-"""The public names of both packages are these lists, and each name documents what its kind needs."""
+"""The public names of both packages are these lists, and each name documents what its kind
+needs.
+"""
 
 import dataclasses
 import enum
@@ -46,7 +48,17 @@ PUBLIC = {
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.transformer: [
-        *["Custom", "Embedding", "Layer", "LayerNorm", "Linear", "Mlp", "Residual", "SelfAttention", "Transformer"],
+        *[
+            "Custom",
+            "Embedding",
+            "Layer",
+            "LayerNorm",
+            "Linear",
+            "Mlp",
+            "Residual",
+            "SelfAttention",
+            "Transformer",
+        ],
         *["DegreeChoice", "LayerErrors", "ModelCertificate", "ModelGradients", "Output"],
         *["choose_degrees", "forward", "gradient", "parameters", "with_parameters"],
     ],
@@ -78,21 +90,36 @@ def sections(doc: str) -> dict[str, str]:
 def undocumented(obj: Any) -> list[str]:
     """Return what the docstring of a function, record, named tuple or enumeration lacks."""
     found = sections(inspect.cleandoc(obj.__doc__ or ""))
-    lacks = [] if found["Summary"].split("\n")[0].rstrip().endswith((".", ":")) else ["a one-sentence summary"]
+    lacks = (
+        []
+        if found["Summary"].split("\n")[0].rstrip().endswith((".", ":"))
+        else ["a one-sentence summary"]
+    )
     if isinstance(obj, types.FunctionType):
         names = list(inspect.signature(obj).parameters)
         wanted, table = ["Returns"], found.get("Parameters", "")
         wanted += ["Raises"] if "raise " in inspect.getsource(obj) else []
         lacks += [section for section in wanted if section not in found]
     elif dataclasses.is_dataclass(obj) or hasattr(obj, "_fields"):
-        fields = obj._fields if hasattr(obj, "_fields") else (field.name for field in dataclasses.fields(obj))
+        fields = (
+            obj._fields
+            if hasattr(obj, "_fields")
+            else (field.name for field in dataclasses.fields(obj))
+        )
         names = [name for name in fields if not name.startswith("_")]
         table = found.get("Parameters", "") + found.get("Attributes", "")
     else:
-        assert issubclass(obj, enum.Enum), f"{obj!r}: say here what the docstring of such a thing needs"
+        assert issubclass(obj, enum.Enum), (
+            f"{obj!r}: say here what the docstring of such a thing needs"
+        )
         names, table = [], ""
-    documented = {n for line in re.findall(r"^(\w[^:\n]*)(?: :|$)", table, re.MULTILINE) for n in line.split(", ")}
-    documented |= set(re.findall(r"``(\w+)", found["Summary"])) if not table else set()  # two fields need no table
+    documented = {
+        n
+        for line in re.findall(r"^(\w[^:\n]*)(?: :|$)", table, re.MULTILINE)
+        for n in line.split(", ")
+    }
+    # two fields need no table
+    documented |= set(re.findall(r"``(\w+)", found["Summary"])) if not table else set()
     return lacks + [f"parameter {name}" for name in names if name not in documented]
 
 
@@ -103,7 +130,11 @@ def test_all_is_the_list(module: types.ModuleType) -> None:
 
 @pytest.mark.parametrize("module", [approxattn, proofs_check], ids=lambda module: module.__name__)
 def test_nothing_else_is_public(module: types.ModuleType) -> None:
-    others = {n for n, o in vars(module).items() if not n.startswith("_") and not isinstance(o, types.ModuleType)}
+    others = {
+        n
+        for n, o in vars(module).items()
+        if not n.startswith("_") and not isinstance(o, types.ModuleType)
+    }
     assert others == set(PUBLIC[module])
 
 
@@ -119,7 +150,7 @@ def test_methods_are_frozen_keyword_only_records(name: str) -> None:
     assert all(field.kw_only for field in dataclasses.fields(method))
 
 
-# --- the check of the documentation can fail ---------------------------------------------------------------------------
+# --- the check of the documentation can fail ------------------------------------------------------
 
 
 def documented(x: int, y: int) -> int:

@@ -1,4 +1,6 @@
-"""The README and the documentation run: every `pycon` block is a doctest, every relative link leads somewhere."""
+"""The README and the documentation run: every `pycon` block is a doctest, every relative link leads
+somewhere.
+"""
 
 import doctest
 import re
@@ -12,7 +14,9 @@ RUNNABLE = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf
 
 
 def examples(text: str) -> str:
-    """Return the `pycon` blocks of a page, everything else blanked so that line numbers stay true."""
+    """Return the `pycon` blocks of a page, everything else blanked so that line numbers
+    stay true.
+    """
     lines, inside = [], False
     for line in text.splitlines():
         if line.startswith("```"):
@@ -25,7 +29,9 @@ def examples(text: str) -> str:
 
 def run(text: str, name: str) -> tuple[doctest.TestResults, str]:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    test = doctest.DocTestParser().get_doctest(examples(text), {"__name__": "__main__"}, name, name, 0)
+    test = doctest.DocTestParser().get_doctest(
+        examples(text), {"__name__": "__main__"}, name, name, 0
+    )
     report: list[str] = []
     results = doctest.DocTestRunner(optionflags=flags).run(test, out=report.append)
     return results, "".join(report)

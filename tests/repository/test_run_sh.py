@@ -1,4 +1,6 @@
-"""run.sh without its downloads: a stand-in for Python records what it is asked to do and fails on demand."""
+"""run.sh without its downloads: a stand-in for Python records what it is asked to do and fails on
+demand.
+"""
 
 import os
 import shutil
@@ -9,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Answers the checks, "creates" a .venv that holds itself, and writes every command to the file `log`.
+# Answers the checks, "creates" a .venv that holds itself, and writes every command to the file
+# `log`.
 STAND_IN = """#!/bin/sh
 echo "$*" >>"$LOG"
 case "$*" in
@@ -32,13 +35,21 @@ class Clone:
         (folder / "python").write_text(STAND_IN, encoding="utf-8")
         (folder / "python").chmod(0o755)
 
-    def run(self, *arguments: str, install: int = 0, run: int = 0, report: int = 0) -> tuple[int, str, list[str]]:
+    def run(
+        self, *arguments: str, install: int = 0, run: int = 0, report: int = 0
+    ) -> tuple[int, str, list[str]]:
         """Return exit status, messages, and the commands given to Python, checks left out."""
         self.log.write_text("", encoding="utf-8")
-        statuses = {"INSTALL_STATUS": str(install), "RUN_STATUS": str(run), "REPORT_STATUS": str(report)}
-        environment = os.environ | statuses | {"PYTHON": str(self.folder / "python"), "LOG": str(self.log)}
+        statuses = {
+            "INSTALL_STATUS": str(install),
+            "RUN_STATUS": str(run),
+            "REPORT_STATUS": str(report),
+        }
+        environment = (
+            os.environ | statuses | {"PYTHON": str(self.folder / "python"), "LOG": str(self.log)}
+        )
         command = ["sh", str(self.folder / "run.sh"), *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own script
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         lines = self.log.read_text(encoding="utf-8").splitlines()
         return done.returncode, done.stderr, [line for line in lines if line.startswith("-m ")]
 
@@ -94,8 +105,12 @@ def test_another_python_gets_a_new_environment(clone: Clone) -> None:
     assert "-m venv --clear --without-pip .venv" in clone.run("lint")[2]
 
 
-@pytest.mark.parametrize(("run", "report", "expected"), [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 3, 3)])
-def test_verify_reports_whatever_the_verdicts_are(clone: Clone, run: int, report: int, expected: int) -> None:
+@pytest.mark.parametrize(
+    ("run", "report", "expected"), [(0, 0, 0), (1, 0, 1), (3, 0, 3), (0, 3, 3)]
+)
+def test_verify_reports_whatever_the_verdicts_are(
+    clone: Clone, run: int, report: int, expected: int
+) -> None:
     status, said, commands = clone.run("verify", run=run, report=report)
     assert status == expected
     assert any("proofs_check report" in c for c in commands)

@@ -1,4 +1,6 @@
-"""Small attention problems that the laws run on, and one way to call every method on them in every array library."""
+"""Small attention problems that the laws run on, and one way to call every method on them in every
+array library.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,14 @@ class Outcome:
 def run(row: Row, case: Case, library: Library = NUMPY, *, seed: int = 5) -> Outcome:
     """Call a method on a case in a library; randomised methods draw from the seed."""
     q, k, v = (library.put(x) for x in (case.q, case.k, case.v))
-    options = {name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in case.options.items()}
+    options = {
+        name: library.put(x) if isinstance(x, np.ndarray) else x for name, x in case.options.items()
+    }
     rng = np.random.default_rng(seed) if row.method.randomised else None
     out = aa.attention(q, k, v, row.method, rng=rng, **options)
-    return Outcome(array=out.value, value=np.array(library.get(out.value)), certificate=out.certificate)
+    return Outcome(
+        array=out.value, value=np.array(library.get(out.value)), certificate=out.certificate
+    )
 
 
 def suits(row: Row, case: Case) -> bool:
@@ -77,17 +83,28 @@ def cases(row: Row) -> list[Case]:
 
 def plain_cases(row: Row) -> list[Case]:
     """Return those without masks: laws that reorder or append tokens build their own."""
-    found = [case for case in cases(row) if not case.options.get("causal") and "key_mask" not in case.options]
+    found = [
+        case
+        for case in cases(row)
+        if not case.options.get("causal") and "key_mask" not in case.options
+    ]
     assert found, f"no plain case suits {row}: add one to PROBLEMS"
     return found
 
 
 def rounding(case: Case, dtype: str = "float64") -> float:
-    """Return the difference that rounding alone may make. *Chosen*: 2^14 u n max|v|, with n max|v| the largest l1 width of a value column.
+    """Return the difference that rounding alone may make. *Chosen*: 2^14 u n max|v|, with n max|v|
+    the largest l1 width of a value column.
 
     Scores of PROBLEMS stay within about 4, so that no condition number exceeds e^8 ~ 2^12.
     """
-    return 2.0**14 * float(np.finfo(dtype).eps) / 2 * case.k.shape[-2] * max(1.0, float(np.abs(case.v).max()))
+    return (
+        2.0**14
+        * float(np.finfo(dtype).eps)
+        / 2
+        * case.k.shape[-2]
+        * max(1.0, float(np.abs(case.v).max()))
+    )
 
 
 def gap(a: HostArray, b: HostArray) -> float:
@@ -99,7 +116,15 @@ def gap(a: HostArray, b: HostArray) -> float:
 
 
 def _problem(
-    name: str, *, batch: tuple[int, ...] = (), n_q: int, n_k: int, d: int, dv: int, size: float, **options: Any
+    name: str,
+    *,
+    batch: tuple[int, ...] = (),
+    n_q: int,
+    n_k: int,
+    d: int,
+    dv: int,
+    size: float,
+    **options: Any,
 ) -> Case:
     rng = np.random.default_rng([n_q, n_k, d, dv])
     q, k = (rng.uniform(-size, size, (*batch, n, d)) for n in (n_q, n_k))
@@ -107,11 +132,15 @@ def _problem(
 
 
 def _tied(name: str, n: int, **options: Any) -> Case:
-    """Small integers, with rows that occur several times and values that occur several times; no zero row."""
+    """Small integers, with rows that occur several times and values that occur several times; no
+    zero row.
+    """
     rng = np.random.default_rng(n)
     rows = np.array([[1.0, 0.0], [-1.0, 1.0], [0.0, -2.0], [1.0, 1.0]])
     q, k = rows[rng.integers(0, 4, n)], rows[rng.integers(0, 4, n)]
-    return Case(name=name, q=q, k=k, v=rng.integers(-2, 3, (n, 2)).astype(np.float64), options=options)
+    return Case(
+        name=name, q=q, k=k, v=rng.integers(-2, 3, (n, 2)).astype(np.float64), options=options
+    )
 
 
 _HOLES = np.array([True, False, True, True, False, False, True, True])
@@ -128,5 +157,14 @@ PROBLEMS: tuple[Case, ...] = (
     _tied("causal tied", 9, causal=True),
     _problem("holes", n_q=8, n_k=8, d=3, dv=2, size=1.5, key_mask=_HOLES),
     _problem("causal holes", n_q=8, n_k=8, d=3, dv=2, size=1.5, key_mask=_HOLES, causal=True),
-    _problem("ragged", batch=(2,), n_q=8, n_k=8, d=2, dv=2, size=1.0, key_mask=np.stack([_HOLES, ~_HOLES])),
+    _problem(
+        "ragged",
+        batch=(2,),
+        n_q=8,
+        n_k=8,
+        d=2,
+        dv=2,
+        size=1.0,
+        key_mask=np.stack([_HOLES, ~_HOLES]),
+    ),
 )

@@ -1,4 +1,6 @@
-"""BERT-LSH and the problems it is tried on: rows of settings, options of a call, the pairs that meet."""
+"""BERT-LSH and the problems it is tried on: rows of settings, options of a call, the pairs that
+meet.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ NEVER = -math.inf
 
 def bert(**options: Any) -> Row:
     return Row(
-        name="bert", method=aa.BertLSH(**options), needs_square=options.get("fidelity") == "paper-code", slack=1e3
+        name="bert",
+        method=aa.BertLSH(**options),
+        needs_square=options.get("fidelity") == "paper-code",
+        slack=1e3,
     )
 
 
@@ -64,9 +69,15 @@ def problem(kind: str, n: int = 17, d: int = 4, dv: int = 3) -> Case:
 
 
 def met_pairs(method: aa.BertLSH, case: Case, seed: int = 5) -> HostArray:
-    """Return which pairs collide for the draws of a seed, shape (n_q, n_k), by comparing codes table by table."""
+    """Return which pairs collide for the draws of a seed, shape (n_q, n_k), by comparing codes
+    table by table.
+    """
     rng = np.random.default_rng(seed)
     normals = draw_hyperplanes(method.tables, method.bits, case.q, rng)
     coefficients = rng.integers(0, method.table_size, (method.tables, method.bits))
-    a, b = (modular_codes(x, normals, coefficients, method.table_size, np) for x in (case.q, case.k))
-    return np.array([[any(a[:, i] == b[:, j]) for j in range(len(case.k))] for i in range(len(case.q))])
+    a, b = (
+        modular_codes(x, normals, coefficients, method.table_size, np) for x in (case.q, case.k)
+    )
+    return np.array(
+        [[any(a[:, i] == b[:, j]) for j in range(len(case.k))] for i in range(len(case.q))]
+    )

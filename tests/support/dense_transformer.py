@@ -1,7 +1,9 @@
-"""The exact network by its definition, in extended precision, and its whole gradient by complex steps: what a transformer is held against.
+"""The exact network by its definition, in extended precision, and its whole gradient by complex
+steps: what a transformer is held against.
 
-A complex step, f(x + i h) = f(x) + i h f'(x) + O(h^2) with h = 1e-30, has no cancellation, so every entry of a gradient comes out to the last digits. It needs one run
-an entry, and shares no line with the package. `random_model` makes the models.
+A complex step, f(x + i h) = f(x) + i h f'(x) + O(h^2) with h = 1e-30, has no cancellation, so every
+entry of a gradient comes out to the last digits. It needs one run an entry, and shares no line with
+the package. `random_model` makes the models.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def random_model(
     size: float = 0.8,
     dtype: Any = np.float64,
 ) -> Transformer:
-    """Return a model whose matrices have entries of about size/sqrt(rows); norm: "pre", "post" or "none"."""
+    """Return a model whose matrices have entries of about size/sqrt(rows); norm: "pre", "post" or
+    "none".
+    """
 
     def matrix(*shape: int) -> HostArray:
         return (size * rng.standard_normal(shape) / np.sqrt(shape[-2])).astype(dtype)
@@ -57,19 +61,44 @@ def random_model(
 
     def attention() -> SelfAttention:
         keys = d if joint else width
-        pair = {"w": matrix(heads, d, d)} if joint else {"wq": matrix(heads, d, width), "wk": matrix(heads, d, width)}
+        pair = (
+            {"w": matrix(heads, d, d)}
+            if joint
+            else {"wq": matrix(heads, d, width), "wk": matrix(heads, d, width)}
+        )
         values = width if project else d // heads
         end = {"wo": matrix(heads * values, d), "bo": bias(d)} if project else {}
         return SelfAttention(
-            **pair, **end, wv=matrix(heads, d, values), bq=bias(heads, keys), bk=bias(heads, keys), bv=bias(heads, values), causal=causal,
+            **pair,
+            **end,
+            wv=matrix(heads, d, values),
+            bq=bias(heads, keys),
+            bk=bias(heads, keys),
+            bv=bias(heads, values),
+            causal=causal,
             scale=1 / d if joint else None,
-        )  # fmt: skip
+        )
 
     def layer() -> Layer:
-        mlp = Mlp(w1=matrix(d, 2 * d), b1=bias(2 * d), w2=matrix(2 * d, d), b2=bias(d), activation=activation)
-        g: tuple[Any, ...] = (Residual(maps=(normalise(), mlp) if norm == "pre" else (mlp,)),) if residual else (mlp,)
+        mlp = Mlp(
+            w1=matrix(d, 2 * d),
+            b1=bias(2 * d),
+            w2=matrix(2 * d, d),
+            b2=bias(d),
+            activation=activation,
+        )
+        g: tuple[Any, ...] = (
+            (Residual(maps=(normalise(), mlp) if norm == "pre" else (mlp,)),)
+            if residual
+            else (mlp,)
+        )
         g = (normalise(), *g, normalise()) if norm == "post" else g
-        return Layer(attention=attention(), norm=normalise() if norm == "pre" else None, residual=residual, then=g)
+        return Layer(
+            attention=attention(),
+            norm=normalise() if norm == "pre" else None,
+            residual=residual,
+            then=g,
+        )
 
     first = (Linear(w=matrix(d, d), b=bias(d)),) if biases else ()
     return Transformer(first=first, layers=tuple(layer() for _ in range(layers)))
@@ -85,7 +114,9 @@ def _softmax(s: Any) -> Any:
 
 
 def _normal_distribution(x: Any) -> Any:
-    """Phi of a number with an imaginary part of at most STEP, by the series of positive terms for erf."""
+    """Phi of a number with an imaginary part of at most STEP, by the series of positive terms for
+    erf.
+    """
     a = np.clip(x.real, -14, 14)  # beyond, Phi is 0 or 1 to 43 digits, and 300 terms are not enough
     pi = 4 * np.arctan(np.longdouble(1))
     density, total = np.exp(-a * a / 2) / np.sqrt(2 * pi), np.zeros_like(a)
@@ -112,7 +143,9 @@ def _token_map(g: Any, x: Any) -> Any:
             return hidden @ g.w2 + (0 if g.b2 is None else g.b2)
         case LayerNorm():
             c = x - np.mean(x, axis=-1, keepdims=True)
-            return c / np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + g.epsilon) * g.gain + g.shift
+            return (
+                c / np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + g.epsilon) * g.gain + g.shift
+            )
         case Residual():
             y = x
             for inner in g.maps:
@@ -151,7 +184,9 @@ def run(model: Transformer, x: Any, mask: Any = None) -> Any:
 
 def extended(model: Transformer) -> Transformer:
     """Return the model in extended precision; its arrays are no longer for the package."""
-    return _rebuilt(model, {name: p.astype(np.clongdouble) for name, p in parameters(model).items()})
+    return _rebuilt(
+        model, {name: p.astype(np.clongdouble) for name, p in parameters(model).items()}
+    )
 
 
 def _rebuilt(model: Transformer, values: dict[str, Any]) -> Transformer:
@@ -175,7 +210,9 @@ def _copy(node: Any, path: str, values: dict[str, Any]) -> Any:
 def whole_gradient(
     model: Transformer, x: HostArray, dout: HostArray, mask: HostArray | None = None
 ) -> tuple[HostArray, dict[str, HostArray]]:
-    """Return dL/dX and dL/d(parameter) for L = <dout, F(x)>, every entry by its own complex step."""
+    """Return dL/dX and dL/d(parameter) for L = <dout, F(x)>, every entry by its own
+    complex step.
+    """
     wide, x = extended(model), x.astype(np.clongdouble)
 
     def slope(changed: dict[str, Any], at: Any) -> Any:
@@ -183,7 +220,8 @@ def whole_gradient(
 
     dx = _by_entries(x, lambda moved: slope({}, moved))
     return dx, {
-        name: _by_entries(p, lambda moved, name=name: slope({name: moved}, x)) for name, p in parameters(wide).items()
+        name: _by_entries(p, lambda moved, name=name: slope({name: moved}, x))
+        for name, p in parameters(wide).items()
     }
 
 

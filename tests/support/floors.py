@@ -1,4 +1,6 @@
-"""The floors of both packages: which room may import which. One table, for the test and for CONTRIBUTING.
+"""The floors of both packages: which room may import which.
+
+One table, for the test and for CONTRIBUTING.
 
 `python tests/support/floors.py` prints the table as it has to stand in CONTRIBUTING.md.
 """
@@ -88,7 +90,10 @@ RULES = {
             ("arithmetic",),
             ("checkers", "papers.shared"),
             ("papers.aggarwal_alman_2022",),
-            ("papers.ours", *(f"papers.{name}" for name in _PAPERS if name != "aggarwal_alman_2022")),
+            (
+                "papers.ours",
+                *(f"papers.{name}" for name in _PAPERS if name != "aggarwal_alman_2022"),
+            ),
             ("papers",),
             ("catalogue", "kit", "by_hand"),
             ("running", "faults"),

@@ -1,4 +1,6 @@
-"""The hunt for a certificate below the error: structured problems, one check for all methods, and a ledger of the largest ratios."""
+"""The hunt for a certificate below the error: structured problems, one check for all methods, and a
+ledger of the largest ratios.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from scipy.stats import binomtest
 from approxattn._arrays import HostArray
 from proofs_check.arithmetic.balls import Rows
 
-# --- problems: everything small integers times powers of two, so that a failure reads well --------------------------------------
+# --- problems: everything small integers times powers of two, so that a failure reads well --------
 
 DTYPES = ("float64", "float32")
 
@@ -26,14 +28,33 @@ SIZES = (1, 1, 2, 2, 2, 3, 3, 4, 5, 7)
 
 
 def _matrix(draw: st.DrawFn, n: int, d: int, dtype: str) -> HostArray:
-    """Draw n rows: small integers, drawn one by one where that is cheap; duplicated rows, scaled rows, a common offset, by choice."""
+    """Draw n rows: small integers, drawn one by one where that is cheap; duplicated rows, scaled
+    rows, a common offset, by choice.
+    """
     if n * d <= 24:
-        entries = np.array(draw(st.lists(st.integers(-4, 4), min_size=n * d, max_size=n * d)), float).reshape(n, d)
+        entries = np.array(
+            draw(st.lists(st.integers(-4, 4), min_size=n * d, max_size=n * d)), float
+        ).reshape(n, d)
     else:
         rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-        entries = rng.integers(-4, 5, (n, d)).astype(float) if draw(st.booleans()) else rng.standard_normal((n, d))
+        entries = (
+            rng.integers(-4, 5, (n, d)).astype(float)
+            if draw(st.booleans())
+            else rng.standard_normal((n, d))
+        )
     style = draw(
-        st.sampled_from(("plain", "plain", "fraction", "tied", "mixed rows", "mixed entries", "offset", "zero rows"))
+        st.sampled_from(
+            (
+                "plain",
+                "plain",
+                "fraction",
+                "tied",
+                "mixed rows",
+                "mixed entries",
+                "offset",
+                "zero rows",
+            )
+        )
     )
     if style == "plain":
         return entries
@@ -54,7 +75,9 @@ def _matrix(draw: st.DrawFn, n: int, d: int, dtype: str) -> HostArray:
 
 @st.composite
 def problems(draw: st.DrawFn) -> Case:
-    """Draw q, k, v, scale, causal and mask: ties, zeros, duplicates, huge, tiny and mixed magnitudes, n from 1 to 64, float32 or float64."""
+    """Draw q, k, v, scale, causal and mask: ties, zeros, duplicates, huge, tiny and mixed
+    magnitudes, n from 1 to 64, float32 or float64.
+    """
     dtype = draw(st.sampled_from(DTYPES))
     n = draw(st.sampled_from(SIZES)) if draw(st.integers(0, 23)) else draw(st.integers(8, 64))
     n_q = n if draw(st.booleans()) else draw(st.integers(1, 3))
@@ -62,7 +85,8 @@ def problems(draw: st.DrawFn) -> Case:
     q, k, v = (_matrix(draw, *shape, dtype) for shape in ((n_q, d), (n, d), (n, dv)))
     # Sizes of scores: huge, ordinary, tiny, vanishing; the size of the values is another matter.
     size_q, size_k, size_v = (
-        draw(st.sampled_from(s)) for s in ((0, 0, -2, -9, 5), (0, 0, -2, 9, -60), (0, 0, -30, 30, -120))
+        draw(st.sampled_from(s))
+        for s in ((0, 0, -2, -9, 5), (0, 0, -2, 9, -60), (0, 0, -30, 30, -120))
     )
     options: dict[str, Any] = {}
     if draw(st.booleans()):
@@ -73,11 +97,13 @@ def problems(draw: st.DrawFn) -> Case:
         mask = np.random.default_rng(draw(st.integers(0, 2**16))).random(n) < 0.6
         mask[0] = True
         options["key_mask"] = mask
-    case = Case(name="hunted", q=q * 2.0**size_q, k=k * 2.0**size_k, v=v * 2.0**size_v, options=options)
+    case = Case(
+        name="hunted", q=q * 2.0**size_q, k=k * 2.0**size_k, v=v * 2.0**size_v, options=options
+    )
     return case.astype(dtype)
 
 
-# --- the check ---------------------------------------------------------------------------------------------------------
+# --- the check ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -89,7 +115,8 @@ class Ledger:
     largest : dict
         Largest ratio of error to bound.
     checked, failed, refused : Counter
-        Rows of output checked; calls with a row above its bound; calls that the method refused with a ValueError.
+        Rows of output checked; calls with a row above its bound; calls that the method refused with
+        a ValueError.
     """
 
     largest: dict[tuple[str, str], float] = field(default_factory=lambda: defaultdict(float))
@@ -101,12 +128,17 @@ class Ledger:
     def __str__(self) -> str:
         lines = ["largest error / bound, rows checked, calls, refusals"]
         for key in sorted(self.calls):
-            lines.append(f"  {key[0]:>22} {key[1]}: {self.largest[key]:8.2g} {self.checked[key]:7} {self.calls[key]:6} {self.refused[key]:5}")  # fmt: skip
+            lines.append(
+                f"  {key[0]:>22} {key[1]}: {self.largest[key]:8.2g} {self.checked[key]:7} "
+                f"{self.calls[key]:6} {self.refused[key]:5}"
+            )
         return "\n".join(lines)
 
 
 def guilty(rows: Iterable[Row], ledger: Ledger) -> list[str]:
-    """Return the methods whose failures their certificates do not allow: any, or more than chance explains (one-sided exact test, level 1e-6)."""
+    """Return the methods whose failures their certificates do not allow: any, or more than chance
+    explains (one-sided exact test, level 1e-6).
+    """
     found = []
     for row in rows:
         allowed = 1 - getattr(row.method, "confidence", 1.0) if row.method.randomised else 0.0

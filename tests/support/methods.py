@@ -1,7 +1,10 @@
-"""The table of methods: one row each (several for a method with several faces). Every law runs over it; a new method adds its rows here.
+"""The table of methods: one row each (several for a method with several faces).
 
-A row claims every law of the suite. Where a method does not obey one, `exempt` names the law and the reason, and the law's own test demands
-that the method then breaks it on some case: an exemption cannot outlive its reason.
+Every law runs over it; a new method adds its rows here.
+
+A row claims every law of the suite. Where a method does not obey one, `exempt` names the law and
+the reason, and the law's own test demands that the method then breaks it on some case: an exemption
+cannot outlive its reason.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ class Row:
     needs_square : bool
         Whether it needs as many queries as keys.
     slack : float
-        A certificate divided by this much is caught by the hunt: how far from sharp we let it be. inf: there is no finite certificate.
+        A certificate divided by this much is caught by the hunt: how far from sharp we let it be.
+        inf: there is no finite certificate.
     every : int
-        The hunt tries it on every so many-th problem: 1, unless a problem costs it a search among polynomials (a second or more).
+        The hunt tries it on every so many-th problem: 1, unless a problem costs it a search among
+        polynomials (a second or more).
     """
 
     name: str
@@ -56,14 +61,20 @@ class Row:
         return self.name
 
 
-_WHOLE_CALL = "the interval of the scores comes from the whole call, and the polynomial from the interval"
-_CENTRES = MappingProxyType({"causal prefix": "the centre of the keys comes from all keys, later ones included"})
+_WHOLE_CALL = (
+    "the interval of the scores comes from the whole call, and the polynomial from the interval"
+)
+_CENTRES = MappingProxyType(
+    {"causal prefix": "the centre of the keys comes from all keys, later ones included"}
+)
 _FITS = MappingProxyType({**_CENTRES, "batch": _WHOLE_CALL})
 
 _MIRRORED = "logits below the diagonal are copied from above it, so positions matter"
 _NO_DENOMINATOR = "YOSO divides by no sum of weights, and those of a row do not sum to 1"
 _HASHES_KEYS = MappingProxyType({"key shift": "the codes of the shifted keys differ"})
-_YOSO = MappingProxyType({"ones": _NO_DENOMINATOR, "key shift": "angles to the shifted keys differ"})
+_YOSO = MappingProxyType(
+    {"ones": _NO_DENOMINATOR, "key shift": "angles to the shifted keys differ"}
+)
 _UNIT_ROWS = MappingProxyType(
     {
         **_YOSO,
@@ -86,7 +97,9 @@ _LANDMARKS = MappingProxyType(
         "query permutation": "landmarks are means of neighbours, of queries too",
     }
 )
-_FEATURES = MappingProxyType({"key shift": "the features of the shifted keys differ by more than a factor"})
+_FEATURES = MappingProxyType(
+    {"key shift": "the features of the shifted keys differ by more than a factor"}
+)
 _SURE = 1 - 1e-9
 """A confidence at which no failure will be seen."""
 
@@ -94,7 +107,10 @@ TABLE: tuple[Row, ...] = (
     Row(name="exact", method=aa.Exact(), slack=20),
     Row(name="taylor-4", method=aa.Polynomial(degree=4, basis="taylor"), exempt=_CENTRES, slack=2),
     Row(
-        name="taylor-1e-4", method=aa.Polynomial(tolerance=1e-4, basis="taylor", fallback=False), exempt=_FITS, slack=2
+        name="taylor-1e-4",
+        method=aa.Polynomial(tolerance=1e-4, basis="taylor", fallback=False),
+        exempt=_FITS,
+        slack=2,
     ),
     Row(
         name="anisotropic-1e-4",
@@ -110,22 +126,40 @@ TABLE: tuple[Row, ...] = (
         every=25,
     ),
     Row(name="minimax-5", method=aa.Polynomial(degree=5), exempt=_FITS, slack=2),
-    Row(name="minimax-1e-1", method=aa.Polynomial(tolerance=0.1, fallback=False), exempt=_FITS, slack=2, every=25),
+    Row(
+        name="minimax-1e-1",
+        method=aa.Polynomial(tolerance=0.1, fallback=False),
+        exempt=_FITS,
+        slack=2,
+        every=25,
+    ),
     Row(
         name="mean-pool-3",
         method=aa.Linformer(rank=3, sketch="mean-pool"),
         exempt={"key permutation": "blocks hold neighbours"},
         slack=2,
     ),
-    Row(name="row-sample-40", method=aa.Linformer(rank=40, sketch="row-sample"), exempt=_SAMPLED, slack=20),
+    Row(
+        name="row-sample-40",
+        method=aa.Linformer(rank=40, sketch="row-sample"),
+        exempt=_SAMPLED,
+        slack=20,
+    ),
     Row(
         name="row-sample-sure",
         method=aa.Linformer(rank=200, sketch="row-sample", confidence=_SURE),
         exempt=_SAMPLED,
         slack=20,
     ),
-    Row(name="linformer-gaussian", method=aa.Linformer(rank=4), exempt=_DENSE_DRAWS, slack=math.inf),
-    Row(name="linformer-paper", method=aa.Linformer(rank=5, delta=0.1), exempt=_DENSE_DRAWS, slack=math.inf),
+    Row(
+        name="linformer-gaussian", method=aa.Linformer(rank=4), exempt=_DENSE_DRAWS, slack=math.inf
+    ),
+    Row(
+        name="linformer-paper",
+        method=aa.Linformer(rank=5, delta=0.1),
+        exempt=_DENSE_DRAWS,
+        slack=math.inf,
+    ),
     Row(
         name="max-pool-3",
         method=aa.Linformer(rank=3, sketch="max-pool"),
@@ -135,13 +169,26 @@ TABLE: tuple[Row, ...] = (
         },
         slack=20,
     ),
-    Row(name="count-sketch-4", method=aa.Linformer(rank=4, sketch="count-sketch"), exempt=_DENSE_DRAWS, slack=math.inf),
+    Row(
+        name="count-sketch-4",
+        method=aa.Linformer(rank=4, sketch="count-sketch"),
+        exempt=_DENSE_DRAWS,
+        slack=math.inf,
+    ),
     Row(name="nystrom-3", method=aa.Nystrom(landmarks=3), exempt=_LANDMARKS, slack=20),
-    Row(name="nystrom-4-cut", method=aa.Nystrom(landmarks=4, rcond=0.05), exempt=_LANDMARKS, slack=20),
+    Row(
+        name="nystrom-4-cut",
+        method=aa.Nystrom(landmarks=4, rcond=0.05),
+        exempt=_LANDMARKS,
+        slack=20,
+    ),
     Row(
         name="fitted-3",
         method=aa.FittedLinformer(rank=3, rows=4, ridge=1e-2),
-        exempt={"key permutation": "blocks hold neighbours", "query permutation": "queries are picked by their places"},
+        exempt={
+            "key permutation": "blocks hold neighbours",
+            "query permutation": "queries are picked by their places",
+        },
         slack=20,
     ),
     Row(
@@ -149,11 +196,16 @@ TABLE: tuple[Row, ...] = (
         method=aa.Clustered(heavy=2, key_blocks=2, query_blocks=2),
         exempt={
             "key permutation": "of keys with equal scores the earlier ones are heavy",
-            "query permutation": "queries that tie are split by their places, and then the means of their blocks differ",
+            "query permutation": (
+                "queries that tie are split by their places, and then the means of their blocks "
+                "differ"
+            ),
         },
         slack=2,
     ),
-    Row(name="clustered-means", method=aa.Clustered(heavy=0, key_blocks=4, query_blocks=1), slack=2),
+    Row(
+        name="clustered-means", method=aa.Clustered(heavy=0, key_blocks=4, query_blocks=1), slack=2
+    ),
     Row(
         name="fitted-polynomial-2",
         method=aa.FittedPolynomial(degree=2, rows=4),
@@ -198,7 +250,9 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="yoso-bernstein-sure",
-        method=aa.Yoso(bits=2, hashes=60, bound="bernstein", zero_rows="orthogonal", confidence=_SURE),
+        method=aa.Yoso(
+            bits=2, hashes=60, bound="bernstein", zero_rows="orthogonal", confidence=_SURE
+        ),
         target="yoso",
         bits=2,
         exempt=_YOSO,
@@ -207,7 +261,9 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="yoso-hadamard-sure",
-        method=aa.Yoso(bits=2, hashes=64, hashing="hadamard", zero_rows="orthogonal", confidence=_SURE),
+        method=aa.Yoso(
+            bits=2, hashes=64, hashing="hadamard", zero_rows="orthogonal", confidence=_SURE
+        ),
         target="hadamard",
         bits=2,
         exempt=_YOSO,
@@ -232,16 +288,28 @@ TABLE: tuple[Row, ...] = (
         slack=1e3,
     ),
     Row(name="bert-lsh", method=aa.BertLSH(), exempt=_HASHES_KEYS, slack=2),
-    Row(name="bert-lsh-only", method=aa.BertLSH(bits=3, tables=2, fill=-math.inf), exempt=_HASHES_KEYS, slack=2),
+    Row(
+        name="bert-lsh-only",
+        method=aa.BertLSH(bits=3, tables=2, fill=-math.inf),
+        exempt=_HASHES_KEYS,
+        slack=2,
+    ),
     Row(
         name="bert-lsh-sparse",
         method=aa.BertLSH(bits=3, tables=2, fill=-math.inf, sparse=True),
         exempt=_HASHES_KEYS,
         slack=20,
     ),
-    Row(name="bert-lsh-sparse-filled", method=aa.BertLSH(sparse=True), exempt=_HASHES_KEYS, slack=2),
+    Row(
+        name="bert-lsh-sparse-filled", method=aa.BertLSH(sparse=True), exempt=_HASHES_KEYS, slack=2
+    ),
     Row(name="lsh-softmax", method=aa.LSHSoftmax(bits=2, tables=3), exempt=_HASHES_KEYS, slack=20),
-    Row(name="lsh-softmax-ball", method=aa.LSHSoftmax(bits=3, radius=1, tables=2), exempt=_HASHES_KEYS, slack=20),
+    Row(
+        name="lsh-softmax-ball",
+        method=aa.LSHSoftmax(bits=3, radius=1, tables=2),
+        exempt=_HASHES_KEYS,
+        slack=20,
+    ),
     Row(
         name="bert-lsh-paper",
         method=aa.BertLSH(table_size=4, fidelity="paper-code"),

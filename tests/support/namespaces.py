@@ -1,7 +1,9 @@
-"""Array libraries under test: how to make an array there, and how to read one back without the package's help.
+"""Array libraries under test: how to make an array there, and how to read one back without the
+package's help.
 
-The cruel ones find the bugs of a GPU without one: `NUMPY_READONLY` refuses in-place writes to its input, `STRICT` refuses everything outside the
-array API standard, `FORBIDDING` refuses conversion to NumPy, as CuPy does.
+The cruel ones find the bugs of a GPU without one: `NUMPY_READONLY` refuses in-place writes to its
+input, `STRICT` refuses everything outside the array API standard, `FORBIDDING` refuses conversion
+to NumPy, as CuPy does.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class Library:
 
     def owns(self, array: Array) -> bool:
         """Tell whether `array` is of this library and lies where `put` puts things."""
-        return isinstance(array, self.kind) and str(getattr(array, "device", "cpu")) == str(self.device)
+        return isinstance(array, self.kind) and str(getattr(array, "device", "cpu")) == str(
+            self.device
+        )
 
 
 def _read_only(host: HostArray) -> HostArray:
@@ -65,8 +69,12 @@ def _from_strict(array: Array) -> HostArray:
 NUMPY = Library(name="numpy", put=np.array, get=np.asarray, kind=np.ndarray)
 NUMPY_READONLY = Library(name="numpy-readonly", put=_read_only, get=np.asarray, kind=np.ndarray)
 STRICT = Library(
-    name="strict", put=lambda host: array_api_strict.asarray(np.array(host)), get=_from_strict, kind=_STRICT_ARRAY, device=_CPU
-)  # fmt: skip
+    name="strict",
+    put=lambda host: array_api_strict.asarray(np.array(host)),
+    get=_from_strict,
+    kind=_STRICT_ARRAY,
+    device=_CPU,
+)
 FORBIDDING = Library(
     name="forbidding",
     put=lambda host: array_api_strict.asarray(np.array(host), device=_FAR),
@@ -77,24 +85,41 @@ FORBIDDING = Library(
 
 
 def _installed() -> list[Library]:
-    """Return the libraries that are not dependencies but happen to be here: PyTorch, JAX in 64 bits, CuPy with a GPU."""
+    """Return the libraries that are not dependencies but happen to be here: PyTorch, JAX in 64
+    bits, CuPy with a GPU.
+    """
     found = []
     if importlib.util.find_spec("torch"):
         torch = importlib.import_module("torch")
         found.append(
-            Library(name="torch", put=lambda host: torch.tensor(np.array(host)), get=lambda array: array.numpy(), kind=torch.Tensor)
-        )  # fmt: skip
+            Library(
+                name="torch",
+                put=lambda host: torch.tensor(np.array(host)),
+                get=lambda array: array.numpy(),
+                kind=torch.Tensor,
+            )
+        )
     if importlib.util.find_spec("jax"):
         jax = importlib.import_module("jax")
         jax.config.update("jax_enable_x64", True)
         put = jax.numpy.array
-        found.append(Library(name="jax", put=put, get=np.asarray, kind=jax.Array, device=str(put(0.0).device)))
+        found.append(
+            Library(
+                name="jax", put=put, get=np.asarray, kind=jax.Array, device=str(put(0.0).device)
+            )
+        )
     if importlib.util.find_spec("cupy"):
         cupy = importlib.import_module("cupy")
         if cupy.is_available():
             found.append(
-                Library(name="cupy", put=cupy.array, get=cupy.asnumpy, kind=cupy.ndarray, device=str(cupy.zeros(1).device))
-            )  # fmt: skip
+                Library(
+                    name="cupy",
+                    put=cupy.array,
+                    get=cupy.asnumpy,
+                    kind=cupy.ndarray,
+                    device=str(cupy.zeros(1).device),
+                )
+            )
     return found
 
 

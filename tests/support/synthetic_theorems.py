@@ -1,4 +1,6 @@
-"""A catalogue that misbehaves on purpose, for the tests of campaigns; worker processes import it by name."""
+"""A catalogue that misbehaves on purpose, for the tests of campaigns; worker processes import it by
+name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check import Comparison, Count, Enclose, Identity, Plan, Sample, Source, Symbolic, Theorem
+from proofs_check import (
+    Comparison,
+    Count,
+    Enclose,
+    Identity,
+    Plan,
+    Sample,
+    Source,
+    Symbolic,
+    Theorem,
+)
 from proofs_check.statements.experiment import Experiment
 
 SOURCE = Source(citation="proved here", place="tests", fidelity="ours")
@@ -19,8 +31,15 @@ FALSE = Count(measured=lambda n: n, formula=lambda n: n + 1, sizes=(1,), scope="
 
 def entry(key: str, *experiments: Experiment, expected: str = "proved", **more: Any) -> Theorem:
     return Theorem(
-        key=key, title=key, statement=key, source=SOURCE, experiments=experiments, expected=expected, mutant=FALSE, **more
-    )  # fmt: skip
+        key=key,
+        title=key,
+        statement=key,
+        source=SOURCE,
+        experiments=experiments,
+        expected=expected,
+        mutant=FALSE,
+        **more,
+    )
 
 
 def slow_square(n: int) -> int:
@@ -56,12 +75,18 @@ def coin(rng: np.random.Generator, m: int) -> np.ndarray:
 
 
 def _slow(i: int) -> Theorem:
-    return entry(f"slow.number-{i}", Count(measured=slow_square, formula=square, sizes=(i,), scope="squares"))
+    return entry(
+        f"slow.number-{i}", Count(measured=slow_square, formula=square, sizes=(i,), scope="squares")
+    )
 
 
 PROVES = Count(measured=square, formula=square, sizes=(1, 2), scope="squares")
 WEAK = Sample(
-    draw=coin, claim="probability <=", target=0.05, plan=Plan(n=100, alpha=0.02, sampler="a coin"), scope="a coin"
+    draw=coin,
+    claim="probability <=",
+    target=0.05,
+    plan=Plan(n=100, alpha=0.02, sampler="a coin"),
+    scope="a coin",
 )
 
 THEOREMS = (

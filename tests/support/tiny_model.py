@@ -15,7 +15,9 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "atten", "##tion", "##s", "caf
 
 
 def load_extractor() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("extract_minilm", ROOT / "examples" / "extract_minilm.py")
+    spec = importlib.util.spec_from_file_location(
+        "extract_minilm", ROOT / "examples" / "extract_minilm.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,7 +33,11 @@ def write_model(folder: Path, *, width: int = 4, heads: int = 2, inner: int = 6)
     shapes["embeddings.word_embeddings.weight"] = (len(VOCABULARY), width)
     shapes["embeddings.position_embeddings.weight"] = (16, width)
     shapes["embeddings.token_type_embeddings.weight"] = (2, width)
-    for name in ("embeddings.LayerNorm", f"{at}.attention.output.LayerNorm", f"{at}.output.LayerNorm"):
+    for name in (
+        "embeddings.LayerNorm",
+        f"{at}.attention.output.LayerNorm",
+        f"{at}.output.LayerNorm",
+    ):
         shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
     for name, out, into in [
         *((f"{at}.attention.self.{x}", width, width) for x in ("query", "key", "value")),
@@ -44,7 +50,11 @@ def write_model(folder: Path, *, width: int = 4, heads: int = 2, inner: int = 6)
     data = b""
     for name, shape in shapes.items():
         block = rng.standard_normal(shape).astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [len(data), len(data) + len(block)]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(shape),
+            "data_offsets": [len(data), len(data) + len(block)],
+        }
         data += block
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)

@@ -42,7 +42,10 @@ def run_in_torch(model: Transformer, p: dict[str, Any], x: Any) -> Any:
     for i, layer in enumerate(model.layers):
         path = f"layers.{i}"
         u = x if layer.norm is None else _token_map(layer.norm, x, p, f"{path}.norm")
-        a = {name: p.get(f"{path}.attention.{name}") for name in ("wq", "wk", "wv", "wo", "bq", "bk", "bv", "bo")}
+        a = {
+            name: p.get(f"{path}.attention.{name}")
+            for name in ("wq", "wk", "wv", "wo", "bq", "bk", "bv", "bo")
+        }
         q, k, v = (u[..., None, :, :] @ a[f"w{s}"] + a[f"b{s}"][:, None, :] for s in "qkv")
         heads = functional.scaled_dot_product_attention(q, k, v, is_causal=layer.attention.causal)
         y = functional.linear(torch.cat(torch.unbind(heads, -3), dim=-1), a["wo"].T, a["bo"])

@@ -5,6 +5,12 @@ from synthetic_theorems import entry
 from proofs_check import Count
 
 THEOREMS = (
-    entry("controls.wrong", Count(measured=lambda n: n, formula=lambda n: 2 * n, sizes=(1,), scope="one number")),
-    entry("good.identity", Count(measured=lambda n: n, formula=lambda n: n, sizes=(1,), scope="one number")),
+    entry(
+        "controls.wrong",
+        Count(measured=lambda n: n, formula=lambda n: 2 * n, sizes=(1,), scope="one number"),
+    ),
+    entry(
+        "good.identity",
+        Count(measured=lambda n: n, formula=lambda n: n, sizes=(1,), scope="one number"),
+    ),
 )

@@ -1,4 +1,6 @@
-"""Transformers: value and whole gradient against the exact network in extended precision, against finite differences and automatic differentiation."""
+"""Transformers: value and whole gradient against the exact network in extended precision, against
+finite differences and automatic differentiation.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +29,28 @@ from approxattn.transformer import (
 )
 
 KINDS = {
-    "one head, the paper's": {"layers": 1, "heads": 1, "residual": False, "norm": "none", "joint": True, "biases": False, "project": False},
-    "three layers": {"layers": 3, "heads": 1, "residual": False, "norm": "none", "activation": "tanh"},
+    "one head, the paper's": {
+        "layers": 1,
+        "heads": 1,
+        "residual": False,
+        "norm": "none",
+        "joint": True,
+        "biases": False,
+        "project": False,
+    },
+    "three layers": {
+        "layers": 3,
+        "heads": 1,
+        "residual": False,
+        "norm": "none",
+        "activation": "tanh",
+    },
     "causal": {"causal": True, "activation": "silu"},
     "pre": {"norm": "pre"},
     "post": {"norm": "post", "causal": True},
     "joint": {"joint": True, "norm": "none", "activation": "tanh"},
     "heads side by side": {"project": False, "activation": "silu"},
-}  # fmt: skip
+}
 
 
 class ForwardOnly:
@@ -55,7 +71,9 @@ def test_whole_gradient(kind: str, recompute: bool) -> None:
     model, (x, g) = random_model(rng, **KINDS[kind]), inputs(rng, 5, 4)
     own = gradient(model, x, g, aa.Exact(), recompute=recompute)
     dx, others = whole_gradient(model, x, g)
-    np.testing.assert_allclose(own.value, run(extended(model), x.astype(np.clongdouble)).real, atol=1e-12)
+    np.testing.assert_allclose(
+        own.value, run(extended(model), x.astype(np.clongdouble)).real, atol=1e-12
+    )
     np.testing.assert_allclose(own.dx, dx, atol=1e-10)
     found = parameters(own.model)
     assert found.keys() == others.keys() == parameters(model).keys()
@@ -107,12 +125,19 @@ def test_w_is_the_product_of_w_q_and_w_k() -> None:
     dw = two.model.layers[0].attention.w
     np.testing.assert_allclose(one.dx, two.dx, atol=1e-13)
     np.testing.assert_allclose(one.model.layers[0].attention.wq, dw @ a.wk, atol=1e-13)
-    np.testing.assert_allclose(one.model.layers[0].attention.wk, np.swapaxes(dw, -1, -2) @ a.wq, atol=1e-13)
+    np.testing.assert_allclose(
+        one.model.layers[0].attention.wk, np.swapaxes(dw, -1, -2) @ a.wq, atol=1e-13
+    )
 
 
-@pytest.mark.parametrize("method", [aa.Exact(), aa.Polynomial(degree=4, basis="taylor", centre="keys")], ids=repr)
+@pytest.mark.parametrize(
+    "method", [aa.Exact(), aa.Polynomial(degree=4, basis="taylor", centre="keys")], ids=repr
+)
 def test_gradient_check(method: aa.Exact | aa.Polynomial) -> None:
-    """The gradient is that of the loss computed, also with consistent polynomial attention. (With centre="both" a head may change from one centring to the other.)"""
+    """The gradient is that of the loss computed, also with consistent polynomial attention.
+
+    (With centre="both" a head may change from one centring to the other.)
+    """
     rng = np.random.default_rng(7)
     model, (x, g) = random_model(rng, layers=3, causal=True), inputs(rng, 40, 4)
     own = parameters(gradient(model, x, g, method, certify=False).model)
@@ -120,7 +145,9 @@ def test_gradient_check(method: aa.Exact | aa.Polynomial) -> None:
     directions = {name: rng.standard_normal(p.shape) for name, p in point.items()}
 
     def loss(t: float) -> float:
-        moved = with_parameters(model, {name: p + t * directions[name] for name, p in point.items()})
+        moved = with_parameters(
+            model, {name: p + t * directions[name] for name, p in point.items()}
+        )
         return float(np.sum(g * forward(moved, x, method, certify=False).value))
 
     slope = (8 * (loss(1e-4) - loss(-1e-4)) - (loss(2e-4) - loss(-2e-4))) / 12e-4
@@ -131,7 +158,9 @@ def test_gradient_check(method: aa.Exact | aa.Polynomial) -> None:
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("norm", ["none", "pre", "post"])
 @pytest.mark.parametrize("activation", ["gelu", "silu", "tanh"])
-def test_agrees_with_automatic_differentiation(causal: bool, residual: bool, norm: str, activation: str) -> None:
+def test_agrees_with_automatic_differentiation(
+    causal: bool, residual: bool, norm: str, activation: str
+) -> None:
     torch = pytest.importorskip("torch")
     from torch_transformer import run_in_torch
 
@@ -147,7 +176,9 @@ def test_agrees_with_automatic_differentiation(causal: bool, residual: bool, nor
         }
         model, (x, g) = random_model(rng, **options, activation=activation), inputs(rng, 2, 9, 4)
         own = gradient(model, x, g, aa.Exact(), certify=False)
-        leaves = {name: torch.tensor(p, requires_grad=True) for name, p in parameters(model).items()}
+        leaves = {
+            name: torch.tensor(p, requires_grad=True) for name, p in parameters(model).items()
+        }
         there = torch.tensor(x, requires_grad=True)
         run_in_torch(model, leaves, there).backward(torch.tensor(g))
         pairs = {name: (p, leaves[name].grad.numpy()) for name, p in parameters(own.model).items()}
@@ -164,14 +195,18 @@ def test_every_array_library(library: Library) -> None:
     for method in (aa.Exact(), aa.Polynomial(degree=4, gradient="plug-in")):
         own = gradient(model, x, g, method, second_moments=True)
         mask = library.put(np.ones(12, bool))
-        other = gradient(there, library.put(x), library.put(g), method, key_mask=mask, second_moments=True)
+        other = gradient(
+            there, library.put(x), library.put(g), method, key_mask=mask, second_moments=True
+        )
         assert own.certificate is not None
         np.testing.assert_allclose(other.certificate.dx, own.certificate.dx, rtol=1e-6)
         assert library.owns(other.dx)
         np.testing.assert_allclose(library.get(other.dx), own.dx, atol=1e-11)
         for name, p in parameters(other.model).items():
             assert library.owns(p), name
-            np.testing.assert_allclose(library.get(p), parameters(own.model)[name], atol=1e-11, err_msg=name)
+            np.testing.assert_allclose(
+                library.get(p), parameters(own.model)[name], atol=1e-11, err_msg=name
+            )
 
 
 def test_embedding() -> None:
@@ -181,18 +216,29 @@ def test_embedding() -> None:
     ids, g = rng.integers(0, 6, (2, 5)), rng.standard_normal((2, 5, 4))
     table, positions = rng.standard_normal((7, 4)), rng.standard_normal((8, 4))
     own = gradient(
-        Transformer(first=(Embedding(tokens=table, positions=positions),), layers=(layer,)), ids, g, aa.Exact()
+        Transformer(first=(Embedding(tokens=table, positions=positions),), layers=(layer,)),
+        ids,
+        g,
+        aa.Exact(),
     )
-    hot = gradient(Transformer(layers=(layer,)), np.eye(7)[ids] @ table + positions[:5], g, aa.Exact())
+    hot = gradient(
+        Transformer(layers=(layer,)), np.eye(7)[ids] @ table + positions[:5], g, aa.Exact()
+    )
     assert own.dx is None
     assert own.certificate is not None
     assert own.certificate.dx is None
     tables = own.model.first[0]
-    np.testing.assert_allclose(tables.tokens, np.einsum("bnv,bnd->vd", np.eye(7)[ids], hot.dx), atol=1e-14)
+    np.testing.assert_allclose(
+        tables.tokens, np.einsum("bnv,bnd->vd", np.eye(7)[ids], hot.dx), atol=1e-14
+    )
     np.testing.assert_allclose(tables.positions[:5], hot.dx.sum(0), atol=1e-14)
     assert not tables.positions[5:].any()
     with pytest.raises(ValueError, match=r"tokens lie in \[0, 9\].*\[0, 6\]"):
-        forward(Transformer(first=(Embedding(tokens=table),), layers=(layer,)), np.array([0, 9]), aa.Exact())
+        forward(
+            Transformer(first=(Embedding(tokens=table),), layers=(layer,)),
+            np.array([0, 9]),
+            aa.Exact(),
+        )
     with pytest.raises(ValueError, match=r"9 tokens in a row.*8 positions"):
         forward(
             Transformer(first=(Embedding(tokens=table, positions=positions),), layers=(layer,)),
@@ -200,11 +246,17 @@ def test_embedding() -> None:
             aa.Exact(),
         )
     with pytest.raises(TypeError, match="needs integers"):
-        forward(Transformer(first=(Embedding(tokens=table),), layers=(layer,)), np.ones((3, 4)), aa.Exact())
+        forward(
+            Transformer(first=(Embedding(tokens=table),), layers=(layer,)),
+            np.ones((3, 4)),
+            aa.Exact(),
+        )
 
 
 def test_users_own_function() -> None:
-    """A pair (value, gradient) does what the map it copies does; what is not known about it leaves no bound."""
+    """A pair (value, gradient) does what the map it copies does; what is not known about it leaves
+    no bound.
+    """
     rng = np.random.default_rng(11)
     base, (x, g) = random_model(rng, layers=2, residual=False, norm="none"), inputs(rng, 6, 4)
     mlp = base.layers[0].then[0]
@@ -213,11 +265,15 @@ def test_users_own_function() -> None:
     for name, facts in (("known", known), ("unknown", {})):
         own = Custom(value=mlp, gradient=lambda y, d: mlp.vjp(y, d)[0], **facts)
         first = dataclasses.replace(base.layers[0], then=(own,))
-        results[name] = gradient(dataclasses.replace(base, layers=(first, base.layers[1])), x, g, plug_in)
+        results[name] = gradient(
+            dataclasses.replace(base, layers=(first, base.layers[1])), x, g, plug_in
+        )
     plain = gradient(base, x, g, plug_in)
     for result in results.values():
         np.testing.assert_array_equal(result.dx, plain.dx)
-        np.testing.assert_array_equal(result.model.layers[1].attention.wq, plain.model.layers[1].attention.wq)
+        np.testing.assert_array_equal(
+            result.model.layers[1].attention.wq, plain.model.layers[1].attention.wq
+        )
     assert np.isfinite(results["known"].certificate.dx)
     assert np.isinf(results["unknown"].certificate.dx)
     with pytest.raises(ValueError, match=r"lipschitz\(=-1\)"):
@@ -245,7 +301,9 @@ def test_refusals() -> None:
     w = rng.standard_normal((2, 4, 3))
     with pytest.raises(ValueError, match="needs both wq and wk, or w alone"):
         SelfAttention(wq=w, wv=w)
-    with pytest.raises(ValueError, match=r"SelfAttention.wk has shape \(2, 4, 2\).*width.*must be 3, as in wq"):
+    with pytest.raises(
+        ValueError, match=r"SelfAttention.wk has shape \(2, 4, 2\).*width.*must be 3, as in wq"
+    ):
         SelfAttention(wq=w, wk=w[..., :2], wv=w)
     with pytest.raises(ValueError, match="bo was given without wo"):
         SelfAttention(wq=w, wk=w, wv=w, bo=np.zeros(6))
@@ -267,7 +325,11 @@ def test_refusals() -> None:
     with pytest.raises(TypeError, match="ForwardOnly has no gradient"):
         gradient(model, x, g, ForwardOnly())
     with pytest.raises(ValueError, match="residual=True adds tokens"):
-        forward(Transformer(layers=(Layer(attention=SelfAttention(wq=w, wk=w, wv=w), residual=True),)), x, aa.Exact())
+        forward(
+            Transformer(layers=(Layer(attention=SelfAttention(wq=w, wk=w, wv=w), residual=True),)),
+            x,
+            aa.Exact(),
+        )
     with pytest.raises(KeyError, match=r"layers\.9"):
         with_parameters(model, {"layers.9.attention.wq": w})
     with pytest.raises(ValueError, match=r"Linear.b has shape \(2,\)"):

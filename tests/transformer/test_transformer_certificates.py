@@ -1,4 +1,6 @@
-"""Certificates of transformers: random models held against the exact network in extended precision, how far from sharp, and what is refused."""
+"""Certificates of transformers: random models held against the exact network in extended precision,
+how far from sharp, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ METHODS: tuple[Any, ...] = (
 
 
 def draw(seed: int) -> dict[str, Any]:
-    """Return a random model, input, cotangent, mask and method: small, so that every entry of the exact gradient can be had."""
+    """Return a random model, input, cotangent, mask and method: small, so that every entry of the
+    exact gradient can be had.
+    """
     rng = np.random.default_rng(seed)
     dtype = (np.float64, np.float32)[seed % 2]
     heads = int(rng.integers(1, 3))
@@ -64,7 +68,9 @@ def draw(seed: int) -> dict[str, Any]:
 
 
 def ratios(case: dict[str, Any]) -> dict[str, float]:
-    """Return error / bound for the value and for every gradient; more than 1 is a wrong certificate."""
+    """Return error / bound for the value and for every gradient; more than 1 is a wrong
+    certificate.
+    """
     model, x, g, mask = (case[name] for name in ("model", "x", "g", "mask"))
     own = gradient(model, x, g, case["method"], key_mask=mask, second_moments=case["moments"])
     value = forward(model, x, case["method"], key_mask=mask, second_moments=case["moments"])
@@ -75,20 +81,28 @@ def ratios(case: dict[str, Any]) -> dict[str, float]:
     exact = run(extended(model), wide, mask).real
     found["value"] = _ratio(np.max(np.abs(value.value - exact), axis=-1), value.certificate.rows)
     for i in range(len(model.layers)):
-        part = run(extended(Transformer(first=model.first, layers=model.layers[: i + 1])), wide, mask).real
-        found[f"T_{i + 1}"] = _ratio(np.linalg.norm((value.tokens[i + 1] - part).astype(float), axis=-1), value.layers[i].out)  # fmt: skip
+        part = run(
+            extended(Transformer(first=model.first, layers=model.layers[: i + 1])), wide, mask
+        ).real
+        found[f"T_{i + 1}"] = _ratio(
+            np.linalg.norm((value.tokens[i + 1] - part).astype(float), axis=-1), value.layers[i].out
+        )
     dx, others = whole_gradient(model, x, g.astype(np.longdouble), mask)
-    # The oracle's own rounding, far below what is bounded unless all of a gradient cancels: *chosen*, 100 units of extended precision.
+    # The oracle's own rounding, far below what is bounded unless all of a gradient cancels:
+    # *chosen*, 100 units of extended precision.
     noise = 1e-17 * max(float(np.max(np.abs(p))) for p in (dx, g, *others.values()))
     found["dx"] = _ratio(_total(own.dx - dx) - noise, own.certificate.dx)
     size = float(np.sum(np.abs(g) * np.abs(exact)))  # the oracle of the loss rounds too
     found["loss"] = _ratio(
-        abs(np.sum(g.astype(np.longdouble) * (own.value - exact))) - 1e-17 * size, own.certificate.loss
+        abs(np.sum(g.astype(np.longdouble) * (own.value - exact))) - 1e-17 * size,
+        own.certificate.loss,
     )
     mine = parameters(own.model)
     assert others.keys() == own.certificate.parameters.keys()
     for name, p in others.items():
-        found[name] = _ratio(np.sqrt(np.sum((mine[name] - p) ** 2)) - noise, own.certificate.parameters[name])
+        found[name] = _ratio(
+            np.sqrt(np.sum((mine[name] - p) ** 2)) - noise, own.certificate.parameters[name]
+        )
     return found
 
 
@@ -116,7 +130,8 @@ def test_errors_stay_within_the_certificates() -> None:
         for name, r in found.items():
             kind = name.rpartition(".")[2]
             largest[kind] = max(largest.get(kind, 0.0), r)
-    # No certificate is vacuous: on some model each kind is within a factor 1000 of the error. (dL/db_K is 0: it only meets rounding.)
+    # No certificate is vacuous: on some model each kind is within a factor 1000 of the error.
+    # (dL/db_K is 0: it only meets rounding.)
     assert min(r for kind, r in largest.items() if kind != "bk") > 1e-3, largest
     assert largest["value"] > 1 / 6
     assert refused < MODELS / 20
@@ -125,11 +140,17 @@ def test_errors_stay_within_the_certificates() -> None:
 def test_between_the_layers() -> None:
     """The bounds on dL/dT_i, against the exact gradient of what follows at the exact T_i."""
     rng = np.random.default_rng(1)
-    model, (x, g) = random_model(rng, layers=3, d=2, heads=1, size=0.4), rng.standard_normal((2, 4, 2))
+    model, (x, g) = (
+        random_model(rng, layers=3, d=2, heads=1, size=0.4),
+        rng.standard_normal((2, 4, 2)),
+    )
     own = gradient(model, x, g, aa.Polynomial(degree=4, basis="taylor", gradient="plug-in"))
     assert own.certificate is not None
     for i in range(3):
-        at = run(extended(Transformer(first=model.first, layers=model.layers[:i])), x.astype(np.clongdouble)).real
+        at = run(
+            extended(Transformer(first=model.first, layers=model.layers[:i])),
+            x.astype(np.clongdouble),
+        ).real
         exact, _ = whole_gradient(Transformer(layers=model.layers[i:]), at, g)
         assert 0 < float(_total(own.tokens[i] - exact)) <= own.certificate.tokens[i]
     assert own.certificate.tokens[3] == 0
@@ -148,13 +169,20 @@ def test_a_bound_grows_with_depth_and_falls_with_the_degree() -> None:
     by_depth = [bound(m, 8) for m in (1, 2, 3, 4)]
     assert all(a < b for low, high in pairwise(by_depth) for a, b in zip(low, high, strict=True))
     by_degree = [bound(4, d) for d in (4, 6, 8)]
-    assert all(a > 5 * b for low, high in pairwise(by_degree) for a, b in zip(low, high, strict=True))
+    assert all(
+        a > 5 * b for low, high in pairwise(by_degree) for a, b in zip(low, high, strict=True)
+    )
 
 
 def test_the_loss_is_certified_more_sharply_than_the_output() -> None:
-    """Weighed by the measured gradient, the errors of the layers are not multiplied by Lipschitz constants, to first order."""
+    """Weighed by the measured gradient, the errors of the layers are not multiplied by Lipschitz
+    constants, to first order.
+    """
     rng = np.random.default_rng(6)
-    model, (x, g) = random_model(rng, layers=4, size=0.4, norm="none"), rng.uniform(-1, 1, (2, 20, 4))
+    model, (x, g) = (
+        random_model(rng, layers=4, size=0.4, norm="none"),
+        rng.uniform(-1, 1, (2, 20, 4)),
+    )
     own = gradient(model, x, g, aa.Polynomial(degree=14, basis="taylor", gradient="plug-in"))
     exact = forward(model, x, aa.Exact()).value
     assert own.certificate is not None
@@ -170,7 +198,9 @@ def test_second_moments_make_the_bounds_through_layers_smaller() -> None:
     )
     plug_in = aa.Polynomial(degree=14, basis="taylor", gradient="plug-in")
     true = gradient(model, x, g, aa.Exact())
-    plain, sharp = (gradient(model, x, g, plug_in, second_moments=moments) for moments in (False, True))
+    plain, sharp = (
+        gradient(model, x, g, plug_in, second_moments=moments) for moments in (False, True)
+    )
     assert plain.certificate is not None
     assert sharp.certificate is not None
     np.testing.assert_array_equal(plain.dx, sharp.dx)
@@ -179,9 +209,15 @@ def test_second_moments_make_the_bounds_through_layers_smaller() -> None:
 
 
 def test_second_moments_are_those_of_the_exact_weights() -> None:
-    """Held against the covariance about its own mean, entry by entry, and not far above the second moment about the centre."""
+    """Held against the covariance about its own mean, entry by entry, and not far above the second
+    moment about the centre.
+    """
     rng = np.random.default_rng(8)
-    attention = random_model(rng, layers=1, d=5, heads=2, width=3, size=1.0, causal=True).layers[0].attention
+    attention = (
+        random_model(rng, layers=1, d=5, heads=2, width=3, size=1.0, causal=True)
+        .layers[0]
+        .attention
+    )
     u, mask = rng.standard_normal((30, 5)), rng.random(30) < 0.8
     mask[0] = True
     run = attention.attend(u, aa.Polynomial(degree=12, basis="taylor"), mask, None, True)
@@ -190,7 +226,11 @@ def test_second_moments_are_those_of_the_exact_weights() -> None:
     weights = np.where(visible, np.exp(attention.beta * run.q @ np.swapaxes(run.k, -1, -2)), 0.0)
     weights /= weights.sum(axis=-1, keepdims=True)
     steered = run.k @ np.swapaxes(attention.wq, -1, -2)
-    for found, of in ((run.spread.keys, run.k), (run.spread.steered, steered), (run.spread.values, run.v)):
+    for found, of in (
+        (run.spread.keys, run.k),
+        (run.spread.steered, steered),
+        (run.spread.values, run.v),
+    ):
         off = of[:, None] - (weights @ of)[:, :, None]  # (heads, query, key, width)
         covariance = np.swapaxes(weights[..., None] * off, -1, -2) @ off
         sigma = np.sqrt(np.linalg.eigvalsh(covariance)[..., -1])
@@ -205,7 +245,9 @@ class Failing:
 
     def compute(self, *arguments: Any) -> Any:
         out = aa.Exact().compute(*arguments)
-        return dataclasses.replace(out, certificate=dataclasses.replace(out.certificate, failure=1 / 8))
+        return dataclasses.replace(
+            out, certificate=dataclasses.replace(out.certificate, failure=1 / 8)
+        )
 
 
 def test_second_moments_may_fail_too() -> None:

@@ -1,4 +1,6 @@
-"""Memory of a transformer's gradient: nothing of size n x n on the polynomial path, linear in n, less with recomputation."""
+"""Memory of a transformer's gradient: nothing of size n x n on the polynomial path, linear in n,
+less with recomputation.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ POLYNOMIAL = aa.Polynomial(degree=2, basis="taylor", gradient="plug-in")
 
 
 def peak(n: int, *, layers: int = 3, causal: bool = True, **options: Any) -> int:
-    """Return the largest number of bytes held at one time, counted by the allocator, beyond the input."""
+    """Return the largest number of bytes held at one time, counted by the allocator, beyond the
+    input.
+    """
     rng = np.random.default_rng(0)
     model = random_model(rng, layers=layers, d=4, heads=2, width=2, causal=causal, size=0.3)
     x, g = rng.standard_normal((2, n, 4))
@@ -38,10 +42,14 @@ def test_memory_is_linear_in_n(causal: bool) -> None:
 
 
 def test_recomputation_keeps_two_arrays_a_layer() -> None:
-    """One more layer costs T_i and dL/dT_i with recomputation, and all that lies between them without."""
+    """One more layer costs T_i and dL/dT_i with recomputation, and all that lies between them
+    without.
+    """
     n, options = 4096, {"certify": False}
     kept = (peak(n, layers=4, **options) - peak(n, layers=2, **options)) / 2
-    again = (peak(n, layers=4, **options, recompute=True) - peak(n, layers=2, **options, recompute=True)) / 2
+    again = (
+        peak(n, layers=4, **options, recompute=True) - peak(n, layers=2, **options, recompute=True)
+    ) / 2
     token_array = n * 4 * 8
     assert again < 2.2 * token_array
     assert kept > 7 * token_array  # also u, q, k, v, heads, z and what g passes on
@@ -63,7 +71,9 @@ class Watching(Tally):
 def watched(n: int, layers: int, method: Any, *, causal: bool = True) -> Watching:
     """Return what a gradient counted and made, bounds left out: they run on the host."""
     rng, tally = np.random.default_rng(0), Watching()
-    model = random_model(rng, layers=layers, d=4, heads=2, width=2, causal=causal, activation="tanh", size=0.3)
+    model = random_model(
+        rng, layers=layers, d=4, heads=2, width=2, causal=causal, activation="tanh", size=0.3
+    )
     model = with_parameters(model, {name: tally.array(p) for name, p in parameters(model).items()})
     x, g = (tally.array(y) for y in rng.standard_normal((2, n, 4)))
     gradient(model, x, g, method, certify=False)
@@ -74,12 +84,16 @@ def watched(n: int, layers: int, method: Any, *, causal: bool = True) -> Watchin
 def test_no_array_is_quadratic(causal: bool) -> None:
     n = 4096
     assert watched(n, 2, POLYNOMIAL, causal=causal).largest < n * n / 50
-    assert watched(1024, 1, aa.Exact()).largest >= 1024 * 1024  # the count sees such an array where there is one
+    # the count sees such an array where there is one
+    assert watched(1024, 1, aa.Exact()).largest >= 1024 * 1024
 
 
 def test_operations_are_linear_in_n_and_in_the_layers() -> None:
-    method = aa.Polynomial(degree=2, basis="taylor", gradient="plug-in", centre="keys")  # the same work in every head
-    base, longer, deeper = (watched(n, m, method).flops for n, m in ((2048, 2), (4096, 2), (2048, 4)))
+    # the same work in every head
+    method = aa.Polynomial(degree=2, basis="taylor", gradient="plug-in", centre="keys")
+    base, longer, deeper = (
+        watched(n, m, method).flops for n, m in ((2048, 2), (4096, 2), (2048, 4))
+    )
     without = watched(2048, 0, method).flops
     assert longer / base == pytest.approx(2, rel=1e-3)
     assert (deeper - without) / (base - without) == pytest.approx(2, rel=1e-12)

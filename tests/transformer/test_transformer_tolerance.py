@@ -1,4 +1,6 @@
-"""Degrees chosen for a tolerance: met where the bound says so, and refused with the reason where not."""
+"""Degrees chosen for a tolerance: met where the bound says so, and refused with the reason where
+not.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,20 @@ from approxattn.transformer import DegreeChoice, Embedding, Transformer, choose_
 def relative_error(model: Transformer, x: np.ndarray, g: np.ndarray, choice: DegreeChoice) -> float:
     exact = gradient(model, x, g, aa.Exact()).tokens[0]
     assert choice.gradients is not None
-    return float(np.sum(np.linalg.norm(choice.gradients.tokens[0] - exact, axis=-1)) / np.sum(np.linalg.norm(exact, axis=-1)))  # fmt: skip
+    return float(
+        np.sum(np.linalg.norm(choice.gradients.tokens[0] - exact, axis=-1))
+        / np.sum(np.linalg.norm(exact, axis=-1))
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("basis", ["minimax", "taylor"])
 def test_the_tolerance_holds(layers: int, basis: str) -> None:
     rng = np.random.default_rng(1)
-    model, (x, g) = random_model(rng, layers=layers, size=0.4, norm="none"), rng.uniform(-1, 1, (2, 20, 4))
+    model, (x, g) = (
+        random_model(rng, layers=layers, size=0.4, norm="none"),
+        rng.uniform(-1, 1, (2, 20, 4)),
+    )
     loose, tight = (choose_degrees(model, x, g, tolerance=t, basis=basis) for t in (1e-2, 1e-8))
     for choice, t in ((loose, 1e-2), (tight, 1e-8)):
         assert choice.met
@@ -34,9 +42,14 @@ def test_the_tolerance_holds(layers: int, basis: str) -> None:
 
 def test_more_layers_need_higher_degrees() -> None:
     rng = np.random.default_rng(2)
-    model, (x, g) = random_model(rng, layers=4, size=0.7, norm="none"), rng.uniform(-1, 1, (2, 20, 4))
+    model, (x, g) = (
+        random_model(rng, layers=4, size=0.7, norm="none"),
+        rng.uniform(-1, 1, (2, 20, 4)),
+    )
     first = [
-        choose_degrees(Transformer(first=model.first, layers=model.layers[:m]), x, g, tolerance=1e-4).degrees[0]
+        choose_degrees(
+            Transformer(first=model.first, layers=model.layers[:m]), x, g, tolerance=1e-4
+        ).degrees[0]
         for m in (1, 2, 4)
     ]
     assert first == sorted(first)
@@ -45,7 +58,10 @@ def test_more_layers_need_higher_degrees() -> None:
 
 def test_where_it_cannot_be_met() -> None:
     rng = np.random.default_rng(3)
-    model, (x, g) = random_model(rng, layers=3, size=1.5, norm="none"), rng.uniform(-1, 1, (2, 20, 4))
+    model, (x, g) = (
+        random_model(rng, layers=3, size=1.5, norm="none"),
+        rng.uniform(-1, 1, (2, 20, 4)),
+    )
     choice = choose_degrees(model, x, g, tolerance=1e-4)
     assert not choice.met
     assert choice.bound > 1e-4

@@ -1,12 +1,17 @@
-"""BERT-LSH: softmax attention whose scores are kept only where query and key collide (Li & Yip 2024, "BERT-LSH").
+"""BERT-LSH: softmax attention whose scores are kept only where query and key collide (Li & Yip
+2024, "BERT-LSH").
 
-A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits; a pair collides if its codes agree in any of `tables` tables.
+A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits; a pair collides
+if its codes agree in any of `tables` tables.
 
-"corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what the authors' code does: pairs i <= j are inspected
-only, and the score of q_i and k_j is written at (i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
-at the cost of exact attention; the corrected form also runs on the colliding pairs alone, for either fill (`output.py`, `gradient.py`).
+"corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what
+the authors' code does: pairs i <= j are inspected only, and the score of q_i and k_j is written at
+(i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
+at the cost of exact attention; the corrected form also runs on the colliding pairs alone, for
+either fill (`output.py`, `gradient.py`).
 
-Certificate: `weight_change.py`, or that of `output.py`; rounding of the scores and of the softmax itself: `bounds/softmax.py`, for logits and scores of size at most B_i.
+Certificate: `weight_change.py`, or that of `output.py`; rounding of the scores and of the softmax
+itself: `bounds/softmax.py`, for logits and scores of size at most B_i.
 """
 
 from __future__ import annotations
@@ -26,11 +31,33 @@ from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import row_norms, score_bound, value_spread
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.certificate import SOFTMAX, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.hashing.collision import cosines, modular_probability, pair_probability, union_probability
+from approxattn.certificate import (
+    SOFTMAX,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
+from approxattn.hashing.collision import (
+    cosines,
+    modular_probability,
+    pair_probability,
+    union_probability,
+)
 from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
-from approxattn.methods.colliding_pairs.dense import all_seen, block_scores, collided, count, mirrored, upper_triangle
-from approxattn.methods.colliding_pairs.dense_gradient import Logits, logit_gradient, logit_gradient_rounding
+from approxattn.methods.colliding_pairs.dense import (
+    all_seen,
+    block_scores,
+    collided,
+    count,
+    mirrored,
+    upper_triangle,
+)
+from approxattn.methods.colliding_pairs.dense_gradient import (
+    Logits,
+    logit_gradient,
+    logit_gradient_rounding,
+)
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
 from approxattn.methods.colliding_pairs.output import PairSoftmax, found_pairs, pair_softmax
 from approxattn.methods.colliding_pairs.weight_change import dropped_mass, oscillation_change
@@ -39,7 +66,9 @@ from approxattn.softmax.scores import rows_at_once
 FIDELITIES = ("corrected", "paper-code")
 
 SMALL = 2**20
-"""Most pairs for which the expected collided fraction is among the facts. *Chosen*: it needs the angle of every pair."""
+"""Most pairs for which the expected collided fraction is among the facts. *Chosen*: it needs the
+angle of every pair.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,23 +82,31 @@ class BertLSH:
     tables : int
         Tables, joined by OR.
     table_size : int
-        Number T of codes: two different bit patterns of a table get the same code with probability 1/T.
+        Number T of codes: two different bit patterns of a table get the same code with probability
+        1/T.
     fidelity : {"corrected", "paper-code"}
-        The method as described, or as the authors' code computes it: symmetric logits from the pairs i <= j only.
+        The method as described, or as the authors' code computes it: symmetric logits from the
+        pairs i <= j only.
     fill : {0.0, -inf}
-        Logit of a pair that does not collide. With -inf only colliding pairs have weight; a row without any attends uniformly over the keys
-        it sees (*chosen*; counted in the certificate's facts).
+        Logit of a pair that does not collide. With -inf only colliding pairs have weight; a row
+        without any attends uniformly over the keys it sees (*chosen*; counted in the certificate's
+        facts).
     sparse : bool
-        Form the colliding pairs only, in the output and in its gradient: cost and memory in proportion to them and to n (d + dv), a wider bound, as the
-        other scores are never seen. With fill=0.0 the pairs that did not collide enter through the sum of all values. Not for "paper-code".
+        Form the colliding pairs only, in the output and in its gradient: cost and memory in
+        proportion to them and to n (d + dv), a wider bound, as the other scores are never seen.
+        With fill=0.0 the pairs that did not collide enter through the sum of all values. Not for
+        "paper-code".
     max_pairs : int
-        With sparse=True, the most collisions to take on; more are refused, with an estimate, before they are formed.
+        With sparse=True, the most collisions to take on; more are refused, with an estimate, before
+        they are formed.
 
     Notes
     -----
-    The gradient is that of the output for the hashes drawn; it is dense unless sparse=True. The facts give two counts of operations, a multiply-add counted as two:
-    the hashing products alone, which is what the paper reports (2 x 2n d K L flops a head; less than Q K^T for n > 2 K L), and everything.
-    A zero row has all bits 0 and collides accordingly. The same hashes serve all leading batch indices.
+    The gradient is that of the output for the hashes drawn; it is dense unless sparse=True. The
+    facts give two counts of operations, a multiply-add counted as two: the hashing products alone,
+    which is what the paper reports (2 x 2n d K L flops a head; less than Q K^T for n > 2 K L), and
+    everything. A zero row has all bits 0 and collides accordingly. The same hashes serve all
+    leading batch indices.
     """
 
     bits: int = 2
@@ -93,12 +130,18 @@ class BertLSH:
             msg = f"fill(={self.fill!r}) must be 0.0 or -inf: the logit 0, or no weight at all"
             raise ValueError(msg)
         if self.fidelity == "paper-code" and self.fill != 0.0:
-            msg = f"fill(={self.fill!r}) with fidelity='paper-code': the authors' code leaves the logit 0; use fill=0.0 or fidelity='corrected'"
+            msg = (
+                f"fill(={self.fill!r}) with fidelity='paper-code': the authors' code leaves the "
+                "logit 0; use fill=0.0 or fidelity='corrected'"
+            )
             raise ValueError(msg)
         check_flag("sparse", self.sparse)
         check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
         if self.sparse and self.fidelity == "paper-code":
-            msg = "sparse=True with fidelity='paper-code': the authors' code is dense; use fidelity='corrected'"
+            msg = (
+                "sparse=True with fidelity='paper-code': the authors' code is dense; use "
+                "fidelity='corrected'"
+            )
             raise ValueError(msg)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -113,7 +156,9 @@ class BertLSH:
         codes = self._codes(problem, rng)
         filled = self.fill == 0.0
         if self.sparse:
-            found = pair_softmax(problem, found_pairs(problem, codes, self.max_pairs), filled=filled)
+            found = pair_softmax(
+                problem, found_pairs(problem, codes, self.max_pairs), filled=filled
+            )
         else:
             found = self._dense(problem, *codes)
         bound, spread = self._logit_bound(problem), value_spread(problem)
@@ -139,7 +184,8 @@ class BertLSH:
         return Approximation(value=found.value, certificate=certificate)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
-        """Return dq, dk, dv of the output for the hashes drawn, and the bounds on their rounding errors.
+        """Return dq, dk, dv of the output for the hashes drawn, and the bounds on their rounding
+        errors.
 
         Raises
         ------
@@ -150,21 +196,38 @@ class BertLSH:
         codes, both = self._codes(problem, rng), self.fidelity == "paper-code"
         if self.sparse:
             found = pair_gradient(
-                problem, dout, codes, self.max_pairs, self._logit_bound(problem), filled=self.fill == 0.0
+                problem,
+                dout,
+                codes,
+                self.max_pairs,
+                self._logit_bound(problem),
+                filled=self.fill == 0.0,
             )
             return Gradients(
-                dq=found.dq, dk=found.dk, dv=found.dv, certificate=self._gradient_certificate(problem, found.bounds)
+                dq=found.dq,
+                dk=found.dk,
+                dv=found.dv,
+                certificate=self._gradient_certificate(problem, found.bounds),
             )
 
         def block(first: int, last: int) -> Logits:
             _, seen, met, _, logits = self._logits(problem, *codes, first, last)
-            return Logits(logits=problem.xp.where(seen, logits, problem.xp.full_like(logits, -problem.xp.inf)), met=met)
+            return Logits(
+                logits=problem.xp.where(
+                    seen, logits, problem.xp.full_like(logits, -problem.xp.inf)
+                ),
+                met=met,
+            )
 
         dq, dk, dv = logit_gradient(problem, dout, block, mirrored=both)
         bounds = logit_gradient_rounding(problem, dout, self._logit_bound(problem), mirrored=both)
-        return Gradients(dq=dq, dk=dk, dv=dv, certificate=self._gradient_certificate(problem, bounds))
+        return Gradients(
+            dq=dq, dk=dk, dv=dv, certificate=self._gradient_certificate(problem, bounds)
+        )
 
-    def _gradient_certificate(self, problem: Problem, bounds: GradientBounds) -> GradientCertificate:
+    def _gradient_certificate(
+        self, problem: Problem, bounds: GradientBounds
+    ) -> GradientCertificate:
         return GradientCertificate(
             dq=bounds.dq,
             dk=bounds.dk,
@@ -177,7 +240,8 @@ class BertLSH:
     def _dense(self, problem: Problem, q_codes: Array, k_codes: Array) -> PairSoftmax:
         step = rows_at_once(problem, problem.n_k)
         blocks = [
-            self._block(problem, q_codes, k_codes, i, min(i + step, problem.n_q)) for i in range(0, problem.n_q, step)
+            self._block(problem, q_codes, k_codes, i, min(i + step, problem.n_q))
+            for i in range(0, problem.n_q, step)
         ]
         return PairSoftmax(
             value=problem.xp.concat([b.value for b in blocks], axis=-2),
@@ -188,40 +252,62 @@ class BertLSH:
         )
 
     def _operations(self, problem: Problem, pairs: int) -> dict[str, int]:
-        """Return the flops of the hashing products, and those of hashing, scores, softmax and the product with V."""
+        """Return the flops of the hashing products, and those of hashing, scores, softmax and the
+        product with V.
+        """
         items, tokens = math.prod(problem.batch), problem.n_q + problem.n_k
         hashing = 2 * items * tokens * problem.d * self.bits * self.tables
         scored = pairs if self.sparse else items * problem.n_q * problem.n_k
-        scores = 2 * pairs * problem.d  # what the method needs; the dense form computes all scores for its certificate
+        # what the method needs; the dense form computes all scores for its certificate
+        scores = 2 * pairs * problem.d
         return {
             "flops of hashing": hashing,
-            "flops": hashing + scores + 4 * scored + 2 * scored * problem.dv + items * problem.n_q * problem.dv,
+            "flops": hashing
+            + scores
+            + 4 * scored
+            + 2 * scored * problem.dv
+            + items * problem.n_q * problem.dv,
         }
 
     def _check_problem(self, problem: Problem) -> None:
         if self.fidelity != "paper-code":
             return
         if problem.causal:
-            msg = "causal=True with fidelity='paper-code': its scores below the diagonal are those above it, of later keys; use 'corrected'"
+            msg = (
+                "causal=True with fidelity='paper-code': its scores below the diagonal are those "
+                "above it, of later keys; use 'corrected'"
+            )
             raise ValueError(msg)
         if problem.n_q != problem.n_k:
-            msg = f"n_q = {problem.n_q}, n_k = {problem.n_k} with fidelity='paper-code': it mirrors a square of scores; use 'corrected'"
+            msg = (
+                f"n_q = {problem.n_q}, n_k = {problem.n_k} with fidelity='paper-code': it mirrors "
+                "a square of scores; use 'corrected'"
+            )
             raise ValueError(msg)
 
     def _codes(self, problem: Problem, rng: np.random.Generator | None) -> tuple[Array, Array]:
-        """Return the codes of queries and keys, int64, shapes (tables, ..., n_q), (tables, ..., n_k)."""
+        """Return the codes of queries and keys, int64, shapes (tables, ..., n_q), (tables, ...,
+        n_k).
+        """
         if rng is None:
             msg = "rng(=None): BertLSH draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
             raise TypeError(msg)
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
-        coefficients = _arrays.from_host(rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q)
-        q, k = (modular_codes(x, normals, coefficients, self.table_size, problem.xp) for x in (problem.q, problem.k))
+        coefficients = _arrays.from_host(
+            rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q
+        )
+        q, k = (
+            modular_codes(x, normals, coefficients, self.table_size, problem.xp)
+            for x in (problem.q, problem.k)
+        )
         return q, k
 
     def _logits(
         self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int
     ) -> tuple[Array, Array, Array, Array, Array]:
-        """Return scores of queries first..last-1, which pairs are seen, which of them met, which rows met nothing, and logits."""
+        """Return scores of queries first..last-1, which pairs are seen, which of them met, which
+        rows met nothing, and logits.
+        """
         xp, stop = problem.xp, last if problem.causal else problem.n_k
         scores, seen = block_scores(problem, first, last, stop)
         met, logits = collided(q_codes[..., first:last], k_codes[..., :stop]), scores
@@ -233,20 +319,32 @@ class BertLSH:
         logits = xp.where(met, logits, zero if self.fill == 0.0 else xp.where(empty, zero, never))
         return scores, seen, met, empty, logits
 
-    def _block(self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int) -> PairSoftmax:
-        """Return the output of queries first..last-1 and how far its weights are from the softmax."""
+    def _block(
+        self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int
+    ) -> PairSoftmax:
+        """Return the output of queries first..last-1 and how far its weights are from the
+        softmax.
+        """
         xp = problem.xp
         scores, seen, met, empty, logits = self._logits(problem, q_codes, k_codes, first, last)
         if self.fill == 0.0:
             change = oscillation_change(logits, scores, seen, problem)
         else:
             uniform = oscillation_change(xp.zeros_like(scores), scores, seen, problem)
-            change = np.where(_arrays.to_host(empty[..., 0]), uniform, dropped_mass(scores, met, seen, problem))
+            change = np.where(
+                _arrays.to_host(empty[..., 0]), uniform, dropped_mass(scores, met, seen, problem)
+            )
         logits = xp.where(seen, logits, xp.full_like(scores, -xp.inf))
         weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-        value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(weights, axis=-1, keepdims=True)
+        value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(
+            weights, axis=-1, keepdims=True
+        )
         return PairSoftmax(
-            value=value, tv=change, rounding=np.zeros(change.shape), pairs=count(met, xp), empty_rows=count(empty, xp)
+            value=value,
+            tv=change,
+            rounding=np.zeros(change.shape),
+            pairs=count(met, xp),
+            empty_rows=count(empty, xp),
         )
 
     def _logit_bound(self, problem: Problem) -> HostArray:
@@ -267,4 +365,7 @@ class BertLSH:
         if self.fidelity == "paper-code":
             p = xp.where(upper_triangle(p, 0, xp), p, xp.matrix_transpose(p))
         seen = all_seen(problem, p, 0, problem.n_k)
-        return {"expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p)))) / count(seen, xp)}
+        return {
+            "expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p))))
+            / count(seen, xp)
+        }

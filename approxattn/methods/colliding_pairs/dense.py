@@ -1,4 +1,6 @@
-"""Scores of BERT-LSH in blocks of queries: which pairs are seen, which of them collided, and the logits of the authors' code below the diagonal."""
+"""Scores of BERT-LSH in blocks of queries: which pairs are seen, which of them collided, and the
+logits of the authors' code below the diagonal.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,13 @@ from approxattn.softmax.scores import visible_block
 
 
 def block_scores(problem: Problem, first: int, last: int, stop: int) -> tuple[Array, Array]:
-    """Return beta q_i . k_j for queries first..last-1 and keys 0..stop-1, and which pairs are visible."""
+    """Return beta q_i . k_j for queries first..last-1 and keys 0..stop-1, and which pairs are
+    visible.
+    """
     xp = problem.xp
-    scores = xp.matmul(problem.q[..., first:last, :] * problem.scale, xp.matrix_transpose(problem.k[..., :stop, :]))
+    scores = xp.matmul(
+        problem.q[..., first:last, :] * problem.scale, xp.matrix_transpose(problem.k[..., :stop, :])
+    )
     return scores, all_seen(problem, scores, first, stop)
 
 
@@ -23,7 +29,9 @@ def all_seen(problem: Problem, like: Array, first: int, stop: int) -> Array:
 
 
 def collided(q_codes: Array, k_codes: Array) -> Array:
-    """Return which pairs share a code in any table: (tables, ..., rows), (tables, ..., keys) -> bool (..., rows, keys)."""
+    """Return which pairs share a code in any table: (tables, ..., rows), (tables, ..., keys) ->
+    bool (..., rows, keys).
+    """
     met = q_codes[0, ..., :, None] == k_codes[0, ..., None, :]
     for t in range(1, q_codes.shape[0]):
         met = met | (q_codes[t, ..., :, None] == k_codes[t, ..., None, :])
@@ -40,7 +48,9 @@ def upper_triangle(like: Array, first: int, xp: Namespace) -> Array:
 def mirrored(
     problem: Problem, q_codes: Array, k_codes: Array, first: int, met: Array, scores: Array
 ) -> tuple[Array, Array]:
-    """Return collisions and logits with those of (j, i) in place of (i, j) below the diagonal: beta k_i . q_j."""
+    """Return collisions and logits with those of (j, i) in place of (i, j) below the diagonal: beta
+    k_i . q_j.
+    """
     xp = problem.xp
     last = first + scores.shape[-2]
     below = xp.matmul(problem.k[..., first:last, :], xp.matrix_transpose(problem.q * problem.scale))

@@ -1,22 +1,28 @@
-"""Softmax attention estimated from colliding pairs, each divided by its probability to collide (Horvitz & Thompson 1952, wording unverified).
+"""Softmax attention estimated from colliding pairs, each divided by its probability to collide
+(Horvitz & Thompson 1952, wording unverified).
 
-With U_ij = 1 where the codes of q_i and k_j differ in at most `radius` (0 or 1) bits in some table, and pi_ij = 1 - (1 - p_ij)^tables its probability,
-p_ij = (1 - theta_ij/pi)^bits for radius 0 and `ball_probability` for radius 1,
+With U_ij = 1 where the codes of q_i and k_j differ in at most `radius` (0 or 1) bits in some table,
+and pi_ij = 1 - (1 - p_ij)^tables its probability, p_ij = (1 - theta_ij/pi)^bits for radius 0 and
+`ball_probability` for radius 1,
 
     out_i = sum_j e^{s_ij} (U_ij/pi_ij) v_j / sum_j e^{s_ij} (U_ij/pi_ij):
 
-numerator and denominator are unbiased, with a known variance (`ours.horvitz-thompson`); their ratio is biased by the variance of the denominator to first
-order. YOSO estimates another kernel, BERT-LSH leaves the division out; neither estimates the softmax.
+numerator and denominator are unbiased, with a known variance (`ours.horvitz-thompson`); their ratio
+is biased by the variance of the denominator to first order. YOSO estimates another kernel, BERT-LSH
+leaves the division out; neither estimates the softmax.
 
-First-order error (proved here). With softmax weights f and y_i = sum_j f_ij v_j, out_i - y_i = R_i / D_i, R_i = sum_j f_ij (v_j - y_i) U_ij/pi_ij of mean 0 and
-D_i = sum_j f_ij U_ij/pi_ij of mean 1. The facts hold, for small problems, sqrt(E|R_i|^2) and sqrt(Var D_i), exactly up to rounding.
+First-order error (proved here). With softmax weights f and y_i = sum_j f_ij v_j, out_i - y_i = R_i
+/ D_i, R_i = sum_j f_ij (v_j - y_i) U_ij/pi_ij of mean 0 and D_i = sum_j f_ij U_ij/pi_ij of mean 1.
+The facts hold, for small problems, sqrt(E|R_i|^2) and sqrt(Var D_i), exactly up to rounding.
 
 Certificate: `output.py`, for the pairs kept.
 
-Gradient. The softmax gradient of a query is dq_i = beta sum_j f_ij (z_ij - kappa_i) k_j, z_ij = G_i . v_j, kappa_i = G_i . out_i, and alike for dk, dv: sums over the same
-weights. `vjp` estimates each from the same pairs and the same 1/pi_ij, so it is the derivative of the output with both held fixed. It leaves out, on purpose, the
-derivative of 1/pi_ij: with a_ij = e^{s_ij}, E[U a'/pi] = a', whereas the derivative of the output for the drawn codes has E[U (a/pi)'] = a' - a pi'/pi, off by what moves
-the codes themselves (proved here).
+Gradient. The softmax gradient of a query is dq_i = beta sum_j f_ij (z_ij - kappa_i) k_j, z_ij = G_i
+. v_j, kappa_i = G_i . out_i, and alike for dk, dv: sums over the same weights. `vjp` estimates each
+from the same pairs and the same 1/pi_ij, so it is the derivative of the output with both held
+fixed. It leaves out, on purpose, the derivative of 1/pi_ij: with a_ij = e^{s_ij}, E[U a'/pi] = a',
+whereas the derivative of the output for the drawn codes has E[U (a/pi)'] = a' - a pi'/pi, off by
+what moves the codes themselves (proved here).
 """
 
 from __future__ import annotations
@@ -35,15 +41,29 @@ from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import score_bound, value_spread
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.certificate import SOFTMAX, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.hashing.collision import ball_pair_and_triple, ball_probability, cosines, union_joint, union_probability
+from approxattn.certificate import (
+    SOFTMAX,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
+from approxattn.hashing.collision import (
+    ball_pair_and_triple,
+    ball_probability,
+    cosines,
+    union_joint,
+    union_probability,
+)
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
 from approxattn.methods.colliding_pairs.output import PairSoftmax, found_pairs, pair_softmax
 from approxattn.softmax.scores import masked_scores
 
 SMALL = 2**18
-"""Largest n_q n_k^2 for which the exact variances are among the facts. *Chosen*: they cost less than a tenth of a second."""
+"""Largest n_q n_k^2 for which the exact variances are among the facts. *Chosen*: they cost less
+than a tenth of a second.
+"""
 
 LEAST = 2.0**-100
 """Least probability divided by: a pair that is opposite but for rounding has none. *Chosen*."""
@@ -51,7 +71,8 @@ LEAST = 2.0**-100
 
 @dataclass(frozen=True, kw_only=True)
 class LSHSoftmax:
-    """Softmax attention over the pairs that collide, weighted by the inverse of their probability to.
+    """Softmax attention over the pairs that collide, weighted by the inverse of their probability
+    to.
 
     Parameters
     ----------
@@ -60,16 +81,20 @@ class LSHSoftmax:
     tables : int
         Tables, joined by OR.
     radius : {0, 1}
-        Bits of a code in which a pair may differ and still collide. With 1, each table is looked up bits + 1 times (multi-probe), and bits should be larger:
-        at equal numbers of tables and pairs the error was half as large on clustered data, and the same on Gaussian data (docs/lsh.md).
+        Bits of a code in which a pair may differ and still collide. With 1, each table is looked up
+        bits + 1 times (multi-probe), and bits should be larger: at equal numbers of tables and
+        pairs the error was half as large on clustered data, and the same on Gaussian data
+        (docs/lsh.md).
     max_pairs : int
         The most collisions to take on; more are refused, with an estimate, before they are formed.
 
     Notes
     -----
-    Cost and memory are in proportion to the colliding pairs. A row without any attends uniformly over the keys it sees (counted in the facts). The same
-    hashes serve all leading batch indices. The gradient is the estimate of the softmax gradient from the same pairs, with the codes and their probabilities held
-    fixed; its certificate bounds rounding. A zero row has all bits 0, and meets a nonzero row with the probability of a right angle.
+    Cost and memory are in proportion to the colliding pairs. A row without any attends uniformly
+    over the keys it sees (counted in the facts). The same hashes serve all leading batch indices.
+    The gradient is the estimate of the softmax gradient from the same pairs, with the codes and
+    their probabilities held fixed; its certificate bounds rounding. A zero row has all bits 0, and
+    meets a nonzero row with the probability of a right angle.
     """
 
     bits: int = 4
@@ -85,7 +110,11 @@ class LSHSoftmax:
         check_integer("bits", self.bits, 1, 62, "a code is a 64-bit integer")
         check_integer("tables", self.tables, 1, 2**16, "each table hashes all tokens")
         check_integer(
-            "radius", self.radius, 0, 1, "codes two bits away would take bits (bits - 1) / 2 more look-ups a table"
+            "radius",
+            self.radius,
+            0,
+            1,
+            "codes two bits away would take bits (bits - 1) / 2 more look-ups a table",
         )
         check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
 
@@ -101,14 +130,20 @@ class LSHSoftmax:
         found = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
         bound = score_bound(problem, problem.k)
         largest = self._largest_logit(bound)
-        rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(problem, largest, problem.n_k)
+        rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(
+            problem, largest, problem.n_k
+        )
         certificate = Certificate(
-            rows=up(rows), target=SOFTMAX, theorem="ours.reweighted-keys", facts=self._facts(problem, found, bound)
+            rows=up(rows),
+            target=SOFTMAX,
+            theorem="ours.reweighted-keys",
+            facts=self._facts(problem, found, bound),
         )
         return Approximation(value=found.value, certificate=certificate)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
-        """Return the estimates of dq, dk, dv from the pairs drawn, and bounds on their rounding errors.
+        """Return the estimates of dq, dk, dv from the pairs drawn, and bounds on their rounding
+        errors.
 
         Raises
         ------
@@ -117,32 +152,53 @@ class LSHSoftmax:
         """
         drawn, bound = self._codes(problem, rng), score_bound(problem, problem.k)
         found = pair_gradient(
-            problem, dout, drawn, self.max_pairs, self._largest_logit(bound), lambda q, k: self._log_weights(q, k, problem)
-        )  # fmt: skip
+            problem,
+            dout,
+            drawn,
+            self.max_pairs,
+            self._largest_logit(bound),
+            lambda q, k: self._log_weights(q, k, problem),
+        )
         certificate = GradientCertificate(
             dq=found.bounds.dq,
             dk=found.bounds.dk,
             dv=found.bounds.dv,
             target="the gradient of LSHSoftmax for the pairs drawn, their weights held fixed",
             theorem="ours.gradient",
-            facts={"bits": self.bits, "tables": self.tables, "radius": self.radius, "unit roundoff": problem.u},
+            facts={
+                "bits": self.bits,
+                "tables": self.tables,
+                "radius": self.radius,
+                "unit roundoff": problem.u,
+            },
         )
         return Gradients(dq=found.dq, dk=found.dk, dv=found.dv, certificate=certificate)
 
     def _codes(self, problem: Problem, rng: np.random.Generator | None) -> tuple[Array, Array]:
         if rng is None:
-            msg = "rng(=None): LSHSoftmax draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
+            msg = (
+                "rng(=None): LSHSoftmax draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
+            )
             raise TypeError(msg)
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
-        q_codes, k_codes = codes(problem.q, normals, problem.xp), codes(problem.k, normals, problem.xp)
-        return (q_codes, k_codes) if self.radius == 0 else _probes(q_codes, k_codes, self.bits, problem)
+        q_codes, k_codes = (
+            codes(problem.q, normals, problem.xp),
+            codes(problem.k, normals, problem.xp),
+        )
+        return (
+            (q_codes, k_codes)
+            if self.radius == 0
+            else _probes(q_codes, k_codes, self.bits, problem)
+        )
 
     def _largest_logit(self, bound: HostArray) -> HostArray:
         """Bound |s - ln pi|: pi >= LEAST."""
         return bound + math.log(1 / LEAST) + 1
 
     def _log_weights(self, q: Array, k: Array, problem: Problem) -> Array:
-        """Return -ln pi, queries (rows, 1, d) and keys (rows, width, d) -> (rows, width), in the dtype computed in."""
+        """Return -ln pi, queries (rows, 1, d) and keys (rows, width, d) -> (rows, width), in the
+        dtype computed in.
+        """
         xp = problem.xp
         one = ball_probability(xp.acos(cosines(q, k, xp)[..., 0, :]), self.bits, self.radius)
         one = xp.maximum(one, xp.full_like(one, LEAST))
@@ -167,9 +223,13 @@ class LSHSoftmax:
         return facts
 
     def _deviations(self, problem: Problem) -> tuple[HostArray, HostArray]:
-        """Return sqrt(E|R_i|^2) and sqrt(Var D_i), shape (..., n_q); inf where a key of some weight cannot collide."""
+        """Return sqrt(E|R_i|^2) and sqrt(Var D_i), shape (..., n_q); inf where a key of some weight
+        cannot collide.
+        """
         xp = problem.xp
-        scores = _arrays.cast(masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k), "float64", xp)
+        scores = _arrays.cast(
+            masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k), "float64", xp
+        )
         f = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
         f = f / xp.sum(f, axis=-1, keepdims=True)  # (..., n_q, n_k)
         p, triple = ball_pair_and_triple(problem.q, problem.k, self.bits, self.radius, xp)
@@ -178,7 +238,8 @@ class LSHSoftmax:
         never = inclusion <= LEAST
         safe = xp.where(never, xp.ones_like(inclusion), inclusion)
         f_over = xp.where(never, xp.zeros_like(f), f / safe)
-        covariance = joint - inclusion[..., :, None] * inclusion[..., None, :]  # (..., n_q, n_k, n_k)
+        # (..., n_q, n_k, n_k)
+        covariance = joint - inclusion[..., :, None] * inclusion[..., None, :]
         v = _arrays.cast(problem.v, "float64", xp)
         top = xp.max(xp.abs(v), axis=(-2, -1), keepdims=True)
         v = v / xp.where(top > 0, top, xp.ones_like(top))
@@ -188,11 +249,15 @@ class LSHSoftmax:
         spread = xp.sum(xp.matmul(covariance, f_over[..., None])[..., 0] * f_over, axis=-1)
         lost = _arrays.to_host(xp.any(never & (f > 0), axis=-1))
         error, deviation = (np.sqrt(np.maximum(_arrays.to_host(x), 0.0)) for x in (square, spread))
-        return np.where(lost, np.inf, error * _arrays.to_host(top[..., 0])), np.where(lost, np.inf, deviation)
+        return np.where(lost, np.inf, error * _arrays.to_host(top[..., 0])), np.where(
+            lost, np.inf, deviation
+        )
 
 
 def _probes(q_codes: Array, k_codes: Array, bits: int, problem: Problem) -> tuple[Array, Array]:
-    """Return codes for bits + 1 tables in the place of each: those of the queries as they are, and with one bit flipped; those of the keys repeated."""
+    """Return codes for bits + 1 tables in the place of each: those of the queries as they are, and
+    with one bit flipped; those of the keys repeated.
+    """
     xp = problem.xp
     flips = [xp.bitwise_xor(q_codes, xp.full_like(q_codes, 2**b)) for b in range(bits)]
     return xp.concat([q_codes, *flips], axis=0), xp.concat([k_codes] * (bits + 1), axis=0)

@@ -1,14 +1,19 @@
-"""Softmax attention over colliding pairs only: cost and memory O(pairs + n (d + dv)), announced before anything is allocated.
+"""Softmax attention over colliding pairs only: cost and memory O(pairs + n (d + dv)), announced
+before anything is allocated.
 
-Weights are proportional to e^{s_ij} c_ij over the pairs of a row, c = 1 or 1/Pr[kept]; its other keys are dropped, or have the logit 0 (`weights.py`).
-A row without a pair attends uniformly over the keys it sees.
+Weights are proportional to e^{s_ij} c_ij over the pairs of a row, c = 1 or 1/Pr[kept]; its other
+keys are dropped, or have the logit 0 (`weights.py`). A row without a pair attends uniformly over
+the keys it sees.
 
-Certificate (proved here, surely, for the pairs found). Let B_i bound the sizes of the scores of a row, Z be the sum of e^s over its pairs, r the number of its
-other keys. The scores of these are never computed, which is why the bounds are wider than those of the dense form.
-Dropped, `ours.reweighted-keys`: with mu <= r e^B / (r e^B + Z) their softmax mass, TV <= mu + (1 - mu) tanh(osc ln c / 4).
-Logit 0, `ours.filled-keys`: f has mass a in [r e^-B/(r e^-B + Z), r e^B/(r e^B + Z)] on them, the weights in use have b = r/(r + Z). Both agree on the pairs after
-normalising, and on the others are within tanh(B/2) after normalising (T1), so TV <= |a - b| + min(a, b) tanh(B/2); and TV <= tanh(B/2) by T1 at once.
-No pair: TV <= tanh(B/2). Rounding: scores off by eta change Z by e^eta at most, the c are those computed (whatever they should have been), and the softmax itself
+Certificate (proved here, surely, for the pairs found). Let B_i bound the sizes of the scores of a
+row, Z be the sum of e^s over its pairs, r the number of its other keys. The scores of these are
+never computed, which is why the bounds are wider than those of the dense form. Dropped,
+`ours.reweighted-keys`: with mu <= r e^B / (r e^B + Z) their softmax mass, TV <= mu + (1 - mu)
+tanh(osc ln c / 4). Logit 0, `ours.filled-keys`: f has mass a in [r e^-B/(r e^-B + Z), r e^B/(r e^B
++ Z)] on them, the weights in use have b = r/(r + Z). Both agree on the pairs after normalising, and
+on the others are within tanh(B/2) after normalising (T1), so TV <= |a - b| + min(a, b) tanh(B/2);
+and TV <= tanh(B/2) by T1 at once. No pair: TV <= tanh(B/2). Rounding: scores off by eta change Z by
+e^eta at most, the c are those computed (whatever they should have been), and the softmax itself
 rounds as in `bounds/softmax.py`, for sums of at most n_k terms, and as in `weights.py`.
 """
 
@@ -27,13 +32,25 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import score_rounding
-from approxattn.methods.colliding_pairs.pairs import Pairs, colliding_pairs, count_collisions, row_blocks
-from approxattn.methods.colliding_pairs.weights import LogWeights, fill_rounding, pair_rows, seen_sums, shown_keys
+from approxattn.methods.colliding_pairs.pairs import (
+    Pairs,
+    colliding_pairs,
+    count_collisions,
+    row_blocks,
+)
+from approxattn.methods.colliding_pairs.weights import (
+    LogWeights,
+    fill_rounding,
+    pair_rows,
+    seen_sums,
+    shown_keys,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairSoftmax:
-    """Output, shape (..., n_q, dv), bound on the total variation of its weights and rounding beyond `bounds/softmax.py` in units of max|V|, both (..., n_q).
+    """Output, shape (..., n_q, dv), bound on the total variation of its weights and rounding beyond
+    `bounds/softmax.py` in units of max|V|, both (..., n_q).
 
     `pairs` counts the pairs, `empty_rows` the rows without any.
     """
@@ -56,9 +73,15 @@ class _Item:
 
 
 def pair_softmax(
-    problem: Problem, found: Iterable[tuple[tuple[int, ...], Pairs]], log_weights: LogWeights | None = None, *, filled: bool = False
-) -> PairSoftmax:  # fmt: skip
-    """Return attention over the pairs of `found_pairs`; `filled`: other keys have the logit 0, else they are dropped."""
+    problem: Problem,
+    found: Iterable[tuple[tuple[int, ...], Pairs]],
+    log_weights: LogWeights | None = None,
+    *,
+    filled: bool = False,
+) -> PairSoftmax:
+    """Return attention over the pairs of `found_pairs`; `filled`: other keys have the logit 0, else
+    they are dropped.
+    """
     values, tvs, rounding, kept, empty = [], [], [], 0, 0
     bound = score_bound(problem, problem.k)
     eta = score_rounding(problem, bound)
@@ -67,7 +90,9 @@ def pair_softmax(
         item = _one_item(problem, index, pairs, log_weights, filled)
         values.append(item.value)
         facts = seen[index], pairs.counts, bound[index], eta[index], item.log_mass
-        tvs.append(_filled(*facts, problem.u) if filled else _dropped(*facts, item.spread, problem.u))
+        tvs.append(
+            _filled(*facts, problem.u) if filled else _dropped(*facts, item.spread, problem.u)
+        )
         rounding.append(item.rounding)
         kept, empty = kept + len(pairs.keys), empty + int(np.sum(pairs.counts == 0))
     shape = (*problem.batch, problem.n_q)
@@ -79,7 +104,8 @@ def pair_softmax(
 def found_pairs(
     problem: Problem, codes: tuple[Array, Array], max_pairs: int
 ) -> Iterator[tuple[tuple[int, ...], Pairs]]:
-    """Yield the pairs of each batch item whose codes, int64 (tables, ..., n_q) and (tables, ..., n_k), agree in some table, after all have been counted.
+    """Yield the pairs of each batch item whose codes, int64 (tables, ..., n_q) and (tables, ...,
+    n_k), agree in some table, after all have been counted.
 
     Raises
     ------
@@ -90,7 +116,10 @@ def found_pairs(
     _announce(problem, q_codes, k_codes, max_pairs)
     for index in np.ndindex(*problem.batch):
         shown, item = shown_keys(problem, index), (slice(None), *index)
-        yield index, colliding_pairs(q_codes[item], k_codes[item][:, shown], shown, causal=problem.causal)
+        yield (
+            index,
+            colliding_pairs(q_codes[item], k_codes[item][:, shown], shown, causal=problem.causal),
+        )
 
 
 def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pairs: int) -> None:
@@ -100,24 +129,34 @@ def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pair
         item = (slice(None), *index)
         total += count_collisions(q_codes[item], k_codes[item][:, shown_keys(problem, index)])
     if total > max_pairs:
-        gigabytes = total * 48 / 2**30  # rows, keys and names of the pairs, and copies while these are sorted
+        # rows, keys and names of the pairs, and copies while these are sorted
+        gigabytes = total * 48 / 2**30
         share = total / (math.prod((*problem.batch, problem.n_q, problem.n_k)) * q_codes.shape[0])
         msg = (
-            f"max_pairs(={max_pairs}): {total} collisions ({100 * share:.3g} % of the pairs of a table) would need about {gigabytes:.3g} GiB "
-            "and as many dot products: take more bits, fewer tables or a larger max_pairs"
+            f"max_pairs(={max_pairs}): {total} collisions ({100 * share:.3g} % of the pairs of a "
+            f"table) would need about {gigabytes:.3g} GiB and as many dot products: take more "
+            "bits, fewer tables or a larger max_pairs"
         )
         raise MemoryError(msg)
 
 
 def _one_item(
-    problem: Problem, index: tuple[int, ...], pairs: Pairs, log_weights: LogWeights | None, filled: bool
+    problem: Problem,
+    index: tuple[int, ...],
+    pairs: Pairs,
+    log_weights: LogWeights | None,
+    filled: bool,
 ) -> _Item:
     xp, counts, seen = problem.xp, pairs.counts, visible_keys(problem)[index]
     arrays = problem.q[(*index, ...)], problem.k[(*index, ...)], problem.v[(*index, ...)]
     alone = np.flatnonzero(counts == 0)
     sums = seen_sums(problem, index, arrays[2]) if filled or len(alone) else None
     parts, order = [], []
-    log_mass, spread, noise = np.full(problem.n_q, -np.inf), np.zeros(problem.n_q), np.zeros(problem.n_q)
+    log_mass, spread, noise = (
+        np.full(problem.n_q, -np.inf),
+        np.zeros(problem.n_q),
+        np.zeros(problem.n_q),
+    )
     for block in row_blocks(pairs, problem.d + problem.dv):
         rows = block.rows
         others = seen[rows] - counts[rows] if filled else np.zeros(len(rows))
@@ -125,7 +164,9 @@ def _one_item(
         part = xp.matmul(found.lifted[:, None, :], found.values)[:, 0, :]
         if sums is not None and filled:
             part = part + found.rest * _rows(sums, rows, problem)
-            noise[rows] = fill_rounding(_arrays.to_host(found.rest[:, 0]), seen[rows], block.keys.shape[1], problem.u)
+            noise[rows] = fill_rounding(
+                _arrays.to_host(found.rest[:, 0]), seen[rows], block.keys.shape[1], problem.u
+            )
         log_mass[rows], spread[rows] = found.log_mass, found.spread
         parts.append(part)
         order.append(rows)
@@ -139,18 +180,29 @@ def _one_item(
 
 
 def _rows(sums: Array, rows: HostArray, problem: Problem) -> Array:
-    return problem.xp.take(sums, _arrays.from_host(rows, sums), axis=0) if sums.shape[0] > 1 else sums
+    return (
+        problem.xp.take(sums, _arrays.from_host(rows, sums), axis=0) if sums.shape[0] > 1 else sums
+    )
 
 
 def _dropped(
-    seen: HostArray, kept: HostArray, bound: HostArray, eta: HostArray, log_mass: HostArray, spread: HostArray, u: float
+    seen: HostArray,
+    kept: HostArray,
+    bound: HostArray,
+    eta: HostArray,
+    log_mass: HostArray,
+    spread: HostArray,
+    u: float,
 ) -> HostArray:
-    """Bound TV for every row, from ln Z, osc ln c, the numbers of keys seen and kept and the bounds on scores and their errors."""
+    """Bound TV for every row, from ln Z, osc ln c, the numbers of keys seen and kept and the bounds
+    on scores and their errors.
+    """
     slack = _mass_error(kept, bound, eta, u)
     if slack is None:
         return np.ones(seen.shape)
     some = kept > 0
-    gap = np.where(some, log_mass - slack - bound, 0.0)  # ln (Z / e^B), rounded down; at most ln(kept)
+    # ln (Z / e^B), rounded down; at most ln(kept)
+    gap = np.where(some, log_mass - slack - bound, 0.0)
     left = np.where(seen > kept, seen - kept, 0)
     dropped = left / np.where(left > 0, left + np.exp(gap), 1.0)
     moved = tv_from_log_ratio(spread * (1 + 8 * u) + 8 * u * np.abs(spread))
@@ -159,7 +211,12 @@ def _dropped(
 
 
 def _filled(
-    seen: HostArray, kept: HostArray, bound: HostArray, eta: HostArray, log_mass: HostArray, u: float
+    seen: HostArray,
+    kept: HostArray,
+    bound: HostArray,
+    eta: HostArray,
+    log_mass: HostArray,
+    u: float,
 ) -> HostArray:
     """The same where the other keys have the logit 0."""
     slack = _mass_error(kept, bound, eta, u)
@@ -170,7 +227,8 @@ def _filled(
     whole = tv_from_log_ratio(2 * bound)  # tanh(B / 2)
     with np.errstate(over="ignore"):
         a_high, a_low, b_high, b_low = (
-            others / (others + np.exp(log + shift)) for shift in (-slack - bound, slack + bound, -slack, slack)
+            others / (others + np.exp(log + shift))
+            for shift in (-slack - bound, slack + bound, -slack, slack)
         )
     tight = 1 - np.minimum(whole, 1.0)
     total = np.maximum(a_high - b_low * tight, b_high - a_low * tight) + 64 * 2.0**-53

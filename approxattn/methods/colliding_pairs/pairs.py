@@ -1,7 +1,10 @@
-"""The pairs of queries and keys that collide, found without looking at the others, and the rows of them in padded blocks.
+"""The pairs of queries and keys that collide, found without looking at the others, and the rows of
+them in padded blocks.
 
-Pairs are found on the host: the codes of all keys of a table are sorted once, and each query takes the run of its own code. Rows with about as many
-pairs are then taken together, padded to the next power of two, so that at most twice the pairs are ever formed and every array library can work on them.
+Pairs are found on the host: the codes of all keys of a table are sorted once, and each query takes
+the run of its own code. Rows with about as many pairs are then taken together, padded to the next
+power of two, so that at most twice the pairs are ever formed and every array library can work on
+them.
 """
 
 from __future__ import annotations
@@ -58,7 +61,9 @@ class RowBlock:
 
 
 def count_collisions(q_codes: HostArray, k_codes: HostArray) -> int:
-    """Return the number of collisions, those of several tables counted each: (tables, n_q), (tables, n_k); O((n_q + n_k) log n_k) a table."""
+    """Return the number of collisions, those of several tables counted each: (tables, n_q),
+    (tables, n_k); O((n_q + n_k) log n_k) a table.
+    """
     total = 0
     for own, others in zip(q_codes, k_codes, strict=True):
         start, end = _runs(own, np.sort(others))
@@ -66,8 +71,12 @@ def count_collisions(q_codes: HostArray, k_codes: HostArray) -> int:
     return total
 
 
-def colliding_pairs(q_codes: HostArray, k_codes: HostArray, shown: HostArray, *, causal: bool) -> Pairs:
-    """Return the visible pairs that share a code in some table; `shown`, int, lists the keys that k_codes (tables, len(shown)) belong to."""
+def colliding_pairs(
+    q_codes: HostArray, k_codes: HostArray, shown: HostArray, *, causal: bool
+) -> Pairs:
+    """Return the visible pairs that share a code in some table; `shown`, int, lists the keys that
+    k_codes (tables, len(shown)) belong to.
+    """
     n_q, n_k = q_codes.shape[1], int(shown.max(initial=-1)) + 1
     names = []
     for own, others in zip(q_codes, k_codes, strict=True):
@@ -75,12 +84,17 @@ def colliding_pairs(q_codes: HostArray, k_codes: HostArray, shown: HostArray, *,
         start, end = _runs(own, others[order])
         counts = end - start
         rows = np.repeat(np.arange(n_q), counts)
-        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(start, counts)
+        places = (
+            np.arange(len(rows))
+            - np.repeat(np.cumsum(counts) - counts, counts)
+            + np.repeat(start, counts)
+        )
         keys = shown[order[places]]
         if causal:
             rows, keys = rows[keys <= rows], keys[keys <= rows]
         names.append(rows * n_k + keys)
-    # One table gives each pair once, in order: the stable sort keeps the keys of a bucket ascending.
+    # One table gives each pair once, in order: the stable sort keeps the keys of a bucket
+    # ascending.
     found = names[0] if len(names) == 1 else _distinct(np.concatenate(names))
     rows, keys = (found // n_k, found % n_k) if n_k else (found, found)
     return Pairs(starts=np.searchsorted(rows, np.arange(n_q + 1)), keys=keys)
@@ -96,7 +110,9 @@ def _runs(own: HostArray, ordered: HostArray) -> tuple[HostArray, HostArray]:
 
 
 def row_blocks(pairs: Pairs, columns: int) -> Iterator[RowBlock]:
-    """Yield all rows that have a pair, in blocks of at most ENTRIES / columns padded pairs (one row at least)."""
+    """Yield all rows that have a pair, in blocks of at most ENTRIES / columns padded pairs (one row
+    at least).
+    """
     counts = pairs.counts
     widths = np.where(counts > 0, 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64), 0)
     for width in np.unique(widths[widths > 0]):

@@ -1,10 +1,13 @@
-"""How far the weights of a row move when its scores s become logits l, or some of its keys are dropped.
+"""How far the weights of a row move when its scores s become logits l, or some of its keys are
+dropped.
 
-Certificate (proved here, surely, for the hashes drawn). The logits l are known next to the scores s, so is t_j = l_j - s_j, and by the lemma of
-`perturbation.py` TV <= tanh(osc_j t / 4) over the visible keys. With fill = -inf the kept weights are softmax weights renormalised, and TV is
-exactly the softmax mass of the dropped keys; a row without collision has t_j = -s_j, its logits being 0. The dropped mass is computed from the
-same scores: exp, the shift and two sums put the true one below exp(2 (EXP_ULPS + 2 + r) u) (1 + gamma_{n+2})/(1 - gamma_{n+2}) times the computed
-one plus 2 n tiny for underflow, r the range of the scores, at most 800 because e^-800 underflows.
+Certificate (proved here, surely, for the hashes drawn). The logits l are known next to the scores
+s, so is t_j = l_j - s_j, and by the lemma of `perturbation.py` TV <= tanh(osc_j t / 4) over the
+visible keys. With fill = -inf the kept weights are softmax weights renormalised, and TV is exactly
+the softmax mass of the dropped keys; a row without collision has t_j = -s_j, its logits being 0.
+The dropped mass is computed from the same scores: exp, the shift and two sums put the true one
+below exp(2 (EXP_ULPS + 2 + r) u) (1 + gamma_{n+2})/(1 - gamma_{n+2}) times the computed one plus 2
+n tiny for underflow, r the range of the scores, at most 800 because e^-800 underflows.
 """
 
 from __future__ import annotations
@@ -28,13 +31,19 @@ def oscillation_change(logits: Array, scores: Array, seen: Array, problem: Probl
 
 
 def dropped_mass(scores: Array, met: Array, seen: Array, problem: Problem) -> HostArray:
-    """Bound the softmax mass, under the computed scores, of the visible keys that did not collide, shape (..., rows)."""
+    """Bound the softmax mass, under the computed scores, of the visible keys that did not collide,
+    shape (..., rows).
+    """
     xp, u, n = problem.xp, problem.u, problem.n_k
     visible = xp.where(seen, scores, xp.full_like(scores, -xp.inf))
     top = xp.max(visible, axis=-1, keepdims=True)
     weights = xp.exp(visible - top)
-    dropped = xp.sum(xp.where(met, xp.zeros_like(weights), weights), axis=-1) / xp.sum(weights, axis=-1)
-    spread = _arrays.to_host(top[..., 0] - xp.min(xp.where(seen, scores, top), axis=-1)).astype(np.float64)
+    dropped = xp.sum(xp.where(met, xp.zeros_like(weights), weights), axis=-1) / xp.sum(
+        weights, axis=-1
+    )
+    spread = _arrays.to_host(top[..., 0] - xp.min(xp.where(seen, scores, top), axis=-1)).astype(
+        np.float64
+    )
     sums = gamma(n + 2, u)
     if sums >= 1:
         return np.ones(spread.shape)

@@ -1,16 +1,22 @@
-"""Weights of a softmax whose rows know only the pairs that collided: what the output and the gradient over colliding pairs have in common.
+"""Weights of a softmax whose rows know only the pairs that collided: what the output and the
+gradient over colliding pairs have in common.
 
-Row i has logit l_ij = s_ij + ln c_ij for the pairs that collided. Every other key it sees, r_i in number, either has none (it is dropped) or the logit 0. With
-M = max(l, 0 if r > 0), D = r e^-M + sum_pairs e^{l - M} and e = e^-M / D (0 for dropped keys), w = e^{l - M} / D, S_i the sum of all values the row sees,
+Row i has logit l_ij = s_ij + ln c_ij for the pairs that collided. Every other key it sees, r_i in
+number, either has none (it is dropped) or the logit 0. With M = max(l, 0 if r > 0), D = r e^-M +
+sum_pairs e^{l - M} and e = e^-M / D (0 for dropped keys), w = e^{l - M} / D, S_i the sum of all
+values the row sees,
 
     out_i = sum_pairs (w_ij - e_i) v_j + e_i S_i:
 
-the keys that did not collide are never looked at one by one (proved here: sum over the others of e v_j = e (S - sum_pairs v_j)).
+the keys that did not collide are never looked at one by one (proved here: sum over the others of e
+v_j = e (S - sum_pairs v_j)).
 
-Rounding (proved here). D has positive terms only. w - e and e S are off by (w + e) and e sum|v| times gamma of a few operations, so that next to the errors of an
-ordinary softmax (`bounds/softmax.py`) a column is off by at most 3 kappa_i max|V| (gamma_t(u) + gamma_{n+4}(2^-53)), kappa_i = e_i n_i, n_i the number of keys the row
-sees, t = width + 2 EXP_ULPS + 16 for the longest row of pairs; S is added up in float64. kappa <= n/r: it is large only where nearly all keys collided with very
-negative scores.
+Rounding (proved here). D has positive terms only. w - e and e S are off by (w + e) and e sum|v|
+times gamma of a few operations, so that next to the errors of an ordinary softmax
+(`bounds/softmax.py`) a column is off by at most 3 kappa_i max|V| (gamma_t(u) + gamma_{n+4}(2^-53)),
+kappa_i = e_i n_i, n_i the number of keys the row sees, t = width + 2 EXP_ULPS + 16 for the longest
+row of pairs; S is added up in float64. kappa <= n/r: it is large only where nearly all keys
+collided with very negative scores.
 """
 
 from __future__ import annotations
@@ -58,12 +64,21 @@ class PairRows:
 
 
 def pair_rows(
-    problem: Problem, arrays: tuple[Array, Array, Array], block: RowBlock, others: HostArray, log_weights: LogWeights | None
-) -> PairRows:  # fmt: skip
-    """Return the weights of a block of rows of one batch item; `others`, shape (rows,), counts the keys with the logit 0."""
+    problem: Problem,
+    arrays: tuple[Array, Array, Array],
+    block: RowBlock,
+    others: HostArray,
+    log_weights: LogWeights | None,
+) -> PairRows:
+    """Return the weights of a block of rows of one batch item; `others`, shape (rows,), counts the
+    keys with the logit 0.
+    """
     xp, (q, k, v) = problem.xp, arrays
     rows, width = block.keys.shape
-    names, present = _arrays.from_host(block.keys.reshape(-1), q), _arrays.from_host(block.present, q)
+    names, present = (
+        _arrays.from_host(block.keys.reshape(-1), q),
+        _arrays.from_host(block.present, q),
+    )
     own = xp.take(q, _arrays.from_host(block.rows, q), axis=0)
     keys = xp.reshape(xp.take(k, names, axis=0), (rows, width, problem.d))
     scaled = own * problem.scale
@@ -79,9 +94,16 @@ def pair_rows(
     left = _arrays.from_host(others[:, None].astype(problem.dtype), q)
     weights, rest = _softmax(logits, left, problem)
     return PairRows(
-        names=names, scaled_q=scaled, keys=keys, values=xp.reshape(xp.take(v, names, axis=0), (rows, width, problem.dv)),
-        weights=weights, lifted=xp.where(present, weights - rest, xp.zeros_like(weights)), rest=rest, log_mass=_log_mass(scores, problem), spread=spread,
-    )  # fmt: skip
+        names=names,
+        scaled_q=scaled,
+        keys=keys,
+        values=xp.reshape(xp.take(v, names, axis=0), (rows, width, problem.dv)),
+        weights=weights,
+        lifted=xp.where(present, weights - rest, xp.zeros_like(weights)),
+        rest=rest,
+        log_mass=_log_mass(scores, problem),
+        spread=spread,
+    )
 
 
 def _softmax(logits: Array, left: Array, problem: Problem) -> tuple[Array, Array]:
@@ -104,19 +126,25 @@ def _log_mass(scores: Array, problem: Problem) -> HostArray:
 
 
 def fill_rounding(rest: HostArray, seen: HostArray, width: int, u: float) -> HostArray:
-    """Return what the logits 0 add to the rounding of a row, in units of max|V|, shape (rows,); e of shape (rows,)."""
+    """Return what the logits 0 add to the rounding of a row, in units of max|V|, shape (rows,); e
+    of shape (rows,).
+    """
     sums = gamma(width + 2 * EXP_ULPS + 16, u) + gamma(int(np.max(seen, initial=1)) + 4, 2.0**-53)
     kappa = rest.astype(np.float64) * seen
     return up(np.where(kappa > 0, 3 * kappa * (1 + 2.0**-10) * sums, 0.0))
 
 
 def seen_sums(problem: Problem, index: tuple[int, ...], rows: Array) -> Array:
-    """Return the sum of `rows`, shape (n_k, c), over the keys that each query sees, (n_q, c) or (1, c), added up in float64."""
+    """Return the sum of `rows`, shape (n_k, c), over the keys that each query sees, (n_q, c) or (1,
+    c), added up in float64.
+    """
     xp = problem.xp
     total = _arrays.cast(rows, "float64", xp)
     if problem.key_mask is not None:
         total = xp.where(problem.key_mask[(*index, slice(None), None)], total, xp.zeros_like(total))
-    total = xp.cumulative_sum(total, axis=0) if problem.causal else xp.sum(total, axis=0, keepdims=True)
+    total = (
+        xp.cumulative_sum(total, axis=0) if problem.causal else xp.sum(total, axis=0, keepdims=True)
+    )
     return _arrays.cast(total, problem.dtype, xp)
 
 

@@ -1,7 +1,8 @@
 """The combinations of keys and values that Linformer attends to, and the way back for its gradient.
 
-With K' = E K, V' = F V and gradients dK', dV' of the attention to them, dK = E^T dK', dV = F^T dV', dE = dK' K^T, dF = dV' V^T. Keys that the mask
-hides count as 0 in a combination, and get no gradient.
+With K' = E K, V' = F V and gradients dK', dV' of the attention to them, dK = E^T dK', dV = F^T dV',
+dE = dK' K^T, dF = dV' V^T. Keys that the mask hides count as 0 in a combination, and get no
+gradient.
 """
 
 from __future__ import annotations
@@ -51,12 +52,18 @@ class Projection:
         return xp.matmul(xp.matrix_transpose(self.matrix), y)
 
     def gradient(self, y: Array, x: Array) -> Array:
-        """Return the gradient with respect to E, y x^T summed over the leading axes that share it, in its shape."""
+        """Return the gradient with respect to E, y x^T summed over the leading axes that share it,
+        in its shape.
+        """
         xp = _arrays.namespace(y=y)
         full = xp.matmul(y, xp.matrix_transpose(x))  # (..., k, n)
         own = tuple(self.matrix.shape[:-2])
         padded = (1,) * (full.ndim - 2 - len(own)) + own
-        axes = tuple(i for i, (have, want) in enumerate(zip(full.shape[:-2], padded, strict=True)) if have != want)
+        axes = tuple(
+            i
+            for i, (have, want) in enumerate(zip(full.shape[:-2], padded, strict=True))
+            if have != want
+        )
         full = xp.sum(full, axis=axes, keepdims=True) if axes else full
         return xp.reshape(full, self.matrix.shape)
 
@@ -118,7 +125,9 @@ def _pooled(problem: Problem, pool: MeanPool | MaxPool) -> Combined:
     if isinstance(pool, MeanPool):
         logs = np.log(np.maximum(counts, 1)).astype(problem.dtype)
         bias = _arrays.from_host(logs[..., None, :], problem.q)
-    return Combined(reduced=Reduced(problem=part, bias=bias), keys=pool, values=pool, original=problem)
+    return Combined(
+        reduced=Reduced(problem=part, bias=bias), keys=pool, values=pool, original=problem
+    )
 
 
 def row_sampled(problem: Problem, rank: int, rng: np.random.Generator) -> Combined:
@@ -142,13 +151,18 @@ def projected(problem: Problem, key_projection: Array, value_projection: Array |
     e = _checked("key_projection", key_projection, problem)
     f = e if value_projection is None else _checked("value_projection", value_projection, problem)
     if e.shape[-2] != f.shape[-2]:
-        msg = f"key_projection{tuple(e.shape)} and value_projection{tuple(f.shape)} differ in rows: every combined key needs one combined value"
+        msg = (
+            f"key_projection{tuple(e.shape)} and value_projection{tuple(f.shape)} differ in rows: "
+            "every combined key needs one combined value"
+        )
         raise ValueError(msg)
     return _combined(problem, Projection(matrix=e), Projection(matrix=f), (1.0, 1.0))
 
 
 def convolved(problem: Problem, kernel: tuple[float, ...]) -> Combined:
-    """Return weighted sums of blocks as long as the kernel, the same weights for keys and values."""
+    """Return weighted sums of blocks as long as the kernel, the same weights for keys and
+    values.
+    """
     operator = sketching.Convolution(kernel=np.asarray(kernel), length=problem.n_k)
     return _combined(problem, operator, operator, (1.0, 1.0))
 
@@ -156,18 +170,27 @@ def convolved(problem: Problem, kernel: tuple[float, ...]) -> Combined:
 def _checked(name: str, matrix: Array, problem: Problem) -> Array:
     xp = _arrays.namespace(q=problem.q, **{name: matrix})
     if _arrays.dtype_name(matrix) != problem.out_dtype:
-        msg = f"{name} has dtype {matrix.dtype}: it must be that of q, {problem.out_dtype}; cast it, so that no precision is lost unseen"
+        msg = (
+            f"{name} has dtype {matrix.dtype}: it must be that of q, {problem.out_dtype}; cast it, "
+            "so that no precision is lost unseen"
+        )
         raise TypeError(msg)
     shape = tuple(matrix.shape)
     if matrix.ndim < 2 or shape[-1] != problem.n_k or shape[-2] == 0:
-        msg = f"{name} has shape {shape}: it must be (..., rank, {problem.n_k}), a column for every key; for fewer keys take {name}[..., :{problem.n_k}]"
+        msg = (
+            f"{name} has shape {shape}: it must be (..., rank, {problem.n_k}), a column for every "
+            f"key; for fewer keys take {name}[..., :{problem.n_k}]"
+        )
         raise ValueError(msg)
     try:
         fits = np.broadcast_shapes(shape[:-2], problem.batch) == problem.batch
     except ValueError:
         fits = False
     if not fits:
-        msg = f"{name} has leading axes {shape[:-2]}: they must broadcast to those of the problem, {problem.batch}"
+        msg = (
+            f"{name} has leading axes {shape[:-2]}: they must broadcast to those of the problem, "
+            f"{problem.batch}"
+        )
         raise ValueError(msg)
     if not bool(xp.all(xp.isfinite(matrix))):
         msg = f"{name} holds NaN or infinity: a projection must be finite"
@@ -192,12 +215,21 @@ def _check_overflow(problem: Problem, keys: Array, values: Array) -> None:
     """Refuse combinations whose scores or sums could overflow."""
     xp = problem.xp
     top_q, top_k, top_v = (float(xp.max(xp.abs(x))) for x in (problem.q, keys, values))
-    size = max(2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0), keys.shape[-2] * top_v)
+    size = max(
+        2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0), keys.shape[-2] * top_v
+    )
     if not size < _arrays.largest(problem.dtype) / 16:
-        msg = f"sketched scores or values reach {size:.3g} and could overflow {problem.dtype}: rescale q, k, v or use float64"
+        msg = (
+            f"sketched scores or values reach {size:.3g} and could overflow {problem.dtype}: "
+            "rescale q, k, v or use float64"
+        )
         raise ValueError(msg)
 
 
 def visible(problem: Problem) -> HostArray:
     """Return which keys take part, bool, shape (..., n_k), or (n_k,) when all do."""
-    return np.ones(problem.n_k, bool) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
+    return (
+        np.ones(problem.n_k, bool)
+        if problem.key_mask is None
+        else _arrays.to_host(problem.key_mask)
+    )

@@ -1,11 +1,14 @@
-"""Attention to block means of the keys with values fitted to exact rows: Linformer with a data-dependent F.
+"""Attention to block means of the keys with values fitted to exact rows: Linformer with a
+data-dependent F.
 
-The weights of all queries on k pooled keys, W, are those of mean pooling; its values, the block means, are replaced by those that fit best. With S evenly spaced queries,
-exact outputs O_S in O(|S| n d) and R = O_S - W_S V' what pooling leaves,
+The weights of all queries on k pooled keys, W, are those of mean pooling; its values, the block
+means, are replaced by those that fit best. With S evenly spaced queries, exact outputs O_S in O(|S|
+n d) and R = O_S - W_S V' what pooling leaves,
 
     C = V' + (W_S^T W_S + lambda)^{-1} W_S^T R,   lambda = ridge |W_S|_F^2 / k,   out = W C.
 
-Values that pooling already gets right (R = 0), such as constant ones, stay right. Gradient (proved here): with dC that of the values, Y = (W^T W + lambda)^{-1} dC and D = C - V',
+Values that pooling already gets right (R = 0), such as constant ones, stay right. Gradient (proved
+here): with dC that of the values, Y = (W^T W + lambda)^{-1} dC and D = C - V',
 
     dR = W_S Y,   dO_S = dR,   dV' = dC - W_S^T dR,   dM = -Y D^T,
     dW_S = R Y^T - dR V'^T + W_S (dM + dM^T) + (2 ridge / k) tr(dM) W_S.
@@ -23,7 +26,14 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.methods.low_rank.combinations import Combined, mean_pooled
 from approxattn.sketching import RowSample
 from approxattn.softmax.biased import Reduced, attend, attend_gradient, weights
@@ -53,7 +63,8 @@ class FittedLinformer:
     rank : int
         Number of blocks k, as for ``Linformer(rank, sketch="mean-pool")``.
     rows : int, optional
-        Number of queries whose exact output is fitted, evenly spaced; 4 rank if None. All queries if there are no more.
+        Number of queries whose exact output is fitted, evenly spaced; 4 rank if None. All queries
+        if there are no more.
     ridge : float
         Regularisation, as a fraction of the mean squared weight of a block; positive.
 
@@ -66,8 +77,8 @@ class FittedLinformer:
 
     Notes
     -----
-    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. There is no causal form. The gradient is
-    that of the output itself, through the fit.
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit`
+    measures. There is no causal form. The gradient is that of the output itself, through the fit.
     """
 
     rank: int
@@ -76,7 +87,8 @@ class FittedLinformer:
 
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = (
-        "its blocks mix earlier keys with later ones; use Exact(), Performer(...) or Polynomial(...)"
+        "its blocks mix earlier keys with later ones; use Exact(), Performer(...) or "
+        "Polynomial(...)"
     )
     why_no_scale: ClassVar[str] = ""
 
@@ -90,12 +102,15 @@ class FittedLinformer:
                 raise ValueError(msg)
         if not 0 < self.ridge < np.inf:
             msg = (
-                f"ridge(={self.ridge}) must be a finite positive number: without it the fit may have no unique solution"
+                f"ridge(={self.ridge}) must be a finite positive number: without it the fit may "
+                "have no unique solution"
             )
             raise ValueError(msg)
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        del rng
         fit = self._fit(problem)
         value = attend(_with_values(fit))
         certificate = Certificate(
@@ -103,12 +118,19 @@ class FittedLinformer:
             target=SOFTMAX,
             theorem="ours.value-range",
             facts=_facts(fit),
-            unmet=("no theorem bounds the error of fitted values: the bound is what the range of v alone implies",),
+            unmet=(
+                "no theorem bounds the error of fitted values: the bound is what the range of v "
+                "alone implies",
+            ),
         )
         return Approximation(value=value, certificate=certificate)
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
         """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
+        del rng
         fit, xp = self._fit(problem), problem.xp
         t = xp.matrix_transpose
         dq, dkeys, dc = attend_gradient(_with_values(fit), dout)
@@ -121,7 +143,9 @@ class FittedLinformer:
         ds = fit.weights * (dw - xp.sum(fit.weights * dw, axis=-1, keepdims=True)) * problem.scale
         dq_exact, dk_exact, dv_exact = stream_gradient(fit.exact, dr)
         dq = dq + fit.sample.adjoint(dq_exact + xp.matmul(ds, fit.near.problem.k))
-        dk, dv = fit.combined.back(dkeys + xp.matmul(t(ds), fit.exact.q), dc - xp.matmul(t(fit.weights), dr))
+        dk, dv = fit.combined.back(
+            dkeys + xp.matmul(t(ds), fit.exact.q), dc - xp.matmul(t(fit.weights), dr)
+        )
         bounds = no_gradient_bounds(problem)
         certificate = GradientCertificate(
             dq=bounds.dq,

@@ -1,13 +1,19 @@
 """How far attention to heavy keys and to means of the others is from attention.
 
-Proved here. For query block c the weights are those of attention over all keys with the keys that are not heavy replaced by k_cb, the mean of what is left of their block: a
-block of m_cb keys has weight m_cb e^{s_cb} on the mean of their values. Heavy keys are as they are. So the scores of a set of tokens are off by at most
+Proved here. For query block c the weights are those of attention over all keys with the keys that
+are not heavy replaced by k_cb, the mean of what is left of their block: a block of m_cb keys has
+weight m_cb e^{s_cb} on the mean of their values. Heavy keys are as they are. So the scores of a set
+of tokens are off by at most
 
-    eta_i = beta |q_i| R_c,    R_c = max_b (max_{j in b} |k_j - k_b| + |k_b - k_cb|)  over blocks with something left,
+    eta_i = beta |q_i| R_c,    R_c = max_b (max_{j in b} |k_j - k_b| + |k_b - k_cb|)  over blocks
+        with something left,
 
-and those of the others are exact: TV <= the bound of `perturbation` for tokens of approximate mass r_i, the weight that the blocks got. The bound is on whatever k_b and k_cb were
-computed, so their rounding needs no analysis. Rounding of the rest: ln m_b joins the scores as in `pooling_bounds`; r_i is a softmax output itself, for values 0 and 1; a mean of
-what is left is a difference of sums over at most l keys, each off by gamma_{2l+8} l max|V|, divided by m_cb: with ratio rho = max_b l_b / m_cb, 3 gamma_{2l+8} rho max|V| in all.
+and those of the others are exact: TV <= the bound of `perturbation` for tokens of approximate mass
+r_i, the weight that the blocks got. The bound is on whatever k_b and k_cb were computed, so their
+rounding needs no analysis. Rounding of the rest: ln m_b joins the scores as in `pooling_bounds`;
+r_i is a softmax output itself, for values 0 and 1; a mean of what is left is a difference of sums
+over at most l keys, each off by gamma_{2l+8} l max|V|, divided by m_cb: with ratio rho = max_b l_b
+/ m_cb, 3 gamma_{2l+8} rho max|V| in all.
 """
 
 from __future__ import annotations
@@ -47,7 +53,9 @@ class HeavyBound:
     rows: HostArray
 
 
-def heavy_bound(problem: Problem, keys: HeavyAndMeans, means: Array, reduced: Reduced, rest: Array) -> HeavyBound:
+def heavy_bound(
+    problem: Problem, keys: HeavyAndMeans, means: Array, reduced: Reduced, rest: Array
+) -> HeavyBound:
     """Bound the error.
 
     Parameters
@@ -70,10 +78,14 @@ def heavy_bound(problem: Problem, keys: HeavyAndMeans, means: Array, reduced: Re
     eta = up(problem.scale * norms * reach[..., None])
     scores = score_bound(part, part.k) + log_top
     indicator = replace(part, v=_indicator(part, keys.heavy.shape[-1]))
-    share = np.minimum(up(_arrays.to_host(rest[..., 0]) + softmax_rounding(indicator, scores, part.n_k)), 1.0)
+    share = np.minimum(
+        up(_arrays.to_host(rest[..., 0]) + softmax_rounding(indicator, scores, part.n_k)), 1.0
+    )
     tv = tv_from_partial_score_error(eta + 4 * u * log_top, share)
     spread = value_spread(problem)
-    rounding = softmax_rounding(part, scores, part.n_k) + _mean_rounding(problem, keys)[..., None, None]
+    rounding = (
+        softmax_rounding(part, scores, part.n_k) + _mean_rounding(problem, keys)[..., None, None]
+    )
     rows = up(output_bound(tv, np.broadcast_to(spread.osc[..., None], tv.shape[:-1])) + rounding)
     return HeavyBound(eta=eta, share=share, rows=rows)
 
@@ -82,7 +94,9 @@ def _indicator(part: Problem, width: int) -> Array:
     """Return 0 for heavy keys and 1 for means, shape (..., C, T + K, 1)."""
     xp = part.xp
     column = part.v[..., :1]
-    return xp.concat([xp.zeros_like(column[..., :width, :]), xp.ones_like(column[..., width:, :])], axis=-2)
+    return xp.concat(
+        [xp.zeros_like(column[..., :width, :]), xp.ones_like(column[..., width:, :])], axis=-2
+    )
 
 
 def _reach(problem: Problem, keys: HeavyAndMeans, means: Array, rest: Array) -> HostArray:
@@ -90,7 +104,9 @@ def _reach(problem: Problem, keys: HeavyAndMeans, means: Array, rest: Array) -> 
     xp, slack = problem.xp, 1 + 4 * problem.u
     tiny = problem.d * _arrays.smallest_normal(problem.dtype)
     away = row_norms(keys.pool.deviations(problem.k, means), xp)
-    away = np.max(np.reshape(away, (*means.shape[:-1], keys.pool.members.shape[-1])), axis=-1, initial=0.0)
+    away = np.max(
+        np.reshape(away, (*means.shape[:-1], keys.pool.members.shape[-1])), axis=-1, initial=0.0
+    )
     shift = row_norms(means[..., None, :, :] - rest, xp)  # (..., C, K)
     total = up((away[..., None, :] + shift) * slack + 2 * tiny)
     return np.asarray(np.max(np.where(keys.left > 0, total, 0.0), axis=-1, initial=0.0))
@@ -104,5 +120,6 @@ def _mean_rounding(problem: Problem, keys: HeavyAndMeans) -> HostArray:
     worst = np.max(ratio, axis=(-2, -1), initial=0.0)
     top = value_spread(problem).top
     return up(
-        3 * gamma(2 * largest + 8, problem.u) * worst * top + 4 * largest * _arrays.smallest_normal(problem.dtype)
+        3 * gamma(2 * largest + 8, problem.u) * worst * top
+        + 4 * largest * _arrays.smallest_normal(problem.dtype)
     )

@@ -1,10 +1,14 @@
-"""Keys as a block of queries meets them: the heaviest ones as they are, the others by the means of what is left of their blocks.
+"""Keys as a block of queries meets them: the heaviest ones as they are, the others by the means of
+what is left of their blocks.
 
-For x in the place of keys or values, with query blocks c, key blocks b and heavy keys T_c, the rows for c are x_j for j in T_c, then
+For x in the place of keys or values, with query blocks c, key blocks b and heavy keys T_c, the rows
+for c are x_j for j in T_c, then
 
-    (S_b - sum_{j in T_c and b} x_j) / m_cb,   S_b the sum of x over b, m_cb the number of its keys that are not in T_c.
+    (S_b - sum_{j in T_c and b} x_j) / m_cb,   S_b the sum of x over b, m_cb the number of its keys
+        that are not in T_c.
 
-Adjoint: with y_j and y_b the gradients of these rows and g_cb = y_cb / m_cb, token j gets sum_c g_cb(j) for the c that it is not heavy for, and its own y_j from those it is.
+Adjoint: with y_j and y_b the gradients of these rows and g_cb = y_cb / m_cb, token j gets sum_c
+g_cb(j) for the c that it is not heavy for, and its own y_j from those it is.
 """
 
 from __future__ import annotations
@@ -56,7 +60,9 @@ class HeavyAndMeans:
         return np.concatenate([self.real, self.left > 0], axis=-1)
 
     def apply(self, x: Array, means: Array) -> Array:
-        """Return the rows, given the means of the blocks, shape (..., K, m); 0 for what is left of an empty block."""
+        """Return the rows, given the means of the blocks, shape (..., K, m); 0 for what is left of
+        an empty block.
+        """
         xp = _arrays.namespace(x=x)
         own = self._rows(x)  # (..., C, T, m)
         counts = self._floats(self.pool.counts[..., None], x)
@@ -78,7 +84,9 @@ class HeavyAndMeans:
         tokens = xp.where(_arrays.from_host(shown[..., None], y), tokens, xp.zeros_like(tokens))
         if width == 0:
             return tokens
-        own = y[..., :width, :] - xp.matmul(xp.matrix_transpose(self._floats(self.belongs, y)), shares)
+        own = y[..., :width, :] - xp.matmul(
+            xp.matrix_transpose(self._floats(self.belongs, y)), shares
+        )
         own = xp.where(_arrays.from_host(self.real[..., None], y), own, xp.zeros_like(own))
         flat = xp.reshape(own, (*self._flat().shape, own.shape[-1]))
         return tokens + scatter(flat, self._flat(), self.pool.length)
@@ -97,11 +105,15 @@ class HeavyAndMeans:
 
 
 def heaviest(scores: Array, count: int) -> HostArray:
-    """Return the places of the largest scores of each row, shape (..., C, n) -> (..., C, count), on the host, in order; of equal scores the earlier ones."""
+    """Return the places of the largest scores of each row, shape (..., C, n) -> (..., C, count), on
+    the host, in order; of equal scores the earlier ones.
+    """
     n = scores.shape[-1]
     if not _arrays.on_host(scores):
         xp = _arrays.namespace(scores=scores)
-        return np.sort(_arrays.to_host(xp.argsort(-scores, axis=-1, stable=True)[..., :count]), axis=-1)
+        return np.sort(
+            _arrays.to_host(xp.argsort(-scores, axis=-1, stable=True)[..., :count]), axis=-1
+        )
     least = np.partition(scores, n - count, axis=-1)[..., n - count, None]
     above, equal = scores > least, scores == least
     missing = count - np.sum(above, axis=-1, keepdims=True)

@@ -1,13 +1,18 @@
-"""Nystrom attention: queries and keys meet through a few landmarks (Xiong et al. 2021, Nystromformer, arXiv 2102.03902; wording unverified).
+"""Nystrom attention: queries and keys meet through a few landmarks (Xiong et al. 2021,
+Nystromformer, arXiv 2102.03902; wording unverified).
 
 With landmark queries q~ and keys k~, means of blocks of neighbours, and all softmaxes by rows,
 
-    out = F Z B V,   F = softmax(beta Q K~^T),   A = softmax(beta Q~ K~^T),   B = softmax(beta Q~ K^T),   Z close to the inverse of A.
+    out = F Z B V,   F = softmax(beta Q K~^T),   A = softmax(beta Q~ K~^T),   B = softmax(beta Q~
+        K^T),   Z close to the inverse of A.
 
-If A is invertible and Z its inverse, every row of F Z B sums to 1 (A 1 = 1 gives Z 1 = 1; proved here), but its entries may be negative. With few iterations the sums differ
-from 1; then centring the values, out = c + F Z B (V - c) with c the mean of the visible values, puts what is missing on the mean of V instead of on 0, at no cost.
+If A is invertible and Z its inverse, every row of F Z B sums to 1 (A 1 = 1 gives Z 1 = 1; proved
+here), but its entries may be negative. With few iterations the sums differ from 1; then centring
+the values, out = c + F Z B (V - c) with c the mean of the visible values, puts what is missing on
+the mean of V instead of on 0, at no cost.
 
-F and B are plain attention to and from the landmarks, so forward and gradient are those of `approxattn.softmax.streaming`; X = Z (B V) are the values of the landmarks:
+F and B are plain attention to and from the landmarks, so forward and gradient are those of
+`approxattn.softmax.streaming`; X = Z (B V) are the values of the landmarks:
 
     dZ = dX Y^T,  dY = Z^T dX  with  Y = B V,  and each block shares the gradient of its mean.
 """
@@ -24,7 +29,14 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.methods.low_rank.combinations import visible
 from approxattn.methods.low_rank.pseudo_inverse import (
     newton_schulz,
@@ -36,7 +48,9 @@ from approxattn.softmax.streaming import query_blocks, stream, stream_gradient
 
 
 class _Landmarks(NamedTuple):
-    """Landmarks and what lies between them: the two problems of plain attention, A, Z, and the centre of the values."""
+    """Landmarks and what lies between them: the two problems of plain attention, A, Z, and the
+    centre of the values.
+    """
 
     from_landmarks: Problem  # queries q~, all keys and centred values
     to_landmarks: Problem  # all queries, keys k~; its values are set when they are known
@@ -54,15 +68,19 @@ class Nystrom:
     Parameters
     ----------
     landmarks : int
-        Number of landmark queries and keys, means of contiguous blocks; never more than there are queries, or visible keys.
+        Number of landmark queries and keys, means of contiguous blocks; never more than there are
+        queries, or visible keys.
     iterations : int
-        Newton-Schulz iterations for the inverse, 6 in the paper. More are not better: few damp the small singular values.
+        Newton-Schulz iterations for the inverse, 6 in the paper. More are not better: few damp the
+        small singular values.
     rcond : float, optional
-        Instead of iterating, invert the singular values above rcond times the largest one and drop the others; in [0, 1).
+        Instead of iterating, invert the singular values above rcond times the largest one and drop
+        the others; in [0, 1).
     centred : bool
         Whether the mean of v is taken out before and put back after; False is the paper's form.
     mask_queries : bool
-        Whether `key_mask` also says which queries make landmarks: for self-attention with padded tokens, n_q = n_k.
+        Whether `key_mask` also says which queries make landmarks: for self-attention with padded
+        tokens, n_q = n_k.
 
     Raises
     ------
@@ -73,8 +91,9 @@ class Nystrom:
 
     Notes
     -----
-    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. There is no causal form: each landmark
-    holds later tokens. The gradient is that of the output itself.
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit`
+    measures. There is no causal form: each landmark holds later tokens. The gradient is that of the
+    output itself.
     """
 
     landmarks: int
@@ -85,7 +104,8 @@ class Nystrom:
 
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = (
-        "its landmarks mix earlier tokens with later ones; use Exact(), Performer(...) or Polynomial(...)"
+        "its landmarks mix earlier tokens with later ones; use Exact(), Performer(...) or "
+        "Polynomial(...)"
     )
     why_no_scale: ClassVar[str] = ""
 
@@ -99,11 +119,16 @@ class Nystrom:
                 msg = f"{name}(={value}) must be at least {least}"
                 raise ValueError(msg)
         if self.rcond is not None and not 0 <= self.rcond < 1:
-            msg = f"rcond(={self.rcond}) must lie in [0, 1): it is a fraction of the largest singular value; None iterates"
+            msg = (
+                f"rcond(={self.rcond}) must lie in [0, 1): it is a fraction of the largest "
+                "singular value; None iterates"
+            )
             raise ValueError(msg)
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        del rng
         marks, xp = self._landmarks(problem), problem.xp
         values = xp.matmul(marks.z, _attend(marks.from_landmarks))
         value = _attend(replace(marks.to_landmarks, v=values)) + marks.centre
@@ -112,16 +137,25 @@ class Nystrom:
             target=SOFTMAX,
             theorem="ours.value-range",
             facts=self._facts(marks),
-            unmet=("no theorem bounds the error of landmarks: the bound is what the range of v alone implies",),
+            unmet=(
+                "no theorem bounds the error of landmarks: the bound is what the range of v alone "
+                "implies",
+            ),
         )
         return Approximation(value=value, certificate=certificate)
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
         """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
+        del rng
         marks, xp = self._landmarks(problem), problem.xp
         t = xp.matrix_transpose
         y = _attend(marks.from_landmarks)
-        dq, dk_marks, dx = stream_gradient(replace(marks.to_landmarks, v=xp.matmul(marks.z, y)), dout)
+        dq, dk_marks, dx = stream_gradient(
+            replace(marks.to_landmarks, v=xp.matmul(marks.z, y)), dout
+        )
         dq_marks, dk, dv = stream_gradient(marks.from_landmarks, xp.matmul(t(marks.z), dx))
         da = self._inverse_gradient(marks.a, xp.matmul(dx, t(y)), problem)
         ds = marks.a * (da - xp.sum(marks.a * da, axis=-1, keepdims=True)) * problem.scale
@@ -156,7 +190,11 @@ class Nystrom:
         weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
         a = weights / xp.sum(weights, axis=-1, keepdims=True)
         a = xp.where(_full(queries.counts, problem)[..., :, None], a, xp.zeros_like(a))
-        z = newton_schulz(a, self.iterations, xp) if self.rcond is None else truncated_inverse(a, self.rcond, xp)
+        z = (
+            newton_schulz(a, self.iterations, xp)
+            if self.rcond is None
+            else truncated_inverse(a, self.rcond, xp)
+        )
         from_landmarks = replace(problem, q=q, v=problem.v - centre)
         return _Landmarks(from_landmarks, to_landmarks, queries, keys, a, z, centre)
 
@@ -164,7 +202,10 @@ class Nystrom:
         if not self.mask_queries:
             return np.ones(problem.n_q, bool)
         if problem.n_q != problem.n_k:
-            msg = f"mask_queries=True with {problem.n_q} queries and {problem.n_k} keys: it is for self-attention, where both are the same tokens"
+            msg = (
+                f"mask_queries=True with {problem.n_q} queries and {problem.n_k} keys: it is for "
+                "self-attention, where both are the same tokens"
+            )
             raise ValueError(msg)
         return visible(problem)
 
@@ -179,7 +220,9 @@ class Nystrom:
 
 
 def _attend(problem: Problem) -> Array:
-    return problem.xp.concat([stream(problem, *block).value for block in query_blocks(problem)], axis=-2)
+    return problem.xp.concat(
+        [stream(problem, *block).value for block in query_blocks(problem)], axis=-2
+    )
 
 
 def _full(counts: HostArray, problem: Problem) -> Array:
@@ -189,7 +232,9 @@ def _full(counts: HostArray, problem: Problem) -> Array:
 
 
 def _shares(problem: Problem) -> Array:
-    """Return one over the number of visible keys for these, 0 for the others, shape (..., n_k, 1)."""
+    """Return one over the number of visible keys for these, 0 for the others, shape (...,
+    n_k, 1).
+    """
     xp = problem.xp
     if problem.key_mask is None:
         return xp.full_like(problem.v[..., :1], 1 / problem.n_k)

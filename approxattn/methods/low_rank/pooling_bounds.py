@@ -1,21 +1,27 @@
 """How far attention to block means is from attention, and its gradient from the gradient.
 
-Output (proved here). Blocks b of keys with means k_b, v_b and sizes m_b: weights m_b e^{s_b} on v_b. That is exact attention over all keys with k_j replaced by the
-mean of its block, so by the tanh lemma TV <= tanh(eta_i / 2), eta_i = beta |q_i| max_j |k_j - k_b(j)|. The bound is on whatever k_b was computed, so its
-rounding needs no analysis. Rounding of the rest: a weight is exp of s_b + ln m_b, a score of size B_i + L, L = max ln m_b; adding the logarithm is one
-rounding, rounding it to the dtype at most 2 u L; the means of the values are sums of at most l = max m_b terms and a division, so they are off by
-gamma_{l+1} max|V|.
+Output (proved here). Blocks b of keys with means k_b, v_b and sizes m_b: weights m_b e^{s_b} on
+v_b. That is exact attention over all keys with k_j replaced by the mean of its block, so by the
+tanh lemma TV <= tanh(eta_i / 2), eta_i = beta |q_i| max_j |k_j - k_b(j)|. The bound is on whatever
+k_b was computed, so its rounding needs no analysis. Rounding of the rest: a weight is exp of s_b +
+ln m_b, a score of size B_i + L, L = max ln m_b; adding the logarithm is one rounding, rounding it
+to the dtype at most 2 u L; the means of the values are sums of at most l = max m_b terms and a
+division, so they are off by gamma_{l+1} max|V|.
 
-Gradient (proved here, with T3 of `approxattn.bounds.gradients`). Spread the weight of a block over its keys: f~_j = w_b / m_b, so ln rho_i <= 2 eta_i, and let
-P~_j = f~_j (z_j - kappa~), kappa~ = sum_j f~_j z_j. Since z_b is the mean of z over the block, the gradients of the pooled output are
+Gradient (proved here, with T3 of `approxattn.bounds.gradients`). Spread the weight of a block over
+its keys: f~_j = w_b / m_b, so ln rho_i <= 2 eta_i, and let P~_j = f~_j (z_j - kappa~), kappa~ =
+sum_j f~_j z_j. Since z_b is the mean of z over the block, the gradients of the pooled output are
 
-    dq~ = beta sum_j P~_j k_b(j),    dk~_j = beta sum_i q_i f~_ij (z_ib - kappa~_i),    dv~_j = sum_i f~_ij G_i.
+    dq~ = beta sum_j P~_j k_b(j),    dk~_j = beta sum_i q_i f~_ij (z_ib - kappa~_i),    dv~_j =
+        sum_i f~_ij G_i.
 
-They differ from beta sum_j P~_j k_j, beta sum_i q_i P~_ij and sum_i f~_ij G_i, which T3 compares with the exact ones, by at most
+They differ from beta sum_j P~_j k_j, beta sum_i q_i P~_ij and sum_i f~_ij G_i, which T3 compares
+with the exact ones, by at most
 
     beta (omega_i / 2) max_j |k_j - k_b(j)|,    beta sum_i |q_i| omega_i (m - 1) / m^2,    0:
 
-half the oscillation bounds the mean absolute deviation of z; f~_ij <= 1/m, and an entry differs from the mean of m by at most (m - 1)/m of their oscillation.
+half the oscillation bounds the mean absolute deviation of z; f~_ij <= 1/m, and an entry differs
+from the mean of m by at most (m - 1)/m of their oscillation.
 """
 
 from __future__ import annotations
@@ -27,7 +33,12 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.bounds.gradients import GradientBounds, cotangent_size, exact_gradient_rounding, gradient_bounds
+from approxattn.bounds.gradients import (
+    GradientBounds,
+    cotangent_size,
+    exact_gradient_rounding,
+    gradient_bounds,
+)
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms, score_bound, value_spread
@@ -68,17 +79,26 @@ def pooling_bound(combined: Combined) -> PoolingBound:
     tv = tv_from_score_error(eta + 4 * u * log_top)
     rounding = softmax_rounding(pooled, score_bound(pooled, pooled.k) + log_top, pooled.n_k)
     rounding = rounding + _mean_rounding(combined)[..., None]
-    return PoolingBound(eta=eta, tv=tv, rounding=rounding, rows=up(output_bound(tv, spread.osc) + rounding))
+    return PoolingBound(
+        eta=eta, tv=tv, rounding=rounding, rows=up(output_bound(tv, spread.osc) + rounding)
+    )
 
 
-def pooling_gradient_bound(combined: Combined, dout: Array, gradient: tuple[Array, Array, Array]) -> GradientBounds:
+def pooling_gradient_bound(
+    combined: Combined, dout: Array, gradient: tuple[Array, Array, Array]
+) -> GradientBounds:
     """Bound the errors of the gradient of that output, given as computed, shapes of q, k, v."""
     problem, pool, xp = combined.original, combined.keys, combined.original.xp
     size = cotangent_size(dout, xp)
     eta = _eta(combined) + 4 * problem.u * _log_top(pool)
     pair = up(size * _mean_rounding(combined)[..., None])
     truncation = gradient_bounds(
-        problem, dout, problem.k, log_ratio=up(2 * eta), weight_noise=np.zeros_like(eta), pair_noise=pair
+        problem,
+        dout,
+        problem.k,
+        log_ratio=up(2 * eta),
+        weight_noise=np.zeros_like(eta),
+        pair_noise=pair,
     )
     rounding = exact_gradient_rounding(unbiased(combined.reduced), dout, KEY_BLOCK)
     omega = size * value_spread(problem).osc[..., None]
@@ -92,7 +112,11 @@ def pooling_gradient_bound(combined: Combined, dout: Array, gradient: tuple[Arra
     dk, dv = (
         up(own + np.max(noise, axis=-1, keepdims=True) + more + extra)
         for own, noise, more, extra in zip(
-            (truncation.dk, truncation.dv), (rounding.dk, rounding.dv), sizes, (inside, 0.0), strict=True
+            (truncation.dk, truncation.dv),
+            (rounding.dk, rounding.dv),
+            sizes,
+            (inside, 0.0),
+            strict=True,
         )
     )
     return GradientBounds(dq=dq, dk=dk, dv=dv)
@@ -106,7 +130,9 @@ def _eta(combined: Combined) -> HostArray:
 
 
 def _deviation_norms(combined: Combined) -> HostArray:
-    """Return |k_j - k_b(j)|, rounded up, in the order of the blocks, shape (..., k * largest block)."""
+    """Return |k_j - k_b(j)|, rounded up, in the order of the blocks, shape (..., k * largest
+    block).
+    """
     problem = combined.original
     norms = row_norms(combined.keys.deviations(problem.k, combined.reduced.problem.k), problem.xp)
     return up(norms * (1 + 4 * problem.u) + problem.d * _arrays.smallest_normal(problem.dtype))

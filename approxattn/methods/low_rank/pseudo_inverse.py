@@ -1,14 +1,20 @@
-"""Approximate inverses of small matrices, batched, with their gradients: Newton-Schulz iterations and truncated singular values.
+"""Approximate inverses of small matrices, batched, with their gradients: Newton-Schulz iterations
+and truncated singular values.
 
-Newton-Schulz. Z <- Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 from Z_0 = A^T / (|A|_1 |A|_inf), as in Nystromformer (Xiong et al. 2021, wording unverified), but with the norms of
-each matrix: the published code takes the largest of the whole batch, so that one item changes the others. An eigenvalue e of I - AZ becomes
-3 e^3 / 4 + e^4 / 4 (proved here: put AZ = 1 - e into the polynomial). It stays in [0, 1), since |A|_2^2 <= |A|_1 |A|_inf; so a few iterations invert large singular values
-and damp small ones, which regularises. A may be rectangular; rows and columns of zeros of A stay columns and rows of zeros of Z.
+Newton-Schulz. Z <- Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 from Z_0 = A^T / (|A|_1 |A|_inf), as in
+Nystromformer (Xiong et al. 2021, wording unverified), but with the norms of each matrix: the
+published code takes the largest of the whole batch, so that one item changes the others. An
+eigenvalue e of I - AZ becomes 3 e^3 / 4 + e^4 / 4 (proved here: put AZ = 1 - e into the
+polynomial). It stays in [0, 1), since |A|_2^2 <= |A|_1 |A|_inf; so a few iterations invert large
+singular values and damp small ones, which regularises. A may be rectangular; rows and columns of
+zeros of A stay columns and rows of zeros of Z.
 
-Truncation. Z = V f(Sigma) U^T with f(s) = 1/s above rcond max s, else 0. Its derivative (proved here): for A = U Sigma V^T and the rotated direction E = U^T dA V, first-order
-perturbation of the symmetric matrix [[0, A], [A^T, 0]], with eigenvalues +-s, gives
+Truncation. Z = V f(Sigma) U^T with f(s) = 1/s above rcond max s, else 0. Its derivative (proved
+here): for A = U Sigma V^T and the rotated direction E = U^T dA V, first-order perturbation of the
+symmetric matrix [[0, A], [A^T, 0]], with eigenvalues +-s, gives
 
-    U^T dZ^T V = S o (E + E^T)/2 + T o (E - E^T)/2,   S_ij = (f(s_i) - f(s_j)) / (s_i - s_j),   T_ij = (f(s_i) + f(s_j)) / (s_i + s_j),
+    U^T dZ^T V = S o (E + E^T)/2 + T o (E - E^T)/2,   S_ij = (f(s_i) - f(s_j)) / (s_i - s_j),   T_ij
+        = (f(s_i) + f(s_j)) / (s_i + s_j),
 
 the first with its limit -1/s^2 (or 0) where s_i = s_j. The map is its own adjoint.
 """
@@ -25,7 +31,9 @@ def newton_schulz(a: Array, iterations: int, xp: Namespace) -> Array:
 
 
 def newton_schulz_gradient(a: Array, iterations: int, dz: Array, xp: Namespace) -> Array:
-    """Return the gradient with respect to a, given that with respect to Z; where a norm is attained twice, one of its derivatives."""
+    """Return the gradient with respect to a, given that with respect to Z; where a norm is attained
+    twice, one of its derivatives.
+    """
     steps = _iterate(a, iterations, xp)
     t = xp.matrix_transpose
     eye = _eye(a, xp)
@@ -105,9 +113,12 @@ def truncated_inverse_gradient(a: Array, rcond: float, dz: Array, xp: Namespace)
     both = kept[..., :, None] & kept[..., None, :]
     gap, total = s_i - s_j, s_i + s_j
     one = xp.ones_like(gap)
-    # both kept: (1/a - 1/b)/(a - b) = -1/(a b), also in the limit; one kept: a gap of at least the threshold; none: 0
+    # both kept: (1/a - 1/b)/(a - b) = -1/(a b), also in the limit; one kept: a gap of at least the
+    # threshold; none: 0
     split = kept[..., :, None] ^ kept[..., None, :]
-    symmetric = xp.where(both, -f_i * f_j, xp.where(split, (f_i - f_j) / xp.where(split, gap, one), 0 * one))
+    symmetric = xp.where(
+        both, -f_i * f_j, xp.where(split, (f_i - f_j) / xp.where(split, gap, one), 0 * one)
+    )
     skew = (f_i + f_j) / xp.where(total > 0, total, one)
     v = xp.matrix_transpose(vh)
     e = xp.matmul(xp.matrix_transpose(u), xp.matmul(_square(xp.matrix_transpose(dz), side, xp), v))

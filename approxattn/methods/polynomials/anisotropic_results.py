@@ -1,4 +1,6 @@
-"""`Polynomial(index="anisotropic")`: whether a set of monomials that follows the data pays, and its certificate."""
+"""`Polynomial(index="anisotropic")`: whether a set of monomials that follows the data pays, and its
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,20 @@ from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import value_spread
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.exponential import degree_for
 from approxattn.methods.polynomials.anisotropic import SplitForward, choose_split, split_forward
-from approxattn.methods.polynomials.anisotropic_gradient import split_gradient, split_gradient_bounds
+from approxattn.methods.polynomials.anisotropic_gradient import (
+    split_gradient,
+    split_gradient_bounds,
+)
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.coordinates import coordinates
 from approxattn.monomials.index import MANY, rank
@@ -21,7 +33,9 @@ from approxattn.monomials.index import MANY, rank
 def anisotropic(
     problem: Problem, scores: CentredScores, tolerance: float, basis: str, fallback: bool
 ) -> SplitForward | None:
-    """Return the sums; None where the full set has no more monomials, or, with `fallback`, where exact attention costs less."""
+    """Return the sums; None where the full set has no more monomials, or, with `fallback`, where
+    exact attention costs less.
+    """
     found = coordinates(problem, scores)
     if found is None:
         return None
@@ -43,7 +57,9 @@ def anisotropic_output(run: SplitForward, basis: str) -> Approximation:
     """Return output and certificate."""
     rows = up(output_bound(run.tv, value_spread(run.problem).osc) + run.rounding)
     unmet = lost_denominators(run.lost, run.problem.dtype)
-    certificate = Certificate(rows=rows, target=SOFTMAX, theorem="ours.hilbert", facts=_facts(run, basis), unmet=unmet)
+    certificate = Certificate(
+        rows=rows, target=SOFTMAX, theorem="ours.hilbert", facts=_facts(run, basis), unmet=unmet
+    )
     return Approximation(value=run.value, certificate=certificate)
 
 
@@ -82,5 +98,6 @@ def lost_denominators(rows: HostArray, dtype: str) -> tuple[str, ...]:
     if not np.any(rows):
         return ()
     return (
-        f"{int(np.sum(rows))} denominator(s) are lost to rounding in {dtype} and their rows are NaN; use float64 or a smaller scale",
+        f"{int(np.sum(rows))} denominator(s) are lost to rounding in {dtype} and their rows are "
+        "NaN; use float64 or a smaller scale",
     )

@@ -1,21 +1,27 @@
-"""Scores made small without changing attention: keys and queries minus a centre each, with a weight for every key.
+"""Scores made small without changing attention: keys and queries minus a centre each, with a weight
+for every key.
 
 For any vectors m, c (proved here; exact)
 
     exp(beta q_i . k_j) = exp(beta q_i . c) exp(beta m . (k_j - c)) exp(beta (q_i - m) . (k_j - c)),
 
-whose first factor depends on i only, so that the division removes it: attention is that of q - m and k - c with key j weighted by
+whose first factor depends on i only, so that the division removes it: attention is that of q - m
+and k - c with key j weighted by
 
     w_j = exp(beta m . (k_j - c)),    and any common factor of the w_j.
 
-T1 with weights (proved here). The approximate weights of row i are w_j P(s_ij), the exact ones w_j exp(s_ij): their ratios are P(s_ij) / exp(s_ij) whatever
-w is, so T1 and T2 hold as they stand, with s the centred scores. Computed weights w~_j with |ln(w~_j / w_j)| <= eta are like scores off by eta: they add 2 eta to
-ln rho. Here the products beta m . (k_j - c) are taken in float64 from keys centred in the dtype computed in, of unit roundoff u, so that
+T1 with weights (proved here). The approximate weights of row i are w_j P(s_ij), the exact ones w_j
+exp(s_ij): their ratios are P(s_ij) / exp(s_ij) whatever w is, so T1 and T2 hold as they stand, with
+s the centred scores. Computed weights w~_j with |ln(w~_j / w_j)| <= eta are like scores off by eta:
+they add 2 eta to ln rho. Here the products beta m . (k_j - c) are taken in float64 from keys
+centred in the dtype computed in, of unit roundoff u, so that
 
-    eta = beta |m| max|k_j - c| (2 u + gamma'_{d+6}) + (EXP_ULPS + 2 + 4 beta |m| max|k_j - c|) u' + 2 u,    u' and gamma' those of float64.
+    eta = beta |m| max|k_j - c| (2 u + gamma'_{d+6}) + (EXP_ULPS + 2 + 4 beta |m| max|k_j - c|) u' +
+        2 u,    u' and gamma' those of float64.
 
-c is the mean of the visible keys; m is the mean of the queries where that shortens the longest query, 0 elsewhere, for each leading index. Weights that
-spread over more than SPREAD in the log would strain float32 (a causal row may see light keys only): there m = 0 too.
+c is the mean of the visible keys; m is the mean of the queries where that shortens the longest
+query, 0 elsewhere, for each leading index. Weights that spread over more than SPREAD in the log
+would strain float32 (a causal row may see light keys only): there m = 0 too.
 """
 
 from __future__ import annotations
@@ -34,7 +40,9 @@ from approxattn.methods.polynomials.metric import score_bounds_of
 CENTRES = ("both", "keys", "none")
 
 GAIN = 0.95
-"""Longest centred query over longest query below which queries are centred. *Chosen*: weights cost a little, so they must gain something."""
+"""Longest centred query over longest query below which queries are centred. *Chosen*: weights cost
+a little, so they must gain something.
+"""
 
 SPREAD = 20.0
 """*Chosen*: e^-20 is far from underflow in float32, also where sums are divided by it."""
@@ -80,7 +88,9 @@ class CentredScores:
 
 
 def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
-    """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys too."""
+    """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys
+    too.
+    """
     xp, queries = problem.xp, problem.q
     shift = key_centre(problem)
     shift = xp.zeros_like(shift) if centre == "none" else shift
@@ -93,15 +103,21 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
         shifted = queries - mean
         shorter = row_norms(shifted, xp)
         slopes = _slopes(problem, keys, mean)
-        centred = np.asarray(np.max(shorter, axis=-1) < GAIN * np.max(lengths, axis=-1)) & _narrow(slopes)
+        centred = np.asarray(np.max(shorter, axis=-1) < GAIN * np.max(lengths, axis=-1)) & _narrow(
+            slopes
+        )
     if np.any(centred):
         on = _arrays.from_host(centred[..., None, None], queries)
         middle, queries = xp.where(on, mean, middle), xp.where(on, shifted, queries)
         lengths = np.where(centred[..., None], shorter, lengths)
         shown = np.where(
-            centred[..., None], slopes - np.max(slopes, axis=-1, keepdims=True), np.where(np.isinf(slopes), slopes, 0.0)
+            centred[..., None],
+            slopes - np.max(slopes, axis=-1, keepdims=True),
+            np.where(np.isinf(slopes), slopes, 0.0),
         )
-        weights = _arrays.cast(_arrays.from_host(np.exp(shown)[..., None], queries), problem.dtype, xp)
+        weights = _arrays.cast(
+            _arrays.from_host(np.exp(shown)[..., None], queries), problem.dtype, xp
+        )
         log_error = np.where(centred[..., None], _log_error(problem, keys, middle), 0.0)
     bound, size = (
         up(x * (1 + 6 * problem.u)) for x in score_bounds_of(queries, keys, problem, lengths)
@@ -130,11 +146,19 @@ def shifted_keys(problem: Problem, shift: Array) -> Array:
 
 
 def _slopes(problem: Problem, keys: Array, middle: Array) -> HostArray:
-    """Return beta m . k_j in float64 on the host, shape (..., n_k), -inf for keys that take no part."""
+    """Return beta m . k_j in float64 on the host, shape (..., n_k), -inf for keys that take no
+    part.
+    """
     xp = problem.xp
     wide = [_arrays.cast(x, "float64", xp) for x in (keys, middle)]
-    slopes = problem.scale * _arrays.to_host(xp.matmul(wide[0], xp.matrix_transpose(wide[1])))[..., 0]
-    return slopes if problem.key_mask is None else np.where(_arrays.to_host(problem.key_mask), slopes, -np.inf)
+    slopes = (
+        problem.scale * _arrays.to_host(xp.matmul(wide[0], xp.matrix_transpose(wide[1])))[..., 0]
+    )
+    return (
+        slopes
+        if problem.key_mask is None
+        else np.where(_arrays.to_host(problem.key_mask), slopes, -np.inf)
+    )
 
 
 def _narrow(slopes: HostArray) -> HostArray:
@@ -147,7 +171,11 @@ def _log_error(problem: Problem, keys: Array, middle: Array) -> HostArray:
     """Return 2 eta, shape (..., 1)."""
     radius = visible_max(row_norms(keys, problem.xp), problem)[..., None]
     size, wide = problem.scale * row_norms(middle, problem.xp) * radius, 2.0**-53
-    eta = size * (2 * problem.u + gamma(problem.d + 6, wide)) + (EXP_ULPS + 2 + 4 * size) * wide + 2 * problem.u
+    eta = (
+        size * (2 * problem.u + gamma(problem.d + 6, wide))
+        + (EXP_ULPS + 2 + 4 * size) * wide
+        + 2 * problem.u
+    )
     return up(2 * eta)
 
 

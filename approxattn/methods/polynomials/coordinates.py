@@ -1,9 +1,12 @@
-"""Balanced coordinates: queries and keys with equal, diagonal moments, largest first, so that the first coordinates carry the scores.
+"""Balanced coordinates: queries and keys with equal, diagonal moments, largest first, so that the
+first coordinates carry the scores.
 
-S and R are those of `metric`; x = sqrt(beta) S q and y = sqrt(beta) R k up to a power of two, so that x . y = beta q . k where S^T R = I.
+S and R are those of `metric`; x = sqrt(beta) S q and y = sqrt(beta) R k up to a power of two, so
+that x . y = beta q . k where S^T R = I.
 
-Rounding (proved here). The coordinates are computed in float64 from queries and keys centred in float64; with E = I - S^T R as it is, and u', gamma' of float64, scores move
-by at most beta (|E| + 4 gamma'_{d+6} |S| |R| + 4 u') |q| |k|.
+Rounding (proved here). The coordinates are computed in float64 from queries and keys centred in
+float64; with E = I - S^T R as it is, and u', gamma' of float64, scores move by at most beta (|E| +
+4 gamma'_{d+6} |S| |R| + 4 u') |q| |k|.
 """
 
 from __future__ import annotations
@@ -52,18 +55,30 @@ class Coordinates:
 def coordinates(problem: Problem, scores: CentredScores) -> Coordinates | None:
     """Return balanced coordinates of the centred queries and keys; None where they vanish."""
     xp, wide = problem.xp, 2.0**-53
-    q, k, m, c = (_arrays.cast(a, "float64", xp) for a in (problem.q, problem.k, scores.middle, scores.key_shift))
+    q, k, m, c = (
+        _arrays.cast(a, "float64", xp)
+        for a in (problem.q, problem.k, scores.middle, scores.key_shift)
+    )
     q, k = q - m, k - c
     if problem.key_mask is not None:
         k = xp.where(problem.key_mask[..., None], k, xp.zeros_like(k))
     lengths, key_lengths = row_norms(q, xp), row_norms(k, xp)
-    found = balancing(moment(q, lengths, xp), moment(k, key_lengths, xp), FLOOR) if problem.n_q else None
+    found = (
+        balancing(moment(q, lengths, xp), moment(k, key_lengths, xp), FLOOR)
+        if problem.n_q
+        else None
+    )
     if found is None:
         return None
     sizes = [np.linalg.norm(t, axis=(-2, -1))[..., None] for t in found]
-    miss = np.linalg.norm(np.eye(problem.d) - np.swapaxes(found[0], -1, -2) @ found[1], axis=(-2, -1))[..., None]
+    miss = np.linalg.norm(
+        np.eye(problem.d) - np.swapaxes(found[0], -1, -2) @ found[1], axis=(-2, -1)
+    )[..., None]
     miss = up(miss + 4 * gamma(problem.d + 6, wide) * sizes[0] * sizes[1] + 4 * wide)
-    turned = [xp.matmul(a, xp.matrix_transpose(_arrays.from_host(t, a))) for a, t in zip((q, k), found, strict=True)]
+    turned = [
+        xp.matmul(a, xp.matrix_transpose(_arrays.from_host(t, a)))
+        for a, t in zip((q, k), found, strict=True)
+    ]
     tops = [_arrays.to_host(xp.max(xp.abs(a), axis=(-2, -1))) for a in turned]
     power = np.exp2(np.round(np.log2(tops[1] / tops[0]) / 2))[
         ..., None, None

@@ -1,18 +1,25 @@
 """The gradient of attention with fitted coefficients, for the coefficients held fixed.
 
-The output of row i is N_i / D_i, N_i = sum_j w_j P(s_ij) v_j, D_i = sum_j w_j P(s_ij), s_ij = x_i . y_j, of the reduced scores of `fit`:
+The output of row i is N_i / D_i, N_i = sum_j w_j P(s_ij) v_j, D_i = sum_j w_j P(s_ij), s_ij = x_i .
+y_j, of the reduced scores of `fit`:
 
-    x_i = beta (q_i - m),    y_j = k'_j - c,    ln w_j = beta m . k'_j + const,    k' = k - mean of the visible keys,    m = mean of q,    c = sum_j u_j k'_j,    u = w / sum w
+    x_i = beta (q_i - m),    y_j = k'_j - c,    ln w_j = beta m . k'_j + const,    k' = k - mean of
+        the visible keys,    m = mean of q,    c = sum_j u_j k'_j,    u = w / sum w
 
-(causal: m = 0, c = 0, w = 1). With left_i = [G_i, -G_i . out_i] / D_i and right_j = w_j [v_j, 1], as in `gradient`,
+(causal: m = 0, c = 0, w = 1). With left_i = [G_i, -G_i . out_i] / D_i and right_j = w_j [v_j, 1],
+as in `gradient`,
 
-    dx_i = sum_j P'(s_ij) (left_i . right_j) y_j,    dy_j likewise,    dright_j = sum_i P(s_ij) left_i,    b_j = w_j dL/dw_j = right_j . dright_j.
+    dx_i = sum_j P'(s_ij) (left_i . right_j) y_j,    dy_j likewise,    dright_j = sum_i P(s_ij)
+        left_i,    b_j = w_j dL/dw_j = right_j . dright_j.
 
-Through c: dc = -sum_j dy_j reaches k'_j as u_j dc, and w_j as b_j += u_j (k'_j - c) . dc. Through w: k'_j gets beta b_j m, and m gets beta sum_j b_j k'_j.
-Then dq_i = beta dx_i + (1/n) (sum_j beta b_j k'_j - sum_i beta dx_i), and dk_j = dk'_j - mean of dk'.
+Through c: dc = -sum_j dy_j reaches k'_j as u_j dc, and w_j as b_j += u_j (k'_j - c) . dc. Through
+w: k'_j gets beta b_j m, and m gets beta sum_j b_j k'_j. Then dq_i = beta dx_i + (1/n) (sum_j beta
+b_j k'_j - sum_i beta dx_i), and dk_j = dk'_j - mean of dk'.
 
-A mended row is the w-weighted mean of the values: its left_i is [G_i, -G_i . out_i] over the sum of the weights it sees, with P = 1 and no dx. An entry brought into the range
-of its column is the largest or smallest visible value of it, so its G_ic goes to that v_jc, in equal parts to equal ones (*chosen*: the gradient does not exist there).
+A mended row is the w-weighted mean of the values: its left_i is [G_i, -G_i . out_i] over the sum of
+the weights it sees, with P = 1 and no dx. An entry brought into the range of its column is the
+largest or smallest visible value of it, so its G_ic goes to that v_jc, in equal parts to equal ones
+(*chosen*: the gradient does not exist there).
 """
 
 from __future__ import annotations
@@ -56,7 +63,9 @@ class Evaluated:
     kernel: Kernel
 
 
-def fitted_gradient(run: Evaluated, item: Problem, reduced: ReducedScores, dout: Array) -> tuple[Array, Array, Array]:
+def fitted_gradient(
+    run: Evaluated, item: Problem, reduced: ReducedScores, dout: Array
+) -> tuple[Array, Array, Array]:
     """Return dq, dk, dv of one leading index for dout, shape (n_q, dv)."""
     xp = item.xp
     zero, one = xp.zeros_like(dout), xp.ones_like(run.sums[:, -1:])
@@ -67,9 +76,14 @@ def fitted_gradient(run: Evaluated, item: Problem, reduced: ReducedScores, dout:
     left = _left(xp.where(run.fine, inside, zero), quotient, denominator, item)
     dx, dy, dright = run.kernel.gradients(run.queries, left, run.keys, run.values)
     mean = run.seen[:, :-1] / run.seen[:, -1:]
-    dright = dright + _over_seen(_left(xp.where(run.fine, zero, dout), mean, run.seen[:, -1:], item), item)
+    dright = dright + _over_seen(
+        _left(xp.where(run.fine, zero, dout), mean, run.seen[:, -1:], item), item
+    )
     wide = _arrays.dtype_name(reduced.keys)
-    dx, dy, b = (_arrays.cast(a, wide, xp) for a in (dx, dy, xp.sum(run.values * dright, axis=-1, keepdims=True)))
+    dx, dy, b = (
+        _arrays.cast(a, wide, xp)
+        for a in (dx, dy, xp.sum(run.values * dright, axis=-1, keepdims=True))
+    )
     dq, dk = _through_reduction(dx, dy, b, item, reduced)
     weight = run.values[:, -1:]
     dv = (
@@ -96,8 +110,12 @@ def _over_seen(left: Array, item: Problem) -> Array:
     return item.xp.flip(item.xp.cumulative_sum(item.xp.flip(left, axis=0), axis=0), axis=0)
 
 
-def _through_reduction(dx: Array, dy: Array, b: Array, item: Problem, reduced: ReducedScores) -> tuple[Array, Array]:
-    """Return dq and dk from dx, dy and b_j, shapes (n_q, d), (n_k, d), (n_k, 1), in the dtype of the reduction."""
+def _through_reduction(
+    dx: Array, dy: Array, b: Array, item: Problem, reduced: ReducedScores
+) -> tuple[Array, Array]:
+    """Return dq and dk from dx, dy and b_j, shapes (n_q, d), (n_k, d), (n_k, 1), in the dtype of
+    the reduction.
+    """
     xp, beta = item.xp, item.scale
     seen = xp.astype(reduced.weights > 0, dy.dtype)
     dkeys, dq = dy * seen, beta * dx
@@ -107,13 +125,17 @@ def _through_reduction(dx: Array, dy: Array, b: Array, item: Problem, reduced: R
         b = b + share * xp.sum(reduced.keys * dc, axis=-1, keepdims=True)
         middle = xp.mean(_arrays.cast(item.q, _arrays.dtype_name(dy), xp), axis=0, keepdims=True)
         dkeys = dkeys + share * dc + beta * b * middle
-        dmiddle = beta * xp.sum(b * reduced.keys, axis=0, keepdims=True) - xp.sum(dq, axis=0, keepdims=True)
+        dmiddle = beta * xp.sum(b * reduced.keys, axis=0, keepdims=True) - xp.sum(
+            dq, axis=0, keepdims=True
+        )
         dq = dq + dmiddle / item.n_q
     return dq, dkeys - seen * (xp.sum(dkeys, axis=0, keepdims=True) / xp.sum(seen))
 
 
 def _to_ends(dout: Array, moved: Array, end: Array, weight: Array, item: Problem) -> Array:
-    """Return what the entries `moved` to an end of their column give to the values that are this end, shape (n_k, dv)."""
+    """Return what the entries `moved` to an end of their column give to the values that are this
+    end, shape (n_k, dv).
+    """
     xp = item.xp
     total = xp.sum(xp.where(moved, dout, xp.zeros_like(dout)), axis=0, keepdims=True)
     there = xp.astype((item.v == end) & (weight > 0), dout.dtype)

@@ -1,14 +1,18 @@
 """Attention with exp replaced by the polynomial that fits sampled rows of the data at hand.
 
-The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones. Here the scores are first reduced (exactly), and the
-coefficients fitted to the outputs of some rows: `approxattn.methods.polynomials.fit`. Nothing is known of the other rows beforehand; so that no row can go astray
+The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones.
+Here the scores are first reduced (exactly), and the coefficients fitted to the outputs of some
+rows: `approxattn.methods.polynomials.fit`. Nothing is known of the other rows beforehand; so that
+no row can go astray
 
-- a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i exp(mean score) under a causal mask, over the keys that row i
-  sees); a row whose does not gets the w-weighted mean of the values;
-- every entry is brought into the range of its column of v, where the exact one lies, which can only reduce its error (proved here: it is the nearest point
-  of an interval that holds the exact entry).
+- a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i
+  exp(mean score) under a causal mask, over the keys that row i sees); a row whose does not gets the
+  w-weighted mean of the values;
+- every entry is brought into the range of its column of v, where the exact one lies, which can only
+  reduce its error (proved here: it is the nearest point of an interval that holds the exact entry).
 
-The range is also all that the certificate knows; `audit` measures. The gradient is that of the output for the coefficients held fixed; it has no bound.
+The range is also all that the certificate knows; `audit` measures. The gradient is that of the
+output for the coefficients held fixed; it has no bound.
 """
 
 from __future__ import annotations
@@ -25,7 +29,14 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.methods.polynomials.fit import ReducedScores, fit_coefficients, reduce_scores
 from approxattn.methods.polynomials.fit_gradient import Evaluated, fitted_gradient
 from approxattn.methods.polynomials.forward import kernel_of
@@ -56,9 +67,10 @@ class FittedPolynomial:
 
     Notes
     -----
-    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit` measures. The gradient does not pass through the
-    fit: it is the exact one of the output as a function of q, k and v with the coefficients of this call. Under `causal` the coefficients and the
-    centre of the keys come from all keys, and the queries are not centred.
+    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit`
+    measures. The gradient does not pass through the fit: it is the exact one of the output as a
+    function of q, k and v with the coefficients of this call. Under `causal` the coefficients and
+    the centre of the keys come from all keys, and the queries are not centred.
     """
 
     degree: int
@@ -69,7 +81,10 @@ class FittedPolynomial:
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (("degree", self.degree, 0, MAX_DEGREE), ("rows", self.rows, 1, np.inf)):
+        for name, value, low, high in (
+            ("degree", self.degree, 0, MAX_DEGREE),
+            ("rows", self.rows, 1, np.inf),
+        ):
             if not isinstance(value, int) or isinstance(value, bool):
                 msg = f"{name}(={value!r}) must be an int"
                 raise TypeError(msg)
@@ -77,8 +92,10 @@ class FittedPolynomial:
                 msg = f"{name}(={value}) must lie in [{low}, {high}]"
                 raise ValueError(msg)
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        del rng
         runs = list(self._runs(problem))
         value = _joined([run.evaluated.value for run in runs], problem)
         certificate = Certificate(
@@ -86,14 +103,26 @@ class FittedPolynomial:
             target=SOFTMAX,
             theorem="ours.value-range",
             facts=self._facts(runs, problem),
-            unmet=(f"{_NO_THEOREM}: the bound is what the range of v alone implies, and `audit` measures",),
+            unmet=(
+                f"{_NO_THEOREM}: the bound is what the range of v alone implies, and `audit` "
+                "measures",
+            ),
         )
         return Approximation(value=value, certificate=certificate)
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
-        """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv), the fitted coefficients held fixed."""
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
+        """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv), the fitted
+        coefficients held fixed.
+        """
+        del rng
         runs = list(self._runs(problem))
-        found = [fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)]) for run in runs]
+        found = [
+            fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)])
+            for run in runs
+        ]
         dq, dk, dv = (_joined(list(parts), problem) for parts in zip(*found, strict=True))
         bounds = no_gradient_bounds(problem)
         certificate = GradientCertificate(
@@ -121,7 +150,9 @@ class FittedPolynomial:
             wide = _arrays.cast(item.v, _arrays.dtype_name(own.keys), xp)
             coefficients = fit_coefficients(own, wide, rows, self.degree, problem.causal, xp)
             evaluated = _evaluate(item, own, coefficients)
-            yield _Run(index=index, item=item, reduced=own, coefficients=coefficients, evaluated=evaluated)
+            yield _Run(
+                index=index, item=item, reduced=own, coefficients=coefficients, evaluated=evaluated
+            )
 
     def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
         coefficients = np.asarray([run.coefficients for run in runs])
@@ -168,7 +199,9 @@ def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
 def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> Evaluated:
     """Return the output of one leading index and what its gradient needs."""
     xp = item.xp
-    x, y, w = (_arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights))
+    x, y, w = (
+        _arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights)
+    )
     reach = float(xp.max(xp.abs(x))), float(xp.max(xp.abs(y)))
     _check_size(item, coefficients, reach)
     values = xp.concat([w * item.v, w], axis=-1)
@@ -176,7 +209,9 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     sums = kernel.sums(x, y, values)
     if item.causal:
         seen = xp.cumulative_sum(values, axis=0)
-        mean_score = xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
+        mean_score = (
+            xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
+        )
         least = seen[:, -1:] * xp.exp(xp.minimum(mean_score, xp.full_like(mean_score, 60.0)))
     else:
         seen = xp.sum(values, axis=0, keepdims=True)
@@ -211,7 +246,8 @@ def _check_size(item: Problem, coefficients: tuple[float, ...], reach: tuple[flo
         size = float(sum(terms)) * item.n_k * top
     if not size < _arrays.largest(item.dtype) / 16:
         msg = (
-            f"scores are bounded by {scores:.4g}, where a polynomial of degree {len(coefficients) - 1} summed over {item.n_k} keys can reach "
-            f"{size:.3g} and overflow {item.dtype}: lower the degree or the scale, use float64, or use Exact()"
+            f"scores are bounded by {scores:.4g}, where a polynomial of degree "
+            f"{len(coefficients) - 1} summed over {item.n_k} keys can reach {size:.3g} and "
+            f"overflow {item.dtype}: lower the degree or the scale, use float64, or use Exact()"
         )
         raise ValueError(msg)

@@ -1,15 +1,21 @@
-"""One forward pass with exp replaced by a polynomial: what the output, the gradient and their certificates share.
+"""One forward pass with exp replaced by a polynomial: what the output, the gradient and their
+certificates share.
 
-Scores are those of `centring`: s_ij = beta q_i . k_j of centred queries and keys, |s_ij| <= B_i, key j with the weight w_j, 0 <= w_j <= 1.
+Scores are those of `centring`: s_ij = beta q_i . k_j of centred queries and keys, |s_ij| <= B_i,
+key j with the weight w_j, 0 <= w_j <= 1.
 
-Rounding (proved here). Let A_i = sum_t |c_t| R_i^t with R_i = beta |q_i| max|k_j|, which bounds the terms of a score and so of its powers. Every term of a computed
-sum is off by at most gamma_K A_i w_j, where K counts the roundings on its way: those of `monomials.kernel`, one of w_j v_j, and for each of g factors of a monomial one
-of centring k, one of centring q and two of scaling it. So numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K W_i A_i, W_i
-the sum of the weights that row i sees (their number without weights), and for the computed D~_i > 0
+Rounding (proved here). Let A_i = sum_t |c_t| R_i^t with R_i = beta |q_i| max|k_j|, which bounds the
+terms of a score and so of its powers. Every term of a computed sum is off by at most gamma_K A_i
+w_j, where K counts the roundings on its way: those of `monomials.kernel`, one of w_j v_j, and for
+each of g factors of a monomial one of centring k, one of centring q and two of scaling it. So
+numerator and denominator are off by at most e_i max|V| and e_i, with e_i = gamma_K W_i A_i, W_i the
+sum of the weights that row i sees (their number without weights), and for the computed D~_i > 0
 
     |N~/D~ - N/D| <= |N~ - N|/D~ + |N/D| |D~ - D|/D~ <= 2 e_i max|V| / D~_i,
 
-and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. gamma_K is a worst case, so it bounds any order of summation and any BLAS. What underflow takes from a term (`monomials.kernel`) joins e_i.
+and likewise the computed weights are off by at most 2 e_i / D~_i in l1 norm. gamma_K is a worst
+case, so it bounds any order of summation and any BLAS. What underflow takes from a term
+(`monomials.kernel`) joins e_i.
 """
 
 from __future__ import annotations
@@ -27,7 +33,13 @@ from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.monomials.dense import derivative
-from approxattn.monomials.kernel import Kernel, cheapest_kind, largest_partial_sum, sum_roundings, underflow
+from approxattn.monomials.kernel import (
+    Kernel,
+    cheapest_kind,
+    largest_partial_sum,
+    sum_roundings,
+    underflow,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +87,9 @@ class Forward:
         return _reach(self.queries, self.keys, self.problem.xp)
 
     def log_ratio(self) -> HostArray:
-        """Return ln rho_i of the weights in exact arithmetic, those of the keys as computed, shape (..., n_q)."""
+        """Return ln rho_i of the weights in exact arithmetic, those of the keys as computed, shape
+        (..., n_q).
+        """
         return up(self.polynomial.log_ratio(self.scores.bound) + self.scores.log_error)
 
     @functools.cached_property
@@ -87,7 +101,11 @@ class Forward:
     def weight_noise(self) -> HostArray:
         """2 e_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
         degree, problem = self.polynomial.degree, self.problem
-        roundings = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal) + 4 * degree + 2
+        roundings = (
+            sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal)
+            + 4 * degree
+            + 2
+        )
         return self.noise(roundings, self.polynomial.absolute(self.scores.size))
 
     def noise(self, roundings: float, absolute: HostArray) -> HostArray:
@@ -98,13 +116,20 @@ class Forward:
 
     @functools.cached_property
     def underflow(self) -> HostArray:
-        """What underflow can take from one term of the sums with P or P', shape (..., n_q), for values of size at most 1."""
+        """What underflow can take from one term of the sums with P or P', shape (..., n_q), for
+        values of size at most 1.
+        """
         problem, coefficients = self.problem, self.polynomial.coefficients
         tiny = _arrays.smallest_normal(problem.dtype)
         both = (coefficients, derivative(coefficients))
-        lost = [underflow(self.kernel.kind, c, self.scores.size, *self.reach, problem.d, tiny) for c in both]
+        lost = [
+            underflow(self.kernel.kind, c, self.scores.size, *self.reach, problem.d, tiny)
+            for c in both
+        ]
         weighted = (
-            0.0 if self.scores.weights is None else tiny * self.polynomial.absolute(self.scores.size)
+            0.0
+            if self.scores.weights is None
+            else tiny * self.polynomial.absolute(self.scores.size)
         )  # of w_j v_j
         return np.maximum(*lost) + weighted
 
@@ -116,24 +141,38 @@ class Forward:
         return output_rounding(*sums, self.weight_noise, self.underflow, top, self.problem.dtype)
 
 
-def weight_noise(denominator: HostArray, visible: HostArray, error: HostArray, lost: HostArray) -> HostArray:
-    """Return 2 m_i (gamma_K A_i + what underflow takes) / D~_i for m_i keys of weight 1; inf where the denominator is lost."""
+def weight_noise(
+    denominator: HostArray, visible: HostArray, error: HostArray, lost: HostArray
+) -> HostArray:
+    """Return 2 m_i (gamma_K A_i + what underflow takes) / D~_i for m_i keys of weight 1; inf where
+    the denominator is lost.
+    """
     safe = np.where(denominator > 0, denominator, 1.0)
     return np.where(denominator > 0, up(2 * (error + lost) * visible / safe), np.inf)
 
 
 def output_rounding(
-    denominator: HostArray, visible: HostArray, noise: HostArray, lost: HostArray, top: HostArray, dtype: str
+    denominator: HostArray,
+    visible: HostArray,
+    noise: HostArray,
+    lost: HostArray,
+    top: HostArray,
+    dtype: str,
 ) -> HostArray:
-    """Return the bound on the rounding error of each output row from its `weight_noise`, for values of size at most `top`."""
+    """Return the bound on the rounding error of each output row from its `weight_noise`, for values
+    of size at most `top`.
+    """
     finite = np.where(np.isfinite(noise), noise, 0.0)
     tiny, u = _arrays.smallest_normal(dtype), _arrays.unit_roundoff(dtype)
     safe = np.where(denominator > 0, denominator, 1.0)
-    numerator = 2 * visible * (lost + tiny) / safe  # lost by the numerator, which may be smaller than 1
+    # lost by the numerator, which may be smaller than 1
+    numerator = 2 * visible * (lost + tiny) / safe
     return np.where(np.isfinite(noise), up((finite + 8 * u) * top + numerator + tiny), np.inf)
 
 
-def forward(problem: Problem, scores: CentredScores, polynomial: ExpPolynomial, *, keep: bool = False) -> Forward:
+def forward(
+    problem: Problem, scores: CentredScores, polynomial: ExpPolynomial, *, keep: bool = False
+) -> Forward:
     """Run the sums; `keep` what the gradient can use."""
     _check_range(polynomial, scores.size, problem)
     xp, balance = problem.xp, _balance(problem, scores)
@@ -159,15 +198,22 @@ def forward(problem: Problem, scores: CentredScores, polynomial: ExpPolynomial, 
     )
 
 
-def kernel_of(problem: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> Kernel:
-    """Return the kernel of a polynomial, evaluated by whatever costs less for this problem; by scores when features could overflow.
+def kernel_of(
+    problem: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]
+) -> Kernel:
+    """Return the kernel of a polynomial, evaluated by whatever costs less for this problem; by
+    scores when features could overflow.
 
     `reach` are the largest entries of the kernel's queries and keys.
     """
     kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, len(coefficients) - 1, problem.dv + 1)
     if kind == "features":
         top = max(1.0, float(np.max(value_spread(problem).top)))
-        size = largest_partial_sum(coefficients, problem.d, *reach) * max(problem.n_q, problem.n_k) * top
+        size = (
+            largest_partial_sum(coefficients, problem.d, *reach)
+            * max(problem.n_q, problem.n_k)
+            * top
+        )
         kind = kind if size < _arrays.largest(problem.dtype) / 16 else "scores"
     return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
 
@@ -183,8 +229,9 @@ def _check_range(polynomial: ExpPolynomial, size: HostArray, problem: Problem) -
         )
     if not total < _arrays.largest(problem.dtype) / 16:
         msg = (
-            f"scores are bounded by {worst:.4g}, where a polynomial of degree {polynomial.degree} summed over {problem.n_k} keys can reach "
-            f"{total:.3g} and overflow {problem.dtype}: lower the degree or the scale, use float64, or use Exact()"
+            f"scores are bounded by {worst:.4g}, where a polynomial of degree {polynomial.degree} "
+            f"summed over {problem.n_k} keys can reach {total:.3g} and overflow {problem.dtype}: "
+            "lower the degree or the scale, use float64, or use Exact()"
         )
         raise ValueError(msg)
 
@@ -204,7 +251,9 @@ def values_and_one(problem: Problem) -> Array:
 
 
 def _balance(problem: Problem, scores: CentredScores) -> Array:
-    """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large: no monomial overflows before its partner shrinks it."""
+    """Return powers of two, shape (..., 1, 1), that make queries and keys of an item equally large:
+    no monomial overflows before its partner shrinks it.
+    """
     sizes = (_arrays.largest_size(x, problem.xp) for x in (scores.queries, scores.keys))
     q, k = (_arrays.to_host(size).astype(np.float64) for size in sizes)
     both = (q > 0) & (k > 0)

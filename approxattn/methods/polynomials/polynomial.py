@@ -1,10 +1,13 @@
 """Attention with exp replaced by a polynomial: linear in n, with an a-priori bound for every row.
 
-Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T), whose rank is C(d + g, g). Here the keys are first
-centred, and the queries too (`centring.py`: exact), and P is the even Taylor polynomial, whose ratio to exp is known for any
-score (T2), or on the interval in which the scores lie the polynomial of least relative error or the truncated Chebyshev series (T1).
+Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T),
+whose rank is C(d + g, g). Here the keys are first centred, and the queries too (`centring.py`:
+exact), and P is the even Taylor polynomial, whose ratio to exp is known for any score (T2), or on
+the interval in which the scores lie the polynomial of least relative error or the truncated
+Chebyshev series (T1).
 
-Rounding and the sums themselves: `approxattn.methods.polynomials.forward`; the gradients: `approxattn.methods.polynomials.gradient`.
+Rounding and the sums themselves: `approxattn.methods.polynomials.forward`; the gradients:
+`approxattn.methods.polynomials.gradient`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import value_spread
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.methods.exact import Exact
@@ -33,7 +43,12 @@ from approxattn.methods.polynomials.anisotropic_results import (
 )
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
 from approxattn.methods.polynomials.forward import Forward, forward
-from approxattn.methods.polynomials.gradient import KINDS, lost_rows, polynomial_gradient, polynomial_gradient_bounds
+from approxattn.methods.polynomials.gradient import (
+    KINDS,
+    lost_rows,
+    polynomial_gradient,
+    polynomial_gradient_bounds,
+)
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import cheapest_kind
@@ -50,29 +65,38 @@ class Polynomial:
     degree : int, optional
         Degree g of the polynomial; even for basis="taylor". Give this or `tolerance`.
     tolerance : float, optional
-        t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every row, from a score bound that costs O(n d).
+        t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every
+        row, from a score bound that costs O(n d).
     basis : {"minimax", "chebyshev", "taylor"}
-        Least relative error on the interval of the scores; the truncated Chebyshev series there, in closed form but of higher degree for the same
-        error; or the even Taylor polynomial, which serves any scores.
+        Least relative error on the interval of the scores; the truncated Chebyshev series there, in
+        closed form but of higher degree for the same error; or the even Taylor polynomial, which
+        serves any scores.
     gradient : {"consistent", "plug-in"}
-        What `attention_vjp` returns: the exact gradient of the approximate output (what automatic differentiation gives, and what a gradient check
-        expects), or the exact gradient formula with the softmax replaced by its approximation (the papers'; the more accurate one).
+        What `attention_vjp` returns: the exact gradient of the approximate output (what automatic
+        differentiation gives, and what a gradient check expects), or the exact gradient formula
+        with the softmax replaced by its approximation (the papers'; the more accurate one).
     centre : {"both", "keys", "none"}
-        What is shifted by its mean, which changes no exact output and makes scores smaller: keys and, where that shortens the longest, queries
-        (each key then gets a weight); or keys only; or nothing.
+        What is shifted by its mean, which changes no exact output and makes scores smaller: keys
+        and, where that shortens the longest, queries (each key then gets a weight); or keys only;
+        or nothing.
     index : {"full", "anisotropic"}
-        Which monomials are used: all of degree up to g, or, with `tolerance`, high degrees in the directions where the scores are large and low
-        degrees in the others, where that takes fewer (`approxattn.methods.polynomials.anisotropic`). Its gradients hold these directions fixed.
+        Which monomials are used: all of degree up to g, or, with `tolerance`, high degrees in the
+        directions where the scores are large and low degrees in the others, where that takes fewer
+        (`approxattn.methods.polynomials.anisotropic`). Its gradients hold these directions fixed.
     fallback : bool
-        With `tolerance`: whether exact attention steps in where no polynomial reaches the tolerance, or where the one that does has so many features
-        that the sums would be taken by scores, which costs as much as exact attention and is less accurate. The certificate says when and why.
+        With `tolerance`: whether exact attention steps in where no polynomial reaches the
+        tolerance, or where the one that does has so many features that the sums would be taken by
+        scores, which costs as much as exact attention and is less accurate. The certificate says
+        when and why.
 
     Notes
     -----
-    The interval and the centres come from all queries and keys, so the approximation error of a row (not the exact output) depends on other
-    queries and, under `causal`, on later keys, within its bound. Where the longest query is about as long centred as not, a small change of the
-    queries changes the decision to centre them, and the output jumps within its bound: `centre="keys"` keeps it smooth, as training wants.
-    With `causal` a trained model learns to use what it sees of later keys; `centre="none"`, `basis="taylor"` and a degree let none through.
+    The interval and the centres come from all queries and keys, so the approximation error of a row
+    (not the exact output) depends on other queries and, under `causal`, on later keys, within its
+    bound. Where the longest query is about as long centred as not, a small change of the queries
+    changes the decision to centre them, and the output jumps within its bound: `centre="keys"`
+    keeps it smooth, as training wants. With `causal` a trained model learns to use what it sees of
+    later keys; `centre="none"`, `basis="taylor"` and a degree let none through.
     """
 
     degree: int | None = None
@@ -104,10 +128,16 @@ class Polynomial:
             msg = f"index(={self.index!r}) must be one of {', '.join(INDICES)}"
             raise ValueError(msg)
         if self.index == "anisotropic" and self.tolerance is None:
-            msg = f"index(='anisotropic') with degree(={self.degree}) has no degree of its own: give a tolerance in its place"
+            msg = (
+                f"index(='anisotropic') with degree(={self.degree}) has no degree of its own: give "
+                "a tolerance in its place"
+            )
             raise ValueError(msg)
         if self.tolerance is not None and not 0 < self.tolerance < 1:
-            msg = f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
+            msg = (
+                f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread "
+                "of the values"
+            )
             raise ValueError(msg)
         if self.degree is not None:
             if not isinstance(self.degree, int) or isinstance(self.degree, bool):
@@ -115,8 +145,10 @@ class Polynomial:
                 raise TypeError(msg)
             check_degree(self.degree, self.basis)
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
+        del rng
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
         if split is not None:
@@ -128,12 +160,19 @@ class Polynomial:
             exact = Exact().compute(problem)
             reasons = exact.certificate.unmet + self._missed(exact.certificate.rows, problem)
             facts = {**plan.facts(), **exact.certificate.facts}
-            return Approximation(value=exact.value, certificate=replace(exact.certificate, facts=facts, unmet=reasons))
+            return Approximation(
+                value=exact.value,
+                certificate=replace(exact.certificate, facts=facts, unmet=reasons),
+            )
         run = forward(problem, scores, plan.polynomial(self.basis))
         return Approximation(value=run.value, certificate=self._certificate(run))
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
         """Return dq, dk, dv of the kind asked for, and their certificate by T3."""
+        del rng
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
         if split is not None:
@@ -143,7 +182,9 @@ class Polynomial:
             exact = Exact().vjp(problem, dout)
             facts = {**plan.facts(), **exact.certificate.facts}
             return replace(exact, certificate=replace(exact.certificate, facts=facts))
-        run = forward(problem, scores, plan.polynomial(self.basis), keep=self.gradient == "consistent")
+        run = forward(
+            problem, scores, plan.polynomial(self.basis), keep=self.gradient == "consistent"
+        )
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
         bounds = polynomial_gradient_bounds(run, dout, self.gradient)
         certificate = GradientCertificate(
@@ -176,24 +217,26 @@ class Polynomial:
         scale : float, optional
             As in `attention`.
         centre : array, shape (..., 1, d), optional
-            Subtracted from every key, which changes no output; 0 if not given. The mean of the keys gives the smallest bounds. States can be
-            merged only if they have the same.
+            Subtracted from every key, which changes no output; 0 if not given. The mean of the keys
+            gives the smallest bounds. States can be merged only if they have the same.
         half_range : float, optional
-            Bound on ``|scale q . (k - centre)|`` for the queries to come; needed unless basis="taylor" and a degree are given. Queries that may
-            exceed it get no bound.
+            Bound on ``|scale q . (k - centre)|`` for the queries to come; needed unless
+            basis="taylor" and a degree are given. Queries that may exceed it get no bound.
         key_mask : array of bool, shape (..., n), optional
             True where a key takes part.
 
         Returns
         -------
         PolynomialState
-            With `query(q)`, `extend(k, v)`, `merge(other)`, `save(path)`. Of a method with `tolerance`, its certificates say where that is not kept.
-            Queries are not centred (`centre` of the method): their mean is not known yet.
+            With `query(q)`, `extend(k, v)`, `merge(other)`, `save(path)`. Of a method with
+            `tolerance`, its certificates say where that is not kept. Queries are not centred
+            (`centre` of the method): their mean is not known yet.
 
         Raises
         ------
         TypeError, ValueError
-            What `attention` refuses; no `half_range` where one is needed; keys so large that the sums could overflow.
+            What `attention` refuses; no `half_range` where one is needed; keys so large that the
+            sums could overflow.
 
         Examples
         --------
@@ -207,17 +250,29 @@ class Polynomial:
         True
         """
         if self.index == "anisotropic":
-            msg = "index(='anisotropic') chooses its monomials from the queries, which a state does not know: use index='full'"
+            msg = (
+                "index(='anisotropic') chooses its monomials from the queries, which a state does "
+                "not know: use index='full'"
+            )
             raise ValueError(msg)
         if half_range is None and not (self.basis == "taylor" and self.degree is not None):
-            msg = f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to come: give it, or basis='taylor' and a degree"
+            msg = (
+                f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to "
+                "come: give it, or basis='taylor' and a degree"
+            )
             raise ValueError(msg)
         reach = 0.0 if half_range is None else float(half_range)
         if not 0 <= reach < math.inf:
             msg = f"half_range(={half_range}) must be a finite number >= 0"
             raise ValueError(msg)
-        degree = degree_for(reach, self.tolerance, self.basis) if self.tolerance is not None else self.degree or 0
-        return fold(k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask, self.tolerance)
+        degree = (
+            degree_for(reach, self.tolerance, self.basis)
+            if self.tolerance is not None
+            else self.degree or 0
+        )
+        return fold(
+            k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask, self.tolerance
+        )
 
     def _plan(self, problem: Problem, scores: CentredScores) -> _Plan:
         """Choose the degree, or exact attention."""
@@ -233,7 +288,10 @@ class Polynomial:
         kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, degree, problem.dv + 1)
         reason = ""
         if self.fallback and kind == "scores":
-            features, shape = rank(problem.d, degree), f"{problem.n_q} queries and {problem.n_k} keys"
+            features, shape = (
+                rank(problem.d, degree),
+                f"{problem.n_q} queries and {problem.n_k} keys",
+            )
             reason = f"the {features} features of degree {degree} cost more for {shape}"
         return _Plan(half_range=half_range, degree=degree, exact=reason)
 
@@ -249,7 +307,8 @@ class Polynomial:
         if self.tolerance is None or not bool(np.any(rows > self.tolerance * osc[..., None])):
             return ()
         return (
-            f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {problem.dtype} takes more than what truncation leaves",
+            f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {problem.dtype} "
+            "takes more than what truncation leaves",
         )
 
     def _certificate(self, run: Forward) -> Certificate:
@@ -262,13 +321,16 @@ class Polynomial:
             target=SOFTMAX,
             theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=lost_denominators(lost_rows(run), run.problem.dtype) + self._missed(rows, run.problem),
+            unmet=lost_denominators(lost_rows(run), run.problem.dtype)
+            + self._missed(rows, run.problem),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """The polynomial of a call; `exact` is the reason for exact attention in its place, empty when there is none."""
+    """The polynomial of a call; `exact` is the reason for exact attention in its place, empty when
+    there is none.
+    """
 
     half_range: float
     degree: int | None
@@ -286,7 +348,9 @@ class _Plan:
 
 def _share(flags: HostArray) -> str:
     """Say where something holds: yes, no, or for how many leading indices."""
-    return "yes" if flags.all() else "no" if not flags.any() else f"{int(flags.sum())} of {flags.size}"
+    return (
+        "yes" if flags.all() else "no" if not flags.any() else f"{int(flags.sum())} of {flags.size}"
+    )
 
 
 def _facts(run: Forward) -> dict[str, object]:

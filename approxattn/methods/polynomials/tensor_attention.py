@@ -1,21 +1,31 @@
-"""Tensor attention: every query weighs all pairs of keys, and still the cost is linear in their number.
+"""Tensor attention: every query weighs all pairs of keys, and still the cost is linear in their
+number.
 
-Alman & Song, "How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to Kronecker Computation" (ICLR 2024; wording unverified):
+Alman & Song, "How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to
+Kronecker Computation" (ICLR 2024; wording unverified):
 
-    out_i = sum_{jl} f_{i,jl} (v1_j o v2_l),   f_{i,jl} proportional to exp(s_{i,jl}),   s_{i,jl} = beta sum_a q_ia k1_ja k2_la,   o entry by entry, beta = 1/d.
+    out_i = sum_{jl} f_{i,jl} (v1_j o v2_l),   f_{i,jl} proportional to exp(s_{i,jl}),   s_{i,jl} =
+        beta sum_a q_ia k1_ja k2_la,   o entry by entry, beta = 1/d.
 
-Sums (proved here). (sum_a q_a x_a y_a)^t = sum_{|alpha|=t} (t!/alpha!) q^alpha x^alpha y^alpha, so with phi, w of `monomials` and P in the place of exp
+Sums (proved here). (sum_a q_a x_a y_a)^t = sum_{|alpha|=t} (t!/alpha!) q^alpha x^alpha y^alpha, so
+with phi, w of `monomials` and P in the place of exp
 
-    sum_{jl} P(s_{i,jl}) (v1_j o v2_l) = phi(beta q_i)^T diag(w) [ (phi(K1)^T V1) o (phi(K2)^T V2) ],
+    sum_{jl} P(s_{i,jl}) (v1_j o v2_l) = phi(beta q_i)^T diag(w) [ (phi(K1)^T V1) o (phi(K2)^T V2)
+        ],
 
-r = C(d + g, g) features of each side: O((n_q + n_1 + n_2) r dv), where the pairs would take n_q n_1 n_2 (d + dv).
+r = C(d + g, g) features of each side: O((n_q + n_1 + n_2) r dv), where the pairs would take n_q n_1
+n_2 (d + dv).
 
-Error. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice; sum_a |q_a x_a y_a| obeys the same bound. T1 or T2 then bound the distance of the
-weights, and the values are v1_jc v2_lc, whose range is spanned by the products of the ends of both ranges.
-Rounding (proved here): as in `forward.py` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
-products, 4 for multiplicities put in and divided out, 3 for the weight, 1 for the product of both states, r for the last sum; 24 + 5 g + t_1 + t_2 + r is more. Underflow: with entries of at most M >= 1, weights of at
-most omega and values of at most 1, a feature loses at most (g + 1) w for a sum of either side, g w for the query and 4 w for products, times omega (M_q M_1 M_2)^g, for
-each pair; doubled for what losses lose in turn.
+Error. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice;
+sum_a |q_a x_a y_a| obeys the same bound. T1 or T2 then bound the distance of the weights, and the
+values are v1_jc v2_lc, whose range is spanned by the products of the ends of both ranges. Rounding
+(proved here): as in `forward.py` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K
+counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
+products, 4 for multiplicities put in and divided out, 3 for the weight, 1 for the product of both
+states, r for the last sum; 24 + 5 g + t_1 + t_2 + r is more. Underflow: with entries of at most M
+>= 1, weights of at most omega and values of at most 1, a feature loses at most (g + 1) w for a sum
+of either side, g w for the query and 4 w for products, times omega (M_q M_1 M_2)^g, for each pair;
+doubled for what losses lose in turn.
 """
 
 from __future__ import annotations
@@ -54,7 +64,8 @@ def tensor_attention(
     basis: str = "minimax",
     scale: float | None = None,
 ) -> Approximation:
-    """Compute attention over all pairs of keys with exp replaced by a polynomial, at a cost linear in the number of keys.
+    """Compute attention over all pairs of keys with exp replaced by a polynomial, at a cost linear
+    in the number of keys.
 
     Parameters
     ----------
@@ -65,14 +76,16 @@ def tensor_attention(
     k2, v2 : array, shapes (..., n_2, d), (..., n_2, dv)
         Second keys and values. One library, device and dtype for all; leading axes must be equal.
     degree, tolerance, basis
-        As for `Polynomial`: one of the first two; the tolerance is a fraction of the largest range of v1_jc v2_lc over pairs.
+        As for `Polynomial`: one of the first two; the tolerance is a fraction of the largest range
+        of v1_jc v2_lc over pairs.
     scale : float, optional
         beta; None means 1/d, as in the paper.
 
     Returns
     -------
     Approximation
-        `value`, shape (..., n_q, dv), in the dtype computed in (float32 for half precisions), and `certificate`.
+        `value`, shape (..., n_q, dv), in the dtype computed in (float32 for half precisions), and
+        `certificate`.
 
     Raises
     ------
@@ -94,7 +107,10 @@ def tensor_attention(
         msg = f"degree(={degree}), tolerance(={tolerance}): give exactly one of them"
         raise ValueError(msg)
     if tolerance is not None and not 0 < tolerance < 1:
-        msg = f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the spread of the values"
+        msg = (
+            f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the spread of the "
+            "values"
+        )
         raise ValueError(msg)
     _arrays.namespace(q=q, k1=k1, k2=k2, v1=v1, v2=v2)
     beta = 1.0 / q.shape[-1] if scale is None and q.ndim and q.shape[-1] else scale
@@ -114,12 +130,18 @@ def beta_bound(first: Problem, second: Problem) -> HostArray:
     for problem in (first, second):
         top = problem.xp.max(problem.xp.abs(problem.k), axis=-1, keepdims=True)
         safe = problem.xp.where(top > 0, top, problem.xp.ones_like(top))
-        # |k|_4 = top |(k / top)^2|_2^(1/2), and row_norms is rounded up; squares round once more, divisions once
+        # |k|_4 = top |(k / top)^2|_2^(1/2), and row_norms is rounded up; squares round once more,
+        # divisions once
         squares = row_norms((problem.k / safe) ** 2, problem.xp) * (1 + 4 * problem.u)
         lengths = _arrays.to_host(top[..., 0]).astype(np.float64) * np.sqrt(squares)
         sides.append(np.max(up(lengths), axis=-1))
     return np.asarray(
-        up(first.scale * row_norms(first.q, first.xp) * (sides[0] * sides[1])[..., None] * (1 + 4 * first.u))
+        up(
+            first.scale
+            * row_norms(first.q, first.xp)
+            * (sides[0] * sides[1])[..., None]
+            * (1 + 4 * first.u)
+        )
     )
 
 
@@ -128,28 +150,43 @@ def _check_sides(first: Problem, second: Problem) -> None:
         msg = f"k1 and k2 have leading axes {first.batch} and {second.batch}: make them equal"
         raise ValueError(msg)
     if first.dv != second.dv:
-        msg = f"v1 and v2 have widths {first.dv} and {second.dv}: they are multiplied entry by entry and must be equal"
+        msg = (
+            f"v1 and v2 have widths {first.dv} and {second.dv}: they are multiplied entry by entry "
+            "and must be equal"
+        )
         raise ValueError(msg)
 
 
 def _evaluate(
-    first: Problem, second: Problem, polynomial: ExpPolynomial, bound: HostArray, tolerance: float | None
+    first: Problem,
+    second: Problem,
+    polynomial: ExpPolynomial,
+    bound: HostArray,
+    tolerance: float | None,
 ) -> Approximation:
     xp, g, d = first.xp, polynomial.degree, first.d
     ones = (1.0,) * (g + 1)
     x = first.q * first.scale
-    reach = [float(xp.max(xp.abs(a))) if math.prod(a.shape) else 0.0 for a in (x, first.k, second.k)]
-    tops = [max(1.0, float(xp.max(xp.abs(p.v)))) if math.prod(p.v.shape) else 1.0 for p in (first, second)]
+    reach = [
+        float(xp.max(xp.abs(a))) if math.prod(a.shape) else 0.0 for a in (x, first.k, second.k)
+    ]
+    tops = [
+        max(1.0, float(xp.max(xp.abs(p.v)))) if math.prod(p.v.shape) else 1.0
+        for p in (first, second)
+    ]
     pairs = first.n_k * second.n_k
     largest = _largest_term(polynomial, d, reach)
     if not largest * pairs * tops[0] * tops[1] < _arrays.largest(first.dtype) / 16:
         msg = (
-            f"entries of up to {reach[0]:.3g} (scaled q), {reach[1]:.3g} (k1), {reach[2]:.3g} (k2) can make sums of degree {g} overflow "
-            f"{first.dtype}: lower the degree, rescale the input, or use float64"
+            f"entries of up to {reach[0]:.3g} (scaled q), {reach[1]:.3g} (k1), {reach[2]:.3g} "
+            f"(k2) can make sums of degree {g} overflow {first.dtype}: lower the degree, rescale "
+            "the input, or use float64"
         )
         raise ValueError(msg)
     left, right = (_plain_states(p, ones) for p in (first, second))
-    w = xp.astype(_arrays.from_host(np.array(weights(polynomial.coefficients, d))[:, None], x), x.dtype)
+    w = xp.astype(
+        _arrays.from_host(np.array(weights(polynomial.coefficients, d))[:, None], x), x.dtype
+    )
     sums = read_states(x, w * (left * right), g, xp)
     denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
     host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
@@ -158,7 +195,9 @@ def _evaluate(
 
 
 def _plain_states(problem: Problem, ones: tuple[float, ...]) -> Array:
-    """Return phi(K)^T [V, 1] without weights: the multiplicities that `states` puts in are divided out again, two roundings more."""
+    """Return phi(K)^T [V, 1] without weights: the multiplicities that `states` puts in are divided
+    out again, two roundings more.
+    """
     xp = problem.xp
     values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
     multiplicity = _arrays.from_host(np.array(weights(ones, problem.d))[:, None], problem.k)
@@ -171,7 +210,12 @@ def _largest_term(polynomial: ExpPolynomial, d: int, reach: list[float]) -> floa
     multiplicity = float(np.max(weights((1.0,) * (polynomial.degree + 1), d)))
     size = math.prod(max(m, 1.0) for m in reach)
     with np.errstate(over="ignore"):
-        return float(rank(d, polynomial.degree) * omega * multiplicity**2 * np.power(size, float(polynomial.degree)))
+        return float(
+            rank(d, polynomial.degree)
+            * omega
+            * multiplicity**2
+            * np.power(size, float(polynomial.degree))
+        )
 
 
 def _certificate(
@@ -192,23 +236,36 @@ def _certificate(
     pairs = np.asarray(float(first.n_k * second.n_k))
     lost = np.full(bound.shape, up((6 * g + 20) * _arrays.smallest_normal(first.dtype) * largest))
     noise = weight_noise(denominator, pairs, gamma(roundings, u) * polynomial.absolute(bound), lost)
-    tops = [np.max(np.maximum(*np.abs(value_range(p))), axis=-1, initial=1.0)[..., None] for p in (first, second)]
-    rounding = output_rounding(denominator, pairs * tops[0] * tops[1], noise, lost, tops[0] * tops[1], first.dtype)
+    tops = [
+        np.max(np.maximum(*np.abs(value_range(p))), axis=-1, initial=1.0)[..., None]
+        for p in (first, second)
+    ]
+    rounding = output_rounding(
+        denominator, pairs * tops[0] * tops[1], noise, lost, tops[0] * tops[1], first.dtype
+    )
     tv = tv_from_log_ratio(polynomial.log_ratio(bound))
     rows = up(output_bound(tv, spread.osc) + rounding)
     unmet: tuple[str, ...] = ()
     if np.any(~(denominator > 0)):
         unmet += (
-            f"{int(np.sum(~(denominator > 0)))} denominator(s) are lost to rounding in {first.dtype} and their rows are NaN",
+            f"{int(np.sum(~(denominator > 0)))} denominator(s) are lost to rounding in "
+            f"{first.dtype} and their rows are NaN",
         )
     if tolerance is not None and bool(np.any(rows > tolerance * spread.osc[..., None])):
         unmet += (
-            f"tolerance {tolerance:g} is not certified: rounding in {first.dtype} takes more than what truncation leaves",
+            f"tolerance {tolerance:g} is not certified: rounding in {first.dtype} takes more "
+            "than what truncation leaves",
         )
     return Certificate(
         rows=rows,
         target=TENSOR,
         theorem="ours.even-taylor" if polynomial.basis == "taylor" else "ours.hilbert",
-        facts={"basis": polynomial.basis, "degree": g, "rank": rank(d, g), "score bound": bound, "rounding": rounding},
+        facts={
+            "basis": polynomial.basis,
+            "degree": g,
+            "rank": rank(d, g),
+            "score bound": bound,
+            "rounding": rounding,
+        },
         unmet=unmet,
     )

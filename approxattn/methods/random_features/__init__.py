@@ -1,1 +1,3 @@
-"""Positive random features of the softmax kernel: draws and variances, sums in log space, gradients."""
+"""Positive random features of the softmax kernel: draws and variances, sums in log space,
+gradients.
+"""

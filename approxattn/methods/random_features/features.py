@@ -1,18 +1,24 @@
-"""Positive random features of the exponential kernel, by their logarithms, and their exact variances.
+"""Positive random features of the exponential kernel, by their logarithms, and their exact
+variances.
 
-With x = sqrt(beta) q, y = sqrt(beta) k and w a standard normal vector, E e^{w.x - |x|^2/2} e^{w.y - |y|^2/2} = e^{x.y} (Choromanski et al. 2021, arXiv 2009.14794, "positive
-features"; wording unverified). The factor e^{-|x|^2/2} of a query is common to its row and is left out.
+With x = sqrt(beta) q, y = sqrt(beta) k and w a standard normal vector, E e^{w.x - |x|^2/2} e^{w.y -
+|y|^2/2} = e^{x.y} (Choromanski et al. 2021, arXiv 2009.14794, "positive features"; wording
+unverified). The factor e^{-|x|^2/2} of a query is common to its row and is left out.
 
-Exact variance (proved here). Write z = x + y; w.z is N(0, |z|^2), so E e^{2 w.z} = e^{2 |z|^2}, and one positive feature pair has variance
-e^{-|x|^2 - |y|^2} (e^{2 |z|^2} - e^{|z|^2}) = e^{2 x.y} (e^{|z|^2} - 1). The mean of e^{w.z} and e^{-w.z} ("hyperbolic") has the second moment E cosh^2(w.z) =
-(e^{2 |z|^2} + 1)/2. Hence the variances relative to e^{2 x.y}, for m independent draws of w,
+Exact variance (proved here). Write z = x + y; w.z is N(0, |z|^2), so E e^{2 w.z} = e^{2 |z|^2}, and
+one positive feature pair has variance e^{-|x|^2 - |y|^2} (e^{2 |z|^2} - e^{|z|^2}) = e^{2 x.y}
+(e^{|z|^2} - 1). The mean of e^{w.z} and e^{-w.z} ("hyperbolic") has the second moment E cosh^2(w.z)
+= (e^{2 |z|^2} + 1)/2. Hence the variances relative to e^{2 x.y}, for m independent draws of w,
 
     positive:    (e^{|z|^2} - 1) / m,
     hyperbolic:  (e^{|z|^2} - 1) (1 - e^{-|z|^2}) / (2 m).
 
-Orthogonal draws, blocks of d at right angles with lengths as of independent normal vectors, are never worse (proved here): for two of a block E e^{(w + w').z} is the mean
-over directions of z at |w + w'|^2 = r^2 + r'^2, for independent ones at r^2 + r'^2 + 2 r r' cos, and the mean over the sphere of e^{a.z} is a power series in |a|^2 with
-non-negative coefficients, so convex: by Jensen's inequality the covariance is <= 0. The same holds for each of the four sign pairs of the hyperbolic features.
+Orthogonal draws, blocks of d at right angles with lengths as of independent normal vectors, are
+never worse (proved here): for two of a block E e^{(w + w').z} is the mean over directions of z at
+|w + w'|^2 = r^2 + r'^2, for independent ones at r^2 + r'^2 + 2 r r' cos, and the mean over the
+sphere of e^{a.z} is a power series in |a|^2 with non-negative coefficients, so convex: by Jensen's
+inequality the covariance is <= 0. The same holds for each of the four sign pairs of the hyperbolic
+features.
 """
 
 from __future__ import annotations
@@ -27,8 +33,12 @@ from approxattn.bounds.rounding import up
 KINDS = ("positive", "hyperbolic")
 
 
-def directions(d: int, features: int, kind: str, orthogonal: bool, rng: np.random.Generator) -> HostArray:
-    """Draw the vectors w, shape (features, d); hyperbolic: half of them, followed by their negatives."""
+def directions(
+    d: int, features: int, kind: str, orthogonal: bool, rng: np.random.Generator
+) -> HostArray:
+    """Draw the vectors w, shape (features, d); hyperbolic: half of them, followed by their
+    negatives.
+    """
     count = features // 2 if kind == "hyperbolic" else features
     normal = rng.standard_normal((-(-count // d) * d if orthogonal else count, d))
     if orthogonal:
@@ -39,13 +49,17 @@ def directions(d: int, features: int, kind: str, orthogonal: bool, rng: np.rando
 
 
 def _rotation(normal: HostArray) -> HostArray:
-    """Return an orthogonal matrix, uniformly distributed: the sign of the diagonal of R decides those of Q."""
+    """Return an orthogonal matrix, uniformly distributed: the sign of the diagonal of R decides
+    those of Q.
+    """
     q, r = np.linalg.qr(normal)
     return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))
 
 
 def relative_variance(squared_norm: HostArray, features: int, kind: str) -> HostArray:
-    """Return Var / e^{2 x.y} of the estimate of e^{x.y} from so many features in all, for |x + y|^2; for orthogonal draws an upper bound."""
+    """Return Var / e^{2 x.y} of the estimate of e^{x.y} from so many features in all, for |x +
+    y|^2; for orthogonal draws an upper bound.
+    """
     with np.errstate(over="ignore"):
         one = np.expm1(squared_norm)
         if kind == "positive":
@@ -60,7 +74,9 @@ def log_query_features(problem: Problem, w: Array, first: int, last: int) -> Arr
 
 
 def log_key_features(problem: Problem, w: Array, start: int, end: int) -> Array:
-    """Return w.y - |y|^2/2 of keys start..end-1, shape (..., keys, m); -inf for keys that the mask hides."""
+    """Return w.y - |y|^2/2 of keys start..end-1, shape (..., keys, m); -inf for keys that the mask
+    hides.
+    """
     xp = problem.xp
     y = problem.k[..., start:end, :] * problem.scale**0.5
     logs = xp.matmul(y, xp.matrix_transpose(w)) - xp.sum(y * y, axis=-1, keepdims=True) / 2

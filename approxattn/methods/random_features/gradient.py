@@ -1,12 +1,16 @@
 """The gradient of attention whose weights are sums of exponentials of features.
 
-With D_i the denominator, z_ij = G_i . v_j, kappa_i = G_i . out_i and left_i = [G_i, -kappa_i], right_j = [v_j, 1] (so left_i . right_j = z_ij - kappa_i),
+With D_i the denominator, z_ij = G_i . v_j, kappa_i = G_i . out_i and left_i = [G_i, -kappa_i],
+right_j = [v_j, 1] (so left_i . right_j = z_ij - kappa_i),
 
-    dL/dg_ir = sum_j e^{g_ir + h_jr} / D_i (left_i . right_j),    dL/dh_jr likewise summed over i,    dv_j = sum_ir e^{g_ir + h_jr} / D_i G_i,
+    dL/dg_ir = sum_j e^{g_ir + h_jr} / D_i (left_i . right_j),    dL/dh_jr likewise summed over i,
+        dv_j = sum_ir e^{g_ir + h_jr} / D_i G_i,
 
-over visible pairs. Both go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the forward pass, and A_r = sum_i (e^{g_ir} / D_i) left_i, with its own largest
-exponent taken out; for visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows. Causal: T runs forwards and A backwards over the chunks, and a chunk meets itself
-through its scores, in halves where e^{c_r} is far above what a query sees. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
+over visible pairs. Both go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the
+forward pass, and A_r = sum_i (e^{g_ir} / D_i) left_i, with its own largest exponent taken out; for
+visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows. Causal: T runs forwards and A
+backwards over the chunks, and a chunk meets itself through its scores, in halves where e^{c_r} is
+far above what a query sees. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
 """
 
 from __future__ import annotations
@@ -19,11 +23,15 @@ from approxattn.methods.random_features.features import log_key_features, log_qu
 from approxattn.methods.random_features.sums import Seen, State, add_keys, chunks, finite, with_ones
 
 LARGEST_EXPONENT = 30.0
-"""Up to which a term may exceed the mass that its query sees. *Chosen*: far from overflow in float32, where e^88 is the end."""
+"""Up to which a term may exceed the mass that its query sees. *Chosen*: far from overflow in
+float32, where e^88 is the end.
+"""
 
 
 class _Side(NamedTuple):
-    """Gradients of one chunk's logarithms and values: shapes (..., rows, m), (..., keys, m), (..., keys, dv)."""
+    """Gradients of one chunk's logarithms and values: shapes (..., rows, m), (..., keys, m), (...,
+    keys, dv).
+    """
 
     g: Array
     h: Array
@@ -44,7 +52,8 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
         dg = (
             None
             if state is None
-            else xp.exp(g + state.top) * xp.matmul(left[..., first:last, :], xp.matrix_transpose(state.sums))
+            else xp.exp(g + state.top)
+            * xp.matmul(left[..., first:last, :], xp.matrix_transpose(state.sums))
         )
         if problem.causal:
             h = log_key_features(problem, w, first, last)
@@ -55,8 +64,12 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
     return xp.concat(dq, axis=-2), dk, dv
 
 
-def _forward_states(problem: Problem, w: Array, right: Array, both: list[tuple[int, int]]) -> list[State | None]:
-    """Return the state before each chunk of keys, and after all; for a problem that is not causal only the last is kept."""
+def _forward_states(
+    problem: Problem, w: Array, right: Array, both: list[tuple[int, int]]
+) -> list[State | None]:
+    """Return the state before each chunk of keys, and after all; for a problem that is not causal
+    only the last is kept.
+    """
     states: list[State | None] = [None]
     for start, end in both:
         h = log_key_features(problem, w, start, end)
@@ -65,7 +78,9 @@ def _forward_states(problem: Problem, w: Array, right: Array, both: list[tuple[i
     return states
 
 
-def _keys(problem: Problem, w: Array, seen: Seen, left: Array, right: Array, own: list[_Side]) -> tuple[Array, Array]:
+def _keys(
+    problem: Problem, w: Array, seen: Seen, left: Array, right: Array, own: list[_Side]
+) -> tuple[Array, Array]:
     """Return dk and dv: the sums A over queries, backwards over the chunks."""
     xp, m = problem.xp, w.shape[-2]
     later: State | None = None
@@ -105,13 +120,19 @@ def _shown(x: Array, problem: Problem, start: int, end: int) -> Array:
 
 
 def _own(g: Array, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:
-    """Return the gradients of the pairs within a chunk; g is already less the logarithm of the denominator."""
+    """Return the gradients of the pairs within a chunk; g is already less the logarithm of the
+    denominator.
+    """
     length, t = g.shape[-2], xp.matrix_transpose
     top = finite(xp.max(h, axis=-2, keepdims=True), xp)
     exponents = g + top
     if length == 1 or bool(xp.all(exponents <= LARGEST_EXPONENT)):
-        # a single pair is at most 1, or hidden: then its key's share is 0 and the query's must not overflow either
-        e, f = xp.exp(xp.minimum(exponents, xp.full_like(exponents, LARGEST_EXPONENT))), xp.exp(h - top)
+        # a single pair is at most 1, or hidden: then its key's share is 0 and the query's must not
+        # overflow either
+        e, f = (
+            xp.exp(xp.minimum(exponents, xp.full_like(exponents, LARGEST_EXPONENT))),
+            xp.exp(h - top),
+        )
         pairs = xp.tril(xp.matmul(left, t(right)))
         dv = xp.matmul(t(xp.tril(xp.matmul(e, t(f)))), left[..., :-1])
         return _Side(e * xp.matmul(pairs, f), f * xp.matmul(t(pairs), e), dv)
@@ -122,7 +143,10 @@ def _own(g: Array, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:
     dg = xp.exp(g[..., half:, :] + state.top) * xp.matmul(left[..., half:, :], t(state.sums))
     later = add_keys(None, g[..., half:, :], left[..., half:, :], xp)
     share = xp.exp(h[..., :half, :] + later.top)
-    dh, dv = share * xp.matmul(right[..., :half, :], t(later.sums)), xp.matmul(share, later.sums[..., :-1])
+    dh, dv = (
+        share * xp.matmul(right[..., :half, :], t(later.sums)),
+        xp.matmul(share, later.sums[..., :-1]),
+    )
     return _Side(
         xp.concat([first.g, second.g + dg], axis=-2),
         xp.concat([first.h + dh, second.h], axis=-2),

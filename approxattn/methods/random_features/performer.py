@@ -1,16 +1,22 @@
-"""Performer: softmax attention estimated with positive random features (Choromanski et al. 2021, Rethinking attention with Performers, arXiv 2009.14794; wording unverified).
+"""Performer: softmax attention estimated with positive random features (Choromanski et al. 2021,
+Rethinking attention with Performers, arXiv 2009.14794; wording unverified).
 
-Weights a~_ij = sum_r e^{w_r.x_i} e^{w_r.y_j - |y_j|^2/2} are positive, so every row of the output is a mean of values. Features and variances: `approxattn.methods.random_features.features`;
-sums in log space, in O(n m), causal through prefix states: `approxattn.methods.random_features.sums`.
+Weights a~_ij = sum_r e^{w_r.x_i} e^{w_r.y_j - |y_j|^2/2} are positive, so every row of the output
+is a mean of values. Features and variances: `approxattn.methods.random_features.features`; sums in
+log space, in O(n m), causal through prefix states: `approxattn.methods.random_features.sums`.
 
-Bound with a probability (proved here, by Chebyshev's inequality). Let p be the exact weights of row i, o its output, and divide all weights by their exact sum, so that
-E a~_ij = p_j. Then o~ - o = N / D with N = sum_j a~_j (v_j - o), D = sum_j a~_j, E N = 0 and E D = 1. If every a~_ij has relative standard deviation at most rho_i, the
-norms of L2 add up: sd D <= rho_i, and sd N <= rho_i sum_j p_j |v_j - o| <= rho_i osc(V) / 2. With failure delta, half of it shared by the n_q denominators and half by the
-n_q dv numerators,
+Bound with a probability (proved here, by Chebyshev's inequality). Let p be the exact weights of row
+i, o its output, and divide all weights by their exact sum, so that E a~_ij = p_j. Then o~ - o = N /
+D with N = sum_j a~_j (v_j - o), D = sum_j a~_j, E N = 0 and E D = 1. If every a~_ij has relative
+standard deviation at most rho_i, the norms of L2 add up: sd D <= rho_i, and sd N <= rho_i sum_j p_j
+|v_j - o| <= rho_i osc(V) / 2. With failure delta, half of it shared by the n_q denominators and
+half by the n_q dv numerators,
 
-    |o~ - o| <= (rho_i osc(V) / 2) sqrt(2 n_q dv / delta) / (1 - rho_i sqrt(2 n_q / delta))   for all rows and columns, with probability >= 1 - delta,
+    |o~ - o| <= (rho_i osc(V) / 2) sqrt(2 n_q dv / delta) / (1 - rho_i sqrt(2 n_q / delta))   for
+        all rows and columns, with probability >= 1 - delta,
 
-and what the range of v implies surely. rho_i comes from |x_i + y_j| <= sqrt(beta) (|q_i| + max_j |k_j|).
+and what the range of v implies surely. rho_i comes from |x_i + y_j| <= sqrt(beta) (|q_i| + max_j
+|k_j|).
 """
 
 from __future__ import annotations
@@ -28,8 +34,20 @@ from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import row_norms, value_spread, visible_max
 from approxattn.bounds.values import range_bound
-from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, Approximation, Certificate, GradientCertificate, Gradients
-from approxattn.methods.random_features.features import KINDS, directions, on_device, relative_variance
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+)
+from approxattn.methods.random_features.features import (
+    KINDS,
+    directions,
+    on_device,
+    relative_variance,
+)
 from approxattn.methods.random_features.gradient import gradient
 from approxattn.methods.random_features.sums import attend, feature_rounding
 
@@ -41,13 +59,15 @@ class Performer:
     Parameters
     ----------
     features : int
-        Number m of features; even for "hyperbolic", which uses each random vector twice, with both signs.
+        Number m of features; even for "hyperbolic", which uses each random vector twice, with both
+        signs.
     kind : {"positive", "hyperbolic"}
         Exponentials of independent vectors, or of vectors and their negatives.
     orthogonal : bool
         Whether vectors are drawn at right angles, in blocks of d: never a larger variance.
     confidence : float
-        Probability, in (0, 1), with which the bounds of all rows of one leading batch index hold together.
+        Probability, in (0, 1), with which the bounds of all rows of one leading batch index hold
+        together.
 
     Raises
     ------
@@ -58,8 +78,9 @@ class Performer:
 
     Notes
     -----
-    The variance grows like ``e^{|x + y|^2}``, x = sqrt(scale) q, y = sqrt(scale) k: the certificate says something for short queries and keys only, and elsewhere
-    what the range of v implies. The gradient is that of the output itself, for the same draws.
+    The variance grows like ``e^{|x + y|^2}``, x = sqrt(scale) q, y = sqrt(scale) k: the certificate
+    says something for short queries and keys only, and elsewhere what the range of v implies. The
+    gradient is that of the output itself, for the same draws.
     """
 
     features: int
@@ -122,19 +143,31 @@ class Performer:
         mass = 1 - up(rho * math.sqrt(2 * problem.n_q / failure))
         earned = mass > 0
         with np.errstate(over="ignore", invalid="ignore"):
-            share = up(rho / 2 * math.sqrt(2 * problem.n_q * problem.dv / failure) / np.where(earned, mass, 1.0))
+            share = up(
+                rho
+                / 2
+                * math.sqrt(2 * problem.n_q * problem.dv / failure)
+                / np.where(earned, mass, 1.0)
+            )
             chance = np.where(earned, up(share * osc + feature_rounding(problem, w)), np.inf)
         sure = range_bound(value, problem)
         useful = chance < sure
         few = int(np.sum(~useful))
         needed = float(np.max(variance)) * self.features * 2 * problem.n_q * problem.dv / failure
-        reason = f"features(={self.features}) are too few for a bound below what the range of v implies on {few} of {rho.size} rows; all would need about {needed:.3g}"
+        reason = (
+            f"features(={self.features}) are too few for a bound below what the range of v implies "
+            f"on {few} of {rho.size} rows; all would need about {needed:.3g}"
+        )
         return Certificate(
             rows=np.fmin(chance, sure),
             target=SOFTMAX,
             theorem="ours.positive-features" if useful.any() else "ours.value-range",
             failure=failure if useful.any() else 0.0,
-            facts={"features": self.features, "kind": self.kind, "relative variance of a weight": variance},
+            facts={
+                "features": self.features,
+                "kind": self.kind,
+                "relative variance of a weight": variance,
+            },
             unmet=(reason,) if few else (),
         )
 
@@ -152,5 +185,8 @@ def _check_overflow(problem: Problem, w: HostArray) -> None:
     x, y = (root * float(np.max(row_norms(z, problem.xp))) for z in (problem.q, problem.k))
     size = 4 * ((x + y) * float(np.max(np.linalg.norm(w, axis=1))) + y * y)
     if not size < _arrays.largest(problem.dtype) / 16:
-        msg = f"exponents of the features reach {size:.3g} and could overflow {problem.dtype}: rescale q, k or use float64"
+        msg = (
+            f"exponents of the features reach {size:.3g} and could overflow {problem.dtype}: "
+            "rescale q, k or use float64"
+        )
         raise ValueError(msg)

@@ -1,15 +1,21 @@
-"""Attention whose weights are sums of exponentials of features, a_ij = sum_r e^{g_ir + h_jr}, in O(n m): forward, in log space.
+"""Attention whose weights are sums of exponentials of features, a_ij = sum_r e^{g_ir + h_jr}, in
+O(n m): forward, in log space.
 
-State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1]. A query meets it with weights e^{g_ir + c_r - t_i}, t_i = max_r (g_ir + c_r), so that its
-denominator is at least 1 and nothing overflows, whatever the size of the scores. Two sets of keys, each with the logarithm of its mass and the mean of its values,
-merge like a streaming softmax.
+State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1]. A query meets it with
+weights e^{g_ir + c_r - t_i}, t_i = max_r (g_ir + c_r), so that its denominator is at least 1 and
+nothing overflows, whatever the size of the scores. Two sets of keys, each with the logarithm of its
+mass and the mean of its values, merge like a streaming softmax.
 
-Causal: chunks of queries meet the state of all earlier keys, and their own chunk through its scores, formed from e^{g + c - t} and e^{h - c} with the chunk's c. A query
-whose visible keys are far below later ones of its chunk would lose its denominator to underflow: the chunk is then halved, the second half meeting the first through its state.
+Causal: chunks of queries meet the state of all earlier keys, and their own chunk through its
+scores, formed from e^{g + c - t} and e^{h - c} with the chunk's c. A query whose visible keys are
+far below later ones of its chunk would lose its denominator to underflow: the chunk is then halved,
+the second half meeting the first through its state.
 
-Rounding (proved here). The logarithm of a term is computed from exponents of size at most R_i, so it is off by eta_i = gamma_{d+4} R_i from the features, and by
-(EXP_ULPS + 6 + 4 R_i) u for each of the steps + 3 times it is rescaled; this moves the output by at most tanh(eta_i / 2) osc(V). Sums of positive terms, of a chunk of keys
-and of m features, and 6 roundings a merge, add gamma_K max|V|. What underflows is below u relative to a denominator that was kept.
+Rounding (proved here). The logarithm of a term is computed from exponents of size at most R_i, so
+it is off by eta_i = gamma_{d+4} R_i from the features, and by (EXP_ULPS + 6 + 4 R_i) u for each of
+the steps + 3 times it is rescaled; this moves the output by at most tanh(eta_i / 2) osc(V). Sums of
+positive terms, of a chunk of keys and of m features, and 6 roundings a merge, add gamma_K max|V|.
+What underflows is below u relative to a denominator that was kept.
 """
 
 from __future__ import annotations
@@ -36,14 +42,18 @@ CAUSAL_CHUNK = 128
 
 
 class State(NamedTuple):
-    """Some keys as queries see them: c, shape (..., 1, m), -inf where there is no key yet, and T, shape (..., m, dv + 1)."""
+    """Some keys as queries see them: c, shape (..., 1, m), -inf where there is no key yet, and T,
+    shape (..., m, dv + 1).
+    """
 
     top: Array
     sums: Array
 
 
 class Seen(NamedTuple):
-    """What queries saw of some keys: logarithm of the mass, shape (..., rows, 1), -inf for none, and mean value, shape (..., rows, dv)."""
+    """What queries saw of some keys: logarithm of the mass, shape (..., rows, 1), -inf for none,
+    and mean value, shape (..., rows, dv).
+    """
 
     log_mass: Array
     mean: Array
@@ -62,7 +72,9 @@ def finite(x: Array, xp: Namespace) -> Array:
 
 
 def add_keys(state: State | None, h: Array, values: Array, xp: Namespace) -> State:
-    """Return the state with more keys: logarithms h, shape (..., keys, m), and [v, 1], shape (..., keys, dv + 1)."""
+    """Return the state with more keys: logarithms h, shape (..., keys, m), and [v, 1], shape (...,
+    keys, dv + 1).
+    """
     top = xp.max(h, axis=-2, keepdims=True)
     if state is not None:
         top = xp.maximum(top, state.top)
@@ -126,9 +138,14 @@ def attend(problem: Problem, w: Array) -> Seen:
     seen = []
     if not problem.causal:
         for start, end in chunks(problem, m, problem.n_k):
-            state = add_keys(state, log_key_features(problem, w, start, end), values[..., start:end, :], xp)
+            state = add_keys(
+                state, log_key_features(problem, w, start, end), values[..., start:end, :], xp
+            )
         assert state is not None  # noqa: S101 - there is a key
-        seen = [look(log_query_features(problem, w, *c), state, xp) for c in chunks(problem, m, problem.n_q)]
+        seen = [
+            look(log_query_features(problem, w, *c), state, xp)
+            for c in chunks(problem, m, problem.n_q)
+        ]
         return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
     tiny = _arrays.smallest_normal(problem.dtype)
     for start, end in chunks(problem, m, problem.n_q):
@@ -145,11 +162,18 @@ def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
     xp, u, m = problem.xp, problem.u, len(w)
     longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
     root = math.sqrt(problem.scale)
-    x, y = root * row_norms(problem.q, xp), root * visible_max(row_norms(problem.k, xp), problem)[..., None]
+    x, y = (
+        root * row_norms(problem.q, xp),
+        root * visible_max(row_norms(problem.k, xp), problem)[..., None],
+    )
     size = up(2 * (longest * (x + y) + y * y))
     steps = sum(1 for _ in chunks(problem, m, problem.n_k)) + (8 if problem.causal else 0)
-    underflow = 8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
-    eta = up(gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (steps + 3) + underflow)
+    underflow = (
+        8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
+    )
+    eta = up(
+        gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (steps + 3) + underflow
+    )
     spread = value_spread(problem)
     sums = gamma(2 * (problem.n_k + m + 6 * steps) + 8, u) + 4 * u
     return up(

@@ -1,26 +1,35 @@
-"""Gradient of YOSO-E, out_i = sum_j p(x_ij) v_j, with respect to the rows q, k and v; dense, taken in blocks of queries.
+"""Gradient of YOSO-E, out_i = sum_j p(x_ij) v_j, with respect to the rows q, k and v; dense, taken
+in blocks of queries.
 
-Let a_i = q_i/|q_i|, b_j = k_j/|k_j|, x = <a, b> = cos theta, z_ij = <G_i, v_j> for the cotangent G, and D(x) the derivative of the weight. Through the
-division by |q_i|, whose derivative is (I - a a^T)/|q|,
+Let a_i = q_i/|q_i|, b_j = k_j/|k_j|, x = <a, b> = cos theta, z_ij = <G_i, v_j> for the cotangent G,
+and D(x) the derivative of the weight. Through the division by |q_i|, whose derivative is (I - a
+a^T)/|q|,
 
-    dq_i = (1/|q_i|) sum_j z_ij D(x_ij) (b_j - x_ij a_i),     dk_j = (1/|k_j|) sum_i z_ij D(x_ij) (a_i - x_ij b_j),     dv_j = sum_i p_ij G_i.
+    dq_i = (1/|q_i|) sum_j z_ij D(x_ij) (b_j - x_ij a_i),     dk_j = (1/|k_j|) sum_i z_ij D(x_ij)
+        (a_i - x_ij b_j),     dv_j = sum_i p_ij G_i.
 
-"exact": D = p'(x) = (bits/pi) (1 - theta/pi)^(bits-1) / sin theta. It diverges at parallel rows, which is why Zeng et al. (2021) avoid it; but
-|b - x a| = sin theta, so that every term is at most bits/pi |z|/|q| long (proved here): theta has a cone point there, and no more. Parallel and opposite
-rows contribute 0, the mean of the one-sided derivatives over all directions.
-"surrogate": D = (bits/2) p(x), the lower bound of p' that the authors' code uses (`yoso.surrogate-gradient`).
+"exact": D = p'(x) = (bits/pi) (1 - theta/pi)^(bits-1) / sin theta. It diverges at parallel rows,
+which is why Zeng et al. (2021) avoid it; but |b - x a| = sin theta, so that every term is at most
+bits/pi |z|/|q| long (proved here): theta has a cone point there, and no more. Parallel and opposite
+rows contribute 0, the mean of the one-sided derivatives over all directions. "surrogate": D =
+(bits/2) p(x), the lower bound of p' that the authors' code uses (`yoso.surrogate-gradient`).
 
-Rounding (proved here). Computed in float64. Let x be within delta of the true cosine X (`cosine_error`), s^2 = 1 - x^2, S^2 = 1 - X^2. Then
-|S^2 - s^2| <= 2 delta, and where s^2 >= 16 delta: |S/s - 1| <= 1.1 delta/s^2, |theta - Theta| <= 1.1 delta/s. The computed b - x a is within 2 delta of the
-true one. So one term of dq_i |q_i| (and of dk_j |k_j|) is off by at most |z| times
+Rounding (proved here). Computed in float64. Let x be within delta of the true cosine X
+(`cosine_error`), s^2 = 1 - x^2, S^2 = 1 - X^2. Then |S^2 - s^2| <= 2 delta, and where s^2 >= 16
+delta: |S/s - 1| <= 1.1 delta/s^2, |theta - Theta| <= 1.1 delta/s. The computed b - x a is within 2
+delta of the true one. So one term of dq_i |q_i| (and of dk_j |k_j|) is off by at most |z| times
 
-    exact, s^2 >= 16 delta:  (bits/pi) [r (1.1 delta/s^2 + 2.2 delta/s + c u) + 1.2 (bits - 1)/pi (delta/s + e_acos)],   r = (1 - theta/pi)^(bits-1);
-    exact, otherwise:        (bits/pi) [r + (bits - 1)/pi e'],  the term being set to 0; e' the error of any angle;
+    exact, s^2 >= 16 delta:  (bits/pi) [r (1.1 delta/s^2 + 2.2 delta/s + c u) + 1.2 (bits - 1)/pi
+        (delta/s + e_acos)],   r = (1 - theta/pi)^(bits-1);
+    exact, otherwise:        (bits/pi) [r + (bits - 1)/pi e'],  the term being set to 0; e' the
+        error of any angle;
     surrogate:               (bits/2) [(bits/pi) (6.1 delta + 5 e_acos) + p (2.2 delta + c u)],
 
-as S |theta - Theta| <= 1.2 delta where s^2 >= 16 delta, and S <= 4.3 sqrt(delta), |theta - Theta| <= 1.42 sqrt(delta) elsewhere; c counts the power and a few
-operations. The sums over n terms of size |z| D add 2 gamma_{n+blocks+6} of their l1 norm. z itself is off by gamma_{dv+2} |G||v|, and G, when it comes
-through the division of the output by its length, by what the caller says; both count with the largest D sin theta, at most bits/pi or bits/2.
+as S |theta - Theta| <= 1.2 delta where s^2 >= 16 delta, and S <= 4.3 sqrt(delta), |theta - Theta|
+<= 1.42 sqrt(delta) elsewhere; c counts the power and a few operations. The sums over n terms of
+size |z| D add 2 gamma_{n+blocks+6} of their l1 norm. z itself is off by gamma_{dv+2} |G||v|, and G,
+when it comes through the division of the output by its length, by what the caller says; both count
+with the largest D sin theta, at most bits/pi or bits/2.
 """
 
 from __future__ import annotations
@@ -37,7 +46,14 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import row_norms
-from approxattn.hashing.collision import ACOS_ERROR, NEAR, angle_errors, cosine_error, cosines, pair_probability
+from approxattn.hashing.collision import (
+    ACOS_ERROR,
+    NEAR,
+    angle_errors,
+    cosine_error,
+    cosines,
+    pair_probability,
+)
 from approxattn.hashing.directions import error_over_length, over_length, unit_rows
 from approxattn.softmax.scores import rows_at_once, visible_block
 
@@ -49,14 +65,18 @@ _SUMS = 1 + 2.0**-20
 
 
 class Weights(NamedTuple):
-    """Derivative D of the weight with respect to the cosine, and the error of one term as a multiple of |z|, both (..., rows, keys)."""
+    """Derivative D of the weight with respect to the cosine, and the error of one term as a
+    multiple of |z|, both (..., rows, keys).
+    """
 
     slope: Array
     error: Array
 
 
 class Terms(NamedTuple):
-    """Gradients in float64, shapes of q, k, v, and bounds on the Euclidean norms of the errors of their rows."""
+    """Gradients in float64, shapes of q, k, v, and bounds on the Euclidean norms of the errors of
+    their rows.
+    """
 
     dq: Array
     dk: Array
@@ -66,15 +86,21 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """Sums over the keys (for a block of queries) or over queries: of W b, of W x, of the errors; the last two of shape (..., n, 1)."""
+    """Sums over the keys (for a block of queries) or over queries: of W b, of W x, of the errors;
+    the last two of shape (..., n, 1).
+    """
 
     linear: Array
     radial: Array
     error: Array
 
 
-def expectation_gradient(problem: Problem, cotangent: Array, noise: HostArray, bits: int, kind: str) -> Terms:
-    """Return the gradient for a float64 cotangent, shape (..., n_q, dv), whose rows are within `noise`, shape (..., n_q), of the true ones."""
+def expectation_gradient(
+    problem: Problem, cotangent: Array, noise: HostArray, bits: int, kind: str
+) -> Terms:
+    """Return the gradient for a float64 cotangent, shape (..., n_q, dv), whose rows are within
+    `noise`, shape (..., n_q), of the true ones.
+    """
     xp = problem.xp
     values = _arrays.cast(problem.v, "float64", xp)
     step = rows_at_once(problem, problem.n_k)
@@ -87,22 +113,38 @@ def expectation_gradient(problem: Problem, cotangent: Array, noise: HostArray, b
             problem, cotangent, values, bits, kind, first, min(first + step, problem.n_q)
         )
         own.append(rows)
-        keys = columns if keys is None else Sums(
-            linear=keys.linear + columns.linear, radial=keys.radial + columns.radial, error=keys.error + columns.error
-        )  # fmt: skip
+        keys = (
+            columns
+            if keys is None
+            else Sums(
+                linear=keys.linear + columns.linear,
+                radial=keys.radial + columns.radial,
+                error=keys.error + columns.error,
+            )
+        )
         dv, near = (part, close) if dv is None else (dv + part, near + close)
     queries = Sums(
-        **{name: xp.concat([getattr(x, name) for x in own], axis=-2) for name in ("linear", "radial", "error")}
+        **{
+            name: xp.concat([getattr(x, name) for x in own], axis=-2)
+            for name in ("linear", "radial", "error")
+        }
     )
     assert keys is not None  # noqa: S101 - there is at least one query
     dq, dk = _tangent(queries, problem.q, problem), _tangent(keys, problem.k, problem)
-    return Terms(dq, dk, dv, _bounds(problem, cotangent, noise, (dq, dk, dv), (queries, keys, near), bits, kind))
+    return Terms(
+        dq,
+        dk,
+        dv,
+        _bounds(problem, cotangent, noise, (dq, dk, dv), (queries, keys, near), bits, kind),
+    )
 
 
 def _block(
     problem: Problem, cotangent: Array, values: Array, bits: int, kind: str, first: int, last: int
 ) -> tuple[Sums, Sums, Array, Array]:
-    """Return the sums of queries first..last-1 over keys, those of the keys over them, P^T G and max|G| summed over nearly parallel pairs."""
+    """Return the sums of queries first..last-1 over keys, those of the keys over them, P^T G and
+    max|G| summed over nearly parallel pairs.
+    """
     xp = problem.xp
     stop = last if problem.causal else problem.n_k
     q, k = problem.q[..., first:last, :], problem.k[..., :stop, :]
@@ -124,7 +166,9 @@ def _block(
     columns = _sums(w, x, error, a, problem)
     g = cotangent[..., first:last, :]
     part, close = xp.matmul(p, g), xp.matmul(near, xp.max(xp.abs(g), axis=-1, keepdims=True))
-    columns = Sums(**{name: _pad(getattr(columns, name), problem) for name in ("linear", "radial", "error")})
+    columns = Sums(
+        **{name: _pad(getattr(columns, name), problem) for name in ("linear", "radial", "error")}
+    )
     return rows, columns, _pad(part, problem), _pad(close, problem)
 
 
@@ -137,9 +181,9 @@ def _exact(x: Array, theta: Array, problem: Problem, bits: int) -> Weights:
     slope = xp.where(apart, bits_over_pi * r / s, xp.zeros_like(s))
     bend = (bits - 1) / math.pi
     sums = 2 * gamma(_terms(problem), _U)
-    far = r * (1.1 * delta / (s * s) + (2.2 * delta + sums) / s + _operations(bits)) + 1.2 * bend * (
-        delta / s + ACOS_ERROR
-    )
+    far = r * (
+        1.1 * delta / (s * s) + (2.2 * delta + sums) / s + _operations(bits)
+    ) + 1.2 * bend * (delta / s + ACOS_ERROR)
     lost = r + bend * angle_errors(problem.d)[1]
     return Weights(slope, bits_over_pi * xp.where(apart, far, lost))
 
@@ -170,12 +214,16 @@ def _sums(w: Array, x: Array, error: Array, other: Array, problem: Problem) -> S
 
 
 def _pad(part: Array, problem: Problem) -> Array:
-    """Return a sum over queries for all keys: under a causal mask a block ends with its last query."""
+    """Return a sum over queries for all keys: under a causal mask a block ends with its
+    last query.
+    """
     xp, missing = problem.xp, problem.n_k - part.shape[-2]
     if not missing:
         return part
     shape = (*part.shape[:-2], missing, part.shape[-1])
-    return xp.concat([part, xp.zeros(shape, dtype=part.dtype, device=_arrays.device(part))], axis=-2)
+    return xp.concat(
+        [part, xp.zeros(shape, dtype=part.dtype, device=_arrays.device(part))], axis=-2
+    )
 
 
 def _tangent(sums: Sums, rows: Array, problem: Problem) -> Array:
@@ -185,15 +233,25 @@ def _tangent(sums: Sums, rows: Array, problem: Problem) -> Array:
 
 
 def _bounds(
-    problem: Problem, cotangent: Array, noise: HostArray, grads: tuple[Array, Array, Array],
-    sums: tuple[Sums, Sums, Array], bits: int, kind: str,
-) -> GradientBounds:  # fmt: skip
-    """Add up what the block sums do not know: the errors of z and of the cotangent, the division by the length, underflow."""
+    problem: Problem,
+    cotangent: Array,
+    noise: HostArray,
+    grads: tuple[Array, Array, Array],
+    sums: tuple[Sums, Sums, Array],
+    bits: int,
+    kind: str,
+) -> GradientBounds:
+    """Add up what the block sums do not know: the errors of z and of the cotangent, the division by
+    the length, underflow.
+    """
     xp = problem.xp
     largest = bits / math.pi if kind == "exact" else bits / 2
     size_g, size_v = row_norms(cotangent, xp), visible_norms(problem)
-    pair = 3 * gamma(problem.dv + 2, _U) * size_g + 1.1 * noise  # times |v_j|: the error of z_ij, wherever it goes
-    lost = 16 * (max(problem.n_q, problem.n_k) + problem.dv) * (problem.dv + 2) * largest * 2.0**-1022
+    # times |v_j|: the error of z_ij, wherever it goes
+    pair = 3 * gamma(problem.dv + 2, _U) * size_g + 1.1 * noise
+    lost = (
+        16 * (max(problem.n_q, problem.n_k) + problem.dv) * (problem.dv + 2) * largest * 2.0**-1022
+    )
     lengths = 2 * gamma(problem.d + 16, _U)
     errors = []
     for grad, total, rows, one, others in (
@@ -202,11 +260,17 @@ def _bounds(
     ):
         outer = largest * one * np.sum(others, axis=-1, keepdims=True)
         raw = up(_arrays.to_host(total.error)[..., 0] * _SUMS + outer * _SUMS + lost)
-        errors.append(up(error_over_length(raw, rows, xp) * (1 + lengths) + lengths * row_norms(grad, xp)))
-    return GradientBounds(dq=errors[0], dk=errors[1], dv=_value_bound(problem, cotangent, noise, sums[2], bits))
+        errors.append(
+            up(error_over_length(raw, rows, xp) * (1 + lengths) + lengths * row_norms(grad, xp))
+        )
+    return GradientBounds(
+        dq=errors[0], dk=errors[1], dv=_value_bound(problem, cotangent, noise, sums[2], bits)
+    )
 
 
-def _value_bound(problem: Problem, cotangent: Array, noise: HostArray, near: Array, bits: int) -> HostArray:
+def _value_bound(
+    problem: Problem, cotangent: Array, noise: HostArray, near: Array, bits: int
+) -> HostArray:
     """Bound the error of dv = P^T G as that of the output, with G in the place of V."""
     apart, anywhere = angle_errors(problem.d)
     slope = bits / math.pi
@@ -220,4 +284,8 @@ def _value_bound(problem: Problem, cotangent: Array, noise: HostArray, near: Arr
 def visible_norms(problem: Problem) -> HostArray:
     """Return |v_j|, 0 for masked keys, shape (..., n_k)."""
     norms = row_norms(problem.v, problem.xp)
-    return norms if problem.key_mask is None else np.where(_arrays.to_host(problem.key_mask), norms, 0.0)
+    return (
+        norms
+        if problem.key_mask is None
+        else np.where(_arrays.to_host(problem.key_mask), norms, 0.0)
+    )

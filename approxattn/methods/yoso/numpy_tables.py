@@ -1,10 +1,15 @@
-"""Hash tables on NumPy arrays: the path of `sampling.py` that is built for speed. Same codes, sums in another order.
+"""Hash tables on NumPy arrays: the path of `sampling.py` that is built for speed.
 
-The codes of a token in all hashes, shape (n, m), are the column indices of a sparse one-hot matrix with m ones a row, m 2^bits columns. Its transpose
-times V is all tables at once, and that of the queries times the tables is the sum over all hashes: neither sorting nor one-hot rows are formed.
+Same codes, sums in another order.
 
-Tokens pass in blocks. Within a block sums are taken in the dtype of the values; the tables of float32 blocks are added up in float64. So a table is
-off by at most (gamma_block(u) + gamma_blocks(2^-53) + u) W_c, and the sum over m hashes by gamma_{m+2}(u) times the sum of the tables.
+The codes of a token in all hashes, shape (n, m), are the column indices of a sparse one-hot matrix
+with m ones a row, m 2^bits columns. Its transpose times V is all tables at once, and that of the
+queries times the tables is the sum over all hashes: neither sorting nor one-hot rows are formed.
+
+Tokens pass in blocks. Within a block sums are taken in the dtype of the values; the tables of
+float32 blocks are added up in float64. So a table is off by at most (gamma_block(u) +
+gamma_blocks(2^-53) + u) W_c, and the sum over m hashes by gamma_{m+2}(u) times the sum of the
+tables.
 """
 
 from __future__ import annotations
@@ -19,13 +24,19 @@ from approxattn.bounds.rounding import gamma
 from approxattn.hashing.directions import over_largest
 
 TOKENS = 2048
-"""Tokens hashed or read at a time. *Chosen*: their products with all hyperplanes stay in the second-level cache."""
+"""Tokens hashed or read at a time. *Chosen*: their products with all hyperplanes stay in the
+second-level cache.
+"""
 
 KEYS = 8192
-"""Least number of keys that are added up in the dtype of the values before the table joins the total. *Chosen*: gamma is 2^-11 in float32."""
+"""Least number of keys that are added up in the dtype of the values before the table joins the
+total. *Chosen*: gamma is 2^-11 in float32.
+"""
 
 LARGEST = 2**27
-"""Most entries of all tables together; beyond, `sampling.py` takes one hash at a time. *Chosen*: half a gigabyte in float32."""
+"""Most entries of all tables together; beyond, `sampling.py` takes one hash at a time. *Chosen*:
+half a gigabyte in float32.
+"""
 
 
 def fits(normals: HostArray, columns: int) -> bool:
@@ -35,7 +46,9 @@ def fits(normals: HostArray, columns: int) -> bool:
 
 
 def key_block(bits: int) -> int:
-    """Return how many keys are added up at a time: enough for the addition of the tables to be cheap beside it."""
+    """Return how many keys are added up at a time: enough for the addition of the tables to be
+    cheap beside it.
+    """
     return max(KEYS, 4 << bits)
 
 
@@ -46,10 +59,13 @@ def sum_error(n_k: int, hashes: int, bits: int, u: float) -> float:
 
 
 def packed_codes(x: HostArray, normals: HostArray) -> HostArray:
-    """Return h 2^bits + code of every row in every hash h: x (n, d), normals (hashes, bits, d) -> int32 (n, hashes)."""
+    """Return h 2^bits + code of every row in every hash h: x (n, d), normals (hashes, bits, d) ->
+    int32 (n, hashes).
+    """
     hashes, bits, d = normals.shape
     room = next(width for width in (8, 16, 32) if bits <= width)
-    planes = np.zeros((hashes, room, d), dtype=normals.dtype)  # a hyperplane without normal has bit 0
+    # a hyperplane without normal has bit 0
+    planes = np.zeros((hashes, room, d), dtype=normals.dtype)
     planes[:, :bits] = normals
     planes = np.ascontiguousarray(planes.reshape(hashes * room, d).T)
     offsets = (np.arange(hashes) << bits).astype(np.int32)
@@ -57,14 +73,21 @@ def packed_codes(x: HostArray, normals: HostArray) -> HostArray:
     for first in range(0, len(x), TOKENS):
         rows = _moderate(x[first : first + TOKENS])
         packed = np.packbits(rows @ planes > 0, axis=1, bitorder="little")
-        np.add(packed.view(f"<u{room // 8}"), offsets, out=out[first : first + TOKENS], casting="unsafe")
+        np.add(
+            packed.view(f"<u{room // 8}"),
+            offsets,
+            out=out[first : first + TOKENS],
+            casting="unsafe",
+        )
     return out
 
 
 def _moderate(rows: HostArray) -> HostArray:
-    """Return rows as they are if all have lengths between 2^-30 and 2^30, divided by their largest entries otherwise: signs do not depend on it.
+    """Return rows as they are if all have lengths between 2^-30 and 2^30, divided by their largest
+    entries otherwise: signs do not depend on it.
 
-    The underflow of d products, 2^-96 d |x| at most, is far below the rounding of the division that is saved and counted in `hyperplanes.py`.
+    The underflow of d products, 2^-96 d |x| at most, is far below the rounding of the division that
+    is saved and counted in `hyperplanes.py`.
     """
     with np.errstate(over="ignore", under="ignore"):
         squares = np.vecdot(rows, rows)
@@ -77,14 +100,21 @@ def _one_hot(codes: HostArray, columns: int, dtype: Any) -> Any:
 
     rows, hashes = codes.shape
     indptr = np.arange(0, rows * hashes + 1, hashes, dtype=np.int32)
-    return csr_array((np.ones(rows * hashes, dtype), codes.reshape(-1), indptr), shape=(rows, columns))
+    return csr_array(
+        (np.ones(rows * hashes, dtype), codes.reshape(-1), indptr), shape=(rows, columns)
+    )
 
 
 def tables(values: HostArray, codes: HostArray, buckets: int, block: int) -> HostArray:
-    """Return the sums of all buckets of all hashes, (n, c), (n, hashes) -> (hashes * 2^bits, c), in the dtype of the values."""
+    """Return the sums of all buckets of all hashes, (n, c), (n, hashes) -> (hashes * 2^bits, c), in
+    the dtype of the values.
+    """
     total = None
     for first in range(0, len(values), block):
-        part = _one_hot(codes[first : first + block], buckets, values.dtype).T @ values[first : first + block]
+        part = (
+            _one_hot(codes[first : first + block], buckets, values.dtype).T
+            @ values[first : first + block]
+        )
         if len(values) <= block:
             return np.asarray(part)
         if total is None:
@@ -96,14 +126,22 @@ def tables(values: HostArray, codes: HostArray, buckets: int, block: int) -> Hos
 
 
 def numpy_sample(
-    values: HostArray, keys: HostArray, queries: HostArray, normals: HostArray, groups: Sequence[int], entrywise: bool, weights: HostArray | None
-) -> tuple[HostArray, HostArray | None, HostArray]:  # fmt: skip
+    values: HostArray,
+    keys: HostArray,
+    queries: HostArray,
+    normals: HostArray,
+    groups: Sequence[int],
+    entrywise: bool,
+    weights: HostArray | None,
+) -> tuple[HostArray, HostArray | None, HostArray]:
     """Return mean, squares and counts as `sampling.Sample` describes them."""
     batch = values.shape[:-2]
     found = []
     for index in np.ndindex(*batch):
         seen = None if weights is None else weights[index]
-        found.append(_one_item(values[index], keys[index], queries[index], normals, groups, entrywise, seen))
+        found.append(
+            _one_item(values[index], keys[index], queries[index], normals, groups, entrywise, seen)
+        )
     mean, squares, counts = ([item[i] for item in found] for i in range(3))
     shaped = [np.stack(x).reshape(*batch, *x[0].shape) for x in (mean, counts)]
     if len(groups) == 1:
@@ -112,8 +150,14 @@ def numpy_sample(
 
 
 def _one_item(
-    values: HostArray, keys: HostArray, queries: HostArray, normals: HostArray, groups: Sequence[int], entrywise: bool, seen: HostArray | None
-) -> tuple[HostArray, HostArray, HostArray]:  # fmt: skip
+    values: HostArray,
+    keys: HostArray,
+    queries: HostArray,
+    normals: HostArray,
+    groups: Sequence[int],
+    entrywise: bool,
+    seen: HostArray | None,
+) -> tuple[HostArray, HostArray, HostArray]:
     hashes, bits = normals.shape[:2]
     buckets = hashes << bits
     key_codes, query_codes = packed_codes(keys, normals), packed_codes(queries, normals)
@@ -131,7 +175,9 @@ def _one_item(
     return mean, squares, counts
 
 
-def _read(codes: HostArray, table: HostArray, groups: Sequence[int], entrywise: bool) -> tuple[HostArray, HostArray]:
+def _read(
+    codes: HostArray, table: HostArray, groups: Sequence[int], entrywise: bool
+) -> tuple[HostArray, HostArray]:
     """Return the mean over hashes and its estimated variance for a block of queries."""
     hashes, ends = codes.shape[1], np.cumsum(groups)
     sums = []

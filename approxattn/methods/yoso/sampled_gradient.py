@@ -1,18 +1,25 @@
-"""The surrogate gradient of YOSO estimated from the hashes of the forward pass (Zeng et al. 2021), in O(n m d dv) whatever the buckets.
+"""The surrogate gradient of YOSO estimated from the hashes of the forward pass (Zeng et al. 2021),
+in O(n m d dv) whatever the buckets.
 
-With B_ij the collisions of one hash, a_i = q_i/|q_i|, b_j = k_j/|k_j|, G the cotangent and the mean over hashes,
+With B_ij the collisions of one hash, a_i = q_i/|q_i|, b_j = k_j/|k_j|, G the cotangent and the mean
+over hashes,
 
-    l_i = (bits/2) mean sum_j B_ij <G_i, v_j> b_j,   dq_i = (l_i - <l_i, a_i> a_i)/|q_i|,   dv_j = mean sum_i B_ij G_i,   dk_j likewise from a_i,
+    l_i = (bits/2) mean sum_j B_ij <G_i, v_j> b_j,   dq_i = (l_i - <l_i, a_i> a_i)/|q_i|,   dv_j =
+        mean sum_i B_ij G_i,   dk_j likewise from a_i,
 
-unbiased for the surrogate gradient of YOSO-E if G does not depend on the hashes (through `normalize` it does: biased by O(1/m)).
+unbiased for the surrogate gradient of YOSO-E if G does not depend on the hashes (through
+`normalize` it does: biased by O(1/m)).
 
-In one bucket with s queries and t keys either all s t pairs are formed, or sum_j v_j b_j^T (dv x d) is, and multiplied by G: whichever takes fewer
-operations, so at most 2 (s + t) d dv. The authors' code does the second one column of v at a time.
+In one bucket with s queries and t keys either all s t pairs are formed, or sum_j v_j b_j^T (dv x d)
+is, and multiplied by G: whichever takes fewer operations, so at most 2 (s + t) d dv. The authors'
+code does the second one column of v at a time.
 
-Certificate (proved here). Let every collision frequency be within e of p_ij (its argument `off`). Then l_i is within e (bits/2) sum_j |<G_i, v_j>| |b_j|,
-entry by entry, of its expectation; |<G_i, v_j>| <= sum_c |G_ic||v_jc| makes that (|G| (|V|^T |b|))_i, at the cost of two matrix products. Likewise dk, dv.
-The division by the length of a normalised output adds to G_i an error n_i, which counts with (bits/2) sum_j |v_j| |b_j| at most. Rounding: with
-w_i = sum_c |G_ic| sum_j |v_jc|, unit rows, the sums and the projection are off by 3 gamma_{n + dv + 2 d + m + 32} (bits/2) w_i.
+Certificate (proved here). Let every collision frequency be within e of p_ij (its argument `off`).
+Then l_i is within e (bits/2) sum_j |<G_i, v_j>| |b_j|, entry by entry, of its expectation; |<G_i,
+v_j>| <= sum_c |G_ic||v_jc| makes that (|G| (|V|^T |b|))_i, at the cost of two matrix products.
+Likewise dk, dv. The division by the length of a normalised output adds to G_i an error n_i, which
+counts with (bits/2) sum_j |v_j| |b_j| at most. Rounding: with w_i = sum_c |G_ic| sum_j |v_jc|, unit
+rows, the sums and the projection are off by 3 gamma_{n + dv + 2 d + m + 32} (bits/2) w_i.
 """
 
 from __future__ import annotations
@@ -30,7 +37,11 @@ from approxattn.methods.yoso.angular_gradient import Terms, visible_norms
 
 
 def sampled_gradient(
-    problem: Problem, dout: Array, normals: Array, off: float, output: tuple[Array, HostArray] | None
+    problem: Problem,
+    dout: Array,
+    normals: Array,
+    off: float,
+    output: tuple[Array, HostArray] | None,
 ) -> tuple[Terms, HostArray]:
     """Return the gradient with its error bounds, and the error of the cotangent, shape (..., n_q).
 
@@ -41,7 +52,8 @@ def sampled_gradient(
     off : float
         Bound on |collision frequency - p_ij| for all pairs.
     output : tuple of array and ndarray, or None
-        The mean over hashes, shape (..., n_q, dv), and a bound on the l2 error of its rows, if the output is divided by its length.
+        The mean over hashes, shape (..., n_q, dv), and a bound on the l2 error of its rows, if the
+        output is divided by its length.
     """
     xp, shape = problem.xp, (*problem.batch, problem.n_q)
     noise = np.zeros(shape)
@@ -55,7 +67,9 @@ def sampled_gradient(
     if problem.key_mask is not None:
         v = xp.where(problem.key_mask[..., None], v, xp.zeros_like(v))
     a, b = unit_rows(problem.q, xp), unit_rows(problem.k, xp)
-    left, right, dv = _all_hashes(a, b, v, dout, codes(problem.q, normals, xp), codes(problem.k, normals, xp), xp)
+    left, right, dv = _all_hashes(
+        a, b, v, dout, codes(problem.q, normals, xp), codes(problem.k, normals, xp), xp
+    )
     if problem.key_mask is not None:
         dv = xp.where(problem.key_mask[..., None], dv, xp.zeros_like(dv))
     half = int(normals.shape[1]) / 2
@@ -72,7 +86,9 @@ def _tangent(linear: Array, rows: Array, xp: Namespace) -> Array:
 def _all_hashes(
     a: Array, b: Array, v: Array, g: Array, q_codes: Array, k_codes: Array, xp: Namespace
 ) -> tuple[Array, Array, Array]:
-    """Return the means over hashes of sum_j B <G, v> b, of sum_i B <G, v> a and of sum_i B G, batch items one by one."""
+    """Return the means over hashes of sum_j B <G, v> b, of sum_i B <G, v> a and of sum_i B G, batch
+    items one by one.
+    """
     hashes, *batch, _ = q_codes.shape
     found = []
     for index in np.ndindex(*batch):
@@ -80,21 +96,28 @@ def _all_hashes(
         for h in range(hashes):
             rows = [x[(*index, ...)] for x in (a, b, v, g)]
             part = _one_hash(rows, q_codes[(h, *index, ...)], k_codes[(h, *index, ...)], xp)
-            total = part if total is None else tuple(x + y for x, y in zip(total, part, strict=True))
+            total = (
+                part if total is None else tuple(x + y for x, y in zip(total, part, strict=True))
+            )
         assert total is not None  # noqa: S101 - there is at least one hash
         found.append([x / hashes for x in total])
     if not batch:
         return found[0][0], found[0][1], found[0][2]
-    left, right, dv = (xp.reshape(xp.stack(list(x)), (*batch, *x[0].shape)) for x in zip(*found, strict=True))
+    left, right, dv = (
+        xp.reshape(xp.stack(list(x)), (*batch, *x[0].shape)) for x in zip(*found, strict=True)
+    )
     return left, right, dv
 
 
-def _one_hash(rows: list[Array], q_codes: Array, k_codes: Array, xp: Namespace) -> tuple[Array, Array, Array]:
+def _one_hash(
+    rows: list[Array], q_codes: Array, k_codes: Array, xp: Namespace
+) -> tuple[Array, Array, Array]:
     """Return the three sums for one hash of one batch item, tokens taken bucket by bucket."""
     q_order, q_ends = _by_bucket(q_codes, xp)
     k_order, k_ends = _by_bucket(k_codes, xp)
     a, b, v, g = (
-        xp.take(x, order, axis=0) for x, order in zip(rows, (q_order, k_order, k_order, q_order), strict=True)
+        xp.take(x, order, axis=0)
+        for x, order in zip(rows, (q_order, k_order, k_order, q_order), strict=True)
     )
     left: list[Array] = []
     right: list[Array] = []
@@ -115,14 +138,18 @@ def _one_hash(rows: list[Array], q_codes: Array, k_codes: Array, xp: Namespace) 
 
 
 def _by_bucket(token_codes: Array, xp: Namespace) -> tuple[Array, dict[int, int]]:
-    """Return the order that puts tokens of a bucket together, and where in it each bucket that occurs ends."""
+    """Return the order that puts tokens of a bucket together, and where in it each bucket that
+    occurs ends.
+    """
     order = xp.argsort(token_codes)
     found, counts = np.unique(_arrays.to_host(token_codes), return_counts=True)
     return order, dict(zip(found.tolist(), np.cumsum(counts).tolist(), strict=True))
 
 
 def _bucket(a: Array, b: Array, v: Array, g: Array, xp: Namespace) -> tuple[Array, Array, Array]:
-    """Return (G V^T) b, (V G^T) a and the sum of G for every key, for tokens that all collide with each other."""
+    """Return (G V^T) b, (V G^T) a and the sum of G for every key, for tokens that all collide with
+    each other.
+    """
     (s, d), (t, dv) = a.shape, v.shape
     if not s or not t:
         return xp.zeros_like(a), xp.zeros_like(b), xp.zeros_like(v)
@@ -130,15 +157,25 @@ def _bucket(a: Array, b: Array, v: Array, g: Array, xp: Namespace) -> tuple[Arra
     if s * t * (dv + 2 * d) <= 2 * (s + t) * d * dv:
         w = xp.matmul(g, xp.matrix_transpose(v))  # (s, t)
         return xp.matmul(w, b), xp.matmul(xp.matrix_transpose(w), a), total
-    keys, queries = xp.matmul(xp.matrix_transpose(v), b), xp.matmul(xp.matrix_transpose(g), a)  # (dv, d)
+    # (dv, d)
+    keys, queries = xp.matmul(xp.matrix_transpose(v), b), xp.matmul(xp.matrix_transpose(g), a)
     return xp.matmul(g, keys), xp.matmul(v, queries), total
 
 
 def _bounds(
-    problem: Problem, g: Array, v: Array, units: tuple[Array, Array], off: float, noise: HostArray, normals: Array
+    problem: Problem,
+    g: Array,
+    v: Array,
+    units: tuple[Array, Array],
+    off: float,
+    noise: HostArray,
+    normals: Array,
 ) -> GradientBounds:
     xp, (hashes, bits) = problem.xp, normals.shape[:2]
-    half, inexact = bits / 2, 3 * gamma(problem.n_q + problem.n_k + problem.dv + 2 * problem.d + hashes + 32, problem.u)
+    half, inexact = (
+        bits / 2,
+        3 * gamma(problem.n_q + problem.n_k + problem.dv + 2 * problem.d + hashes + 32, problem.u),
+    )
     a, b, g, v = (xp.abs(_arrays.cast(x, "float64", xp)) for x in (*units, g, v))
     size_g, size_v = (_arrays.to_host(xp.sum(x, axis=-2)) for x in (g, v))  # (..., dv)
     norm_v = visible_norms(problem)
@@ -154,5 +191,7 @@ def _bounds(
         raw = half * (off * length * (1 + 2.0**-20) + inexact * whole + moved) + tiny
         errors.append(error_over_length(up(raw), rows, xp))
     dv = np.max(size_g, axis=-1) * (off + inexact) * (1 + 2.0**-20) + np.sum(noise, axis=-1) + tiny
-    visible = np.ones(norm_v.shape) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
+    visible = (
+        np.ones(norm_v.shape) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
+    )
     return GradientBounds(dq=errors[0], dk=errors[1], dv=up(np.where(visible, dv[..., None], 0.0)))

@@ -1,7 +1,9 @@
-"""Means over hashes by tables, and their spread: the sums of groups of independent hashes, compared with each other.
+"""Means over hashes by tables, and their spread: the sums of groups of independent hashes, compared
+with each other.
 
-With group means A_g of m_g hashes each, G groups and the overall mean A, E sum_g m_g (A_g - A)^2 = (G - 1) s^2, s^2 the variance of one hash: so
-sum_g m_g (A_g - A)^2 / ((G - 1) m) is an unbiased estimate of the variance of A (proved here: A_g has variance s^2/m_g, A has s^2/m).
+With group means A_g of m_g hashes each, G groups and the overall mean A, E sum_g m_g (A_g - A)^2 =
+(G - 1) s^2, s^2 the variance of one hash: so sum_g m_g (A_g - A)^2 / ((G - 1) m) is an unbiased
+estimate of the variance of A (proved here: A_g has variance s^2/m_g, A has s^2/m).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ class Sample:
     mean : array, shape (..., n_q, c)
         Mean of the collided sums.
     squares : array, shape (..., n_q, c) or (..., n_q, 1), or None
-        Estimated variance of the entries of `mean` (or their sum over a row); None when there is one group only.
+        Estimated variance of the entries of `mean` (or their sum over a row); None when there is
+        one group only.
     counts : array, shape (..., n_q)
         Mean number of visible keys a query collides with.
     factor : float
@@ -42,7 +45,9 @@ class Sample:
 
 
 def group_sizes(blocks: Sequence[int], groups: int) -> list[int]:
-    """Join independent blocks of hashes, in order, into at most so many groups of about equal size."""
+    """Join independent blocks of hashes, in order, into at most so many groups of about
+    equal size.
+    """
     total, groups = sum(blocks), min(groups, len(blocks))
     sizes, seen = [0], 0
     for size in blocks:
@@ -54,9 +59,18 @@ def group_sizes(blocks: Sequence[int], groups: int) -> list[int]:
 
 
 def sample(
-    values: Array, keys: Array, queries: Array, normals: Array, groups: Sequence[int], *, entrywise: bool, weights: Array | None, xp: Namespace
-) -> Sample:  # fmt: skip
-    """Return the mean over hashes of the sums of `values` over colliding keys, in groups of consecutive hashes.
+    values: Array,
+    keys: Array,
+    queries: Array,
+    normals: Array,
+    groups: Sequence[int],
+    *,
+    entrywise: bool,
+    weights: Array | None,
+    xp: Namespace,
+) -> Sample:
+    """Return the mean over hashes of the sums of `values` over colliding keys, in groups of
+    consecutive hashes.
 
     Parameters
     ----------
@@ -70,14 +84,23 @@ def sample(
         1 for visible keys, 0 for masked ones; None when all are visible.
     """
     if isinstance(values, np.ndarray) and fits(normals, values.shape[-1]):
-        mean, squares, counts = numpy_sample(values, keys, queries, normals, groups, entrywise, weights)
+        mean, squares, counts = numpy_sample(
+            values, keys, queries, normals, groups, entrywise, weights
+        )
         return Sample(mean=mean, squares=squares, counts=counts)
     return _generic(values, keys, queries, normals, groups, entrywise, weights, xp)
 
 
 def _generic(
-    values: Array, keys: Array, queries: Array, normals: Array, groups: Sequence[int], entrywise: bool, weights: Array | None, xp: Namespace
-) -> Sample:  # fmt: skip
+    values: Array,
+    keys: Array,
+    queries: Array,
+    normals: Array,
+    groups: Sequence[int],
+    entrywise: bool,
+    weights: Array | None,
+    xp: Namespace,
+) -> Sample:
     key_codes, query_codes = codes(keys, normals, xp), codes(queries, normals, xp)
     ones = xp.ones_like(values[..., :1]) if weights is None else weights[..., None]
     columns = xp.concat([values, ones], axis=-1)
@@ -106,10 +129,13 @@ def _square(x: Array, entrywise: bool, xp: Namespace) -> Array:
 
 
 def power_of_two(values: Array, xp: Namespace) -> float:
-    """Return a power of two near the largest value, 1 if squares of sums can neither overflow nor vanish anyway."""
+    """Return a power of two near the largest value, 1 if squares of sums can neither overflow nor
+    vanish anyway.
+    """
     top = float(xp.max(xp.abs(values)))
     if top == 0 or 2.0**-30 <= top <= 2.0**30:
         return 1.0
     return max(
-        2.0 ** math.frexp(top)[1] if top < 2.0**1000 else 2.0**1000, _arrays.smallest_normal(_arrays.dtype_name(values))
+        2.0 ** math.frexp(top)[1] if top < 2.0**1000 else 2.0**1000,
+        _arrays.smallest_normal(_arrays.dtype_name(values)),
     )

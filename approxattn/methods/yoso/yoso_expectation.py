@@ -1,16 +1,20 @@
-"""YOSO-E: attention by collision probabilities, out = P V with P_ij = (1 - theta_ij/pi)^bits (Zeng et al. 2021, "You Only Sample (Almost) Once").
+"""YOSO-E: attention by collision probabilities, out = P V with P_ij = (1 - theta_ij/pi)^bits (Zeng
+et al. 2021, "You Only Sample (Almost) Once").
 
-theta_ij is the angle between q_i and k_j. There is no softmax denominator: the rows of P do not sum to one. Dense, taken in blocks of queries.
+theta_ij is the angle between q_i and k_j. There is no softmax denominator: the rows of P do not sum
+to one. Dense, taken in blocks of queries.
 
-Everything is computed in float64 whatever the dtype, because arccos loses half the digits of a cosine near 1.
+Everything is computed in float64 whatever the dtype, because arccos loses half the digits of a
+cosine near 1.
 
-Rounding (proved here). p has slope at most bits/pi in theta and lies in [0, 1], so with the two bounds e, e' on the error of an angle
-(`angle_errors`: apart, anywhere) and l1 widths W_c of the columns of V, near_i = sum of max_c |v_jc| over the keys nearly parallel to q_i,
+Rounding (proved here). p has slope at most bits/pi in theta and lies in [0, 1], so with the two
+bounds e, e' on the error of an angle (`angle_errors`: apart, anywhere) and l1 widths W_c of the
+columns of V, near_i = sum of max_c |v_jc| over the keys nearly parallel to q_i,
 
     |out~_ic - out_ic| <= (bits/pi) (e W_c + e' near_i) + (bits EXP_ULPS u + gamma_{n+2}) W_c,
 
-the last bracket for the power, EXP_ULPS u a factor, and for the sum over n keys; underflow of products adds n tiny. Rounding to the dtype adds
-u_dtype |out~_ic|.
+the last bracket for the power, EXP_ULPS u a factor, and for the sum over n keys; underflow of
+products adds n tiny. Rounding to the dtype adds u_dtype |out~_ic|.
 """
 
 from __future__ import annotations
@@ -29,7 +33,13 @@ from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import column_widths, row_norms
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.hashing.collision import NEAR, angle_errors, cosines, pair_probability
-from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, through_length, unit_rows
+from approxattn.hashing.directions import (
+    ZERO_ROWS,
+    check_zero_rows,
+    normalised_error,
+    through_length,
+    unit_rows,
+)
 from approxattn.methods.yoso.angular_gradient import KINDS, Terms, expectation_gradient
 from approxattn.softmax.scores import rows_at_once, visible_block
 
@@ -53,15 +63,17 @@ class YosoExpectation:
     normalize : bool
         Divide every output row by its l2 norm (a zero row stays zero), as the paper's models do.
     zero_rows : {"raise", "orthogonal"}
-        A zero query or key has no direction. "orthogonal": it collides with probability 2^-bits with every nonzero row and surely with
-        another zero row, as it does under sign hashing.
+        A zero query or key has no direction. "orthogonal": it collides with probability 2^-bits
+        with every nonzero row and surely with another zero row, as it does under sign hashing.
     gradient : {"exact", "surrogate"}
-        What `attention_vjp` returns: the derivative of the output through ``q/|q|`` and ``k/|k|``, which is bounded (parallel pairs, at a cone point
-        of the angle, count 0), or the paper's, with (bits/2) p <= p' in its place, through the same division.
+        What `attention_vjp` returns: the derivative of the output through ``q/|q|`` and ``k/|k|``,
+        which is bounded (parallel pairs, at a cone point of the angle, count 0), or the paper's,
+        with (bits/2) p <= p' in its place, through the same division.
 
     Notes
     -----
-    Computed in float64 whatever the dtype. The target of the certificate, YOSO-E, is this function in exact arithmetic, not softmax attention.
+    Computed in float64 whatever the dtype. The target of the certificate, YOSO-E, is this function
+    in exact arithmetic, not softmax attention.
     """
 
     bits: int = 8
@@ -71,15 +83,24 @@ class YosoExpectation:
 
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = ""
-    why_no_scale: ClassVar[str] = "YOSO compares directions only, so a factor of the scores means nothing to it"
+    why_no_scale: ClassVar[str] = (
+        "YOSO compares directions only, so a factor of the scores means nothing to it"
+    )
 
     def __post_init__(self) -> None:
-        check_integer("bits", self.bits, 1, 1024, "2^-bits, the weight of an orthogonal key, must be a float64")
+        check_integer(
+            "bits",
+            self.bits,
+            1,
+            1024,
+            "2^-bits, the weight of an orthogonal key, must be a float64",
+        )
         check_flag("normalize", self.normalize)
         check_choice("zero_rows", self.zero_rows, ZERO_ROWS)
         check_choice("gradient", self.gradient, KINDS)
 
-    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:  # noqa: ARG002 - protocol
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound on its rounding error.
 
         Raises
@@ -87,10 +108,14 @@ class YosoExpectation:
         ValueError
             A zero row, unless zero_rows="orthogonal".
         """
+        del rng
         check_zero_rows(problem, self.zero_rows)
         return self._result(problem, *self._sums(problem))
 
-    def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None = None) -> Gradients:  # noqa: ARG002 - protocol
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
         """Return dq, dk, dv and the bounds on their rounding errors; 0 for zero rows.
 
         Raises
@@ -98,12 +123,18 @@ class YosoExpectation:
         ValueError
             A zero row, unless zero_rows="orthogonal".
         """
+        del rng
         xp = problem.xp
         check_zero_rows(problem, self.zero_rows)
-        cotangent, noise = _arrays.cast(dout, "float64", xp), np.zeros((*problem.batch, problem.n_q))
+        cotangent, noise = (
+            _arrays.cast(dout, "float64", xp),
+            np.zeros((*problem.batch, problem.n_q)),
+        )
         if self.normalize:
             sums, near = self._sums(problem)
-            cotangent, noise = through_length(cotangent, sums, self._euclidean_error(problem, near), xp)
+            cotangent, noise = through_length(
+                cotangent, sums, self._euclidean_error(problem, near), xp
+            )
         terms = expectation_gradient(problem, cotangent, noise, self.bits, self.gradient)
         return certified_gradients(problem, terms, "YOSO-E", self.gradient, noise)
 
@@ -114,15 +145,23 @@ class YosoExpectation:
         size = xp.max(xp.abs(values), axis=-1, keepdims=True)  # (..., n_k, 1)
         columns = xp.concat([values, size], axis=-1)  # (..., n_k, dv + 1)
         step = rows_at_once(problem, problem.n_k)
-        blocks = [self._block(problem, columns, i, min(i + step, problem.n_q)) for i in range(0, problem.n_q, step)]
+        blocks = [
+            self._block(problem, columns, i, min(i + step, problem.n_q))
+            for i in range(0, problem.n_q, step)
+        ]
         sums, near = (xp.concat(parts, axis=-2) for parts in zip(*blocks, strict=True))
         return sums, _arrays.to_host(near[..., 0])
 
-    def _block(self, problem: Problem, columns: Array, first: int, last: int) -> tuple[Array, Array]:
-        """Return P V for queries first..last-1, shape (..., rows, dv), and near_i, shape (..., rows, 1)."""
+    def _block(
+        self, problem: Problem, columns: Array, first: int, last: int
+    ) -> tuple[Array, Array]:
+        """Return P V for queries first..last-1, shape (..., rows, dv), and near_i, shape (...,
+        rows, 1).
+        """
         xp = problem.xp
         stop = last if problem.causal else problem.n_k
-        cosine = cosines(problem.q[..., first:last, :], problem.k[..., :stop, :], xp)  # (..., rows, keys)
+        # (..., rows, keys)
+        cosine = cosines(problem.q[..., first:last, :], problem.k[..., :stop, :], xp)
         p = pair_probability(xp.acos(cosine), self.bits)
         near = xp.astype(xp.abs(cosine) > NEAR, xp.float64)
         keep = visible_block(problem, p, first, 0, stop)
@@ -132,26 +171,37 @@ class YosoExpectation:
         return xp.matmul(p, columns[..., :-1]), xp.matmul(near, columns[..., -1:])
 
     def _per_width(self, problem: Problem) -> float:
-        """Return the bound on the error of P V in units of the l1 widths, nearly parallel pairs apart."""
+        """Return the bound on the error of P V in units of the l1 widths, nearly parallel pairs
+        apart.
+        """
         per_angle = self.bits / math.pi * angle_errors(problem.d)[0]
         return per_angle + self.bits * EXP_ULPS * _U + gamma(problem.n_k + 2, _U)
 
     def _near(self, problem: Problem, near: HostArray) -> HostArray:
         """Return what nearly parallel pairs and underflow add to that, shape (..., n_q)."""
         per_angle = self.bits / math.pi * angle_errors(problem.d)[1]
-        return per_angle * near * (1 + gamma(problem.n_k + 2, _U)) + problem.n_k * _arrays.smallest_normal("float64")
+        return per_angle * near * (
+            1 + gamma(problem.n_k + 2, _U)
+        ) + problem.n_k * _arrays.smallest_normal("float64")
 
     def _euclidean_error(self, problem: Problem, near: HostArray) -> HostArray:
         """Bound the Euclidean norm of the error of a row of P V, shape (..., n_q)."""
         width = euclidean_norm(column_widths(problem))[..., None]
-        return up(self._per_width(problem) * width + self._near(problem, near) * math.sqrt(problem.dv))
+        return up(
+            self._per_width(problem) * width + self._near(problem, near) * math.sqrt(problem.dv)
+        )
 
     def _result(self, problem: Problem, sums: Array, near: HostArray) -> Approximation:
         xp, u, widths = problem.xp, problem.u, column_widths(problem)
         if self.normalize:
-            rows, sums = normalised_error(sums, self._euclidean_error(problem, near), xp) + u, unit_rows(sums, xp)
+            rows, sums = (
+                normalised_error(sums, self._euclidean_error(problem, near), xp) + u,
+                unit_rows(sums, xp),
+            )
         else:
-            rows = self._per_width(problem) * np.max(widths, axis=-1)[..., None] + self._near(problem, near)
+            rows = self._per_width(problem) * np.max(widths, axis=-1)[..., None] + self._near(
+                problem, near
+            )
             rows = rows + u * row_norms(sums, xp)
         rows = up(rows + _arrays.smallest_normal(problem.dtype))
         certificate = Certificate(
@@ -166,37 +216,56 @@ class YosoExpectation:
 def euclidean_norm(widths: HostArray) -> HostArray:
     """Return the l2 norm over the last axis, safe from overflow."""
     top = np.max(widths, axis=-1, keepdims=True)
-    return np.asarray(top[..., 0] * np.sqrt(np.sum((widths / np.where(top > 0, top, 1.0)) ** 2, axis=-1)))
+    return np.asarray(
+        top[..., 0] * np.sqrt(np.sum((widths / np.where(top > 0, top, 1.0)) ** 2, axis=-1))
+    )
 
 
 def certified_gradients(
-    problem: Problem, terms: Terms, target: str, kind: str, noise: HostArray, *, failure: float = 0.0
+    problem: Problem,
+    terms: Terms,
+    target: str,
+    kind: str,
+    noise: HostArray,
+    *,
+    failure: float = 0.0,
 ) -> Gradients:
-    """Return float64 gradients in the dtype computed in, with their certificate; the rounding of a narrower one joins the bounds."""
+    """Return float64 gradients in the dtype computed in, with their certificate; the rounding of a
+    narrower one joins the bounds.
+    """
     xp, u = problem.xp, problem.u
     tiny = _arrays.smallest_normal(problem.dtype)
     values, bounds, infinite = [], [], 0
     for value, error in zip(terms[:3], terms.bounds, strict=True):
         narrow = _arrays.cast(value, problem.dtype, xp)
         fine = _arrays.to_host(xp.all(xp.isfinite(narrow), axis=-1))
-        size = _arrays.to_host(xp.max(xp.where(xp.isfinite(value), xp.abs(value), xp.zeros_like(value)), axis=-1))
+        size = _arrays.to_host(
+            xp.max(xp.where(xp.isfinite(value), xp.abs(value), xp.zeros_like(value)), axis=-1)
+        )
         total = up(error + 2 * u * size + tiny)
         bounds.append(np.where(fine & ~np.isnan(total), total, np.inf))
         infinite += int(np.sum(~fine))
         values.append(narrow)
     lost = int(np.sum(np.isinf(noise)))
     reasons = (
-        [f"{lost} output row(s) cannot be told from zero, where division by the length has no derivative"]
+        [
+            (
+                f"{lost} output row(s) cannot be told from zero, where division by the length has "
+                "no derivative"
+            )
+        ]
         if lost
         else []
     )
     reasons += [f"{infinite} row(s) of the gradient overflow {problem.dtype}"] if infinite else []
     certificate = GradientCertificate(
-        dq=bounds[0], dk=bounds[1], dv=bounds[2],
+        dq=bounds[0],
+        dk=bounds[1],
+        dv=bounds[2],
         target=f"the {kind} gradient of {target}",
         theorem=_THEOREMS[kind],
         failure=failure,
         facts={"gradient": kind, "unit roundoff": u},
         unmet=tuple(reasons),
-    )  # fmt: skip
+    )
     return Gradients(dq=values[0], dk=values[1], dv=values[2], certificate=certificate)

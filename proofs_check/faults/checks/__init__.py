@@ -1,4 +1,6 @@
-"""The checks that look for faults: claims of the catalogue by their keys, and functions that complain, by names of their own."""
+"""The checks that look for faults: claims of the catalogue by their keys, and functions that
+complain, by names of their own.
+"""
 
 from __future__ import annotations
 
@@ -54,5 +56,7 @@ def complaints(name: str) -> Iterator[str]:
 
         return claim(name)
     module, _, function = FUNCTIONS[name].partition(":")
-    found: Iterator[str] = getattr(importlib.import_module(f"proofs_check.faults.checks.{module}"), function)()
+    found: Iterator[str] = getattr(
+        importlib.import_module(f"proofs_check.faults.checks.{module}"), function
+    )()
     return found

@@ -1,4 +1,8 @@
-"""What the checks hold our code against: attention by its definition, and slopes by finite differences. They know nothing of approxattn."""
+"""What the checks hold our code against: attention by its definition, and slopes by finite
+differences.
+
+They know nothing of approxattn.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ Complaints = Iterator[str]
 
 
 def package() -> Any:
-    """Return approxattn, imported when a fault is in place: lists of arrays are passed on, so its types are not checked here."""
+    """Return approxattn, imported when a fault is in place: lists of arrays are passed on, so its
+    types are not checked here.
+    """
     import approxattn
 
     return approxattn
@@ -24,7 +30,11 @@ def dense_weights(
 ) -> Host:
     """Softmax weights of one head in extended precision."""
     q, k = (x.astype(np.longdouble) for x in (q, k))
-    beta = np.longdouble(1) / np.sqrt(np.longdouble(q.shape[-1])) if scale is None else np.longdouble(scale)
+    beta = (
+        np.longdouble(1) / np.sqrt(np.longdouble(q.shape[-1]))
+        if scale is None
+        else np.longdouble(scale)
+    )
     s = beta * (q @ k.T)
     keep = np.ones(s.shape, bool) if mask is None else np.broadcast_to(mask, s.shape)
     s = np.where(np.tril(keep) if causal else keep, s, -np.inf)
@@ -37,7 +47,9 @@ def dense(q: Host, k: Host, v: Host, **options: Any) -> Host:
     return np.asarray(dense_weights(q, k, **options) @ v.astype(np.longdouble))
 
 
-def dense_gradient(q: Host, k: Host, v: Host, g: Host, *, causal: bool = False) -> tuple[Host, Host, Host]:
+def dense_gradient(
+    q: Host, k: Host, v: Host, g: Host, *, causal: bool = False
+) -> tuple[Host, Host, Host]:
     """Its gradient, dS = F o (G V^T - rows of <F, G V^T>)."""
     q, k, v, g = (x.astype(np.longdouble) for x in (q, k, v, g))
     beta = 1 / np.sqrt(np.longdouble(q.shape[-1]))
@@ -54,22 +66,36 @@ def cosine_angles(a: Host, b: Host) -> Host:
 
 
 def above(label: str, error: Any, bound: Any, *, slack: float = 1e-9) -> Complaints:
-    """Complain where an error exceeds its bound by more than the oracle's own rounding, or is not a number where a bound is finite."""
+    """Complain where an error exceeds its bound by more than the oracle's own rounding, or is not a
+    number where a bound is finite.
+    """
     error, bound = np.broadcast_arrays(np.asarray(error, np.float64), np.asarray(bound, np.float64))
     finite = np.isfinite(bound)
     bad = finite & ~(error <= bound * (1 + slack))
     if bad.any():
         worst = float(
-            np.max(np.where(bad, np.nan_to_num(error / np.where(bound > 0, bound, 1e-300), nan=math.inf), 0.0))
+            np.max(
+                np.where(
+                    bad,
+                    np.nan_to_num(error / np.where(bound > 0, bound, 1e-300), nan=math.inf),
+                    0.0,
+                )
+            )
         )
         yield f"{label}: error {worst:.4g} times its bound"
 
 
 def apart(label: str, found: Any, expected: Any, tolerance: float) -> Complaints:
-    """Complain when two arrays differ by more than `tolerance` times the size of the expected one."""
+    """Complain when two arrays differ by more than `tolerance` times the size of the
+    expected one.
+    """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     size = max(1e-300, float(np.max(np.abs(expected), initial=0.0)))
-    gap = float(np.max(np.abs(found - expected), initial=0.0)) if found.shape == expected.shape else math.inf
+    gap = (
+        float(np.max(np.abs(found - expected), initial=0.0))
+        if found.shape == expected.shape
+        else math.inf
+    )
     if not gap <= tolerance * size:
         yield f"{label}: off by {gap:.3g} of {size:.3g}"
 
@@ -80,9 +106,18 @@ def slope(f: Callable[[float], float], step: float = 1e-3) -> float:
 
 
 def slopes(
-    label: str, value: Callable[..., Any], points: Sequence[Host], gradients: Sequence[Any], cotangent: Host, *, step: float = 1e-3, tolerance: float = 1e-6
-) -> Complaints:  # fmt: skip
-    """Complain about gradients of <cotangent, value(*points)> whose product with a random direction is not the slope along it."""
+    label: str,
+    value: Callable[..., Any],
+    points: Sequence[Host],
+    gradients: Sequence[Any],
+    cotangent: Host,
+    *,
+    step: float = 1e-3,
+    tolerance: float = 1e-6,
+) -> Complaints:
+    """Complain about gradients of <cotangent, value(*points)> whose product with a random direction
+    is not the slope along it.
+    """
     rng = np.random.default_rng(7)
     for i, (x, gradient) in enumerate(zip(points, gradients, strict=True)):
         direction = rng.standard_normal(x.shape)
@@ -94,4 +129,7 @@ def slopes(
         expected = slope(along, step)
         found = float(np.sum(np.asarray(gradient, np.float64) * direction))
         if not abs(found - expected) <= tolerance * (1 + abs(expected)):
-            yield f"{label}: slope along argument {i} is {expected:.8g}, the gradient says {found:.8g}"
+            yield (
+                f"{label}: slope along argument {i} is {expected:.8g}, the gradient says "
+                f"{found:.8g}"
+            )

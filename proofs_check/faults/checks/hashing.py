@@ -1,4 +1,6 @@
-"""Checks of hashing: probabilities by counting, concentration by its definition, samples against expectations, and who met whom."""
+"""Checks of hashing: probabilities by counting, concentration by its definition, samples against
+expectations, and who met whom.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.faults.checks._oracles import Complaints, Host, above, apart, cosine_angles, dense_weights, package
+from proofs_check.faults.checks._oracles import (
+    Complaints,
+    Host,
+    above,
+    apart,
+    cosine_angles,
+    dense_weights,
+    package,
+)
 
 _SURE = 1e-9
 """Probability of a false alarm of one random check, of which there are a few dozen."""
 
 
 def _agreement(rows: Host, turns: int = 20000) -> Host:
-    """Signs of plane vectors under hyperplanes at evenly spaced angles, shape (turns, n): averages over them are exact to 1 / turns."""
+    """Signs of plane vectors under hyperplanes at evenly spaced angles, shape (turns, n): averages
+    over them are exact to 1 / turns.
+    """
     at = (np.arange(turns) + 0.5) * 2 * math.pi / turns
     return np.asarray(rows @ np.stack([np.cos(at), np.sin(at)]) > 0).T
 
@@ -38,7 +50,9 @@ def probabilities() -> Complaints:
     sums = np.einsum("tij,jc->tic", met.astype(float), v)
     yield from apart("variance", c.column_variance(q, k, v, 1, np), sums.var(axis=0), 5e-3)
     mean_square = np.sqrt(np.sum(sums.var(axis=0), axis=-1) / 7)
-    yield from apart("root mean square", c.root_mean_square_error(q, k, v, 1, 7, np), mean_square, 5e-3)
+    yield from apart(
+        "root mean square", c.root_mean_square_error(q, k, v, 1, 7, np), mean_square, 5e-3
+    )
     yield from _codes(c)
 
 
@@ -51,14 +65,23 @@ def _codes(c: Any) -> Complaints:
         np.mean((coefficients @ a - coefficients @ b) % size == 0)
         for a, b in itertools.permutations(np.array(patterns), 2)
     ]
-    yield from apart("modular", c.modular_probability(np.array(p), size), p + (1 - p) * np.mean(differ), 1e-12)
+    yield from apart(
+        "modular", c.modular_probability(np.array(p), size), p + (1 - p) * np.mean(differ), 1e-12
+    )
     first, second, joint = 0.4, 0.3, 0.2
-    outcomes = {(1, 1): joint, (1, 0): first - joint, (0, 1): second - joint, (0, 0): 1 - first - second + joint}
+    outcomes = {
+        (1, 1): joint,
+        (1, 0): first - joint,
+        (0, 1): second - joint,
+        (0, 0): 1 - first - second + joint,
+    }
     chance = {t: math.prod(outcomes[x] for x in t) for t in itertools.product(outcomes, repeat=3)}
     some = sum(w for t, w in chance.items() if any(x[0] for x in t))
     two = sum(w for t, w in chance.items() if any(x[0] for x in t) and any(x[1] for x in t))
     yield from apart("union", c.union_probability(np.array(first), 3), some, 1e-12)
-    yield from apart("joint union", c.union_joint(*(np.array(x) for x in (first, second, joint)), 3), two, 1e-12)
+    yield from apart(
+        "joint union", c.union_joint(*(np.array(x) for x in (first, second, joint)), 3), two, 1e-12
+    )
 
 
 def concentration() -> Complaints:
@@ -77,7 +100,10 @@ def concentration() -> Complaints:
     log = math.log(4 * entries / delta)
     expected = np.sqrt(2 * variance * log / hashes) + 7 * width * log / (3 * (hashes - 1))
     yield from apart(
-        "empirical Bernstein", c.empirical_bernstein(variance, width, hashes, entries, delta), expected, 1e-9
+        "empirical Bernstein",
+        c.empirical_bernstein(variance, width, hashes, entries, delta),
+        expected,
+        1e-9,
     )
     m = c.hashes_needed(0.1, entries, delta)
     if not c.hoeffding([1] * m, entries, delta) <= 0.1 < c.hoeffding([1] * (m - 2), entries, delta):
@@ -85,7 +111,9 @@ def concentration() -> Complaints:
 
 
 def yoso_samples() -> Complaints:
-    """Means over many hashes: near their expectation, sums over colliding keys exact, errors told as they are."""
+    """Means over many hashes: near their expectation, sums over colliding keys exact, errors told
+    as they are.
+    """
     aa = package()
 
     rng = np.random.default_rng(1)
@@ -98,7 +126,9 @@ def yoso_samples() -> Complaints:
         method = aa.Yoso(bits=3, hashes=hashes, hashing=hashing, confidence=1 - _SURE)
         out = aa.attention(q, k, v, method, key_mask=mask, rng=np.random.default_rng(2))
         radius = math.sqrt(math.log(2 * 8 / _SURE) / (2 * hashes)) + extra
-        yield from above(f"mean of {hashing} hashes", np.max(np.abs(out.value - expected) / width), radius)
+        yield from above(
+            f"mean of {hashing} hashes", np.max(np.abs(out.value - expected) / width), radius
+        )
         if hashing == "gaussian":
             told = out.certificate.facts["standard error of a row"]
             true = out.certificate.facts["root mean square error of a row before normalising"]
@@ -107,7 +137,9 @@ def yoso_samples() -> Complaints:
             if not np.all(out.certificate.rows >= np.max(width) * (radius - extra) * (1 - 1e-9)):
                 yield "the bound is below Hoeffding's for the l1 width of the values"
     same = np.repeat(q[:1], 6, axis=0)
-    out = aa.attention(same[:2], same, v, aa.Yoso(bits=4, hashes=7), key_mask=mask, rng=np.random.default_rng(3))
+    out = aa.attention(
+        same[:2], same, v, aa.Yoso(bits=4, hashes=7), key_mask=mask, rng=np.random.default_rng(3)
+    )
     yield from apart("keys equal to the query", out.value, np.tile(mask @ v, (2, 1)), 1e-12)
 
 
@@ -125,7 +157,9 @@ def hadamard() -> Complaints:
 
 
 def met() -> Complaints:
-    """Which pairs BERT-LSH lets meet, read off its weights: one logit is 0 or the score throughout, as often as the closed forms say."""
+    """Which pairs BERT-LSH lets meet, read off its weights: one logit is 0 or the score throughout,
+    as often as the closed forms say.
+    """
     aa = package()
 
     rng = np.random.default_rng(5)
@@ -148,7 +182,10 @@ def met() -> Complaints:
             total += found
         off = np.abs(total / draws - share) / np.sqrt(share * (1 - share) / draws)
         if not np.max(off) <= 5:
-            yield f"{fidelity}, table of {size}: a pair meets {np.max(off):.3g} standard deviations off"
+            yield (
+                f"{fidelity}, table of {size}: a pair meets {np.max(off):.3g} standard deviations "
+                "off"
+            )
 
 
 def _met(weights: Host, scores: Host) -> Host | None:
@@ -167,21 +204,30 @@ def _met(weights: Host, scores: Host) -> Host | None:
 
 
 def inverse_probabilities() -> Complaints:
-    """LSHSoftmax of two keys: either, their mean, or weights e^s / pi, and as often as the keys collide."""
+    """LSHSoftmax of two keys: either, their mean, or weights e^s / pi, and as often as the keys
+    collide.
+    """
     aa = package()
 
     q, k = np.array([[1.0, 0.2]]), np.array([[0.8, 0.9], [-0.3, 1.0]])
     share = 1 - (1 - (1 - cosine_angles(q, k)[0] / math.pi) ** 2) ** 3
     odds = dense_weights(q, k)[0].astype(float) / share
-    possible = np.stack([np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.full(2, 0.5), odds / odds.sum()])
+    possible = np.stack(
+        [np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.full(2, 0.5), odds / odds.sum()]
+    )
     counts, draws = np.zeros(4), 400
     for seed in range(draws):
-        out = aa.attention(q, k, np.eye(2), aa.LSHSoftmax(bits=2, tables=3), rng=np.random.default_rng(seed)).value[0]
+        out = aa.attention(
+            q, k, np.eye(2), aa.LSHSoftmax(bits=2, tables=3), rng=np.random.default_rng(seed)
+        ).value[0]
         near = np.max(np.abs(possible - out), axis=1) < 1e-9
         if not near.any():
             yield f"weights {out} are not those of inverse probabilities"
             return
         counts[int(np.argmax(near))] += 1
     met_each = (counts[:2] + counts[3]) / draws
-    if not np.all(np.abs(met_each - share) <= 5 * np.sqrt(share * (1 - share) / draws)) or counts[3] == 0:
+    if (
+        not np.all(np.abs(met_each - share) <= 5 * np.sqrt(share * (1 - share) / draws))
+        or counts[3] == 0
+    ):
         yield f"keys collide with frequencies {met_each}, not {share}"

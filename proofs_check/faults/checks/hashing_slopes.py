@@ -7,20 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.faults.checks._oracles import Complaints, Host, apart, cosine_angles, package, slopes
+from proofs_check.faults.checks._oracles import (
+    Complaints,
+    Host,
+    apart,
+    cosine_angles,
+    package,
+    slopes,
+)
 
 
 def gradients() -> Complaints:
-    """Those of expectations and of drawn hashes are slopes of the output; the surrogate is what the paper writes, its sample near it."""
+    """Those of expectations and of drawn hashes are slopes of the output; the surrogate is what the
+    paper writes, its sample near it.
+    """
     aa = package()
 
     rng = np.random.default_rng(0)
     points = [rng.standard_normal((5, 3)), rng.standard_normal((5, 3)), rng.standard_normal((5, 2))]
     g, mask = rng.standard_normal((5, 2)), np.array([True, True, False, True, True])
     methods: tuple[Any, ...] = (
-        aa.YosoExpectation(bits=3), aa.YosoExpectation(bits=2, normalize=True),
-        *(aa.BertLSH(bits=1, tables=1, fill=fill) for fill in (0.0, -math.inf)), aa.BertLSH(bits=1, fidelity="paper-code"),
-    )  # fmt: skip
+        aa.YosoExpectation(bits=3),
+        aa.YosoExpectation(bits=2, normalize=True),
+        *(aa.BertLSH(bits=1, tables=1, fill=fill) for fill in (0.0, -math.inf)),
+        aa.BertLSH(bits=1, fidelity="paper-code"),
+    )
     for method in methods:
         options: list[dict[str, Any]] = [{}, {"key_mask": mask}]
         options += [{"causal": True}] if getattr(method, "fidelity", "") != "paper-code" else []
@@ -37,9 +48,14 @@ def _one(method: Any, points: list[Host], g: Host, option: dict[str, Any]) -> Co
 
     found = aa.attention_vjp(*points, g, method, **drawn())
     yield from slopes(
-        f"{method}, {list(option)}", lambda *x: aa.attention(*x, method, **drawn()).value, points,
-        (found.dq, found.dk, found.dv), g, step=1e-4, tolerance=1e-5,
-    )  # fmt: skip
+        f"{method}, {list(option)}",
+        lambda *x: aa.attention(*x, method, **drawn()).value,
+        points,
+        (found.dq, found.dk, found.dv),
+        g,
+        step=1e-4,
+        tolerance=1e-5,
+    )
 
 
 def _surrogate(points: list[Host], g: Host) -> Complaints:
@@ -50,8 +66,12 @@ def _surrogate(points: list[Host], g: Host) -> Complaints:
     a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, k))
     p = (1 - cosine_angles(q, k) / math.pi) ** 3
     w, x = g @ v.T * (3 / 2 * p), a @ b.T
-    dq = (w @ b - np.sum(w * x, axis=1, keepdims=True) * a) / np.linalg.norm(q, axis=1, keepdims=True)
-    dk = (w.T @ a - np.sum((w * x).T, axis=1, keepdims=True) * b) / np.linalg.norm(k, axis=1, keepdims=True)
+    dq = (w @ b - np.sum(w * x, axis=1, keepdims=True) * a) / np.linalg.norm(
+        q, axis=1, keepdims=True
+    )
+    dk = (w.T @ a - np.sum((w * x).T, axis=1, keepdims=True) * b) / np.linalg.norm(
+        k, axis=1, keepdims=True
+    )
     found = aa.attention_vjp(q, k, v, g, aa.YosoExpectation(bits=3, gradient="surrogate"))
     for name, expected in (("dq", dq), ("dk", dk), ("dv", p.T @ g)):
         yield from apart(f"surrogate {name}", getattr(found, name), expected, 1e-9)

@@ -1,4 +1,6 @@
-"""Checks of polynomial attention: by features and by scores, its slopes, its rounding, other array libraries, states, fits, pairs of keys."""
+"""Checks of polynomial attention: by features and by scores, its slopes, its rounding, other array
+libraries, states, fits, pairs of keys.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.faults.checks._oracles import Complaints, Host, above, apart, dense, package, slopes
+from proofs_check.faults.checks._oracles import (
+    Complaints,
+    Host,
+    above,
+    apart,
+    dense,
+    package,
+    slopes,
+)
 
 
 def _problem(seed: int, n: int, d: int, dv: int, size: float) -> list[Host]:
@@ -17,7 +27,9 @@ def _problem(seed: int, n: int, d: int, dv: int, size: float) -> list[Host]:
 
 
 _SHAPES = ((400, 3, 2, 4), (1100, 4, 1, 4), (1024, 64, 1, 2), (40, 3, 2, 4))
-"""n, d, dv, degree: features held whole, the highest degree coordinate by coordinate, in tiles; scores."""
+"""n, d, dv, degree: features held whole, the highest degree coordinate by coordinate, in tiles;
+scores.
+"""
 
 
 def forward() -> Complaints:
@@ -33,28 +45,39 @@ def forward() -> Complaints:
             if causal and d > 4:
                 continue
             shown = mask if hidden else None
-            out = aa.attention(q, k, v, aa.Polynomial(degree=degree, basis="taylor"), causal=causal, key_mask=shown)
+            out = aa.attention(
+                q, k, v, aa.Polynomial(degree=degree, basis="taylor"), causal=causal, key_mask=shown
+            )
             error = np.max(np.abs(out.value - dense(q, k, v, causal=causal, mask=shown)), axis=-1)
             yield from above(
-                f"n={n}, d={d}, degree {degree}, causal {causal}, mask {hidden}", error, out.certificate.rows
+                f"n={n}, d={d}, degree {degree}, causal {causal}, mask {hidden}",
+                error,
+                out.certificate.rows,
             )
             if not np.max(out.certificate.rows) < 0.05 * np.ptp(v):
                 yield f"n={n}, d={d}: bound {np.max(out.certificate.rows):.3g} says nothing"
 
 
 def both_ways() -> Complaints:
-    """Sums by features and by scores are the same sums: queries in opposite pairs, so that a few of them have the centre of all."""
+    """Sums by features and by scores are the same sums: queries in opposite pairs, so that a few of
+    them have the centre of all.
+    """
     aa = package()
 
     for seed, (n, d, dv, degree) in enumerate((*_SHAPES[:3], (1100, 3, 1, 6), (900, 4, 5, 2))):
         q, k, v = _problem(seed, n, d, dv, 2.0)
         q[1::2] = -q[: 2 * (n // 2) : 2]
         method = aa.Polynomial(degree=degree, basis="taylor")
-        whole, few = aa.attention(q, k, v, method), aa.attention(np.repeat(q[:2], 3, axis=0), k, v, method)
+        whole, few = (
+            aa.attention(q, k, v, method),
+            aa.attention(np.repeat(q[:2], 3, axis=0), k, v, method),
+        )
         ways = [x.certificate.facts["evaluated by"] for x in (whole, few)]
         if ways != ["features", "scores"]:
             yield f"n={n}, d={d}: evaluated by {ways}: nothing was compared"
-        yield from apart(f"n={n}, d={d}, degree {degree}, both ways", whole.value[:2], few.value[::3], 1e-10)
+        yield from apart(
+            f"n={n}, d={d}, degree {degree}, both ways", whole.value[:2], few.value[::3], 1e-10
+        )
 
 
 def slopes_of_output() -> Complaints:
@@ -68,18 +91,22 @@ def slopes_of_output() -> Complaints:
         g = np.random.default_rng(seed).standard_normal((n, dv))
         basis = "taylor" if degree % 2 == 0 else "minimax"
         method = aa.Polynomial(degree=degree, basis=basis)
-        if (
-            basis == "minimax"
-        ):  # the interval is a step function of the data: far enough from a step for the small moves here
+        if basis == "minimax":
+            # The interval is a step function of the data: the small moves here stay off a step.
             points[0] = points[0] * 0.93
         mask = np.arange(n) % 5 != 2
         options: list[dict[str, Any]] = [{}, {"causal": True}, {"key_mask": mask}, {"scale": 0.4}]
         for option in options[: 4 if n < 500 else 2]:
             found = aa.attention_vjp(*points, g, method, **option)
             yield from slopes(
-                f"n={n}, d={d}, degree {degree}, {list(option)}", lambda *x, m=method, o=option: aa.attention(*x, m, **o).value, points,
-                (found.dq, found.dk, found.dv), g, step=1e-4, tolerance=1e-5,
-            )  # fmt: skip
+                f"n={n}, d={d}, degree {degree}, {list(option)}",
+                lambda *x, m=method, o=option: aa.attention(*x, m, **o).value,
+                points,
+                (found.dq, found.dk, found.dv),
+                g,
+                step=1e-4,
+                tolerance=1e-5,
+            )
 
 
 def rounding() -> Complaints:
@@ -91,7 +118,9 @@ def rounding() -> Complaints:
         q, k, v = (x.astype(np.float32) for x in _problem(seed, 8, 2, 2, 4.0 + 0.25 * seed))
         out = aa.attention(q, k, v, method)
         yield from above(
-            "float32, degree 40", np.max(np.abs(out.value - dense(q, k, v)), axis=-1), out.certificate.rows
+            "float32, degree 40",
+            np.max(np.abs(out.value - dense(q, k, v)), axis=-1),
+            out.certificate.rows,
         )
         # early rows see large negative scores only, where the terms of the polynomial cancel
         along: Host = np.linspace(-1, 1, 8, dtype=np.float32)[:, None] * (1 + k[:, :1] / 32)
@@ -116,9 +145,14 @@ def generic() -> Complaints:
         yield from above(f"other libraries, causal {causal}", error, out.certificate.rows)
         found = aa.attention_vjp(*arrays, tally.array(g), method, causal=causal)
         yield from slopes(
-            f"other libraries, causal {causal}", lambda *x, m=method, c=causal: aa.attention(*x, m, causal=c).value, points,
-            [_bare(x) for x in (found.dq, found.dk, found.dv)], g, step=1e-4, tolerance=1e-5,
-        )  # fmt: skip
+            f"other libraries, causal {causal}",
+            lambda *x, m=method, c=causal: aa.attention(*x, m, causal=c).value,
+            points,
+            [_bare(x) for x in (found.dq, found.dk, found.dv)],
+            g,
+            step=1e-4,
+            tolerance=1e-5,
+        )
 
 
 def _bare(x: Any) -> Host:
@@ -138,27 +172,43 @@ def states() -> Complaints:
         (0.0, 1.0, -0.9),
     ):  # as coarse as can be
         method = aa.Polynomial(degree=2, basis="taylor")
-        parts = [method.state(np.array([[x]]), np.array([[y]]), scale=1.0) for x, y in ((1.0, first), (-1.0, second))]
+        parts = [
+            method.state(np.array([[x]]), np.array([[y]]), scale=1.0)
+            for x, y in ((1.0, first), (-1.0, second))
+        ]
         out = parts[0].merge(parts[1]).query(np.array([[query]]))
-        true = dense(np.array([[query]]), np.array([[1.0], [-1.0]]), np.array([[first], [second]]), scale=1.0)
-        yield from above("state of two keys", np.max(np.abs(out.value - true), axis=-1), out.certificate.rows)
+        true = dense(
+            np.array([[query]]), np.array([[1.0], [-1.0]]), np.array([[first], [second]]), scale=1.0
+        )
+        yield from above(
+            "state of two keys", np.max(np.abs(out.value - true), axis=-1), out.certificate.rows
+        )
     for seed in range(20):
         rng = np.random.default_rng(seed)
         q, k, v = (rng.uniform(-1, 1, (n, w)) for n, w in ((6, 2), (9, 2), (9, 2)))
         k[4:] *= 2
         v[4:] = v[4:] * 3 - 1
-        for method, reach in ((aa.Polynomial(degree=2, basis="taylor"), None), (aa.Polynomial(degree=4), 1.2)):
+        for method, reach in (
+            (aa.Polynomial(degree=2, basis="taylor"), None),
+            (aa.Polynomial(degree=4), 1.2),
+        ):
             first, second = (
-                method.state(k[part], v[part], scale=0.9, half_range=reach) for part in (slice(4), slice(4, 9))
+                method.state(k[part], v[part], scale=0.9, half_range=reach)
+                for part in (slice(4), slice(4, 9))
             )
-            for name, whole in (("merged", first.merge(second)), ("extended", first.extend(k[4:], v[4:]))):
+            for name, whole in (
+                ("merged", first.merge(second)),
+                ("extended", first.extend(k[4:], v[4:])),
+            ):
                 out = whole.query(q)
                 error = np.max(np.abs(out.value - dense(q, k, v, scale=0.9)), axis=-1)
                 yield from above(f"{name} state", error, out.certificate.rows)
 
 
 def fitted() -> Complaints:
-    """Fits that have all the freedom they need find the attention; those of the values are the least squares they claim to be."""
+    """Fits that have all the freedom they need find the attention; those of the values are the
+    least squares they claim to be.
+    """
     aa = package()
 
     q, k, v = _problem(5, 200, 3, 2, 0.8)
@@ -196,9 +246,13 @@ def tensor() -> Complaints:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         n1, n2, d = (int(x) for x in rng.integers(1, 4, 3))
-        q, k1, k2 = (rng.choice([0.5, 1.5]) * rng.choice([-1.0, 1.0, 0.3], (n, d)) for n in (3, n1, n2))
+        q, k1, k2 = (
+            rng.choice([0.5, 1.5]) * rng.choice([-1.0, 1.0, 0.3], (n, d)) for n in (3, n1, n2)
+        )
         v1, v2 = rng.uniform(0.5, 2, (n1, 2)), rng.uniform(-2, 2, (n2, 2))
         out = aa.tensor_attention(q, k1, k2, v1, v2, degree=2, basis="taylor")
         pairs = (k1[:, None] * k2[None]).reshape(-1, d)
         true = dense(q, pairs, (v1[:, None] * v2[None]).reshape(-1, 2), scale=1 / d)
-        yield from above("tensor attention", np.max(np.abs(out.value - true), axis=-1), out.certificate.rows)
+        yield from above(
+            "tensor attention", np.max(np.abs(out.value - true), axis=-1), out.certificate.rows
+        )

@@ -1,13 +1,24 @@
-"""Checks of transformers: values by the definition, gradients as slopes, certificates against the exact network."""
+"""Checks of transformers: values by the definition, gradients as slopes, certificates against the
+exact network.
+"""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from proofs_check.faults.checks._oracles import Complaints, Host, above, apart, dense, package, slope
+from proofs_check.faults.checks._oracles import (
+    Complaints,
+    Host,
+    above,
+    apart,
+    dense,
+    package,
+    slope,
+)
 
 STEEP = 3.0
 
@@ -20,34 +31,68 @@ _ACTIVATIONS: dict[str, Any] = {
 }
 
 
-def model(seed: int, *, size: float = 1.0, steep: float = 1.0, epsilon: float = 1e-5, dtype: Any = np.float64) -> Any:
-    """A small transformer: all kinds of maps, one or two layers, joint or separate projections, with or without norms and residuals."""
-    from approxattn.transformer import Layer, LayerNorm, Linear, Mlp, Residual, SelfAttention, Transformer
+def model(
+    seed: int,
+    *,
+    size: float = 1.0,
+    steep: float = 1.0,
+    epsilon: float = 1e-5,
+    dtype: Any = np.float64,
+) -> Any:
+    """A small transformer: all kinds of maps, one or two layers, joint or separate projections,
+    with or without norms and residuals.
+    """
+    from approxattn.transformer import (
+        Layer,
+        LayerNorm,
+        Linear,
+        Mlp,
+        Residual,
+        SelfAttention,
+        Transformer,
+    )
 
     rng = np.random.default_rng(seed)
 
     def w(*shape: int) -> Host:
-        return (size * rng.standard_normal(shape) / math.sqrt(shape[-2] if len(shape) > 1 else 4)).astype(dtype)
+        return (
+            size * rng.standard_normal(shape) / math.sqrt(shape[-2] if len(shape) > 1 else 4)
+        ).astype(dtype)
 
     def norm() -> Any:
         return LayerNorm(gain=(1 + 0.2 * w(4)).astype(dtype), shift=w(4), epsilon=epsilon)
 
     layers = []
     for i in range(1 + seed % 3):
-        mlp = Mlp(w1=w(4, 6), b1=w(6), w2=w(6, 4), b2=w(4), activation=("gelu", "silu", "tanh")[(seed + i) % 3])
+        mlp = Mlp(
+            w1=w(4, 6),
+            b1=w(6),
+            w2=w(6, 4),
+            b2=w(4),
+            activation=("gelu", "silu", "tanh")[(seed + i) % 3],
+        )
         joint = (seed + i) % 4 == 3
         lift = dtype(steep if i else 1.0)
         pair: dict[str, Any] = (
-            {"w": lift * w(2, 4, 4), "bq": w(2, 4), "bk": w(2, 4)} if joint
+            {"w": lift * w(2, 4, 4), "bq": w(2, 4), "bk": w(2, 4)}
+            if joint
             else {"wq": lift * w(2, 4, 3), "wk": w(2, 4, 3), "bq": w(2, 3), "bk": w(2, 3)}
-        )  # fmt: skip
-        attention = SelfAttention(**pair, wv=w(2, 4, 2), bv=w(2, 2), wo=w(4, 4), bo=w(4), causal=seed % 2 == 1)
+        )
+        attention = SelfAttention(
+            **pair, wv=w(2, 4, 2), bv=w(2, 2), wo=w(4, 4), bo=w(4), causal=seed % 2 == 1
+        )
         own = norm() if seed % 4 < 2 else None
         chains: tuple[tuple[Any, ...], ...] = (
-            (Residual(maps=(norm(), mlp)),), (mlp,), (mlp, norm()), (), (Linear(w=w(4, 4), b=w(4)), mlp),
-        )  # fmt: skip
+            (Residual(maps=(norm(), mlp)),),
+            (mlp,),
+            (mlp, norm()),
+            (),
+            (Linear(w=w(4, 4), b=w(4)), mlp),
+        )
         then = chains[(seed // 5) % 5]
-        layers.append(Layer(attention=attention, norm=own, residual=(seed // 2) % 2 == 0, then=then))
+        layers.append(
+            Layer(attention=attention, norm=own, residual=(seed // 2) % 2 == 0, then=then)
+        )
     return Transformer(first=(Linear(w=w(4, 4), b=w(4)),), layers=tuple(layers))
 
 
@@ -67,7 +112,9 @@ def _map(g: Any, x: Host) -> Host:
         return np.asarray(x + y)
     if hasattr(g, "gain"):
         c = x - x.mean(axis=-1, keepdims=True)
-        return np.asarray(g.gain * c / np.sqrt((c * c).mean(axis=-1, keepdims=True) + g.epsilon) + g.shift)
+        return np.asarray(
+            g.gain * c / np.sqrt((c * c).mean(axis=-1, keepdims=True) + g.epsilon) + g.shift
+        )
     if hasattr(g, "w1"):
         return np.asarray(_ACTIVATIONS[g.activation](x @ g.w1 + g.b1) @ g.w2 + g.b2)
     return np.asarray(x @ g.w + g.b)
@@ -83,7 +130,9 @@ def network(m: Any, x: Host, mask: Host | None) -> Host:
         for h in range(a.wv.shape[0]):
             q = u @ (a.wq if a.w is None else a.w)[h] + a.bq[h]
             k = (u if a.wk is None else u @ a.wk[h]) + a.bk[h]
-            heads.append(dense(q, k, u @ a.wv[h] + a.bv[h], causal=a.causal, mask=mask).astype(float))
+            heads.append(
+                dense(q, k, u @ a.wv[h] + a.bv[h], causal=a.causal, mask=mask).astype(float)
+            )
         y = np.concatenate(heads, axis=-1) @ a.wo + a.bo
         x = x + y if layer.residual else y
         for g in layer.then:
@@ -102,35 +151,51 @@ def value() -> Complaints:
         yield from apart(f"network {seed}", found.value, network(m, x, mask), 1e-11)
     table, places = np.random.default_rng(0).standard_normal((2, 7, 4))
     ids = np.array([3, 1, 1])
-    yield from apart("embedding", Embedding(tokens=table, positions=places)(ids), table[ids] + places[:3], 1e-15)
+    yield from apart(
+        "embedding", Embedding(tokens=table, positions=places)(ids), table[ids] + places[:3], 1e-15
+    )
 
 
 def gradients() -> Complaints:
     """Gradients with respect to the input and to every parameter are slopes of the output."""
+    rng = np.random.default_rng(1)
+    for seed in range(12):
+        yield from _gradients_of(seed, rng)
+
+
+def _gradients_of(seed: int, rng: np.random.Generator) -> Complaints:
+    """One network; the first takes the names of tokens in place of vectors."""
     aa = package()
     from approxattn.transformer import Embedding, forward, gradient, parameters, with_parameters
 
-    rng = np.random.default_rng(1)
-    for seed in range(12):
-        m, (x, g, mask) = model(seed), _input(seed)
-        inputs = x
-        if seed == 0:
-            m = type(m)(first=(Embedding(tokens=x, positions=rng.standard_normal((6, 4))),), layers=m.layers)
-            inputs, g = np.array([[0, 2, 2], [1, 1, 4]]), rng.standard_normal((2, 3, 4))
-        found = gradient(m, inputs, g, aa.Exact(), key_mask=mask, certify=False)
-        own, told = parameters(m), parameters(found.model)
-        changes = {name: {name: rng.standard_normal(p.shape)} for name, p in own.items()}
-        for name, change in changes.items():
+    m, (x, g, mask) = model(seed), _input(seed)
+    inputs = x
+    if seed == 0:
+        embedding = Embedding(tokens=x, positions=rng.standard_normal((6, 4)))
+        m = type(m)(first=(embedding,), layers=m.layers)
+        inputs, g = np.array([[0, 2, 2], [1, 1, 4]]), rng.standard_normal((2, 3, 4))
 
-            def along(t: float, name: str = name, change: Any = change) -> float:
-                moved = with_parameters(m, {name: own[name] + t * change[name]})  # noqa: B023 - called in this round
-                return float(np.sum(g * forward(moved, inputs, aa.Exact(), key_mask=mask, certify=False).value))  # noqa: B023
+    def loss(moved: Any) -> float:
+        out = forward(moved, inputs, aa.Exact(), key_mask=mask, certify=False)
+        return float(np.sum(g * out.value))
 
-            yield from _agree(f"network {seed}, {name}", told[name], change[name], slope(along))
-        if found.dx is not None:
-            d = rng.standard_normal(x.shape)
-            exact = slope(lambda t, m=m, d=d, x=x, g=g, mask=mask: float(np.sum(g * network(m, x + t * d, mask))))  # type: ignore[misc]
-            yield from _agree(f"network {seed}, input", found.dx, d, exact)
+    found = gradient(m, inputs, g, aa.Exact(), key_mask=mask, certify=False)
+    own, told = parameters(m), parameters(found.model)
+    for name, value in own.items():
+        step = rng.standard_normal(value.shape)
+        along = partial(_moved_by, loss, partial(with_parameters, m), name, value, step)
+        yield from _agree(f"network {seed}, {name}", told[name], step, slope(along))
+    if found.dx is not None:
+        d = rng.standard_normal(x.shape)
+        exact = slope(lambda t: float(np.sum(g * network(m, x + t * d, mask))))
+        yield from _agree(f"network {seed}, input", found.dx, d, exact)
+
+
+def _moved_by(
+    loss: Any, with_parameters: Any, name: str, value: Host, step: Host, t: float
+) -> float:
+    """The loss with one parameter moved by t times a step."""
+    return loss(with_parameters({name: value + t * step}))  # type: ignore[no-any-return]
 
 
 def _agree(label: str, gradient: Any, direction: Any, expected: float) -> Complaints:
@@ -140,7 +205,9 @@ def _agree(label: str, gradient: Any, direction: Any, expected: float) -> Compla
 
 
 def certificates() -> Complaints:
-    """Errors of values, of all gradients and of the loss stay within their bounds, for coarse polynomials and for float32."""
+    """Errors of values, of all gradients and of the loss stay within their bounds, for coarse
+    polynomials and for float32.
+    """
     aa = package()
 
     methods = (
@@ -156,14 +223,17 @@ def certificates() -> Complaints:
                 _like(model(seed, size=size), model(seed, size=size, dtype=dtype)),
             )
             yield from _bounds(f"network {seed}", m, wide, methods[seed % 3], *_input(seed, dtype))
-            if len(m.layers) > 1:  # an error of the first layer that the scores of the others magnify
+            # an error of the first layer that the scores of the others magnify
+            if len(m.layers) > 1:
                 m = model(seed, steep=STEEP)
                 own = [methods[1], *(methods[2] for _ in m.layers[1:])]
                 yield from _bounds(f"steep network {seed}", m, m, own, *_input(seed))
 
 
 def scores() -> Complaints:
-    """Two tokens, two layers: the first errs as much as its bound allows, the second answers by its scores more than by its values, or by its perceptron."""
+    """Two tokens, two layers: the first errs as much as its bound allows, the second answers by its
+    scores more than by its values, or by its perceptron.
+    """
     aa = package()
     from approxattn.transformer import Layer, Mlp, SelfAttention, Transformer, forward
 
@@ -181,18 +251,31 @@ def scores() -> Complaints:
         m = Transformer(layers=(Layer(attention=first, residual=True, then=(mlp,)),))
         out = forward(m, x, aa.Polynomial(degree=0, basis="taylor"))
         rows = 0 * a if out.certificate is None else out.certificate.rows
-        yield from above(f"two tokens and a perceptron, {a}", np.linalg.norm(out.value - np.tanh(u), axis=-1), rows)
+        yield from above(
+            f"two tokens and a perceptron, {a}",
+            np.linalg.norm(out.value - np.tanh(u), axis=-1),
+            rows,
+        )
 
 
-def _bounds(name: str, m: Any, wide: Any, method: Any, x: Host, g: Host, mask: Host | None) -> Complaints:
-    """Compare one model with the same in float64 and exact attention, whose own bounds are those of its rounding."""
+def _bounds(
+    name: str, m: Any, wide: Any, method: Any, x: Host, g: Host, mask: Host | None
+) -> Complaints:
+    """Compare one model with the same in float64 and exact attention, whose own bounds are those of
+    its rounding.
+    """
     aa = package()
     from approxattn.transformer import forward, gradient, parameters
 
     out, exact = forward(m, x, method, key_mask=mask), network(wide, x.astype(float), mask)
     off = out.value.astype(float) - exact
     rows = np.linalg.norm(off, axis=-1)
-    yield from above(f"{name}, value", rows, 0 * rows if out.certificate is None else out.certificate.rows, slack=1e-6)
+    yield from above(
+        f"{name}, value",
+        rows,
+        0 * rows if out.certificate is None else out.certificate.rows,
+        slack=1e-6,
+    )
     found = gradient(m, x, g, method, key_mask=mask)
     true = gradient(wide, x.astype(float), g.astype(float), aa.Exact(), key_mask=mask)
     stated, own = found.certificate, true.certificate
@@ -202,10 +285,14 @@ def _bounds(name: str, m: Any, wide: Any, method: Any, x: Host, g: Host, mask: H
     pairs: list[tuple[Any, ...]] = [("dx", found.dx, true.dx, stated.dx + own.dx)]
     pairs += [
         (f"cotangent {i}", *three)
-        for i, three in enumerate(zip(found.tokens, true.tokens, np.add(stated.tokens, own.tokens), strict=True))
+        for i, three in enumerate(
+            zip(found.tokens, true.tokens, np.add(stated.tokens, own.tokens), strict=True)
+        )
     ]
     for what, a, b, bound in pairs:
-        yield from above(f"{name}, {what}", np.sum(np.linalg.norm(a - b, axis=-1)), bound, slack=1e-6)
+        yield from above(
+            f"{name}, {what}", np.sum(np.linalg.norm(a - b, axis=-1)), bound, slack=1e-6
+        )
     told, exactly = parameters(found.model), parameters(true.model)
     for key, limit in stated.parameters.items():
         gap = np.linalg.norm(told[key] - exactly[key])
@@ -218,4 +305,6 @@ def _like(wide: Any, narrow: Any) -> Any:
     """The narrow model's numbers in float64."""
     from approxattn.transformer import parameters, with_parameters
 
-    return with_parameters(wide, {name: p.astype(np.float64) for name, p in parameters(narrow).items()})
+    return with_parameters(
+        wide, {name: p.astype(np.float64) for name, p in parameters(narrow).items()}
+    )

@@ -6,7 +6,9 @@ from proofs_check.faults.fault import Fault
 from proofs_check.faults.listed import hashing, low_rank, polynomials, softmax, transformer
 
 FAULTS: dict[str, Fault] = {
-    fault.key: fault for module in (softmax, polynomials, hashing, low_rank, transformer) for fault in module.FAULTS
+    fault.key: fault
+    for module in (softmax, polynomials, hashing, low_rank, transformer)
+    for fault in module.FAULTS
 }
 """By key, in the order of the lists."""
 

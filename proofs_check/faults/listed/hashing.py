@@ -1,4 +1,6 @@
-"""Faults in hashing methods: collision probabilities, tables, concentration, YOSO and its gradients, BERT-LSH, LSHSoftmax."""
+"""Faults in hashing methods: collision probabilities, tables, concentration, YOSO and its
+gradients, BERT-LSH, LSHSoftmax.
+"""
 
 from __future__ import annotations
 

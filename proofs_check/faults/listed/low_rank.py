@@ -1,4 +1,6 @@
-"""Faults in sketched and random-feature methods: sketches and their moments, Linformer, the fitted values, Nystrom, Performer."""
+"""Faults in sketched and random-feature methods: sketches and their moments, Linformer, the fitted
+values, Nystrom, Performer.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,17 @@
-"""Faults in polynomial attention: the polynomials, the sums over features, the gradients, the states, the fit, and attention over pairs of keys."""
+"""Faults in polynomial attention: the polynomials, the sums over features, the gradients, the
+states, the fit, and attention over pairs of keys.
+"""
 
 from __future__ import annotations
 
 from proofs_check.faults.fault import fault
 
-_VALUE = ("polynomial.forward", "polynomial.both-ways", "code.polynomial-taylor", "code.polynomial-minimax")
+_VALUE = (
+    "polynomial.forward",
+    "polynomial.both-ways",
+    "code.polynomial-taylor",
+    "code.polynomial-minimax",
+)
 _GRADIENT = ("polynomial.slopes", "code.gradient-polynomial")
 
 FAULTS = (

@@ -1,4 +1,6 @@
-"""Faults in transformers: activations, token maps, attention layers, their gradients and their certificates."""
+"""Faults in transformers: activations, token maps, attention layers, their gradients and their
+certificates.
+"""
 
 from __future__ import annotations
 

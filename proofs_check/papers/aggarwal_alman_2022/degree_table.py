@@ -1,7 +1,11 @@
-"""The least degree of a polynomial next to exp, in a table of 132 cells, each certified from both sides. Citation and letters: `aggarwal_alman_2022`.
+"""The least degree of a polynomial next to exp, in a table of 132 cells, each certified from both
+sides.
 
-For every cell a polynomial of the degree is exhibited whose error, enclosed at its critical points, is at most eps; and a set of points on which no polynomial of
-one degree less comes within eps (de la Vallée Poussin). `DEGREES` is the table itself, for whoever wants to plot it.
+Citation and letters: `aggarwal_alman_2022`.
+
+For every cell a polynomial of the degree is exhibited whose error, enclosed at its critical points,
+is at most eps; and a set of points on which no polynomial of one degree less comes within eps (de
+la Vallée Poussin). `DEGREES` is the table itself, for whoever wants to plot it.
 """
 
 from __future__ import annotations
@@ -46,7 +50,9 @@ DEGREES: dict[Kind, tuple[tuple[int, ...], ...]] = {
 
 
 def _errors(kind: Kind, b: Fraction, degrees: set[int]) -> dict[int, tuple[Ball, Ball]]:
-    """By degree: the error of the near-best polynomial, and what no polynomial of that degree can be below."""
+    """By degree: the error of the near-best polynomial, and what no polynomial of that degree can
+    be below.
+    """
     found = {}
     for g in degrees:
         coefficients, reference = supnorm.minimax(g, (-b, b), kind)
@@ -87,13 +93,22 @@ TABLE = Theorem(
     key="aa22.minimal-degrees-table",
     title="least degrees in 132 cells, certified from both sides",
     statement=(
-        "The least degree of a P with max over [-B, B] of |P - e^x| <= eps (additive) or |P e^-x - 1| <= eps (relative) is the one in the table, for B = 1/2, ..., 16 and "
-        "eps = 1e-2, ..., 1e-12; for example 27 and 27 at B = 8, 41 and 39 at B = 16, eps = 1e-12."
+        "The least degree of a P with max over [-B, B] of |P - e^x| <= eps (additive) or |P e^-x "
+        "- 1| <= eps (relative) is the one in the table, for B = 1/2, ..., 16 and eps = 1e-2, "
+        "..., 1e-12; for example 27 and 27 at B = 8, 41 and 39 at B = 16, eps = 1e-12."
     ),
-    source=Source(citation=CITATION, place="values of d_{B;δ} on [-B, B], which the paper gives up to constants", fidelity="ours"),
-    reading="real coefficients; a polynomial of that degree is exhibited, and points that no polynomial of one degree less serves",
+    source=Source(
+        citation=CITATION,
+        place="values of d_{B;δ} on [-B, B], which the paper gives up to constants",
+        fidelity="ours",
+    ),
+    reading=(
+        "real coefficients; a polynomial of that degree is exhibited, and points that no "
+        "polynomial of one degree less serves"
+    ),
     alternative_readings=(
-        "For coefficients rounded to float64 some cells are false: at B = 16, eps = 1e-12, relative, the rounded monomial coefficients miss 1e-4.",
+        "For coefficients rounded to float64 some cells are false: at B = 16, eps = 1e-12, "
+        "relative, the rounded monomial coefficients miss 1e-4.",
     ),
     experiments=(
         Enclose(certify=_additive, bits=192, scope=f"additive, {_SCOPE}"),
@@ -102,7 +117,9 @@ TABLE = Theorem(
     expected=Status.PROVED,
     mutant=Enclose(certify=_additive_one_less, bits=192, scope="one degree less, B <= 2"),
     uses=("aa22.minimax-bounds",),
-    remarks=("The Taylor polynomial needs 64 (additive) and 74 (relative) at B = 16, eps = 1e-12.",),
-)  # fmt: skip
+    remarks=(
+        "The Taylor polynomial needs 64 (additive) and 74 (relative) at B = 16, eps = 1e-12.",
+    ),
+)
 
 THEOREMS = (TABLE,)

@@ -1,4 +1,8 @@
-"""Bounds of the least error by powers and factorials, and the leading coefficient of the degree, Aggarwal & Alman 2022. Citation and letters: `aggarwal_alman_2022`."""
+"""Bounds of the least error by powers and factorials, and the leading coefficient of the degree,
+Aggarwal & Alman 2022.
+
+Citation and letters: `aggarwal_alman_2022`.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,26 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Sy
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- powers and factorials ------------------------------------------------------------------------------------------------
-# I_k(B) = ((B/2)^k/k!) sum_m (B^2/4)^m k!/(m! (k + m)!) and k!/(k + m)! <= (k + 1)^-m, so (B/2)^k/k! <= I_k(B) <= ((B/2)^k/k!) e^{B^2/(4 (k + 1))}.
-# Terms of the upper bound fall by a factor of at most B/(2 (n + 2)) from k = n + 1 on. With 2 I_{n+1} <= E_n <= 2 sum_{k > n} I_k (aa22.minimax-bounds):
-#     2 (B/2)^{n+1}/(n + 1)! <= E_n <= 2 ((B/2)^{n+1}/(n + 1)!) e^{B^2/(4 (n + 2))}/(1 - B/(2 (n + 2)))    for B < 2 (n + 2).
+# --- powers and factorials ------------------------------------------------------------------------
+# I_k(B) = ((B/2)^k/k!) sum_m (B^2/4)^m k!/(m! (k + m)!) and k!/(k + m)! <= (k + 1)^-m, so
+# (B/2)^k/k! <= I_k(B) <= ((B/2)^k/k!) e^{B^2/(4 (k + 1))}. Terms of the upper bound fall by a
+# factor of at most B/(2 (n + 2)) from k = n + 1 on. With 2 I_{n+1} <= E_n <= 2 sum_{k > n} I_k
+# (aa22.minimax-bounds):
+#     2 (B/2)^{n+1}/(n + 1)! <= E_n <= 2 ((B/2)^{n+1}/(n + 1)!) e^{B^2/(4 (n + 2))}/(1 - B/(2 (n +
+#     2)))    for B < 2 (n + 2).
 
-_CELLS = tuple((Fraction(b), n) for b in (Fraction(1, 2), 1, 2, 4, 8, 16) for n in (1, 4, 8, 16, 32) if b < 2 * (n + 2))
+_CELLS = tuple(
+    (Fraction(b), n)
+    for b in (Fraction(1, 2), 1, 2, 4, 8, 16)
+    for n in (1, 4, 8, 16, 32)
+    if b < 2 * (n + 2)
+)
 
 
 def _shifted(power: int = 0) -> Iterator[Identity]:
-    """k!/(k + m)! <= (k + 1)^-m term by term: (k + 1)...(k + m) - (k + 1)^m has coefficients >= 0 in k."""
+    """k!/(k + m)! <= (k + 1)^-m term by term: (k + 1)...(k + m) - (k + 1)^m has coefficients >= 0
+    in k.
+    """
     from sympy import QQ, ring
 
     _, k = ring("k", QQ)
@@ -38,7 +52,7 @@ def _shifted_too_far() -> Iterator[Identity]:
     return _shifted(10)
 
 
-def _between(bits: int) -> list[Comparison]:  # noqa: ARG001 - balls carry their precision
+def _between(_bits: int) -> list[Comparison]:
     found = []
     for b, n in _CELLS:
         first = ball(b / 2) ** (n + 1) / math.factorial(n + 1)
@@ -52,34 +66,55 @@ def _between(bits: int) -> list[Comparison]:  # noqa: ARG001 - balls carry their
 ELEMENTARY = Theorem(
     key="aa22.elementary-bounds",
     title="least error by powers and factorials",
-    statement="2 (B/2)^{n+1}/(n+1)! <= E_n(B) <= 2 ((B/2)^{n+1}/(n+1)!) e^{B²/(4(n+2))} / (1 - B/(2(n+2))) for B < 2(n + 2).",
-    source=Source(citation=CITATION, place="not a quotation: Bernstein's estimate of E_n with better constants", fidelity="ours"),
+    statement=(
+        "2 (B/2)^{n+1}/(n+1)! <= E_n(B) <= 2 ((B/2)^{n+1}/(n+1)!) e^{B²/(4(n+2))} / (1 - "
+        "B/(2(n+2))) for B < 2(n + 2)."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: Bernstein's estimate of E_n with better constants",
+        fidelity="ours",
+    ),
     reading="E_n the least max of |P - e^x| on [-B, B], P of degree n",
     experiments=(
-        Symbolic(identities=_shifted, scope="(k + 1)...(k + m) >= (k + 1)^m coefficient by coefficient, m <= 8, all k"),
-        Enclose(certify=_between, scope="B from 1/2 to 16, n from 1 to 32: the first 79 terms of the tail"),
+        Symbolic(
+            identities=_shifted,
+            scope="(k + 1)...(k + m) >= (k + 1)^m coefficient by coefficient, m <= 8, all k",
+        ),
+        Enclose(
+            certify=_between,
+            scope="B from 1/2 to 16, n from 1 to 32: the first 79 terms of the tail",
+        ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_shifted_too_far, scope="(k + 11)^m"),
     uses=("aa22.minimax-bounds",),
-    remarks=("For every m: (k + 1)...(k + m) is a product of m factors of at least k + 1.", "Bernstein has E_n = B^{n+1} e^ξ/(2ⁿ (n+1)!), |ξ| <= B."),
-)  # fmt: skip
+    remarks=(
+        "For every m: (k + 1)...(k + m) is a product of m factors of at least k + 1.",
+        "Bernstein has E_n = B^{n+1} e^ξ/(2ⁿ (n+1)!), |ξ| <= B.",
+    ),
+)
 
-# --- the leading coefficient ----------------------------------------------------------------------------------------------
-# On [0, B], e^x = e^b e^{b t}, b = B/2, so the least error is e^b E_n(b), between e^b 2 I_{n+1}(b) and e^b 2 sum_{k > n} I_k(b) <= 4 e^b I_{n+1}(b) once n >= 2 b.
-# ln I_n(b) ~ b (sqrt(1 + mu^2) - mu asinh mu), n = mu b, so for B >> L the degree is mu B/2 with sqrt(1 + mu^2) + 1 = mu asinh mu: mu = 2.2334..., d ~ 1.1167 B.
+# --- the leading coefficient ----------------------------------------------------------------------
+# On [0, B], e^x = e^b e^{b t}, b = B/2, so the least error is e^b E_n(b), between e^b 2 I_{n+1}(b)
+# and e^b 2 sum_{k > n} I_k(b) <= 4 e^b I_{n+1}(b) once n >= 2 b. ln I_n(b) ~ b (sqrt(1 + mu^2) - mu
+# asinh mu), n = mu b, so for B >> L the degree is mu B/2 with sqrt(1 + mu^2) + 1 = mu asinh mu: mu
+# = 2.2334..., d ~ 1.1167 B.
 
 
-def _root(bits: int, shift: Fraction = Fraction(0)) -> list[Comparison]:  # noqa: ARG001
+def _root(_bits: int, shift: Fraction = Fraction(0)) -> list[Comparison]:
     def equation(mu: Fraction) -> Any:
         x = ball(mu)
         return (1 + x * x).sqrt() + 1 - x * x.asinh()
 
     low, high = Fraction(2233423063, 10**9) + shift, Fraction(2233423064, 10**9) + shift
-    return [Comparison(0, equation(low), "above 0 before the root"), Comparison(equation(high), 0, "below 0 behind it")]
+    return [
+        Comparison(0, equation(low), "above 0 before the root"),
+        Comparison(equation(high), 0, "below 0 behind it"),
+    ]
 
 
-def _degrees(bits: int) -> list[Comparison]:  # noqa: ARG001
+def _degrees(_bits: int) -> list[Comparison]:
     """At B = 1000, 4000 and delta = 1/2 the least degree lies between 1.1 B and 1.13 B."""
     found = []
     for big in (1000, 4000):
@@ -105,14 +140,29 @@ def _wrong_root(bits: int) -> list[Comparison]:
 LEADING = Theorem(
     key="aa22.leading-coefficient",
     title="the degree for e^x on a long interval",
-    statement="d(e^x; [0, B]) ~ (μ/2) B as B/L -> ∞, μ = 2.233423063... the root of sqrt(1 + μ²) + 1 = μ asinh μ; at δ = 1/2 it lies between 1.1 B and 1.13 B for B = 1000, 4000.",
-    source=Source(citation=CITATION, place="leading coefficients, which the abstract announces; worked out from the asymptotics of I_n", fidelity="ours"),
+    statement=(
+        "d(e^x; [0, B]) ~ (μ/2) B as B/L -> ∞, μ = 2.233423063... the root of sqrt(1 + μ²) + 1 = μ "
+        "asinh μ; at δ = 1/2 it lies between 1.1 B and 1.13 B for B = 1000, 4000."
+    ),
+    source=Source(
+        citation=CITATION,
+        place=(
+            "leading coefficients, which the abstract announces; worked out from the asymptotics "
+            "of I_n"
+        ),
+        fidelity="ours",
+    ),
     reading="the asymptotic statement by the equation for μ, the finite one by two-sided bounds",
-    experiments=(Enclose(certify=_certify, scope="ten digits of μ; B = 1000 and 4000, δ = 1/2", bits=192),),
+    experiments=(
+        Enclose(certify=_certify, scope="ten digits of μ; B = 1000 and 4000, δ = 1/2", bits=192),
+    ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_wrong_root, scope="μ = 2.3334", bits=192),
     uses=("aa22.minimax-bounds",),
-    remarks=("The left-hand side of the equation falls: its derivative is -asinh μ. The tail beyond n >= 2b is at most twice its first term, since I_{k+1}/I_k <= b/(2(k+1)) <= 1/4.",),
-)  # fmt: skip
+    remarks=(
+        "The left-hand side of the equation falls: its derivative is -asinh μ. The tail beyond n "
+        ">= 2b is at most twice its first term, since I_{k+1}/I_k <= b/(2(k+1)) <= 1/4.",
+    ),
+)
 
 THEOREMS: tuple[Any, ...] = (ELEMENTARY, LEADING)

@@ -1,15 +1,22 @@
-"""A. Aggarwal and J. Alman, "Optimal-Degree Polynomial Approximations for Exponentials and Gaussian Kernel Density Estimation", CCC 2022.
+"""A.
 
-How small can the degree of a polynomial be that approximates e^x or e^{-x} on [0, B] within delta? The paper determines it up to constants in all
-regimes, and draws consequences for batch Gaussian kernel density estimation. Here: the exact error of the classical Chebyshev truncation, two-sided
-bounds of the best error with explicit constants, degrees certified to be minimal, and the formula outside the range where it has a meaning.
+Aggarwal and J. Alman, "Optimal-Degree Polynomial Approximations for Exponentials and Gaussian
+Kernel Density Estimation", CCC 2022.
+
+How small can the degree of a polynomial be that approximates e^x or e^{-x} on [0, B] within delta?
+The paper determines it up to constants in all regimes, and draws consequences for batch Gaussian
+kernel density estimation. Here: the exact error of the classical Chebyshev truncation, two-sided
+bounds of the best error with explicit constants, degrees certified to be minimal, and the formula
+outside the range where it has a meaning.
 
 Read: the abstract; no wording of a statement is vouched for here.
 
     paper                here
-    d_{B; delta}(f)      least degree of a P with |P - f| <= delta on [0, B]; for f = e^{-x} on [0, B] read e^x on [-B, 0]
+    d_{B; delta}(f)      least degree of a P with |P - f| <= delta on [0, B]; for f = e^{-x} on [0,
+        B] read e^x on [-B, 0]
     L = log(1/delta)     the same
-    (none)               E_n(B): least max |P - e^x| on [-B, B] for degree n; I_k: modified Bessel functions
+    (none)               E_n(B): least max |P - e^x| on [-B, B] for degree n; I_k: modified Bessel
+        functions
 """
 
 from __future__ import annotations
@@ -27,9 +34,10 @@ from proofs_check.statements.verdict import Status
 
 _CELLS = tuple((Fraction(b), n) for b in (Fraction(1, 2), 1, 2, 4, 8) for n in (2, 4, 8, 12, 16))
 
-# --- the Chebyshev truncation -----------------------------------------------------------------------------------------
-# e^x = I_0(B) + 2 sum_k I_k(B) T_k(x/B) on [-B, B] (generating function of the I_k). Every I_k(B) > 0, |T_k| <= 1 and T_k(1) = 1, so
-# the error of the truncation S_n is largest at x = B, where it is 2 sum_{k > n} I_k(B).
+# --- the Chebyshev truncation ---------------------------------------------------------------------
+# e^x = I_0(B) + 2 sum_k I_k(B) T_k(x/B) on [-B, B] (generating function of the I_k). Every I_k(B) >
+# 0, |T_k| <= 1 and T_k(1) = 1, so the error of the truncation S_n is largest at x = B, where it is
+# 2 sum_{k > n} I_k(B).
 
 
 def _bessel(k: int, b: Fraction) -> Any:
@@ -37,10 +45,15 @@ def _bessel(k: int, b: Fraction) -> Any:
 
 
 def _sum_from(first: int, step: int, b: Fraction, count: int = 60) -> Any:
-    """Enclose sum_m I_{first + m step}(b). The terms fall at least by half from k >= b on, and I_k(b) <= (b/2)^k e^{b^2/(4k+4)} / k!."""
+    """Enclose sum_m I_{first + m step}(b).
+
+    The terms fall at least by half from k >= b on, and I_k(b) <= (b/2)^k e^{b^2/(4k+4)} / k!.
+    """
     last = first + step * count
     if last < b:
-        msg = f"count(={count}) is too small for b(={b}): the remainder is bounded only beyond k = b"
+        msg = (
+            f"count(={count}) is too small for b(={b}): the remainder is bounded only beyond k = b"
+        )
         raise ValueError(msg)
     total = sum((_bessel(first + m * step, b) for m in range(count)), ball(0))
     rest = 2 * ball(b / 2) ** last * ball(b * b / (4 * last + 4)).exp() / math.factorial(last)
@@ -52,7 +65,9 @@ def _tail(b: Fraction, n: int) -> Any:
 
 
 def _truncation(b: Fraction, n: int) -> tuple[list[Fraction], Any]:
-    """Monomial coefficients of a rational polynomial next to S_n, and how far from S_n it can be on [-b, b]."""
+    """Monomial coefficients of a rational polynomial next to S_n, and how far from S_n it can be on
+    [-b, b].
+    """
     from flint import fmpq, fmpq_poly
 
     scale = fmpq_poly([0, fmpq(b.denominator, b.numerator)])
@@ -72,7 +87,9 @@ def _truncations(bits: int, skipped: int = 0) -> list[Comparison]:
     found = []
     for b, n in _CELLS:
         coefficients, away = _truncation(b, n)
-        measured = supnorm.sup_error(coefficients, (-b, b), "additive", bits=max(bits, 192)) + hull(-away, away)
+        measured = supnorm.sup_error(coefficients, (-b, b), "additive", bits=max(bits, 192)) + hull(
+            -away, away
+        )
         value = sum((c * b**k for k, c in enumerate(coefficients)), Fraction(0))
         at_end = ball(b).exp() - ball(value) + hull(-away, away)
         claimed = _tail(b, n + skipped)
@@ -90,19 +107,37 @@ _EXACT: dict[str, Any] = {"relation": "=", "radius": Fraction(1, 2**64), "bits":
 CHEBYSHEV_TAIL = Theorem(
     key="aa22.chebyshev-tail",
     title="exact error of the Chebyshev truncation of exp",
-    statement="max over [-B, B] of |e^x - S_n(x)| = 2 Σ_{k>n} I_k(B), attained at x = B, for S_n = I_0(B) + 2 Σ_{k<=n} I_k(B) T_k(x/B).",
-    source=Source(citation=CITATION, place="not a quotation: Chebyshev expansion of exp, classical", fidelity="ours"),
-    reading="equality, every B > 0 and n >= 0; proved in the comment for all of them, certified independently for the cells listed",
+    statement=(
+        "max over [-B, B] of |e^x - S_n(x)| = 2 Σ_{k>n} I_k(B), attained at x = B, for S_n = "
+        "I_0(B) + 2 Σ_{k<=n} I_k(B) T_k(x/B)."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: Chebyshev expansion of exp, classical",
+        fidelity="ours",
+    ),
+    reading=(
+        "equality, every B > 0 and n >= 0; proved in the comment for all of them, certified "
+        "independently for the cells listed"
+    ),
     experiments=(
-        Enclose(certify=_truncations, scope="B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: largest error by its certified critical points", **_EXACT),
+        Enclose(
+            certify=_truncations,
+            scope=(
+                "B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: largest error by its certified "
+                "critical points"
+            ),
+            **_EXACT,
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_truncations_one_off, scope="the tail from n + 2 on", **_EXACT),
-)  # fmt: skip
+)
 
-# --- the best error ---------------------------------------------------------------------------------------------------
-# Lower bound: with N = n + 1, (1/N) sum''_{j=0..N} (-1)^j F(B cos(j pi/N)) (first and last term halved) is a functional of norm 1 on C[-B, B]; it vanishes on T_k(x/B)
-# unless k is an odd multiple of N, where it is 1. Hence E_n >= 2 sum_m I_{(2m+1)N}(B). Upper bound: the truncation.
+# --- the best error -------------------------------------------------------------------------------
+# Lower bound: with N = n + 1, (1/N) sum''_{j=0..N} (-1)^j F(B cos(j pi/N)) (first and last term
+# halved) is a functional of norm 1 on C[-B, B]; it vanishes on T_k(x/B) unless k is an odd multiple
+# of N, where it is 1. Hence E_n >= 2 sum_m I_{(2m+1)N}(B). Upper bound: the truncation.
 
 
 def _best_errors(bits: int, factor: Fraction = Fraction(1)) -> list[Comparison]:
@@ -112,7 +147,9 @@ def _best_errors(bits: int, factor: Fraction = Fraction(1)) -> list[Comparison]:
         least = supnorm.levelled_error(reference, "additive", bits=max(bits, 192))
         most = supnorm.sup_error(coefficients, (-b, b), "additive", bits=max(bits, 192))
         lower = 2 * _sum_from(n + 1, 2 * (n + 1), b, count=8) * ball(factor)
-        found.append(Comparison(lower, least if factor == 1 else most, f"lower bound, B = {b}, n = {n}"))
+        found.append(
+            Comparison(lower, least if factor == 1 else most, f"lower bound, B = {b}, n = {n}")
+        )
         found.append(Comparison(most, _tail(b, n), f"upper bound, B = {b}, n = {n}"))
     return found
 
@@ -125,17 +162,31 @@ MINIMAX_BOUNDS = Theorem(
     key="aa22.minimax-bounds",
     title="best error of a polynomial of given degree, from both sides",
     statement="2 Σ_{m>=0} I_{(2m+1)(n+1)}(B) <= E_n(B) <= 2 Σ_{k>n} I_k(B).",
-    source=Source(citation=CITATION, place="not a quotation: bounds with constants where the paper has Θ", fidelity="ours"),
-    reading="additive error on [-B, B]; proved in the comment for all B > 0, n >= 0; the cells certify it against the best polynomial itself",
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: bounds with constants where the paper has Θ",
+        fidelity="ours",
+    ),
+    reading=(
+        "additive error on [-B, B]; proved in the comment for all B > 0, n >= 0; the cells certify "
+        "it against the best polynomial itself"
+    ),
     experiments=(
-        Enclose(certify=_best_errors, bits=192, scope="B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: E_n enclosed by a polynomial and by its reference points"),
+        Enclose(
+            certify=_best_errors,
+            bits=192,
+            scope=(
+                "B = 1/2, 1, 2, 4, 8 and n = 2, 4, 8, 12, 16: E_n enclosed by a polynomial and by "
+                "its reference points"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_best_errors_too_good, bits=192, scope="the lower bound times 1.1"),
     uses=("aa22.chebyshev-tail",),
-)  # fmt: skip
+)
 
-# --- minimal degrees --------------------------------------------------------------------------------------------------
+# --- minimal degrees ------------------------------------------------------------------------------
 
 _DEGREES: tuple[tuple[str, Any, Fraction, int], ...] = (
     ("e^x on [0, 4]", ((0, 4), "additive"), Fraction(1, 10**4), 8),
@@ -157,7 +208,9 @@ def _degrees(bits: int, lowered: int = 0) -> list[Comparison]:
         coefficients, _ = supnorm.minimax(degree - lowered, interval, kind, bits=max(bits, 192))
         reached = supnorm.sup_error(coefficients, interval, kind, bits=max(bits, 192))
         missed = supnorm.minimax_lower_bound(degree - 1, interval, kind, bits=max(bits, 192))
-        found.append(Comparison(reached, delta, f"{name}: degree {degree - lowered} reaches {delta}"))
+        found.append(
+            Comparison(reached, delta, f"{name}: degree {degree - lowered} reaches {delta}")
+        )
         found.append(Comparison(delta, missed, f"{name}: degree {degree - 1} misses {delta}"))
     return found
 
@@ -169,17 +222,26 @@ def _degrees_one_less(bits: int) -> list[Comparison]:
 MINIMAL_DEGREE = Theorem(
     key="aa22.minimal-degree",
     title="least degrees, certified from both sides",
-    statement="The least degree is, " + "; ".join(f"{name} within {float(delta):g}: {degree}" for name, _, delta, degree in _DEGREES) + ".",
-    source=Source(citation=CITATION, place="values of d_{B;δ}, which the paper gives up to constants", fidelity="ours"),
-    reading="a polynomial of that degree is exhibited, and no polynomial of one degree less can do it",
+    statement="The least degree is, "
+    + "; ".join(f"{name} within {float(delta):g}: {degree}" for name, _, delta, degree in _DEGREES)
+    + ".",
+    source=Source(
+        citation=CITATION,
+        place="values of d_{B;δ}, which the paper gives up to constants",
+        fidelity="ours",
+    ),
+    reading=(
+        "a polynomial of that degree is exhibited, and no polynomial of one degree less can do it"
+    ),
     experiments=(Enclose(certify=_degrees, bits=192, scope="the cells of the statement"),),
     expected=Status.PROVED,
     mutant=Enclose(certify=_degrees_one_less, bits=192, scope="one degree less"),
-)  # fmt: skip
+)
 
-# --- the formula ------------------------------------------------------------------------------------------------------
-# d <= g as soon as B^{g+1}/(g+1)! <= e^{-L}: Lagrange's remainder of the Taylor polynomial of e^{-x}, all of whose derivatives are at most 1 on [0, B].
-# At B = 1 and 1 < L <= ln 6 that is g = 2, since 1/3! <= e^{-L}, while L / log(L/B) is about 2^k at L = 1 + 2^-k.
+# --- the formula ----------------------------------------------------------------------------------
+# d <= g as soon as B^{g+1}/(g+1)! <= e^{-L}: Lagrange's remainder of the Taylor polynomial of
+# e^{-x}, all of whose derivatives are at most 1 on [0, B]. At B = 1 and 1 < L <= ln 6 that is g =
+# 2, since 1/3! <= e^{-L}, while L / log(L/B) is about 2^k at L = 1 + 2^-k.
 
 
 def _cases() -> Any:
@@ -193,7 +255,9 @@ def _above(instance: Instance) -> bool:
 
 
 _REGIME = Assumption(
-    text="B >= 1 and L = B (1 + 2^-bits) > B, so that the logarithm is positive", predicate=_above, generator=_cases
+    text="B >= 1 and L = B (1 + 2^-bits) > B, so that the logarithm is positive",
+    predicate=_above,
+    generator=_cases,
 )
 
 
@@ -201,7 +265,11 @@ def _taylor_degree(instance: Instance) -> int:
     """Certified degree that suffices for e^{-x} on [0, B] within e^{-L}."""
     b = instance["B"]
     permitted = (-ball(b * (1 + Fraction(1, 2 ** instance["bits"])))).exp()
-    return next(g for g in range(1, 1000) if ball(Fraction(b ** (g + 1), math.factorial(g + 1))) <= permitted)
+    return next(
+        g
+        for g in range(1, 1000)
+        if ball(Fraction(b ** (g + 1), math.factorial(g + 1))) <= permitted
+    )
 
 
 def _second_term(instance: Instance, constant: Fraction = Fraction(1, 2**20)) -> Any:
@@ -232,29 +300,50 @@ def _confirm_whole_formula(instance: Instance) -> tuple[Any, int]:
 DEGREE_FORMULA = Theorem(
     key="aa22.degree-formula",
     title="the degree formula next to L = B",
-    statement="d_{B;δ}(e^{-x}) >= c max{sqrt(B L), L / log(L/B)} for all B >= 1 and L = log(1/δ) > B, c = 2⁻²⁰.",
-    source=Source(citation=CITATION, place="abstract: d = Θ(max{sqrt(B L), L / log(L/B)})", fidelity="constants made explicit"),
+    statement=(
+        "d_{B;δ}(e^{-x}) >= c max{sqrt(B L), L / log(L/B)} for all B >= 1 and L = log(1/δ) > B, c "
+        "= 2⁻²⁰."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="abstract: d = Θ(max{sqrt(B L), L / log(L/B)})",
+        fidelity="constants made explicit",
+    ),
     reading=(
-        "the maximum taken literally wherever its second term is positive; the constant is chosen, and no other one helps: "
-        "L / log(L/B) grows without bound as L falls to B = 1, while degree 2 suffices there"
+        "the maximum taken literally wherever its second term is positive; the constant is "
+        "chosen, and no other one helps: L / log(L/B) grows without bound as L falls to B = 1, "
+        "while degree 2 suffices there"
     ),
     alternative_readings=(
         "For L <= B the second term is negative or undefined.",
-        "With the second term only for L >= 2 B, say, this objection disappears; the Θ itself was not examined.",
+        (
+            "With the second term only for L >= 2 B, say, this objection disappears; the Θ itself "
+            "was not examined."
+        ),
     ),
     assumptions=(_REGIME,),
     experiments=(
         Falsify(
-            instances=_cases, measured=_float_second_term, bound=_float_degree, confirm=_confirm_formula, assumptions=(_REGIME,),
-            examples=({"B": 1, "bits": 24},), scope="B <= 4, L = B (1 + 2^-bits), against a degree that suffices",
+            instances=_cases,
+            measured=_float_second_term,
+            bound=_float_degree,
+            confirm=_confirm_formula,
+            assumptions=(_REGIME,),
+            examples=({"B": 1, "bits": 24},),
+            scope="B <= 4, L = B (1 + 2^-bits), against a degree that suffices",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_cases, measured=_whole_second_term, bound=_float_degree, confirm=_confirm_whole_formula, assumptions=(_REGIME,),
-        examples=({"B": 1, "bits": 4},), scope="c = 1",
+        instances=_cases,
+        measured=_whole_second_term,
+        bound=_float_degree,
+        confirm=_confirm_whole_formula,
+        assumptions=(_REGIME,),
+        examples=({"B": 1, "bits": 4},),
+        scope="c = 1",
     ),
     repaired_by="aa22.minimax-bounds",
-)  # fmt: skip
+)
 
 THEOREMS = (CHEBYSHEV_TAIL, MINIMAX_BOUNDS, MINIMAL_DEGREE, DEGREE_FORMULA)

@@ -1,3 +1,6 @@
 """Where the statements of this folder come from."""
 
-CITATION = "Aggarwal & Alman, Optimal-Degree Polynomial Approximations for Exponentials and Gaussian Kernel Density Estimation, CCC 2022"
+CITATION = (
+    "Aggarwal & Alman, Optimal-Degree Polynomial Approximations for Exponentials and Gaussian "
+    "Kernel Density Estimation, CCC 2022"
+)

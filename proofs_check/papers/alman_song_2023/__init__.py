@@ -2,4 +2,9 @@
 
 from proofs_check.papers.alman_song_2023 import attention_error, degree, halved_constant, lemmas
 
-THEOREMS = (*attention_error.THEOREMS, *halved_constant.THEOREMS, *lemmas.THEOREMS, *degree.THEOREMS)
+THEOREMS = (
+    *attention_error.THEOREMS,
+    *halved_constant.THEOREMS,
+    *lemmas.THEOREMS,
+    *degree.THEOREMS,
+)

@@ -1,4 +1,7 @@
-"""The degree that Alman & Song (2023) allow for exp on [-R^2, R^2], as remembered and as it must be. Citation and letters: `alman_song_2023`.
+"""The degree that Alman & Song (2023) allow for exp on [-R^2, R^2], as remembered and as it must
+be.
+
+Citation and letters: `alman_song_2023`.
 
 R           bound on the entries of Q and K, so that |q_i . k_j / d| <= R^2 = b
 L           log(1/eps); eps is the relative error |P(x) - e^x| <= eps e^x on [-b, b]
@@ -16,10 +19,12 @@ from proofs_check.statements.experiment import Assumption, Comparison, Enclose, 
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# Necessary: |P - e^x| <= eps e^x <= e^{b - L} on [-b, b], so E_n(b) <= e^{b - L}, while E_n(b) >= 2 I_{n+1}(b) >= 2 (b/2)^{n+1} / (n+1)! (aa22.minimax-bounds
-# and the first term of I). E_n falls with n and (b/2)^m / Gamma(m+1) with m >= b/2: no n <= C M is enough if 2 (b/2)^m / Gamma(m+1) > e^{b - L} at m = C M + 1 > b/2.
-# At L = R^2 ln R the printed M = max{L / ln(L/R), R^2} is R^2 (1 + o(1)), and the left side is about e^{-C b (ln(2C) - 1)}: any C fails once
-# ln R > C (ln(2C) - 1) + 1. In units of b, so that numbers stay small: (2 (b/2)^m / (Gamma(m+1) e^{b-L}))^{1/b} against 1.
+# Necessary: |P - e^x| <= eps e^x <= e^{b - L} on [-b, b], so E_n(b) <= e^{b - L}, while E_n(b) >= 2
+# I_{n+1}(b) >= 2 (b/2)^{n+1} / (n+1)! (aa22.minimax-bounds and the first term of I). E_n falls with
+# n and (b/2)^m / Gamma(m+1) with m >= b/2: no n <= C M is enough if 2 (b/2)^m / Gamma(m+1) > e^{b -
+# L} at m = C M + 1 > b/2. At L = R^2 ln R the printed M = max{L / ln(L/R), R^2} is R^2 (1 + o(1)),
+# and the left side is about e^{-C b (ln(2C) - 1)}: any C fails once ln R > C (ln(2C) - 1) + 1. In
+# units of b, so that numbers stay small: (2 (b/2)^m / (Gamma(m+1) e^{b-L}))^{1/b} against 1.
 
 
 def _printed_maximum(radius: Any, accuracy: Any) -> Any:
@@ -61,38 +66,67 @@ def _is_radius(instance: Instance) -> bool:
 
 
 _RADIUS = Assumption(
-    text="R = 2^k, k >= 1, and ε = R^(-R²), so that L = R² ln R", predicate=_is_radius, generator=_radii
+    text="R = 2^k, k >= 1, and ε = R^(-R²), so that L = R² ln R",
+    predicate=_is_radius,
+    generator=_radii,
 )
 
 DEGREE = Theorem(
     key="as23.degree",
     title="degree with R where R² belongs",
-    statement="For every R >= 2 and ε some P of degree at most C max{L / log(L/R), R²} has |P(x) - e^x| <= ε e^x on [-R², R²]; L = log(1/ε), C = 10.",
-    source=Source(citation=CITATION, place="Lemma 3.4, g = O(max{log(1/ε) / log(log(1/ε)/R), R²})", fidelity="constants made explicit"),
-    reading="on the line L = R² ln R; the constant is chosen, and every C fails once ln R > C (ln 2C - 1) + 1",
-    alternative_readings=("With R = o(sqrt(log n)) and ε = 1/poly(n), where the paper uses it, R and R² give the same order.",),
+    statement=(
+        "For every R >= 2 and ε some P of degree at most C max{L / log(L/R), R²} has |P(x) - e^x| "
+        "<= ε e^x on [-R², R²]; L = log(1/ε), C = 10."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma 3.4, g = O(max{log(1/ε) / log(log(1/ε)/R), R²})",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "on the line L = R² ln R; the constant is chosen, and every C fails once ln R > C (ln 2C - "
+        "1) + 1"
+    ),
+    alternative_readings=(
+        "With R = o(sqrt(log n)) and ε = 1/poly(n), where the paper uses it, R and R² give the "
+        "same order.",
+    ),
     assumptions=(_RADIUS,),
     experiments=(
         Falsify(
-            instances=_radii, measured=partial(_float_error, 10), bound=_one, confirm=_confirm_ten, assumptions=(_RADIUS,),
-            examples=({"log2_radius": 40},), scope="R = 2^k, L = R² ln R: (least error / permitted error)^(1/R²) against 1",
+            instances=_radii,
+            measured=partial(_float_error, 10),
+            bound=_one,
+            confirm=_confirm_ten,
+            assumptions=(_RADIUS,),
+            examples=({"log2_radius": 40},),
+            scope="R = 2^k, L = R² ln R: (least error / permitted error)^(1/R²) against 1",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_radii, measured=partial(_float_error, 4), bound=_one, confirm=_confirm_four, assumptions=(_RADIUS,),
-        examples=({"log2_radius": 12},), scope="C = 4",
+        instances=_radii,
+        measured=partial(_float_error, 4),
+        bound=_one,
+        confirm=_confirm_four,
+        assumptions=(_RADIUS,),
+        examples=({"log2_radius": 12},),
+        scope="C = 4",
     ),
     uses=("aa22.minimax-bounds",),
     repaired_by="as23.degree-corrected",
-    remarks=("It refutes the degree, for any polynomial; a matrix of low rank close to exp may exist by other means.",),
-)  # fmt: skip
+    remarks=(
+        "It refutes the degree, for any polynomial; a matrix of low rank close to exp may exist by "
+        "other means.",
+    ),
+)
 
-# --- the degree that is enough ----------------------------------------------------------------------------------------
-# Taylor: |P_g - e^x| e^{-x} <= b^m e^b / m! <= exp(b - m (ln(m/b) - 1)) with m = g + 1 (Lagrange's remainder, m! >= (m/e)^m). So m (ln(m/b) - 1) >= b + L is enough;
-# the left side grows for m >= b.  With y = L/b:
-#     y <= e:  m = 6 b:             6 (ln 6 - 1) >= 1 + e.
-#     y >= e:  m = c L / ln y, c = 3; u = 1 / ln y in (0, 1]; divided by L:  c (1 + u ln u + u (ln c - 1)) >= 1 + e^{-1/u}.
+# --- the degree that is enough --------------------------------------------------------------------
+# Taylor: |P_g - e^x| e^{-x} <= b^m e^b / m! <= exp(b - m (ln(m/b) - 1)) with m = g + 1 (Lagrange's
+# remainder, m! >= (m/e)^m). So m (ln(m/b) - 1) >= b + L is enough; the left side grows for m >= b.
+# With y = L/b:
+#     y <= e:  m = 6 b:             6 (ln 6 - 1) >= 1 + e. y >= e:  m = c L / ln y, c = 3; u = 1 /
+#     ln y in (0, 1]; divided by L:  c (1 + u ln u + u (ln c - 1)) >= 1 + e^{-1/u}.
 # u ln u lies in [-1/e, 0] on [0, 1], and e^{-1/u} increases from 0.
 
 
@@ -114,16 +148,30 @@ _U = ((Fraction(0), Fraction(1)),)
 DEGREE_CORRECTED = Theorem(
     key="as23.degree-corrected",
     title="a degree that is enough on [-R², R²]",
-    statement="The Taylor polynomial of degree g, g + 1 >= 3 L / log(L/R²) if L >= e R² and g + 1 >= 6 R² otherwise, has |P_g(x) - e^x| <= ε e^x on [-R², R²].",
-    source=Source(citation=CITATION, place="Lemma 3.4 with R² for R and explicit constants; proof ours", fidelity="corrected"),
+    statement=(
+        "The Taylor polynomial of degree g, g + 1 >= 3 L / log(L/R²) if L >= e R² and g + 1 >= 6 "
+        "R² otherwise, has |P_g(x) - e^x| <= ε e^x on [-R², R²]."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma 3.4 with R² for R and explicit constants; proof ours",
+        fidelity="corrected",
+    ),
     reading="every R > 0 and 0 < ε < 1, L = log(1/ε)",
     experiments=(
-        Enclose(lhs=_needed, rhs=partial(_allowed, 3), box=_U, scope="every L >= e R² (u = 1 / log(L/R²) in [0, 1])"),
+        Enclose(
+            lhs=_needed,
+            rhs=partial(_allowed, 3),
+            box=_U,
+            scope="every L >= e R² (u = 1 / log(L/R²) in [0, 1])",
+        ),
         Enclose(certify=_flat_case, scope="every L <= e R²"),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(lhs=_needed, rhs=partial(_allowed, 1), box=_U, scope="L / log(L/R²) without the 3"),
+    mutant=Enclose(
+        lhs=_needed, rhs=partial(_allowed, 1), box=_U, scope="L / log(L/R²) without the 3"
+    ),
     remarks=("The constants 3 and 6 are chosen for a short proof, not the least possible.",),
-)  # fmt: skip
+)
 
 THEOREMS = (DEGREE, DEGREE_CORRECTED)

@@ -1,7 +1,11 @@
-"""Can the constant 2 of Alman & Song's error bound be halved? Citation and letters: `alman_song_2023`.
+"""Can the constant 2 of Alman & Song's error bound be halved?
 
-The bound 2 eps max|V| is too large by a factor that tends to 2 as eps falls, so eps max|V| looks like the truth. It is not: the sharp constant is 2 tau(eps) =
-eps + eps^3/4 + ..., and a search finds the difference once the values are eliminated: for given weights the worst values of size at most 1 are the signs of the change.
+Citation and letters: `alman_song_2023`.
+
+The bound 2 eps max|V| is too large by a factor that tends to 2 as eps falls, so eps max|V| looks
+like the truth. It is not: the sharp constant is 2 tau(eps) = eps + eps^3/4 + ..., and a search
+finds the difference once the values are eliminated: for given weights the worst values of size at
+most 1 are the signs of the change.
 """
 
 from __future__ import annotations
@@ -33,10 +37,16 @@ def _rows() -> Any:
 
 def _is_row(instance: Instance) -> bool:
     lengths = {len(instance[name]) for name in ("a", "signs", "v")}
-    return len(lengths) == 1 and all(x > 0 for x in instance["a"]) and all(abs(v) <= 1 for v in instance["v"])
+    return (
+        len(lengths) == 1
+        and all(x > 0 for x in instance["a"])
+        and all(abs(v) <= 1 for v in instance["v"])
+    )
 
 
-_ROW = Assumption(text="a_j > 0, ã_j = a_j (1 ± 1/2), |v_j| <= 1", predicate=_is_row, generator=_rows)
+_ROW = Assumption(
+    text="a_j > 0, ã_j = a_j (1 ± 1/2), |v_j| <= 1", predicate=_is_row, generator=_rows
+)
 
 
 def _changes(instance: Instance) -> list[Fraction]:
@@ -54,7 +64,9 @@ def _with_worst_values(instance: Instance) -> Instance:
 
 
 def _confirm(instance: Instance) -> tuple[Fraction, Fraction]:
-    error = sum((c * v for c, v in zip(_changes(instance), instance["v"], strict=True)), Fraction(0))
+    error = sum(
+        (c * v for c, v in zip(_changes(instance), instance["v"], strict=True)), Fraction(0)
+    )
     return abs(error), _EPS * max(map(abs, instance["v"]))
 
 
@@ -84,25 +96,41 @@ def _from_vector(x: np.ndarray, instance: Instance) -> Instance:
 
 
 _SEARCH: dict[str, Any] = {
-    "instances": _rows, "measured": _error, "assumptions": (_ROW,), "eliminate": _with_worst_values, "tries": 60,
+    "instances": _rows,
+    "measured": _error,
+    "assumptions": (_ROW,),
+    "eliminate": _with_worst_values,
+    "tries": 60,
     "continuous": Continuous(to_vector=_to_vector, from_vector=_from_vector),
-}  # fmt: skip
+}
 
 HALVED = Theorem(
     key="as23.halved-constant",
     title="the error bound with half its constant",
     statement="|ã_ij - a_ij| <= ε a_ij and D̃ = diag(Ã 1) give |D̃⁻¹ Ã V - D⁻¹ A V| <= ε max |V|.",
-    source=Source(citation=CITATION, place="not a quotation: the attention-error lemma with its factor 2 left out", fidelity="ours"),
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: the attention-error lemma with its factor 2 left out",
+        fidelity="ours",
+    ),
     reading="ε = 1/2, where the sharp factor is 2 τ(ε)/ε = 1.0718",
     assumptions=(_ROW,),
     experiments=(
-        Falsify(bound=_bound, confirm=_confirm, scope="ε = 1/2, up to 4 keys, ã_j = a_j (1 ± ε), values eliminated", **_SEARCH),
+        Falsify(
+            bound=_bound,
+            confirm=_confirm,
+            scope="ε = 1/2, up to 4 keys, ã_j = a_j (1 ± ε), values eliminated",
+            **_SEARCH,
+        ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(bound=_smaller_bound, confirm=_confirm_less, scope="31/32 of that", **_SEARCH),
     uses=("ours.hilbert",),
     repaired_by="ours.hilbert",
-    remarks=("The sharp bound is 2 τ(ε) min_c max|V - c|, τ(ε) = ε/(1 + sqrt(1 - ε²)): as ε falls it is ε, but it never is at most ε.",),
-)  # fmt: skip
+    remarks=(
+        "The sharp bound is 2 τ(ε) min_c max|V - c|, τ(ε) = ε/(1 + sqrt(1 - ε²)): as ε falls it is "
+        "ε, but it never is at most ε.",
+    ),
+)
 
 THEOREMS = (HALVED,)

@@ -1,7 +1,10 @@
-"""Two lemmas on which the error analysis of Alman & Song 2023 rests. Citation and letters: `alman_song_2023`.
+"""Two lemmas on which the error analysis of Alman & Song 2023 rests.
 
-Inequalities between polynomials on a box are proved by writing the difference of the two sides as a sum of products of factors that are not negative there;
-the identity is what computer algebra decides.
+Citation and letters: `alman_song_2023`.
+
+Inequalities between polynomials on a box are proved by writing the difference of the two sides as a
+sum of products of factors that are not negative there; the identity is what computer algebra
+decides.
 """
 
 from __future__ import annotations
@@ -14,8 +17,9 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the size of a score ----------------------------------------------------------------------------------------------
-# B^2 -+ q k = [(B - q)(B +- k) + (B + q)(B -+ k)] / 2, and every factor is >= 0 when |q|, |k| <= B. Summed over d coordinates and divided by d.
+# --- the size of a score --------------------------------------------------------------------------
+# B^2 -+ q k = [(B - q)(B +- k) + (B + q)(B -+ k)] / 2, and every factor is >= 0 when |q|, |k| <= B.
+# Summed over d coordinates and divided by d.
 
 
 def _score_bound(d: int, missing: int = 1) -> Iterator[Identity]:
@@ -25,16 +29,28 @@ def _score_bound(d: int, missing: int = 1) -> Iterator[Identity]:
     q, k, b = symbols[:d], symbols[d:-1], symbols[-1]
     score = sum((x * y for x, y in zip(q, k, strict=True)), 0 * b) * missing
     for sign in (1, -1):
-        parts = sum(((b - x) * (b + sign * y) + (b + x) * (b - sign * y) for x, y in zip(q, k, strict=True)), 0 * b)
+        parts = sum(
+            (
+                (b - x) * (b + sign * y) + (b + x) * (b - sign * y)
+                for x, y in zip(q, k, strict=True)
+            ),
+            0 * b,
+        )
         yield Identity(2 * (d * b**2 - sign * score), parts, f"d B^2 - ({sign}) q.k, d = {d}")
 
 
 SCORE_BOUND = Theorem(
     key="as23.score-bound",
     title="size of a score",
-    statement="|q·k|/d <= B² when all entries of q and k lie in [-B, B]; attained at q = ±k = B(1, ..., 1).",
+    statement=(
+        "|q·k|/d <= B² when all entries of q and k lie in [-B, B]; attained at q = ±k = B(1, ..., "
+        "1)."
+    ),
     source=Source(citation=CITATION, place="Lemma 3.3", fidelity="constants made explicit"),
-    reading="d B² ∓ q·k is half a sum of products of factors B ± q_c, B ± k_c, none of them negative on the box",
+    reading=(
+        "d B² ∓ q·k is half a sum of products of factors B ± q_c, B ± k_c, none of them negative "
+        "on the box"
+    ),
     experiments=(
         Symbolic(identities=partial(_score_bound, 1), scope="d = 1, all q, k, B"),
         Symbolic(identities=partial(_score_bound, 8), scope="d = 8, all q, k, B"),
@@ -42,9 +58,9 @@ SCORE_BOUND = Theorem(
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_score_bound, 2, 2), scope="2 q·k in place of q·k"),
     remarks=("The scale is 1/d. With the usual 1/sqrt(d) the bound is sqrt(d) B².",),
-)  # fmt: skip
+)
 
-# --- the normaliser ---------------------------------------------------------------------------------------------------
+# --- the normaliser -------------------------------------------------------------------------------
 # A~_j = A_j (1 + eps t_j), |t_j| <= 1, A_j > 0: eps D -+ (D~ - D) = eps sum_j A_j (1 -+ t_j).
 
 
@@ -57,18 +73,26 @@ def _normaliser(n: int, share: int = 1) -> Iterator[Identity]:
     moved = sum((x * (1 + eps * y) for x, y in zip(a, t, strict=True)), 0 * eps)
     for sign in (1, -1):
         parts = sum((x * (share - sign * y) for x, y in zip(a, t, strict=True)), 0 * eps) * eps
-        yield Identity(eps * exact - sign * (moved - exact), parts, f"eps D - ({sign})(D~ - D), n = {n}")
+        yield Identity(
+            eps * exact - sign * (moved - exact), parts, f"eps D - ({sign})(D~ - D), n = {n}"
+        )
 
 
 NORMALISER_ERROR = Theorem(
     key="as23.normaliser-error",
     title="error of the normaliser",
-    statement="|Ã_ij - A_ij| <= ε A_ij for all j implies |D̃_i - D_i| <= ε D_i, with equality when all deviations are extreme and of one sign.",
+    statement=(
+        "|Ã_ij - A_ij| <= ε A_ij for all j implies |D̃_i - D_i| <= ε D_i, with equality when all "
+        "deviations are extreme and of one sign."
+    ),
     source=Source(citation=CITATION, place="Lemma 3.5", fidelity="constants made explicit"),
     reading="D̃ = diag(Ã 1), A entrywise positive; Ã_j = A_j (1 + ε t_j), |t_j| <= 1",
     experiments=(Symbolic(identities=partial(_normaliser, 6), scope="n = 6 keys, all A, t and ε"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_normaliser, 2, 2), scope="a sum of A_j (2 ∓ t_j), as ε' = 2 ε would need"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_normaliser, 2, 2),
+        scope="a sum of A_j (2 ∓ t_j), as ε' = 2 ε would need",
+    ),
+)
 
 THEOREMS = (SCORE_BOUND, NORMALISER_ERROR)

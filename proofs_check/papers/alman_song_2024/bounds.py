@@ -1,4 +1,7 @@
-"""Bounds around the lower bound and the low-rank steps of Alman & Song 2024, and the size of their tensor scores. Citation and letters: `alman_song_2024`.
+"""Bounds around the lower bound and the low-rank steps of Alman & Song 2024, and the size of their
+tensor scores.
+
+Citation and letters: `alman_song_2024`.
 
 f(lambda)        |softmax(lambda A) V|_F^2, with 0 <= A <= B and 0 <= V <= 1, V of d columns
 """
@@ -17,28 +20,39 @@ from proofs_check.statements.experiment import Assumption, Falsify, Identity, In
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the derivative in the lower bound --------------------------------------------------------------------------------
-# A row has o = sum_j p_j v_j and o' = Cov_p(a, v), so f' = sum 2 o o' over rows and columns. For 0 <= a <= B, |Cov(a, v)| <= (B/2) E|v - o|, and for 0 <= v <= 1
-# E|v - o| is convex in v, hence at most 2 o (1 - o), its value for v in {0, 1} with the same mean. So |2 o o'| <= 2 B o^2 (1 - o) <= 8 B/27, since
-# 4/27 - t^2 (1 - t) = (t - 2/3)^2 (t + 1/3). Two keys with a = (0, B), v = (0, 1), lambda B = ln 2 attain it in every row and column: the bound has to grow with d.
+# --- the derivative in the lower bound ------------------------------------------------------------
+# A row has o = sum_j p_j v_j and o' = Cov_p(a, v), so f' = sum 2 o o' over rows and columns. For 0
+# <= a <= B, |Cov(a, v)| <= (B/2) E|v - o|, and for 0 <= v <= 1 E|v - o| is convex in v, hence at
+# most 2 o (1 - o), its value for v in {0, 1} with the same mean. So |2 o o'| <= 2 B o^2 (1 - o) <=
+# 8 B/27, since 4/27 - t^2 (1 - t) = (t - 2/3)^2 (t + 1/3). Two keys with a = (0, B), v = (0, 1),
+# lambda B = ln 2 attain it in every row and column: the bound has to grow with d.
 
 
 def _rows() -> Any:
     from hypothesis import strategies as st
 
     def of_size(n: int) -> Any:
-        return st.fixed_dictionaries({
-            "a": st.lists(st.lists(st.integers(0, 2), min_size=n, max_size=n), min_size=n, max_size=n),
-            "v": st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=n, max_size=n),
-            "columns": st.integers(1, 64), "eighths": st.integers(1, 24),
-        })  # fmt: skip
+        return st.fixed_dictionaries(
+            {
+                "a": st.lists(
+                    st.lists(st.integers(0, 2), min_size=n, max_size=n), min_size=n, max_size=n
+                ),
+                "v": st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=n, max_size=n),
+                "columns": st.integers(1, 64),
+                "eighths": st.integers(1, 24),
+            }
+        )
 
     return st.integers(1, 3).flatmap(of_size)
 
 
 def _derivative(instance: Instance) -> Any:
     """Enclose f' at lambda = eighths / 8, the columns of V all equal."""
-    v, rate, total = [ball(x) for x in instance["v"]], ball(Fraction(instance["eighths"], 8)), ball(0)
+    v, rate, total = (
+        [ball(x) for x in instance["v"]],
+        ball(Fraction(instance["eighths"], 8)),
+        ball(0),
+    )
     for row in instance["a"]:
         p = softmax([rate * ball(a) for a in row])
         mean = sum((x * y for x, y in zip(p, v, strict=True)), ball(0))
@@ -52,7 +66,10 @@ def _size(instance: Instance) -> int:
 
 
 def _measured(instance: Instance) -> float:
-    a, v = np.asarray(instance["a"], float) * instance["eighths"] / 8, np.asarray(instance["v"], float)
+    a, v = (
+        np.asarray(instance["a"], float) * instance["eighths"] / 8,
+        np.asarray(instance["v"], float),
+    )
     p = np.exp(a - a.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     o = p @ v
@@ -89,10 +106,16 @@ def _confirm_three_quarters(instance: Instance) -> tuple[Any, Any]:
 
 
 def _in_unit_interval(instance: Instance) -> bool:
-    return all(0 <= v <= 1 for v in instance["v"]) and all(a >= 0 for row in instance["a"] for a in row)
+    return all(0 <= v <= 1 for v in instance["v"]) and all(
+        a >= 0 for row in instance["a"] for a in row
+    )
 
 
-_UNIT = Assumption(text="0 <= A <= B and 0 <= V <= 1 entry by entry", predicate=_in_unit_interval, generator=_rows)
+_UNIT = Assumption(
+    text="0 <= A <= B and 0 <= V <= 1 entry by entry",
+    predicate=_in_unit_interval,
+    generator=_rows,
+)
 _WITNESS: Instance = {"a": [[0, 2], [0, 2]], "v": [0.0, 1.0], "columns": 64, "eighths": 3}
 _PLACE = "E.3, the derivative of f in the lower bound"
 
@@ -103,10 +126,15 @@ def _largest_cubic(top: Fraction = Fraction(4, 27)) -> Iterator[Identity]:
     _, t = ring("t", QQ)
     third = QQ(1, 3)
     yield Identity(
-        QQ(top.numerator, top.denominator) - t**2 * (1 - t), (t - 2 * third) ** 2 * (t + third), "4/27 - t^2 (1 - t)"
+        QQ(top.numerator, top.denominator) - t**2 * (1 - t),
+        (t - 2 * third) ** 2 * (t + third),
+        "4/27 - t^2 (1 - t)",
     )
-    # E|v - o| <= 2 o (1 - o), vertex by vertex: v in {0, 1} with mean o deviates by 1 - o with probability o, by o otherwise
-    yield Identity(t * (1 - t) + (1 - t) * t, 2 * t * (1 - t), "mean deviation of a Bernoulli variable")
+    # E|v - o| <= 2 o (1 - o), vertex by vertex: v in {0, 1} with mean o deviates by 1 - o with
+    # probability o, by o otherwise
+    yield Identity(
+        t * (1 - t) + (1 - t) * t, 2 * t * (1 - t), "mean deviation of a Bernoulli variable"
+    )
 
 
 def _cubic_too_small() -> Iterator[Identity]:
@@ -116,55 +144,93 @@ def _cubic_too_small() -> Iterator[Identity]:
 DERIVATIVE_PRINTED = Theorem(
     key="as24.derivative-printed",
     title="a bound of the derivative without the width of V",
-    statement="|f'(λ)| <= 8 B n for f(λ) = ‖softmax(λ A) V‖_F², 0 <= A <= B, 0 <= V <= 1, A n × n, whatever the number d of columns of V.",
+    statement=(
+        "|f'(λ)| <= 8 B n for f(λ) = ‖softmax(λ A) V‖_F², 0 <= A <= B, 0 <= V <= 1, A n × n, "
+        "whatever the number d of columns of V."
+    ),
     source=Source(citation=CITATION, place=_PLACE, fidelity="constants made explicit"),
     reading="B the largest entry of A; every n, d and λ > 0",
     alternative_readings=("d a constant, or at most 27: true by as24.derivative-bound",),
     assumptions=(_UNIT,),
     experiments=(
         Falsify(
-            instances=_rows, measured=_measured, bound=_printed, confirm=_confirm_printed, assumptions=(_UNIT,), examples=(_WITNESS,),
+            instances=_rows,
+            measured=_measured,
+            bound=_printed,
+            confirm=_confirm_printed,
+            assumptions=(_UNIT,),
+            examples=(_WITNESS,),
             scope="n from 1 to 3, entries of A 0, 1, 2, up to 64 equal columns of V in {0, 1/2, 1}",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_rows, measured=_measured, bound=_three_quarters, confirm=_confirm_three_quarters, assumptions=(_UNIT,), examples=(_WITNESS,),
+        instances=_rows,
+        measured=_measured,
+        bound=_three_quarters,
+        confirm=_confirm_three_quarters,
+        assumptions=(_UNIT,),
+        examples=(_WITNESS,),
         scope="three quarters of the true bound",
     ),
     repaired_by="as24.derivative-bound",
-    remarks=("f is reconstructed from its use, up to a constant factor.", "Harmless for the theorem, where d = O(log n): the bound is used up to powers of n."),
-)  # fmt: skip
+    remarks=(
+        "f is reconstructed from its use, up to a constant factor.",
+        "Harmless for the theorem, where d = O(log n): the bound is used up to powers of n.",
+    ),
+)
 
 DERIVATIVE = Theorem(
     key="as24.derivative-bound",
     title="the derivative with the width of V",
-    statement="|f'(λ)| <= (8/27) B n d for f(λ) = ‖softmax(λ A) V‖_F², 0 <= A <= B, 0 <= V <= 1, V n × d; attained at n = 2, λ B = ln 2.",
+    statement=(
+        "|f'(λ)| <= (8/27) B n d for f(λ) = ‖softmax(λ A) V‖_F², 0 <= A <= B, 0 <= V <= 1, V n × "
+        "d; attained at n = 2, λ B = ln 2."
+    ),
     source=Source(citation=CITATION, place=f"{_PLACE}, the width kept", fidelity="corrected"),
-    reading="every n, d, λ > 0; the proof is in the comment above the entry, its last step is decided here",
+    reading=(
+        "every n, d, λ > 0; the proof is in the comment above the entry, its last step is decided "
+        "here"
+    ),
     assumptions=(_UNIT,),
     experiments=(
-        Symbolic(identities=_largest_cubic, scope="the largest t² (1 - t) on [0, 1] is 4/27, all t"),
+        Symbolic(
+            identities=_largest_cubic, scope="the largest t² (1 - t) on [0, 1] is 4/27, all t"
+        ),
         Falsify(
-            instances=_rows, measured=_measured, bound=_corrected, confirm=_confirm_corrected, assumptions=(_UNIT,), examples=(_WITNESS,),
+            instances=_rows,
+            measured=_measured,
+            bound=_corrected,
+            confirm=_confirm_corrected,
+            assumptions=(_UNIT,),
+            examples=(_WITNESS,),
             scope="n from 1 to 3, entries of A 0, 1, 2, up to 64 equal columns of V in {0, 1/2, 1}",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_cubic_too_small, scope="1/7 in place of 4/27"),
-)  # fmt: skip
+)
 
-# --- the hypothesis of the low-rank step --------------------------------------------------------------------------------
+# --- the hypothesis of the low-rank step ----------------------------------------------------------
 # The scores are A1 X A2^T / d; |A1 X| and |A2| bound them, |A1^T X| does not see them.
 
 
 def _transposed_hypothesis(*, untransposed: bool = False) -> Iterator[Identity]:
-    """Scores of more than B^2 = 1 although every entry of A1^T X (or of A1 X) and A2 is at most B = 1."""
-    a1, x, a2, d = np.array([[0, 1], [0, 0]]), np.array([[0, 0], [4, 0]]), np.array([[1, 0], [0, 0]]), 2
+    """Scores of more than B^2 = 1 although every entry of A1^T X (or of A1 X) and A2 is at most B =
+    1.
+    """
+    a1, x, a2, d = (
+        np.array([[0, 1], [0, 0]]),
+        np.array([[0, 0], [4, 0]]),
+        np.array([[1, 0], [0, 0]]),
+        2,
+    )
     bounded = a1 @ x if untransposed else a1.T @ x
     satisfied = bool(np.all(np.abs(bounded) <= 1) and np.all(np.abs(a2) <= 1))
     top = Fraction(int(np.max(np.abs(a1 @ x @ a2.T))), d)
-    yield Identity(int(satisfied and top > 1), 0, f"n = d = 2: |A1^T X|, |A2| <= 1, and a score of {top}")
+    yield Identity(
+        int(satisfied and top > 1), 0, f"n = d = 2: |A1^T X|, |A2| <= 1, and a score of {top}"
+    )
 
 
 def _right_hypothesis() -> Iterator[Identity]:
@@ -176,16 +242,36 @@ HYPOTHESIS = Theorem(
     key="as24.hypothesis-printed",
     title="the hypothesis of the low-rank step, transposed",
     statement="‖A₁ᵀ X‖∞ <= B and ‖A₂‖∞ <= B imply |A₁ X A₂ᵀ| / d <= B², entry by entry.",
-    source=Source(citation=CITATION, place="Lemma D.1, hypothesis ‖A₁ᵀ X‖", fidelity="constants made explicit", wording_verified=True),
-    reading="what the (ε, r)-approximation of exp needs of its scores; n = d, so that the product exists",
-    alternative_readings=("‖A₁ X‖∞ <= B, as in Definition 1.4: true, as23.score-bound with q = A₁ X",),
-    experiments=(Symbolic(identities=_transposed_hypothesis, grade="exact-rational", scope="n = d = 2, B = 1: one witness"),),
+    source=Source(
+        citation=CITATION,
+        place="Lemma D.1, hypothesis ‖A₁ᵀ X‖",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "what the (ε, r)-approximation of exp needs of its scores; n = d, so that the product "
+        "exists"
+    ),
+    alternative_readings=(
+        "‖A₁ X‖∞ <= B, as in Definition 1.4: true, as23.score-bound with q = A₁ X",
+    ),
+    experiments=(
+        Symbolic(
+            identities=_transposed_hypothesis,
+            grade="exact-rational",
+            scope="n = d = 2, B = 1: one witness",
+        ),
+    ),
     expected=Status.REFUTED,
-    mutant=Symbolic(identities=_right_hypothesis, grade="exact-rational", scope="the same matrices satisfy ‖A₁ X‖ <= 1"),
+    mutant=Symbolic(
+        identities=_right_hypothesis,
+        grade="exact-rational",
+        scope="the same matrices satisfy ‖A₁ X‖ <= 1",
+    ),
     repaired_by="as23.score-bound",
-)  # fmt: skip
+)
 
-# --- the width of q -----------------------------------------------------------------------------------------------------
+# --- the width of q -------------------------------------------------------------------------------
 # q = c h^T with c = f h - E and h of d columns: U2 = c, V2 = h, whatever the rank of f.
 
 
@@ -193,12 +279,18 @@ def _width(*, zero: bool = False) -> Iterator[Identity]:
     from sympy import QQ, ring
 
     _, *s = ring(["f00", "f01", "f10", "f11", "h0", "h1", "e0", "e1"], QQ)
-    f, h, e = np.array(s[:4], dtype=object).reshape(2, 2), np.array(s[4:6], dtype=object), np.array(s[6:], dtype=object)
+    f, h, e = (
+        np.array(s[:4], dtype=object).reshape(2, 2),
+        np.array(s[4:6], dtype=object),
+        np.array(s[6:], dtype=object),
+    )
     c = f @ h - e
     q = np.outer(c, h)
     if zero:
         yield Identity(q[0, 0], 0 * s[0], "q = 0")
-    yield Identity(q[0, 0] * q[1, 1], q[0, 1] * q[1, 0], "d = 1: the 2 x 2 minor of q vanishes, f of rank 2")
+    yield Identity(
+        q[0, 0] * q[1, 1], q[0, 1] * q[1, 0], "d = 1: the 2 x 2 minor of q vanishes, f of rank 2"
+    )
 
 
 def _zero_width() -> Iterator[Identity]:
@@ -208,17 +300,34 @@ def _zero_width() -> Iterator[Identity]:
 WIDTH = Theorem(
     key="as24.q-width",
     title="width of the low-rank form of q",
-    statement="q = c hᵀ with c = f h - E has rank at most d, the width of h, whatever the rank of f; so U₂ = c̃, V₂ = h and k₂ = d.",
-    source=Source(citation=CITATION, place="Lemma D.3, which has k₂ = max{d, k} + d", fidelity="corrected", wording_verified=True),
-    experiments=(Symbolic(identities=_width, scope="d = 1 and n = 2, f of full rank: all 2 x 2 minors, all inputs"),),
+    statement=(
+        "q = c hᵀ with c = f h - E has rank at most d, the width of h, whatever the rank of f; so "
+        "U₂ = c̃, V₂ = h and k₂ = d."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma D.3, which has k₂ = max{d, k} + d",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
+    experiments=(
+        Symbolic(
+            identities=_width,
+            scope="d = 1 and n = 2, f of full rank: all 2 x 2 minors, all inputs",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_zero_width, scope="rank 0"),
     uses=("as24.khatri-rao",),
-    remarks=("The printed width is an upper bound too; with k₂ = d the product of Lemma D.4 has k₁ d columns.",),
-)  # fmt: skip
+    remarks=(
+        "The printed width is an upper bound too; with k₂ = d the product of Lemma D.4 has k₁ d "
+        "columns.",
+    ),
+)
 
-# --- tensor scores ------------------------------------------------------------------------------------------------------
-# d B^3 - s q k l summed = sum_c (B^3 - s q_c k_c l_c); 4 (B^3 - s x y z) is a sum of products of (B +- x), (B +- y), (B +- z) with positive signs.
+# --- tensor scores --------------------------------------------------------------------------------
+# d B^3 - s q k l summed = sum_c (B^3 - s q_c k_c l_c); 4 (B^3 - s x y z) is a sum of products of (B
+# +- x), (B +- y), (B +- z) with positive signs.
 
 
 def _cubes(*, quarter: int = 4) -> Iterator[Identity]:
@@ -242,11 +351,21 @@ def _cubes_off() -> Iterator[Identity]:
 TENSOR_SCORE = Theorem(
     key="as24b.score-bound",
     title="size of a score of tensor attention",
-    statement="|Σ_c q_c a_c b_c| / d <= B³ when all entries lie in [-B, B]; attained by entries B. Hence the threshold (log n)^{1/3}.",
+    statement=(
+        "|Σ_c q_c a_c b_c| / d <= B³ when all entries lie in [-B, B]; attained by entries B. Hence "
+        "the threshold (log n)^{1/3}."
+    ),
     source=Source(citation=TENSOR, place="bounded entries", fidelity="constants made explicit"),
-    experiments=(Symbolic(identities=_cubes, scope="one term: 4 (B³ ∓ x y z) as a sum of products of B ± x, B ± y, B ± z; all x, y, z"),),
+    experiments=(
+        Symbolic(
+            identities=_cubes,
+            scope=(
+                "one term: 4 (B³ ∓ x y z) as a sum of products of B ± x, B ± y, B ± z; all x, y, z"
+            ),
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_cubes_off, scope="3 (B³ ∓ x y z)"),
-)  # fmt: skip
+)
 
 THEOREMS = (DERIVATIVE_PRINTED, DERIVATIVE, HYPOTHESIS, WIDTH, TENSOR_SCORE)

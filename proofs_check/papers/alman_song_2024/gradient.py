@@ -1,8 +1,13 @@
-"""J. Alman and Z. Song, "The Fine-Grained Complexity of Gradient Computation for Training Large Language Models", NeurIPS 2024, arXiv 2402.04497.
+"""J.
 
-The gradient of one attention layer's quadratic loss with respect to its score matrix is computed in almost linear time when the entries are bounded,
-and not in subquadratic time under SETH when they are not. The gradient is A1^T p A2 with p built from the attention matrix; each factor is replaced by a
-low-rank one. Here: the formula itself, and three places where the printed one does not agree with the definitions.
+Alman and Z. Song, "The Fine-Grained Complexity of Gradient Computation for Training Large Language
+Models", NeurIPS 2024, arXiv 2402.04497.
+
+The gradient of one attention layer's quadratic loss with respect to its score matrix is computed in
+almost linear time when the entries are bounded, and not in subquadratic time under SETH when they
+are not. The gradient is A1^T p A2 with p built from the attention matrix; each factor is replaced
+by a low-rank one. Here: the formula itself, and three places where the printed one does not agree
+with the definitions.
 
 Read: the paper's text.
 
@@ -10,7 +15,8 @@ Read: the paper's text.
     f(x)_{j0}, u, alpha            f_i = softmax of row i of A1 X A2^T / d
     h(y) = A3 Y, c = f h - E       the same
     q(x)_{j0} = (c h^T)_{j0}       q = c h^T (Definition C.3)
-    p(x)_{j0}                      p_i = (diag(f_i) - f_i f_i^T) q_i = f_i * (q_i - r_i), r_i = <f_i, q_i>; p = p1 - p2
+    p(x)_{j0}                      p_i = (diag(f_i) - f_i f_i^T) q_i = f_i * (q_i - r_i), r_i =
+        <f_i, q_i>; p = p1 - p2
     L(X)                           |f h - E|_F^2 / 2
     D_Z                            derivative in the direction Z of X: S' = A1 Z A2^T / d
 """
@@ -30,9 +36,9 @@ from proofs_check.statements.experiment import Assumption, Falsify, Identity, In
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# D_Z L = sum_ic c_ic ((f h)_ic)' as c is a factor of a square; c is held fixed inside the derivative of <c, f h>. Total degree of the residue:
-# c h^T has degree 1 + 1 + 1 (f h, times h), f * (q - <f, q>) two more, A1 . A2 and Z three more: 8 on either side.
-# 8 / p < 2^-57.
+# D_Z L = sum_ic c_ic ((f h)_ic)' as c is a factor of a square; c is held fixed inside the
+# derivative of <c, f h>. Total degree of the residue: c h^T has degree 1 + 1 + 1 (f h, times h), f
+# * (q - <f, q>) two more, A1 . A2 and Z three more: 8 on either side. 8 / p < 2^-57.
 
 
 def _loss_slope(f: Any, a1: Any, a2: Any, h: Any, e: Any, z: Any) -> Any:
@@ -67,7 +73,8 @@ def _tested(n: int, d: int, rng: np.random.Generator) -> Iterator[Identity]:
     return _gradient(layer.residues(rng), n, d, "")
 
 
-# For refutations: whole A1, A2, X, h, E and a direction Z; |d D_Z L - d <claimed, Z>| in balls against 0.
+# For refutations: whole A1, A2, X, h, E and a direction Z; |d D_Z L - d <claimed, Z>| in balls
+# against 0.
 
 _SHAPES = {"a1": "nd", "a2": "nd", "x": "dd", "h": "nd", "e": "nd", "z": "dd"}
 
@@ -129,59 +136,111 @@ def _nothing(_instance: Instance) -> float:
 
 
 def _witness(d: int) -> dict[str, Any]:
-    """Two tokens, equal weights, first columns only: A1 = (1, 0), A2 = h = (0, 1), X = E = 0, Z the first unit matrix."""
+    """Two tokens, equal weights, first columns only: A1 = (1, 0), A2 = h = (0, 1), X = E = 0, Z the
+    first unit matrix.
+    """
     first = np.eye(1, d)
     token = {"a1": np.vstack([first, 0 * first]), "a2": np.vstack([0 * first, first])}
     zero, unit = np.zeros((d, d)), first.T @ first
     return {**token, "x": zero, "h": token["a2"], "e": 0 * token["a1"], "z": unit}
 
 
-_SEARCH: dict[str, Any] = {"instances": _matrices, "bound": _nothing, "tries": 100, "examples": (_witness(2),)}
+_SEARCH: dict[str, Any] = {
+    "instances": _matrices,
+    "bound": _nothing,
+    "tries": 100,
+    "examples": (_witness(2),),
+}
 _SMALL = "n <= 3, d <= 2, whole inputs and directions in [-2, 2]; error of d D_Z L against 0"
 
 GRADIENT = Theorem(
     key="as24.gradient",
     title="gradient of one attention layer's quadratic loss",
-    statement="dL/dX = (1/d) A1ᵀ p A2 for L(X) = |D⁻¹ exp(A1 X A2ᵀ / d) h - E|² / 2, p_i = f_i ∘ (q_i - <f_i, q_i>), q = (f h - E) hᵀ.",
-    source=Source(citation=CITATION, place="Definition 1.2 and Lemma C.7, the factor 1/d of the former kept", fidelity="corrected", wording_verified=True),
-    reading="every direction Z of X at once; exp(S_ij) as free indeterminates; h = A3 Y of any value",
+    statement=(
+        "dL/dX = (1/d) A1ᵀ p A2 for L(X) = |D⁻¹ exp(A1 X A2ᵀ / d) h - E|² / 2, p_i = f_i ∘ (q_i - "
+        "<f_i, q_i>), q = (f h - E) hᵀ."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Definition 1.2 and Lemma C.7, the factor 1/d of the former kept",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
+    reading=(
+        "every direction Z of X at once; exp(S_ij) as free indeterminates; h = A3 Y of any value"
+    ),
     experiments=(
         Symbolic(identities=partial(_symbolic, 2, 2), scope="n = 2, d = 2, all inputs"),
         Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs"),
-        Symbolic(identities=partial(_tested, 16, 8), grade="pit(2^-57)", scope="n = 16, d = 8, all inputs"),
+        Symbolic(
+            identities=partial(_tested, 16, 8),
+            grade="pit(2^-57)",
+            scope="n = 16, d = 8, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_symbolic, 2, 1, "p1 alone"), scope="p1 in place of p1 - p2"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_symbolic, 2, 1, "p1 alone"), scope="p1 in place of p1 - p2"
+    ),
+)
 
 PRINTED = Theorem(
     key="as24.gradient-printed",
     title="gradient formula without the factor 1/d",
     statement="dL/dX = A1ᵀ p A2 for L(X) = |D⁻¹ exp(A1 X A2ᵀ / d) h - E|² / 2.",
-    source=Source(citation=CITATION, place="Lemma C.7 for the loss of Definition 1.2", fidelity="constants made explicit", wording_verified=True),
-    reading="both definitions taken literally together; the appendix announces that it drops 1/d, and Lemma D.6 has it again inside f",
-    alternative_readings=("With exp(A1 X A2ᵀ) in the loss the formula is right: as24.gradient at d replaced by 1 in the scores.",),
-    experiments=(Falsify(measured=_error_without_d, confirm=_confirm_without_d, scope=_SMALL, **_SEARCH),),
+    source=Source(
+        citation=CITATION,
+        place="Lemma C.7 for the loss of Definition 1.2",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "both definitions taken literally together; the appendix announces that it drops 1/d, and "
+        "Lemma D.6 has it again inside f"
+    ),
+    alternative_readings=(
+        "With exp(A1 X A2ᵀ) in the loss the formula is right: as24.gradient at d replaced by 1 in "
+        "the scores.",
+    ),
+    experiments=(
+        Falsify(measured=_error_without_d, confirm=_confirm_without_d, scope=_SMALL, **_SEARCH),
+    ),
     expected=Status.REFUTED,
-    mutant=Falsify(measured=_error_twice, confirm=_confirm_twice, scope="a factor 2 in place of d", **_SEARCH),
+    mutant=Falsify(
+        measured=_error_twice, confirm=_confirm_twice, scope="a factor 2 in place of d", **_SEARCH
+    ),
     uses=("as24.gradient",),
     repaired_by="as24.gradient",
-    remarks=("Off by exactly d, which no bound on running time notices; code that follows it does.",),
-)  # fmt: skip
+    remarks=(
+        "Off by exactly d, which no bound on running time notices; code that follows it does.",
+    ),
+)
 
 Q_PRINTED = Theorem(
     key="as24.q-printed",
     title="q with its factors exchanged",
     statement="dL/dX = (1/d) A1ᵀ p A2 with p_i = f_i ∘ (q_i - <f_i, q_i>) and q = h cᵀ.",
-    source=Source(citation=CITATION, place="Lemma D.3 prints q = h cᵀ where Definition C.3 has q = c hᵀ", fidelity="verbatim", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="Lemma D.3 prints q = h cᵀ where Definition C.3 has q = c hᵀ",
+        fidelity="verbatim",
+        wording_verified=True,
+    ),
     reading="the q of Lemma D.3 used in the gradient",
-    experiments=(Falsify(measured=_error_transposed, confirm=_confirm_transposed, scope=_SMALL, **_SEARCH),),
+    experiments=(
+        Falsify(measured=_error_transposed, confirm=_confirm_transposed, scope=_SMALL, **_SEARCH),
+    ),
     expected=Status.REFUTED,
-    mutant=Falsify(measured=_error_transposed_twice, confirm=_confirm_transposed_twice, scope="twice that q", **_SEARCH),
+    mutant=Falsify(
+        measured=_error_transposed_twice,
+        confirm=_confirm_transposed_twice,
+        scope="twice that q",
+        **_SEARCH,
+    ),
     repaired_by="as24.gradient",
-)  # fmt: skip
+)
 
-# --- the second part of p ---------------------------------------------------------------------------------------------
+# --- the second part of p -------------------------------------------------------------------------
 
 
 def _pairs() -> Any:
@@ -191,7 +250,9 @@ def _pairs() -> Any:
         def square(entries: Any) -> Any:
             return st.lists(st.lists(entries, min_size=n, max_size=n), min_size=n, max_size=n)
 
-        return st.fixed_dictionaries({"weights": square(st.integers(1, 9)), "q": square(st.integers(-3, 3))})
+        return st.fixed_dictionaries(
+            {"weights": square(st.integers(1, 9)), "q": square(st.integers(-3, 3))}
+        )
 
     return st.integers(1, 3).flatmap(matrices)
 
@@ -202,16 +263,23 @@ def _is_pair(instance: Instance) -> bool:
 
 
 _POSITIVE = Assumption(
-    text="f is a matrix of positive weights whose rows sum to one; q any matrix", predicate=_is_pair, generator=_pairs
+    text="f is a matrix of positive weights whose rows sum to one; q any matrix",
+    predicate=_is_pair,
+    generator=_pairs,
 )
 
 
 def _second_part_error(instance: Instance, *, halved: bool = False) -> Fraction:
     """Largest entry of |diag(r) f - f diag(r)|, r_i = <f_i, q_i>."""
     f = [[Fraction(x, sum(row)) for x in row] for row in instance["weights"]]
-    r = [sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0)) for a, b in zip(f, instance["q"], strict=True)]
+    r = [
+        sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+        for a, b in zip(f, instance["q"], strict=True)
+    ]
     n = range(len(f))
-    errors: list[Fraction] = [abs(r[i] * f[i][j] - f[i][j] * r[j] / (2 if halved else 1)) for i in n for j in n]
+    errors: list[Fraction] = [
+        abs(r[i] * f[i][j] - f[i][j] * r[j] / (2 if halved else 1)) for i in n for j in n
+    ]
     return max(errors)
 
 
@@ -235,22 +303,43 @@ P2_PRINTED = Theorem(
     key="as24.p2-printed",
     title="second part of p, scaled by columns",
     statement="p2 = f diag(r), r_i = <f_i, q_i>, equals the matrix with rows f_i f_iᵀ q_i.",
-    source=Source(citation=CITATION, place="Lemma D.5 (p̃2 = f̃ diag(r̃), V4 = diag(r̃) V1)", fidelity="verbatim", wording_verified=True),
-    reading="an identity of matrices; row i of p2 is f_i <f_i, q_i> by Definition C.5, so it must be diag(r) f, U4 = diag(r̃) U1, V4 = V1",
+    source=Source(
+        citation=CITATION,
+        place="Lemma D.5 (p̃2 = f̃ diag(r̃), V4 = diag(r̃) V1)",
+        fidelity="verbatim",
+        wording_verified=True,
+    ),
+    reading=(
+        "an identity of matrices; row i of p2 is f_i <f_i, q_i> by Definition C.5, so it must be "
+        "diag(r) f, U4 = diag(r̃) U1, V4 = V1"
+    ),
     assumptions=(_POSITIVE,),
     experiments=(
         Falsify(
-            instances=_pairs, measured=_second_part, bound=_nothing, confirm=_confirm_second_part, assumptions=(_POSITIVE,),
-            examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},), scope="up to 3 tokens, whole weights, error of p2 against 0",
+            instances=_pairs,
+            measured=_second_part,
+            bound=_nothing,
+            confirm=_confirm_second_part,
+            assumptions=(_POSITIVE,),
+            examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},),
+            scope="up to 3 tokens, whole weights, error of p2 against 0",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_pairs, measured=_half_second_part, bound=_nothing, confirm=_confirm_half_second_part, assumptions=(_POSITIVE,),
-        examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},), scope="f diag(r) / 2",
+        instances=_pairs,
+        measured=_half_second_part,
+        bound=_nothing,
+        confirm=_confirm_half_second_part,
+        assumptions=(_POSITIVE,),
+        examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},),
+        scope="f diag(r) / 2",
     ),
     repaired_by="as24.p2-corrected",
-    remarks=("Rank and running time are those of diag(r) f, so the theorem that uses the lemma survives.",),
-)  # fmt: skip
+    remarks=(
+        "Rank and running time are those of diag(r) f, so the theorem that uses the lemma "
+        "survives.",
+    ),
+)
 
 THEOREMS = (GRADIENT, PRINTED, Q_PRINTED, P2_PRINTED)

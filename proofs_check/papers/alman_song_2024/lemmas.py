@@ -1,4 +1,7 @@
-"""Lemmas behind the almost-linear gradient of Alman & Song 2024. Citation and letters: `alman_song_2024`."""
+"""Lemmas behind the almost-linear gradient of Alman & Song 2024.
+
+Citation and letters: `alman_song_2024`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the product of two low-rank matrices -----------------------------------------------------------------------------
+# --- the product of two low-rank matrices ---------------------------------------------------------
 # Entry (i, j) on either side is sum_ab U1_ia V1_ja U2_ib V2_jb: degree 4, 4 / p < 2^-58.
 
 
@@ -24,7 +27,9 @@ def _khatri_rao(a: Any, b: Any) -> Any:
     return np.concatenate([a[:, i : i + 1] * b for i in range(a.shape[1])], axis=1)
 
 
-def _hadamard(source: layer.Source, n: int, r: int, s: int, *, mixed: bool = False) -> Iterator[Identity]:
+def _hadamard(
+    source: layer.Source, n: int, r: int, s: int, *, mixed: bool = False
+) -> Iterator[Identity]:
     u1, v1, u2, v2 = source("u1", n, r), source("v1", n, r), source("u2", n, s), source("v2", n, s)
     left, right = _khatri_rao(u1, u2), _khatri_rao(v2, v1) if mixed else _khatri_rao(v1, v2)
     product, claimed = (u1 @ v1.T) * (u2 @ v2.T), left @ right.T
@@ -45,21 +50,42 @@ def _hadamard_tested(n: int, r: int, s: int, rng: np.random.Generator) -> Iterat
 HADAMARD = Theorem(
     key="as24.khatri-rao",
     title="entrywise product of two low-rank matrices",
-    statement="(U₁V₁ᵀ) ∘ (U₂V₂ᵀ) = (U₁ ⊘ U₂)(V₁ ⊘ V₂)ᵀ, of rank at most the product of the widths. (⊘: row-wise Khatri-Rao product.)",
-    source=Source(citation=CITATION, place="Fact A.2, used in Lemma D.4", fidelity="constants made explicit", wording_verified=True),
+    statement=(
+        "(U₁V₁ᵀ) ∘ (U₂V₂ᵀ) = (U₁ ⊘ U₂)(V₁ ⊘ V₂)ᵀ, of rank at most the product of the widths. (⊘: "
+        "row-wise Khatri-Rao product.)"
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Fact A.2, used in Lemma D.4",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     experiments=(
-        Symbolic(identities=partial(_hadamard_symbolic, 3, 2, 3), scope="n = 3, widths 2 and 3, all inputs"),
-        Symbolic(identities=partial(_hadamard_tested, 16, 4, 5), grade="pit(2^-58)", scope="n = 16, widths 4 and 5, all inputs"),
+        Symbolic(
+            identities=partial(_hadamard_symbolic, 3, 2, 3),
+            scope="n = 3, widths 2 and 3, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_hadamard_tested, 16, 4, 5),
+            grade="pit(2^-58)",
+            scope="n = 16, widths 4 and 5, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_hadamard_symbolic, 2, 2, 2, mixed=True), scope="V₂ ⊘ V₁ in place of V₁ ⊘ V₂"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_hadamard_symbolic, 2, 2, 2, mixed=True),
+        scope="V₂ ⊘ V₁ in place of V₁ ⊘ V₂",
+    ),
+)
 
-# --- p2 with the rows scaled ------------------------------------------------------------------------------------------
-# r_i = <f_i, q_i> = (U1)_i (V1^T V2) (U2)_i^T, and p2 = diag(r) f scales rows. Degree: r has 4, f two more; 6 / p < 2^-58.
+# --- p2 with the rows scaled ----------------------------------------------------------------------
+# r_i = <f_i, q_i> = (U1)_i (V1^T V2) (U2)_i^T, and p2 = diag(r) f scales rows. Degree: r has 4, f
+# two more; 6 / p < 2^-58.
 
 
-def _second_part(source: layer.Source, n: int, k: int, d: int, *, columns: bool = False) -> Iterator[Identity]:
+def _second_part(
+    source: layer.Source, n: int, k: int, d: int, *, columns: bool = False
+) -> Iterator[Identity]:
     u1, v1, u2, v2 = source("u1", n, k), source("v1", n, k), source("u2", n, d), source("v2", n, d)
     f, q = u1 @ v1.T, u2 @ v2.T
     r = np.sum((u1 @ (v1.T @ v2)) * u2, axis=1)[:, None]
@@ -83,27 +109,53 @@ def _second_part_tested(n: int, k: int, d: int, rng: np.random.Generator) -> Ite
 SECOND_PART = Theorem(
     key="as24.p2-corrected",
     title="second part of p, scaled by rows",
-    statement="For f = U₁V₁ᵀ and q = U₂V₂ᵀ: r_i = <f_i, q_i> = (U₁)_i (V₁ᵀV₂) (U₂)_iᵀ, and p2 = diag(r) f = (diag(r) U₁) V₁ᵀ, of the width of f.",
-    source=Source(citation=CITATION, place="Lemma D.5, the diagonal on the side of the rows", fidelity="corrected", wording_verified=True),
+    statement=(
+        "For f = U₁V₁ᵀ and q = U₂V₂ᵀ: r_i = <f_i, q_i> = (U₁)_i (V₁ᵀV₂) (U₂)_iᵀ, and p2 = diag(r) "
+        "f = (diag(r) U₁) V₁ᵀ, of the width of f."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma D.5, the diagonal on the side of the rows",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
     experiments=(
-        Symbolic(identities=partial(_second_part_symbolic, 3, 2, 2), scope="n = 3, widths 2 and 2, all inputs"),
-        Symbolic(identities=partial(_second_part_tested, 16, 5, 4), grade="pit(2^-58)", scope="n = 16, widths 5 and 4, all inputs"),
+        Symbolic(
+            identities=partial(_second_part_symbolic, 3, 2, 2),
+            scope="n = 3, widths 2 and 2, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_second_part_tested, 16, 5, 4),
+            grade="pit(2^-58)",
+            scope="n = 16, widths 5 and 4, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_second_part_symbolic, 2, 1, 1, columns=True), scope="U₁ (diag(r) V₁)ᵀ, as printed"),
+    mutant=Symbolic(
+        identities=partial(_second_part_symbolic, 2, 1, 1, columns=True),
+        scope="U₁ (diag(r) V₁)ᵀ, as printed",
+    ),
     uses=("as24.khatri-rao",),
-)  # fmt: skip
+)
 
-# --- from the error of p to the error of the gradient -----------------------------------------------------------------
-# |x| <= X, |y| <= Y, |z| <= Z: 4 (X Y Z - x y z) = (X-x)(Y-y)(Z-z) + (X-x)(Y+y)(Z+z) + (X+x)(Y-y)(Z+z) + (X+x)(Y+y)(Z-z) >= 0, and likewise with -x.
-# An entry of A1^T P A2 is a sum of n^2 such products.
+# --- from the error of p to the error of the gradient ---------------------------------------------
+# |x| <= X, |y| <= Y, |z| <= Z: 4 (X Y Z - x y z) = (X-x)(Y-y)(Z-z) + (X-x)(Y+y)(Z+z) +
+# (X+x)(Y-y)(Z+z) + (X+x)(Y+y)(Z-z) >= 0, and likewise with -x. An entry of A1^T P A2 is a sum of
+# n^2 such products.
 
 
 def _error_bound(n: int, count: int | None = None) -> Iterator[Identity]:
     from sympy import QQ, ring
 
     pairs = list(itertools.product(range(n), repeat=2))
-    names = [*(f"a{i}" for i in range(n)), *(f"b{j}" for j in range(n)), *(f"p{i}{j}" for i, j in pairs), "A", "B", "P"]
+    names = [
+        *(f"a{i}" for i in range(n)),
+        *(f"b{j}" for j in range(n)),
+        *(f"p{i}{j}" for i, j in pairs),
+        "A",
+        "B",
+        "P",
+    ]
     _, *symbols = ring(names, QQ)
     a, b, (top_a, top_b, top_p) = symbols[:n], symbols[n : 2 * n], symbols[-3:]
     p = dict(zip(pairs, symbols[2 * n : -3], strict=True))
@@ -121,24 +173,47 @@ def _error_bound(n: int, count: int | None = None) -> Iterator[Identity]:
 PROPAGATION = Theorem(
     key="as24.error-propagation",
     title="from the error of p to the error of the gradient",
-    statement="Every entry of A₁ᵀ (p̃ - p) A₂ is at most n² ‖A₁‖∞ ‖A₂‖∞ ‖p̃ - p‖∞ in size, with equality for constant matrices.",
-    source=Source(citation=CITATION, place="proof of Theorem D.6", fidelity="constants made explicit", wording_verified=True),
-    reading="largest entries; p̃ - p split into p1 and p2 by the triangle inequality; the factor 1/d of the gradient left out",
+    statement=(
+        "Every entry of A₁ᵀ (p̃ - p) A₂ is at most n² ‖A₁‖∞ ‖A₂‖∞ ‖p̃ - p‖∞ in size, with equality "
+        "for constant matrices."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="proof of Theorem D.6",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "largest entries; p̃ - p split into p1 and p2 by the triangle inequality; the factor 1/d "
+        "of the gradient left out"
+    ),
     experiments=(
-        Symbolic(identities=partial(_error_bound, 2), scope="n = 2, one column of A₁ and of A₂, all entries"),
-        Symbolic(identities=partial(_error_bound, 4), scope="n = 4, one column of A₁ and of A₂, all entries"),
+        Symbolic(
+            identities=partial(_error_bound, 2),
+            scope="n = 2, one column of A₁ and of A₂, all entries",
+        ),
+        Symbolic(
+            identities=partial(_error_bound, 4),
+            scope="n = 4, one column of A₁ and of A₂, all entries",
+        ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_error_bound, 2, 2), scope="n in place of n²"),
-    remarks=("n² is worst case: the rows of p sum to 0 and its entries are weighted by f, which ours.gradient uses.",),
-)  # fmt: skip
+    remarks=(
+        "n² is worst case: the rows of p sum to 0 and its entries are weighted by f, which "
+        "ours.gradient uses.",
+    ),
+)
 
-# --- a Riemann sum ----------------------------------------------------------------------------------------------------
-# (1/m) sum_i f'(i/m) - (f(1) - f(0)) = int_0^1 K f'' with K(t) = t - (i-1)/m on ((i-1)/m, i/m): integrate by parts on each interval. K >= 0 and int K = 1/(2m).
+# --- a Riemann sum --------------------------------------------------------------------------------
+# (1/m) sum_i f'(i/m) - (f(1) - f(0)) = int_0^1 K f'' with K(t) = t - (i-1)/m on ((i-1)/m, i/m):
+# integrate by parts on each interval. K >= 0 and int K = 1/(2m).
 
 
 def _peano(m: int, degree: int, numerator: int = 1) -> Iterator[Identity]:
-    integral = sum(((Fraction(i, m) - Fraction(i - 1, m)) ** 2 / 2 for i in range(1, m + 1)), Fraction(0))
+    integral = sum(
+        ((Fraction(i, m) - Fraction(i - 1, m)) ** 2 / 2 for i in range(1, m + 1)), Fraction(0)
+    )
     yield Identity(integral, Fraction(numerator, 2 * m), "int K")
     for k in range(2, degree + 1):  # f = t^k: f' = k t^{k-1}, f'' = k (k-1) t^{k-2}
         riemann = sum((Fraction(i, m) ** (k - 1) * k for i in range(1, m + 1)), Fraction(0)) / m
@@ -159,12 +234,29 @@ def _sums(numerator: int = 1) -> Iterator[Identity]:
 RIEMANN = Theorem(
     key="as24.riemann-sum",
     title="a Riemann sum of a derivative",
-    statement="|f''| <= b on [0, 1] implies |(1/m) Σ_{i=1..m} f'(i/m) - (f(1) - f(0))| <= b/(2m), with equality for f'' = b; in particular <= b/m.",
-    source=Source(citation=CITATION, place="Lemma E.4, which has b/m", fidelity="corrected", wording_verified=True),
-    reading="the difference is ∫ K f'' with K(t) = t - floor(t m)/m >= 0 (by parts, for every f of the class); ∫ K = 1/(2m)",
-    experiments=(Symbolic(identities=_sums, grade="exact-rational", scope="the kernel on t², ..., t⁸ and its integral, m = 1, 2, 3, 5, 8"),),
+    statement=(
+        "|f''| <= b on [0, 1] implies |(1/m) Σ_{i=1..m} f'(i/m) - (f(1) - f(0))| <= b/(2m), with "
+        "equality for f'' = b; in particular <= b/m."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma E.4, which has b/m",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
+    reading=(
+        "the difference is ∫ K f'' with K(t) = t - floor(t m)/m >= 0 (by parts, for every f of the "
+        "class); ∫ K = 1/(2m)"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_sums,
+            grade="exact-rational",
+            scope="the kernel on t², ..., t⁸ and its integral, m = 1, 2, 3, 5, 8",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_sums, 2), grade="exact-rational", scope="∫ K = 1/m"),
-)  # fmt: skip
+)
 
 THEOREMS = (HADAMARD, SECOND_PART, PROPAGATION, RIEMANN)

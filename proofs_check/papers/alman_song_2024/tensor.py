@@ -1,7 +1,12 @@
-"""J. Alman and Z. Song, "How to Capture Higher-Order Correlations? Generalizing Matrix Softmax Attention to Kronecker Computation", ICLR 2024.
+"""J.
 
-Attention over pairs of keys: query i weighs the pair (j, l) by exp(sum_c q_ic a_jc b_lc / d), values are entrywise products. It can be approximated in almost linear
-time below a threshold on the entries and not in subcubic time above it, under SETH. Here: the factorisation that an implementation of the first half needs.
+Alman and Z. Song, "How to Capture Higher-Order Correlations? Generalizing Matrix Softmax Attention
+to Kronecker Computation", ICLR 2024.
+
+Attention over pairs of keys: query i weighs the pair (j, l) by exp(sum_c q_ic a_jc b_lc / d),
+values are entrywise products. It can be approximated in almost linear time below a threshold on the
+entries and not in subcubic time above it, under SETH. Here: the factorisation that an
+implementation of the first half needs.
 
 Read: the abstract; no wording of a statement is vouched for here, and the factorisation is ours.
 
@@ -26,8 +31,10 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# P(t) = sum_p c_p t^p of degree g; (sum_c q_c a_c b_c)^p = sum_{|alpha| = p} (p!/alpha!) q^alpha a^alpha b^alpha, so
-#     sum_jl P(<q_i, a_j, b_l>) x_jc y_lc = sum_alpha w_alpha q_i^alpha (Phi(A)^T X)_alpha,c (Phi(B)^T Y)_alpha,c.
+# P(t) = sum_p c_p t^p of degree g; (sum_c q_c a_c b_c)^p = sum_{|alpha| = p} (p!/alpha!) q^alpha
+# a^alpha b^alpha, so
+#     sum_jl P(<q_i, a_j, b_l>) x_jc y_lc = sum_alpha w_alpha q_i^alpha (Phi(A)^T X)_alpha,c
+#     (Phi(B)^T Y)_alpha,c.
 # Degree of either side: 3 g + 2, and 1 for c_p; 3 g + 3 <= 12 for g <= 3, and 12 / p < 2^-57.
 
 
@@ -46,16 +53,21 @@ def _features(x: Any, indices: list[tuple[int, ...]]) -> Any:
     return np.array([[power(row, alpha) for alpha in indices] for row in x], dtype=object)
 
 
-def _factorised(source: layer.Source, n: int, d: int, g: int, *, outside: bool = False) -> Iterator[Identity]:
+def _factorised(
+    source: layer.Source, n: int, d: int, g: int, *, outside: bool = False
+) -> Iterator[Identity]:
     q, a, b = (source(name, n, d) for name in ("q", "a", "b"))
     x, y, c = source("x", n, 1), source("y", n, 1), source("c", 1, g + 1)[0]
     indices = _indices(d, g)
     yield Identity(len(indices), math.comb(d + g, g), "number of features")
-    counts = [math.factorial(sum(alpha)) // math.prod(map(math.factorial, alpha)) for alpha in indices]
+    counts = [
+        math.factorial(sum(alpha)) // math.prod(map(math.factorial, alpha)) for alpha in indices
+    ]
     weights = [c[sum(alpha)] * m for alpha, m in zip(indices, counts, strict=True)]
     left, right = _features(a, indices).T @ x, _features(b, indices).T @ y  # (r, 1) each
     state = [
-        (left[t, 0] + right[t, 0] if outside else left[t, 0] * right[t, 0]) * weights[t] for t in range(len(indices))
+        (left[t, 0] + right[t, 0] if outside else left[t, 0] * right[t, 0]) * weights[t]
+        for t in range(len(indices))
     ]
     phi = _features(q, indices)
     for i in range(n):
@@ -65,12 +77,16 @@ def _factorised(source: layer.Source, n: int, d: int, g: int, *, outside: bool =
             for coefficient in c:
                 whole = whole + coefficient * power * x[j, 0] * y[l, 0]
                 power = power * t
-        yield Identity(whole, sum((phi[i, t] * state[t] for t in range(len(indices))), c[0] * 0), f"row {i}")
+        yield Identity(
+            whole, sum((phi[i, t] * state[t] for t in range(len(indices))), c[0] * 0), f"row {i}"
+        )
 
 
 def _symbolic(n: int, d: int, g: int, *, outside: bool = False) -> Iterator[Identity]:
     tall, thin = dict.fromkeys(("q", "a", "b"), (n, d)), dict.fromkeys(("x", "y"), (n, 1))
-    return _factorised(layer.indeterminates({**tall, **thin, "c": (1, g + 1)}), n, d, g, outside=outside)
+    return _factorised(
+        layer.indeterminates({**tall, **thin, "c": (1, g + 1)}), n, d, g, outside=outside
+    )
 
 
 def _tested(n: int, d: int, g: int, rng: np.random.Generator) -> Iterator[Identity]:
@@ -81,18 +97,33 @@ FEATURES = Theorem(
     key="as24b.tensor-features",
     title="polynomial attention over pairs of keys, factorised",
     statement=(
-        "Σ_{jl} P(Σ_c q_ic a_jc b_lc) x_j y_l = Σ_{|α|<=g} c_|α| (|α|!/α!) q_i^α (Σ_j a_j^α x_j)(Σ_l b_l^α y_l) for P of degree g: numerator and denominator (x = y = 1) of the "
-        "n × n² attention in O(n r) operations per column, r = C(d + g, g)."
+        "Σ_{jl} P(Σ_c q_ic a_jc b_lc) x_j y_l = Σ_{|α|<=g} c_|α| (|α|!/α!) q_i^α (Σ_j a_j^α "
+        "x_j)(Σ_l b_l^α y_l) for P of degree g: numerator and denominator (x = y = 1) of the n × "
+        "n² attention in O(n r) operations per column, r = C(d + g, g)."
     ),
-    source=Source(citation=TENSOR, place="the polynomial method for tensor attention, worked out", fidelity="ours"),
+    source=Source(
+        citation=TENSOR,
+        place="the polynomial method for tensor attention, worked out",
+        fidelity="ours",
+    ),
     reading="any coefficients of P; one column of the values stands for all",
     experiments=(
-        Symbolic(identities=partial(_symbolic, 2, 2, 2), scope="n = 2, d = 2, g = 2, all inputs and coefficients"),
-        Symbolic(identities=partial(_tested, 4, 3, 3), grade="pit(2^-57)", scope="n = 4, d = 3, g = 3, all inputs and coefficients"),
+        Symbolic(
+            identities=partial(_symbolic, 2, 2, 2),
+            scope="n = 2, d = 2, g = 2, all inputs and coefficients",
+        ),
+        Symbolic(
+            identities=partial(_tested, 4, 3, 3),
+            grade="pit(2^-57)",
+            scope="n = 4, d = 3, g = 3, all inputs and coefficients",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_symbolic, 1, 1, 1, outside=True), scope="the sum of the two states in place of their product"),
+    mutant=Symbolic(
+        identities=partial(_symbolic, 1, 1, 1, outside=True),
+        scope="the sum of the two states in place of their product",
+    ),
     uses=("as23.low-rank",),
-)  # fmt: skip
+)
 
 THEOREMS = (FEATURES,)

@@ -1,8 +1,12 @@
-"""F. A. Heinsen and L. Kozachkov, "Self-Attention at Constant Cost per Token via Symmetry-Aware Taylor Approximation", arXiv 2602.00294 (2026).
+"""F.
 
-Every term of the Taylor expansion of exp(q . k) is a sum over symmetric monomials, of which there are C(d + p - 1, p) of degree p instead of d^p, so that attention
-costs a constant per token. The code's default takes four Taylor terms, that is degree 3, and divides by the sum of the weights. Here: the count of monomials, and
-what an odd degree does to that sum.
+A. Heinsen and L. Kozachkov, "Self-Attention at Constant Cost per Token via Symmetry-Aware Taylor
+Approximation", arXiv 2602.00294 (2026).
+
+Every term of the Taylor expansion of exp(q . k) is a sum over symmetric monomials, of which there
+are C(d + p - 1, p) of degree p instead of d^p, so that attention costs a constant per token. The
+code's default takes four Taylor terms, that is degree 3, and divides by the sum of the weights.
+Here: the count of monomials, and what an odd degree does to that sum.
 
 Read: the abstract, the README and the code; no wording of a statement is vouched for here.
 
@@ -25,7 +29,7 @@ from proofs_check.statements.experiment import Assumption, Falsify, Identity, In
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- symmetric monomials ----------------------------------------------------------------------------------------------
+# --- symmetric monomials --------------------------------------------------------------------------
 
 
 def _power_of_dot(d: int, p: int, *, unweighted: bool = False) -> Iterator[Identity]:
@@ -34,7 +38,9 @@ def _power_of_dot(d: int, p: int, *, unweighted: bool = False) -> Iterator[Ident
     _, *symbols = ring([*(f"q{c}" for c in range(d)), *(f"k{c}" for c in range(d))], QQ)
     q, k = symbols[:d], symbols[d:]
     exponents = [a for a in itertools.product(range(p + 1), repeat=d) if sum(a) == p]
-    yield Identity(len(exponents), math.comb(d + p - 1, p), f"monomials of degree {p} in {d} variables")
+    yield Identity(
+        len(exponents), math.comb(d + p - 1, p), f"monomials of degree {p} in {d} variables"
+    )
     total = 0 * q[0]
     for alpha in exponents:
         weight = 1 if unweighted else math.factorial(p) // math.prod(map(math.factorial, alpha))
@@ -42,7 +48,9 @@ def _power_of_dot(d: int, p: int, *, unweighted: bool = False) -> Iterator[Ident
         for x, y, a in zip(q, k, alpha, strict=True):
             term = term * (x * y) ** a
         total += term
-    yield Identity(sum((x * y for x, y in zip(q, k, strict=True)), 0 * q[0]) ** p, total, f"(q.k)^{p}, d = {d}")
+    yield Identity(
+        sum((x * y for x, y in zip(q, k, strict=True)), 0 * q[0]) ** p, total, f"(q.k)^{p}, d = {d}"
+    )
 
 
 def _powers(unweighted: bool = False) -> Iterator[Identity]:
@@ -54,14 +62,28 @@ MONOMIALS = Theorem(
     key="sata.symmetric-monomials",
     title="features of one Taylor term",
     statement="(q·k)^p = Σ_{|α|=p} (p!/α!) q^α k^α, with C(d + p - 1, p) terms.",
-    source=Source(citation=CITATION, place="the features of one Taylor term", fidelity="constants made explicit"),
-    reading="equal monomials are formed once; summed over p <= g this gives C(d + g, g), as in as23.low-rank",
-    experiments=(Symbolic(identities=_powers, scope="(d, p) = (1, 5), (2, 4), (3, 4), (4, 3), (6, 2), all q and k"),),
+    source=Source(
+        citation=CITATION,
+        place="the features of one Taylor term",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "equal monomials are formed once; summed over p <= g this gives C(d + g, g), as in "
+        "as23.low-rank"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_powers,
+            scope="(d, p) = (1, 5), (2, 4), (3, 4), (4, 3), (6, 2), all q and k",
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_powers, unweighted=True), scope="without the multinomial coefficients"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_powers, unweighted=True), scope="without the multinomial coefficients"
+    ),
+)
 
-# --- odd degree -------------------------------------------------------------------------------------------------------
+# --- odd degree -----------------------------------------------------------------------------------
 
 
 def _scores() -> Any:
@@ -110,25 +132,42 @@ DENOMINATOR = Theorem(
     key="sata.odd-degree",
     title="the sum of the weights at an odd degree",
     statement="Z = Σ_j P_3(s_j) >= 0 for all scores, so that S/Z is an average of the values.",
-    source=Source(citation=CITATION, place="default n_taylor = 4, division by Z", fidelity="constants made explicit"),
+    source=Source(
+        citation=CITATION,
+        place="default n_taylor = 4, division by Z",
+        fidelity="constants made explicit",
+    ),
     reading="one query, scores s_j in multiples of 1/2; Z < 0 is shown, not only Z = 0",
-    alternative_readings=("For scores above -1.596 the weights are positive and the statement holds.",),
+    alternative_readings=(
+        "For scores above -1.596 the weights are positive and the statement holds.",
+    ),
     experiments=(
         Falsify(
-            instances=_scores, measured=_minus_denominator, bound=_nothing, confirm=_confirm_denominator, examples=(_README_CASE,),
+            instances=_scores,
+            measured=_minus_denominator,
+            bound=_nothing,
+            confirm=_confirm_denominator,
+            examples=(_README_CASE,),
             scope="up to four scores in [-4, 4], multiples of 1/2",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_scores, measured=_missing_denominator, bound=_nothing, confirm=_confirm_larger_denominator, examples=(_README_CASE,),
+        instances=_scores,
+        measured=_missing_denominator,
+        bound=_nothing,
+        confirm=_confirm_larger_denominator,
+        examples=(_README_CASE,),
         scope="Z >= n/4",
     ),
     repaired_by="ours.even-taylor",
-    remarks=("P_g is positive everywhere for even g, so n_taylor = 3 or 5 is safe. Replacing NaN by 0 in S/Z, as the code does, hides the pole, not the sign.",),
-)  # fmt: skip
+    remarks=(
+        "P_g is positive everywhere for even g, so n_taylor = 3 or 5 is safe. Replacing NaN by 0 "
+        "in S/Z, as the code does, hides the pole, not the sign.",
+    ),
+)
 
-# --- the convex hull --------------------------------------------------------------------------------------------------
+# --- the convex hull ------------------------------------------------------------------------------
 
 
 def _has_denominator(instance: Instance) -> bool:
@@ -167,22 +206,40 @@ HULL = Theorem(
     key="sata.convex-hull",
     title="the output lies among the values",
     statement="min_j v_j <= Σ_j P_3(s_j) v_j / Σ_j P_3(s_j) <= max_j v_j.",
-    source=Source(citation=CITATION, place="default n_taylor = 4", fidelity="constants made explicit"),
-    reading="one query and column; what holds for softmax attention (lss24.output-range) is asked of the approximation",
+    source=Source(
+        citation=CITATION, place="default n_taylor = 4", fidelity="constants made explicit"
+    ),
+    reading=(
+        "one query and column; what holds for softmax attention (lss24.output-range) is asked of "
+        "the approximation"
+    ),
     assumptions=(_NO_POLE,),
     experiments=(
         Falsify(
-            instances=_scores, measured=_outside, bound=_nothing, confirm=_confirm_hull, assumptions=(_NO_POLE,), examples=(_README_CASE,),
+            instances=_scores,
+            measured=_outside,
+            bound=_nothing,
+            confirm=_confirm_hull,
+            assumptions=(_NO_POLE,),
+            examples=(_README_CASE,),
             scope="up to four scores in [-4, 4], multiples of 1/2, whole values",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_scores, measured=_outside, bound=_eighth, confirm=_confirm_wider_hull, assumptions=(_NO_POLE,), examples=(_README_CASE,),
+        instances=_scores,
+        measured=_outside,
+        bound=_eighth,
+        confirm=_confirm_wider_hull,
+        assumptions=(_NO_POLE,),
+        examples=(_README_CASE,),
         scope="up to an eighth of the spread outside",
     ),
     repaired_by="ours.even-taylor",
-    remarks=("Scores -3, -3, -3, 1/2 and values 1, 2, 3, 10: softmax gives 9.3, degree 3 gives -1.02, degree 4 gives 4.28.",),
-)  # fmt: skip
+    remarks=(
+        "Scores -3, -3, -3, 1/2 and values 1, 2, 3, 10: softmax gives 9.3, degree 3 gives -1.02, "
+        "degree 4 gives 4.28.",
+    ),
+)
 
 THEOREMS = (MONOMIALS, DENOMINATOR, HULL)

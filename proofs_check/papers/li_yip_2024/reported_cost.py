@@ -1,6 +1,9 @@
-"""BERT-LSH's reported operation counts, against counted operations. Citation and letters: `li_yip_2024`.
+"""BERT-LSH's reported operation counts, against counted operations.
 
-The algorithm of the authors' code is written out here, per head and pair as there, and run on counting arrays.
+Citation and letters: `li_yip_2024`.
+
+The algorithm of the authors' code is written out here, per head and pair as there, and run on
+counting arrays.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from proofs_check.statements.verdict import Status
 Array = Any
 """A counting array: its operators are made at run time."""
 
-# --- the reported operation counts ------------------------------------------------------------------------------------
-# Reported for n = 10 tokens, 2 heads of width 64: 5.12 K L KFLOP a layer, whatever T, against 25.6 for the baseline. A multiply-add counts as two.
+# --- the reported operation counts ----------------------------------------------------------------
+# Reported for n = 10 tokens, 2 heads of width 64: 5.12 K L KFLOP a layer, whatever T, against 25.6
+# for the baseline. A multiply-add counts as two.
 
 _TOKENS, _HEADS, _WIDTH, _BUCKETS = 10, 2, 64, 256
 _SETTINGS = (21, 22, 24, 41, 42, 44, 81, 82, 84)
@@ -50,8 +54,12 @@ def _products(q: Array, k: Array, size: int, rng: np.random.Generator, tally: Ta
     return [stacked @ tally.array(rng.standard_normal((_WIDTH, bits))) for _ in range(tables)]
 
 
-def _bucket_codes(q: Array, k: Array, size: int, rng: np.random.Generator, tally: Tally) -> list[Any]:
-    """Sign bits of the products, their subset sums modulo the table size: codes of queries, then keys, per table."""
+def _bucket_codes(
+    q: Array, k: Array, size: int, rng: np.random.Generator, tally: Tally
+) -> list[Any]:
+    """Sign bits of the products, their subset sums modulo the table size: codes of queries, then
+    keys, per table.
+    """
     found = []
     for products in _products(q, k, size, rng, tally):
         pattern = tally.astype(products > 0, tally.int64)
@@ -61,7 +69,9 @@ def _bucket_codes(q: Array, k: Array, size: int, rng: np.random.Generator, tally
 
 
 def _scores(q: Array, k: Array, codes: list[Any], tally: Tally) -> Array:
-    """Dot products of the pairs i <= j that share a bucket in any table, written at (i, j) and (j, i); 0 elsewhere."""
+    """Dot products of the pairs i <= j that share a bucket in any table, written at (i, j) and (j,
+    i); 0 elsewhere.
+    """
     n = _TOKENS
     logits = [[tally.array(0.0)] * n for _ in range(n)]
     for i, j in itertools.combinations_with_replacement(range(n), 2):
@@ -80,7 +90,9 @@ def _hash_flops(size: int) -> int:
 
 
 def _score_flops(size: int) -> int:
-    """Flops of hashing and of the scores that are computed; the softmax and the product with V left out, as in the baseline's figure."""
+    """Flops of hashing and of the scores that are computed; the softmax and the product with V left
+    out, as in the baseline's figure.
+    """
     tally, rng = Tally(), np.random.default_rng(0)
     for _ in range(_HEADS):
         q, k, _v = _inputs(rng, tally)
@@ -89,11 +101,15 @@ def _score_flops(size: int) -> int:
 
 
 def _layer_flops(size: int) -> int:
-    """All arithmetic of the attention of one layer: hashes, scores, the dense softmax and the dense product with V."""
+    """All arithmetic of the attention of one layer: hashes, scores, the dense softmax and the dense
+    product with V.
+    """
     tally, rng = Tally(), np.random.default_rng(0)
     for _ in range(_HEADS):
         q, k, v = _inputs(rng, tally)
-        logits = _scores(q, k, _bucket_codes(q, k, size, rng, tally), tally) / tally.sqrt(tally.array(float(_WIDTH)))
+        logits = _scores(q, k, _bucket_codes(q, k, size, rng, tally), tally) / tally.sqrt(
+            tally.array(float(_WIDTH))
+        )
         weights = tally.exp(logits - tally.max(logits, axis=1, keepdims=True))
         _ = (weights / tally.sum(weights, axis=1, keepdims=True)) @ v
     return tally.flops
@@ -114,14 +130,22 @@ def _baseline_reported(size: int) -> int:
 FLOPS = Theorem(
     key="bert-lsh.flops",
     title="the reported KFLOPs as a count of attention work",
-    statement="The attention of a layer costs at most 5.12 K L KFLOP at n = 10 tokens, 2 heads of width 64.",
+    statement=(
+        "The attention of a layer costs at most 5.12 K L KFLOP at n = 10 tokens, 2 heads of width "
+        "64."
+    ),
     source=Source(
         citation=CITATION,
         place="visualizations/lsh-params.txt of the authors' code",
         fidelity="constants made explicit",
     ),
-    reading="arithmetic operations of the algorithm of the authors' code, Gaussian queries and keys, T = 256; sizes are 10 K + L",
-    alternative_readings=("As the cost of the hashing products alone the figure is exact: bert-lsh.flops-hash-only.",),
+    reading=(
+        "arithmetic operations of the algorithm of the authors' code, Gaussian queries and keys, T "
+        "= 256; sizes are 10 K + L"
+    ),
+    alternative_readings=(
+        "As the cost of the hashing products alone the figure is exact: bert-lsh.flops-hash-only.",
+    ),
     experiments=(
         Count(
             measured=_score_flops,
@@ -140,20 +164,37 @@ FLOPS = Theorem(
     ),
     expected=Status.REFUTED,
     mutant=Count(
-        measured=_layer_flops, formula=_half_reported, sizes=_SETTINGS, relation="<=", scope="half the reported count"
+        measured=_layer_flops,
+        formula=_half_reported,
+        sizes=_SETTINGS,
+        relation="<=",
+        scope="half the reported count",
     ),
     repaired_by="bert-lsh.flops-hash-only",
     remarks=(
-        "The profiler saw matrix products only; the scores are computed by element-wise multiplication and summation.",
-        "The baseline's 25.6 counts Q Kᵀ alone. Softmax and product with V are the same dense work in both, O(n² d).",
+        (
+            "The profiler saw matrix products only; the scores are computed by element-wise "
+            "multiplication and summation."
+        ),
+        (
+            "The baseline's 25.6 counts Q Kᵀ alone. Softmax and product with V are the same dense "
+            "work in both, O(n² d)."
+        ),
     ),
 )
 
 HASH_ONLY = Theorem(
     key="bert-lsh.flops-hash-only",
     title="what the reported KFLOPs do count",
-    statement="The products of 2n rows with K L hyperplanes cost 5.12 K L KFLOP at n = 10, 2 heads of width 64; Q Kᵀ costs 25.6.",
-    source=Source(citation=CITATION, place="visualizations/lsh-params.txt of the authors' code", fidelity="corrected"),
+    statement=(
+        "The products of 2n rows with K L hyperplanes cost 5.12 K L KFLOP at n = 10, 2 heads of "
+        "width 64; Q Kᵀ costs 25.6."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="visualizations/lsh-params.txt of the authors' code",
+        fidelity="corrected",
+    ),
     reading="a multiply-add counts as two, as the profiler does: 2 heads x 2 (2n) d K L",
     experiments=(
         Count(
@@ -162,16 +203,24 @@ HASH_ONLY = Theorem(
             sizes=_SETTINGS,
             scope="hashing products; sizes are 10 K + L",
         ),
-        Count(measured=_baseline_products, formula=_baseline_reported, sizes=(10, 20, 40), scope="Q Kᵀ; sizes are n"),
+        Count(
+            measured=_baseline_products,
+            formula=_baseline_reported,
+            sizes=(10, 20, 40),
+            scope="Q Kᵀ; sizes are n",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Count(measured=_hash_flops, formula=_twice_reported, sizes=_SETTINGS, scope="twice the figure"),
+    mutant=Count(
+        measured=_hash_flops, formula=_twice_reported, sizes=_SETTINGS, scope="twice the figure"
+    ),
     remarks=(
-        "So the method looks cheaper than the baseline exactly when n > 2 K L, whatever the collided scores cost.",
+        "So the method looks cheaper than the baseline exactly when n > 2 K L, whatever the "
+        "collided scores cost.",
     ),
 )
 
-# --- break-even -------------------------------------------------------------------------------------------------------
+# --- break-even -----------------------------------------------------------------------------------
 # Sizes are n for K = 2, L = 3, where the two counts meet at n = 2 K L = 12.
 
 _BITS, _TABLES = 2, 3
@@ -181,7 +230,9 @@ def _hash_flops_at(size: int) -> int:
     """Flops of the hashing products of one head of `size` tokens."""
     tally = Tally()
     for _ in range(_TABLES):
-        tally.matmul(tally.array(np.ones((2 * size, _WIDTH))), tally.array(np.ones((_WIDTH, _BITS))))
+        tally.matmul(
+            tally.array(np.ones((2 * size, _WIDTH))), tally.array(np.ones((_WIDTH, _BITS)))
+        )
     return 2 * tally.counts["multiply"]
 
 
@@ -208,15 +259,31 @@ def _beyond_half(size: int) -> int:
 BREAK_EVEN = Theorem(
     key="bert-lsh.break-even",
     title="from which length on the reported count is below that of Q Kᵀ",
-    statement="The hashing products cost less than Q Kᵀ exactly for n > 2 K L, at any width and whatever the collided scores cost.",
-    source=Source(citation="proved here", place="2 (2n) d K L < 2 n² d, from bert-lsh.flops-hash-only", fidelity="ours"),
-    reading="one head; a multiply-add counts as two; scores, softmax and product with V on neither side",
+    statement=(
+        "The hashing products cost less than Q Kᵀ exactly for n > 2 K L, at any width and whatever "
+        "the collided scores cost."
+    ),
+    source=Source(
+        citation="proved here",
+        place="2 (2n) d K L < 2 n² d, from bert-lsh.flops-hash-only",
+        fidelity="ours",
+    ),
+    reading=(
+        "one head; a multiply-add counts as two; scores, softmax and product with V on neither side"
+    ),
     experiments=(
-        Count(measured=_cheaper, formula=_beyond, sizes=(1, 6, 7, 11, 12, 13, 24, 60), scope="K = 2, L = 3, d = 64; sizes are n"),
+        Count(
+            measured=_cheaper,
+            formula=_beyond,
+            sizes=(1, 6, 7, 11, 12, 13, 24, 60),
+            scope="K = 2, L = 3, d = 64; sizes are n",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Count(measured=_cheaper, formula=_beyond_half, sizes=(1, 6, 7, 11, 12, 13), scope="n > K L"),
+    mutant=Count(
+        measured=_cheaper, formula=_beyond_half, sizes=(1, 6, 7, 11, 12, 13), scope="n > K L"
+    ),
     uses=("bert-lsh.flops-hash-only",),
-)  # fmt: skip
+)
 
 THEOREMS = (FLOPS, HASH_ONLY, BREAK_EVEN)

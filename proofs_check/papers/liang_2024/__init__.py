@@ -1,6 +1,14 @@
 """Liang et al. 2024: gradients of a multi-layer transformer."""
 
-from proofs_check.papers.liang_2024 import bounds, causal, gradient, hypotheses, layer, printed_formulas, published_code
+from proofs_check.papers.liang_2024 import (
+    bounds,
+    causal,
+    gradient,
+    hypotheses,
+    layer,
+    printed_formulas,
+    published_code,
+)
 
 THEOREMS = (
     *gradient.THEOREMS,

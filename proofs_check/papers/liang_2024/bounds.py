@@ -12,8 +12,9 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- from the error of f to the error of s --------------------------------------------------------------------------------
-# An entry of (f~ - f) h is a sum of n products: |sum_j x_j y_j| <= n X Y for |x_j| <= X, |y_j| <= Y, since 2 (X Y - s x y) = (X - s x)(Y + y) + (X + s x)(Y - y).
+# --- from the error of f to the error of s --------------------------------------------------------
+# An entry of (f~ - f) h is a sum of n products: |sum_j x_j y_j| <= n X Y for |x_j| <= X, |y_j| <=
+# Y, since 2 (X Y - s x y) = (X - s x)(Y + y) + (X + s x)(Y - y).
 
 
 def _products(count: int = 0) -> Iterator[Identity]:
@@ -24,7 +25,8 @@ def _products(count: int = 0) -> Iterator[Identity]:
         x, y, top_x, top_y = s[:n], s[n : 2 * n], s[-2], s[-1]
         for sign in (1, -1):
             whole = 2 * (
-                (n - count) * top_x * top_y - sign * sum((a * b for a, b in zip(x, y, strict=True)), 0 * top_x)
+                (n - count) * top_x * top_y
+                - sign * sum((a * b for a, b in zip(x, y, strict=True)), 0 * top_x)
             )
             parts = sum(
                 (
@@ -44,14 +46,16 @@ OUTPUT_ERROR = Theorem(
     key="lss24.output-error",
     title="from the error of the attention matrix to that of the output",
     statement="‖(f̃ - f) h‖∞ <= n ‖f̃ - f‖∞ ‖h‖∞, with equality for constant matrices.",
-    source=Source(citation=CITATION, place="C.14", fidelity="constants made explicit", wording_verified=True),
+    source=Source(
+        citation=CITATION, place="C.14", fidelity="constants made explicit", wording_verified=True
+    ),
     experiments=(Symbolic(identities=_products, scope="1, 2 and 5 tokens, all entries"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_products_fewer, scope="n - 1 in place of n"),
     remarks=("For f̃ with rows that sum to 1 the sharp form is ours.hilbert, which has no n.",),
-)  # fmt: skip
+)
 
-# --- scores without the factor 1/d ----------------------------------------------------------------------------------------
+# --- scores without the factor 1/d ----------------------------------------------------------------
 
 
 def _no_factor(*, kept: bool = False) -> Iterator[Identity]:
@@ -60,7 +64,9 @@ def _no_factor(*, kept: bool = False) -> Iterator[Identity]:
     bounded = bool(np.max(np.abs(x @ w)) <= 1 and np.max(np.abs(x)) <= 1)
     top = int(np.max(x @ w @ x.T))
     within = top <= 2 if kept else top <= 1
-    yield Identity(int(bounded and not within), 1 if kept else 0, f"d = 2, all entries 1: a score of {top}")
+    yield Identity(
+        int(bounded and not within), 1 if kept else 0, f"d = 2, all entries 1: a score of {top}"
+    )
 
 
 def _factor_kept() -> Iterator[Identity]:
@@ -71,17 +77,33 @@ SCORES = Theorem(
     key="lss24.score-bound-printed",
     title="size of a score without the factor 1/d",
     statement="‖X W‖∞ <= R and ‖X‖∞ <= R imply |X W Xᵀ| <= R², entry by entry.",
-    source=Source(citation=CITATION, place="C.6 and C.13, which leave out the 1/d of Definition 1.2", fidelity="constants made explicit", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="C.6 and C.13, which leave out the 1/d of Definition 1.2",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     reading="what the (ε, r)-approximation of exp(X W Xᵀ) needs of its scores",
-    alternative_readings=("exp(X W Xᵀ / d), as in Definition 1.2: true, as23.score-bound.", "d R² in place of R²: true, and what C.13 then needs is d R² = o(log n)."),
-    experiments=(Symbolic(identities=_no_factor, grade="exact-rational", scope="n = d = 2, R = 1: one witness"),),
+    alternative_readings=(
+        "exp(X W Xᵀ / d), as in Definition 1.2: true, as23.score-bound.",
+        "d R² in place of R²: true, and what C.13 then needs is d R² = o(log n).",
+    ),
+    experiments=(
+        Symbolic(
+            identities=_no_factor, grade="exact-rational", scope="n = d = 2, R = 1: one witness"
+        ),
+    ),
     expected=Status.REFUTED,
-    mutant=Symbolic(identities=_factor_kept, grade="exact-rational", scope="the same matrices have a score above d R²"),
+    mutant=Symbolic(
+        identities=_factor_kept,
+        grade="exact-rational",
+        scope="the same matrices have a score above d R²",
+    ),
     repaired_by="as23.score-bound",
     remarks=("The degree of the polynomial follows the largest score, d R² in place of R².",),
-)  # fmt: skip
+)
 
-# --- the residual connection ----------------------------------------------------------------------------------------------
+# --- the residual connection ----------------------------------------------------------------------
 # Y = X + H(X): dL/dX = dL/dY + (dH/dX)^T dL/dY, for every polynomial map, here with a quadratic L.
 
 
@@ -109,11 +131,21 @@ RESIDUAL = Theorem(
     key="lss24.residual",
     title="gradient through a residual connection",
     statement="For Y = X + H(X): dL/dX = dL/dY (I + dH/dX), an extra O(n d).",
-    source=Source(citation=CITATION, place="appendix J", fidelity="constants made explicit", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="appendix J",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     reading="the product with the transposed Jacobian of H",
-    experiments=(Symbolic(identities=_residual, scope="two coordinates, a cubic H and a cubic L with free coefficients"),),
+    experiments=(
+        Symbolic(
+            identities=_residual,
+            scope="two coordinates, a cubic H and a cubic L with free coefficients",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_residual_dropped, scope="without I"),
-)  # fmt: skip
+)
 
 THEOREMS: tuple[Any, ...] = (OUTPUT_ERROR, SCORES, RESIDUAL)

@@ -1,6 +1,10 @@
-"""Causal attention in almost linear time: prefix sums, and the suffix sums that the corrected gradient needs. Citation and letters: `liang_2024`.
+"""Causal attention in almost linear time: prefix sums, and the suffix sums that the corrected
+gradient needs.
 
-M_ij = 1 for j <= i, else 0. Everything here is an identity of polynomials in the entries of the factors, and a count of operations.
+Citation and letters: `liang_2024`.
+
+M_ij = 1 for j <= i, else 0. Everything here is an identity of polynomials in the entries of the
+factors, and a count of operations.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from proofs_check.statements.experiment import Count, Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- prefix and suffix sums -------------------------------------------------------------------------------------------
-# Row i of (M * U V^T) H is U_i sum_{j <= i} V_j^T H_j; row j of its transpose against H is V_j sum_{i >= j} U_i^T H_i. Degree 3 on either side, 3 / p < 2^-59.
+# --- prefix and suffix sums -----------------------------------------------------------------------
+# Row i of (M * U V^T) H is U_i sum_{j <= i} V_j^T H_j; row j of its transpose against H is V_j
+# sum_{i >= j} U_i^T H_i. Degree 3 on either side, 3 / p < 2^-59.
 
 
 def _running(u: Any, v: Any, h: Any) -> Any:
@@ -31,7 +36,9 @@ def _running(u: Any, v: Any, h: Any) -> Any:
     return np.concatenate(rows)
 
 
-def _sums(source: layer.Source, n: int, k: int, m: int, *, forwards: bool = False) -> Iterator[Identity]:
+def _sums(
+    source: layer.Source, n: int, k: int, m: int, *, forwards: bool = False
+) -> Iterator[Identity]:
     u, v, h = source("u", n, k), source("v", n, k), source("h", n, m)
     masked = np.tril(np.ones((n, n), int)) * (u @ v.T)
     suffix = _running(v, u, h) if forwards else _running(v[::-1], u[::-1], h[::-1])[::-1]
@@ -54,18 +61,39 @@ def _sums_tested(n: int, k: int, m: int, rng: np.random.Generator) -> Iterator[I
 PREFIX = Theorem(
     key="lss24.causal-prefix",
     title="causal products by prefix and suffix sums",
-    statement="Row i of (M ∘ U Vᵀ) H is U_i c_i with c_i = c_{i-1} + V_iᵀ H_i; row j of (M ∘ U Vᵀ)ᵀ H is V_j e_j with e_j = e_{j+1} + U_jᵀ H_j.",
-    source=Source(citation=CITATION, place="Algorithm 2 and I.4; the second half is not in the paper", fidelity="corrected", wording_verified=True),
-    reading="any U, V, H; the gradients in X (key side) and in W_V multiply by the transpose of the masked matrix, hence the suffix sums",
+    statement=(
+        "Row i of (M ∘ U Vᵀ) H is U_i c_i with c_i = c_{i-1} + V_iᵀ H_i; row j of (M ∘ U Vᵀ)ᵀ H is "
+        "V_j e_j with e_j = e_{j+1} + U_jᵀ H_j."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Algorithm 2 and I.4; the second half is not in the paper",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
+    reading=(
+        "any U, V, H; the gradients in X (key side) and in W_V multiply by the transpose of the "
+        "masked matrix, hence the suffix sums"
+    ),
     experiments=(
-        Symbolic(identities=partial(_sums_symbolic, 6, 3, 2), scope="n = 6, k = 3, two columns, all inputs"),
-        Symbolic(identities=partial(_sums_tested, 32, 8, 5), grade="pit(2^-59)", scope="n = 32, k = 8, five columns, all inputs"),
+        Symbolic(
+            identities=partial(_sums_symbolic, 6, 3, 2),
+            scope="n = 6, k = 3, two columns, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_sums_tested, 32, 8, 5),
+            grade="pit(2^-59)",
+            scope="n = 32, k = 8, five columns, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_sums_symbolic, 3, 1, 1, forwards=True), scope="prefix sums for the transpose as well"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_sums_symbolic, 3, 1, 1, forwards=True),
+        scope="prefix sums for the transpose as well",
+    ),
+)
 
-# --- their cost -------------------------------------------------------------------------------------------------------
+# --- their cost -----------------------------------------------------------------------------------
 
 _WIDTH = 3
 """Columns of H."""
@@ -93,24 +121,47 @@ def _cost_without_state(size: int) -> int:
 CAUSAL_COST = Theorem(
     key="lss24.causal-cost",
     title="cost of a causal product",
-    statement="Algorithm 2 with H of k_H columns takes n k_H (4k - 1) operations: 2k for the state and 2k - 1 for the row, per token and column.",
-    source=Source(citation=CITATION, place="I.4: O(n k k_H)", fidelity="constants made explicit", wording_verified=True),
+    statement=(
+        "Algorithm 2 with H of k_H columns takes n k_H (4k - 1) operations: 2k for the state and "
+        "2k - 1 for the row, per token and column."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="I.4: O(n k k_H)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     reading="additions and multiplications, each counted as one",
-    experiments=(Count(measured=_operations, formula=_cost, sizes=(1, 2, 5, 16, 40), scope="n = size, k = size + 1, k_H = 3"),),
+    experiments=(
+        Count(
+            measured=_operations,
+            formula=_cost,
+            sizes=(1, 2, 5, 16, 40),
+            scope="n = size, k = size + 1, k_H = 3",
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Count(measured=_operations, formula=_cost_without_state, sizes=(1, 2, 5), scope="the products with the state alone"),
+    mutant=Count(
+        measured=_operations,
+        formula=_cost_without_state,
+        sizes=(1, 2, 5),
+        scope="the products with the state alone",
+    ),
     uses=("lss24.causal-prefix",),
-)  # fmt: skip
+)
 
-# --- entrywise products under the mask --------------------------------------------------------------------------------
-# Entry (i, j) for j <= i on either side: d_i (U0_i . V0_j)(U_i . V_j). With H: degree 6; 6 / p < 2^-58.
+# --- entrywise products under the mask ------------------------------------------------------------
+# Entry (i, j) for j <= i on either side: d_i (U0_i . V0_j)(U_i . V_j). With H: degree 6; 6 / p <
+# 2^-58.
 
 
 def _khatri_rao(a: Any, b: Any) -> Any:
     return np.concatenate([a[:, i : i + 1] * b for i in range(a.shape[1])], axis=1)
 
 
-def _masked_product(source: layer.Source, n: int, k: int, r: int, *, early: bool = False) -> Iterator[Identity]:
+def _masked_product(
+    source: layer.Source, n: int, k: int, r: int, *, early: bool = False
+) -> Iterator[Identity]:
     u0, v0, u, v = source("u0", n, k), source("v0", n, k), source("u", n, r), source("v", n, r)
     d, h, mask = source("d", n, 1), source("h", n, 1), np.tril(np.ones((n, n), int))
     product = ((d * (mask * (u0 @ v0.T))) * (u @ v.T)) @ h
@@ -132,16 +183,30 @@ def _masked_tested(n: int, k: int, r: int, rng: np.random.Generator) -> Iterator
 MASKED_PRODUCT = Theorem(
     key="lss24.causal-hadamard",
     title="entrywise products under a causal mask",
-    statement="((D⁻¹(M ∘ U₀V₀ᵀ)) ∘ U Vᵀ) H = (M ∘ ((D⁻¹U₀) ⊘ U)(V₀ ⊘ V)ᵀ) H, by one run of prefix sums.",
-    source=Source(citation=CITATION, place="I.6", fidelity="constants made explicit", wording_verified=True),
+    statement=(
+        "((D⁻¹(M ∘ U₀V₀ᵀ)) ∘ U Vᵀ) H = (M ∘ ((D⁻¹U₀) ⊘ U)(V₀ ⊘ V)ᵀ) H, by one run of prefix sums."
+    ),
+    source=Source(
+        citation=CITATION, place="I.6", fidelity="constants made explicit", wording_verified=True
+    ),
     reading="D⁻¹ any diagonal matrix; one column of H stands for all",
     experiments=(
-        Symbolic(identities=partial(_masked_symbolic, 6, 3, 2), scope="n = 6, widths 3 and 2, all inputs"),
-        Symbolic(identities=partial(_masked_tested, 32, 8, 4), grade="pit(2^-58)", scope="n = 32, widths 8 and 4, all inputs"),
+        Symbolic(
+            identities=partial(_masked_symbolic, 6, 3, 2),
+            scope="n = 6, widths 3 and 2, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_masked_tested, 32, 8, 4),
+            grade="pit(2^-58)",
+            scope="n = 32, widths 8 and 4, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_masked_symbolic, 2, 1, 1, early=True), scope="D⁻¹ on the side of the keys"),
+    mutant=Symbolic(
+        identities=partial(_masked_symbolic, 2, 1, 1, early=True),
+        scope="D⁻¹ on the side of the keys",
+    ),
     uses=("as24.khatri-rao", "lss24.causal-prefix"),
-)  # fmt: skip
+)
 
 THEOREMS = (PREFIX, CAUSAL_COST, MASKED_PRODUCT)

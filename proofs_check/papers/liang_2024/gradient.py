@@ -1,15 +1,21 @@
-"""Y. Liang, Z. Sha, Z. Shi, Z. Song and Y. Zhou, "Multi-Layer Transformers Gradient Can be Approximated in Almost Linear Time", arXiv 2408.13233v2 (2024).
+"""Y.
 
-Backpropagation through a stack of attention layers in almost linear time: every gradient of a layer is a sum of products with the attention matrix or
-with its entrywise product by a matrix of rank d, and the attention matrix has low rank up to a small error when its entries are bounded. Here: the
+Liang, Z. Sha, Z. Shi, Z. Song and Y. Zhou, "Multi-Layer Transformers Gradient Can be Approximated
+in Almost Linear Time", arXiv 2408.13233v2 (2024).
+
+Backpropagation through a stack of attention layers in almost linear time: every gradient of a layer
+is a sum of products with the attention matrix or with its entrywise product by a matrix of rank d,
+and the attention matrix has low rank up to a small error when its entries are bounded. Here: the
 gradients of one layer as they must be, and as they are printed.
 
 Read: the paper's text.
 
     paper                        here
-    T_{i-1}, W = W_Q W_K^T       X, W; scores S = beta X W X^T (beta = 1/d in Definition 1.2, 1 in C.6)
+    T_{i-1}, W = W_Q W_K^T       X, W; scores S = beta X W X^T (beta = 1/d in Definition 1.2, 1 in
+        C.6)
     f, h = X W_V, s = f h        the same; Attn(X) = s
-    G_i = dL / dAttn_i           G; near the point L = <G, s> up to a constant, so a linear loss is no restriction
+    G_i = dL / dAttn_i           G; near the point L = <G, s> up to a constant, so a linear loss is
+        no restriction
     K = (G * s) 1 (D.16)         K_i = <G_i, s_i>
     z6, z7, z2, z4, D2, ..., D8  the five terms of dL/dX (E.11)
     p = p1 - p2                  P = f * (G h^T - K 1^T)
@@ -30,13 +36,16 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 Inputs = Mapping[str, Any]
-"""Matrices f (n, n), x (n, d), w (d, d), v (d, d) for W_V, g (n, d), the scale beta (1, 1), and directions zx, zw, zv."""
+"""Matrices f (n, n), x (n, d), w (d, d), v (d, d) for W_V, g (n, d), the scale beta (1, 1), and
+directions zx, zw, zv.
+"""
 
 # Derivatives in the directions Z of X, W, W_V, with U = G h^T (the loss is sum_ij f_ij U_ij):
 #     X:    S' = beta (Z W X^T + X W Z^T),  U' = G (Z W_V)^T
 #     W:    S' = beta X Z X^T,              U' = 0
 #     W_V:  S' = 0,                         U' = G (X Z)^T
-# Total degree of the residues: two f, one U (G, X, W_V) and one S' (beta, X, W, Z): at most 2 + 3 + 4 = 9 on either side, and 9 / p < 2^-57.
+# Total degree of the residues: two f, one U (G, X, W_V) and one S' (beta, X, W, Z): at most 2 + 3 +
+# 4 = 9 on either side, and 9 / p < 2^-57.
 
 
 def slopes(m: Inputs) -> dict[str, Any]:
@@ -79,20 +88,32 @@ def _gradients(m: Inputs) -> dict[str, Any]:
 
 
 def _with_f_for_its_transpose(m: Inputs) -> dict[str, Any]:
-    return {**_gradients(m), "X": five_terms(m) - m["f"].T @ m["g"] @ m["v"].T + m["f"] @ m["g"] @ m["v"].T}
+    return {
+        **_gradients(m),
+        "X": five_terms(m) - m["f"].T @ m["g"] @ m["v"].T + m["f"] @ m["g"] @ m["v"].T,
+    }
 
 
 def _draw(source: layer.Source, n: int, d: int) -> Inputs:
     square = {name: source(name, d, d) for name in ("w", "v", "zw", "zv")}
     tall = {name: source(name, n, d) for name in ("x", "g", "zx")}
-    return {**square, **tall, "f": layer.weights(source("f", n, n - 1)), "beta": source("beta", 1, 1)}
+    return {
+        **square,
+        **tall,
+        "f": layer.weights(source("f", n, n - 1)),
+        "beta": source("beta", 1, 1),
+    }
 
 
-def _identities(source: layer.Source, n: int, d: int, gradients: Any = _gradients) -> Iterator[Identity]:
+def _identities(
+    source: layer.Source, n: int, d: int, gradients: Any = _gradients
+) -> Iterator[Identity]:
     m = _draw(source, n, d)
     found, claimed = slopes(m), gradients(m)
     for name, direction in (("X", "zx"), ("W", "zw"), ("W_V", "zv")):
-        yield Identity(found[name], np.sum(claimed[name] * m[direction]), f"dL/d{name}, n = {n}, d = {d}")
+        yield Identity(
+            found[name], np.sum(claimed[name] * m[direction]), f"dL/d{name}, n = {n}, d = {d}"
+        )
 
 
 def _symbolic(n: int, d: int, gradients: Any = _gradients) -> Iterator[Identity]:
@@ -110,32 +131,50 @@ GRADIENT = Theorem(
     key="lss24.gradient",
     title="gradients of one self-attention layer",
     statement=(
-        "With S = β X W Xᵀ, f = softmax(S), h = X W_V, s = f h, G = dL/ds, K_i = <G_i, s_i>, P = f ∘ (G hᵀ - K 1ᵀ): dL/dW = β Xᵀ P X, "
-        "dL/dW_V = Xᵀ fᵀ G, dL/dX = D2 + D4 + D6 + D7 + D8 = β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ, where D2 = -β diag(K) f X Wᵀ, D4 = β (f ∘ (G hᵀ)) X Wᵀ, "
+        "With S = β X W Xᵀ, f = softmax(S), h = X W_V, s = f h, G = dL/ds, K_i = <G_i, s_i>, P = "
+        "f ∘ (G hᵀ - K 1ᵀ): dL/dW = β Xᵀ P X, dL/dW_V = Xᵀ fᵀ G, dL/dX = D2 + D4 + D6 + D7 + D8 = "
+        "β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ, where D2 = -β diag(K) f X Wᵀ, D4 = β (f ∘ (G hᵀ)) X Wᵀ, "
         "D6 = -β fᵀ diag(K) X W, D7 = β (fᵀ ∘ (h Gᵀ)) X W, D8 = fᵀ G W_Vᵀ."
     ),
-    source=Source(citation=CITATION, place="F.4 (dL/dW), G.3 (dL/dW_V), D.17 and E.11 (dL/dX), put right", fidelity="corrected", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="F.4 (dL/dW), G.3 (dL/dW_V), D.17 and E.11 (dL/dX), put right",
+        fidelity="corrected",
+        wording_verified=True,
+    ),
     reading="every β and every direction at once; exp(S_ij) as free indeterminates; no mask",
     experiments=(
         Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs and every β"),
         Symbolic(identities=partial(_symbolic, 6, 3), scope="n = 6, d = 3, all inputs and every β"),
-        Symbolic(identities=partial(_tested, 32, 8), grade="pit(2^-57)", scope="n = 32, d = 8, all inputs and every β"),
+        Symbolic(
+            identities=partial(_tested, 32, 8),
+            grade="pit(2^-57)",
+            scope="n = 32, d = 8, all inputs and every β",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_symbolic, 2, 1, _with_f_for_its_transpose), scope="f in place of fᵀ in D8"),
-    remarks=("Three of the five terms multiply by fᵀ: with a causal mask they are suffix sums, of which the paper has none.",),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_symbolic, 2, 1, _with_f_for_its_transpose),
+        scope="f in place of fᵀ in D8",
+    ),
+    remarks=(
+        "Three of the five terms multiply by fᵀ: with a causal mask they are suffix sums, of which "
+        "the paper has none.",
+    ),
+)
 
-# --- one Khatri-Rao product -------------------------------------------------------------------------------------------
-# Row i of (U kr A) holds all products U_ia A_ib, so (U kr A)(V kr B)^T = (U V^T) * (A B^T) entrywise; take A = [G, -K], B = [h, 1].
-# Degree 4 on either side (U, V, G, h), and 4 / p < 2^-58.
+# --- one Khatri-Rao product -----------------------------------------------------------------------
+# Row i of (U kr A) holds all products U_ia A_ib, so (U kr A)(V kr B)^T = (U V^T) * (A B^T)
+# entrywise; take A = [G, -K], B = [h, 1]. Degree 4 on either side (U, V, G, h), and 4 / p < 2^-58.
 
 
 def _khatri_rao(u: Any, a: Any) -> Any:
     return np.concatenate([u[:, i : i + 1] * a for i in range(u.shape[1])], axis=1)
 
 
-def _one_product(source: layer.Source, n: int, d: int, r: int, sign: int = -1) -> Iterator[Identity]:
+def _one_product(
+    source: layer.Source, n: int, d: int, r: int, sign: int = -1
+) -> Iterator[Identity]:
     u, v = source("u", n, r), source("v", n, r)
     g, h, k = source("g", n, d), source("h", n, d), source("k", n, 1)
     ones = 0 * k + 1
@@ -162,15 +201,32 @@ def _one_product_tested(n: int, d: int, r: int, rng: np.random.Generator) -> Ite
 KHATRI_RAO = Theorem(
     key="lss24.khatri-rao",
     title="the gradient's core matrix as one low-rank product",
-    statement="For f̃ = U Vᵀ of rank r: f̃ ∘ (G hᵀ - K 1ᵀ) = (U ⊘ [G, -K]) (V ⊘ [h, 1])ᵀ, of rank at most r (d + 1). (⊘: row-wise Khatri-Rao product.)",
-    source=Source(citation=CITATION, place="C.2 (also Alman & Song 2024, A.2), applied to p1 and p2 at once", fidelity="ours", wording_verified=True),
+    statement=(
+        "For f̃ = U Vᵀ of rank r: f̃ ∘ (G hᵀ - K 1ᵀ) = (U ⊘ [G, -K]) (V ⊘ [h, 1])ᵀ, of rank at "
+        "most r (d + 1). (⊘: row-wise Khatri-Rao product.)"
+    ),
+    source=Source(
+        citation=CITATION,
+        place="C.2 (also Alman & Song 2024, A.2), applied to p1 and p2 at once",
+        fidelity="ours",
+        wording_verified=True,
+    ),
     reading="p1 and p2 in one product; U, V, G, K, h of any values",
     experiments=(
-        Symbolic(identities=partial(_one_product_symbolic, 6, 3, 3), scope="n = 6, d = 3, r = 3, all inputs"),
-        Symbolic(identities=partial(_one_product_tested, 32, 8, 5), grade="pit(2^-58)", scope="n = 32, d = 8, r = 5, all inputs"),
+        Symbolic(
+            identities=partial(_one_product_symbolic, 6, 3, 3),
+            scope="n = 6, d = 3, r = 3, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_one_product_tested, 32, 8, 5),
+            grade="pit(2^-58)",
+            scope="n = 32, d = 8, r = 5, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_one_product_symbolic, 2, 1, 1, 1), scope="K in place of -K"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_one_product_symbolic, 2, 1, 1, 1), scope="K in place of -K"
+    ),
+)
 
 THEOREMS = (GRADIENT, KHATRI_RAO)

@@ -1,4 +1,7 @@
-"""Hypotheses that statements of Liang, Sha, Shi, Song & Zhou (2024) need and do not state. Citation and letters: `liang_2024`."""
+"""Hypotheses that statements of Liang, Sha, Shi, Song & Zhou (2024) need and do not state.
+
+Citation and letters: `liang_2024`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ from proofs_check.statements.experiment import Assumption, Enclose, Falsify, Ins
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- bounded entries --------------------------------------------------------------------------------------------------
-# X has rows (i, i^2, 1), i = 1, ..., n, and W has 2 lambda at (1, 1), -lambda at (3, 2): S_ij = lambda (2 i j - j^2), so f_ij is proportional to
-# e^{-lambda (i-j)^2} and f is close to the identity; entries of O(log n) bits (with 1/d in the scores, multiply W by 3). For any B within 1/n of f in every entry
-#     (tr B)^2 <= rank(B) |B|_F^2  (the trace is at most the sum of singular values),  hence  rank(B) >= (tr f - 1)^2 / sum_ij (f_ij + 1/n)^2.
+# --- bounded entries ------------------------------------------------------------------------------
+# X has rows (i, i^2, 1), i = 1, ..., n, and W has 2 lambda at (1, 1), -lambda at (3, 2): S_ij =
+# lambda (2 i j - j^2), so f_ij is proportional to e^{-lambda (i-j)^2} and f is close to the
+# identity; entries of O(log n) bits (with 1/d in the scores, multiply W by 3). For any B within 1/n
+# of f in every entry
+#     (tr B)^2 <= rank(B) |B|_F^2  (the trace is at most the sum of singular values),  hence
+#     rank(B) >= (tr f - 1)^2 / sum_ij (f_ij + 1/n)^2.
 
 
 def _sizes() -> Any:
@@ -68,39 +74,68 @@ def _confirm_more_than_half(instance: Instance) -> tuple[Any, Fraction]:
 BOUNDED_ENTRIES = Theorem(
     key="lss24.bounded-entries",
     title="low rank without bounded entries",
-    statement="For every X and W with O(log n)-bit entries there are U1, V1 with n/2 columns and |f - U1 V1ᵀ| <= 1/n in every entry.",
-    source=Source(
-        citation=CITATION, place="Theorems 1.4, 4.1, 4.2 rest on Lemma C.13 but do not repeat its hypothesis |X W|, |X| <= o(sqrt(log n))",
-        fidelity="constants made explicit", wording_verified=True,
+    statement=(
+        "For every X and W with O(log n)-bit entries there are U1, V1 with n/2 columns and |f - U1 "
+        "V1ᵀ| <= 1/n in every entry."
     ),
-    reading="the low-rank step of the theorems under their stated hypotheses alone; n/2 columns stand for the n^{o(1)} of the lemma, 1/n for 1/poly(n)",
+    source=Source(
+        citation=CITATION,
+        place=(
+            "Theorems 1.4, 4.1, 4.2 rest on Lemma C.13 but do not repeat its hypothesis |X W|, |X| "
+            "<= o(sqrt(log n))"
+        ),
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "the low-rank step of the theorems under their stated hypotheses alone; n/2 columns stand "
+        "for the n^{o(1)} of the lemma, 1/n for 1/poly(n)"
+    ),
     alternative_readings=(
-        "That some other algorithm reaches almost linear time without bounded entries contradicts SETH (Alman & Song 2024), which no computation settles.",
+        "That some other algorithm reaches almost linear time without bounded entries "
+        "contradicts SETH (Alman & Song 2024), which no computation settles.",
     ),
     assumptions=(_SIZES,),
     experiments=(
         Falsify(
-            instances=_sizes, measured=_float_rank, bound=_half, confirm=_confirm_half, assumptions=(_SIZES,), tries=60,
-            examples=({"n": 16, "lambda": 4},), scope="f_ij ∝ exp(-λ (i - j)²), n <= 24; least possible rank against n/2",
+            instances=_sizes,
+            measured=_float_rank,
+            bound=_half,
+            confirm=_confirm_half,
+            assumptions=(_SIZES,),
+            tries=60,
+            examples=({"n": 16, "lambda": 4},),
+            scope="f_ij ∝ exp(-λ (i - j)²), n <= 24; least possible rank against n/2",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_sizes, measured=_float_rank, bound=_more_than_half, confirm=_confirm_more_than_half, assumptions=(_SIZES,),
-        examples=({"n": 24, "lambda": 4},), scope="3n/5 columns",
+        instances=_sizes,
+        measured=_float_rank,
+        bound=_more_than_half,
+        confirm=_confirm_more_than_half,
+        assumptions=(_SIZES,),
+        examples=({"n": 24, "lambda": 4},),
+        scope="3n/5 columns",
     ),
     repaired_by="as23.degree-corrected",
-    remarks=("Under the hypothesis: a polynomial of degree g by as23.degree-corrected, of rank C(d+g, g) by as23.low-rank.",),
-)  # fmt: skip
+    remarks=(
+        "Under the hypothesis: a polynomial of degree g by as23.degree-corrected, of rank C(d+g, "
+        "g) by as23.low-rank.",
+    ),
+)
 
-# --- activations ------------------------------------------------------------------------------------------------------
-# G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1). With n = d = 1, W_g = 1 and upstream 1 it is phi'(Attn_i), so an error of Attn_i enters through phi'.
+# --- activations ----------------------------------------------------------------------------------
+# G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1). With n = d = 1, W_g = 1 and upstream 1 it is
+# phi'(Attn_i), so an error of Attn_i enters through phi'.
 
 
 def _two_sides() -> Any:
     from hypothesis import strategies as st
 
-    number = st.builds(lambda sign, e: sign * 2.0**-e, st.sampled_from((1.0, -1.0)), st.integers(0, 60))
+    number = st.builds(
+        lambda sign, e: sign * 2.0**-e, st.sampled_from((1.0, -1.0)), st.integers(0, 60)
+    )
     return st.fixed_dictionaries({"exact": number, "approximate": number})
 
 
@@ -133,7 +168,9 @@ def _nonzero(instance: Instance) -> bool:
     return bool(instance["exact"] != 0 and instance["approximate"] != 0)
 
 
-_SMOOTH_THERE = Assumption(text="φ is differentiable at both arguments", predicate=_nonzero, generator=_two_sides)
+_SMOOTH_THERE = Assumption(
+    text="φ is differentiable at both arguments", predicate=_nonzero, generator=_two_sides
+)
 
 
 def _gelu_curvature(x: Any) -> Any:
@@ -159,23 +196,44 @@ def _three_quarters(x: Any) -> Any:
 ACTIVATION = Theorem(
     key="lss24.activation",
     title="any activation after an approximate attention layer",
-    statement="|G̃ - G| <= C |Attn~ - Attn| for G = (upstream ∘ φ'(Attn W_g)) W_gᵀ and every activation φ, C = 10⁶, W_g = 1, upstream 1.",
-    source=Source(citation=CITATION, place="5.4 and appendix H (any activation; approximate forward values)", fidelity="constants made explicit", wording_verified=True),
-    reading="φ = ReLU, n = d = 1; the constant is chosen, and no other one helps: the left side is 1 for arguments of different sign however close",
+    statement=(
+        "|G̃ - G| <= C |Attn~ - Attn| for G = (upstream ∘ φ'(Attn W_g)) W_gᵀ and every activation "
+        "φ, C = 10⁶, W_g = 1, upstream 1."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="5.4 and appendix H (any activation; approximate forward values)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "φ = ReLU, n = d = 1; the constant is chosen, and no other one helps: the left side is 1 "
+        "for arguments of different sign however close"
+    ),
     assumptions=(_SMOOTH_THERE,),
     experiments=(
         Falsify(
-            instances=_two_sides, measured=_jump, bound=_million_errors, confirm=_confirm_jump, assumptions=(_SMOOTH_THERE,),
-            examples=({"exact": 2.0**-30, "approximate": -(2.0**-30)},), scope="φ = ReLU, powers of two of both signs",
+            instances=_two_sides,
+            measured=_jump,
+            bound=_million_errors,
+            confirm=_confirm_jump,
+            assumptions=(_SMOOTH_THERE,),
+            examples=({"exact": 2.0**-30, "approximate": -(2.0**-30)},),
+            scope="φ = ReLU, powers of two of both signs",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_two_sides, measured=_jump, bound=_billion_errors, confirm=_confirm_large_jump, assumptions=(_SMOOTH_THERE,),
-        examples=({"exact": 2.0**-40, "approximate": -(2.0**-40)},), scope="C = 10⁹",
+        instances=_two_sides,
+        measured=_jump,
+        bound=_billion_errors,
+        confirm=_confirm_large_jump,
+        assumptions=(_SMOOTH_THERE,),
+        examples=({"exact": 2.0**-40, "approximate": -(2.0**-40)},),
+        scope="C = 10⁹",
     ),
     repaired_by="lss24.activation-smooth",
-)  # fmt: skip
+)
 
 _BOX: dict[str, Any] = {"box": ((-8, 8),)}
 
@@ -183,14 +241,29 @@ ACTIVATION_SMOOTH = Theorem(
     key="lss24.activation-smooth",
     title="activations with a Lipschitz derivative",
     statement="|φ'(ã) - φ'(a)| <= 0.8 |ã - a| for φ = GELU and φ = tanh.",
-    source=Source(citation="proved here", place="mean value theorem: |φ''| <= 0.8", fidelity="ours"),
-    reading="the hypothesis that lss24.activation lacks, with its constant for two activations; a, ã in [-8, 8]",
+    source=Source(
+        citation="proved here", place="mean value theorem: |φ''| <= 0.8", fidelity="ours"
+    ),
+    reading=(
+        "the hypothesis that lss24.activation lacks, with its constant for two activations; a, ã "
+        "in [-8, 8]"
+    ),
     experiments=(
-        Enclose(lhs=_gelu_curvature, rhs=_four_fifths, scope="|GELU''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
-        Enclose(lhs=_tanh_curvature, rhs=_four_fifths, scope="|tanh''(x)| <= 4/5 for all x in [-8, 8]", **_BOX),
+        Enclose(
+            lhs=_gelu_curvature,
+            rhs=_four_fifths,
+            scope="|GELU''(x)| <= 4/5 for all x in [-8, 8]",
+            **_BOX,
+        ),
+        Enclose(
+            lhs=_tanh_curvature,
+            rhs=_four_fifths,
+            scope="|tanh''(x)| <= 4/5 for all x in [-8, 8]",
+            **_BOX,
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(lhs=_tanh_curvature, rhs=_three_quarters, scope="|tanh''(x)| <= 3/4", **_BOX),
-)  # fmt: skip
+)
 
 THEOREMS = (BOUNDED_ENTRIES, ACTIVATION, ACTIVATION_SMOOTH)

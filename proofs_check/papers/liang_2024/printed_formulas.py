@@ -1,6 +1,9 @@
-"""Formulas of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed. Citation, letters and the corrected ones: `liang_2024`.
+"""Formulas of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed.
 
-Witnesses are whole matrices; both sides are computed in balls with the true softmax of the scores, the derivative by the quotient rule.
+Citation, letters and the corrected ones: `liang_2024`.
+
+Witnesses are whole matrices; both sides are computed in balls with the true softmax of the scores,
+the derivative by the quotient rule.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ def _layer(m: Mapping[str, Any], *, over_d: bool = False) -> dict[str, Any]:
 def _values_error(m: Mapping[str, Any], factor: int = 1) -> Any:
     """|D_Z L - <factor X^T f G, Z>| for a direction Z of W_V."""
     full = _layer(m)
-    return abs(slopes(full)["W_V"] - factor * np.sum((full["x"].T @ full["f"] @ full["g"]) * full["zv"]))
+    return abs(
+        slopes(full)["W_V"] - factor * np.sum((full["x"].T @ full["f"] @ full["g"]) * full["zv"])
+    )
 
 
 def _inputs_error(m: Mapping[str, Any], *, over_d: bool = False) -> Any:
@@ -81,13 +86,16 @@ def _matrices() -> Any:
 
 
 def _witness(d: int) -> dict[str, Any]:
-    """Two tokens, first columns only: X = (1, 0), G = (0, 1), W = W_V = 1; all directions the first unit vectors."""
+    """Two tokens, first columns only: X = (1, 0), G = (0, 1), W = W_V = 1; all directions the first
+    unit vectors.
+    """
     first = np.eye(1, d)
     x, g, unit = np.vstack([first, 0 * first]), np.vstack([0 * first, first]), first.T @ first
     return {"x": x, "g": g, "w": unit, "v": unit, "zx": x, "zw": unit, "zv": unit}
 
 
-# With d = 1, whole X and W = ln b the weights b^{x_i x_j} are rational. L(W_V) = W_V sum_ij G_i f_ij x_j is linear, so dL/dW_V = L(1) - L(0).
+# With d = 1, whole X and W = ln b the weights b^{x_i x_j} are rational. L(W_V) = W_V sum_ij G_i
+# f_ij x_j is linear, so dL/dW_V = L(1) - L(0).
 
 
 def _rational_layers() -> Any:
@@ -105,7 +113,9 @@ def _confirm_rational(instance: Instance) -> tuple[Fraction, int]:
     e = [[b ** (y * z) for z in x] for y in x]
     f = [[entry / sum(row) for entry in row] for row in e]
     n = range(len(x))
-    at_zero, at_one = (sum((g[i] * f[i][j] * x[j] * v for i in n for j in n), Fraction(0)) for v in (0, 1))
+    at_zero, at_one = (
+        sum((g[i] * f[i][j] * x[j] * v for i in n for j in n), Fraction(0)) for v in (0, 1)
+    )
     printed = sum((x[i] * f[i][j] * g[j] for i in n for j in n), Fraction(0))
     return abs(printed - (at_one - at_zero)), 0
 
@@ -115,41 +125,90 @@ def _rational_error(instance: Instance) -> float:
 
 
 _SEARCH: dict[str, Any] = {"instances": _matrices, "bound": _nothing, "tries": 100}
-_SMALL = "n <= 3, d <= 2, whole inputs and directions in [-2, 2], scores X W Xᵀ; error of D_Z L against 0"
+_SMALL = (
+    "n <= 3, d <= 2, whole inputs and directions in [-2, 2], scores X W Xᵀ; error of D_Z L against "
+    "0"
+)
 
 VALUES_PRINTED = Theorem(
     key="lss24.gradient-wv-printed",
     title="gradient in W_V with f for its transpose",
     statement="dL/dW_V = Xᵀ f G.",
-    source=Source(citation=CITATION, place="G.3 and Algorithm 1, line 22", fidelity="verbatim", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="G.3 and Algorithm 1, line 22",
+        fidelity="verbatim",
+        wording_verified=True,
+    ),
     reading="f = softmax(X W Xᵀ) without 1/d (C.6); the scale is immaterial",
     experiments=(
         Falsify(
-            instances=_rational_layers, measured=_rational_error, bound=_nothing, confirm=_confirm_rational, tries=100,
-            examples=({"b": 3, "x": [1, 0], "g": [0, 1]},), scope="n <= 3, d = 1, whole X and G, W = ln b, W_V = 1; |Xᵀ f G - dL/dW_V| against 0",
+            instances=_rational_layers,
+            measured=_rational_error,
+            bound=_nothing,
+            confirm=_confirm_rational,
+            tries=100,
+            examples=({"b": 3, "x": [1, 0], "g": [0, 1]},),
+            scope="n <= 3, d = 1, whole X and G, W = ln b, W_V = 1; |Xᵀ f G - dL/dW_V| against 0",
         ),
-        Falsify(measured=_float_values, confirm=_confirm_values, examples=(_witness(1),), scope=_SMALL, **_SEARCH),
+        Falsify(
+            measured=_float_values,
+            confirm=_confirm_values,
+            examples=(_witness(1),),
+            scope=_SMALL,
+            **_SEARCH,
+        ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(measured=_float_twice_values, confirm=_confirm_twice_values, examples=(_witness(2),), scope="twice that", **_SEARCH),
+    mutant=Falsify(
+        measured=_float_twice_values,
+        confirm=_confirm_twice_values,
+        examples=(_witness(2),),
+        scope="twice that",
+        **_SEARCH,
+    ),
     repaired_by="lss24.gradient",
-    remarks=("With X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): printed 1/4, true 1/2.", "The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G."),
-)  # fmt: skip
+    remarks=(
+        "With X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): printed 1/4, true 1/2.",
+        "The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G.",
+    ),
+)
 
 INPUTS_PRINTED = Theorem(
     key="lss24.gradient-t-printed",
     title="gradient in the layer's input with f and W for their transposes",
     statement=(
-        "dL/dX = D2 + D4 + D6 + D7 + D8 with D2 = -diag(K) f X W, D4 = (f ∘ (G hᵀ)) X W, D6 = -f diag(K) X Wᵀ, D7 = (f ∘ (h Gᵀ)) X Wᵀ, D8 = f G W_Vᵀ."
+        "dL/dX = D2 + D4 + D6 + D7 + D8 with D2 = -diag(K) f X W, D4 = (f ∘ (G hᵀ)) X W, D6 = -f "
+        "diag(K) X Wᵀ, D7 = (f ∘ (h Gᵀ)) X Wᵀ, D8 = f G W_Vᵀ."
     ),
-    source=Source(citation=CITATION, place="D.17 and E.11", fidelity="verbatim", wording_verified=True),
+    source=Source(
+        citation=CITATION, place="D.17 and E.11", fidelity="verbatim", wording_verified=True
+    ),
     reading="f = softmax(X W Xᵀ) as in C.6, so that the missing 1/d is not what fails",
-    alternative_readings=("With 1/d in the scores and in D2, D4, D6, D7 it fails as well: that is the mutant.",),
-    experiments=(Falsify(measured=_float_inputs, confirm=_confirm_inputs, examples=(_witness(1),), scope=_SMALL, **_SEARCH),),
+    alternative_readings=(
+        "With 1/d in the scores and in D2, D4, D6, D7 it fails as well: that is the mutant.",
+    ),
+    experiments=(
+        Falsify(
+            measured=_float_inputs,
+            confirm=_confirm_inputs,
+            examples=(_witness(1),),
+            scope=_SMALL,
+            **_SEARCH,
+        ),
+    ),
     expected=Status.REFUTED,
-    mutant=Falsify(measured=_float_scaled_inputs, confirm=_confirm_scaled_inputs, examples=(_witness(2),), scope="the same with 1/d", **_SEARCH),
+    mutant=Falsify(
+        measured=_float_scaled_inputs,
+        confirm=_confirm_scaled_inputs,
+        examples=(_witness(2),),
+        scope="the same with 1/d",
+        **_SEARCH,
+    ),
     repaired_by="lss24.gradient",
-    remarks=("Rank and running time are unchanged by the correction, as the factors of f change places.",),
-)  # fmt: skip
+    remarks=(
+        "Rank and running time are unchanged by the correction, as the factors of f change places.",
+    ),
+)
 
 THEOREMS = (VALUES_PRINTED, INPUTS_PRINTED)

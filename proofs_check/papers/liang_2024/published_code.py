@@ -1,6 +1,9 @@
-"""What the code published for Liang et al. 2024 computes and reports. Citation of the paper and letters: `liang_2024`.
+"""What the code published for Liang et al. 2024 computes and reports.
 
-The repository compares a degree-2 polynomial attention with what it calls exact attention. Here: its normaliser, and its measure of the error, both by exact rationals.
+Citation of the paper and letters: `liang_2024`.
+
+The repository compares a degree-2 polynomial attention with what it calls exact attention. Here:
+its normaliser, and its measure of the error, both by exact rationals.
 
 Read: the code.
 """
@@ -15,7 +18,7 @@ from proofs_check.statements.experiment import Assumption, Falsify, Instance
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the normaliser ---------------------------------------------------------------------------------------------------
+# --- the normaliser -------------------------------------------------------------------------------
 
 
 def _matrices() -> Any:
@@ -30,7 +33,9 @@ def _outputs(instance: Instance) -> tuple[list[Fraction], list[Fraction]]:
     a = [[Fraction(2) ** e for e in row] for row in instance["exponents"]]
     d, v = [sum(row, Fraction(0)) for row in a], instance["v"]
     columns = [sum((x * v[j] / d[j] for j, x in enumerate(row)), Fraction(0)) for row in a]
-    rows = [sum((x * v[j] for j, x in enumerate(row)), Fraction(0)) / d[i] for i, row in enumerate(a)]
+    rows = [
+        sum((x * v[j] for j, x in enumerate(row)), Fraction(0)) / d[i] for i, row in enumerate(a)
+    ]
     return columns, rows
 
 
@@ -61,22 +66,48 @@ _WITNESS = {"exponents": [[2, 2], [0, 0]], "v": [1, 1]}
 NORMALISATION = Theorem(
     key="lss24.code-normaliser",
     title="the normaliser of the published code",
-    statement="What the code calls exact attention, A D⁻¹ V with D = diag(A 1), is softmax attention D⁻¹ A V.",
-    source=Source(citation=CODE, place="forward pass, exact and approximate", fidelity="constants made explicit"),
-    reading="A D⁻¹ divides column j by the sum of row j; two tokens, A_ij = 2^e_ij, one column of V",
-    alternative_readings=("With D⁻¹ on the other side it is softmax attention; both sides agree when all row sums are equal.",),
+    statement=(
+        "What the code calls exact attention, A D⁻¹ V with D = diag(A 1), is softmax attention D⁻¹ "
+        "A V."
+    ),
+    source=Source(
+        citation=CODE,
+        place="forward pass, exact and approximate",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "A D⁻¹ divides column j by the sum of row j; two tokens, A_ij = 2^e_ij, one column of V"
+    ),
+    alternative_readings=(
+        "With D⁻¹ on the other side it is softmax attention; both sides agree when all row sums "
+        "are equal.",
+    ),
     experiments=(
-        Falsify(instances=_matrices, measured=_difference, bound=_nothing, confirm=_confirm_output, examples=(_WITNESS,), scope="2 x 2, A = 2^e, |e| <= 2"),
+        Falsify(
+            instances=_matrices,
+            measured=_difference,
+            bound=_nothing,
+            confirm=_confirm_output,
+            examples=(_WITNESS,),
+            scope="2 x 2, A = 2^e, |e| <= 2",
+        ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_matrices, measured=_difference, bound=_half, confirm=_confirm_output_in_hull, examples=(_WITNESS,), scope="off by at most half the largest value",
+        instances=_matrices,
+        measured=_difference,
+        bound=_half,
+        confirm=_confirm_output_in_hull,
+        examples=(_WITNESS,),
+        scope="off by at most half the largest value",
     ),
     repaired_by="lss24.output-range",
-    remarks=("The same slip is in eqs. (4) and (15) of Linformer: linformer.column-normalisation.",),
-)  # fmt: skip
+    remarks=(
+        "The same slip is in eqs. (4) and (15) of Linformer: linformer.column-normalisation.",
+    ),
+)
 
-# --- the measure of the error -----------------------------------------------------------------------------------------
+# --- the measure of the error ---------------------------------------------------------------------
 
 
 def _pairs() -> Any:
@@ -129,10 +160,17 @@ ERROR_METRIC = Theorem(
     source=Source(citation=CODE, place="evaluation script", fidelity="constants made explicit"),
     reading="x approximate, y exact; scalars suffice",
     assumptions=(_DEFINED,),
-    experiments=(Falsify(bound=_reported, confirm=_confirm_error, scope="whole numbers up to 9", **_SEARCH),),
+    experiments=(
+        Falsify(bound=_reported, confirm=_confirm_error, scope="whole numbers up to 9", **_SEARCH),
+    ),
     expected=Status.REFUTED,
-    mutant=Falsify(bound=_reported_half_more, confirm=_confirm_error_half_more, scope="with a factor 3/2", **_SEARCH),
+    mutant=Falsify(
+        bound=_reported_half_more,
+        confirm=_confirm_error_half_more,
+        scope="with a factor 3/2",
+        **_SEARCH,
+    ),
     remarks=("For x close to y the reported figure is half the relative error.",),
-)  # fmt: skip
+)
 
 THEOREMS = (NORMALISATION, ERROR_METRIC)

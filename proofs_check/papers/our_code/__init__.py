@@ -1,6 +1,13 @@
 """Claims about the code of approxattn: certificates, gradients, counted costs."""
 
-from proofs_check.papers.our_code import certificates, cost, cost_hashing, cost_layers, cost_low_rank, gradients
+from proofs_check.papers.our_code import (
+    certificates,
+    cost,
+    cost_hashing,
+    cost_layers,
+    cost_low_rank,
+    gradients,
+)
 
 THEOREMS = (
     *certificates.THEOREMS,

@@ -1,4 +1,7 @@
-"""Counted cost of exact attention and of polynomials; see `_counted` for what is counted. Then the exponents along the papers' regimes."""
+"""Counted cost of exact attention and of polynomials; see `_counted` for what is counted.
+
+Then the exponents along the papers' regimes.
+"""
 
 from __future__ import annotations
 
@@ -19,66 +22,124 @@ _LONG = (32023, 64023, 32033, 32025)
 
 COSTS = (
     Cost(
-        name="exact", method="Exact", settings=({},),
-        text="Exact: n² (d + dv) multiplications and n² exponentials forward, n² (4d + 3 dv) and 2n² for the gradient.",
-        forward=Work(products=lambda n, d, dv, _: n**2 * (d + dv), functions=lambda n, _d, _dv, _: n**2, exponent=2),
-        gradient=Work(products=lambda n, d, dv, _: n**2 * (4 * d + 3 * dv), functions=lambda n, _d, _dv, _: 2 * n**2, exponent=2),
-    ),
-    Cost(
-        name="polynomial", method="Polynomial", settings=_ODD_AND_EVEN, sizes=_LONG,
+        name="exact",
+        method="Exact",
+        settings=({},),
         text=(
-            "Polynomial of degree g by features, r = C(d + g, g): 2 n r (dv + 1) + n (4d² + d) multiplications forward, n r (8 (dv + 1) + 4) + n (4d² + d) for the "
-            "consistent gradient, no exponential."
+            "Exact: n² (d + dv) multiplications and n² exponentials forward, n² (4d + 3 dv) and "
+            "2n² for the gradient."
         ),
-        forward=Work(products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + 4 * d**2 + d)),
-        gradient=Work(products=lambda n, d, dv, s: n * (rank(d, s["degree"]) * (8 * (dv + 1) + 4) + 4 * d**2 + d)),
-        remarks=(
-            "n (4d² + d) is for balanced coordinates, in which queries and keys are centred and bounded. Two columns of four passes belong to the certificate of dk and dv.",
-            "The degree decides r and nothing else; a feature is made by one multiplication more, n r a side, which is no matrix product.",
+        forward=Work(
+            products=lambda n, d, dv, _: n**2 * (d + dv),
+            functions=lambda n, _d, _dv, _: n**2,
+            exponent=2,
+        ),
+        gradient=Work(
+            products=lambda n, d, dv, _: n**2 * (4 * d + 3 * dv),
+            functions=lambda n, _d, _dv, _: 2 * n**2,
+            exponent=2,
         ),
     ),
     Cost(
-        name="polynomial-plug-in", method="Polynomial", sizes=_LONG,
+        name="polynomial",
+        method="Polynomial",
+        settings=_ODD_AND_EVEN,
+        sizes=_LONG,
+        text=(
+            "Polynomial of degree g by features, r = C(d + g, g): 2 n r (dv + 1) + n (4d² + d) "
+            "multiplications forward, n r (8 (dv + 1) + 4) + n (4d² + d) for the consistent "
+            "gradient, no exponential."
+        ),
+        forward=Work(
+            products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + 4 * d**2 + d)
+        ),
+        gradient=Work(
+            products=lambda n, d, dv, s: (
+                n * (rank(d, s["degree"]) * (8 * (dv + 1) + 4) + 4 * d**2 + d)
+            )
+        ),
+        remarks=(
+            (
+                "n (4d² + d) is for balanced coordinates, in which queries and keys are centred "
+                "and bounded. Two columns of four passes belong to the certificate of dk and dv."
+            ),
+            (
+                "The degree decides r and nothing else; a feature is made by one multiplication "
+                "more, n r a side, which is no matrix product."
+            ),
+        ),
+    ),
+    Cost(
+        name="polynomial-plug-in",
+        method="Polynomial",
+        sizes=_LONG,
         settings=tuple({"degree": g, "basis": "taylor", "gradient": "plug-in"} for g in (2, 4)),
         text=(
-            "Polynomial of degree g, plug-in gradient by features of degree g and g + 1: n (r_g (4 (dv + 1) + 2) + 4 r_{g+1} (dv + 1) + 4d² + d) multiplications."
+            "Polynomial of degree g, plug-in gradient by features of degree g and g + 1: n (r_g "
+            "(4 (dv + 1) + 2) + 4 r_{g+1} (dv + 1) + 4d² + d) multiplications."
         ),
-        forward=Work(products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + 4 * d**2 + d)),
+        forward=Work(
+            products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + 4 * d**2 + d)
+        ),
         gradient=Work(
-            products=lambda n, d, dv, s: n * (
-                rank(d, s["degree"]) * (4 * dv + 6) + 4 * rank(d, s["degree"] + 1) * (dv + 1) + 4 * d**2 + d
+            products=lambda n, d, dv, s: (
+                n
+                * (
+                    rank(d, s["degree"]) * (4 * dv + 6)
+                    + 4 * rank(d, s["degree"] + 1) * (dv + 1)
+                    + 4 * d**2
+                    + d
+                )
             )
         ),
         uses=("ours.degree-raising",),
     ),
     Cost(
-        name="polynomial-scores", method="Polynomial", settings=tuple({"degree": g, "basis": "taylor"} for g in (8, 12)), sizes=(1634, 2434, 3244),
-        text="Polynomial where features would cost more, by the scores themselves: n² (d + dv + 1) + n (4d² + d) multiplications forward, whatever the degree.",
-        forward=Work(products=lambda n, d, dv, _: n**2 * (d + dv + 1) + n * (4 * d**2 + d), exponent=2), gradient=None,
-    ),
-    Cost(
-        name="fitted-polynomial", method="FittedPolynomial", settings=({"degree": 1, "rows": 8}, {"degree": 2, "rows": 8}, {"degree": 3, "rows": 16}),
-        sizes=(12823, 25623, 12833, 12825),
+        name="polynomial-scores",
+        method="Polynomial",
+        settings=tuple({"degree": g, "basis": "taylor"} for g in (8, 12)),
+        sizes=(1634, 2434, 3244),
         text=(
-            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + 2))) multiplications and n (3R + 1) exponentials and logarithms forward, "
-            "8 r (dv + 1) in place of 2 r (dv + 1) with the gradient for fixed coefficients."
+            "Polynomial where features would cost more, by the scores themselves: n² (d + dv + 1) "
+            "+ n (4d² + d) multiplications forward, whatever the degree."
         ),
         forward=Work(
-            products=lambda n, d, dv, s: n * (2 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2))),
+            products=lambda n, d, dv, _: n**2 * (d + dv + 1) + n * (4 * d**2 + d), exponent=2
+        ),
+        gradient=None,
+    ),
+    Cost(
+        name="fitted-polynomial",
+        method="FittedPolynomial",
+        settings=({"degree": 1, "rows": 8}, {"degree": 2, "rows": 8}, {"degree": 3, "rows": 16}),
+        sizes=(12823, 25623, 12833, 12825),
+        text=(
+            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + "
+            "2))) multiplications and n (3R + 1) exponentials and logarithms forward, 8 r (dv + "
+            "1) in place of 2 r (dv + 1) with the gradient for fixed coefficients."
+        ),
+        forward=Work(
+            products=lambda n, d, dv, s: (
+                n * (2 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2)))
+            ),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
         ),
         gradient=Work(
-            products=lambda n, d, dv, s: n * (8 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2))),
+            products=lambda n, d, dv, s: (
+                n * (8 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2)))
+            ),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
         ),
     ),
-)  # fmt: skip
+)
 
-# --- the regimes of the papers ------------------------------------------------------------------------------------------
-# n r with r = C(d + g, g): linear in n at fixed d and g. With d = log2 n and g fixed, log(n r)/log n -> 1 still, since r <= (d + g)^g is a power of log n; at finite n the
-# exponent is far above 1, which is what a stopwatch sees.
-# With d = c L and g = e L, L = ln n, Stirling's formula gives ln C(d + g, g)/L -> h(c, e) = (c + e) ln (c + e) - c ln c - e ln e > 0: the exponent is 1 + h. It comes down
-# to 1 as e -> 0 at fixed c, that is for g = o(log n); so "almost linear" is as much a claim about the degree as about d.
+# --- the regimes of the papers --------------------------------------------------------------------
+# n r with r = C(d + g, g): linear in n at fixed d and g. With d = log2 n and g fixed, log(n r)/log
+# n -> 1 still, since r <= (d + g)^g is a power of log n; at finite n the exponent is far above 1,
+# which is what a stopwatch sees. With d = c L and g = e L, L = ln n, Stirling's formula gives ln
+# C(d + g, g)/L -> h(c, e) = (c + e) ln (c + e) - c ln c - e ln e > 0: the exponent is 1 + h. It
+# comes down to 1 as e -> 0 at fixed c, that is for g = o(log n); so "almost linear" is as much a
+# claim about the degree as about d.
 
 
 def _regime(power: int = 1) -> Iterator[Identity]:
@@ -89,7 +150,11 @@ def _regime(power: int = 1) -> Iterator[Identity]:
         r = sympy.Integer(1)
         for i in range(1, g + 1):
             r *= (x / sympy.log(2) + i) / i
-        yield Identity(sympy.limit((x + sympy.log(r)) / x, x, sympy.oo), power, f"exponent, d = log2 n, g = {g}")
+        yield Identity(
+            sympy.limit((x + sympy.log(r)) / x, x, sympy.oo),
+            power,
+            f"exponent, d = log2 n, g = {g}",
+        )
     n = 2**20
     exact = n * math.comb(20 + 6, 6)
     yield Identity(int(exact > n**1.8), 1, "at n = 2^20, g = 6 the cost n r is above n^1.8")
@@ -102,14 +167,26 @@ def _regime_squared() -> Iterator[Identity]:
 REGIME = Theorem(
     key="code.cost-regime",
     title="the polynomial method along d = log n",
-    statement="log(n r)/log n -> 1 for r = C(d + g, g), d = log₂ n and fixed g; yet at n = 2²⁰, g = 6, n r exceeds n^1.8.",
-    source=Source(citation="approxattn 0.1 (2026), a claim about its code", place="approxattn.Polynomial in the regime of Alman & Song 2023", fidelity="ours"),
-    reading="the products of code.cost-polynomial, up to factors that do not depend on n; the limit taken by SymPy",
-    experiments=(Symbolic(identities=_regime, scope="g = 2, 4, 6 in the limit; n = 2²⁰ and g = 6 exactly"),),
+    statement=(
+        "log(n r)/log n -> 1 for r = C(d + g, g), d = log₂ n and fixed g; yet at n = 2²⁰, g = 6, n "
+        "r exceeds n^1.8."
+    ),
+    source=Source(
+        citation="approxattn 0.1 (2026), a claim about its code",
+        place="approxattn.Polynomial in the regime of Alman & Song 2023",
+        fidelity="ours",
+    ),
+    reading=(
+        "the products of code.cost-polynomial, up to factors that do not depend on n; the limit "
+        "taken by SymPy"
+    ),
+    experiments=(
+        Symbolic(identities=_regime, scope="g = 2, 4, 6 in the limit; n = 2²⁰ and g = 6 exactly"),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_regime_squared, scope="exponent 2"),
     uses=("code.cost-polynomial", "as23.low-rank"),
-)  # fmt: skip
+)
 
 
 def _growing_degree(offset: int = 0) -> Iterator[Identity]:
@@ -117,14 +194,24 @@ def _growing_degree(offset: int = 0) -> Iterator[Identity]:
 
     c, e, x = sympy.symbols("c e x", positive=True)
     h = (c + e) * sympy.log(c + e) - c * sympy.log(c) - e * sympy.log(e)
-    terms = sum(sign * (z * sympy.log(z) - z) for sign, z in ((1, (c + e) * x), (-1, c * x), (-1, e * x)))  # Stirling
+    # Stirling
+    terms = sum(
+        sign * (z * sympy.log(z) - z) for sign, z in ((1, (c + e) * x), (-1, c * x), (-1, e * x))
+    )
     yield Identity(
-        sympy.simplify(sympy.expand_log(terms / x - h, force=True)), offset, "leading terms of ln C(d + g, g)/L"
+        sympy.simplify(sympy.expand_log(terms / x - h, force=True)),
+        offset,
+        "leading terms of ln C(d + g, g)/L",
     )
     yield Identity(sympy.limit(h.subs(c, 1), e, 0), 0, "h(1, e) as e -> 0")
     yield Identity(sympy.simplify(h.subs({c: 1, e: 1}) - 2 * sympy.log(2)), 0, "h(1, 1) = 2 ln 2")
-    # C(d + g, g) <= (d + g)^(d + g) / (d^d g^g), a term of the binomial expansion of ((d + g))^(d + g): the limit is approached from below
-    bounded = all(math.comb(d + g, g) * d**d * g**g <= (d + g) ** (d + g) for d in range(1, 40) for g in range(1, 40))
+    # C(d + g, g) <= (d + g)^(d + g) / (d^d g^g), a term of the binomial expansion of ((d + g))^(d +
+    # g): the limit is approached from below
+    bounded = all(
+        math.comb(d + g, g) * d**d * g**g <= (d + g) ** (d + g)
+        for d in range(1, 40)
+        for g in range(1, 40)
+    )
     yield Identity(int(bounded), 1, "ln C(d + g, g) <= L h for d, g from 1 to 39")
 
 
@@ -135,15 +222,30 @@ def _growing_degree_off() -> Iterator[Identity]:
 GROWING = Theorem(
     key="code.cost-regime-degree",
     title="the polynomial method when the degree grows with log n",
-    statement="With d = c ln n and g = e ln n the exponent of n r, r = C(d + g, g), is 1 + h, h = (c + e) ln(c + e) - c ln c - e ln e; it tends to 1 as e -> 0.",
-    source=Source(citation="approxattn 0.1 (2026), a claim about its code", place="approxattn.Polynomial in the regime of Alman & Song 2023", fidelity="ours"),
+    statement=(
+        "With d = c ln n and g = e ln n the exponent of n r, r = C(d + g, g), is 1 + h, h = (c + "
+        "e) ln(c + e) - c ln c - e ln e; it tends to 1 as e -> 0."
+    ),
+    source=Source(
+        citation="approxattn 0.1 (2026), a claim about its code",
+        place="approxattn.Polynomial in the regime of Alman & Song 2023",
+        fidelity="ours",
+    ),
     reading="Stirling's leading terms, exact in c and e; the bound from above at integers",
-    experiments=(Symbolic(identities=_growing_degree, scope="symbols c, e for the leading terms; d, g <= 39 for the bound"),),
+    experiments=(
+        Symbolic(
+            identities=_growing_degree,
+            scope="symbols c, e for the leading terms; d, g <= 39 for the bound",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_growing_degree_off, scope="h + 1"),
     uses=("code.cost-polynomial", "as23.low-rank", "code.cost-regime"),
-    remarks=("So n^{1 + o(1)} needs g = o(log n) as well as d = O(log n), which is what bounded entries o(sqrt(log n)) buy.",),
-)  # fmt: skip
+    remarks=(
+        "So n^{1 + o(1)} needs g = o(log n) as well as d = O(log n), which is what bounded entries "
+        "o(sqrt(log n)) buy.",
+    ),
+)
 
 
 def _other_regimes(excess: int = 0) -> Iterator[Identity]:
@@ -156,15 +258,25 @@ def _other_regimes(excess: int = 0) -> Iterator[Identity]:
     tau = x / sympy.log(2)
     costs = {
         "Linformer, k = 5 ln n/(ε² - ε³)": sympy.exp(x) * k * (2 * (d + dv) + 1),
-        "Yoso, τ = log2 n: hashing, sorting, tables": hashes * sympy.exp(x) * (2 * d * tau + 3 * tau + dv),
+        "Yoso, τ = log2 n: hashing, sorting, tables": hashes
+        * sympy.exp(x)
+        * (2 * d * tau + 3 * tau + dv),
         "Nystrom, fixed landmarks": sympy.exp(x) * 2 * landmarks * (d + dv + 1)
         + landmarks**2 * (d + dv)
         + 24 * landmarks**3,
         "Performer, fixed features": sympy.exp(x) * 2 * 256 * (d + dv + 2),
     }
     for name, cost in costs.items():
-        yield Identity(sympy.limit(sympy.expand_log(sympy.log(cost), force=True) / x, x, sympy.oo), 1 + excess, name)
-    yield Identity(sympy.limit(sympy.log(sympy.exp(2 * x) * (2 * d + dv)) / x, x, sympy.oo), 2, "BertLSH, dense")
+        yield Identity(
+            sympy.limit(sympy.expand_log(sympy.log(cost), force=True) / x, x, sympy.oo),
+            1 + excess,
+            name,
+        )
+    yield Identity(
+        sympy.limit(sympy.log(sympy.exp(2 * x) * (2 * d + dv)) / x, x, sympy.oo),
+        2,
+        "BertLSH, dense",
+    )
 
 
 def _other_regimes_off() -> Iterator[Identity]:
@@ -175,15 +287,31 @@ OTHERS = Theorem(
     key="code.cost-regimes",
     title="the other methods along their papers' regimes",
     statement=(
-        "With d and dv fixed the exponent of n is 1 for Linformer with k = 5 ln n/(ε² - ε³), for Yoso with τ = log₂ n and m fixed (tables of 2^τ = n cells included), for "
-        "Nystrom and Performer with fixed ranks; it is 2 for BertLSH as its authors compute it."
+        "With d and dv fixed the exponent of n is 1 for Linformer with k = 5 ln n/(ε² - ε³), for "
+        "Yoso with τ = log₂ n and m fixed (tables of 2^τ = n cells included), for Nystrom and "
+        "Performer with fixed ranks; it is 2 for BertLSH as its authors compute it."
     ),
-    source=Source(citation="approxattn 0.1 (2026), a claim about its code", place="the counted formulas of code.cost-*", fidelity="ours"),
+    source=Source(
+        citation="approxattn 0.1 (2026), a claim about its code",
+        place="the counted formulas of code.cost-*",
+        fidelity="ours",
+    ),
     reading="limit of log(cost)/log n of the counted formulas, taken by SymPy",
-    experiments=(Symbolic(identities=_other_regimes, scope="the limit, at d = dv = 64, ε = 1/2, 32 hashes, 64 landmarks, 256 features"),),
+    experiments=(
+        Symbolic(
+            identities=_other_regimes,
+            scope="the limit, at d = dv = 64, ε = 1/2, 32 hashes, 64 landmarks, 256 features",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_other_regimes_off, scope="exponent 2"),
-    uses=("code.cost-linformer-gaussian", "code.cost-yoso", "code.cost-nystrom", "code.cost-performer", "code.cost-bert-lsh"),
-)  # fmt: skip
+    uses=(
+        "code.cost-linformer-gaussian",
+        "code.cost-yoso",
+        "code.cost-nystrom",
+        "code.cost-performer",
+        "code.cost-bert-lsh",
+    ),
+)
 
 THEOREMS = (*(cost.theorem() for cost in COSTS), REGIME, GROWING, OTHERS)

@@ -21,7 +21,9 @@ def _tensor(settings: Settings, _gradient: bool, size: int) -> Tally:
 
 
 def _transformer(settings: Settings, gradient: bool, size: int) -> Tally:
-    """Run layers of multi-head attention with a residual, tokens of width d, heads of width dv, without certificates."""
+    """Run layers of multi-head attention with a residual, tokens of width d, heads of width dv,
+    without certificates.
+    """
     from approxattn import transformer as t
 
     n, d, width = shape(size)
@@ -31,7 +33,9 @@ def _transformer(settings: Settings, gradient: bool, size: int) -> Tally:
         return tally.array(rng.uniform(-0.25, 0.25, sizes))
 
     wq, wk, wv = (drawn(heads, d, width) for _ in range(3))
-    layer = t.Layer(attention=t.SelfAttention(wq=wq, wk=wk, wv=wv, wo=drawn(heads * width, d)), residual=True)
+    layer = t.Layer(
+        attention=t.SelfAttention(wq=wq, wk=wk, wv=wv, wo=drawn(heads * width, d)), residual=True
+    )
     model = t.Transformer(layers=(layer,) * settings["layers"])
     if gradient:
         t.gradient(model, drawn(n, d), drawn(n, d), _method(settings), certify=False)
@@ -43,11 +47,17 @@ def _transformer(settings: Settings, gradient: bool, size: int) -> Tally:
 def _method(settings: Settings) -> Any:
     import approxattn
 
-    return approxattn.Exact() if settings["method"] == "Exact" else approxattn.Polynomial(degree=2, basis="taylor")
+    return (
+        approxattn.Exact()
+        if settings["method"] == "Exact"
+        else approxattn.Polynomial(degree=2, basis="taylor")
+    )
 
 
 def _attention(n: Any, p: Any, s: Settings) -> tuple[Any, Any]:
-    """Products of one head of width p, forward and gradient: those of code.cost-exact and code.cost-polynomial."""
+    """Products of one head of width p, forward and gradient: those of code.cost-exact and
+    code.cost-polynomial.
+    """
     if s["method"] == "Exact":
         return 2 * n**2 * p, 7 * n**2 * p
     r, centring = rank(p, 2), n * (4 * p**2 + p)
@@ -67,33 +77,64 @@ _SHAPES = ({"heads": 2, "layers": 2}, {"heads": 3, "layers": 1})
 
 COSTS = (
     Cost(
-        name="tensor-attention", method="tensor_attention", place="approxattn.tensor_attention", run=_tensor,
-        settings=tuple({"degree": g} for g in (2, 4, 6)), gradient=None,
-        text="Tensor attention of degree g over n² pairs of keys: 3 n r (dv + 1) multiplications, r = C(d + g, g), no exponential.",
+        name="tensor-attention",
+        method="tensor_attention",
+        place="approxattn.tensor_attention",
+        run=_tensor,
+        settings=tuple({"degree": g} for g in (2, 4, 6)),
+        gradient=None,
+        text=(
+            "Tensor attention of degree g over n² pairs of keys: 3 n r (dv + 1) multiplications, r "
+            "= C(d + g, g), no exponential."
+        ),
         forward=Work(products=lambda n, d, dv, s: 3 * n * rank(d, s["degree"]) * (dv + 1)),
-        uses=("as24b.tensor-features",), remarks=("The certificate needs norms only.",),
+        uses=("as24b.tensor-features",),
+        remarks=("The certificate needs norms only.",),
     ),
     Cost(
-        name="transformer", method="Transformer", place="approxattn.transformer", run=_transformer, sizes=(3242, 6442, 3282, 3244),
+        name="transformer",
+        method="Transformer",
+        place="approxattn.transformer",
+        run=_transformer,
+        sizes=(3242, 6442, 3282, 3244),
         settings=tuple({**own, "method": "Exact"} for own in _SHAPES),
         text=(
-            "m layers of h heads of width p over tokens of width d, exact attention: m h (4 n d p + 2 n² p) multiplications and m h n² exponentials forward; m h (12 n d p + 9 n² p) "
+            "m layers of h heads of width p over tokens of width d, exact attention: m h (4 n d p "
+            "+ 2 n² p) multiplications and m h n² exponentials forward; m h (12 n d p + 9 n² p) "
             "and 3 m h n² for the whole gradient, forward pass included."
         ),
-        forward=Work(products=_layers, functions=lambda n, _d, _p, s: s["layers"] * s["heads"] * n**2, exponent=2),
-        gradient=Work(products=_layers_back, functions=lambda n, _d, _p, s: 3 * s["layers"] * s["heads"] * n**2, exponent=2),
+        forward=Work(
+            products=_layers,
+            functions=lambda n, _d, _p, s: s["layers"] * s["heads"] * n**2,
+            exponent=2,
+        ),
+        gradient=Work(
+            products=_layers_back,
+            functions=lambda n, _d, _p, s: 3 * s["layers"] * s["heads"] * n**2,
+            exponent=2,
+        ),
         remarks=("Without certificates. In the sizes the last digit is p.",),
     ),
     Cost(
-        name="transformer-polynomial", method="Transformer", place="approxattn.transformer", run=_transformer, sizes=(32042, 64042, 32082, 32043),
+        name="transformer-polynomial",
+        method="Transformer",
+        place="approxattn.transformer",
+        run=_transformer,
+        sizes=(32042, 64042, 32082, 32043),
         settings=tuple({**own, "method": "Polynomial"} for own in _SHAPES),
         text=(
-            "The same with polynomial attention of degree 2, r = C(p + 2, 2): m h (4 n d p + 2 n r (p + 1) + n (4p² + p)) multiplications forward, "
-            "m h (12 n d p + n r (10 (p + 1) + 4) + 2 n (4p² + p)) for the whole gradient; no exponential."
+            "The same with polynomial attention of degree 2, r = C(p + 2, 2): m h (4 n d p + 2 n "
+            "r (p + 1) + n (4p² + p)) multiplications forward, m h (12 n d p + n r (10 (p + 1) + "
+            "4) + 2 n (4p² + p)) for the whole gradient; no exponential."
         ),
-        forward=Work(products=_layers), gradient=Work(products=_layers_back), uses=("code.cost-polynomial",),
-        remarks=("Without certificates: linear in n through all layers. In the sizes the last digit is p.",),
+        forward=Work(products=_layers),
+        gradient=Work(products=_layers_back),
+        uses=("code.cost-polynomial",),
+        remarks=(
+            "Without certificates: linear in n through all layers. In the sizes the last digit is "
+            "p.",
+        ),
     ),
-)  # fmt: skip
+)
 
 THEOREMS = tuple(cost.theorem() for cost in COSTS)

@@ -1,8 +1,11 @@
-"""Claims about the cost of our own code as data: what is counted while it runs on counting arrays, and the formulas that it must equal.
+"""Claims about the cost of our own code as data: what is counted while it runs on counting arrays,
+and the formulas that it must equal.
 
-Every method is called through `approxattn.attention` and `attention_vjp`, certificate included, so nothing can hide. Counted are three things: the multiplications of
-matrix products (each has its addition), the elementary functions (exponentials, logarithms, arc cosines), and the comparisons of sorting and looking up at the prices
-of `counting`. The code for other array libraries than NumPy is what runs; on NumPy some sums have a path of their own with the same products.
+Every method is called through `approxattn.attention` and `attention_vjp`, certificate included, so
+nothing can hide. Counted are three things: the multiplications of matrix products (each has its
+addition), the elementary functions (exponentials, logarithms, arc cosines), and the comparisons of
+sorting and looking up at the prices of `counting`. The code for other array libraries than NumPy is
+what runs; on NumPy some sums have a path of their own with the same products.
 
 Sizes are written 100 n + 10 d + dv, n_q = n_k = n.
 """
@@ -39,7 +42,9 @@ def shape(size: int) -> tuple[int, int, int]:
 
 
 def bits(n: int) -> int:
-    """Return ceil(log2(n + 1)): comparisons that finding a place among n sorted numbers takes; bits(n - 1) times n are those of sorting n."""
+    """Return ceil(log2(n + 1)): comparisons that finding a place among n sorted numbers takes;
+    bits(n - 1) times n are those of sorting n.
+    """
     return n.bit_length()
 
 
@@ -56,11 +61,17 @@ def none(_n: Any, _d: Any, _dv: Any, _s: Settings) -> int:
 def rank(d: Any, degree: int) -> Any:
     """Return C(d + g, g), as a polynomial in d for a symbol."""
     product = math.prod(d + i for i in range(1, degree + 1))
-    return product // math.factorial(degree) if isinstance(d, int) else product / math.factorial(degree)
+    return (
+        product // math.factorial(degree)
+        if isinstance(d, int)
+        else product / math.factorial(degree)
+    )
 
 
 def on_uniform_tokens(settings: Settings, gradient: bool, size: int) -> Tally:
-    """Run the method once on tokens that are uniform in a cube; with ``parallel`` among the settings, on queries and keys that are all equal."""
+    """Run the method once on tokens that are uniform in a cube; with ``parallel`` among the
+    settings, on queries and keys that are all equal.
+    """
     n, d, dv = shape(size)
     tally, rng = Tally(), np.random.default_rng(0)
     q, k, v, g = (tally.array(rng.uniform(-1, 1, (n, w))) for w in (d, d, dv, dv))
@@ -85,7 +96,11 @@ def attend(tally: Tally, tokens: tuple[Any, Any, Any], dout: Any, settings: Sett
 
 Items: TypeAlias = tuple[tuple[str, Any], ...]
 
-_NAMES = {"functions": ("exp", "expm1", "log", "log1p", "acos"), "sorting": ("sort",), "singular values": ("svd",)}
+_NAMES = {
+    "functions": ("exp", "expm1", "log", "log1p", "acos"),
+    "sorting": ("sort",),
+    "singular values": ("svd",),
+}
 
 
 @functools.lru_cache(maxsize=256)
@@ -94,12 +109,16 @@ def _tally(run: Run, settings: Items, gradient: bool, size: int) -> Tally:
 
 
 _OF_SETTING = 10**6
-"""Sizes of the i-th setting are counted up from i times this, so that one experiment goes through all settings."""
+"""Sizes of the i-th setting are counted up from i times this, so that one experiment goes through
+all settings.
+"""
 
 
 def _measured(what: str, run: Run, settings: tuple[Items, ...], gradient: bool, code: int) -> int:
     tally = _tally(run, settings[code // _OF_SETTING], gradient, code % _OF_SETTING)
-    return tally.products if what == "products" else sum(tally.counts[name] for name in _NAMES[what])
+    return (
+        tally.products if what == "products" else sum(tally.counts[name] for name in _NAMES[what])
+    )
 
 
 def _at(formula: Formula, settings: tuple[Items, ...], off: int, code: int) -> int:
@@ -136,7 +155,9 @@ _SCOPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Cost of one method, forward and, where it has one, gradient (with the forward pass that it repeats)."""
+    """Cost of one method, forward and, where it has one, gradient (with the forward pass that it
+    repeats).
+    """
 
     name: str
     method: str
@@ -152,7 +173,10 @@ class Cost:
 
     def passes(self) -> list[tuple[str, Work]]:
         """Forward, and the gradient if there is one."""
-        return [("forward", self.forward), *([("gradient", self.gradient)] if self.gradient else [])]
+        return [
+            ("forward", self.forward),
+            *([("gradient", self.gradient)] if self.gradient else []),
+        ]
 
     def count(self, what: str, label: str, work: Work, off: int = 0) -> Count:
         """One experiment over all settings and sizes; `off` falsifies it, at the first of each."""
@@ -161,12 +185,15 @@ class Cost:
         return Count(
             measured=functools.partial(_measured, what, self.run, own, label == "gradient"),
             formula=functools.partial(_at, work.formulas()[what], own, off),
-            sizes=codes[:1] if off else codes, scope=f"{label}, {self.shown()}: {_SCOPES[what]}",
-        )  # fmt: skip
+            sizes=codes[:1] if off else codes,
+            scope=f"{label}, {self.shown()}: {_SCOPES[what]}",
+        )
 
     def shown(self) -> str:
         """The settings in words."""
-        each = [", ".join(f"{name} = {value}" for name, value in own.items()) for own in self.settings]
+        each = [
+            ", ".join(f"{name} = {value}" for name, value in own.items()) for own in self.settings
+        ]
         return "; ".join(text or "default settings" for text in each)
 
     def counts(self) -> Iterator[Count]:
@@ -189,14 +216,18 @@ class Cost:
         exponents = ", ".join(f"{label} {work.exponent}" for label, work in self.passes())
         return Theorem(
             key=f"code.cost-{self.name}",
-            title=f"counted cost of {self.method}" + ("" if self.name == self.method.lower() else f" ({self.name})"),
+            title=f"counted cost of {self.method}"
+            + ("" if self.name == self.method.lower() else f" ({self.name})"),
             statement=self.text,
             source=Source(
                 citation="approxattn 0.1 (2026), a claim about its code",
                 place=self.place or f"approxattn.{self.method}",
                 fidelity="ours",
             ),
-            reading="one head, n_q = n_k = n, no mask; certificate included; each multiplication of a matrix product has its addition",
+            reading=(
+                "one head, n_q = n_k = n, no mask; certificate included; each multiplication of a "
+                "matrix product has its addition"
+            ),
             experiments=(
                 *self.counts(),
                 Symbolic(
@@ -208,7 +239,10 @@ class Cost:
             mutant=self.count("products", "forward", self.forward, off=1),
             uses=self.uses,
             remarks=(
-                "Sizes are 100 n + 10 d + dv, a million more for each setting after the first. The mutant claims one multiplication more.",
+                (
+                    "Sizes are 100 n + 10 d + dv, a million more for each setting after the first. "
+                    "The mutant claims one multiplication more."
+                ),
                 *self.remarks,
             ),
         )

@@ -1,7 +1,10 @@
-"""Claims about our own gradients: what `approxattn.attention_vjp` returns is within its certificate of the exact gradient, in float64 and in float32.
+"""Claims about our own gradients: what `approxattn.attention_vjp` returns is within its certificate
+of the exact gradient, in float64 and in float32.
 
-As in `code_certificates`, a search that finds nothing proves nothing; the largest error / bound it found is the tightness of the line. The error is that of dq, dk and dv
-row by row, held against enclosed gradients; its certain part counts, since the balls around a gradient that vanishes do not vanish.
+As in `code_certificates`, a search that finds nothing proves nothing; the largest error / bound it
+found is the tightness of the line. The error is that of dq, dk and dv row by row, held against
+enclosed gradients; its certain part counts, since the balls around a gradient that vanishes do not
+vanish.
 """
 
 from __future__ import annotations
@@ -20,14 +23,18 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 _BITS = 300
-"""Working precision. *Chosen*: the bound of a gradient that underflows is 2^-1000 beside inputs of ordinary size, but such ratios decide nothing."""
+"""Working precision. *Chosen*: the bound of a gradient that underflows is 2^-1000 beside inputs of
+ordinary size, but such ratios decide nothing.
+"""
 
 _FAR = 2**1000
 """Stands for the distance of NaN and infinity from any number."""
 
 
 def _posed(methods: tuple[Mapping[str, Any], ...], dtype: str, divisor: int) -> Any:
-    """Problems of `_attention_problems` with a cotangent of small integers, some rows zero, from the seed of the instance."""
+    """Problems of `_attention_problems` with a cotangent of small integers, some rows zero, from
+    the seed of the instance.
+    """
 
     def with_cotangent(instance: dict[str, Any]) -> dict[str, Any]:
         rng = np.random.default_rng(instance["seed"])
@@ -36,7 +43,9 @@ def _posed(methods: tuple[Mapping[str, Any], ...], dtype: str, divisor: int) -> 
         )
         return {**instance, "dout": (g * 2.0 ** rng.choice([0, 0, 3, -20])).astype(dtype)}
 
-    return problems.problems(methods, dtype, divisor=divisor, exponents=(0, 0, -1, -9)).map(with_cotangent)
+    return problems.problems(methods, dtype, divisor=divisor, exponents=(0, 0, -1, -9)).map(
+        with_cotangent
+    )
 
 
 def _gradients(instance: Instance) -> Any:
@@ -65,7 +74,9 @@ def accepted(instance: Instance) -> bool:
 
 
 def worst(instance: Instance) -> Any:
-    """Largest certain error / bound over the entries of dq, dk and dv whose row has a finite bound, as a ball."""
+    """Largest certain error / bound over the entries of dq, dk and dv whose row has a finite bound,
+    as a ball.
+    """
     grads = _gradients(instance)
     q, k, v, dout = (instance[name].astype(np.float64) for name in ("q", "k", "v", "dout"))
     options: dict[str, Any] = {
@@ -78,7 +89,9 @@ def worst(instance: Instance) -> Any:
     largest = ball(0)
     with precision(_BITS):
         for name, rows in zip(("dq", "dk", "dv"), enclosed, strict=True):
-            for value, bound, row in zip(getattr(grads, name), getattr(grads.certificate, name), rows, strict=True):
+            for value, bound, row in zip(
+                getattr(grads, name), getattr(grads.certificate, name), rows, strict=True
+            ):
                 for x, y in zip(value, row, strict=True) if np.isfinite(bound) else ():
                     gap = abs(ball(float(x)) - y).lower() if np.isfinite(x) else ball(_FAR)
                     if gap > 0:
@@ -92,8 +105,9 @@ def measured(instance: Instance) -> float:
     return float(worst(instance))
 
 
-def whole(instance: Instance) -> float:  # noqa: ARG001 - the signature of all bounds
+def whole(instance: Instance) -> float:
     """Return 1: an error may use its bound up."""
+    del instance
     return 1.0
 
 
@@ -102,26 +116,44 @@ def confirm(instance: Instance) -> tuple[Any, Any]:
     return worst(instance), 1
 
 
-_ACCEPTED = Assumption(text="the method accepts the problem, as in the claims about its output", predicate=accepted)
+_ACCEPTED = Assumption(
+    text="the method accepts the problem, as in the claims about its output", predicate=accepted
+)
 
 
-def _theorem(name: str, title: str, methods: tuple[Mapping[str, Any], ...], divisor: int, tries: int) -> Theorem:
+def _theorem(
+    name: str, title: str, methods: tuple[Mapping[str, Any], ...], divisor: int, tries: int
+) -> Theorem:
     def experiment(dtype: str, of: int = 1) -> Falsify:
         return Falsify(
-            instances=functools.partial(_posed, methods, dtype, of), measured=measured, bound=whole, confirm=confirm, assumptions=(_ACCEPTED,), tries=tries,
-            scope=f"{dtype}; n from 1 to 64, d from 1 to 4: integers and thirds times powers of two, ties, zero rows, masks",
-        )  # fmt: skip
+            instances=functools.partial(_posed, methods, dtype, of),
+            measured=measured,
+            bound=whole,
+            confirm=confirm,
+            assumptions=(_ACCEPTED,),
+            tries=tries,
+            scope=(
+                f"{dtype}; n from 1 to 64, d from 1 to 4: integers and thirds times powers of two, "
+                "ties, zero rows, masks"
+            ),
+        )
 
     return Theorem(
         key=f"code.gradient-{name}",
         title=f"the gradient of {title} stays within its certificate",
-        statement=f"The computed dq, dk and dv of {title} are within their certificate of the gradient of softmax attention, row by row, in float64 and float32.",
+        statement=(
+            f"The computed dq, dk and dv of {title} are within their certificate of the gradient "
+            "of softmax attention, row by row, in float64 and float32."
+        ),
         source=Source(
             citation="approxattn 0.1 (2026), a claim about its code",
             place=f"approxattn.{methods[0]['name']}",
             fidelity="ours",
         ),
-        reading="max over entries of |computed - exact| / bound of the row <= 1; a row without a finite bound claims nothing",
+        reading=(
+            "max over entries of |computed - exact| / bound of the row <= 1; a row without a "
+            "finite bound claims nothing"
+        ),
         assumptions=(_ACCEPTED,),
         experiments=tuple(experiment(dtype) for dtype in ("float64", "float32")),
         expected=Status.INCONCLUSIVE,  # a search that finds nothing proves nothing
@@ -134,7 +166,14 @@ def _theorem(name: str, title: str, methods: tuple[Mapping[str, Any], ...], divi
 THEOREMS = (
     _theorem("exact", "Exact", ({"name": "Exact"},), 256, 300),
     _theorem(
-        "polynomial", "Polynomial with an even Taylor basis",
-        tuple({"name": "Polynomial", "basis": "taylor", "degree": g, "gradient": kind} for g in (2, 4) for kind in ("plug-in", "consistent")), 8, 300,
+        "polynomial",
+        "Polynomial with an even Taylor basis",
+        tuple(
+            {"name": "Polynomial", "basis": "taylor", "degree": g, "gradient": kind}
+            for g in (2, 4)
+            for kind in ("plug-in", "consistent")
+        ),
+        8,
+        300,
     ),
-)  # fmt: skip
+)

@@ -1,12 +1,16 @@
-"""Claims about our hashing code, held against ten thousand random and adversarial problems each, by an exact binomial test.
+"""Claims about our hashing code, held against ten thousand random and adversarial problems each, by
+an exact binomial test.
 
-Problems: n = 1 .. 24 keys, few or many queries, d = 1 .. 8, float32 and float64, random, clustered, with duplicate keys, antipodal keys, zero rows, all tokens in one bucket,
-one key at a right angle (a fair coin for each hash), rows and values of sizes 2^-40 .. 2^40, masked keys, arrays that are not contiguous. An output or a gradient that is
-NaN, or further from its target than its certificate, is a failure. Targets are computed here, in extended precision, with angles 2 atan2(|a - b|, |a + b|) of unit rows,
-which are right to the last places at every angle.
+Problems: n = 1 .. 24 keys, few or many queries, d = 1 .. 8, float32 and float64, random, clustered,
+with duplicate keys, antipodal keys, zero rows, all tokens in one bucket, one key at a right angle
+(a fair coin for each hash), rows and values of sizes 2^-40 .. 2^40, masked keys, arrays that are
+not contiguous. An output or a gradient that is NaN, or further from its target than its
+certificate, is a failure. Targets are computed here, in extended precision, with angles 2 atan2(|a
+- b|, |a + b|) of unit rows, which are right to the last places at every angle.
 
-Certificates with a probability must fail in at most 1 - confidence of the problems. Sure ones must never; twenty
-thousand problems without one support "at most 1 in 1000" at any level in use. Thousands of runs of the code: only in campaigns with the full budget.
+Certificates with a probability must fail in at most 1 - confidence of the problems. Sure ones must
+never; twenty thousand problems without one support "at most 1 in 1000" at any level in use.
+Thousands of runs of the code: only in campaigns with the full budget.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ STYLES = ("random", "clustered", "duplicate", "antipodal", "zero", "one bucket",
 
 Problem = dict[str, Any]
 
-# --- problems ----------------------------------------------------------------------------------------------------------
+# --- problems -------------------------------------------------------------------------------------
 
 
 def problem(rng: np.random.Generator) -> Problem:
@@ -45,7 +49,9 @@ def problem(rng: np.random.Generator) -> Problem:
         mask[rng.integers(n)] = True
     arrays = {name: x.astype(dtype) for name, x in (("q", q), ("k", k), ("v", v), ("g", g))}
     if rng.random() < 0.3:
-        arrays = {name: np.asfortranarray(np.repeat(x, 2, axis=0))[::2] for name, x in arrays.items()}
+        arrays = {
+            name: np.asfortranarray(np.repeat(x, 2, axis=0))[::2] for name, x in arrays.items()
+        }
     return {**arrays, "mask": mask, "seed": int(rng.integers(2**32)), "style": style}
 
 
@@ -62,7 +68,9 @@ def _styled(style: str, q: Any, k: Any, v: Any, rng: np.random.Generator) -> tup
     elif style == "zero":
         q, k = (np.where(rng.random((len(x), 1)) < 0.5, 0.0, x) for x in (q, k))
     elif style == "one bucket":
-        q, k = (np.tile(q[:1], (len(x), 1)) * rng.choice((0.5, 1.0, 2.0), (len(x), 1)) for x in (q, k))
+        q, k = (
+            np.tile(q[:1], (len(x), 1)) * rng.choice((0.5, 1.0, 2.0), (len(x), 1)) for x in (q, k)
+        )
     elif style == "coin":
         q, k, v = np.eye(2)[:1], np.eye(2)[1:], np.ones_like(v)
     elif style == "sizes":
@@ -71,16 +79,20 @@ def _styled(style: str, q: Any, k: Any, v: Any, rng: np.random.Generator) -> tup
     return q, k, v
 
 
-# --- targets -----------------------------------------------------------------------------------------------------------
+# --- targets --------------------------------------------------------------------------------------
 
 
 def _units(x: Any) -> Any:
-    """Rows divided by their lengths, zero rows left, one more axis in which zero rows point alone."""
+    """Rows divided by their lengths, zero rows left, one more axis in which zero rows
+    point alone.
+    """
     x = x.astype(np.longdouble)
     zero = ~x.any(axis=1)
     top = np.where(zero, 1, np.abs(x).max(axis=1))[:, None]
     x = x / top
-    return np.concatenate([x / np.where(zero, 1, np.sqrt((x * x).sum(axis=1)))[:, None], zero[:, None]], axis=1)
+    return np.concatenate(
+        [x / np.where(zero, 1, np.sqrt((x * x).sum(axis=1)))[:, None], zero[:, None]], axis=1
+    )
 
 
 def _weights(case: Problem, bits: int) -> tuple[Any, Any, Any]:
@@ -103,8 +115,13 @@ def _surrogate_target(case: Problem, bits: int) -> tuple[Any, Any, Any]:
     w = (g @ v.T) * p * bits / 2
     x = a @ b.T
     dq, dk = w @ b - (w * x).sum(1, keepdims=True) * a, w.T @ a - (w * x).sum(0)[:, None] * b
-    lengths = [np.sqrt((case[name].astype(np.longdouble) ** 2).sum(1, keepdims=True)) for name in "qk"]
-    dq, dk = (np.where(s > 0, y / np.where(s > 0, s, 1), 0) for y, s in zip((dq, dk), lengths, strict=True))
+    lengths = [
+        np.sqrt((case[name].astype(np.longdouble) ** 2).sum(1, keepdims=True)) for name in "qk"
+    ]
+    dq, dk = (
+        np.where(s > 0, y / np.where(s > 0, s, 1), 0)
+        for y, s in zip((dq, dk), lengths, strict=True)
+    )
     return dq, dk, p.T @ g
 
 
@@ -116,11 +133,13 @@ def _softmax_target(case: Problem) -> Any:
     return w @ v / w.sum(axis=1, keepdims=True)
 
 
-# --- failures ----------------------------------------------------------------------------------------------------------
+# --- failures -------------------------------------------------------------------------------------
 
 
 def _exceeds(found: Any, target: Any, rows: Any, size: float, divisor: int) -> bool:
-    """Whether some row is NaN or further from its target than its bound; a target counts as off by 2^-57 of `size` where it is not hit exactly."""
+    """Whether some row is NaN or further from its target than its bound; a target counts as off by
+    2^-57 of `size` where it is not hit exactly.
+    """
     error = np.abs(found.astype(np.longdouble) - target).max(axis=-1)
     error = np.where(error > 0, error + 2.0**-57 * size, 0)
     return bool(not np.isfinite(found).all() or np.any(error > rows / divisor))
@@ -150,42 +169,79 @@ def gradient_fails(case: Problem, settings: Mapping[str, Any], divisor: int = 1)
 
     options = {name: x for name, x in settings.items() if name != "name"}
     method, rng = approxattn.Yoso(**options), np.random.default_rng(case["seed"])
-    grads = approxattn.attention_vjp(case["q"], case["k"], case["v"], case["g"], method, rng=rng, **_options(case))
+    grads = approxattn.attention_vjp(
+        case["q"], case["k"], case["v"], case["g"], method, rng=rng, **_options(case)
+    )
     target = _surrogate_target(case, settings["bits"])
     rows = grads.certificate.dq, grads.certificate.dk, grads.certificate.dv
     found = grads.dq, grads.dk, grads.dv
-    return any(_exceeds(f, t, r, float(np.abs(t).max()), divisor) for f, t, r in zip(found, target, rows, strict=True))
+    return any(
+        _exceeds(f, t, r, float(np.abs(t).max()), divisor)
+        for f, t, r in zip(found, target, rows, strict=True)
+    )
 
 
-def draw(fails: Any, methods: tuple[Mapping[str, Any], ...], divisor: int, rng: np.random.Generator, m: int) -> Any:
+def draw(
+    fails: Any,
+    methods: tuple[Mapping[str, Any], ...],
+    divisor: int,
+    rng: np.random.Generator,
+    m: int,
+) -> Any:
     """Return for m problems, each with one of the methods, whether it fails."""
-    return np.array([fails(problem(rng), methods[rng.integers(len(methods))], divisor) for _ in range(m)], dtype=bool)
+    return np.array(
+        [fails(problem(rng), methods[rng.integers(len(methods))], divisor) for _ in range(m)],
+        dtype=bool,
+    )
 
 
-# --- theorems ----------------------------------------------------------------------------------------------------------
+# --- theorems -------------------------------------------------------------------------------------
 
 _COMMON = {"name": "Yoso", "zero_rows": "orthogonal"}
 _SIZES = ((1, 32), (2, 16), (4, 64), (8, 16))
-HOEFFDING = tuple({**_COMMON, "bits": b, "hashes": m, "normalize": u} for b, m in _SIZES for u in (False, True))
+HOEFFDING = tuple(
+    {**_COMMON, "bits": b, "hashes": m, "normalize": u} for b, m in _SIZES for u in (False, True)
+)
 BERNSTEIN = tuple({**_COMMON, "bits": b, "hashes": m, "bound": "bernstein"} for b, m in _SIZES)
 SAMPLED = tuple({**_COMMON, "bits": b, "hashes": m, "gradient": "sampled"} for b, m in _SIZES)
 SURE: tuple[Mapping[str, Any], ...] = (
-    *({"name": "YosoExpectation", "bits": b, "normalize": u, "zero_rows": "orthogonal"} for b in (1, 8) for u in (False, True)),
-    *({"name": "BertLSH", "bits": b, "tables": t, "fill": f, "sparse": s} for b, t in ((1, 1), (3, 2)) for f in (0.0, float("-inf")) for s in (False, True)),
-    *({"name": "LSHSoftmax", "bits": b, "tables": t, "radius": r} for b, t, r in ((1, 1, 0), (3, 2, 0), (4, 2, 1))),
-)  # fmt: skip
+    *(
+        {"name": "YosoExpectation", "bits": b, "normalize": u, "zero_rows": "orthogonal"}
+        for b in (1, 8)
+        for u in (False, True)
+    ),
+    *(
+        {"name": "BertLSH", "bits": b, "tables": t, "fill": f, "sparse": s}
+        for b, t in ((1, 1), (3, 2))
+        for f in (0.0, float("-inf"))
+        for s in (False, True)
+    ),
+    *(
+        {"name": "LSHSoftmax", "bits": b, "tables": t, "radius": r}
+        for b, t, r in ((1, 1, 0), (3, 2, 0), (4, 2, 1))
+    ),
+)
 """Settings that the problems are tried with."""
 
 
 def _theorem(
-    key: str, what: str, fails: Any, methods: tuple[Mapping[str, Any], ...], target: float, divisor: int, n: int = CASES
+    key: str,
+    what: str,
+    fails: Any,
+    methods: tuple[Mapping[str, Any], ...],
+    target: float,
+    divisor: int,
+    n: int = CASES,
 ) -> Theorem:
     plan: dict[str, Any] = {"claim": "probability <=", "target": target, "chunk": 500}
     sampler = f"{n} problems of {len(STYLES)} styles and the hashes of each"
     return Theorem(
         key=f"code.hashing-{key}",
         title=f"{what}: {n} problems",
-        statement=f"{what} is a number and within its certificate except with probability at most {target:g}, over random and adversarial problems and the draws.",
+        statement=(
+            f"{what} is a number and within its certificate except with probability at most "
+            f"{target:g}, over random and adversarial problems and the draws."
+        ),
         source=Source(
             citation="approxattn 0.1 (2026), a claim about its code",
             place=" and ".join(sorted({f"approxattn.{m['name']}" for m in methods})),
@@ -193,20 +249,38 @@ def _theorem(
         ),
         reading="one event a problem: any NaN, or any row above its bound",
         experiments=(
-            Sample(draw=functools.partial(draw, fails, methods, 1), plan=Plan(n=n, sampler=sampler, fixed=True), scope="n up to 24, float32 and float64", **plan),
+            Sample(
+                draw=functools.partial(draw, fails, methods, 1),
+                plan=Plan(n=n, sampler=sampler, fixed=True),
+                scope="n up to 24, float32 and float64",
+                **plan,
+            ),
         ),
         expected=Status.SUPPORTED,
         mutant=Sample(
-            draw=functools.partial(draw, fails, methods, divisor), plan=Plan(n=600, sampler=sampler), scope=f"the certificate divided by {divisor}", **plan,
+            draw=functools.partial(draw, fails, methods, divisor),
+            plan=Plan(n=600, sampler=sampler),
+            scope=f"the certificate divided by {divisor}",
+            **plan,
         ),
-    )  # fmt: skip
+    )
 
 
 THEOREMS = (
-    _theorem("hoeffding", "The output of Yoso under Hoeffding's bound", output_fails, HOEFFDING, 0.01, 4),
-    _theorem("bernstein", "The output of Yoso under Bernstein's bounds", output_fails, BERNSTEIN, 0.01, 4),
+    _theorem(
+        "hoeffding", "The output of Yoso under Hoeffding's bound", output_fails, HOEFFDING, 0.01, 4
+    ),
+    _theorem(
+        "bernstein", "The output of Yoso under Bernstein's bounds", output_fails, BERNSTEIN, 0.01, 4
+    ),
     _theorem("sampled-gradient", "The sampled gradient of Yoso", gradient_fails, SAMPLED, 0.01, 8),
     _theorem(
-        "sure", "The output of YosoExpectation, BertLSH and LSHSoftmax", output_fails, SURE, 0.001, 16, n=2 * CASES
+        "sure",
+        "The output of YosoExpectation, BertLSH and LSHSoftmax",
+        output_fails,
+        SURE,
+        0.001,
+        16,
+        n=2 * CASES,
     ),
 )

@@ -1,7 +1,10 @@
-"""Claims about our low-rank code, held against ten thousand random and adversarial problems each, by an exact binomial test.
+"""Claims about our low-rank code, held against ten thousand random and adversarial problems each,
+by an exact binomial test.
 
-Problems, targets and what counts as a failure are those of `code_hashing_cases`: duplicate, clustered and antipodal keys, zero rows, sizes from 2^-40 to 2^40, masks, arrays that
-are not contiguous, float32 and float64. Row sampling may fail in at most 1 - confidence of them; means of blocks and heavy keys with means never.
+Problems, targets and what counts as a failure are those of `code_hashing_cases`: duplicate,
+clustered and antipodal keys, zero rows, sizes from 2^-40 to 2^40, masks, arrays that are not
+contiguous, float32 and float64. Row sampling may fail in at most 1 - confidence of them; means of
+blocks and heavy keys with means never.
 """
 
 from __future__ import annotations
@@ -10,15 +13,24 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from proofs_check.papers.our_code_campaigns.many_cases_hashing import CASES, STYLES, draw, output_fails
+from proofs_check.papers.our_code_campaigns.many_cases_hashing import (
+    CASES,
+    STYLES,
+    draw,
+    output_fails,
+)
 from proofs_check.statements.experiment import Plan, Sample
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 Settings = tuple[Mapping[str, Any], ...]
 
-ROW_SAMPLE: Settings = tuple({"name": "Linformer", "sketch": "row-sample", "rank": k} for k in (1, 16, 256, 4096))
-MEAN_POOL: Settings = tuple({"name": "Linformer", "sketch": "mean-pool", "rank": k} for k in (1, 2, 5, 16))
+ROW_SAMPLE: Settings = tuple(
+    {"name": "Linformer", "sketch": "row-sample", "rank": k} for k in (1, 16, 256, 4096)
+)
+MEAN_POOL: Settings = tuple(
+    {"name": "Linformer", "sketch": "mean-pool", "rank": k} for k in (1, 2, 5, 16)
+)
 HEAVY: Settings = tuple(
     {"name": "Clustered", "heavy": t, "key_blocks": k, "query_blocks": c}
     for t, k, c in ((0, 1, 1), (0, 8, 1), (1, 1, 2), (4, 4, 4), (12, 2, 2), (24, 1, 1))
@@ -26,32 +38,49 @@ HEAVY: Settings = tuple(
 """Settings that the problems are tried with."""
 
 
-def _theorem(key: str, what: str, methods: Settings, target: float, divisor: int, uses: tuple[str, ...]) -> Theorem:
+def _theorem(
+    key: str, what: str, methods: Settings, target: float, divisor: int, uses: tuple[str, ...]
+) -> Theorem:
     plan: dict[str, Any] = {"claim": "probability <=", "target": target, "chunk": 500}
     sampler = f"{CASES} problems of {len(STYLES)} styles and the draws of each"
     return Theorem(
         key=f"code.low-rank-{key}",
         title=f"{what}: ten thousand problems",
-        statement=f"The output of {what} is a number and within its certificate except with probability at most {target:g}, over random and adversarial problems and the draws.",
+        statement=(
+            f"The output of {what} is a number and within its certificate except with probability "
+            f"at most {target:g}, over random and adversarial problems and the draws."
+        ),
         source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code", place=f"approxattn.{methods[0]['name']}", fidelity="ours"
+            citation="approxattn 0.1 (2026), a claim about its code",
+            place=f"approxattn.{methods[0]['name']}",
+            fidelity="ours",
         ),
         reading="one event a problem: any NaN, or any row above its bound",
         experiments=(
             Sample(
-                draw=functools.partial(draw, output_fails, methods, 1), plan=Plan(n=CASES, sampler=sampler, fixed=True), scope="n up to 24, float32 and float64", **plan,
+                draw=functools.partial(draw, output_fails, methods, 1),
+                plan=Plan(n=CASES, sampler=sampler, fixed=True),
+                scope="n up to 24, float32 and float64",
+                **plan,
             ),
         ),
         expected=Status.SUPPORTED,
         mutant=Sample(
-            draw=functools.partial(draw, output_fails, methods, divisor), plan=Plan(n=600, sampler=sampler), scope=f"the certificate divided by {divisor}", **plan,
+            draw=functools.partial(draw, output_fails, methods, divisor),
+            plan=Plan(n=600, sampler=sampler),
+            scope=f"the certificate divided by {divisor}",
+            **plan,
         ),
         uses=uses,
-    )  # fmt: skip
+    )
 
 
 THEOREMS = (
-    _theorem("row-sample", "Linformer with sampled rows", ROW_SAMPLE, 0.01, 16, ("ours.row-sample",)),
-    _theorem("mean-pool", "Linformer with means of blocks", MEAN_POOL, 0.001, 4, ("ours.mean-pool",)),
+    _theorem(
+        "row-sample", "Linformer with sampled rows", ROW_SAMPLE, 0.01, 16, ("ours.row-sample",)
+    ),
+    _theorem(
+        "mean-pool", "Linformer with means of blocks", MEAN_POOL, 0.001, 4, ("ours.mean-pool",)
+    ),
     _theorem("heavy", "Clustered", HEAVY, 0.001, 4, ("ours.tanh-part", "ours.value-range")),
 )

@@ -1,7 +1,8 @@
-"""Claims about the running time of our own code as n grows: measured, so only in campaigns with the full budget, and never a proof.
+"""Claims about the running time of our own code as n grows: measured, so only in campaigns with the
+full budget, and never a proof.
 
-Timing separates n from n^1.5 and n²; the operations themselves are counted in `code_cost`. Queries and keys are uniform, d = dv = 16, float32, one head,
-one thread for matrix products.
+Timing separates n from n^1.5 and n²; the operations themselves are counted in `code_cost`. Queries
+and keys are uniform, d = dv = 16, float32, one head, one thread for matrix products.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from proofs_check.statements.experiment import Scale
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-_LONG, _SHORT = (2**14, 23170, 2**15, 46340, 2**16, 92680, 2**17, 185360, 2**18), (1024, 2048, 4096, 8192, 16384)
+_LONG, _SHORT = (
+    (2**14, 23170, 2**15, 46340, 2**16, 92680, 2**17, 185360, 2**18),
+    (1024, 2048, 4096, 8192, 16384),
+)
 
 _METHODS: tuple[tuple[str, str, Mapping[str, Any], tuple[int, ...], tuple[float, float]], ...] = (
     ("exact", "Exact", {}, _SHORT, (1.15, 2.7)),
@@ -46,19 +50,35 @@ def _workload(name: str, settings: Mapping[str, Any], size: int) -> Callable[[],
 
 
 def _theorem(
-    key: str, name: str, settings: Mapping[str, Any], sizes: tuple[int, ...], slope: tuple[float, float]
+    key: str,
+    name: str,
+    settings: Mapping[str, Any],
+    sizes: tuple[int, ...],
+    slope: tuple[float, float],
 ) -> Theorem:
     order = "between n and n³, as n² does" if slope[1] > 2 else "like n"
-    plan: dict[str, Any] = {"workload": functools.partial(_workload, name, settings), "sizes": sizes, "repeats": 3}
+    plan: dict[str, Any] = {
+        "workload": functools.partial(_workload, name, settings),
+        "sizes": sizes,
+        "repeats": 3,
+    }
     scope = f"{name}, forward, processor time, float32, d = dv = 16"
     return Theorem(
         key=f"code.scaling-{key}",
         title=f"running time of {name}",
-        statement=f"The processor time of {name} grows {order}: the slope of log time against log n lies in [{slope[0]:g}, {slope[1]:g}].",
-        source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code", place=f"approxattn.{name}", fidelity="ours"
+        statement=(
+            f"The processor time of {name} grows {order}: the slope of log time against log n lies "
+            f"in [{slope[0]:g}, {slope[1]:g}]."
         ),
-        reading="Theil-Sen slope with its 95 % interval, the fastest of several runs a size; certificate included",
+        source=Source(
+            citation="approxattn 0.1 (2026), a claim about its code",
+            place=f"approxattn.{name}",
+            fidelity="ours",
+        ),
+        reading=(
+            "Theil-Sen slope with its 95 % interval, the fastest of several runs a size; "
+            "certificate included"
+        ),
         experiments=(Scale(**plan, slope=slope, scope=scope),),
         expected=Status.SUPPORTED,
         mutant=Scale(**plan, slope=(slope[0] + 1.5, slope[1] + 1.5), scope="n^1.5 times as steep"),

@@ -1,10 +1,15 @@
-"""Our own statement about attention with the even Taylor polynomial of exp in place of exp. The certificate of the Taylor basis cites it.
+"""Our own statement about attention with the even Taylor polynomial of exp in place of exp.
 
-    P_g(x) = sum_{t <= g} x^t / t!,   r(x) = ln P_g(x) - x = ln of the ratio of approximate to exact weight
+The certificate of the Taylor basis cites it.
+
+    P_g(x) = sum_{t <= g} x^t / t!,   r(x) = ln P_g(x) - x = ln of the ratio of approximate to exact
+        weight
     lo, hi   least and largest score of one row;   ln rho = r(lo) - r(hi) (see `ours_weights`)
 
-P_g' = P_g - x^g / g!, so r' = -x^g / (g! P_g).  At a minimum x of P_g, which exists for even g, P_g' = 0 and P_g(x) = x^g / g!: positive unless
-x = 0, where P_g = 1. So P_g > 0 on the line, r decreases strictly, and over the scores of a row r ranges in [r(hi), r(lo)].
+P_g' = P_g - x^g / g!, so r' = -x^g / (g! P_g).  At a minimum x of P_g, which exists for even g,
+    P_g' = 0 and P_g(x) = x^g / g!: positive unless
+x = 0, where P_g = 1. So P_g > 0 on the line, r decreases strictly, and over the scores of a row r
+ranges in [r(hi), r(lo)].
 """
 
 from __future__ import annotations
@@ -18,7 +23,15 @@ from typing import Any
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
-from proofs_check.statements.experiment import Assumption, Comparison, Enclose, Falsify, Identity, Instance, Symbolic
+from proofs_check.statements.experiment import (
+    Assumption,
+    Comparison,
+    Enclose,
+    Falsify,
+    Identity,
+    Instance,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
@@ -59,8 +72,10 @@ def _odd_roots() -> Iterator[Identity]:
     return _real_roots((1, 3, 5))
 
 
-# r(-B) = ln(1 + eps) and r(B) = ln(1 - Q), the two ends of the scores in [-B, B], by Taylor's theorem with integral remainder:
-#     eps = (B^{g+1} / g!) int_0^1 u^g e^{uB} du,    Q = Pr[Poisson(B) > g] = (1/g!) int_0^B u^g e^{-u} du.
+# r(-B) = ln(1 + eps) and r(B) = ln(1 - Q), the two ends of the scores in [-B, B], by Taylor's
+# theorem with integral remainder:
+#     eps = (B^{g+1} / g!) int_0^1 u^g e^{uB} du,    Q = Pr[Poisson(B) > g] = (1/g!) int_0^B u^g
+#     e^{-u} du.
 
 _BOUNDS = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4), Fraction(8), Fraction(16))
 
@@ -76,10 +91,13 @@ def _ends(_bits: int) -> list[Comparison]:
     for g in (2, 4, 8, 16):
         for b in _BOUNDS:
             eps, q = (
-                acb.integral(partial(_integrand, g, sign), 0, acb(ball(b))).real / math.factorial(g) for sign in (1, -1)
+                acb.integral(partial(_integrand, g, sign), 0, acb(ball(b))).real / math.factorial(g)
+                for sign in (1, -1)
             )
             at = f"degree {g}, B = {b}"
-            found.append(Comparison(_taylor(g, ball(-b)) * ball(b).exp(), 1 + eps, f"e^r(-B), {at}"))
+            found.append(
+                Comparison(_taylor(g, ball(-b)) * ball(b).exp(), 1 + eps, f"e^r(-B), {at}")
+            )
             found.append(Comparison(_taylor(g, ball(b)) * ball(-b).exp(), 1 - q, f"e^r(B), {at}"))
     return found
 
@@ -95,7 +113,11 @@ def _rows() -> Any:
 
 
 def _is_even(instance: Instance) -> bool:
-    return isinstance(instance["degree"], int) and instance["degree"] >= 0 and instance["degree"] % 2 == 0
+    return (
+        isinstance(instance["degree"], int)
+        and instance["degree"] >= 0
+        and instance["degree"] % 2 == 0
+    )
 
 
 _DEGREE = Assumption(text="the degree g is even", predicate=_is_even, generator=_rows)
@@ -103,14 +125,21 @@ _DEGREE = Assumption(text="the degree g is even", predicate=_is_even, generator=
 
 def _tv(instance: Instance) -> float:
     s = np.array(instance["scores"], dtype=float)
-    approximate = np.polynomial.polynomial.polyval(s, [float(c) for c in _coefficients(instance["degree"])])
+    approximate = np.polynomial.polynomial.polyval(
+        s, [float(c) for c in _coefficients(instance["degree"])]
+    )
     f, g = np.exp(s) / np.sum(np.exp(s)), approximate / np.sum(approximate)
     return max(float(np.sum(np.abs(g - f)) / 2) - 1e-14, 0.0)
 
 
 def _log_ratio(instance: Instance) -> float:
-    p = [float(_taylor(instance["degree"], Fraction(s))) for s in (min(instance["scores"]), max(instance["scores"]))]
-    return math.log(p[0]) - math.log(p[1]) + float(max(instance["scores"]) - min(instance["scores"]))
+    p = [
+        float(_taylor(instance["degree"], Fraction(s)))
+        for s in (min(instance["scores"]), max(instance["scores"]))
+    ]
+    return (
+        math.log(p[0]) - math.log(p[1]) + float(max(instance["scores"]) - min(instance["scores"]))
+    )
 
 
 def _bound(instance: Instance) -> float:
@@ -123,7 +152,9 @@ def _confirm(instance: Instance) -> tuple[Any, Any]:
     total, other = sum(exact), sum(approximate)
     tv = sum(abs(ball(y / other) - x / total) for x, y in zip(exact, approximate, strict=True)) / 2
     low, high = min(scores), max(scores)
-    log_ratio = (ball(_taylor(g, low)) * ball(-low).exp()).log() - (ball(_taylor(g, high)) * ball(-high).exp()).log()
+    log_ratio = (ball(_taylor(g, low)) * ball(-low).exp()).log() - (
+        ball(_taylor(g, high)) * ball(-high).exp()
+    ).log()
     return tv, (log_ratio / 4).tanh()
 
 
@@ -137,29 +168,55 @@ EVEN_TAYLOR = Theorem(
     key="ours.even-taylor",
     title="attention with an even Taylor polynomial",
     statement=(
-        "For even g, P_g > 0 on R and r = ln P_g - x decreases, so weights P_g(s_j) in place of e^{s_j} give ln ρ = r(lo) - r(hi) for scores in [lo, hi] and "
-        "TV(f̃, f) <= tanh((r(lo) - r(hi)) / 4). On [-B, B]: r(-B) = ln(1 + ε), r(B) = ln(1 - Q), ε = (B^{g+1}/g!) ∫_0^1 u^g e^{uB} du, "
-        "Q = Pr[Poisson(B) > g]."
+        "For even g, P_g > 0 on R and r = ln P_g - x decreases, so weights P_g(s_j) in place of "
+        "e^{s_j} give ln ρ = r(lo) - r(hi) for scores in [lo, hi] and TV(f̃, f) <= tanh((r(lo) - "
+        "r(hi)) / 4). On [-B, B]: r(-B) = ln(1 + ε), r(B) = ln(1 - Q), ε = (B^{g+1}/g!) ∫_0^1 u^g "
+        "e^{uB} du, Q = Pr[Poisson(B) > g]."
     ),
-    source=Source(citation="proved here", place="head of proofs_check/papers/ours/even_taylor.py", fidelity="ours"),
-    reading="one row, any number of keys, no bound on the scores; lo and hi may be any lower and upper bound of them",
+    source=Source(
+        citation="proved here",
+        place="head of proofs_check/papers/ours/even_taylor.py",
+        fidelity="ours",
+    ),
+    reading=(
+        "one row, any number of keys, no bound on the scores; lo and hi may be any lower and upper "
+        "bound of them"
+    ),
     assumptions=(_DEGREE,),
     experiments=(
         Symbolic(identities=_derivatives, scope="P_g' - P_g = -x^g/g!, even g <= 40"),
-        Symbolic(identities=_real_roots, grade="exact-rational", scope="P_g has no real root, even g <= 40 (Sturm)"),
+        Symbolic(
+            identities=_real_roots,
+            grade="exact-rational",
+            scope="P_g has no real root, even g <= 40 (Sturm)",
+        ),
         Enclose(rhs=partial(_taylor, 2), scope="0 <= P_2(x) for all x in [-8, 8]", **_ON_THE_BOX),
         Enclose(rhs=partial(_taylor, 4), scope="0 <= P_4(x) for all x in [-8, 8]", **_ON_THE_BOX),
         Enclose(rhs=partial(_taylor, 8), scope="0 <= P_8(x) for all x in [-8, 8]", **_ON_THE_BOX),
-        Enclose(certify=_ends, relation="=", radius=Fraction(1, 2**48), scope="ε and Q by rigorous quadrature, g = 2, 4, 8, 16, B = 1/2, 1, 2, 4, 8, 16"),
+        Enclose(
+            certify=_ends,
+            relation="=",
+            radius=Fraction(1, 2**48),
+            scope="ε and Q by rigorous quadrature, g = 2, 4, 8, 16, B = 1/2, 1, 2, 4, 8, 16",
+        ),
         Falsify(
-            instances=_rows, measured=_tv, bound=_bound, confirm=_confirm, assumptions=(_DEGREE,), tries=200,
+            instances=_rows,
+            measured=_tv,
+            bound=_bound,
+            confirm=_confirm,
+            assumptions=(_DEGREE,),
+            tries=200,
             scope="2 to 5 keys, g = 2, 4, 6, 8, scores in [-8, 8]",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_odd_roots, grade="exact-rational", scope="odd degrees: P_1, P_3, P_5 have a real root and turn negative"),
+    mutant=Symbolic(
+        identities=_odd_roots,
+        grade="exact-rational",
+        scope="odd degrees: P_1, P_3, P_5 have a real root and turn negative",
+    ),
     uses=("ours.hilbert",),
     remarks=("Odd degrees have no such bound: P_3 is negative below -1.5961.",),
-)  # fmt: skip
+)
 
 THEOREMS = (EVEN_TAYLOR,)

@@ -1,7 +1,11 @@
-"""What T3 says of the gradients of a whole layer; nothing here is a quotation. Letters of `ours_gradient` and `liang_2024_layer`.
+"""What T3 says of the gradients of a whole layer; nothing here is a quotation.
 
-X, W, W_V, G     tokens, W_Q W_K^T, value weights, cotangent of the output; h = X W_V, z_ij = G_i . h_j, P = f o (z - <f, z>)
-f~, P~           approximate weights with log ratios of oscillation ln rho_i in row i, and the plug-in P~; omega_i = osc_j z_ij
+Letters of `ours_gradient` and `liang_2024_layer`.
+
+X, W, W_V, G     tokens, W_Q W_K^T, value weights, cotangent of the output; h = X W_V, z_ij = G_i .
+    h_j, P = f o (z - <f, z>)
+f~, P~           approximate weights with log ratios of oscillation ln rho_i in row i, and the
+    plug-in P~; omega_i = osc_j z_ij
 tau_i            tanh(ln rho_i / 4), which bounds the total variation of f~_i and f_i
 
 dW = beta X^T P X,   dW_V = X^T f^T G,   dX = beta (P X W^T + P^T X W) + f^T G W_V^T
@@ -22,11 +26,13 @@ from proofs_check.statements.verdict import Status
 
 _OURS = Source(
     citation="proved here",
-    place="comments of proofs_check/papers/ours/gradient_layer.py and approxattn/bounds/gradients.py",
+    place=(
+        "comments of proofs_check/papers/ours/gradient_layer.py and approxattn/bounds/gradients.py"
+    ),
     fidelity="ours",
 )
 
-# --- instances: one layer, integer inputs, weights off by integer ratios --------------------------------------------------
+# --- instances: one layer, integer inputs, weights off by integer ratios --------------------------
 
 
 def _layers() -> Any:
@@ -34,12 +40,17 @@ def _layers() -> Any:
 
     def matrix(rows: int, columns: int, low: int = -2, high: int = 2) -> Any:
         return st.lists(
-            st.lists(st.integers(low, high), min_size=columns, max_size=columns), min_size=rows, max_size=rows
+            st.lists(st.integers(low, high), min_size=columns, max_size=columns),
+            min_size=rows,
+            max_size=rows,
         )
 
     def of_size(size: tuple[int, int]) -> Any:
         n, d = size
-        parts = {name: matrix(*shape) for name, shape in {"x": (n, d), "g": (n, d), "w": (d, d), "wv": (d, d)}.items()}
+        parts = {
+            name: matrix(*shape)
+            for name, shape in {"x": (n, d), "g": (n, d), "w": (d, d), "wv": (d, d)}.items()
+        }
         return st.fixed_dictionaries({**parts, "ratio": matrix(n, n, 4, 8)})
 
     return st.tuples(st.integers(1, 3), st.integers(1, 2)).flatmap(of_size)
@@ -74,7 +85,9 @@ class _Layer:
         weighted = self.f * _balls(instance["ratio"])
         self.other = weighted / np.sum(weighted, axis=1)[:, None]
         self.z = self.g @ (self.x @ self.wv).T
-        self.p, self.plug = (f * (self.z - np.sum(f * self.z, axis=1)[:, None]) for f in (self.f, self.other))
+        self.p, self.plug = (
+            f * (self.z - np.sum(f * self.z, axis=1)[:, None]) for f in (self.f, self.other)
+        )
         rho = [Fraction(max(row), min(row)) for row in instance["ratio"]]
         self.excess = np.array([ball(r - 1) for r in rho], dtype=object)
         self.log = np.array([ball(r).log() for r in rho], dtype=object)
@@ -91,7 +104,9 @@ class _Layer:
 
     def values(self) -> tuple[Any, Any]:
         spread = np.array([_osc(list(column)) for column in self.x.T], dtype=object)
-        return self.x.T @ (self.other - self.f).T @ self.g, spread[:, None] * (self.tau @ np.abs(self.g))[None, :]
+        return self.x.T @ (self.other - self.f).T @ self.g, spread[:, None] * (
+            self.tau @ np.abs(self.g)
+        )[None, :]
 
     def tokens(self) -> tuple[Any, Any]:
         right, left, back = self.x @ self.w.T, self.x @ self.w, self.g @ self.wv.T
@@ -180,35 +195,55 @@ def _confirm_tokens_third(instance: Instance) -> tuple[Any, Any]:
     return error, bound / 3
 
 
-_SCOPE = "1 to 3 tokens of width 1 or 2, integer X, W, W_V, G in -2..2, integer ratios of weights 4..8, β = 1/2"
+_SCOPE = (
+    "1 to 3 tokens of width 1 or 2, integer X, W, W_V, G in -2..2, integer ratios of weights 4..8, "
+    "β = 1/2"
+)
 
 
 def _search(part: str, divisor: str = "") -> Falsify:
     found = globals()
     bound = {"": _one, "third": _third, "tenth": _tenth}[divisor]
     return Falsify(
-        instances=_layers, measured=found[f"_measured_{part}"], bound=bound, confirm=found[f"_confirm_{part}" + (f"_{divisor}" if divisor else "")],
-        assumptions=(_POSITIVE,), scope=_SCOPE + (f"; the bound's {divisor}" if divisor else ""), tries=150,
-    )  # fmt: skip
+        instances=_layers,
+        measured=found[f"_measured_{part}"],
+        bound=bound,
+        confirm=found[f"_confirm_{part}" + (f"_{divisor}" if divisor else "")],
+        assumptions=(_POSITIVE,),
+        scope=_SCOPE + (f"; the bound's {divisor}" if divisor else ""),
+        tries=150,
+    )
 
 
-# --- the identities behind the bounds -------------------------------------------------------------------------------------
-# (1) P~ - P = (f~ - f)(z - kappa~) + f (kappa - kappa~), and |f~ - f| <= (rho - 1) f, |z - kappa~| <= omega, |kappa - kappa~| <= tau omega (ours.hilbert).
-#     For f~ = f w / <f, w>: min w <= <f, w> <= max w, so f~/f lies in [1/rho, rho], and 1 - 1/rho <= rho - 1.
-# (2) a row whose entries sum to 0 does not see a constant: sum_j p_j x_j = sum_j p_j (x_j - m), and m half way leaves |p|_1 osc(x)/2. With T3, |p|_1 <= omega ln rho / 4;
-#     with the total variation, |f~ - f|_1 <= 2 tau.
+# --- the identities behind the bounds -------------------------------------------------------------
+# (1) P~ - P = (f~ - f)(z - kappa~) + f (kappa - kappa~), and |f~ - f| <= (rho - 1) f, |z - kappa~|
+#     <= omega, |kappa - kappa~| <= tau omega (ours.hilbert). For f~ = f w / <f, w>: min w <= <f, w>
+#     <= max w, so f~/f lies in [1/rho, rho], and 1 - 1/rho <= rho - 1.
+# (2) a row whose entries sum to 0 does not see a constant: sum_j p_j x_j = sum_j p_j (x_j - m), and
+#     m half way leaves |p|_1 osc(x)/2. With T3, |p|_1 <= omega ln rho / 4; with the total
+#     variation, |f~ - f|_1 <= 2 tau.
 
 
 def _split(*, without_mean: bool = False) -> Iterator[Identity]:
     from sympy import QQ, ring
 
-    _, *s = ring([*(f"f{j}" for j in range(3)), *(f"t{j}" for j in range(3)), *(f"z{j}" for j in range(3)), "m"], QQ)
+    _, *s = ring(
+        [
+            *(f"f{j}" for j in range(3)),
+            *(f"t{j}" for j in range(3)),
+            *(f"z{j}" for j in range(3)),
+            "m",
+        ],
+        QQ,
+    )
     f, t, z, m = s[:3], s[3:6], s[6:9], s[9]
     mean, other = (sum((a * b for a, b in zip(w, z, strict=True)), 0 * m) for w in (f, t))
     for j in range(3):
         second = 0 * m if without_mean else f[j] * (mean - other)
         yield Identity(
-            t[j] * (z[j] - other) - f[j] * (z[j] - mean), (t[j] - f[j]) * (z[j] - other) + second, f"entry {j}"
+            t[j] * (z[j] - other) - f[j] * (z[j] - mean),
+            (t[j] - f[j]) * (z[j] - other) + second,
+            f"entry {j}",
         )
 
 
@@ -224,7 +259,9 @@ def _centred(total: int = 0) -> Iterator[Identity]:
         p, x, m = s[: n - 1], s[n - 1 : -1], s[-1]
         p = [*p, total - sum(p, 0 * m)]
         lhs = sum((a * b for a, b in zip(p, x, strict=True)), 0 * m)
-        yield Identity(lhs, sum((a * (b - m) for a, b in zip(p, x, strict=True)), 0 * m), f"{n} keys")
+        yield Identity(
+            lhs, sum((a * (b - m) for a, b in zip(p, x, strict=True)), 0 * m), f"{n} keys"
+        )
 
 
 def _not_centred() -> Iterator[Identity]:
@@ -232,37 +269,72 @@ def _not_centred() -> Iterator[Identity]:
 
 
 _ROWS = Symbolic(
-    identities=_centred, scope="a row that sums to 0 does not see a constant: 2, 3 and 5 keys, all entries"
+    identities=_centred,
+    scope="a row that sums to 0 does not see a constant: 2, 3 and 5 keys, all entries",
 )
 
 THEOREMS = (
     Theorem(
-        key="ours.gradient-entrywise", title="plug-in gradient, entry by entry",
+        key="ours.gradient-entrywise",
+        title="plug-in gradient, entry by entry",
         statement="|P~_ij - P_ij| <= f_ij ω_i (ρ_i - 1 + τ_i), τ_i = tanh(ln ρ_i / 4).",
-        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED,
-        experiments=(Symbolic(identities=_split, scope="the split of P~ - P into two terms: 3 keys, all f, f~, z"), _search("entrywise")),
-        mutant=Symbolic(identities=_split_without_mean, scope="without the change of <f, z>"), uses=("ours.hilbert",),
-    ),
-    Theorem(
-        key="ours.gradient-weights", title="T3 for the query and key weights",
-        statement="|ΔdW_ab| <= (β/8) Σ_i |X_ia| ω_i ln ρ_i osc(X_:b) for dW = β Xᵀ P X with the plug-in P~.",
-        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED, experiments=(_ROWS, _search("weights")),
-        mutant=_search("weights", "tenth"), uses=("ours.gradient", "lss24.gradient"),
-    ),
-    Theorem(
-        key="ours.gradient-value-weights", title="T1 for the gradient in the value weights",
-        statement="|ΔdW_{V,ab}| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f.",
-        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED, experiments=(_ROWS, _search("values")),
-        mutant=_search("values", "third"), uses=("ours.hilbert", "lss24.gradient"),
-    ),
-    Theorem(
-        key="ours.gradient-tokens", title="T3 for the gradient in the layer's input",
-        statement=(
-            "|ΔdX_ja| <= β ((ω_j ln ρ_j / 8) osc((X Wᵀ)_:a) + Σ_i (ρ_i - 1 + τ_i) f_ij ω_i |(X W)_ia|) + Σ_i (ρ_i - 1) f_ij |(G W_Vᵀ)_ia| for "
-            "dX = β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ with f~, P~."
+        source=_OURS,
+        assumptions=(_POSITIVE,),
+        expected=Status.PROVED,
+        experiments=(
+            Symbolic(
+                identities=_split,
+                scope="the split of P~ - P into two terms: 3 keys, all f, f~, z",
+            ),
+            _search("entrywise"),
         ),
-        source=_OURS, assumptions=(_POSITIVE,), expected=Status.PROVED,
-        experiments=(_ROWS, Symbolic(identities=_split, scope="the split of P~ - P: 3 keys, all f, f~, z"), _search("tokens")),
-        mutant=_search("tokens", "third"), uses=("ours.gradient", "ours.gradient-entrywise", "lss24.gradient"),
+        mutant=Symbolic(identities=_split_without_mean, scope="without the change of <f, z>"),
+        uses=("ours.hilbert",),
     ),
-)  # fmt: skip
+    Theorem(
+        key="ours.gradient-weights",
+        title="T3 for the query and key weights",
+        statement=(
+            "|ΔdW_ab| <= (β/8) Σ_i |X_ia| ω_i ln ρ_i osc(X_:b) for dW = β Xᵀ P X with the plug-in "
+            "P~."
+        ),
+        source=_OURS,
+        assumptions=(_POSITIVE,),
+        expected=Status.PROVED,
+        experiments=(_ROWS, _search("weights")),
+        mutant=_search("weights", "tenth"),
+        uses=("ours.gradient", "lss24.gradient"),
+    ),
+    Theorem(
+        key="ours.gradient-value-weights",
+        title="T1 for the gradient in the value weights",
+        statement=(
+            "|ΔdW_{V,ab}| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f."
+        ),
+        source=_OURS,
+        assumptions=(_POSITIVE,),
+        expected=Status.PROVED,
+        experiments=(_ROWS, _search("values")),
+        mutant=_search("values", "third"),
+        uses=("ours.hilbert", "lss24.gradient"),
+    ),
+    Theorem(
+        key="ours.gradient-tokens",
+        title="T3 for the gradient in the layer's input",
+        statement=(
+            "|ΔdX_ja| <= β ((ω_j ln ρ_j / 8) osc((X Wᵀ)_:a) + Σ_i (ρ_i - 1 + τ_i) f_ij ω_i |(X "
+            "W)_ia|) + Σ_i (ρ_i - 1) f_ij |(G W_Vᵀ)_ia| for dX = β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ "
+            "with f~, P~."
+        ),
+        source=_OURS,
+        assumptions=(_POSITIVE,),
+        expected=Status.PROVED,
+        experiments=(
+            _ROWS,
+            Symbolic(identities=_split, scope="the split of P~ - P: 3 keys, all f, f~, z"),
+            _search("tokens"),
+        ),
+        mutant=_search("tokens", "third"),
+        uses=("ours.gradient", "ours.gradient-entrywise", "lss24.gradient"),
+    ),
+)

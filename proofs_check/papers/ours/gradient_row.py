@@ -1,12 +1,16 @@
-"""Our own statement about an error in the weights of one attention row and its gradient; `approxattn.attention_vjp` cites it.
+"""Our own statement about an error in the weights of one attention row and its gradient;
+`approxattn.attention_vjp` cites it.
 
     f, f~        exact and approximate weights of one row, rho = max (f~_j / f_j) / min (f~_j / f_j)
     z_j          G . v_j, what the cotangent G of the output makes of value j
-    P_j          f_j (z_j - sum_l f_l z_l), the row that multiplies the keys in dq and the query in dk; P~ likewise with f~ (the plug-in gradient)
+    P_j          f_j (z_j - sum_l f_l z_l), the row that multiplies the keys in dq and the query in
+        dk; P~ likewise with f~ (the plug-in gradient)
     omega        osc_j z_j
 
-The proof moves along f_t proportional to f e^{t lambda}, osc lambda = ln rho. |dP/dt|_1 is convex in lambda and in z, so both may be taken two-valued, and it is then
-ln rho omega E|(X - EX)(Y - EY) - c| for Bernoulli X, Y with means 1/2 - u, 1/2 - v and covariance c. What is left is that this is at most 1/4.
+The proof moves along f_t proportional to f e^{t lambda}, osc lambda = ln rho. |dP/dt|_1 is convex
+in lambda and in z, so both may be taken two-valued, and it is then ln rho omega E|(X - EX)(Y - EY)
+- c| for Bernoulli X, Y with means 1/2 - u, 1/2 - v and covariance c. What is left is that this is
+at most 1/4.
 """
 
 from __future__ import annotations
@@ -28,10 +32,12 @@ _OURS = Source(
     fidelity="ours",
 )
 
-# E|W| <= sqrt(E W^2) and E W^2 = Var[(X - EX)(Y - EY)] = (1/4 - u^2)(1/4 - v^2) + 4 c u v - c^2. Swapping 0 and 1 of X makes u v >= 0. Then
-# (1) 1/16 - E W^2 = (c - 2 u v)^2 + (u - v)^2 / 4 + u v (1/2 - 5 u v), which is >= 0 for u v <= 1/10;
-# (2) else c <= min(EX, EY)(1 - max(EX, EY)) <= 1/4 - u v < 2 u v, where E W^2 grows with c, so E W^2 <= its value at c = 1/4 - u v, which is
-#     u v - 4 u^2 v^2 - (u - v)^2 / 4 <= u v - 4 u^2 v^2, and 1/16 minus that is (1/4 - 2 u v)^2 >= 0.
+# E|W| <= sqrt(E W^2) and E W^2 = Var[(X - EX)(Y - EY)] = (1/4 - u^2)(1/4 - v^2) + 4 c u v - c^2.
+# Swapping 0 and 1 of X makes u v >= 0. Then (1) 1/16 - E W^2 = (c - 2 u v)^2 + (u - v)^2 / 4 + u v
+# (1/2 - 5 u v), which is >= 0 for u v <= 1/10; (2) else c <= min(EX, EY)(1 - max(EX, EY)) <= 1/4 -
+# u v < 2 u v, where E W^2 grows with c, so E W^2 <= its value at c = 1/4 - u v, which is
+#     u v - 4 u^2 v^2 - (u - v)^2 / 4 <= u v - 4 u^2 v^2, and 1/16 minus that is (1/4 - 2 u v)^2 >=
+#     0.
 
 
 def _variance_from_moments() -> list[Identity]:
@@ -58,7 +64,9 @@ def _at_most_a_sixteenth(constant: int = 16) -> list[Identity]:
     p = u * v
     return [
         Identity(QQ(1, constant) - second(c), squares, "case u v <= 1/10"),
-        Identity(second(QQ(1, 4) - p), p - 4 * p**2 - (u - v) ** 2 * QQ(1, 4), "largest covariance"),
+        Identity(
+            second(QQ(1, 4) - p), p - 4 * p**2 - (u - v) ** 2 * QQ(1, 4), "largest covariance"
+        ),
         Identity(QQ(1, constant) - (p - 4 * p**2), (QQ(1, 4) - 2 * p) ** 2, "case u v > 1/10"),
     ]
 
@@ -77,7 +85,11 @@ def _rows() -> Any:
     def of_length(n: int) -> Any:
         weights = st.lists(st.integers(1, 64), min_size=n, max_size=n)
         return st.fixed_dictionaries(
-            {"exact": weights, "approximate": weights, "z": st.lists(st.integers(-8, 8), min_size=n, max_size=n)}
+            {
+                "exact": weights,
+                "approximate": weights,
+                "z": st.lists(st.integers(-8, 8), min_size=n, max_size=n),
+            }
         )
 
     return st.integers(1, 5).flatmap(of_length)
@@ -85,7 +97,9 @@ def _rows() -> Any:
 
 def _positive(instance: Instance) -> bool:
     rows = (instance["exact"], instance["approximate"])
-    return len(rows[0]) == len(rows[1]) == len(instance["z"]) >= 1 and all(x > 0 for row in rows for x in row)
+    return len(rows[0]) == len(rows[1]) == len(instance["z"]) >= 1 and all(
+        x > 0 for row in rows for x in row
+    )
 
 
 _POSITIVE = Assumption(text="all weights are positive", predicate=_positive, generator=_rows)
@@ -105,7 +119,9 @@ def _distance(instance: Instance) -> float:
 
 
 def _ratio(instance: Instance) -> float:
-    ratios = np.asarray(instance["approximate"], dtype=float) / np.asarray(instance["exact"], dtype=float)
+    ratios = np.asarray(instance["approximate"], dtype=float) / np.asarray(
+        instance["exact"], dtype=float
+    )
     return float(np.max(ratios) / np.min(ratios))
 
 
@@ -122,8 +138,12 @@ def _confirm(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
     exact, approximate = ([ball(x) for x in instance[name]] for name in ("exact", "approximate"))
     p, other = _weighted_centred(exact, z), _weighted_centred(approximate, z)
     distance = sum((abs(b - a) for a, b in zip(p, other, strict=True)), ball(0))
-    ratios = sorted((y / x for x, y in zip(exact, approximate, strict=True)), key=lambda r: float(r.mid()))
-    return distance, ball(max(instance["z"]) - min(instance["z"])) * (ratios[-1] / ratios[0]).log() / divisor
+    ratios = sorted(
+        (y / x for x, y in zip(exact, approximate, strict=True)), key=lambda r: float(r.mid())
+    )
+    return distance, ball(max(instance["z"]) - min(instance["z"])) * (
+        ratios[-1] / ratios[0]
+    ).log() / divisor
 
 
 def _confirm_fifth(instance: Instance) -> tuple[Any, Any]:
@@ -136,14 +156,23 @@ THEOREMS = (
     Theorem(
         key="ours.gradient",
         title="T3: plug-in gradient of one row",
-        statement="|P~ - P|_1 ≤ (ω/4) ln ρ, where P = f∘(z - <f, z>), ω = osc z and ln ρ = osc ln(f~/f); P~ is P with f~ in place of f.",
+        statement=(
+            "|P~ - P|_1 ≤ (ω/4) ln ρ, where P = f∘(z - <f, z>), ω = osc z and ln ρ = osc ln(f~/f); "
+            "P~ is P with f~ in place of f."
+        ),
         source=_OURS,
-        reading="Every row length, all positive weights, all z. The bounds on dq, dk, dv follow because rows of P and P~ sum to 0.",
+        reading=(
+            "Every row length, all positive weights, all z. The bounds on dq, dk, dv follow "
+            "because rows of P and P~ sum to 0."
+        ),
         assumptions=(_POSITIVE,),
         experiments=(
             Symbolic(
                 identities=_last_step,
-                scope="the last step, for all u, v, c: the variance of a product of two centred Bernoulli variables is at most 1/16",
+                scope=(
+                    "the last step, for all u, v, c: the variance of a product of two centred "
+                    "Bernoulli variables is at most 1/16"
+                ),
             ),
             Falsify(
                 instances=_rows,
@@ -159,7 +188,10 @@ THEOREMS = (
         mutant=Symbolic(identities=_last_step_too_sharp, scope="the last step with 1/17"),
         uses=("ours.hilbert",),
         remarks=(
-            "The reduction to two-valued lambda and z (convexity) is in the text above; what is decided here is the inequality that it leaves.",
+            (
+                "The reduction to two-valued lambda and z (convexity) is in the text above; what "
+                "is decided here is the inequality that it leaves."
+            ),
             "AS24 and LSS+24 state only epsilon / poly(n) for this step.",
         ),
     ),

@@ -1,10 +1,15 @@
-"""Our own statements about hashed attention: Bernstein's bound with shared hashes, and the Horvitz-Thompson softmax over colliding keys.
+"""Our own statements about hashed attention: Bernstein's bound with shared hashes, and the
+Horvitz-Thompson softmax over colliding keys.
 
-S. Bernstein's inequality as in Boucheron, Lugosi & Massart, "Concentration inequalities", 2013, section 2.8 (wording unverified). The estimator is that of
-D. Horvitz and D. Thompson, "A generalization of sampling without replacement from a finite universe", JASA 47 (1952) 663-685 (wording unverified).
+S. Bernstein's inequality as in Boucheron, Lugosi & Massart, "Concentration inequalities", 2013,
+section 2.8 (wording unverified). The estimator is that of D. Horvitz and D. Thompson, "A
+generalization of sampling without replacement from a finite universe", JASA 47 (1952) 663-685
+(wording unverified).
 
-    X_h, Y^, Y, W, s^2   one of m independent hashes, their mean, its expectation, range and variance of X_h (`yoso.variance`)
-    U_j, pi_j, pi_jl     key j collides with the query in at least one table; probability of that, and of both j and l colliding
+    X_h, Y^, Y, W, s^2   one of m independent hashes, their mean, its expectation, range and
+        variance of X_h (`yoso.variance`)
+    U_j, pi_j, pi_jl     key j collides with the query in at least one table; probability of that,
+        and of both j and l colliding
     f_j, y               softmax weights of a query and its exact output sum_j f_j v_j
 """
 
@@ -20,9 +25,10 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Sy
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- Bernstein --------------------------------------------------------------------------------------------------------
-# e^x <= 1 + x + (x^2/2)/(1 - b/3) for x <= b < 3, as k! >= 2 3^(k-2); so ln E e^{s(X - mu)} <= s^2 sigma^2 / (2 (1 - s W/3)), and Markov's inequality at
-# s = m t / (m (sigma^2 + W t/3)) per hash gives exp(-m t^2 / (2 sigma^2 + (2/3) W t)).
+# --- Bernstein ------------------------------------------------------------------------------------
+# e^x <= 1 + x + (x^2/2)/(1 - b/3) for x <= b < 3, as k! >= 2 3^(k-2); so ln E e^{s(X - mu)} <= s^2
+# sigma^2 / (2 (1 - s W/3)), and Markov's inequality at s = m t / (m (sigma^2 + W t/3)) per hash
+# gives exp(-m t^2 / (2 sigma^2 + (2/3) W t)).
 
 
 def _factorials() -> Iterator[tuple[int, int]]:
@@ -36,19 +42,30 @@ def _factorials() -> Iterator[tuple[int, int]]:
 def _bernstein() -> Iterator[Identity]:
     from sympy import simplify, sqrt, symbols
 
-    yield Identity(min(a - b for a, b in _factorials()), 0, "k!/2 >= 3^(k-2), with equality at k = 2, 3")
+    yield Identity(
+        min(a - b for a, b in _factorials()), 0, "k!/2 >= 3^(k-2), with equality at k = 2, 3"
+    )
     s2, width, log, m, t = symbols("s2 W L m t", positive=True)
     u = t / (s2 + width * t / 3)  # s per hash
     exponent = -u * t + u**2 * s2 / (2 * (1 - u * width / 3))
-    yield Identity(simplify(exponent + t**2 / (2 * s2 + 2 * width * t / 3)), 0, "exponent at the chosen s")
+    yield Identity(
+        simplify(exponent + t**2 / (2 * s2 + 2 * width * t / 3)), 0, "exponent at the chosen s"
+    )
     linear = width * log / (3 * m)
     root = linear + sqrt(linear**2 + 2 * s2 * log / m)
     yield Identity(
-        simplify(m * root**2 - log * (2 * s2 + 2 * width * root / 3)), 0, "the t at which the exponent is -L"
+        simplify(m * root**2 - log * (2 * s2 + 2 * width * root / 3)),
+        0,
+        "the t at which the exponent is -L",
     )
 
 
-_ROWS = (((3, 3, 3), (1, 1, 1)), ((0, 2, 5), (2, -1, 1)), ((1, 1, 4, 7), (1, -2, 3, 1)), ((0, 0, 5, 5), (1, 1, -1, 2)))
+_ROWS = (
+    ((3, 3, 3), (1, 1, 1)),
+    ((0, 2, 5), (2, -1, 1)),
+    ((1, 1, 4, 7), (1, -2, 3, 1)),
+    ((0, 0, 5, 5), (1, 1, -1, 2)),
+)
 
 
 def _tail_bounds(scale: int = 1) -> list[Comparison]:
@@ -56,10 +73,15 @@ def _tail_bounds(scale: int = 1) -> list[Comparison]:
 
     found = []
     for (keys, values), m in itertools.product(_ROWS, (1, 2, 3)):
-        sums = [sum(b * v for b, v in zip(row, values, strict=True)) for row in planar.collisions(0, keys, 1)]
+        sums = [
+            sum(b * v for b, v in zip(row, values, strict=True))
+            for row in planar.collisions(0, keys, 1)
+        ]
         mean, width = planar.mean(sums), sum(abs(v) for v in values)
         variance = planar.mean([(x - mean) ** 2 for x in sums])
-        deviations = [Fraction(sum(chosen), m) - mean for chosen in itertools.product(sums, repeat=m)]
+        deviations = [
+            Fraction(sum(chosen), m) - mean for chosen in itertools.product(sums, repeat=m)
+        ]
         for t, tail in _tails(deviations):
             rate = scale * m * t**2 / (2 * variance + Fraction(2, 3) * width * t)
             bound = 2 * (-arb(fmpq(rate.numerator, rate.denominator))).exp()
@@ -67,11 +89,11 @@ def _tail_bounds(scale: int = 1) -> list[Comparison]:
     return found
 
 
-def _enumerated_tails(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _enumerated_tails(_bits: int) -> list[Comparison]:
     return _tail_bounds()
 
 
-def _enumerated_tails_too_thin(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _enumerated_tails_too_thin(_bits: int) -> list[Comparison]:
     return _tail_bounds(scale=3)
 
 
@@ -79,30 +101,54 @@ BERNSTEIN = Theorem(
     key="ours.shared-bernstein",
     title="Bernstein's bound with the variance of shared hashes",
     statement=(
-        "Pr[|Ŷ_ic - Y_ic| >= t] <= 2 exp(-m t² / (2 σ² + (2/3) W_c t)), σ² = Σ_jl (p_ijl - p_ij p_il) v_jc v_lc, W_c = Σ_j |v_jc|; "
-        "hence all N entries are within WL/3m + √((WL/3m)² + 2σ²L/m), L = ln(2N/δ), with probability >= 1 - δ."
+        "Pr[|Ŷ_ic - Y_ic| >= t] <= 2 exp(-m t² / (2 σ² + (2/3) W_c t)), σ² = Σ_jl (p_ijl - p_ij "
+        "p_il) v_jc v_lc, W_c = Σ_j |v_jc|; hence all N entries are within WL/3m + √((WL/3m)² + "
+        "2σ²L/m), L = ln(2N/δ), with probability >= 1 - δ."
     ),
-    source=Source(citation="Boucheron, Lugosi & Massart, Concentration Inequalities, 2013", place="section 2.8, applied to the m hashes", fidelity="constants made explicit"),
-    reading="m independent hashes, each shared by all keys; the variance is that of yoso.variance, not that of independent keys",
+    source=Source(
+        citation="Boucheron, Lugosi & Massart, Concentration Inequalities, 2013",
+        place="section 2.8, applied to the m hashes",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "m independent hashes, each shared by all keys; the variance is that of yoso.variance, not "
+        "that of independent keys"
+    ),
     experiments=(
-        Symbolic(identities=_bernstein, scope="every σ², W, m, t (the exponential series and Markov's inequality in words)"),
-        Enclose(certify=_enumerated_tails, scope="four planar rows of 3 or 4 keys, τ = 1, m = 1, 2, 3, every attained deviation, all hashes enumerated"),
+        Symbolic(
+            identities=_bernstein,
+            scope="every σ², W, m, t (the exponential series and Markov's inequality in words)",
+        ),
+        Enclose(
+            certify=_enumerated_tails,
+            scope=(
+                "four planar rows of 3 or 4 keys, τ = 1, m = 1, 2, 3, every attained deviation, "
+                "all hashes enumerated"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_enumerated_tails_too_thin, scope="three times the exponent"),
     uses=("yoso.variance",),
-    remarks=("With the variance of independent keys it would be false for the same reason as yoso.l2-hoeffding.",),
-)  # fmt: skip
+    remarks=(
+        "With the variance of independent keys it would be false for the same reason as "
+        "yoso.l2-hoeffding.",
+    ),
+)
 
-# --- Horvitz-Thompson -------------------------------------------------------------------------------------------------
-# U_j is 0 or 1 with mean pi_j: E U_j/pi_j = 1. E U_j U_l = pi_jl: the covariance of U_j/pi_j and U_l/pi_l is pi_jl/(pi_j pi_l) - 1.
+# --- Horvitz-Thompson -----------------------------------------------------------------------------
+# U_j is 0 or 1 with mean pi_j: E U_j/pi_j = 1. E U_j U_l = pi_jl: the covariance of U_j/pi_j and
+# U_l/pi_l is pi_jl/(pi_j pi_l) - 1.
 
 
 def _kept(keys: Sequence[int], tables: int) -> list[tuple[int, ...]]:
-    """Indicators of a collision in at least one of the tables of one bit, under each equally likely draw of all tables."""
+    """Indicators of a collision in at least one of the tables of one bit, under each equally likely
+    draw of all tables.
+    """
     rows = planar.collisions(0, keys, 1)
     return [
-        tuple(int(any(bits)) for bits in zip(*chosen, strict=True)) for chosen in itertools.product(rows, repeat=tables)
+        tuple(int(any(bits)) for bits in zip(*chosen, strict=True))
+        for chosen in itertools.product(rows, repeat=tables)
     ]
 
 
@@ -116,14 +162,21 @@ def _joint(keys: Sequence[int], j: int, l: int, tables: int) -> Fraction:
     return 1 - (1 - p_j) ** tables - (1 - p_l) ** tables + (1 - p_j - p_l + both) ** tables
 
 
-_KEYS, _WEIGHTS = (0, 1, 1, 3, 5), (Fraction(5), Fraction(3), Fraction(1, 2), Fraction(2), Fraction(7, 3))
+_KEYS, _WEIGHTS = (
+    (0, 1, 1, 3, 5),
+    (Fraction(5), Fraction(3), Fraction(1, 2), Fraction(2), Fraction(7, 3)),
+)
 
 
 def _horvitz_thompson(weighted: bool = True) -> Iterator[Identity]:
     for tables in (1, 2, 3):
         kept = _kept(_KEYS, tables)
-        inclusion = [_union(planar.pair(0, key, 1), tables) if weighted else Fraction(1) for key in _KEYS]
-        sums = [sum(w * u / p for w, u, p in zip(_WEIGHTS, row, inclusion, strict=True)) for row in kept]
+        inclusion = [
+            _union(planar.pair(0, key, 1), tables) if weighted else Fraction(1) for key in _KEYS
+        ]
+        sums = [
+            sum(w * u / p for w, u, p in zip(_WEIGHTS, row, inclusion, strict=True)) for row in kept
+        ]
         total = sum(_WEIGHTS)
         yield Identity(planar.mean(sums), total, f"mean, L = {tables}")
         variance = planar.mean([(x - total) ** 2 for x in sums])
@@ -142,24 +195,46 @@ HORVITZ_THOMPSON = Theorem(
     key="ours.horvitz-thompson",
     title="the Horvitz-Thompson sum over colliding keys",
     statement=(
-        "E Σ_j a_j U_j/π_j = Σ_j a_j and its variance is Σ_jl a_j a_l (π_jl/(π_j π_l) - 1), with π_j = 1 - (1 - p_j)^L and "
-        "π_jl = 1 - (1 - p_j)^L - (1 - p_l)^L + (1 - p_j - p_l + p_jl)^L, p_j, p_jl the pair and triple collision probabilities of one table."
+        "E Σ_j a_j U_j/π_j = Σ_j a_j and its variance is Σ_jl a_j a_l (π_jl/(π_j π_l) - 1), with "
+        "π_j = 1 - (1 - p_j)^L and π_jl = 1 - (1 - p_j)^L - (1 - p_l)^L + (1 - p_j - p_l + "
+        "p_jl)^L, p_j, p_jl the pair and triple collision probabilities of one table."
     ),
-    source=Source(citation="Horvitz & Thompson, JASA 47 (1952) 663-685", place="applied to the union of L hash tables", fidelity="constants made explicit"),
-    reading="a_j = exp(s_ij) v_jc for the numerator of the softmax, exp(s_ij) for its denominator; keys share the tables; π_j > 0",
+    source=Source(
+        citation="Horvitz & Thompson, JASA 47 (1952) 663-685",
+        place="applied to the union of L hash tables",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "a_j = exp(s_ij) v_jc for the numerator of the softmax, exp(s_ij) for its denominator; "
+        "keys share the tables; π_j > 0"
+    ),
     experiments=(
-        Symbolic(identities=_horvitz_thompson, grade="exact-rational", scope="5 planar keys, two of them equal, one bit, L = 1, 2, 3, every draw enumerated"),
+        Symbolic(
+            identities=_horvitz_thompson,
+            grade="exact-rational",
+            scope="5 planar keys, two of them equal, one bit, L = 1, 2, 3, every draw enumerated",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_without_weights, grade="exact-rational", scope="collided weights summed without 1/π_j, as BERT-LSH does"),
+    mutant=Symbolic(
+        identities=_without_weights,
+        grade="exact-rational",
+        scope="collided weights summed without 1/π_j, as BERT-LSH does",
+    ),
     uses=("yoso.triple",),
-    remarks=("Neither paper has this estimator. The ratio of the two sums is biased, by the variance of the denominator to first order.",),
-)  # fmt: skip
+    remarks=(
+        "Neither paper has this estimator. The ratio of the two sums is biased, by the variance of "
+        "the denominator to first order.",
+    ),
+)
 
 
 def _reweighted(kept: Sequence[int], factor: int = 1) -> tuple[Fraction, Fraction]:
-    """Total variation between f and the kept keys reweighted by 1/pi, and the claimed bound with e^{osc/2} in place of the exponential."""
-    inclusion = [Fraction(1), Fraction(1, 4), Fraction(1), Fraction(1, 4)]  # osc ln(1/pi) = ln 4: tanh(osc/4) = 1/3
+    """Total variation between f and the kept keys reweighted by 1/pi, and the claimed bound with
+    e^{osc/2} in place of the exponential.
+    """
+    # osc ln(1/pi) = ln 4: tanh(osc/4) = 1/3
+    inclusion = [Fraction(1), Fraction(1, 4), Fraction(1), Fraction(1, 4)]
     f = [Fraction(w, 10) for w in (1, 2, 3, 4)]
     raw = [a * u / p for a, u, p in zip(f, kept, inclusion, strict=True)]
     total = sum(raw)
@@ -175,25 +250,33 @@ def _all_patterns(factor: int = 1) -> list[Comparison]:
     return [Comparison(*_reweighted(kept, factor), f"kept {kept}") for kept in patterns]
 
 
-def _sure_bound(bits: int) -> list[Comparison]:  # noqa: ARG001 - rationals
+def _sure_bound(_bits: int) -> list[Comparison]:
     return _all_patterns()
 
 
-def _half_of_it(bits: int) -> list[Comparison]:  # noqa: ARG001 - rationals
+def _half_of_it(_bits: int) -> list[Comparison]:
     return _all_patterns(factor=2)
 
 
 def _mixture() -> list[Identity]:
-    """f = (1 - mu) g + mu h, g the kept part and h the dropped one renormalised: |f - f~| <= |f - g| + |g - f~|, TV(f, g) = mu."""
+    """f = (1 - mu) g + mu h, g the kept part and h the dropped one renormalised: |f - f~| <= |f -
+    g| + |g - f~|, TV(f, g) = mu.
+    """
     from sympy import simplify, symbols
 
     mu, g, h = symbols("mu g h", positive=True)
     f = (1 - mu) * g + mu * h
     return [
         Identity(
-            simplify((g - f) + mu * (h - g)), 0, "f - g = mu (h - g): g and h live on different keys, so TV(f, g) = mu"
+            simplify((g - f) + mu * (h - g)),
+            0,
+            "f - g = mu (h - g): g and h live on different keys, so TV(f, g) = mu",
         ),
-        Identity(simplify((1 - mu) * g + mu * h - f), 0, "TV(f, f~) <= (1 - mu) TV(g, f~) + mu by convexity"),
+        Identity(
+            simplify((1 - mu) * g + mu * h - f),
+            0,
+            "TV(f, f~) <= (1 - mu) TV(g, f~) + mu by convexity",
+        ),
     ]
 
 
@@ -201,30 +284,41 @@ SURE = Theorem(
     key="ours.reweighted-keys",
     title="attention to some keys, reweighted",
     statement=(
-        "If f~ keeps the keys of softmax mass 1 - μ, in proportion to f_j c_j, then TV(f~, f) <= μ + (1 - μ) tanh(osc ln c / 4); "
-        "μ <= D e^B / (D e^B + Z) for D dropped keys of scores at most B and Z the sum of exp over the kept ones."
+        "If f~ keeps the keys of softmax mass 1 - μ, in proportion to f_j c_j, then TV(f~, f) <= "
+        "μ + (1 - μ) tanh(osc ln c / 4); μ <= D e^B / (D e^B + Z) for D dropped keys of scores at "
+        "most B and Z the sum of exp over the kept ones."
     ),
-    source=Source(citation="proved here", place="convexity of the total variation and ours.hilbert", fidelity="ours"),
+    source=Source(
+        citation="proved here",
+        place="convexity of the total variation and ours.hilbert",
+        fidelity="ours",
+    ),
     reading="one row, any draw: nothing random is left once the kept keys are known",
     experiments=(
         Symbolic(identities=_mixture, scope="any weights and any set of kept keys"),
-        Enclose(certify=_sure_bound, scope="weights 1 : 2 : 3 : 4, c = 1 or 4, all sets of kept keys"),
+        Enclose(
+            certify=_sure_bound, scope="weights 1 : 2 : 3 : 4, c = 1 or 4, all sets of kept keys"
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_half_of_it, scope="half the bound"),
     uses=("ours.hilbert",),
-)  # fmt: skip
+)
 
-# --- the other keys at the logit 0 --------------------------------------------------------------------------------------
-# f = (1-a) g + a h, f~ = (1-b) g + b u: g lives on the kept keys, h and u (uniform) on the others. For a >= b, f - f~ = (a-b)(h - g) + b (h - u), else
-# (a-b)(u - g) + a (h - u); TV <= |a-b| + min(a, b) TV(h, u). That is largest at an end of the interval of a.
+# --- the other keys at the logit 0 ----------------------------------------------------------------
+# f = (1-a) g + a h, f~ = (1-b) g + b u: g lives on the kept keys, h and u (uniform) on the others.
+# For a >= b, f - f~ = (a-b)(h - g) + b (h - u), else (a-b)(u - g) + a (h - u); TV <= |a-b| + min(a,
+# b) TV(h, u). That is largest at an end of the interval of a.
 
 
 def _filled(b_factor: int = 1) -> list[Comparison]:
-    """Weights e^s = x, 1/x <= x_j <= x on the others: TV against the bound with e^B = x, tanh(B/2) = (x - 1)/(x + 1)."""
+    """Weights e^s = x, 1/x <= x_j <= x on the others: TV against the bound with e^B = x, tanh(B/2)
+    = (x - 1)/(x + 1).
+    """
     found = []
     for x, kept in itertools.product(
-        (Fraction(3, 2), Fraction(4)), ((), (Fraction(1, 4),), (Fraction(4), Fraction(1)), (Fraction(30),))
+        (Fraction(3, 2), Fraction(4)),
+        ((), (Fraction(1, 4),), (Fraction(4), Fraction(1)), (Fraction(30),)),
     ):
         t = (x - 1) / (x + 1)
         for others in itertools.product((1 / x, Fraction(1), x), repeat=3):
@@ -238,11 +332,11 @@ def _filled(b_factor: int = 1) -> list[Comparison]:
     return found
 
 
-def _filled_bound(bits: int) -> list[Comparison]:  # noqa: ARG001 - rationals
+def _filled_bound(_bits: int) -> list[Comparison]:
     return _filled()
 
 
-def _half_filled_bound(bits: int) -> list[Comparison]:  # noqa: ARG001 - rationals
+def _half_filled_bound(_bits: int) -> list[Comparison]:
     return _filled(b_factor=2)
 
 
@@ -261,18 +355,37 @@ FILLED = Theorem(
     key="ours.filled-keys",
     title="attention with the logit 0 for keys that were not looked at",
     statement=(
-        "If f~ keeps the scores of some keys, Z the sum of their exponentials, and gives r others, whose scores lie in [-B, B], the logit 0, then "
-        "TV(f~, f) <= min(t, max(a₊ - b + b t, b - a₋ + a₋ t)) with t = tanh(B/2), b = r/(r + Z), a± = r e^±B/(r e^±B + Z)."
+        "If f~ keeps the scores of some keys, Z the sum of their exponentials, and gives r "
+        "others, whose scores lie in [-B, B], the logit 0, then TV(f~, f) <= min(t, max(a₊ - b + "
+        "b t, b - a₋ + a₋ t)) with t = tanh(B/2), b = r/(r + Z), a± = r e^±B/(r e^±B + Z)."
     ),
-    source=Source(citation="proved here", place="mixtures of the kept and the other keys, and ours.hilbert", fidelity="ours"),
-    reading="one row, any draw: nothing random is left once the kept keys are known; BERT-LSH without forming the other scores",
+    source=Source(
+        citation="proved here",
+        place="mixtures of the kept and the other keys, and ours.hilbert",
+        fidelity="ours",
+    ),
+    reading=(
+        "one row, any draw: nothing random is left once the kept keys are known; BERT-LSH without "
+        "forming the other scores"
+    ),
     experiments=(
-        Symbolic(identities=_mixtures, scope="the two decompositions; convexity of the total variation and monotony in a in words"),
-        Enclose(certify=_filled_bound, scope="three others with weights e^-B, 1 or e^B, none to two kept keys, e^B = 3/2 and 4"),
+        Symbolic(
+            identities=_mixtures,
+            scope=(
+                "the two decompositions; convexity of the total variation and monotony in a in "
+                "words"
+            ),
+        ),
+        Enclose(
+            certify=_filled_bound,
+            scope=(
+                "three others with weights e^-B, 1 or e^B, none to two kept keys, e^B = 3/2 and 4"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_half_filled_bound, scope="half the bound"),
     uses=("ours.hilbert",),
-)  # fmt: skip
+)
 
 THEOREMS = (BERNSTEIN, HORVITZ_THOMPSON, SURE, FILLED)

@@ -1,6 +1,7 @@
 """Our own small facts about softmax attention and its estimators, each decided exactly.
 
-Letters: s_j scores of one row, f = softmax(s); a, b vectors; U the event that a pair collides in a hash, P its probability.
+Letters: s_j scores of one row, f = softmax(s); a, b vectors; U the event that a pair collides in a
+hash, P its probability.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from proofs_check.statements.verdict import Status
 
 _HERE = Source(citation="proved here", place="the comment above the entry", fidelity="ours")
 
-# --- shifts of the keys -----------------------------------------------------------------------------------------------
-# q . (k_j + c) = q . k_j + q . c: every weight e^{s_j} of the row is multiplied by the same t = e^{q . c}, a free indeterminate here.
+# --- shifts of the keys ---------------------------------------------------------------------------
+# q . (k_j + c) = q . k_j + q . c: every weight e^{s_j} of the row is multiplied by the same t =
+# e^{q . c}, a free indeterminate here.
 
 
 def _shift(n: int, *, one_row: bool = False) -> Iterator[Identity]:
@@ -37,16 +39,27 @@ def _shift(n: int, *, one_row: bool = False) -> Iterator[Identity]:
 KEY_SHIFT = Theorem(
     key="ours.key-shift",
     title="the keys may be centred",
-    statement="softmax attention with keys k_j + c is that with keys k_j, for every c: all weights of a row gain the factor exp(β q_i·c).",
+    statement=(
+        "softmax attention with keys k_j + c is that with keys k_j, for every c: all weights of a "
+        "row gain the factor exp(β q_i·c)."
+    ),
     source=_HERE,
-    reading="so the smallest half range that a shift of the keys allows is what a polynomial has to serve",
-    experiments=(Symbolic(identities=partial(_shift, 5), scope="n = 5 keys, all weights and factors"),),
+    reading=(
+        "so the smallest half range that a shift of the keys allows is what a polynomial has to "
+        "serve"
+    ),
+    experiments=(
+        Symbolic(identities=partial(_shift, 5), scope="n = 5 keys, all weights and factors"),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_shift, 2, one_row=True), scope="one key left out of the shift"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_shift, 2, one_row=True), scope="one key left out of the shift"
+    ),
+)
 
-# --- two directions ---------------------------------------------------------------------------------------------------
-# With r = |a|, s = |b|, x = cos: |a/r - b/s|^2 = 2 - 2x, |a - b|^2 = r^2 + s^2 - 2 r s x, and 4 |a - b|^2 - (r + s)^2 (2 - 2x) = 2 (1 + x)(r - s)^2 >= 0.
+# --- two directions -------------------------------------------------------------------------------
+# With r = |a|, s = |b|, x = cos: |a/r - b/s|^2 = 2 - 2x, |a - b|^2 = r^2 + s^2 - 2 r s x, and 4 |a
+# - b|^2 - (r + s)^2 (2 - 2x) = 2 (1 + x)(r - s)^2 >= 0.
 
 
 def _directions(factor: int = 4) -> Iterator[Identity]:
@@ -60,16 +73,24 @@ def _directions(factor: int = 4) -> Iterator[Identity]:
 DUNKL_WILLIAMS = Theorem(
     key="ours.dunkl-williams",
     title="how far directions move",
-    statement="|a/|a| - b/|b|| <= 2 |a - b|/(|a| + |b|) for vectors a, b ≠ 0; equality exactly when |a| = |b| or b = -t a, t > 0.",
-    source=Source(citation="Dunkl & Williams, A simple norm inequality, Amer. Math. Monthly 71 (1964)", place="the inequality in a Hilbert space", fidelity="ours"),
+    statement=(
+        "|a/|a| - b/|b|| <= 2 |a - b|/(|a| + |b|) for vectors a, b ≠ 0; equality exactly when |a| "
+        "= |b| or b = -t a, t > 0."
+    ),
+    source=Source(
+        citation="Dunkl & Williams, A simple norm inequality, Amer. Math. Monthly 71 (1964)",
+        place="the inequality in a Hilbert space",
+        fidelity="ours",
+    ),
     reading="what the row normalisation of YOSO does to an error of the row; cosine x >= -1",
     experiments=(Symbolic(identities=_directions, scope="all lengths and cosines"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_directions, 3), scope="sqrt 3 in place of 2"),
-)  # fmt: skip
+)
 
-# --- a union of tables ------------------------------------------------------------------------------------------------
-# L independent tables; in each, key j collides with probability p_j, key l with p_l, both with p_jl.
+# --- a union of tables ----------------------------------------------------------------------------
+# L independent tables; in each, key j collides with probability p_j, key l with p_l, both with
+# p_jl.
 
 
 def _union(tables: int, *, independent: bool = False) -> Iterator[Identity]:
@@ -96,16 +117,28 @@ def _unions(*, independent: bool = False) -> Iterator[Identity]:
 UNION = Theorem(
     key="ours.union-of-tables",
     title="collisions in a union of tables",
-    statement="In the union of L tables: Pr[j] = 1 - (1 - p_j)^L and Pr[j and l] = 1 - (1 - p_j)^L - (1 - p_l)^L + (1 - p_j - p_l + p_jl)^L.",
+    statement=(
+        "In the union of L tables: Pr[j] = 1 - (1 - p_j)^L and Pr[j and l] = 1 - (1 - p_j)^L - (1 "
+        "- p_l)^L + (1 - p_j - p_l + p_jl)^L."
+    ),
     source=_HERE,
-    reading="independent tables; p_j, p_l, p_jl the probabilities in one of them (K-th powers of those of one hyperplane)",
-    experiments=(Symbolic(identities=_unions, scope="L = 1, 2, 4, all outcomes enumerated, any p_j, p_l, p_jl"),),
+    reading=(
+        "independent tables; p_j, p_l, p_jl the probabilities in one of them (K-th powers of those "
+        "of one hyperplane)"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_unions, scope="L = 1, 2, 4, all outcomes enumerated, any p_j, p_l, p_jl"
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_unions, independent=True), scope="as if the two keys were independent"),
+    mutant=Symbolic(
+        identities=partial(_unions, independent=True), scope="as if the two keys were independent"
+    ),
     uses=("yoso.triple",),
-)  # fmt: skip
+)
 
-# --- collisions in any of m hashes ------------------------------------------------------------------------------------
+# --- collisions in any of m hashes ----------------------------------------------------------------
 
 
 def _any_of(m: int, *, averaged: bool = False) -> Iterator[Identity]:
@@ -127,16 +160,35 @@ def _any_of_cases() -> Iterator[Identity]:
 ANY_OF = Theorem(
     key="yoso.second-version-bias",
     title="the gradient of the second version of the authors' code",
-    statement="Adding the exact derivative g of a pair once if it collides in any of m hashes has the mean g (1 - (1 - p)^m): pairs with m p << 1 are lost.",
-    source=Source(citation="Zeng, Xiong, Ravi, Acharya, Fung & Singh, YOSO, ICML 2021 (arXiv 2111.09714), code mlpen/YOSO", place="yoso_v2, backward kernel", fidelity="constants made explicit"),
-    reading="the estimator per distinct pair, without overflow of its workspace and without the interpolation of its derivative",
-    experiments=(Symbolic(identities=_any_of_cases, scope="m = 1, 2, 5, 8, all outcomes enumerated, any p and g"),),
+    statement=(
+        "Adding the exact derivative g of a pair once if it collides in any of m hashes has the "
+        "mean g (1 - (1 - p)^m): pairs with m p << 1 are lost."
+    ),
+    source=Source(
+        citation=(
+            "Zeng, Xiong, Ravi, Acharya, Fung & Singh, YOSO, ICML 2021 (arXiv 2111.09714), code "
+            "mlpen/YOSO"
+        ),
+        place="yoso_v2, backward kernel",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "the estimator per distinct pair, without overflow of its workspace and without the "
+        "interpolation of its derivative"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_any_of_cases, scope="m = 1, 2, 5, 8, all outcomes enumerated, any p and g"
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_any_of, 2, averaged=True), scope="averaged over the hashes"),
+    mutant=Symbolic(
+        identities=partial(_any_of, 2, averaged=True), scope="averaged over the hashes"
+    ),
     uses=("yoso.collision",),
-)  # fmt: skip
+)
 
-# --- tables of outer products -----------------------------------------------------------------------------------------
+# --- tables of outer products ---------------------------------------------------------------------
 
 
 def _table_trick(n: int, d: int, *, swapped: bool = False) -> Iterator[Identity]:
@@ -144,16 +196,24 @@ def _table_trick(n: int, d: int, *, swapped: bool = False) -> Iterator[Identity]
 
     names = [f"{x}{i}{c}" for x in "gvk" for i in range(n) for c in range(d)]
     _, *symbols = ring(names, QQ)
-    g, v, k = (np.array(symbols[t * n * d : (t + 1) * n * d], dtype=object).reshape(n, d) for t in range(3))
+    g, v, k = (
+        np.array(symbols[t * n * d : (t + 1) * n * d], dtype=object).reshape(n, d) for t in range(3)
+    )
     for codes in itertools.product(range(2), repeat=2 * n):
         q_code, k_code = codes[:n], codes[n:]
         tables = {  # by code and value column: d-vectors
             (code, c): sum((k[j] * v[j, c] for j in range(n) if k_code[j] == code), k[0] * 0)
-            for code in range(2) for c in range(d)
-        }  # fmt: skip
+            for code in range(2)
+            for c in range(d)
+        }
         for i in range(n):
-            direct = sum((k[j] * np.sum(g[i] * v[j]) for j in range(n) if k_code[j] == q_code[i]), k[0] * 0)
-            looked_up = sum((tables[k_code[i] if swapped else q_code[i], c] * g[i, c] for c in range(d)), k[0] * 0)
+            direct = sum(
+                (k[j] * np.sum(g[i] * v[j]) for j in range(n) if k_code[j] == q_code[i]), k[0] * 0
+            )
+            looked_up = sum(
+                (tables[k_code[i] if swapped else q_code[i], c] * g[i, c] for c in range(d)),
+                k[0] * 0,
+            )
             for a in range(d):
                 yield Identity(direct[a], looked_up[a], f"codes {codes}, query {i}, coordinate {a}")
 
@@ -161,24 +221,51 @@ def _table_trick(n: int, d: int, *, swapped: bool = False) -> Iterator[Identity]
 TABLE_TRICK = Theorem(
     key="yoso.sampled-gradient",
     title="sampled gradient by tables",
-    statement="Σ_j B_ij <G_i, V_j> K_j = Σ_c G_ic T_c[h(q_i)] with T_c[b] = Σ_{h(k_j) = b} V_jc K_j: dv passes over tables of d-vectors, O(n m d dv).",
-    source=Source(citation="Zeng, Xiong, Ravi, Acharya, Fung & Singh, YOSO, ICML 2021 (arXiv 2111.09714), code mlpen/YOSO", place="backward kernel, first version", fidelity="constants made explicit"),
-    experiments=(Symbolic(identities=partial(_table_trick, 2, 2), scope="n = 2, d = dv = 2, two buckets, all codes, all inputs"),),
+    statement=(
+        "Σ_j B_ij <G_i, V_j> K_j = Σ_c G_ic T_c[h(q_i)] with T_c[b] = Σ_{h(k_j) = b} V_jc K_j: dv "
+        "passes over tables of d-vectors, O(n m d dv)."
+    ),
+    source=Source(
+        citation=(
+            "Zeng, Xiong, Ravi, Acharya, Fung & Singh, YOSO, ICML 2021 (arXiv 2111.09714), code "
+            "mlpen/YOSO"
+        ),
+        place="backward kernel, first version",
+        fidelity="constants made explicit",
+    ),
+    experiments=(
+        Symbolic(
+            identities=partial(_table_trick, 2, 2),
+            scope="n = 2, d = dv = 2, two buckets, all codes, all inputs",
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_table_trick, 2, 1, swapped=True), scope="looked up with the code of the key"),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=partial(_table_trick, 2, 1, swapped=True),
+        scope="looked up with the code of the key",
+    ),
+)
 
-# --- singular values of exp(A) ----------------------------------------------------------------------------------------
-# P_t(A) has rank at most C(d + t, t) (as23.low-rank), so sigma_{r+1}(exp A) <= |exp A - P_t(A)|_2 (Eckart-Young) <= n max |e^x - P_t(x)| over [-B, B],
-# and that maximum is e^B - P_t(B): the remainder is a power series with positive coefficients, largest in size at x = B.
+# --- singular values of exp(A) --------------------------------------------------------------------
+# P_t(A) has rank at most C(d + t, t) (as23.low-rank), so sigma_{r+1}(exp A) <= |exp A - P_t(A)|_2
+# (Eckart-Young) <= n max |e^x - P_t(x)| over [-B, B], and that maximum is e^B - P_t(B): the
+# remainder is a power series with positive coefficients, largest in size at x = B.
 
 
 def _remainders(_bits: int, shift: int = 0) -> list[Comparison]:
     found = []
-    for b, t in itertools.product((Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4)), (0, 1, 3, 6, 12)):
-        error = ball(b).exp() - ball(sum((b**i / math.factorial(i) for i in range(t + 1)), Fraction(0)))
+    for b, t in itertools.product(
+        (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4)), (0, 1, 3, 6, 12)
+    ):
+        error = ball(b).exp() - ball(
+            sum((b**i / math.factorial(i) for i in range(t + 1)), Fraction(0))
+        )
         order = t + 1 + shift
-        found.append(Comparison(error, ball(b**order / math.factorial(order)) * ball(b).exp(), f"B = {b}, t = {t}"))
+        found.append(
+            Comparison(
+                error, ball(b**order / math.factorial(order)) * ball(b).exp(), f"B = {b}, t = {t}"
+            )
+        )
     return found
 
 
@@ -187,7 +274,9 @@ def _remainders_too_small(_bits: int) -> list[Comparison]:
 
 
 def _ranks() -> Iterator[Identity]:
-    """P_t(Q K^T) at whole points, exactly: the rank is C(d + t, t) when there are that many tokens."""
+    """P_t(Q K^T) at whole points, exactly: the rank is C(d + t, t) when there are that
+    many tokens.
+    """
     from flint import fmpq, fmpq_mat
 
     rng = np.random.default_rng(0)
@@ -196,7 +285,9 @@ def _ranks() -> Iterator[Identity]:
         q, k = (rng.integers(-9, 10, (r + 3, d)) for _ in range(2))
         scores = (q @ k.T).tolist()
         entries = [
-            sum((fmpq(int(x)) ** p / math.factorial(p) for p in range(t + 1)), fmpq(0)) for row in scores for x in row
+            sum((fmpq(int(x)) ** p / math.factorial(p) for p in range(t + 1)), fmpq(0))
+            for row in scores
+            for x in row
         ]
         yield Identity(int(fmpq_mat(r + 3, r + 3, entries).rank()), r, f"rank at d = {d}, t = {t}")
 
@@ -204,16 +295,33 @@ def _ranks() -> Iterator[Identity]:
 RANK_BOUND = Theorem(
     key="ours.polynomial-rank-bound",
     title="singular values of the exponential of a low-rank matrix",
-    statement="σ_{r+1}(exp A) <= n B^(t+1) e^B/(t + 1)! with r = C(d + t, t), for A = Q Kᵀ of width d with |A_ij| <= B: low rank is real for bounded scores.",
+    statement=(
+        "σ_{r+1}(exp A) <= n B^(t+1) e^B/(t + 1)! with r = C(d + t, t), for A = Q Kᵀ of width d "
+        "with |A_ij| <= B: low rank is real for bounded scores."
+    ),
     source=_HERE,
-    reading="Eckart-Young and ‖M‖₂ <= n max|M_ij|; what is certified is the remainder on [-B, B], and that the Taylor matrix has rank r and no less",
+    reading=(
+        "Eckart-Young and ‖M‖₂ <= n max|M_ij|; what is certified is the remainder on [-B, B], and "
+        "that the Taylor matrix has rank r and no less"
+    ),
     experiments=(
-        Enclose(certify=_remainders, bits=192, scope="e^B - P_t(B), B = 1/2, 1, 2, 4, t = 0, 1, 3, 6, 12"),
-        Symbolic(identities=_ranks, grade="exact-rational", scope="rank of P_t(Q Kᵀ) at r + 3 whole tokens, (d, t) = (1, 3), (2, 2), (2, 3), (3, 2), (3, 3)"),
+        Enclose(
+            certify=_remainders,
+            bits=192,
+            scope="e^B - P_t(B), B = 1/2, 1, 2, 4, t = 0, 1, 3, 6, 12",
+        ),
+        Symbolic(
+            identities=_ranks,
+            grade="exact-rational",
+            scope=(
+                "rank of P_t(Q Kᵀ) at r + 3 whole tokens, (d, t) = (1, 3), (2, 2), (2, 3), (3, "
+                "2), (3, 3)"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_remainders_too_small, bits=192, scope="one order more"),
     uses=("as23.low-rank",),
-)  # fmt: skip
+)
 
 THEOREMS = (KEY_SHIFT, DUNKL_WILLIAMS, UNION, ANY_OF, TABLE_TRICK, RANK_BOUND)

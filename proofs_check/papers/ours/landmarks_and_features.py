@@ -1,8 +1,13 @@
-"""Our own statements behind landmarks and random features; certificates of Nystrom and Performer cite them. Nothing here is a quotation.
+"""Our own statements behind landmarks and random features; certificates of Nystrom and Performer
+cite them.
 
-p, o, V       weights of one row, p_j > 0 and sum_j p_j = 1; o = sum_j p_j v_j; columns of V between lo and hi
+Nothing here is a quotation.
+
+p, o, V       weights of one row, p_j > 0 and sum_j p_j = 1; o = sum_j p_j v_j; columns of V between
+    lo and hi
 A, Z          a square matrix and what stands for its inverse; e an eigenvalue of 1 - A Z
-x, y, z, w    scaled query and key, z = x + y; w a standard normal vector, so that w.z is N(0, |z|^2)
+x, y, z, w    scaled query and key, z = x + y; w a standard normal vector, so that w.z is N(0,
+    |z|^2)
 """
 
 from __future__ import annotations
@@ -16,12 +21,14 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 _OURS = Source(
-    citation="proved here", place="comments of proofs_check/papers/ours/landmarks_and_features.py", fidelity="ours"
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/landmarks_and_features.py",
+    fidelity="ours",
 )
 
-# --- the range of the values ------------------------------------------------------------------------------------------
-# o - lo = sum_j p_j (v_j - lo) and hi - o = sum_j p_j (hi - v_j): sums of non-negative terms. So lo <= o <= hi, and any number t has
-# |t - o| <= max(t - lo, hi - t).
+# --- the range of the values ----------------------------------------------------------------------
+# o - lo = sum_j p_j (v_j - lo) and hi - o = sum_j p_j (hi - v_j): sums of non-negative terms. So lo
+# <= o <= hi, and any number t has |t - o| <= max(t - lo, hi - t).
 
 
 def _within_range(total: int = 1) -> Iterator[Identity]:
@@ -33,7 +40,11 @@ def _within_range(total: int = 1) -> Iterator[Identity]:
         p, v, edge = symbols[: n - 1], symbols[n - 1 : -1], symbols[-1]
         p = [*p, total - sum(p, 0 * edge)]
         o = sum((a * b for a, b in zip(p, v, strict=True)), 0 * edge)
-        yield Identity(o - edge, sum((a * (b - edge) for a, b in zip(p, v, strict=True)), 0 * edge), f"{n} keys")
+        yield Identity(
+            o - edge,
+            sum((a * (b - edge) for a, b in zip(p, v, strict=True)), 0 * edge),
+            f"{n} keys",
+        )
 
 
 def _not_normalised() -> Iterator[Identity]:
@@ -43,16 +54,27 @@ def _not_normalised() -> Iterator[Identity]:
 VALUE_RANGE = Theorem(
     key="ours.value-range",
     title="attention lies within the range of the values",
-    statement="min_j V_jc <= o_c <= max_j V_jc for each column, hence |t - o_c| <= max(t - min_j V_jc, max_j V_jc - t) for every number t, whatever method made it.",
+    statement=(
+        "min_j V_jc <= o_c <= max_j V_jc for each column, hence |t - o_c| <= max(t - min_j V_jc, "
+        "max_j V_jc - t) for every number t, whatever method made it."
+    ),
     source=_OURS,
     reading="any positive weights that sum to 1; the visible keys only",
-    experiments=(Symbolic(identities=_within_range, scope="o - edge is the weighted mean of v_j - edge: 1 to 8 keys, all weights and values"),),
+    experiments=(
+        Symbolic(
+            identities=_within_range,
+            scope=(
+                "o - edge is the weighted mean of v_j - edge: 1 to 8 keys, all weights and values"
+            ),
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_not_normalised, scope="weights that sum to 2"),
-)  # fmt: skip
+)
 
-# --- the iteration for an inverse ---------------------------------------------------------------------------------------
-# Z' = Z (13 - AZ (15 - AZ (7 - AZ))) / 4 is a polynomial in AZ times Z, so 1 - AZ' is a polynomial in 1 - AZ, eigenvalue by eigenvalue.
+# --- the iteration for an inverse -----------------------------------------------------------------
+# Z' = Z (13 - AZ (15 - AZ (7 - AZ))) / 4 is a polynomial in AZ times Z, so 1 - AZ' is a polynomial
+# in 1 - AZ, eigenvalue by eigenvalue.
 
 
 def _residual(first: int = 13) -> Iterator[Identity]:
@@ -71,16 +93,20 @@ def _wrong_residual() -> Iterator[Identity]:
 NEWTON_SCHULZ = Theorem(
     key="ours.newton-schulz",
     title="residual of the Newton-Schulz iteration of Nystrom attention",
-    statement="Z' = Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 turns an eigenvalue e of I - AZ into 3 e³/4 + e⁴/4: order 3, and [0, 1) stays in [0, 1).",
+    statement=(
+        "Z' = Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 turns an eigenvalue e of I - AZ into 3 e³/4 "
+        "+ e⁴/4: order 3, and [0, 1) stays in [0, 1)."
+    ),
     source=_OURS,
     reading="any A and Z for which AZ is diagonalisable, in exact arithmetic",
     experiments=(Symbolic(identities=_residual, scope="the polynomial identity, all e"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_wrong_residual, scope="14 in place of 13"),
-)  # fmt: skip
+)
 
-# --- row sums of Nystrom attention --------------------------------------------------------------------------------------
-# F 1 = 1, A 1 = 1, B 1 = 1 and A invertible: A^{-1} 1 = A^{-1} A 1 = 1, so F A^{-1} B 1 = 1. By Cramer's rule for matrices with given row sums.
+# --- row sums of Nystrom attention ----------------------------------------------------------------
+# F 1 = 1, A 1 = 1, B 1 = 1 and A invertible: A^{-1} 1 = A^{-1} A 1 = 1, so F A^{-1} B 1 = 1. By
+# Cramer's rule for matrices with given row sums.
 
 
 def _row_sums(total: Fraction = Fraction(1)) -> Iterator[Identity]:
@@ -88,7 +114,9 @@ def _row_sums(total: Fraction = Fraction(1)) -> Iterator[Identity]:
     from sympy.polys.matrices import DomainMatrix
 
     for n in (1, 2, 3):
-        domain = QQ.frac_field(*(f"a{i}{j}" for i in range(n) for j in range(n - 1))) if n > 1 else QQ
+        domain = (
+            QQ.frac_field(*(f"a{i}{j}" for i in range(n) for j in range(n - 1))) if n > 1 else QQ
+        )
         free = iter(domain.gens) if n > 1 else iter(())
         total_here = domain.convert(QQ(total.numerator, total.denominator))
         rows = []
@@ -107,18 +135,25 @@ def _other_row_sums() -> Iterator[Identity]:
 NYSTROM_ROWS = Theorem(
     key="ours.nystrom-rows",
     title="rows of Nystrom attention sum to 1",
-    statement="If F, A, B have rows that sum to 1 and A is invertible, the rows of F A^{-1} B sum to 1. Its entries may be negative.",
+    statement=(
+        "If F, A, B have rows that sum to 1 and A is invertible, the rows of F A^{-1} B sum to 1. "
+        "Its entries may be negative."
+    ),
     source=_OURS,
     reading="exact inverse; with few iterations in its place the sums differ from 1",
-    experiments=(Symbolic(identities=_row_sums, scope="A^{-1} 1 = 1: 1 to 3 landmarks, all entries"),),
+    experiments=(
+        Symbolic(identities=_row_sums, scope="A^{-1} 1 = 1: 1 to 3 landmarks, all entries"),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_other_row_sums, scope="rows that sum to 1/2"),
-)  # fmt: skip
+)
 
-# --- positive random features ---------------------------------------------------------------------------------------------
-# t = E e^{w.z} = e^{|z|^2/2} gives E e^{a w.z} = t^{a^2}. One pair of features is e^{w.z - (|x|^2 + |y|^2)/2}, and e^{-|x|^2 - |y|^2} = e^{2 x.y} / t^2. With k = e^{x.y}:
-# E = k; positive: variance k^2 (t^4 - t^2)/t^2; hyperbolic: E cosh^2 = (t^4 + 1)/2 in place of t^4.
-# For attention, o~ - o = sum_j a~_j (v_j - o) / sum_j a~_j; Chebyshev's inequality for numerator and denominator, with |N| <= a and D >= 1 - b, gives a / (1 - b).
+# --- positive random features ---------------------------------------------------------------------
+# t = E e^{w.z} = e^{|z|^2/2} gives E e^{a w.z} = t^{a^2}. One pair of features is e^{w.z - (|x|^2 +
+# |y|^2)/2}, and e^{-|x|^2 - |y|^2} = e^{2 x.y} / t^2. With k = e^{x.y}: E = k; positive: variance
+# k^2 (t^4 - t^2)/t^2; hyperbolic: E cosh^2 = (t^4 + 1)/2 in place of t^4. For attention, o~ - o =
+# sum_j a~_j (v_j - o) / sum_j a~_j; Chebyshev's inequality for numerator and denominator, with |N|
+# <= a and D >= 1 - b, gives a / (1 - b).
 
 
 def _moment() -> Iterator[Any]:
@@ -135,7 +170,9 @@ def _variances(half: int = 2) -> Iterator[Identity]:
     _, t, k = field("t, k", QQ)
     e = t**2  # e^{|z|^2}
     yield Identity(k**2 / e * (t**4 - t**2), k**2 * (e - 1), "positive")
-    yield Identity(k**2 / e * ((t**4 + 1) / 2 - t**2), k**2 * (e - 1) * (1 - 1 / e) / half, "hyperbolic")
+    yield Identity(
+        k**2 / e * ((t**4 + 1) / 2 - t**2), k**2 * (e - 1) * (1 - 1 / e) / half, "hyperbolic"
+    )
 
 
 def _wrong_variances() -> Iterator[Identity]:
@@ -147,16 +184,22 @@ def _ratio() -> Iterator[Identity]:
 
     _, a, b, c, u, v, w, o = field("a, b, c, u, v, w, o", QQ)
     total = a + b + c
-    yield Identity((a * u + b * v + c * w) / total - o, (a * (u - o) + b * (v - o) + c * (w - o)) / total, "N / D")
+    yield Identity(
+        (a * u + b * v + c * w) / total - o,
+        (a * (u - o) + b * (v - o) + c * (w - o)) / total,
+        "N / D",
+    )
 
 
 POSITIVE_FEATURES = Theorem(
     key="ours.positive-features",
     title="variance of positive random features, and attention by them",
     statement=(
-        "The estimate of e^{x.y} from m independent normal vectors has relative variance ρ² = (e^{|z|²} - 1)/m, with their negatives as well (e^{|z|²} - 1)(1 - e^{-|z|²})/(2m); "
-        "orthogonal vectors do not increase it. Attention with these weights obeys |o~ - o| <= (ρ osc(V)/2) sqrt(2 n_q d_v/δ) / (1 - ρ sqrt(2 n_q/δ)) in all rows and columns "
-        "with probability >= 1 - δ, for ρ the largest over the keys."
+        "The estimate of e^{x.y} from m independent normal vectors has relative variance ρ² = "
+        "(e^{|z|²} - 1)/m, with their negatives as well (e^{|z|²} - 1)(1 - e^{-|z|²})/(2m); "
+        "orthogonal vectors do not increase it. Attention with these weights obeys |o~ - o| <= (ρ "
+        "osc(V)/2) sqrt(2 n_q d_v/δ) / (1 - ρ sqrt(2 n_q/δ)) in all rows and columns with "
+        "probability >= 1 - δ, for ρ the largest over the keys."
     ),
     source=_OURS,
     reading="z = x + y; the draws are independent of q, k, v; m vectors in all",
@@ -166,10 +209,14 @@ POSITIVE_FEATURES = Theorem(
         Symbolic(identities=_ratio, scope="õ - o = N/D, 3 keys (2 and more by induction)"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_wrong_variances, scope="hyperbolic features with half of their variance"),
-    remarks=(
-        "That orthogonal vectors do not increase the variance, and the two Chebyshev inequalities, are by hand: see `approxattn.methods.random_features.features` and `approxattn.methods.random_features.performer`.",
+    mutant=Symbolic(
+        identities=_wrong_variances, scope="hyperbolic features with half of their variance"
     ),
-)  # fmt: skip
+    remarks=(
+        "That orthogonal vectors do not increase the variance, and the two Chebyshev "
+        "inequalities, are by hand: see `approxattn.methods.random_features.features` and "
+        "`approxattn.methods.random_features.performer`.",
+    ),
+)
 
 THEOREMS = (VALUE_RANGE, NEWTON_SCHULZ, NYSTROM_ROWS, POSITIVE_FEATURES)

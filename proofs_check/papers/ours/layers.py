@@ -1,17 +1,23 @@
-"""Our own statements about attention whose input is off; `approxattn.transformer` carries them through its layers.
+"""Our own statements about attention whose input is off; `approxattn.transformer` carries them
+through its layers.
 
 T4, forward:
-    u, u'        computed and exact tokens, numbers here, |u'_j - u_j| <= delta; scores beta w u_i u_j, so that q = w u, k = v = u
+    u, u'        computed and exact tokens, numbers here, |u'_j - u_j| <= delta; scores beta w u_i
+        u_j, so that q = w u, k = v = u
     sigma_i      root mean square of u_j - c under the weights of row i
-    lambda_i     2 beta |w| max_j (|u_i| + |u_j - c| + delta) delta for any centre c: bounds the oscillation over j of the change of the scores of row i
+    lambda_i     2 beta |w| max_j (|u_i| + |u_j - c| + delta) delta for any centre c: bounds the
+        oscillation over j of the change of the scores of row i
     Attn         row i: softmax of its scores, times u
 
 Backward:
-    f, f', z, z' weights of one row and what the cotangent makes of each value, computed and exact; ln rho = osc ln(f'/f)
+    f, f', z, z' weights of one row and what the cotangent makes of each value, computed and exact;
+        ln rho = osc ln(f'/f)
     P            f o (z - <f, z>), P' likewise with f', z'
 
-The proofs stand in approxattn/transformer/attention_error.py. Forward: T1 on the scores, then means of u' against means of u. Backward: T3 for f -> f', and for z -> z' that
-sum_j f_j |x_j - <f, x>| <= osc(x) / 2: it is convex in x, so x may be taken as an indicator, and a Bernoulli variable of mean a has 2 a (1 - a) <= 1/2.
+The proofs stand in approxattn/transformer/attention_error.py. Forward: T1 on the scores, then means
+of u' against means of u. Backward: T3 for f -> f', and for z -> z' that sum_j f_j |x_j - <f, x>| <=
+osc(x) / 2: it is convex in x, so x may be taken as an indicator, and a Bernoulli variable of mean a
+has 2 a (1 - a) <= 1/2.
 """
 
 from __future__ import annotations
@@ -43,13 +49,21 @@ def _bound(pair: Pair, instance: Instance) -> float:
     return float(pair(instance)[1].mid())
 
 
-def _search(pair: Pair, scope: str, instances: Any, assumption: Assumption, example: Instance) -> Falsify:
+def _search(
+    pair: Pair, scope: str, instances: Any, assumption: Assumption, example: Instance
+) -> Falsify:
     """Return the search for an instance where the first exceeds the second."""
-    sides: dict[str, Any] = {"measured": partial(_measured, pair), "bound": partial(_bound, pair), "confirm": pair}
-    return Falsify(instances=instances, assumptions=(assumption,), examples=(example,), scope=scope, **sides)
+    sides: dict[str, Any] = {
+        "measured": partial(_measured, pair),
+        "bound": partial(_bound, pair),
+        "confirm": pair,
+    }
+    return Falsify(
+        instances=instances, assumptions=(assumption,), examples=(example,), scope=scope, **sides
+    )
 
 
-# --- forward -----------------------------------------------------------------------------------------------------------
+# --- forward --------------------------------------------------------------------------------------
 # Instances hold integers; tokens are eighths of them, errors are `errors` times delta / 4.
 
 
@@ -61,34 +75,50 @@ def _tokens() -> Any:
             return st.lists(st.integers(-top, top), min_size=n, max_size=n)
 
         return st.fixed_dictionaries(
-            {"tokens": entries(32), "errors": entries(4), "delta": st.sampled_from([1, 1 / 8, 1 / 64]), "w": st.integers(-4, 4)}
-        )  # fmt: skip
+            {
+                "tokens": entries(32),
+                "errors": entries(4),
+                "delta": st.sampled_from([1, 1 / 8, 1 / 64]),
+                "w": st.integers(-4, 4),
+            }
+        )
 
     return st.integers(1, 4).flatmap(of_length)
 
 
 def _within(instance: Instance) -> bool:
-    return len(instance["tokens"]) == len(instance["errors"]) >= 1 and all(abs(e) <= 4 for e in instance["errors"])
+    return len(instance["tokens"]) == len(instance["errors"]) >= 1 and all(
+        abs(e) <= 4 for e in instance["errors"]
+    )
 
 
-_OFF_BY_DELTA = Assumption(text="no token is off by more than delta", predicate=_within, generator=_tokens)
+_OFF_BY_DELTA = Assumption(
+    text="no token is off by more than delta", predicate=_within, generator=_tokens
+)
 
 
 def _both(instance: Instance) -> tuple[list[Any], list[Any]]:
     u = [ball(x) / 8 for x in instance["tokens"]]
-    return u, [x + ball(e) * ball(instance["delta"]) / 4 for x, e in zip(u, instance["errors"], strict=True)]
+    return u, [
+        x + ball(e) * ball(instance["delta"]) / 4
+        for x, e in zip(u, instance["errors"], strict=True)
+    ]
 
 
 def _attention(u: Sequence[Any], w: Any) -> list[Any]:
     rows = []
     for x in u:
         weights = [(w * x * y).exp() for y in u]
-        rows.append(sum((a * y for a, y in zip(weights, u, strict=True)), ball(0)) / sum(weights, ball(0)))
+        rows.append(
+            sum((a * y for a, y in zip(weights, u, strict=True)), ball(0)) / sum(weights, ball(0))
+        )
     return rows
 
 
 def _forward(instance: Instance, own: int = 1) -> tuple[Any, Any]:
-    """Return change and bound of the row where the one exceeds the other most, or falls short least; `own` counts delta itself."""
+    """Return change and bound of the row where the one exceeds the other most, or falls short
+    least; `own` counts delta itself.
+    """
     u, moved = _both(instance)
     delta, w = ball(instance["delta"]), ball(instance["w"])
     centre = ball(min(instance["tokens"]) + max(instance["tokens"])) / 16
@@ -114,7 +144,9 @@ def _by_moments(instance: Instance, own: int = 1) -> tuple[Any, Any]:
     pairs = []
     for x, before, after in zip(u, _attention(u, w), _attention(moved, w), strict=True):
         weights = [(w * x * y).exp() for y in u]
-        moment = sum((a * (y - centre) ** 2 for a, y in zip(weights, u, strict=True)), ball(0)) / sum(weights, ball(0))
+        moment = sum(
+            (a * (y - centre) ** 2 for a, y in zip(weights, u, strict=True)), ball(0)
+        ) / sum(weights, ball(0))
         sigma = abs(moment).sqrt()
         growth = (2 * abs(w) * (abs(x) + farthest + delta) * delta).exp()
         change = abs(w) * delta * (abs(x) + sigma + delta)
@@ -128,7 +160,7 @@ def _moments_without_own(instance: Instance) -> tuple[Any, Any]:
 
 _SHIFTED: Instance = {"tokens": [8, 0], "errors": [4, 4], "delta": 1, "w": 0}
 
-# --- backward ----------------------------------------------------------------------------------------------------------
+# --- backward -------------------------------------------------------------------------------------
 
 
 def _rows() -> Any:
@@ -166,7 +198,9 @@ def _backward(instance: Instance, part: int = 2) -> tuple[Any, Any]:
     rows = {name: [ball(x) for x in instance[name]] for name in ("f", "f'", "z", "z'")}
     pairs = zip(_p(rows["f"], rows["z"]), _p(rows["f'"], rows["z'"]), strict=True)
     distance = sum((abs(b - a) for a, b in pairs), ball(0))
-    ratios = sorted((y / x for x, y in zip(rows["f"], rows["f'"], strict=True)), key=lambda r: float(r.mid()))
+    ratios = sorted(
+        (y / x for x, y in zip(rows["f"], rows["f'"], strict=True)), key=lambda r: float(r.mid())
+    )
     osc = ball(max(instance["z"]) - min(instance["z"]))
     return distance, osc * (ratios[-1] / ratios[0]).log() / 4 + ball(_oscillation(instance)) / part
 
@@ -181,9 +215,15 @@ THEOREMS = (
     Theorem(
         key="ours.layers",
         title="T4: attention whose input is off",
-        statement="|Attn(u')_i - Attn(u)_i| ≤ δ + 2 tanh(λ_i / 4) max_j |u_j - c|, λ_i = 2 |w| δ max_j (|u_i| + |u_j - c| + δ), if |u'_j - u_j| ≤ δ for all j.",
+        statement=(
+            "|Attn(u')_i - Attn(u)_i| ≤ δ + 2 tanh(λ_i / 4) max_j |u_j - c|, λ_i = 2 |w| δ max_j "
+            "(|u_i| + |u_j - c| + δ), if |u'_j - u_j| ≤ δ for all j."
+        ),
         source=_OURS,
-        reading="Tokens are numbers here; for vectors the moduli become norms of the products that the code measures.",
+        reading=(
+            "Tokens are numbers here; for vectors the moduli become norms of the products that the "
+            "code measures."
+        ),
         assumptions=(_OFF_BY_DELTA,),
         experiments=(
             _search(
@@ -203,16 +243,22 @@ THEOREMS = (
             _SHIFTED,
         ),
         uses=("ours.hilbert",),
-        remarks=("Proved on paper in the text above the code; not refuted is all that a search can say.",),
+        remarks=(
+            "Proved on paper in the text above the code; not refuted is all that a search can say.",
+        ),
     ),
     Theorem(
         key="ours.layers-moments",
         title="T4 by second moments under the attention's own weights",
         statement=(
-            "|Attn(u')_i - Attn(u)_i| ≤ δ + exp(λ_i) σ_i Λ_i, σ_i² = Σ_j f_ij (u_j - c)², Λ_i = |w| δ (|u_i| + σ_i + δ), λ_i as in ours.layers, if |u'_j - u_j| ≤ δ for all j."
+            "|Attn(u')_i - Attn(u)_i| ≤ δ + exp(λ_i) σ_i Λ_i, σ_i² = Σ_j f_ij (u_j - c)², Λ_i = "
+            "|w| δ (|u_i| + σ_i + δ), λ_i as in ours.layers, if |u'_j - u_j| ≤ δ for all j."
         ),
         source=_OURS,
-        reading="Tokens are numbers, c is their mean; for vectors σ is the largest standard deviation of a direction (approxattn/transformer/second_moments.py).",
+        reading=(
+            "Tokens are numbers, c is their mean; for vectors σ is the largest standard deviation "
+            "of a direction (approxattn/transformer/second_moments.py)."
+        ),
         assumptions=(_OFF_BY_DELTA,),
         experiments=(
             _search(
@@ -224,22 +270,38 @@ THEOREMS = (
             ),
         ),
         expected=Status.INCONCLUSIVE,
-        mutant=_search(_moments_without_own, "the same without δ itself", _tokens, _OFF_BY_DELTA, _SHIFTED),
+        mutant=_search(
+            _moments_without_own, "the same without δ itself", _tokens, _OFF_BY_DELTA, _SHIFTED
+        ),
         uses=("ours.layers",),
         remarks=("To first order in δ it bounds row i of the Jacobian at the computed point.",),
     ),
     Theorem(
         key="ours.layers-gradient",
         title="Backward companion of T4: gradient of one row",
-        statement="|P' - P|_1 ≤ (ω/4) ln ρ + osc(z' - z)/2, where P = f∘(z - <f, z>), ω = osc z and ln ρ = osc ln(f'/f); P' is P with f', z'.",
+        statement=(
+            "|P' - P|_1 ≤ (ω/4) ln ρ + osc(z' - z)/2, where P = f∘(z - <f, z>), ω = osc z and ln ρ "
+            "= osc ln(f'/f); P' is P with f', z'."
+        ),
         source=_OURS,
-        reading="Every row length, all positive weights, all z. The bounds on dq, dk, dv follow because rows of P sum to 0.",
+        reading=(
+            "Every row length, all positive weights, all z. The bounds on dq, dk, dv follow "
+            "because rows of P sum to 0."
+        ),
         assumptions=(_POSITIVE,),
         experiments=(
-            _search(_backward, "1 to 5 tokens, integer weights 1..64, integer z in -8..8", _rows, _POSITIVE, _ATTAINED),
+            _search(
+                _backward,
+                "1 to 5 tokens, integer weights 1..64, integer z in -8..8",
+                _rows,
+                _POSITIVE,
+                _ATTAINED,
+            ),
         ),
         expected=Status.INCONCLUSIVE,
-        mutant=_search(_too_small, "with a third in place of the half", _rows, _POSITIVE, _ATTAINED),
+        mutant=_search(
+            _too_small, "with a third in place of the half", _rows, _POSITIVE, _ATTAINED
+        ),
         uses=("ours.gradient", "ours.layers"),
     ),
 )

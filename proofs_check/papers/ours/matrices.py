@@ -1,4 +1,6 @@
-"""Closed-form facts about attention matrices and sketches; nothing here is a quotation. Letters of `ours_low_rank`.
+"""Closed-form facts about attention matrices and sketches; nothing here is a quotation.
+
+Letters of `ours_low_rank`.
 
 P            row-stochastic: p_ij >= 0, sum_j p_ij = 1; sigma_1 its largest singular value
 R            k x n, independent N(0, 1/k); rho = <x, y> for unit x, y; Y_rho = <Rx, Ry> - rho
@@ -16,12 +18,18 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Sy
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(citation="proved here", place="comments of proofs_check/papers/ours/matrices.py", fidelity="ours")
+_OURS = Source(
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/matrices.py",
+    fidelity="ours",
+)
 
-# --- row-stochastic matrices ----------------------------------------------------------------------------------------------
-# 1 - sum_j p_j^2 = sum_{j != l} p_j p_l >= 0 and sum_j p_j^2 - 1/n = sum_j (p_j - 1/n)^2 >= 0, row by row: 1 <= |P|_F^2 <= n. P 1 = 1 gives sigma_1 >= 1.
-# Schur's test: |P x|^2 = sum_i (sum_j p_ij x_j)^2 <= sum_i sum_j p_ij x_j^2 (Jensen) <= c |x|^2 with c the largest column sum, so sigma_1 <= sqrt c <= sqrt n;
-# Jensen's step is sum_j p_j x_j^2 - (sum_j p_j x_j)^2 = sum_{j < l} p_j p_l (x_j - x_l)^2.
+# --- row-stochastic matrices ----------------------------------------------------------------------
+# 1 - sum_j p_j^2 = sum_{j != l} p_j p_l >= 0 and sum_j p_j^2 - 1/n = sum_j (p_j - 1/n)^2 >= 0, row
+# by row: 1 <= |P|_F^2 <= n. P 1 = 1 gives sigma_1 >= 1. Schur's test: |P x|^2 = sum_i (sum_j p_ij
+# x_j)^2 <= sum_i sum_j p_ij x_j^2 (Jensen) <= c |x|^2 with c the largest column sum, so sigma_1 <=
+# sqrt c <= sqrt n; Jensen's step is sum_j p_j x_j^2 - (sum_j p_j x_j)^2 = sum_{j < l} p_j p_l (x_j
+# - x_l)^2.
 
 
 def _stochastic(total: int = 1) -> Iterator[Identity]:
@@ -34,10 +42,16 @@ def _stochastic(total: int = 1) -> Iterator[Identity]:
         squares = sum((a * a for a in p), 0 * x[0])
         crossed = sum((p[j] * p[i] for j in range(n) for i in range(n) if i != j), 0 * x[0])
         yield Identity(1 - squares, crossed, f"1 - |p|^2, {n} keys")
-        yield Identity(squares - QQ(1, n), sum(((a - QQ(1, n)) ** 2 for a in p), 0 * x[0]), f"|p|^2 - 1/n, {n} keys")
+        yield Identity(
+            squares - QQ(1, n),
+            sum(((a - QQ(1, n)) ** 2 for a in p), 0 * x[0]),
+            f"|p|^2 - 1/n, {n} keys",
+        )
         mean = sum((a * b for a, b in zip(p, x, strict=True)), 0 * x[0])
         second = sum((a * b * b for a, b in zip(p, x, strict=True)), 0 * x[0])
-        spread = sum((p[j] * p[i] * (x[j] - x[i]) ** 2 for j in range(n) for i in range(j)), 0 * x[0])
+        spread = sum(
+            (p[j] * p[i] * (x[j] - x[i]) ** 2 for j in range(n) for i in range(j)), 0 * x[0]
+        )
         yield Identity(second - mean**2, spread, f"Jensen's inequality, {n} keys")
 
 
@@ -48,17 +62,22 @@ def _not_stochastic() -> Iterator[Identity]:
 STOCHASTIC = Theorem(
     key="ours.row-stochastic",
     title="norms of an attention matrix",
-    statement="For row-stochastic P: 1 <= ‖P‖_F² <= n and 1 <= σ₁ <= sqrt(largest column sum) <= sqrt n.",
+    statement=(
+        "For row-stochastic P: 1 <= ‖P‖_F² <= n and 1 <= σ₁ <= sqrt(largest column sum) <= sqrt n."
+    ),
     source=_OURS,
     reading="every n; Jensen's inequality and the two identities row by row",
-    experiments=(Symbolic(identities=_stochastic, scope="1, 2 and 4 keys, all weights and vectors"),),
+    experiments=(
+        Symbolic(identities=_stochastic, scope="1, 2 and 4 keys, all weights and vectors"),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_not_stochastic, scope="rows that sum to 2"),
-)  # fmt: skip
+)
 
-# --- the best matrix of lower rank ----------------------------------------------------------------------------------------
-# X of rank n - 1 has a unit w with X w = 0, so |P - X|_F >= |(P - X) w| = |P w| >= sigma_n (Eckart and Young). Attained by X = P - P w w^T with w the last right
-# singular vector. At n = 2: for X = a b^T, w = (b_2, -b_1)/|b|, and |P - X|_F^2 |b|^2 - |P w'|^2 = |(P - X) b|^2 with w' = (b_2, -b_1).
+# --- the best matrix of lower rank ----------------------------------------------------------------
+# X of rank n - 1 has a unit w with X w = 0, so |P - X|_F >= |(P - X) w| = |P w| >= sigma_n (Eckart
+# and Young). Attained by X = P - P w w^T with w the last right singular vector. At n = 2: for X = a
+# b^T, w = (b_2, -b_1)/|b|, and |P - X|_F^2 |b|^2 - |P w'|^2 = |(P - X) b|^2 with w' = (b_2, -b_1).
 
 
 def _eckart_young(*, wrong: bool = False) -> Iterator[Identity]:
@@ -69,7 +88,9 @@ def _eckart_young(*, wrong: bool = False) -> Iterator[Identity]:
     square = sum((x * x + y * y for x, y in rows), 0 * p)
     along = sum(((x * b + y * d) ** 2 for x, y in rows), 0 * p)
     lost = (p * d - q * b) ** 2 + (r * d - (0 if wrong else s * b)) ** 2
-    yield Identity(square * (b**2 + d**2) - lost, along, "n = 2: |P - X|^2 |b|^2 - |P w'|^2 is a square")
+    yield Identity(
+        square * (b**2 + d**2) - lost, along, "n = 2: |P - X|^2 |b|^2 - |P w'|^2 is a square"
+    )
 
 
 def _eckart_young_wrong() -> Iterator[Identity]:
@@ -79,15 +100,21 @@ def _eckart_young_wrong() -> Iterator[Identity]:
 ECKART_YOUNG = Theorem(
     key="ours.eckart-young",
     title="the floor of every low-rank approximation",
-    statement="‖P - X‖_F² >= Σ_{j>k} σ_j² for every X of rank k (Eckart & Young 1936), attained by the truncated decomposition.",
+    statement=(
+        "‖P - X‖_F² >= Σ_{j>k} σ_j² for every X of rank k (Eckart & Young 1936), attained by the "
+        "truncated decomposition."
+    ),
     source=_OURS,
-    reading="here decided for rank 1 of 2 x 2 matrices; in general by the same argument, wording of the source unverified",
+    reading=(
+        "here decided for rank 1 of 2 x 2 matrices; in general by the same argument, wording of "
+        "the source unverified"
+    ),
     experiments=(Symbolic(identities=_eckart_young, scope="n = 2, rank 1: all P and X"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_eckart_young_wrong, scope="one term left out of P w"),
-)  # fmt: skip
+)
 
-# --- all tokens as landmarks ----------------------------------------------------------------------------------------------
+# --- all tokens as landmarks ----------------------------------------------------------------------
 
 
 def _all_landmarks(*, transposed: bool = False) -> Iterator[Identity]:
@@ -96,7 +123,9 @@ def _all_landmarks(*, transposed: bool = False) -> Iterator[Identity]:
 
     for n in (2, 3):
         domain = QQ.frac_field(*(f"p{i}{j}" for i in range(n) for j in range(n)))
-        p = DomainMatrix([[domain.gens[n * i + j] for j in range(n)] for i in range(n)], (n, n), domain)
+        p = DomainMatrix(
+            [[domain.gens[n * i + j] for j in range(n)] for i in range(n)], (n, n), domain
+        )
         found = (p.transpose() if transposed else p) * p.inv() * p
         for i, row in enumerate((found - p).to_list()):
             for j, entry in enumerate(row):
@@ -117,21 +146,26 @@ ALL_LANDMARKS = Theorem(
     expected=Status.PROVED,
     mutant=Symbolic(identities=_all_landmarks_transposed, scope="Pᵀ P⁻¹ P"),
     uses=("ours.nystrom-rows",),
-)  # fmt: skip
+)
 
-# --- trigonometric features -----------------------------------------------------------------------------------------------
-# The feature pair gives cos(w.D) e^{(|x|^2 + |y|^2)/2}. With E cos(a w.D) = t^{a^2}, t = e^{-|D|^2/2}: E cos = t, Var cos = (1 + t^4)/2 - t^2 = (1 - t^2)^2/2. And
-# e^{|x|^2 + |y|^2} = e^{|z|^2}/k^2 since |z|^2 = |x|^2 + |y|^2 + 2 x.y.
+# --- trigonometric features -----------------------------------------------------------------------
+# The feature pair gives cos(w.D) e^{(|x|^2 + |y|^2)/2}. With E cos(a w.D) = t^{a^2}, t =
+# e^{-|D|^2/2}: E cos = t, Var cos = (1 + t^4)/2 - t^2 = (1 - t^2)^2/2. And e^{|x|^2 + |y|^2} =
+# e^{|z|^2}/k^2 since |z|^2 = |x|^2 + |y|^2 + 2 x.y.
 
 
 def _trigonometric(power: int = 4) -> Iterator[Identity]:
     import sympy as sp
 
     w, a = sp.symbols("w a", real=True)
-    found = sp.integrate(sp.cos(a * w) * sp.exp(-(w**2) / 2), (w, -sp.oo, sp.oo)) / sp.sqrt(2 * sp.pi)
+    found = sp.integrate(sp.cos(a * w) * sp.exp(-(w**2) / 2), (w, -sp.oo, sp.oo)) / sp.sqrt(
+        2 * sp.pi
+    )
     yield Identity(sp.simplify(found - sp.exp(-(a**2) / 2)), 0, "E cos(a w) = e^{-a^2/2}")
     t = sp.symbols("t", positive=True)
-    yield Identity(sp.expand((1 + t**power) / 2 - t**2), sp.expand((1 - t**2) ** 2 / 2), "variance of cos")
+    yield Identity(
+        sp.expand((1 + t**power) / 2 - t**2), sp.expand((1 - t**2) ** 2 / 2), "variance of cos"
+    )
 
 
 def _trigonometric_off() -> Iterator[Identity]:
@@ -141,19 +175,24 @@ def _trigonometric_off() -> Iterator[Identity]:
 TRIGONOMETRIC = Theorem(
     key="ours.trigonometric-features",
     title="variance of trigonometric random features",
-    statement="The estimate of k = e^{x.y} from cosines of m normal vectors has variance (1/2m) e^{|z|²} k⁻² (1 - e^{-|x - y|²})²: small where k is large.",
+    statement=(
+        "The estimate of k = e^{x.y} from cosines of m normal vectors has variance (1/2m) e^{|z|²} "
+        "k⁻² (1 - e^{-|x - y|²})²: small where k is large."
+    ),
     source=_OURS,
     reading="independent vectors; compare ours.positive-features, small where k is small",
     experiments=(Symbolic(identities=_trigonometric, scope="all x, y"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_trigonometric_off, scope="E cos² with the wrong power"),
     uses=("ours.positive-features",),
-)  # fmt: skip
+)
 
-# --- tails without a dimension --------------------------------------------------------------------------------------------
-# Y_rho = ((1 + rho)(X1/k - 1) - (1 - rho)(X2/k - 1))/2 with X1, X2 independent chi^2_k, so |Y_rho|_p <= |X1/k - 1|_p for p >= 1: a convex combination. For matrices
-# |A R^T R B - A B|_F^2 = sum_ij (|a_i||b_j| Y_ij)^2 and Minkowski's inequality in L^{p/2} give | |.|_F |_p <= |A|_F |B|_F |X/k - 1|_p for p >= 2. By Markov's inequality
-# Pr(|.|_F > eps |A|_F |B|_F) <= min_p (|X/k - 1|_p/eps)^p, whatever the sizes of A and B. Moments: E X^i = k (k + 2) ... (k + 2 i - 2).
+# --- tails without a dimension --------------------------------------------------------------------
+# Y_rho = ((1 + rho)(X1/k - 1) - (1 - rho)(X2/k - 1))/2 with X1, X2 independent chi^2_k, so
+# |Y_rho|_p <= |X1/k - 1|_p for p >= 1: a convex combination. For matrices |A R^T R B - A B|_F^2 =
+# sum_ij (|a_i||b_j| Y_ij)^2 and Minkowski's inequality in L^{p/2} give | |.|_F |_p <= |A|_F |B|_F
+# |X/k - 1|_p for p >= 2. By Markov's inequality Pr(|.|_F > eps |A|_F |B|_F) <= min_p (|X/k -
+# 1|_p/eps)^p, whatever the sizes of A and B. Moments: E X^i = k (k + 2) ... (k + 2 i - 2).
 
 
 def _central(k: Any, p: int) -> Any:
@@ -170,7 +209,9 @@ def _central(k: Any, p: int) -> Any:
 
 
 def _moments(gap: int = 0) -> Iterator[Identity]:
-    """For p = 2, 4: E Y_1^p - E Y_rho^p, times powers of k, as a sum of terms that are >= 0 for |rho| <= 1 and k >= 1."""
+    """For p = 2, 4: E Y_1^p - E Y_rho^p, times powers of k, as a sum of terms that are >= 0 for
+    |rho| <= 1 and k >= 1.
+    """
     from sympy import QQ, ring
 
     _, k, r = ring("k r", QQ)
@@ -188,12 +229,13 @@ def _moments_off() -> Iterator[Identity]:
     return _moments(1)
 
 
-def _tail(bits: int, divisor: int = 1) -> list[Comparison]:  # noqa: ARG001
+def _tail(_bits: int, divisor: int = 1) -> list[Comparison]:
     found = []
     for k, eps, claimed, powers in (
-        (256, Fraction(1, 2), Fraction(36, 10**7), range(2, 31, 2)), (256, Fraction(3, 10), Fraction(66, 10**4), range(2, 21, 2)),
+        (256, Fraction(1, 2), Fraction(36, 10**7), range(2, 31, 2)),
+        (256, Fraction(3, 10), Fraction(66, 10**4), range(2, 21, 2)),
         (91, Fraction(1, 2), Fraction(1, 100), range(2, 21, 2)),
-    ):  # fmt: skip
+    ):
         best = min((Fraction(_central(k, p), k**p) / eps**p for p in powers), default=Fraction(1))
         found.append(Comparison(ball(best), ball(claimed) / divisor, f"k = {k}, eps = {eps}"))
     return found
@@ -207,18 +249,25 @@ TAIL = Theorem(
     key="ours.dimension-free-tail",
     title="tail of a sketched product, whatever the sizes",
     statement=(
-        "‖ ‖A RᵀR B - A B‖_F ‖_p <= ‖A‖_F ‖B‖_F ‖χ²_k/k - 1‖_p for p >= 2, so it exceeds ε ‖A‖_F ‖B‖_F with probability at most min_p (‖χ²_k/k - 1‖_p/ε)^p: at most "
-        "3.6e-6 for k = 256, ε = 1/2, and 1 % for k = 91, ε = 1/2, for matrices of any size."
+        "‖ ‖A RᵀR B - A B‖_F ‖_p <= ‖A‖_F ‖B‖_F ‖χ²_k/k - 1‖_p for p >= 2, so it exceeds ε ‖A‖_F "
+        "‖B‖_F with probability at most min_p (‖χ²_k/k - 1‖_p/ε)^p: at most 3.6e-6 for k = 256, ε "
+        "= 1/2, and 1 % for k = 91, ε = 1/2, for matrices of any size."
     ),
     source=_OURS,
-    reading="Gaussian R; even p for the numbers; the convexity argument is in the comment above the entry",
+    reading=(
+        "Gaussian R; even p for the numbers; the convexity argument is in the comment above the "
+        "entry"
+    ),
     experiments=(
-        Symbolic(identities=_moments, scope="p = 2 and 4: the moments, and that they are largest at |ρ| = 1; all k and ρ"),
+        Symbolic(
+            identities=_moments,
+            scope="p = 2 and 4: the moments, and that they are largest at |ρ| = 1; all k and ρ",
+        ),
         Enclose(certify=_tail, scope="three pairs (k, ε), even p up to 30"),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_moments_off, scope="p = 2, off by one"),
     uses=("linformer.lemma-1", "ours.sketch-second-moment"),
-)  # fmt: skip
+)
 
 THEOREMS = (STOCHASTIC, ECKART_YOUNG, ALL_LANDMARKS, TRIGONOMETRIC, TAIL)

@@ -1,13 +1,20 @@
-"""Our own statement about a softmax some of whose scores are exact; certificates of methods that meet a few keys exactly cite it. Nothing here is a quotation.
+"""Our own statement about a softmax some of whose scores are exact; certificates of methods that
+meet a few keys exactly cite it.
 
-f, f~     exact and approximate weights of one row, f_j = f~_j e^{t_j} / Z;   R    the tokens whose t_j need not be 0;   r = f~(R),   |t_j| <= eta
+Nothing here is a quotation.
 
-TV = max_A f(A) - f~(A) is attained by A = {j: t_j > ln Z}; tokens with t_j = 0 are all in A or all outside. f(A) grows with t on A and falls with t outside, so within R it is eta on
-one side and -eta on the other. With E = e^eta, x the f~-mass of A in R if the exact tokens are outside, and D(x) = 1 - r + r / E + x (E - 1/E),
+f, f~     exact and approximate weights of one row, f_j = f~_j e^{t_j} / Z;   R    the tokens whose
+    t_j need not be 0;   r = f~(R),   |t_j| <= eta
+
+TV = max_A f(A) - f~(A) is attained by A = {j: t_j > ln Z}; tokens with t_j = 0 are all in A or all
+outside. f(A) grows with t on A and falls with t outside, so within R it is eta on one side and -eta
+on the other. With E = e^eta, x the f~-mass of A in R if the exact tokens are outside, and D(x) = 1
+- r + r / E + x (E - 1/E),
 
     f(A) - f~(A) = x E / D(x) - x = (E + D(0) - D(x) - D(0) E / D(x)) / (E - 1/E),
 
-at most (E + D(0) - 2 sqrt(D(0) E)) / (E - 1/E), and less by (D(x) - sqrt(D(0) E))^2 / (D(x) (E - 1/E)). If they are in A, the same holds of the complement with 1/E for E.
+at most (E + D(0) - 2 sqrt(D(0) E)) / (E - 1/E), and less by (D(x) - sqrt(D(0) E))^2 / (D(x) (E -
+1/E)). If they are in A, the same holds of the complement with 1/E for E.
 """
 
 from __future__ import annotations
@@ -32,7 +39,13 @@ def _gain(slope: int) -> list[Identity]:
     step = e - slope / e
     d = start + x * step
     gain, largest = x * e / d - x, (e + start - 2 * best) / (e - 1 / e)
-    return [Identity(largest - gain, (d - best) ** 2 / (d * (e - 1 / e)), "distance to the largest difference")]
+    return [
+        Identity(
+            largest - gain,
+            (d - best) ** 2 / (d * (e - 1 / e)),
+            "distance to the largest difference",
+        )
+    ]
 
 
 def _distance() -> list[Identity]:
@@ -75,7 +88,9 @@ def _largest(e: Any, r: Any, root: Any) -> Any:
 
 def _share(instance: Instance) -> tuple[float, float]:
     weights = np.exp(np.array(instance["w"], dtype=float))
-    return max(abs(t) for t in _moves(instance)), float(weights[: instance["moved"]].sum() / weights.sum())
+    return max(abs(t) for t in _moves(instance)), float(
+        weights[: instance["moved"]].sum() / weights.sum()
+    )
 
 
 def _bound(instance: Instance) -> float:
@@ -89,7 +104,9 @@ def _small_bound(instance: Instance) -> float:
     eta, r = _share(instance)
     if eta == 0:
         return 0.0
-    return float(max(_largest(math.exp(eta), r / 2, math.sqrt), _largest(math.exp(-eta), r / 2, math.sqrt)))
+    return float(
+        max(_largest(math.exp(eta), r / 2, math.sqrt), _largest(math.exp(-eta), r / 2, math.sqrt))
+    )
 
 
 def _confirm(instance: Instance, part: int = 1) -> tuple[Any, Any]:
@@ -110,17 +127,40 @@ def _confirm_small(instance: Instance) -> tuple[Any, Any]:
 TANH_PART = Theorem(
     key="ours.tanh-part",
     title="change of a softmax some of whose scores are exact",
-    statement="If scores of tokens of approximate mass r are off by at most η and the others are exact, TV <= max over x in [0, r] of "
-    "x e^η / (1 - r + r e^-η + 2 x sinh η) - x and x - x e^-η / (1 - r + r e^η - 2 x sinh η), which is tanh(η/2) for r = 1.",
-    source=Source(citation="proved here", place="comments of proofs_check/papers/ours/partial_scores.py", fidelity="ours"),
+    statement=(
+        "If scores of tokens of approximate mass r are off by at most η and the others are exact, "
+        "TV <= max over x in [0, r] of x e^η / (1 - r + r e^-η + 2 x sinh η) - x and "
+        "x - x e^-η / (1 - r + r e^η - 2 x sinh η), which is tanh(η/2) for r = 1."
+    ),
+    source=Source(
+        citation="proved here",
+        place="comments of proofs_check/papers/ours/partial_scores.py",
+        fidelity="ours",
+    ),
     reading="any number of keys, all real scores; per row",
     experiments=(
-        Symbolic(identities=_distance, scope="the maximum over x, given that scores are off by η or -η: all r and η"),
-        Falsify(instances=_rows, measured=_change, bound=_bound, confirm=_confirm, tries=150, scope="up to 5 keys, scores and changes in [-3, 3]"),
+        Symbolic(
+            identities=_distance,
+            scope="the maximum over x, given that scores are off by η or -η: all r and η",
+        ),
+        Falsify(
+            instances=_rows,
+            measured=_change,
+            bound=_bound,
+            confirm=_confirm,
+            tries=150,
+            scope="up to 5 keys, scores and changes in [-3, 3]",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Falsify(instances=_rows, measured=_change, bound=_small_bound, confirm=_confirm_small, scope="half of the mass"),
+    mutant=Falsify(
+        instances=_rows,
+        measured=_change,
+        bound=_small_bound,
+        confirm=_confirm_small,
+        scope="half of the mass",
+    ),
     uses=("ours.tanh",),
-)  # fmt: skip
+)
 
 THEOREMS = (TANH_PART,)

@@ -1,4 +1,8 @@
-"""What the polynomial method does numerically, and the two gradients it could have; nothing here is a quotation. P_g is the Taylor polynomial of exp of degree g."""
+"""What the polynomial method does numerically, and the two gradients it could have; nothing here is
+a quotation.
+
+P_g is the Taylor polynomial of exp of degree g.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,15 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 _OURS = Source(
-    citation="proved here", place="comments of proofs_check/papers/ours/polynomials_conditioning.py", fidelity="ours"
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/polynomials_conditioning.py",
+    fidelity="ours",
 )
 
-# --- cancellation in monomials --------------------------------------------------------------------------------------------
-# sum_t |x|^t/t! = P_g(|x|), and for even g P_g(x) e^-x decreases (ours.even-taylor): P_g(B) <= e^B and P_g(-B) >= e^-B. So the terms of P_g(x) are at most e^{2B} times
-# their sum on [-B, B], largest at -B; the ratio P_g(B)/P_g(-B) tends to e^{2B} as g grows.
+# --- cancellation in monomials --------------------------------------------------------------------
+# sum_t |x|^t/t! = P_g(|x|), and for even g P_g(x) e^-x decreases (ours.even-taylor): P_g(B) <= e^B
+# and P_g(-B) >= e^-B. So the terms of P_g(x) are at most e^{2B} times their sum on [-B, B], largest
+# at -B; the ratio P_g(B)/P_g(-B) tends to e^{2B} as g grows.
 
 
 def _taylor(x: Fraction, g: int) -> Fraction:
@@ -31,19 +38,23 @@ def _taylor(x: Fraction, g: int) -> Fraction:
 _CELLS = tuple((Fraction(b), g) for b in (Fraction(1, 2), 1, 2, 4, 8) for g in (2, 4, 8, 16, 32))
 
 
-def _amplified(bits: int, exponent: Fraction = Fraction(2)) -> list[Comparison]:  # noqa: ARG001
+def _amplified(_bits: int, exponent: Fraction = Fraction(2)) -> list[Comparison]:
     found = []
     for b, g in _CELLS:
         for x in (-b, -b / 2, b):
             ratio = _taylor(abs(x), g) / _taylor(x, g)
-            found.append(Comparison(ball(ratio), ball(exponent * b).exp(), f"B = {b}, g = {g}, x = {x}"))
+            found.append(
+                Comparison(ball(ratio), ball(exponent * b).exp(), f"B = {b}, g = {g}, x = {x}")
+            )
     return found
 
 
-def _approached(bits: int) -> list[Comparison]:  # noqa: ARG001
+def _approached(_bits: int) -> list[Comparison]:
     return [
         Comparison(
-            ball(2 * b).exp() * ball(Fraction(99, 100)), ball(_taylor(b, 64) / _taylor(-b, 64)), f"B = {b}, g = 64"
+            ball(2 * b).exp() * ball(Fraction(99, 100)),
+            ball(_taylor(b, 64) / _taylor(-b, 64)),
+            f"B = {b}, g = 64",
         )
         for b in (Fraction(1), Fraction(4), Fraction(8))
     ]
@@ -60,18 +71,33 @@ def _amplified_less(bits: int) -> list[Comparison]:
 CONDITIONING = Theorem(
     key="ours.monomial-conditioning",
     title="cancellation in the monomials of a Taylor polynomial",
-    statement="Σ_t |x|^t/t! <= e^{2B} P_g(x) for |x| <= B and even g, and e^{2B} is approached at x = -B: about log₁₀ e^{2B} digits can be lost.",
+    statement=(
+        "Σ_t |x|^t/t! <= e^{2B} P_g(x) for |x| <= B and even g, and e^{2B} is approached at x = "
+        "-B: about log₁₀ e^{2B} digits can be lost."
+    ),
     source=_OURS,
-    reading="terms up to degree g against their sum; with a unit roundoff of 6e-8, float32 keeps two digits up to B of about 5.5",
-    experiments=(Enclose(certify=_both, scope="B from 1/2 to 8, even g from 2 to 32, x = -B, -B/2, B; within 1 % of e^{2B} at g = 64"),),
+    reading=(
+        "terms up to degree g against their sum; with a unit roundoff of 6e-8, float32 keeps two "
+        "digits up to B of about 5.5"
+    ),
+    experiments=(
+        Enclose(
+            certify=_both,
+            scope=(
+                "B from 1/2 to 8, even g from 2 to 32, x = -B, -B/2, B; within 1 % of e^{2B} at "
+                "g = 64"
+            ),
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_amplified_less, scope="e^{3B/2}"),
     uses=("ours.even-taylor",),
-)  # fmt: skip
+)
 
-# --- two gradients --------------------------------------------------------------------------------------------------------
-# o = N/D, N = sum_j P_g(s_j) z_j, D = sum_j P_g(s_j): the consistent gradient is do/ds_l = P_{g-1}(s_l) (z_l - o)/D, the plug-in one P_g(s_l) (z_l - o)/D. Rows of the
-# latter sum to 0; those of the former to -sum_l (s_l^g/g!) (z_l - o)/D, since P_{g-1} = P_g - s^g/g!.
+# --- two gradients --------------------------------------------------------------------------------
+# o = N/D, N = sum_j P_g(s_j) z_j, D = sum_j P_g(s_j): the consistent gradient is do/ds_l =
+# P_{g-1}(s_l) (z_l - o)/D, the plug-in one P_g(s_l) (z_l - o)/D. Rows of the latter sum to 0; those
+# of the former to -sum_l (s_l^g/g!) (z_l - o)/D, since P_{g-1} = P_g - s^g/g!.
 
 
 def _gradients(g: int = 2, *, plug_in: bool = False) -> Iterator[Identity]:
@@ -86,13 +112,17 @@ def _gradients(g: int = 2, *, plug_in: bool = False) -> Iterator[Identity]:
     weights, slopes = [sum(t, 0 * s[0]) for t in terms], [sum(t[:-1], 0 * s[0]) for t in terms]
     total = sum(weights, 0 * s[0])
     o = sum((w * v for w, v in zip(weights, z, strict=True)), 0 * s[0]) / total
-    consistent = [(w if plug_in else p) * (v - o) / total for w, p, v in zip(weights, slopes, z, strict=True)]
+    consistent = [
+        (w if plug_in else p) * (v - o) / total for w, p, v in zip(weights, slopes, z, strict=True)
+    ]
     for x, found in zip(s, consistent, strict=True):
         yield Identity(o.diff(x), found, "derivative of the output")
     lost = sum((t[-1] * (v - o) for t, v in zip(terms, z, strict=True)), 0 * s[0]) / total
     yield Identity(sum(consistent, 0 * s[0]), -lost, "sum of a row")
     yield Identity(
-        sum((w * (v - o) for w, v in zip(weights, z, strict=True)), 0 * s[0]), 0 * s[0], "sum of a plug-in row"
+        sum((w * (v - o) for w, v in zip(weights, z, strict=True)), 0 * s[0]),
+        0 * s[0],
+        "sum of a plug-in row",
     )
 
 
@@ -104,15 +134,19 @@ GRADIENTS = Theorem(
     key="ours.two-gradients",
     title="plug-in and consistent gradients of polynomial attention",
     statement=(
-        "For weights P_g(s_j)/D the derivative of the output is P_{g-1}(s_l)(z_l - o)/D, not P_g(s_l)(z_l - o)/D, which puts the weights into the gradient of softmax attention. "
-        "Rows of the second sum to 0, those of the first to -Σ_l (s_l^g/g!)(z_l - o)/D."
+        "For weights P_g(s_j)/D the derivative of the output is P_{g-1}(s_l)(z_l - o)/D, not "
+        "P_g(s_l)(z_l - o)/D, which puts the weights into the gradient of softmax attention. Rows "
+        "of the second sum to 0, those of the first to -Σ_l (s_l^g/g!)(z_l - o)/D."
     ),
     source=_OURS,
     reading="one row, Taylor polynomial; the papers' gradient is the plug-in one",
     experiments=(Symbolic(identities=_gradients, scope="3 keys, g = 2, all scores and values"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_plug_in_as_derivative, scope="the plug-in gradient as the derivative of the output"),
+    mutant=Symbolic(
+        identities=_plug_in_as_derivative,
+        scope="the plug-in gradient as the derivative of the output",
+    ),
     uses=("ours.gradient",),
-)  # fmt: skip
+)
 
 THEOREMS: tuple[Any, ...] = (CONDITIONING, GRADIENTS)

@@ -1,11 +1,16 @@
-"""Our own statements about sampled attention: Hoeffding's bound with the l1 width, attention to sampled rows, and the audit of sampled rows.
+"""Our own statements about sampled attention: Hoeffding's bound with the l1 width, attention to
+sampled rows, and the audit of sampled rows.
 
-Nothing here is a quotation but Hoeffding's inequality, whose proof is short enough to be checked: W. Hoeffding, "Probability inequalities for sums of
-bounded random variables", JASA 58 (1963) 13-30, theorem 2 (wording unverified).
+Nothing here is a quotation but Hoeffding's inequality, whose proof is short enough to be checked:
+W. Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 58 (1963) 13-30,
+theorem 2 (wording unverified).
 
-    X_h in [a, a + W]        one of m independent variables, Y^ their mean, Y = E Y^; for YOSO X_h = sum_j B_ij v_jc and W = sum_j |v_jc|
-    w, t = e^w, p = t/sum t  centred scores (mean 0, |w_j| <= B) and softmax weights of one query; o = sum_j p_j v_j
-    s_1 .. s_k               keys drawn uniformly with replacement; o~ = sum t_s v_s / sum t_s the attention to them
+    X_h in [a, a + W]        one of m independent variables, Y^ their mean, Y = E Y^; for YOSO X_h =
+        sum_j B_ij v_jc and W = sum_j |v_jc|
+    w, t = e^w, p = t/sum t  centred scores (mean 0, |w_j| <= B) and softmax weights of one query; o
+        = sum_j p_j v_j
+    s_1 .. s_k               keys drawn uniformly with replacement; o~ = sum t_s v_s / sum t_s the
+        attention to them
 """
 
 from __future__ import annotations
@@ -24,10 +29,12 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Pl
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- Hoeffding's inequality -------------------------------------------------------------------------------------------
-# For X in [a, a + W] with mean mu, convexity of exp bounds E e^{s(X - mu)} by that of the two-valued variable on the ends with the same mean:
-# ln E <= psi(u) = ln(1 - p + p e^u) - p u, u = s W. psi(0) = psi'(0) = 0 and psi'' = y (1 - y) <= 1/4, so psi <= u^2/8. Markov's inequality for the mean
-# of m variables gives Pr[Y^ - Y >= t] <= exp(-s t + s^2 W^2 / (8 m)) for all s; s = 4 m t / W^2 is best; the other side alike, hence the 2.
+# --- Hoeffding's inequality -----------------------------------------------------------------------
+# For X in [a, a + W] with mean mu, convexity of exp bounds E e^{s(X - mu)} by that of the
+# two-valued variable on the ends with the same mean: ln E <= psi(u) = ln(1 - p + p e^u) - p u, u =
+# s W. psi(0) = psi'(0) = 0 and psi'' = y (1 - y) <= 1/4, so psi <= u^2/8. Markov's inequality for
+# the mean of m variables gives Pr[Y^ - Y >= t] <= exp(-s t + s^2 W^2 / (8 m)) for all s; s = 4 m t
+# / W^2 is best; the other side alike, hence the 2.
 
 
 def _hoeffding(best: int = 4) -> list[Identity]:
@@ -41,8 +48,12 @@ def _hoeffding(best: int = 4) -> list[Identity]:
         Identity(psi.subs(u, 0), 0, "psi(0)"),
         Identity(simplify(diff(psi, u).subs(u, 0)), 0, "psi'(0)"),
         Identity(simplify(diff(psi, u, 2) - y * (1 - y)), 0, "psi''"),
-        Identity(Fraction(1, 4) - u * (1 - u), (u - Fraction(1, 2)) ** 2, "1/4 - y (1 - y) is a square"),
-        Identity(-s * t + s**2 * width**2 / (8 * m), -2 * m * t**2 / width**2, "exponent at the best s"),
+        Identity(
+            Fraction(1, 4) - u * (1 - u), (u - Fraction(1, 2)) ** 2, "1/4 - y (1 - y) is a square"
+        ),
+        Identity(
+            -s * t + s**2 * width**2 / (8 * m), -2 * m * t**2 / width**2, "exponent at the best s"
+        ),
     ]
 
 
@@ -64,14 +75,20 @@ def _tails(deviations: Sequence[Fraction]) -> Iterator[tuple[Fraction, Fraction]
             yield x, Fraction(above, len(deviations))
 
 
-def _hash_tails(bits: int, constant: int = 2) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _hash_tails(_bits: int, constant: int = 2) -> list[Comparison]:
     found = []
     for (keys, values), m in itertools.product(
         (((3, 3, 3), (1, 1, 1)), ((0, 2, 5), (2, -1, 1)), ((1, 1, 4, 7), (1, -2, 3, 1))), (1, 2, 3)
     ):
-        sums = [sum(b * v for b, v in zip(row, values, strict=True)) for row in planar.collisions(0, keys, 1)]
+        sums = [
+            sum(b * v for b, v in zip(row, values, strict=True))
+            for row in planar.collisions(0, keys, 1)
+        ]
         width = sum(abs(v) for v in values)
-        deviations = [Fraction(sum(chosen), m) - planar.mean(sums) for chosen in itertools.product(sums, repeat=m)]
+        deviations = [
+            Fraction(sum(chosen), m) - planar.mean(sums)
+            for chosen in itertools.product(sums, repeat=m)
+        ]
         for x, tail in _tails(deviations):
             bound = _exponential(constant, m * x**2 / Fraction(width) ** 2)
             found.append(Comparison(tail, bound, f"keys {keys}, values {values}, m = {m}, t = {x}"))
@@ -82,7 +99,9 @@ def _hash_tails_too_thin(bits: int) -> list[Comparison]:
     return _hash_tails(bits, constant=3)
 
 
-_CLUSTER = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]) + 0.1 * np.random.default_rng(11).standard_normal((10, 6))
+_CLUSTER = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]) + 0.1 * np.random.default_rng(
+    11
+).standard_normal((10, 6))
 _HASHES, _LEVEL = 8, 0.25
 _DEVIATION = 10 * math.sqrt(
     math.log(2 / _LEVEL) / (2 * _HASHES)
@@ -102,27 +121,53 @@ HOEFFDING = Theorem(
     key="ours.l1-hoeffding",
     title="Hoeffding's bound with the l1 width",
     statement=(
-        "Pr[|Ŷ_ic - Y_ic| >= t] <= 2 exp(-2 m t² / W_c²), W_c = Σ_j |v_jc|; hence all n dv entries are within W_c √(ln(2 n dv / δ) / 2m) "
-        "with probability >= 1 - δ. The same holds for the mean of any m independent variables in intervals of length W_c."
+        "Pr[|Ŷ_ic - Y_ic| >= t] <= 2 exp(-2 m t² / W_c²), W_c = Σ_j |v_jc|; hence all n dv "
+        "entries are within W_c √(ln(2 n dv / δ) / 2m) with probability >= 1 - δ. The same holds "
+        "for the mean of any m independent variables in intervals of length W_c."
     ),
-    source=Source(citation="Hoeffding, JASA 58 (1963) 13-30", place="theorem 2, applied to the m hashes", fidelity="constants made explicit"),
-    reading="m independent hashes, each shared by all keys: the width is that of Σ_j B_ij v_jc for arbitrary indicators",
+    source=Source(
+        citation="Hoeffding, JASA 58 (1963) 13-30",
+        place="theorem 2, applied to the m hashes",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "m independent hashes, each shared by all keys: the width is that of Σ_j B_ij v_jc for "
+        "arbitrary indicators"
+    ),
     experiments=(
-        Symbolic(identities=_hoeffding, scope="every distribution on an interval, every m and t (convexity and Markov's inequality in words)"),
-        Enclose(certify=_hash_tails, scope="three planar rows of 3 or 4 keys, τ = 1, m = 1, 2, 3, every attained deviation, all hashes enumerated"),
+        Symbolic(
+            identities=_hoeffding,
+            scope=(
+                "every distribution on an interval, every m and t (convexity and Markov's "
+                "inequality in words)"
+            ),
+        ),
+        Enclose(
+            certify=_hash_tails,
+            scope=(
+                "three planar rows of 3 or 4 keys, τ = 1, m = 1, 2, 3, every attained deviation, "
+                "all hashes enumerated"
+            ),
+        ),
         Sample(
-            draw=_draw_far, claim="probability <=", target=_LEVEL, plan=Plan(n=4000, sampler="6-dimensional Gaussian hyperplanes"),
-            scope="10 clustered keys, values 1, τ = 1, m = 8, at the deviation where the bound is 1/4",
+            draw=_draw_far,
+            claim="probability <=",
+            target=_LEVEL,
+            plan=Plan(n=4000, sampler="6-dimensional Gaussian hyperplanes"),
+            scope=(
+                "10 clustered keys, values 1, τ = 1, m = 8, at the deviation where the bound is 1/4"
+            ),
         ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_hash_tails_too_thin, scope="exponent -3 m t² / W² in place of -2"),
     uses=("yoso.collision",),
-)  # fmt: skip
+)
 
-# --- attention to sampled rows ----------------------------------------------------------------------------------------
-# Tail: for 0 < x < b - o, values in [a, b], o~ >= o + x iff the mean over the sample of Y = t (v - o - x) / T is >= 0, T the mean of t over all keys;
-# E Y = -x, and T >= 1 by Jensen, so Y lies in an interval of length e^B (b - a). Hoeffding with m = k, W = e^B osc(V), t = x; both sides.
+# --- attention to sampled rows --------------------------------------------------------------------
+# Tail: for 0 < x < b - o, values in [a, b], o~ >= o + x iff the mean over the sample of Y = t (v -
+# o - x) / T is >= 0, T the mean of t over all keys; E Y = -x, and T >= 1 by Jensen, so Y lies in an
+# interval of length e^B (b - a). Hoeffding with m = k, W = e^B osc(V), t = x; both sides.
 
 
 def _sample_moments(last: int = 1) -> Iterator[Identity]:
@@ -158,7 +203,9 @@ def _sample_moments_wrong() -> Iterator[Identity]:
 
 
 def _kantorovich() -> list[Identity]:
-    """t_j in [e^-B, e^B]: (M - t)(t - m) >= 0 sums to sum t^2 <= (m + M) S - n m M, and a square gives n sum t^2 <= S^2 (m + M)^2 / (4 m M)."""
+    """t_j in [e^-B, e^B]: (M - t)(t - m) >= 0 sums to sum t^2 <= (m + M) S - n m M, and a square
+    gives n sum t^2 <= S^2 (m + M)^2 / (4 m M).
+    """
     from sympy import symbols
 
     t, low, high, s, n, y = symbols("t m M S n y", positive=True)
@@ -166,17 +213,25 @@ def _kantorovich() -> list[Identity]:
         Identity((high - t) * (t - low), (low + high) * t - low * high - t**2, "sum over j"),
         Identity(
             s**2 * (low + high) ** 2 / (4 * low * high) - n * ((low + high) * s - n * low * high),
-            ((low + high) * s - 2 * n * low * high) ** 2 / (4 * low * high), "a square",
+            ((low + high) * s - 2 * n * low * high) ** 2 / (4 * low * high),
+            "a square",
         ),
         Identity((1 / y + y) ** 2 / 4, ((y + 1 / y) / 2) ** 2, "cosh² B at y = e^B"),
-    ]  # fmt: skip
+    ]
 
 
-_ROWS = (((1, -1), (0, 1)), ((1, 0, -1), (1, 0, 2)), ((2, -1, -1), (0, 1, 3)), ((1, 1, -1, -1), (1, -1, 2, 0)))
-"""(exponents w / ln 2 of sum zero, values): softmax weights 2^e are rational, and e^B = 2^max|e|."""
+_ROWS = (
+    ((1, -1), (0, 1)),
+    ((1, 0, -1), (1, 0, 2)),
+    ((2, -1, -1), (0, 1, 3)),
+    ((1, 1, -1, -1), (1, -1, 2, 0)),
+)
+"""(exponents w / ln 2 of sum zero, values): softmax weights 2^e are rational, and e^B =
+2^max|e|.
+"""
 
 
-def _row_tails(bits: int, inflation: bool = True) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _row_tails(_bits: int, inflation: bool = True) -> list[Comparison]:
     found = []
     for (exponents, values), k in itertools.product(_ROWS, (1, 2, 4)):
         t = [Fraction(2) ** e for e in exponents]
@@ -206,30 +261,54 @@ ROW_SAMPLE = Theorem(
     key="ours.row-sample",
     title="attention to k sampled keys",
     statement=(
-        "õ - o = N/D with E N = 0, E‖N‖² = (n/k) Σ_j p_j² ‖v_j - o‖², E D = 1, Var D = (n‖p‖² - 1)/k, and n‖p‖² <= cosh² B; "
-        "Pr[|õ_c - o_c| >= x] <= 2 exp(-2 k x² / (e^B osc(V_c))²) for x > 0."
+        "õ - o = N/D with E N = 0, E‖N‖² = (n/k) Σ_j p_j² ‖v_j - o‖², E D = 1, Var D = (n‖p‖² - "
+        "1)/k, and n‖p‖² <= cosh² B; Pr[|õ_c - o_c| >= x] <= 2 exp(-2 k x² / (e^B osc(V_c))²) for "
+        "x > 0."
     ),
-    source=Source(citation="proved here", place="moments of the sample, Kantorovich's inequality, Hoeffding's inequality", fidelity="ours"),
-    reading="k keys drawn uniformly with replacement, E = F in Linformer's form; scores within B of their mean",
+    source=Source(
+        citation="proved here",
+        place="moments of the sample, Kantorovich's inequality, Hoeffding's inequality",
+        fidelity="ours",
+    ),
+    reading=(
+        "k keys drawn uniformly with replacement, E = F in Linformer's form; scores within B of "
+        "their mean"
+    ),
     experiments=(
-        Symbolic(identities=_sample_moments, scope="all weights and values at n = 3, k = 2, all 9 samples; E Y = -x of the tail"),
+        Symbolic(
+            identities=_sample_moments,
+            scope="all weights and values at n = 3, k = 2, all 9 samples; E Y = -x of the tail",
+        ),
         Symbolic(identities=_kantorovich, scope="every n and B"),
-        Enclose(certify=_row_tails, scope="four rows of 2 to 4 keys, k = 1, 2, 4, every attained deviation, all samples enumerated"),
+        Enclose(
+            certify=_row_tails,
+            scope=(
+                "four rows of 2 to 4 keys, k = 1, 2, 4, every attained deviation, all samples "
+                "enumerated"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_row_tails_without_inflation, scope="e^-B in place of e^B"),
     uses=("ours.l1-hoeffding",),
-    remarks=("This is the repaired form of Linformer's Theorem 2; k does not grow with n, but it grows like e^(2B).",),
-)  # fmt: skip
+    remarks=(
+        "This is the repaired form of Linformer's Theorem 2; k does not grow with n, but it grows "
+        "like e^(2B).",
+    ),
+)
 
-# --- audit ------------------------------------------------------------------------------------------------------------
-# Let x_(1) <= ... <= x_(s) be the errors of s rows drawn from N without repetition, 0 < f <= 1, M = ceil(f N) - 1. If fewer than f N rows err by at most
-# x_(r), those rows, of which the sample holds r, number at most M, and are among the M rows of smallest error (ties broken anyhow, small ones first). So the
-# event implies H >= r, H the hypergeometric number of drawn rows among M marked ones. Pr[H = s] = prod (M - i)/(N - i) <= (M/N)^s <= f^s.
+# --- audit ----------------------------------------------------------------------------------------
+# Let x_(1) <= ... <= x_(s) be the errors of s rows drawn from N without repetition, 0 < f <= 1, M =
+# ceil(f N) - 1. If fewer than f N rows err by at most x_(r), those rows, of which the sample holds
+# r, number at most M, and are among the M rows of smallest error (ties broken anyhow, small ones
+# first). So the event implies H >= r, H the hypergeometric number of drawn rows among M marked
+# ones. Pr[H = s] = prod (M - i)/(N - i) <= (M/N)^s <= f^s.
 
 
 def _hypergeometric_tail(total: int, marked: int, drawn: int, least: int) -> Fraction:
-    ways = sum(math.comb(marked, h) * math.comb(total - marked, drawn - h) for h in range(least, drawn + 1))
+    ways = sum(
+        math.comb(marked, h) * math.comb(total - marked, drawn - h) for h in range(least, drawn + 1)
+    )
     return Fraction(ways, math.comb(total, drawn))
 
 
@@ -239,7 +318,9 @@ def _tied_errors(total: int) -> Iterator[tuple[int, ...]]:
         yield tuple(itertools.accumulate((0, *steps)))
 
 
-def _miss(errors: Sequence[int], samples: Sequence[Sequence[int]], r: int, fraction: Fraction) -> Fraction:
+def _miss(
+    errors: Sequence[int], samples: Sequence[Sequence[int]], r: int, fraction: Fraction
+) -> Fraction:
     """Pr[fewer than fraction * N rows err by at most the r-th smallest sampled error]."""
     missed = 0
     for rows in samples:
@@ -248,20 +329,30 @@ def _miss(errors: Sequence[int], samples: Sequence[Sequence[int]], r: int, fract
     return Fraction(missed, len(samples))
 
 
-def _audits(bits: int, extra: int = 0) -> list[Comparison]:  # noqa: ARG001 - rationals need no precision
+# Rationals need no precision.
+def _audits(_bits: int, extra: int = 0) -> list[Comparison]:
     found = []
     fractions = (Fraction(1, 5), Fraction(1, 2), Fraction(2, 3), Fraction(9, 10), Fraction(1))
     for total in (1, 2, 3, 5):
         for errors, s, f in itertools.product(_tied_errors(total), range(1, total + 1), fractions):
-            samples, label = list(itertools.combinations(range(total), s)), f"errors {errors}, {s} rows, fraction {f}"
+            samples, label = (
+                list(itertools.combinations(range(total), s)),
+                f"errors {errors}, {s} rows, fraction {f}",
+            )
             marked = math.ceil(f * total) - 1
             for r in range(1, s + 1):
                 bound = _hypergeometric_tail(total, marked, s, r)
                 found.append(Comparison(_miss(errors, samples, r, f), bound, f"{label}, order {r}"))
-            found.append(Comparison(_miss(errors, samples, s, f), f ** (s + extra), f"{label}, largest"))
+            found.append(
+                Comparison(_miss(errors, samples, s, f), f ** (s + extra), f"{label}, largest")
+            )
             if s <= 3:
                 repeated = list(itertools.product(range(total), repeat=s))
-                found.append(Comparison(_miss(errors, repeated, s, f), f ** (s + extra), f"{label}, with repetition"))
+                found.append(
+                    Comparison(
+                        _miss(errors, repeated, s, f), f ** (s + extra), f"{label}, with repetition"
+                    )
+                )
     return found
 
 
@@ -273,16 +364,29 @@ AUDIT = Theorem(
     key="ours.audit-binomial",
     title="what s recomputed rows say about all N",
     statement=(
-        "With confidence c, at most a fraction 1 - (1 - c)^(1/s) of the rows err by more than the largest of s sampled errors; generally at least f N rows err "
-        "by at most the r-th smallest, with probability >= 1 - Pr[H >= r], H hypergeometric (s of N, ⌈f N⌉ - 1 marked)."
+        "With confidence c, at most a fraction 1 - (1 - c)^(1/s) of the rows err by more than the "
+        "largest of s sampled errors; generally at least f N rows err by at most the r-th "
+        "smallest, with probability >= 1 - Pr[H >= r], H hypergeometric (s of N, ⌈f N⌉ - 1 "
+        "marked)."
     ),
-    source=Source(citation="proved here", place="order statistics of a finite population", fidelity="ours"),
-    reading="rows drawn uniformly, without repetition; the first statement also with repetition; errors may be tied",
+    source=Source(
+        citation="proved here", place="order statistics of a finite population", fidelity="ours"
+    ),
+    reading=(
+        "rows drawn uniformly, without repetition; the first statement also with repetition; "
+        "errors may be tied"
+    ),
     experiments=(
-        Enclose(certify=_audits, scope="all populations of 1, 2, 3 and 5 rows with all ties, all sample sizes, every order r, five fractions f, all samples enumerated"),
+        Enclose(
+            certify=_audits,
+            scope=(
+                "all populations of 1, 2, 3 and 5 rows with all ties, all sample sizes, every "
+                "order r, five fractions f, all samples enumerated"
+            ),
+        ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_audits_one_row_better, scope="as if one more row had been sampled"),
-)  # fmt: skip
+)
 
 THEOREMS = (HOEFFDING, ROW_SAMPLE, AUDIT)

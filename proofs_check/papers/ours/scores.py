@@ -1,4 +1,6 @@
-"""Our own statements about an error in the scores of one attention row; certificates cite them. Nothing here is a quotation.
+"""Our own statements about an error in the scores of one attention row; certificates cite them.
+
+Nothing here is a quotation.
 
 w, w + t      exact and perturbed scores of one row;   osc(t) = max_j t_j - min_j t_j
 a_j = e^{w_j}, a~_j = e^{w_j + t_j}    the weights of `ours_weights`, whose bound is used
@@ -14,14 +16,26 @@ import numpy as np
 
 from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.ours.weights import enclose_tv, metric_bound
-from proofs_check.statements.experiment import Comparison, Enclose, Falsify, Identity, Instance, Symbolic
+from proofs_check.statements.experiment import (
+    Comparison,
+    Enclose,
+    Falsify,
+    Identity,
+    Instance,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(citation="proved here", place="comments of proofs_check/papers/ours/scores.py", fidelity="ours")
+_OURS = Source(
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/scores.py",
+    fidelity="ours",
+)
 
-# softmax(w) and softmax(w + t) have a~_j / a_j = e^{t_j}, so ln rho = osc(t) <= 2 max|t|. Two tokens at w = (-h, h) moved by t = (2h, -2h)
-# exchange their weights 1/(1 + e^{2h}) and e^{2h}/(1 + e^{2h}): TV = tanh(h), while osc(t)/4 = max|t|/2 = h.
+# softmax(w) and softmax(w + t) have a~_j / a_j = e^{t_j}, so ln rho = osc(t) <= 2 max|t|. Two
+# tokens at w = (-h, h) moved by t = (2h, -2h) exchange their weights 1/(1 + e^{2h}) and e^{2h}/(1 +
+# e^{2h}): TV = tanh(h), while osc(t)/4 = max|t|/2 = h.
 
 
 def _moved_scores() -> list[Identity]:
@@ -31,7 +45,10 @@ def _moved_scores() -> list[Identity]:
     f = (1 / (1 + e**2), e**2 / (1 + e**2))
     moved = (z * e**2 * f[0], z * f[1] / e**2)  # t = (2h + s, -2h + s), z = e^s
     tv = moved[0] / (moved[0] + moved[1]) - f[0]
-    return [*metric_bound(), Identity(tv, (e - 1 / e) / (e + 1 / e), "exchanged weights: TV = tanh(h)")]
+    return [
+        *metric_bound(),
+        Identity(tv, (e - 1 / e) / (e + 1 / e), "exchanged weights: TV = tanh(h)"),
+    ]
 
 
 _SHIFTS = (*(Fraction(i, 8) for i in range(1, 33)), Fraction(1, 1000), Fraction(20))
@@ -41,8 +58,15 @@ def _exchanged_weights(_bits: int, shift: Fraction = Fraction(0)) -> list[Compar
     found = []
     for h in _SHIFTS:
         w, t = (-h, h), (2 * h + shift, -2 * h + shift)
-        before, after = [ball(x).exp() for x in w], [ball(x + y).exp() for x, y in zip(w, t, strict=True)]
-        found.append(Comparison(2 * enclose_tv(before, after), 2 * (ball(max(t) - min(t)) / 4).tanh(), f"h = {h}"))
+        before, after = (
+            [ball(x).exp() for x in w],
+            [ball(x + y).exp() for x, y in zip(w, t, strict=True)],
+        )
+        found.append(
+            Comparison(
+                2 * enclose_tv(before, after), 2 * (ball(max(t) - min(t)) / 4).tanh(), f"h = {h}"
+            )
+        )
     return found
 
 
@@ -117,42 +141,85 @@ _EQUAL: dict[str, Any] = {"relation": "=", "radius": Fraction(1, 2**64)}
 TANH = Theorem(
     key="ours.tanh",
     title="change of a softmax from the largest change of a score",
-    statement="Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(max_j |t_j| / 2), and two tokens attain it for every max |t|.",
+    statement=(
+        "Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(max_j |t_j| / 2), and two tokens attain "
+        "it for every max |t|."
+    ),
     source=_OURS,
     reading="any number of keys, all real scores; per row",
     experiments=(
-        Symbolic(identities=_moved_scores, scope="the bound: any number of keys, all scores; attained for every max |t|"),
-        Enclose(certify=_exchanged_weights, scope="attained: max |t| = 2h, h = 1/1000, 20 and i/8, i = 1, ..., 32", **_EQUAL),
+        Symbolic(
+            identities=_moved_scores,
+            scope="the bound: any number of keys, all scores; attained for every max |t|",
+        ),
+        Enclose(
+            certify=_exchanged_weights,
+            scope="attained: max |t| = 2h, h = 1/1000, 20 and i/8, i = 1, ..., 32",
+            **_EQUAL,
+        ),
         Falsify(
-            instances=_rows, measured=_softmax_change, bound=_tanh_bound, confirm=_confirm_tanh, tries=150, scope="up to 5 keys, scores and changes in [-3, 3]",
+            instances=_rows,
+            measured=_softmax_change,
+            bound=_tanh_bound,
+            confirm=_confirm_tanh,
+            tries=150,
+            scope="up to 5 keys, scores and changes in [-3, 3]",
         ),
     ),
     expected=Status.PROVED,
     mutant=Falsify(
-        instances=_rows, measured=_softmax_change, bound=_small_tanh_bound, confirm=_confirm_small_tanh, scope="a third in place of a half",
+        instances=_rows,
+        measured=_softmax_change,
+        bound=_small_tanh_bound,
+        confirm=_confirm_small_tanh,
+        scope="a third in place of a half",
     ),
     uses=("ours.hilbert",),
     remarks=("A change common to all scores moves nothing, so ours.oscillation is never worse.",),
-)  # fmt: skip
+)
 
 OSCILLATION = Theorem(
     key="ours.oscillation",
     title="change of a softmax from the oscillation of the changes of its scores",
-    statement="Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(osc(t) / 4), and two tokens attain it for every osc(t).",
+    statement=(
+        "Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(osc(t) / 4), and two tokens attain it for "
+        "every osc(t)."
+    ),
     source=_OURS,
     reading="any number of keys, all real scores; per row; osc(t) = max_j t_j - min_j t_j",
     experiments=(
-        Symbolic(identities=_moved_scores, scope="the bound: any number of keys, all scores; attained for every osc(t), whatever is added to t"),
-        Enclose(certify=_exchanged_and_shifted_weights, scope="attained: osc(t) = 4h with 7 added to t, h = 1/1000, 20 and i/8, i = 1, ..., 32", **_EQUAL),
+        Symbolic(
+            identities=_moved_scores,
+            scope=(
+                "the bound: any number of keys, all scores; attained for every osc(t), whatever is "
+                "added to t"
+            ),
+        ),
+        Enclose(
+            certify=_exchanged_and_shifted_weights,
+            scope=(
+                "attained: osc(t) = 4h with 7 added to t, h = 1/1000, 20 and i/8, i = 1, ..., 32"
+            ),
+            **_EQUAL,
+        ),
         Falsify(
-            instances=_rows, measured=_softmax_change, bound=_osc_bound, confirm=_confirm_osc, tries=150, scope="up to 5 keys, scores and changes in [-3, 3]",
+            instances=_rows,
+            measured=_softmax_change,
+            bound=_osc_bound,
+            confirm=_confirm_osc,
+            tries=150,
+            scope="up to 5 keys, scores and changes in [-3, 3]",
         ),
     ),
     expected=Status.PROVED,
     mutant=Falsify(
-        instances=_rows, measured=_softmax_change, bound=_small_osc_bound, confirm=_confirm_small_osc, scope="a fifth in place of a quarter",
+        instances=_rows,
+        measured=_softmax_change,
+        bound=_small_osc_bound,
+        confirm=_confirm_small_osc,
+        scope="a fifth in place of a quarter",
     ),
     uses=("ours.hilbert",),
-)  # fmt: skip
+)
 
 THEOREMS = (TANH, OSCILLATION)

@@ -1,6 +1,8 @@
-"""Our own statements about polynomials next to exp: the Taylor polynomial exactly, truncated Chebyshev series below zero, positive coefficients.
+"""Our own statements about polynomials next to exp: the Taylor polynomial exactly, truncated
+Chebyshev series below zero, positive coefficients.
 
-Letters: P_g the Taylor polynomial of degree g, S_n the truncated Chebyshev series on [-B, B], E_T(B, g) = max over [-B, B] of |P_g e^-x - 1|.
+Letters: P_g the Taylor polynomial of degree g, S_n the truncated Chebyshev series on [-B, B],
+E_T(B, g) = max over [-B, B] of |P_g e^-x - 1|.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import numpy as np
 from proofs_check.arithmetic import supnorm
 from proofs_check.arithmetic.balls import Ball, ball
 from proofs_check.papers.aggarwal_alman_2022.degree_table import HALF_WIDTHS, TOLERANCES
-from proofs_check.papers.aggarwal_alman_2022.minimal_degree import _truncation as chebyshev_truncation
+from proofs_check.papers.aggarwal_alman_2022.minimal_degree import (
+    _truncation as chebyshev_truncation,
+)
 from proofs_check.papers.shared import softmax_gradient as layer
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
@@ -32,13 +36,17 @@ def _taylor(g: int) -> list[Fraction]:
     return [Fraction(1, math.factorial(k)) for k in range(g + 1)]
 
 
-# --- the relative error, exactly --------------------------------------------------------------------------------------
-# (P_g e^-x - 1)' = (P_{g-1} - P_g) e^-x = -x^g e^-x / g!. So at x = -B the error is (-1)^g times int_0^B t^g e^t dt / g! = (B^{g+1}/g!) int_0^1 u^g e^{uB} du, and at x = B it is
-# int_0^B t^g e^-t / g! dt in size, which is smaller. The integral is sum_m B^m / (m! (g + 1 + m)): between 1/(g+1) times e^{B (g+1)/(g+2)} (Jensen) and e^B.
+# --- the relative error, exactly ------------------------------------------------------------------
+# (P_g e^-x - 1)' = (P_{g-1} - P_g) e^-x = -x^g e^-x / g!. So at x = -B the error is (-1)^g times
+# int_0^B t^g e^t dt / g! = (B^{g+1}/g!) int_0^1 u^g e^{uB} du, and at x = B it is int_0^B t^g e^-t
+# / g! dt in size, which is smaller. The integral is sum_m B^m / (m! (g + 1 + m)): between 1/(g+1)
+# times e^{B (g+1)/(g+2)} (Jensen) and e^B.
 
 
 def _integral(b: Fraction, g: int, terms: int = 200) -> Ball:
-    """Enclose (B^{g+1}/g!) int_0^1 u^g e^{uB} du by its series; the terms beyond the last fall faster than by half."""
+    """Enclose (B^{g+1}/g!) int_0^1 u^g e^{uB} du by its series; the terms beyond the last fall
+    faster than by half.
+    """
     total, term = Fraction(0), Fraction(1)
     for m in range(terms):
         total += term / (g + 1 + m)
@@ -49,7 +57,11 @@ def _integral(b: Fraction, g: int, terms: int = 200) -> Ball:
 
 def _taylor_errors(_bits: int, shift: int = 0) -> list[Comparison]:
     return [
-        Comparison(supnorm.sup_error(_taylor(g), (-b, b), "relative"), _integral(b, g + shift), f"B = {b}, g = {g}")
+        Comparison(
+            supnorm.sup_error(_taylor(g), (-b, b), "relative"),
+            _integral(b, g + shift),
+            f"B = {b}, g = {g}",
+        )
         for b, g in _CELLS
     ]
 
@@ -63,7 +75,13 @@ def _elementary(_bits: int) -> list[Comparison]:
     for b, g in _CELLS:
         error, size = _integral(b, g), ball(b ** (g + 1) / math.factorial(g + 1))
         found.append(Comparison(error, size * ball(b).exp(), f"upper bound, B = {b}, g = {g}"))
-        found.append(Comparison(size * ball(b * Fraction(g + 1, g + 2)).exp(), error, f"lower bound, B = {b}, g = {g}"))
+        found.append(
+            Comparison(
+                size * ball(b * Fraction(g + 1, g + 2)).exp(),
+                error,
+                f"lower bound, B = {b}, g = {g}",
+            )
+        )
     return found
 
 
@@ -73,29 +91,42 @@ TAYLOR_ERROR = Theorem(
     key="ours.taylor-error",
     title="relative error of the Taylor polynomial, exactly",
     statement=(
-        "E_T(B, g) = (B^(g+1)/g!) ∫₀¹ u^g e^(uB) du, attained at x = -B; it lies between B^(g+1) e^(B(g+1)/(g+2))/(g+1)! and B^(g+1) e^B/(g+1)!."
+        "E_T(B, g) = (B^(g+1)/g!) ∫₀¹ u^g e^(uB) du, attained at x = -B; it lies between B^(g+1) "
+        "e^(B(g+1)/(g+2))/(g+1)! and B^(g+1) e^B/(g+1)!."
     ),
     source=_HERE,
-    reading="equality for every B > 0 and g >= 0, proved in the comment; the cells certify it against the enclosed maximum",
+    reading=(
+        "equality for every B > 0 and g >= 0, proved in the comment; the cells certify it against "
+        "the enclosed maximum"
+    ),
     experiments=(
-        Enclose(certify=_taylor_errors, scope="B = 1/2, 1, 4, 8 and g = 0, 1, 2, 5, 8, 16: maximum by certified critical points", **_EXACT),
+        Enclose(
+            certify=_taylor_errors,
+            scope=(
+                "B = 1/2, 1, 4, 8 and g = 0, 1, 2, 5, 8, 16: maximum by certified critical points"
+            ),
+            **_EXACT,
+        ),
         Enclose(certify=_elementary, scope="the elementary bounds in the same cells"),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_taylor_errors_one_off, scope="the error of degree g + 1", **_EXACT),
     uses=("ours.even-taylor",),
-)  # fmt: skip
+)
 
-# --- Poisson tail -----------------------------------------------------------------------------------------------------
+# --- Poisson tail ---------------------------------------------------------------------------------
 
 
 def _poisson(g: int, shift: int = 0) -> Iterator[Identity]:
-    """d/dx of both sides, as multiples of e^-x, and the value at 0: sum_{k > g} x^k/k! e^-x is 1 - P_g e^-x because exp is its series."""
+    """d/dx of both sides, as multiples of e^-x, and the value at 0: sum_{k > g} x^k/k! e^-x is 1 -
+    P_g e^-x because exp is its series.
+    """
     from sympy import QQ, ring
 
     _, x = ring("x", QQ)
     taylor = sum((x**k / math.factorial(k) for k in range(g + 1)), 0 * x)
-    density = x ** (g + shift) / math.factorial(g + shift)  # of the sum of g + 1 exponential waiting times, times e^x
+    # of the sum of g + 1 exponential waiting times, times e^x
+    density = x ** (g + shift) / math.factorial(g + shift)
     yield Identity(taylor - taylor.diff(x), density, f"(1 - P_{g} e^-x)' = x^{g} e^-x / {g}!")
     yield Identity(1 - taylor.evaluate([(x, 0)]), 0, f"P_{g}(0) = 1")
 
@@ -108,15 +139,21 @@ def _poisson_cases(shift: int = 0) -> Iterator[Identity]:
 POISSON = Theorem(
     key="ours.taylor-poisson",
     title="the relative error as a Poisson tail",
-    statement="1 - P_g(x) e^-x = Pr[Poisson(x) > g] for x >= 0, with derivative x^g e^-x/g!: so 0 <= 1 - P_g e^-x < 1 there, for odd and even g.",
+    statement=(
+        "1 - P_g(x) e^-x = Pr[Poisson(x) > g] for x >= 0, with derivative x^g e^-x/g!: so 0 <= 1 - "
+        "P_g e^-x < 1 there, for odd and even g."
+    ),
     source=_HERE,
-    reading="Pr[Poisson(x) <= g] = Σ_{k<=g} e^-x x^k/k! by definition; the identity decided is that of the derivative, and the value at 0",
+    reading=(
+        "Pr[Poisson(x) <= g] = Σ_{k<=g} e^-x x^k/k! by definition; the identity decided is that of "
+        "the derivative, and the value at 0"
+    ),
     experiments=(Symbolic(identities=_poisson_cases, scope="g = 0, 1, 2, 5, 12, all x"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_poisson_cases, 1), scope="derivative x^(g+1) e^-x/(g+1)!"),
-)  # fmt: skip
+)
 
-# --- smallest Taylor degrees ------------------------------------------------------------------------------------------
+# --- smallest Taylor degrees ----------------------------------------------------------------------
 
 TAYLOR_DEGREES: tuple[tuple[int, ...], ...] = (
     (3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 11),
@@ -130,14 +167,18 @@ TAYLOR_DEGREES: tuple[tuple[int, ...], ...] = (
 
 
 def _degrees(_bits: int, lowered: int = 0) -> list[Comparison]:
-    """Every smaller degree is excluded by itself: below B the error rises with g before it falls."""
+    """Every smaller degree is excluded by itself: below B the error rises with g before it
+    falls.
+    """
     found = []
     for b, row in zip(HALF_WIDTHS, TAYLOR_DEGREES, strict=True):
         errors = [_integral(b, g) for g in range(max(row) + 1)]
         for eps, g in zip(TOLERANCES, (g - lowered for g in row), strict=True):
             cell = f"B = {b}, eps = {float(eps):g}"
             found.append(Comparison(errors[g], eps, f"{cell}: degree {g} reaches eps"))
-            found.extend(Comparison(eps, errors[h], f"{cell}: degree {h} misses eps") for h in range(g))
+            found.extend(
+                Comparison(eps, errors[h], f"{cell}: degree {h} misses eps") for h in range(g)
+            )
     return found
 
 
@@ -148,16 +189,23 @@ def _degrees_one_less(_bits: int) -> list[Comparison]:
 DEGREES = Theorem(
     key="ours.taylor-degrees",
     title="smallest Taylor degrees in 66 cells",
-    statement="The least g with E_T(B, g) <= eps is the one in the table: 74 at B = 16, eps = 1e-12, where 39 is the least of any polynomial.",
+    statement=(
+        "The least g with E_T(B, g) <= eps is the one in the table: 74 at B = 16, eps = 1e-12, "
+        "where 39 is the least of any polynomial."
+    ),
     source=_HERE,
     reading="every smaller degree is excluded, since E_T rises with g before it falls",
-    experiments=(Enclose(certify=_degrees, bits=192, scope="B = 1/2, 1, 2, 4, 8, 16 and eps = 1e-2, ..., 1e-12"),),
+    experiments=(
+        Enclose(
+            certify=_degrees, bits=192, scope="B = 1/2, 1, 2, 4, 8, 16 and eps = 1e-2, ..., 1e-12"
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_degrees_one_less, bits=192, scope="one degree less"),
     uses=("ours.taylor-error", "aa22.minimal-degrees-table"),
-)  # fmt: skip
+)
 
-# --- truncated Chebyshev series below zero ----------------------------------------------------------------------------
+# --- truncated Chebyshev series below zero --------------------------------------------------------
 
 _LAST_NEGATIVE = ((2, 2), (4, 6), (8, 15), (12, 24))
 """B, and the largest n for which S_n is not positive on all of [-B, B]."""
@@ -168,23 +216,31 @@ def _value(coefficients: list[Fraction], x: Fraction) -> Fraction:
 
 
 def _negative(_bits: int, shift: int = 0) -> list[Comparison]:
-    """At some rational point S_n <= 0, for every n up to the last; from the next on the relative error is below 1."""
+    """At some rational point S_n <= 0, for every n up to the last; from the next on the relative
+    error is below 1.
+    """
     found = []
     for b, last in _LAST_NEGATIVE:
         for n in range(1, last + shift + 1):
             coefficients, away = chebyshev_truncation(Fraction(b), n)
-            lowest = min(_value(coefficients, Fraction(-b * i, 256)) for i in range(128, 257))  # on [-B, -B/2]
+            # on [-B, -B/2]
+            lowest = min(_value(coefficients, Fraction(-b * i, 256)) for i in range(128, 257))
             found.append(Comparison(ball(lowest) + away, 0, f"S_{n} <= 0 somewhere on [-{b}, {b}]"))
     return found
 
 
 def _positive(_bits: int) -> list[Comparison]:
-    """S_n >= (1 - e) e^x > 0 when its relative error e is below 1; `away` is its distance from the rational polynomial enclosed."""
+    """S_n >= (1 - e) e^x > 0 when its relative error e is below 1; `away` is its distance from the
+    rational polynomial enclosed.
+    """
     found = []
     for b, last in _LAST_NEGATIVE:
         for n in range(last + 1, last + 4):
             coefficients, away = chebyshev_truncation(Fraction(b), n)
-            error = supnorm.sup_error(coefficients, (-b, b), "relative", bits=256) + away * ball(b).exp()
+            error = (
+                supnorm.sup_error(coefficients, (-b, b), "relative", bits=256)
+                + away * ball(b).exp()
+            )
             found.append(Comparison(error, 1, f"S_{n} > 0 on [-{b}, {b}]"))
     return found
 
@@ -196,8 +252,15 @@ def _negative_further(_bits: int) -> list[Comparison]:
 CHEBYSHEV_SIGN = Theorem(
     key="ours.chebyshev-positivity",
     title="where a truncated Chebyshev series of exp is positive",
-    statement="S_n takes a value <= 0 on [-B, B] for 1 <= n <= 2 (B = 2), 6 (B = 4), 15 (B = 8), 24 (B = 12), and is positive there for the next three n.",
-    source=Source(citation="proved here", place="why the bases of approxattn.Polynomial are Taylor and minimax", fidelity="ours"),
+    statement=(
+        "S_n takes a value <= 0 on [-B, B] for 1 <= n <= 2 (B = 2), 6 (B = 4), 15 (B = 8), 24 (B = "
+        "12), and is positive there for the next three n."
+    ),
+    source=Source(
+        citation="proved here",
+        place="why the bases of approxattn.Polynomial are Taylor and minimax",
+        fidelity="ours",
+    ),
     reading="a point with S_n <= 0 is exhibited; positivity by a relative error below 1",
     experiments=(
         Enclose(certify=_negative, bits=256, scope="every n up to the last, B = 2, 4, 8, 12"),
@@ -206,9 +269,9 @@ CHEBYSHEV_SIGN = Theorem(
     expected=Status.PROVED,
     mutant=Enclose(certify=_negative_further, bits=256, scope="one n further"),
     uses=("aa22.chebyshev-tail",),
-)  # fmt: skip
+)
 
-# --- positive coefficients --------------------------------------------------------------------------------------------
+# --- positive coefficients ------------------------------------------------------------------------
 
 _GRID = tuple((Fraction(b), g) for b in (1, 2, 4, 8) for g in range(2, 17, 2))
 
@@ -220,7 +283,11 @@ def _positive_coefficients(_bits: int, worse: Fraction = Fraction(1, 10**6)) -> 
         error = supnorm.sup_error(coefficients, (-b, b), "relative")
         best = supnorm.levelled_error(reference, "relative")
         found.append(Comparison(0, min(coefficients), f"coefficients, B = {b}, g = {g}"))
-        found.append(Comparison(error, best * ball(1 + worse), f"within a millionth of the best, B = {b}, g = {g}"))
+        found.append(
+            Comparison(
+                error, best * ball(1 + worse), f"within a millionth of the best, B = {b}, g = {g}"
+            )
+        )
     return found
 
 
@@ -232,18 +299,26 @@ POSITIVE = Theorem(
     key="ours.positive-coefficients",
     title="near-best polynomials with positive coefficients",
     statement=(
-        "For B = 1, 2, 4, 8 and g = 2, 4, ..., 16 there is a polynomial with all coefficients positive whose relative error on [-B, B] is within a factor 1 + 1e-6 of the "
-        "least possible, so that symmetric features sqrt(c_α) q^α serve."
+        "For B = 1, 2, 4, 8 and g = 2, 4, ..., 16 there is a polynomial with all coefficients "
+        "positive whose relative error on [-B, B] is within a factor 1 + 1e-6 of the least "
+        "possible, so that symmetric features sqrt(c_α) q^α serve."
     ),
     source=Source(citation="proved here", place="approxattn.exponential.minimax", fidelity="ours"),
     reading="in the cells; for all B and g it is an observation that we cannot prove",
-    experiments=(Enclose(certify=_positive_coefficients, bits=192, scope="B = 1, 2, 4, 8 and g = 2, 4, ..., 16"),),
+    experiments=(
+        Enclose(
+            certify=_positive_coefficients, bits=192, scope="B = 1, 2, 4, 8 and g = 2, 4, ..., 16"
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_better_than_best, bits=192, scope="a tenth better than the least possible"),
-)  # fmt: skip
+    mutant=Enclose(
+        certify=_better_than_best, bits=192, scope="a tenth better than the least possible"
+    ),
+)
 
-# --- the kernel of one degree more ------------------------------------------------------------------------------------
-# P'_{g+1} = P_g, so the gradient in q of sum_j P_{g+1}(q . k_j) (G . h_j) is sum_j P_g(q . k_j) (G . h_j) k_j. Degree 3 g + 3 + 2 in all; 20 / p < 2^-56 for g <= 5.
+# --- the kernel of one degree more ----------------------------------------------------------------
+# P'_{g+1} = P_g, so the gradient in q of sum_j P_{g+1}(q . k_j) (G . h_j) is sum_j P_g(q . k_j) (G
+# . h_j) k_j. Degree 3 g + 3 + 2 in all; 20 / p < 2^-56 for g <= 5.
 
 
 def _degree_raising(n: int, d: int, g: int, raised: int = 1) -> Iterator[Identity]:
@@ -252,7 +327,9 @@ def _degree_raising(n: int, d: int, g: int, raised: int = 1) -> Iterator[Identit
     scores = [np.sum(q * row) for row in k]
     total = sum((w * _series(s, g + raised) for w, s in zip(z, scores, strict=True)), 0 * q[0])
     for c in range(d):
-        claimed = sum((w * _series(s, g) * row[c] for w, s, row in zip(z, scores, k, strict=True)), 0 * q[0])
+        claimed = sum(
+            (w * _series(s, g) * row[c] for w, s, row in zip(z, scores, k, strict=True)), 0 * q[0]
+        )
         yield Identity(total.diff(q[c]), claimed, f"derivative in q_{c}")
 
 
@@ -267,12 +344,21 @@ def _raised(raised: int = 1) -> Iterator[Identity]:
 RAISING = Theorem(
     key="ours.degree-raising",
     title="gradients from the features of one degree more",
-    statement="Σ_j P_g(q·k_j) z_j k_j = ∇_q Σ_j P_{g+1}(q·k_j) z_j, z_j = G·h_j: the plug-in gradient in O(n r d) without a product of width r d.",
-    source=Source(citation="proved here", place="approxattn.methods.polynomials.gradient", fidelity="ours"),
-    experiments=(Symbolic(identities=_raised, scope="n = 3, d = 2, g = 2, and n = 2, d = 1, g = 5, all inputs"),),
+    statement=(
+        "Σ_j P_g(q·k_j) z_j k_j = ∇_q Σ_j P_{g+1}(q·k_j) z_j, z_j = G·h_j: the plug-in gradient in "
+        "O(n r d) without a product of width r d."
+    ),
+    source=Source(
+        citation="proved here", place="approxattn.methods.polynomials.gradient", fidelity="ours"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_raised, scope="n = 3, d = 2, g = 2, and n = 2, d = 1, g = 5, all inputs"
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=partial(_raised, 2), scope="P_{g+2} in place of P_{g+1}"),
     uses=("as23.low-rank",),
-)  # fmt: skip
+)
 
 THEOREMS = (TAYLOR_ERROR, POISSON, DEGREES, CHEBYSHEV_SIGN, POSITIVE, RAISING)

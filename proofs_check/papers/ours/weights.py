@@ -1,12 +1,14 @@
 """Our own statement about an error in the weights of one attention row.
 
-It turns what a method knows about its weights into a bound on its output, and the certificates of `approxattn` cite it. A Birkhoff-Hilbert metric fact
-(priority not searched); `ours_scores` reads it for perturbed scores. Nothing here is a quotation.
+It turns what a method knows about its weights into a bound on its output, and the certificates of
+`approxattn` cite it. A Birkhoff-Hilbert metric fact (priority not searched); `ours_scores` reads it
+for perturbed scores. Nothing here is a quotation.
 
     a_j, a~_j > 0        exact and approximate weights of one row, up to a factor
     f_j = a_j / sum a    and f~_j likewise: the rows that multiply V
     rho                  max_j (a~_j / a_j) / min_j (a~_j / a_j), so ln rho = osc_j ln(a~_j / a_j)
-    TV(f~, f)            half of sum_j |f~_j - f_j|; for every column c of V, |(f~ V)_c - (f V)_c| <= TV osc(V_:c)
+    TV(f~, f)            half of sum_j |f~_j - f_j|; for every column c of V, |(f~ V)_c - (f V)_c|
+        <= TV osc(V_:c)
 """
 
 from __future__ import annotations
@@ -19,20 +21,35 @@ from typing import Any
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
-from proofs_check.statements.experiment import Assumption, Comparison, Enclose, Falsify, Identity, Instance, Symbolic
+from proofs_check.statements.experiment import (
+    Assumption,
+    Comparison,
+    Enclose,
+    Falsify,
+    Identity,
+    Instance,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(citation="proved here", place="comments of proofs_check/papers/ours/weights.py", fidelity="ours")
+_OURS = Source(
+    citation="proved here",
+    place="comments of proofs_check/papers/ours/weights.py",
+    fidelity="ours",
+)
 
-# --- the metric bound -------------------------------------------------------------------------------------------------
-# TV(f~, f) = f~(S) - f(S) for S = {j : f~_j > f_j}. Let a = f(S), w_j = a~_j / a_j in [m, rho m]; then sum_S f w = a (rho m - u) and
-# sum_rest f w = (1 - a)(m + v) with u, v >= 0, and f~(S) = sum_S / (sum_S + sum_rest).
-# (1) a rho / (1 - a + a rho) - f~(S) = a (1 - a)(u + rho v) / ((1 - a + a rho)(sum_S + sum_rest)) >= 0: two values of w are the worst case.
-# (2) With r = sqrt(rho): (r-1)/(r+1) - (a rho / (1 - a + a rho) - a) = (r-1)(1 - a(r+1))^2 / ((r+1)(1 - a + a rho)) >= 0, zero at a = 1/(r+1).
-# (3) (r-1)/(r+1) = tanh(ln rho / 4), with r = e^{2x}, x = ln(rho)/4.
-# (4) |a~ - a| <= eps a allows rho = (1+eps)/(1-eps). Every eps in (0, 1) is 2t/(1+t^2) for one t in (0, 1), and then eps/(1+sqrt(1-eps^2)) = t,
-#     r = (1+t)/(1-t), a = (1-t)/2: the two tokens f = ((1-t)/2, (1+t)/2), a~ = ((1+eps) f_1, (1-eps) f_2) have TV = t exactly.
+# --- the metric bound -----------------------------------------------------------------------------
+# TV(f~, f) = f~(S) - f(S) for S = {j : f~_j > f_j}. Let a = f(S), w_j = a~_j / a_j in [m, rho m];
+# then sum_S f w = a (rho m - u) and sum_rest f w = (1 - a)(m + v) with u, v >= 0, and f~(S) = sum_S
+# / (sum_S + sum_rest). (1) a rho / (1 - a + a rho) - f~(S) = a (1 - a)(u + rho v) / ((1 - a + a
+# rho)(sum_S + sum_rest)) >= 0: two values of w are the worst case. (2) With r = sqrt(rho):
+# (r-1)/(r+1) - (a rho / (1 - a + a rho) - a) = (r-1)(1 - a(r+1))^2 / ((r+1)(1 - a + a rho)) >= 0,
+# zero at a = 1/(r+1). (3) (r-1)/(r+1) = tanh(ln rho / 4), with r = e^{2x}, x = ln(rho)/4. (4) |a~ -
+# a| <= eps a allows rho = (1+eps)/(1-eps). Every eps in (0, 1) is 2t/(1+t^2) for one t in (0, 1),
+# and then eps/(1+sqrt(1-eps^2)) = t,
+#     r = (1+t)/(1-t), a = (1-t)/2: the two tokens f = ((1-t)/2, (1+t)/2), a~ = ((1+eps) f_1,
+#     (1-eps) f_2) have TV = t exactly.
 
 
 def _two_values_are_worst() -> list[Identity]:
@@ -42,7 +59,11 @@ def _two_values_are_worst() -> list[Identity]:
     inside, outside = a * (rho * m - u), (1 - a) * (m + v)
     gap = a * (1 - a) * (u + rho * v) / ((1 - a + a * rho) * (inside + outside))
     return [
-        Identity(a * rho / (1 - a + a * rho) - inside / (inside + outside), gap, "two values of w are the worst case")
+        Identity(
+            a * rho / (1 - a + a * rho) - inside / (inside + outside),
+            gap,
+            "two values of w are the worst case",
+        )
     ]
 
 
@@ -54,7 +75,11 @@ def _best_mass(power: int = 2) -> list[Identity]:
     gain, square = a * rho / (1 - a + a * rho) - a, (1 - a * (r + 1)) ** 2
     x = (e - 1 / e) / (e + 1 / e)  # tanh x, e = e^x
     return [
-        Identity((r - 1) / (r + 1) - gain, (r - 1) * square / ((r + 1) * (1 - a + a * rho)), "the best mass"),
+        Identity(
+            (r - 1) / (r + 1) - gain,
+            (r - 1) * square / ((r + 1) * (1 - a + a * rho)),
+            "the best mass",
+        ),
         Identity((e**2 - 1) / (e**2 + 1), x, "tanh"),
     ]
 
@@ -93,7 +118,9 @@ def _tau(eps: Fraction) -> Any:
 
 
 def _two_token_tv(eps: Fraction) -> Any:
-    """TV of the extremal pair from the definitions: masses 1/(1+r), r/(1+r), weights off by 1 + eps and 1 - eps."""
+    """TV of the extremal pair from the definitions: masses 1/(1+r), r/(1+r), weights off by 1 + eps
+    and 1 - eps.
+    """
     r = ((1 + ball(eps)) / (1 - ball(eps))).sqrt()
     f = (1 / (1 + r), r / (1 + r))
     moved = ((1 + ball(eps)) * f[0], (1 - ball(eps)) * f[1])
@@ -148,7 +175,9 @@ def _small_metric(instance: Instance) -> float:
 
 
 def _confirm_metric(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
-    exact, approximate = ([Fraction(x) for x in instance[name]] for name in ("exact", "approximate"))
+    exact, approximate = (
+        [Fraction(x) for x in instance[name]] for name in ("exact", "approximate")
+    )
     bound = (ball(_log_rho(exact, approximate)).log() / divisor).tanh()
     return ball(enclose_tv(exact, approximate)), bound
 
@@ -161,28 +190,54 @@ HILBERT = Theorem(
     key="ours.hilbert",
     title="total variation from the oscillation of the log ratios",
     statement=(
-        "TV(f̃, f) <= tanh(ln ρ / 4), ln ρ = osc_j ln(ã_j / a_j), hence |õut_c - out_c| <= tanh(ln ρ / 4) osc(V_:c). In particular |ã - a| <= ε a "
-        "gives TV <= τ(ε) = ε / (1 + sqrt(1 - ε²)), and two tokens attain it for every ε in (0, 1)."
+        "TV(f̃, f) <= tanh(ln ρ / 4), ln ρ = osc_j ln(ã_j / a_j), hence |õut_c - out_c| <= "
+        "tanh(ln ρ / 4) osc(V_:c). In particular |ã - a| <= ε a gives TV <= τ(ε) = ε / (1 + "
+        "sqrt(1 - ε²)), and two tokens attain it for every ε in (0, 1)."
     ),
     source=_OURS,
-    reading="any number of keys, any positive weights; a factor common to a row is invisible; the constants cannot be improved",
+    reading=(
+        "any number of keys, any positive weights; a factor common to a row is invisible; the "
+        "constants cannot be improved"
+    ),
     assumptions=(_POSITIVE,),
     experiments=(
-        Symbolic(identities=metric_bound, scope="the bound: any number of keys, all positive weights (two-valued reduction and best mass)"),
+        Symbolic(
+            identities=metric_bound,
+            scope=(
+                "the bound: any number of keys, all positive weights (two-valued reduction and "
+                "best mass)"
+            ),
+        ),
         Symbolic(identities=_attained_for_every_eps, scope="τ(ε) is attained: every ε in (0, 1)"),
         Enclose(
-            certify=_attained_on_the_grid, relation="=", radius=Fraction(1, 2**64), scope="τ(ε) is attained: ε = 1/1000, 999/1000 and i/32, i = 1, ..., 31",
+            certify=_attained_on_the_grid,
+            relation="=",
+            radius=Fraction(1, 2**64),
+            scope="τ(ε) is attained: ε = 1/1000, 999/1000 and i/32, i = 1, ..., 31",
         ),
         Falsify(
-            instances=_weights, measured=_tv, bound=_metric, confirm=_confirm_metric, assumptions=(_POSITIVE,), tries=150,
+            instances=_weights,
+            measured=_tv,
+            bound=_metric,
+            confirm=_confirm_metric,
+            assumptions=(_POSITIVE,),
+            tries=150,
             scope="up to 5 keys, whole weights up to 32",
         ),
     ),
     expected=Status.PROVED,
     mutant=Falsify(
-        instances=_weights, measured=_tv, bound=_small_metric, confirm=_confirm_small_metric, assumptions=(_POSITIVE,), scope="a fifth in place of a quarter",
+        instances=_weights,
+        measured=_tv,
+        bound=_small_metric,
+        confirm=_confirm_small_metric,
+        assumptions=(_POSITIVE,),
+        scope="a fifth in place of a quarter",
     ),
-    remarks=("The sum over S and the reduction of TV to one set are by hand, in the comment; computer algebra decides the identities they leave.",),
-)  # fmt: skip
+    remarks=(
+        "The sum over S and the reduction of TV to one set are by hand, in the comment; computer "
+        "algebra decides the identities they leave.",
+    ),
+)
 
 THEOREMS = (HILBERT,)

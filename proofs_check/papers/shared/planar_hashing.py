@@ -1,8 +1,10 @@
-"""Sign hashing in the plane, where every probability is a finite sum of equal arcs and hence an exact rational.
+"""Sign hashing in the plane, where every probability is a finite sum of equal arcs and hence an
+exact rational.
 
-Vectors point along multiples of pi/6. A hyperplane's bit 1[<w, x> > 0] changes only where w crosses a multiple of pi/6 (pi/2 = 3 pi/6 away from some
-x), so it is constant on the 12 open arcs between them, and a Gaussian w lies in each with probability 1/12. `bits` hyperplanes are 12^bits
-equally likely tuples of arcs.
+Vectors point along multiples of pi/6. A hyperplane's bit 1[<w, x> > 0] changes only where w crosses
+a multiple of pi/6 (pi/2 = 3 pi/6 away from some x), so it is constant on the 12 open arcs between
+them, and a Gaussian w lies in each with probability 1/12. `bits` hyperplanes are 12^bits equally
+likely tuples of arcs.
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ Row = tuple[int, ...]
 
 
 def bit(direction: int, arc: int) -> int:
-    """Sign bit of a vector at angle direction * pi/6 for a normal in the middle of an arc, at (2 arc + 1) pi/12."""
-    return int((2 * arc + 1 - 2 * direction + 6) % 24 < 12)  # the cosine is positive within 6 twelfths of pi
+    """Sign bit of a vector at angle direction * pi/6 for a normal in the middle of an arc, at (2
+    arc + 1) pi/12.
+    """
+    # the cosine is positive within 6 twelfths of pi
+    return int((2 * arc + 1 - 2 * direction + 6) % 24 < 12)
 
 
 def code(direction: int, arcs: Sequence[int]) -> tuple[int, ...]:
@@ -58,5 +63,7 @@ def pair(a: int, b: int, bits: int) -> Fraction:
 
 
 def triple(a: int, b: int, c: int, bits: int) -> Fraction:
-    """The claimed probability (1 - (theta_ab + theta_bc + theta_ac) / (2 pi))^bits that three vectors collide."""
+    """The claimed probability (1 - (theta_ab + theta_bc + theta_ac) / (2 pi))^bits that three
+    vectors collide.
+    """
     return (1 - (angle(a, b) + angle(b, c) + angle(a, c)) / 2) ** bits

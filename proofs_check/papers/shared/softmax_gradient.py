@@ -1,17 +1,24 @@
 """Derivatives of one attention layer, exact over any commutative ring, for the papers on gradients.
 
-Matrices are NumPy arrays of objects: elements of a polynomial ring, residues modulo a prime, rationals or balls.
+Matrices are NumPy arrays of objects: elements of a polynomial ring, residues modulo a prime,
+rationals or balls.
 
-The weights are free indeterminates. With e_ij = exp(S_ij), alpha_i = sum_j e_ij and any U (the loss is sum_i N_i / alpha_i, N_i = sum_j e_ij U_ij),
+The weights are free indeterminates. With e_ij = exp(S_ij), alpha_i = sum_j e_ij and any U (the loss
+is sum_i N_i / alpha_i, N_i = sum_j e_ij U_ij),
 
-    (N_i / alpha_i)' = (N_i' alpha_i - N_i alpha_i') / alpha_i^2,    N_i' = sum_j e_ij (S'_ij U_ij + U'_ij),    alpha_i' = sum_j e_ij S'_ij.
+    (N_i / alpha_i)' = (N_i' alpha_i - N_i alpha_i') / alpha_i^2,    N_i' = sum_j e_ij (S'_ij U_ij +
+        U'_ij),    alpha_i' = sum_j e_ij S'_ij.
 
-Both sides of every identity tested are rational in the e_ij and do not change when a row of e is multiplied by a number, so sum_j e_ij = 1 may be assumed:
-e_i1 = 1 - the rest, e = f, alpha = 1, and the identities become polynomial. An identity of polynomials holds in particular at the values of exp. Only the
-quotient rule is used for the derivative, not the Jacobian of softmax that the papers' formulas come from.
+Both sides of every identity tested are rational in the e_ij and do not change when a row of e is
+multiplied by a number, so sum_j e_ij = 1 may be assumed: e_i1 = 1 - the rest, e = f, alpha = 1, and
+the identities become polynomial. An identity of polynomials holds in particular at the values of
+exp. Only the quotient rule is used for the derivative, not the Jacobian of softmax that the papers'
+formulas come from.
 
-Identity testing takes all indeterminates uniform in F_p, p = 2^61 - 1: a polynomial that does not vanish, of total degree D, vanishes at the point with
-probability at most D / p (Schwartz-Zippel). The coefficients are sums of fewer than p terms +-1, so none that differs from zero vanishes modulo p.
+Identity testing takes all indeterminates uniform in F_p, p = 2^61 - 1: a polynomial that does not
+vanish, of total degree D, vanishes at the point with probability at most D / p (Schwartz-Zippel).
+The coefficients are sums of fewer than p terms +-1, so none that differs from zero vanishes modulo
+p.
 """
 
 from __future__ import annotations
@@ -36,7 +43,9 @@ __all__ = [
 
 Matrix: TypeAlias = "np.ndarray[Any, Any]"
 Source: TypeAlias = Callable[[str, int, int], Matrix]
-"""``source(name, rows, columns)``: a matrix of independent indeterminates, or of random values for them."""
+"""``source(name, rows, columns)``: a matrix of independent indeterminates, or of random values for
+them.
+"""
 
 PRIME = 2**61 - 1
 
@@ -45,7 +54,12 @@ def indeterminates(shapes: dict[str, tuple[int, int]]) -> Source:
     """Matrices of generators of one sparse polynomial ring over the rationals."""
     from sympy import QQ, ring
 
-    names = [f"{name}_{i}_{j}" for name, (rows, columns) in shapes.items() for i in range(rows) for j in range(columns)]
+    names = [
+        f"{name}_{i}_{j}"
+        for name, (rows, columns) in shapes.items()
+        for i in range(rows)
+        for j in range(columns)
+    ]
     _, *generators = ring(names, QQ)
     found: dict[str, Matrix] = {}
     for name, (rows, columns) in shapes.items():
@@ -80,7 +94,9 @@ def weights(rest: Matrix) -> Matrix:
 
 
 def attention_loss_slope(f: Matrix, slope_s: Matrix, u: Matrix, slope_u: Matrix) -> Any:
-    """Derivative of sum_ij f_ij u_ij when the scores and u move with the given slopes, by the quotient rule above."""
+    """Derivative of sum_ij f_ij u_ij when the scores and u move with the given slopes, by the
+    quotient rule above.
+    """
     moved = f * slope_s
     total = 0
     for i in range(f.shape[0]):
@@ -89,11 +105,14 @@ def attention_loss_slope(f: Matrix, slope_s: Matrix, u: Matrix, slope_u: Matrix)
     return total
 
 
-# --- instances with numbers, for refutations: free weights would not do, since they need not be those of any scores ---------------------------------
+# --- instances with numbers, for refutations: free weights would not do, since they need not be tho
 
 
 def integer_matrices(shapes: dict[str, str], *, max_tokens: int = 3, max_width: int = 2) -> Any:
-    """Strategy of whole matrices by name, entries in [-2, 2]; "nd" means n rows and d columns. Sizes are drawn first."""
+    """Strategy of whole matrices by name, entries in [-2, 2]; "nd" means n rows and d columns.
+
+    Sizes are drawn first.
+    """
     from hypothesis import strategies as st
 
     from proofs_check.arithmetic.instances import arrays, integers

@@ -1,6 +1,12 @@
 """Wang et al. 2020: Linformer."""
 
-from proofs_check.papers.wang_2020 import constants, lemma_1, small_delta_and_norms, theorem_1, theorem_2
+from proofs_check.papers.wang_2020 import (
+    constants,
+    lemma_1,
+    small_delta_and_norms,
+    theorem_1,
+    theorem_2,
+)
 
 THEOREMS = (
     *theorem_1.THEOREMS,

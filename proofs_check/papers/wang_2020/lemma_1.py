@@ -1,10 +1,15 @@
-"""Lemma 1 of Linformer, the inner products of projected vectors, in the two readings of its right-hand side. Citation and letters: `wang_2020`.
+"""Lemma 1 of Linformer, the inner products of projected vectors, in the two readings of its
+right-hand side.
 
-The lemma is attributed to Arriaga & Vempala (2006) and prints "||xy||"; its proofs use this once as |x y^T| (eq. 19), once as |x| |y| (eq. 22).
+Citation and letters: `wang_2020`.
+
+The lemma is attributed to Arriaga & Vempala (2006) and prints "||xy||"; its proofs use this once as
+|x y^T| (eq. 19), once as |x| |y| (eq. 22).
 
     rho          x . y for |x| = |y| = 1
     f(rho, s)    ln E exp(k s (<Rx, Ry> - rho)) / k = -ln(1 - 2 rho s - (1 - rho^2) s^2)/2 - rho s
-    h(u)         -ln(1 - 2u)/2 - u = sum_{m>=2} 2^{m-1} u^m / m, so h(-u) <= h(u) and h(u) + h(v) <= h(u + v) for 0 <= u, v, u + v < 1/2
+    h(u)         -ln(1 - 2u)/2 - u = sum_{m>=2} 2^{m-1} u^m / m, so h(-u) <= h(u) and h(u) + h(v) <=
+        h(u + v) for 0 <= u, v, u + v < 1/2
 """
 
 from __future__ import annotations
@@ -15,7 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.papers.shared.gaussian_projection import chi_square_tails, claimed_success, relative_success
+from proofs_check.papers.shared.gaussian_projection import (
+    chi_square_tails,
+    claimed_success,
+    relative_success,
+)
 from proofs_check.papers.wang_2020.source import CITATION
 from proofs_check.papers.wang_2020.theorem_1 import HALF
 from proofs_check.statements.experiment import (
@@ -32,11 +41,13 @@ from proofs_check.statements.experiment import (
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- eq. (12) with |x||y| ---------------------------------------------------------------------------------------------
-# <Rx, Ry> is the mean of k independent products of normal pairs with correlation rho; its moment generating function gives f, and the quadratic factors, so
-# f(rho, s) = h((1 + rho)s/2) + h(-(1 - rho)s/2) <= h((1 + rho)s/2) + h((1 - rho)s/2) <= h(s) for 0 <= s < 1/2. Markov's inequality:
-# Pr[<Rx, Ry> - rho >= epsilon] <= exp(k (h(s) - epsilon s)); s = epsilon / (2 (1 + epsilon)) gives exp(-(k/2)(epsilon - ln(1 + epsilon))). The other tail
-# is that of x, -y. Finally d/d epsilon of [epsilon - ln(1 + epsilon) - epsilon^2/2 + epsilon^3/3] is epsilon^3/(1 + epsilon) >= 0.
+# --- eq. (12) with |x||y| -------------------------------------------------------------------------
+# <Rx, Ry> is the mean of k independent products of normal pairs with correlation rho; its moment
+# generating function gives f, and the quadratic factors, so f(rho, s) = h((1 + rho)s/2) + h(-(1 -
+# rho)s/2) <= h((1 + rho)s/2) + h((1 - rho)s/2) <= h(s) for 0 <= s < 1/2. Markov's inequality:
+# Pr[<Rx, Ry> - rho >= epsilon] <= exp(k (h(s) - epsilon s)); s = epsilon / (2 (1 + epsilon)) gives
+# exp(-(k/2)(epsilon - ln(1 + epsilon))). The other tail is that of x, -y. Finally d/d epsilon of
+# [epsilon - ln(1 + epsilon) - epsilon^2/2 + epsilon^3/3] is epsilon^3/(1 + epsilon) >= 0.
 
 
 def _proof() -> Iterator[Identity]:
@@ -46,19 +57,28 @@ def _proof() -> Iterator[Identity]:
     quadratic = 1 - 2 * rho * s - (1 - rho**2) * s**2
     yield Identity(quadratic, (1 - (1 + rho) * s) * (1 + (1 - rho) * s), "factors of the quadratic")
     yield Identity((1 + rho) * s / 2 - (1 - rho) * s / 2, rho * s, "linear part of f")
-    # E exp(s g g') for a pair (g, g') = (x, rho x + c z), c^2 = 1 - rho^2: over z it is exp((rho s + c^2 s^2 / 2) x^2), over x a Gaussian integral.
+    # E exp(s g g') for a pair (g, g') = (x, rho x + c z), c^2 = 1 - rho^2: over z it is exp((rho s
+    # + c^2 s^2 / 2) x^2), over x a Gaussian integral.
     a = symbols("a", positive=True)
     gaussian = integrate(exp(-a * x**2 / 2), (x, -oo, oo)) / sqrt(2 * pi)
     yield Identity(gaussian**2, 1 / a, "Gaussian integral")
     c2 = 1 - rho**2
-    yield Identity(-((z - s * x) ** 2) / 2 + s**2 * x**2 / 2, -(z**2) / 2 + s * x * z, "completing the square in z")
+    yield Identity(
+        -((z - s * x) ** 2) / 2 + s**2 * x**2 / 2,
+        -(z**2) / 2 + s * x * z,
+        "completing the square in z",
+    )
     yield Identity(1 - 2 * (rho * s + c2 * s**2 / 2), quadratic, "precision of x")
     best = eps / (2 * (1 + eps))
     yield Identity(1 - 2 * best, 1 / (1 + eps), "logarithm at the best s")
     yield Identity(-best - eps * best, -eps / 2, "rest of the exponent")
     gap = eps - log(1 + eps) - eps**2 / 2 + eps**3 / 3
     yield Identity(simplify(diff(gap, eps)), eps**3 / (1 + eps), "derivative of the gap")
-    yield Identity(eps**2 / 2 - eps**3 / 3 - (eps**2 - eps**3) / 2, eps**3 * Rational(1, 6), "to the printed exponent")
+    yield Identity(
+        eps**2 / 2 - eps**3 / 3 - (eps**2 - eps**3) / 2,
+        eps**3 * Rational(1, 6),
+        "to the printed exponent",
+    )
 
 
 def _log_mgf(rho: Any, s: Any) -> Any:
@@ -69,21 +89,27 @@ def _log_mgf_parallel(rho: Any, s: Any) -> Any:
     return -(1 - 2 * s).log() / 2 - s + rho * 0
 
 
-def _parallel_tails(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _parallel_tails(_bits: int) -> list[Comparison]:
     """x = y, where the probability is that of two chi-square tails."""
     found = []
     for k in (1, 4, 16, 64, 256, 1024, 4096):
         for eps in (Fraction(1, 10), Fraction(1, 2), Fraction(2, 3), Fraction(9, 10)):
             found.append(
-                Comparison(chi_square_tails(k, eps), 1 - claimed_success(k, eps, events=1), f"k = {k}, epsilon = {eps}")
+                Comparison(
+                    chi_square_tails(k, eps),
+                    1 - claimed_success(k, eps, events=1),
+                    f"k = {k}, epsilon = {eps}",
+                )
             )
     return found
 
 
-def _twice_the_exponent(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _twice_the_exponent(_bits: int) -> list[Comparison]:
     return [
         Comparison(
-            chi_square_tails(4096, Fraction(1, 10)), 1 - claimed_success(8192, Fraction(1, 10), events=1), "k = 4096"
+            chi_square_tails(4096, Fraction(1, 10)),
+            1 - claimed_success(8192, Fraction(1, 10), events=1),
+            "k = 4096",
         )
     ]
 
@@ -100,28 +126,51 @@ def _draw_failure(rng: np.random.Generator, m: int) -> np.ndarray:
 LEMMA_1 = Theorem(
     key="linformer.lemma-1",
     title="projected inner products",
-    statement="Pr(|<Rx, Ry> - <x, y>| > ε ‖x‖ ‖y‖) <= 2 exp(-(k/2)(ε - ln(1 + ε))) <= 2 exp(-(ε² - ε³)k/4) for all ε > 0, k >= 1, x, y.",
-    source=Source(citation=CITATION, place="Lemma 1, eq. (12)", fidelity="corrected", wording_verified=True),
-    reading="the right-hand side ε ‖x‖ ‖y‖; the constant 2 is kept, although the usual argument by polarisation gives 4",
+    statement=(
+        "Pr(|<Rx, Ry> - <x, y>| > ε ‖x‖ ‖y‖) <= 2 exp(-(k/2)(ε - ln(1 + ε))) <= 2 exp(-(ε² - "
+        "ε³)k/4) for all ε > 0, k >= 1, x, y."
+    ),
+    source=Source(
+        citation=CITATION, place="Lemma 1, eq. (12)", fidelity="corrected", wording_verified=True
+    ),
+    reading=(
+        "the right-hand side ε ‖x‖ ‖y‖; the constant 2 is kept, although the usual argument by "
+        "polarisation gives 4"
+    ),
     alternative_readings=("With ε |<x, y>| on the right it is false: linformer.lemma-1-product.",),
     experiments=(
-        Symbolic(identities=_proof, scope="every ε > 0, k, n, x and y (power series of h and Markov's inequality in words)"),
+        Symbolic(
+            identities=_proof,
+            scope=(
+                "every ε > 0, k, n, x and y (power series of h and Markov's inequality in words)"
+            ),
+        ),
         Enclose(
-            lhs=_log_mgf, rhs=_log_mgf_parallel, box=((Fraction(-3, 4), Fraction(3, 4)), (Fraction(1, 4), Fraction(3, 8))),
+            lhs=_log_mgf,
+            rhs=_log_mgf_parallel,
+            box=((Fraction(-3, 4), Fraction(3, 4)), (Fraction(1, 4), Fraction(3, 8))),
             scope="f(ρ, s) <= f(1, s) for ρ in [-3/4, 3/4], s in [1/4, 3/8]",
         ),
-        Enclose(certify=_parallel_tails, scope="x = y: k = 1, 4, ..., 4096, four ε, by exact chi-square tails"),
+        Enclose(
+            certify=_parallel_tails,
+            scope="x = y: k = 1, 4, ..., 4096, four ε, by exact chi-square tails",
+        ),
         Sample(
-            draw=_draw_failure, claim="probability <=", target=float(2 * np.exp(-1.0)), plan=Plan(n=4000, sampler="Gaussian R of shape (32, 4)"),
+            draw=_draw_failure,
+            claim="probability <=",
+            target=float(2 * np.exp(-1.0)),
+            plan=Plan(n=4000, sampler="Gaussian R of shape (32, 4)"),
             scope="one pair x, y in R^4, k = 32, ε = 1/2",
         ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_twice_the_exponent, scope="twice the exponent"),
-    remarks=("Neither k <= n nor ε < 1 is needed. The printed bound is the weaker one on the right.",),
-)  # fmt: skip
+    remarks=(
+        "Neither k <= n nor ε < 1 is needed. The printed bound is the weaker one on the right.",
+    ),
+)
 
-# --- eq. (12) with |x . y| --------------------------------------------------------------------------------------------
+# --- eq. (12) with |x . y| ------------------------------------------------------------------------
 
 
 def _pairs() -> Any:
@@ -143,7 +192,9 @@ def _confirm_product(instance: Instance) -> tuple[Any, Any]:
     )  # |x . y| over |x| times the length of y's part orthogonal to x
     from proofs_check.arithmetic.balls import ball
 
-    return claimed_success(instance["k"], HALF, events=1), relative_success(instance["k"], HALF, ball(ratio))
+    return claimed_success(instance["k"], HALF, events=1), relative_success(
+        instance["k"], HALF, ball(ratio)
+    )
 
 
 def _confirm_product_stronger(instance: Instance) -> tuple[Any, Any]:
@@ -162,29 +213,52 @@ def _true(instance: Instance) -> float:
     return float(_confirm_product(instance)[1])
 
 
-_SPAN = Assumption(text="x and y are linearly independent vectors of the plane", predicate=_independent)
+_SPAN = Assumption(
+    text="x and y are linearly independent vectors of the plane", predicate=_independent
+)
 
 LEMMA_1_PRODUCT = Theorem(
     key="linformer.lemma-1-product",
     title="projected inner products, relative to the product",
     statement="Pr(|<Rx, Ry> - <x, y>| <= ε |<x, y>|) >= 1 - 2 exp(-(ε² - ε³)k/4).",
-    source=Source(citation=CITATION, place="Lemma 1, eq. (12), as used in eq. (19)", fidelity="constants made explicit", wording_verified=True),
+    source=Source(
+        citation=CITATION,
+        place="Lemma 1, eq. (12), as used in eq. (19)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     reading="the printed ‖xy‖ taken as |x·y|, as the step (19) of Theorem 1 needs it; ε = 1/2",
     alternative_readings=("With ‖x‖ ‖y‖ it is true: linformer.lemma-1.",),
     assumptions=(_SPAN,),
     experiments=(
         Falsify(
-            instances=_pairs, measured=_claimed, bound=_true, confirm=_confirm_product, assumptions=(_SPAN,),
-            examples=({"x": (1, 0), "y": (0, 1), "k": 64},), scope="integer vectors in the plane: claimed probability against an upper bound of the true one",
+            instances=_pairs,
+            measured=_claimed,
+            bound=_true,
+            confirm=_confirm_product,
+            assumptions=(_SPAN,),
+            examples=({"x": (1, 0), "y": (0, 1), "k": 64},),
+            scope=(
+                "integer vectors in the plane: claimed probability against an upper bound of the "
+                "true one"
+            ),
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_pairs, measured=_claimed_stronger, bound=_true, confirm=_confirm_product_stronger, assumptions=(_SPAN,),
-        examples=({"x": (1, 0), "y": (0, 1), "k": 64},), scope="exponent doubled",
+        instances=_pairs,
+        measured=_claimed_stronger,
+        bound=_true,
+        confirm=_confirm_product_stronger,
+        assumptions=(_SPAN,),
+        examples=({"x": (1, 0), "y": (0, 1), "k": 64},),
+        scope="exponent doubled",
     ),
     repaired_by="linformer.lemma-1",
-    remarks=("Orthogonal vectors fail with probability 1 for every k; at correlation ρ it takes k of order 1/(ε ρ)².",),
-)  # fmt: skip
+    remarks=(
+        "Orthogonal vectors fail with probability 1 for every k; at correlation ρ it takes k of "
+        "order 1/(ε ρ)².",
+    ),
+)
 
 THEOREMS = (LEMMA_1, LEMMA_1_PRODUCT)

@@ -1,4 +1,8 @@
-"""More of the statements of Wang et al. 2020: norms of projections, one matrix for all columns, the limit of small delta, four k. Citation and letters: `wang_2020`."""
+"""More of the statements of Wang et al. 2020: norms of projections, one matrix for all columns, the
+limit of small delta, four k.
+
+Citation and letters: `wang_2020`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,11 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Sy
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- norms of projections -------------------------------------------------------------------------------------------------
-# |Rx|^2 k / |x|^2 is chi^2_k, and Chernoff's bound is Pr(chi^2_k > k a) <= exp(-(k/2)(a - 1 - ln a)) for a > 1. With a = (1 + e)^2 the rate is
-# h(e) = e + e^2/2 - ln(1 + e), and g = h - (e^2 - e^3)/4 has g(0) = 0 and (1 + e) g' = e (6 + 5 e + 3 e^2 ...)/4 >= 0: h >= (e^2 - e^3)/4 for all e >= 0.
+# --- norms of projections -------------------------------------------------------------------------
+# |Rx|^2 k / |x|^2 is chi^2_k, and Chernoff's bound is Pr(chi^2_k > k a) <= exp(-(k/2)(a - 1 - ln
+# a)) for a > 1. With a = (1 + e)^2 the rate is h(e) = e + e^2/2 - ln(1 + e), and g = h - (e^2 -
+# e^3)/4 has g(0) = 0 and (1 + e) g' = e (6 + 5 e + 3 e^2 ...)/4 >= 0: h >= (e^2 - e^3)/4 for all e
+# >= 0.
 
 
 def _rate(quarter: int = 4) -> Iterator[Identity]:
@@ -38,25 +44,51 @@ def _rate_off() -> Iterator[Identity]:
 NORM = Theorem(
     key="linformer.lemma-1-norm",
     title="norm of a projected vector",
-    statement="Pr(‖Rx‖ <= (1 + ε)‖x‖) >= 1 - exp(-k (ε + ε²/2 - ln(1 + ε))) >= 1 - exp(-(ε² - ε³)k/4) for all ε > 0, k >= 1, x.",
-    source=Source(citation=CITATION, place="Lemma 1, eq. (11)", fidelity="constants made explicit", wording_verified=True),
-    reading="R of independent N(0, 1/k) entries; Chernoff's bound of a χ² variable, and the comparison of the two rates",
-    experiments=(Symbolic(identities=_rate, scope="the derivative of the difference of the rates has positive coefficients: all ε > 0"),),
+    statement=(
+        "Pr(‖Rx‖ <= (1 + ε)‖x‖) >= 1 - exp(-k (ε + ε²/2 - ln(1 + ε))) >= 1 - exp(-(ε² - ε³)k/4) "
+        "for all ε > 0, k >= 1, x."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Lemma 1, eq. (11)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "R of independent N(0, 1/k) entries; Chernoff's bound of a χ² variable, and the comparison "
+        "of the two rates"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_rate,
+            scope=(
+                "the derivative of the difference of the rates has positive coefficients: all ε > 0"
+            ),
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_rate_off, scope="(ε² - ε³)/2 by the same identity"),
-    remarks=("The rate without its lower bound is about 3 ε²/2 + ε²/2 at small ε: (11) is far from sharp.",),
-)  # fmt: skip
+    remarks=(
+        "The rate without its lower bound is about 3 ε²/2 + ε²/2 at small ε: (11) is far from "
+        "sharp.",
+    ),
+)
 
-# --- one matrix for all columns -------------------------------------------------------------------------------------------
-# P~ = U V^T of rank below n has a w != 0 with V^T w = 0, so P~ w = 0 and the error is |P w|, which is not below eps |P w| for eps <= 1 unless P w = 0.
-# There are invertible P: scores (ln 2) 1 give P = [[2, 1], [1, 2]]/3.
+# --- one matrix for all columns -------------------------------------------------------------------
+# P~ = U V^T of rank below n has a w != 0 with V^T w = 0, so P~ w = 0 and the error is |P w|, which
+# is not below eps |P w| for eps <= 1 unless P w = 0. There are invertible P: scores (ln 2) 1 give P
+# = [[2, 1], [1, 2]]/3.
 
 
 def _null_vector(*, kept: bool = False) -> Iterator[Identity]:
     from sympy import QQ, ring
 
     _, *s = ring(
-        [*(f"u{i}{j}" for i in range(3) for j in range(2)), *(f"v{i}{j}" for i in range(3) for j in range(2))], QQ
+        [
+            *(f"u{i}{j}" for i in range(3) for j in range(2)),
+            *(f"v{i}{j}" for i in range(3) for j in range(2)),
+        ],
+        QQ,
     )
     u, a, b = s[:6], [s[6], s[8], s[10]], [s[7], s[9], s[11]]
     w = [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
@@ -66,7 +98,9 @@ def _null_vector(*, kept: bool = False) -> Iterator[Identity]:
         yield Identity(u[2 * i] * seen[0] + u[2 * i + 1] * seen[1] + change, 0, f"row {i} of P~ w")
     p = [[Fraction(2, 3), Fraction(1, 3)], [Fraction(1, 3), Fraction(2, 3)]]
     yield Identity(
-        p[0][0] * p[1][1] - p[0][1] * p[1][0], Fraction(1, 3), "determinant of softmax of the scores (ln 2) 1"
+        p[0][0] * p[1][1] - p[0][1] * p[1][0],
+        Fraction(1, 3),
+        "determinant of softmax of the scores (ln 2) 1",
     )
 
 
@@ -77,29 +111,53 @@ def _null_vector_kept() -> Iterator[Identity]:
 ONE_MATRIX = Theorem(
     key="linformer.one-matrix-for-all",
     title="one low-rank matrix for all columns",
-    statement="If P is invertible and P~ has rank below n, some w ≠ 0 has P~ w = 0, and ‖P~ w - P w‖ < ε ‖P w‖ fails for it at every ε <= 1; softmax matrices may be invertible.",
-    source=Source(citation=CITATION, place="Theorem 1, read with one P~ for all w", fidelity="ours", wording_verified=True),
+    statement=(
+        "If P is invertible and P~ has rank below n, some w ≠ 0 has P~ w = 0, and ‖P~ w - P w‖ < ε "
+        "‖P w‖ fails for it at every ε <= 1; softmax matrices may be invertible."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Theorem 1, read with one P~ for all w",
+        fidelity="ours",
+        wording_verified=True,
+    ),
     reading="rank n - 1, which contains every lower rank",
-    alternative_readings=("P~ may depend on w: trivially true, linformer.theorem-1-existence.", "P~ = P RᵀR for the w at hand: refuted, linformer.theorem-1."),
-    experiments=(Symbolic(identities=_null_vector, scope="n = 3 and rank 2, all factors; P of n = 2 exactly"),),
+    alternative_readings=(
+        "P~ may depend on w: trivially true, linformer.theorem-1-existence.",
+        "P~ = P RᵀR for the w at hand: refuted, linformer.theorem-1.",
+    ),
+    experiments=(
+        Symbolic(
+            identities=_null_vector, scope="n = 3 and rank 2, all factors; P of n = 2 exactly"
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_null_vector_kept, scope="P~ w + w = 0"),
     uses=("linformer.theorem-1-existence",),
-)  # fmt: skip
+)
 
-# --- small delta ----------------------------------------------------------------------------------------------------------
-# softmax(delta y) against softmax(0) = 1/k: the scores change by delta y, of oscillation delta osc y (ours.oscillation).
+# --- small delta ----------------------------------------------------------------------------------
+# softmax(delta y) against softmax(0) = 1/k: the scores change by delta y, of oscillation delta osc
+# y (ours.oscillation).
 
 
-def _small_delta(bits: int, divisor: int = 1) -> list[Comparison]:  # noqa: ARG001 - balls carry their precision
+# Balls carry their precision.
+def _small_delta(_bits: int, divisor: int = 1) -> list[Comparison]:
     found = []
     for y in ((0, 1), (-1, 2, 0), (3, -1, 4, 1, -5)):
         osc = max(y) - min(y)
         for exponent in (0, 3, 10, 30):
             delta = Fraction(1, 2**exponent)
-            away = sum((abs(p - ball(Fraction(1, len(y)))) for p in softmax([ball(delta * x) for x in y])), ball(0))
+            away = sum(
+                (abs(p - ball(Fraction(1, len(y)))) for p in softmax([ball(delta * x) for x in y])),
+                ball(0),
+            )
             found.append(
-                Comparison(away, 2 * (ball(delta * osc) / 4).tanh() / divisor, f"scores {y}, delta = 2^-{exponent}")
+                Comparison(
+                    away,
+                    2 * (ball(delta * osc) / 4).tanh() / divisor,
+                    f"scores {y}, delta = 2^-{exponent}",
+                )
             )
     return found
 
@@ -111,20 +169,34 @@ def _small_delta_off(bits: int) -> list[Comparison]:
 SMALL_DELTA = Theorem(
     key="linformer.delta-limit",
     title="the construction forgets queries and keys as δ -> 0",
-    statement="‖softmax(δ w Rᵀ) - 1/k‖₁ <= 2 tanh(δ osc(w Rᵀ)/4): with δ = 2⁻ⁿ the output is e^{-δ} (1/k) 1ᵀR V up to that, whatever Q and K are.",
-    source=Source(citation=CITATION, place="appendix B, E = δR, F = e^{-δ}R with δ = 1/2ⁿ", fidelity="constants made explicit", wording_verified=True),
-    experiments=(Enclose(certify=_small_delta, scope="three rows of projected scores, δ = 1, 2⁻³, 2⁻¹⁰, 2⁻³⁰"),),
+    statement=(
+        "‖softmax(δ w Rᵀ) - 1/k‖₁ <= 2 tanh(δ osc(w Rᵀ)/4): with δ = 2⁻ⁿ the output is e^{-δ} "
+        "(1/k) 1ᵀR V up to that, whatever Q and K are."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="appendix B, E = δR, F = e^{-δ}R with δ = 1/2ⁿ",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    experiments=(
+        Enclose(
+            certify=_small_delta, scope="three rows of projected scores, δ = 1, 2⁻³, 2⁻¹⁰, 2⁻³⁰"
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_small_delta_off, scope="a quarter of the bound"),
     uses=("ours.oscillation", "ours.projection-ceiling"),
     remarks=("For all rows it is ours.oscillation with the change δ w Rᵀ.",),
-)  # fmt: skip
+)
 
-# --- four k -----------------------------------------------------------------------------------------------------------------
+# --- four k ---------------------------------------------------------------------------------------
 
 
-def _four(bits: int, factor: int = 1) -> list[Comparison]:  # noqa: ARG001
-    """At n = 512, d = 64, eps = 1/2 the values of k that the paper gives, in increasing order, a factor 1.02 apart at least."""
+def _four(_bits: int, factor: int = 1) -> list[Comparison]:
+    """At n = 512, d = 64, eps = 1/2 the values of k that the paper gives, in increasing order, a
+    factor 1.02 apart at least.
+    """
     n, d, e = 512, 64, Fraction(1, 2)
     cubic = ball(e * e - e**3)
     k = {
@@ -135,7 +207,9 @@ def _four(bits: int, factor: int = 1) -> list[Comparison]:  # noqa: ARG001
     }
     ordered = sorted(k.items(), key=lambda item: float(item[1].mid()))
     pairs = itertools.pairwise(ordered)
-    return [Comparison(a * ball(Fraction(51, 50)) * factor, b, f"{x} < {y}") for (x, a), (y, b) in pairs]
+    return [
+        Comparison(a * ball(Fraction(51, 50)) * factor, b, f"{x} < {y}") for (x, a), (y, b) in pairs
+    ]
 
 
 def _four_far_apart(bits: int) -> list[Comparison]:
@@ -145,12 +219,20 @@ def _four_far_apart(bits: int) -> list[Comparison]:
 FOUR = Theorem(
     key="linformer.four-k",
     title="the k of the text, the theorem and the appendix differ",
-    statement="At n = 512, d = 64, ε = 1/2 the paper's k are about 250 (5 ln n/(ε² - ε³)), 256 (d/ε²), 416 (5 ln(nd)/(ε² - ε³)) and 9582 (9 d ln d/ε²), all different.",
-    source=Source(citation=CITATION, place="Theorem 2, the text before it, and appendix B", fidelity="constants made explicit", wording_verified=True),
+    statement=(
+        "At n = 512, d = 64, ε = 1/2 the paper's k are about 250 (5 ln n/(ε² - ε³)), 256 (d/ε²), "
+        "416 (5 ln(nd)/(ε² - ε³)) and 9582 (9 d ln d/ε²), all different."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Theorem 2, the text before it, and appendix B",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
     reading="constants of Θ and O read as 1; natural logarithms",
     experiments=(Enclose(certify=_four, scope="n = 512, d = 64, ε = 1/2"),),
     expected=Status.PROVED,
     mutant=Enclose(certify=_four_far_apart, scope="a factor 2.04 apart"),
-)  # fmt: skip
+)
 
 THEOREMS: tuple[Any, ...] = (NORM, ONE_MATRIX, SMALL_DELTA, FOUR)

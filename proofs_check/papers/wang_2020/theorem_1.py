@@ -1,14 +1,19 @@
-"""S. Wang, B. Z. Li, M. Khabsa, H. Fang and H. Ma, "Linformer: Self-Attention with Linear Complexity", arXiv 2006.04768v3 (2020). Theorem 1.
+"""S.
 
-The paper argues that the attention matrix P is close to low rank and replaces K, V by k trained combinations E K, F V of their rows, so that a head costs
-O(n k). Theorem 1 multiplies P by R^T R for a Gaussian R (Johnson-Lindenstrauss); Theorem 2 (in `wang_2020_linear`) moves the
-projection inside the softmax; Lemma 1 (in `wang_2020_lemma`) is the inner-product bound under both.
+Wang, B. Z. Li, M. Khabsa, H. Fang and H. Ma, "Linformer: Self-Attention with Linear Complexity",
+arXiv 2006.04768v3 (2020). Theorem 1.
+
+The paper argues that the attention matrix P is close to low rank and replaces K, V by k trained
+combinations E K, F V of their rows, so that a head costs O(n k). Theorem 1 multiplies P by R^T R
+for a Gaussian R (Johnson-Lindenstrauss); Theorem 2 (in `wang_2020_linear`) moves the projection
+inside the softmax; Lemma 1 (in `wang_2020_lemma`) is the inner-product bound under both.
 
 Read: the full text, figures excepted.
 
     paper                         here
     A = Q W^Q (K W^K)^T / sqrt d  scores, A_ij = beta q_i . k_j
-    P = exp(A) D_A^-1             P = softmax(A) by rows (the printed D_A holds column sums, see linformer.column-normalisation)
+    P = exp(A) D_A^-1             P = softmax(A) by rows (the printed D_A holds column sums, see
+        linformer.column-normalisation)
     P~ = P R^T R                  R of shape (k, n), i.i.d. N(0, 1/k)
     w                             a column of V W^V, i.e. of V
     E, F in R^{n x k}             (k, n): the printed shapes do not fit the formulas
@@ -41,16 +46,19 @@ from proofs_check.statements.verdict import Status
 
 HALF = Fraction(1, 2)
 
-# --- Theorem 1, the construction --------------------------------------------------------------------------------------
-# Q = 0 gives P = 11^T / n. For w = a + (-1)^j, n even, P w = a 1 and P R^T R w = 1 <R1, Rw> / n: the case u = 1, z = ((-1)^j) of `relative_success`, with
-# |<u, y>| / (|u| |z|) = n |a| / n = |a|. For a = 0 the claim |error| < epsilon |Pw| = 0 fails with certainty.
+# --- Theorem 1, the construction ------------------------------------------------------------------
+# Q = 0 gives P = 11^T / n. For w = a + (-1)^j, n even, P w = a 1 and P R^T R w = 1 <R1, Rw> / n:
+# the case u = 1, z = ((-1)^j) of `relative_success`, with |<u, y>| / (|u| |z|) = n |a| / n = |a|.
+# For a = 0 the claim |error| < epsilon |Pw| = 0 fails with certainty.
 
 
 def _theorem_1_instances() -> Any:
     from hypothesis import strategies as st
 
     offsets = st.sampled_from((0.0, 2.0**-4, 2.0**-6, 2.0**-10))
-    return st.fixed_dictionaries({"half": st.integers(1, 400), "k": st.integers(2, 800), "mean": offsets})
+    return st.fixed_dictionaries(
+        {"half": st.integers(1, 400), "k": st.integers(2, 800), "mean": offsets}
+    )
 
 
 def _fits(instance: Instance) -> bool:
@@ -81,10 +89,16 @@ def _truth_1(instance: Instance) -> float:
     return float(_confirm_theorem_1(instance)[1])
 
 
-def _two_tokens(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
-    """P = (1/2) 11^T, w = (1, -1): Pw = 0, and PR^T R w = (|r_1|^2 - |r_2|^2)/2 * 1 vanishes with probability 0."""
+def _two_tokens(_bits: int) -> list[Comparison]:
+    """P = (1/2) 11^T, w = (1, -1): Pw = 0, and PR^T R w = (|r_1|^2 - |r_2|^2)/2 * 1 vanishes with
+    probability 0.
+    """
     return [
-        Comparison(claimed_success(k, HALF, events=2), 0, f"n = 2, k = {k}: claimed probability <= true one, 0")
+        Comparison(
+            claimed_success(k, HALF, events=2),
+            0,
+            f"n = 2, k = {k}: claimed probability <= true one, 0",
+        )
         for k in (64, 256, 1024)
     ]
 
@@ -105,43 +119,87 @@ _SHAPE = Assumption(text="2 <= k <= n, n even", predicate=_fits)
 THEOREM_1 = Theorem(
     key="linformer.theorem-1",
     title="P is low rank by random projection",
-    statement="Pr(‖P RᵀR w - P w‖ < ε ‖P w‖) >= 1 - 2n exp(-(ε² - ε³)k/4) for every P = softmax(A) and every column w of V.",
-    source=Source(citation=CITATION, place="Theorem 1, eqs. (5), (18), (20)", fidelity="constants made explicit", wording_verified=True),
-    reading="the construction of the proof, P~ = P RᵀR; norm of R^n; ε = 1/2; the paper's k = 5 ln n/(ε² - ε³) is one of the k covered",
+    statement=(
+        "Pr(‖P RᵀR w - P w‖ < ε ‖P w‖) >= 1 - 2n exp(-(ε² - ε³)k/4) for every P = softmax(A) and "
+        "every column w of V."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Theorem 1, eqs. (5), (18), (20)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "the construction of the proof, P~ = P RᵀR; norm of R^n; ε = 1/2; the paper's k = 5 ln "
+        "n/(ε² - ε³) is one of the k covered"
+    ),
     alternative_readings=(
-        "As pure existence (some low-rank P~ for each w) it is true and empty: linformer.theorem-1-existence.",
-        "With one P~ for all w in R^n it is false: P can be arbitrarily close to the identity, whose distance from every matrix of lower rank is 1.",
+        (
+            "As pure existence (some low-rank P~ for each w) it is true and empty: "
+            "linformer.theorem-1-existence."
+        ),
+        (
+            "With one P~ for all w in R^n it is false: P can be arbitrarily close to the identity, "
+            "whose distance from every matrix of lower rank is 1."
+        ),
     ),
     assumptions=(_SHAPE,),
     experiments=(
         Falsify(
-            instances=_theorem_1_instances, measured=_claim_1, bound=_truth_1, confirm=_confirm_theorem_1, assumptions=(_SHAPE,),
+            instances=_theorem_1_instances,
+            measured=_claim_1,
+            bound=_truth_1,
+            confirm=_confirm_theorem_1,
+            assumptions=(_SHAPE,),
             examples=({"half": 256, "k": 250, "mean": 0.0},),
-            scope="Q = 0, w = mean + (-1)^j, n = 2 half: claimed probability against an upper bound of the true one",
+            scope=(
+                "Q = 0, w = mean + (-1)^j, n = 2 half: claimed probability against an upper bound "
+                "of the true one"
+            ),
         ),
-        Enclose(certify=_two_tokens, scope="n = 2, P = (1/2)11ᵀ, w = (1, -1), k = 64, 256, 1024 (k <= n dropped: with it the claim is empty for n <= 16)"),
+        Enclose(
+            certify=_two_tokens,
+            scope=(
+                "n = 2, P = (1/2)11ᵀ, w = (1, -1), k = 64, 256, 1024 (k <= n dropped: with it the "
+                "claim is empty for n <= 16)"
+            ),
+        ),
         Sample(
-            draw=_draw_success_1, claim="probability >=", target=0.58, plan=Plan(n=300, sampler="Gaussian R of shape (250, 512)"), chunk=100,
+            draw=_draw_success_1,
+            claim="probability >=",
+            target=0.58,
+            plan=Plan(n=300, sampler="Gaussian R of shape (250, 512)"),
+            chunk=100,
             scope="n = 512, k = 250, Q = 0, w = 1/100 + (-1)^j, where at least 0.585 is claimed",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_theorem_1_instances, measured=_stronger_claim_1, bound=_truth_1, confirm=_confirm_stronger_1, assumptions=(_SHAPE,),
-        examples=({"half": 256, "k": 250, "mean": 0.0},), scope="exponent doubled",
+        instances=_theorem_1_instances,
+        measured=_stronger_claim_1,
+        bound=_truth_1,
+        confirm=_confirm_stronger_1,
+        assumptions=(_SHAPE,),
+        examples=({"half": 256, "k": 250, "mean": 0.0},),
+        scope="exponent doubled",
     ),
     repaired_by="ours.sketch-second-moment",
-    remarks=("Only the scale is wrong: with ε ‖P‖_F ‖w‖ on the right it is true. P~ needs all of P, so it is no algorithm either.",),
-)  # fmt: skip
+    remarks=(
+        "Only the scale is wrong: with ε ‖P‖_F ‖w‖ on the right it is true. P~ needs all of P, so "
+        "it is no algorithm either.",
+    ),
+)
 
-# --- Theorem 1, existence ---------------------------------------------------------------------------------------------
+# --- Theorem 1, existence -------------------------------------------------------------------------
 
 
 def _rank_one(direction: str = "w") -> Iterator[Identity]:
     from sympy import QQ, field
 
     n = 3
-    _, *symbols = field([*(f"p{i}{j}" for i in range(n) for j in range(n)), *(f"w{j}" for j in range(n))], QQ)
+    _, *symbols = field(
+        [*(f"p{i}{j}" for i in range(n) for j in range(n)), *(f"w{j}" for j in range(n))], QQ
+    )
     p = np.array(symbols[: n * n], dtype=object).reshape(n, n)
     w = np.array(symbols[n * n :], dtype=object)
     column = p @ w if direction == "w" else p @ np.ones(n, dtype=int)
@@ -150,7 +208,9 @@ def _rank_one(direction: str = "w") -> Iterator[Identity]:
         yield Identity((approximate @ w)[i], (p @ w)[i], f"entry {i} of P~ w")
     for (i, k), (j, l) in itertools.product(itertools.combinations(range(n), 2), repeat=2):
         yield Identity(
-            approximate[i, j] * approximate[k, l], approximate[i, l] * approximate[k, j], f"minor {i}{k}, {j}{l}"
+            approximate[i, j] * approximate[k, l],
+            approximate[i, l] * approximate[k, j],
+            f"minor {i}{k}, {j}{l}",
         )
 
 
@@ -161,23 +221,31 @@ def _rank_one_wrong() -> Iterator[Identity]:
 EXISTENCE = Theorem(
     key="linformer.theorem-1-existence",
     title="some low-rank matrix reproduces P w",
-    statement="For every P and w ≠ 0 the matrix P~ = P w wᵀ/‖w‖² has rank at most 1 and P~ w = P w.",
+    statement=(
+        "For every P and w ≠ 0 the matrix P~ = P w wᵀ/‖w‖² has rank at most 1 and P~ w = P w."
+    ),
     source=Source(
         citation=CITATION,
         place="Theorem 1, read as existence for each w",
         fidelity="constants made explicit",
         wording_verified=True,
     ),
-    reading="P~ may depend on w, as the printed quantifiers allow; <= in place of <, which nothing satisfies when P w = 0",
-    experiments=(Symbolic(identities=_rank_one, scope="every 3 x 3 matrix P and every w, all 2 x 2 minors"),),
+    reading=(
+        "P~ may depend on w, as the printed quantifiers allow; <= in place of <, which nothing "
+        "satisfies when P w = 0"
+    ),
+    experiments=(
+        Symbolic(identities=_rank_one, scope="every 3 x 3 matrix P and every w, all 2 x 2 minors"),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_rank_one_wrong, scope="P 1 wᵀ/‖w‖²"),
     remarks=(
-        "True for a trivial reason, with error 0 and rank 1 for every n, so the printed statement has no content.",
+        "True for a trivial reason, with error 0 and rank 1 for every n, so the printed "
+        "statement has no content.",
     ),
 )
 
-# --- the normaliser ---------------------------------------------------------------------------------------------------
+# --- the normaliser -------------------------------------------------------------------------------
 
 
 def _exponents() -> Any:
@@ -188,7 +256,10 @@ def _exponents() -> Any:
 
 
 def _confirm_row_sum(instance: Instance) -> tuple[Fraction, Fraction]:
-    """Scores A_ij = e_ij ln 2, so that exp(A) is rational. Largest row sum of exp(A) D^-1 with (D)_jj = sum_i exp(A_ij)."""
+    """Scores A_ij = e_ij ln 2, so that exp(A) is rational.
+
+    Largest row sum of exp(A) D^-1 with (D)_jj = sum_i exp(A_ij).
+    """
     weights = [[Fraction(2) ** e for e in row] for row in instance["exponents"]]
     columns = [sum(column) for column in zip(*weights, strict=True)]
     sums = [sum((w / c for w, c in zip(row, columns, strict=True)), Fraction(0)) for row in weights]
@@ -214,21 +285,43 @@ def _nine_eighths(_: Instance) -> float:
 COLUMN_NORMALISATION = Theorem(
     key="linformer.column-normalisation",
     title="the printed normaliser of the softmax",
-    statement="softmax(A) = exp(A) D_A⁻¹ with (D_A)_ii = Σ_j exp(A_ji); in particular its rows sum to at most 1.",
-    source=Source(citation=CITATION, place="eqs. (4), (15)", fidelity="constants made explicit", wording_verified=True),
-    reading="as printed: D_A holds column sums and multiplies from the right; softmax is taken by rows, as in eq. (2)",
+    statement=(
+        "softmax(A) = exp(A) D_A⁻¹ with (D_A)_ii = Σ_j exp(A_ji); in particular its rows sum to at "
+        "most 1."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="eqs. (4), (15)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "as printed: D_A holds column sums and multiplies from the right; softmax is taken by "
+        "rows, as in eq. (2)"
+    ),
     experiments=(
         Falsify(
-            instances=_exponents, measured=_row_sum, bound=_one, confirm=_confirm_row_sum, examples=({"exponents": ((1, 0), (0, 0))},),
+            instances=_exponents,
+            measured=_row_sum,
+            bound=_one,
+            confirm=_confirm_row_sum,
+            examples=({"exponents": ((1, 0), (0, 0))},),
             scope="2 x 2 scores A = (exponents) ln 2",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_exponents, measured=_row_sum, bound=_nine_eighths, confirm=_confirm_row_sum_slack, examples=({"exponents": ((1, 0), (0, 0))},),
+        instances=_exponents,
+        measured=_row_sum,
+        bound=_nine_eighths,
+        confirm=_confirm_row_sum_slack,
+        examples=({"exponents": ((1, 0), (0, 0))},),
         scope="rows sum to at most 9/8",
     ),
-    remarks=("A slip: D_A⁻¹ exp(A) with (D_A)_ii = Σ_j exp(A_ij) is meant. The proofs go through with it as far as they go.",),
-)  # fmt: skip
+    remarks=(
+        "A slip: D_A⁻¹ exp(A) with (D_A)_ii = Σ_j exp(A_ij) is meant. The proofs go through with "
+        "it as far as they go.",
+    ),
+)
 
 THEOREMS = (THEOREM_1, EXISTENCE, COLUMN_NORMALISATION)

@@ -1,7 +1,11 @@
-"""Theorem 2 of Linformer, the projection inside the softmax, and what its criterion is worth on real heads. Citation and letters: `wang_2020`.
+"""Theorem 2 of Linformer, the projection inside the softmax, and what its criterion is worth on
+real heads.
 
-Four different k are printed: O(d/eps^2), 5 ln(n)/eps^2, 5 ln(nd)/(eps^2 - eps^3) and 9 d ln(d)/eps^2. The minimum with the branch free of n is never
-the latter for d >= 8 unless n > e^29. The proof takes E = delta R, F = e^-delta R with delta "a small constant", 1/2^n and Theta(1/n).
+Citation and letters: `wang_2020`.
+
+Four different k are printed: O(d/eps^2), 5 ln(n)/eps^2, 5 ln(nd)/(eps^2 - eps^3) and 9 d
+ln(d)/eps^2. The minimum with the branch free of n is never the latter for d >= 8 unless n > e^29.
+The proof takes E = delta R, F = e^-delta R with delta "a small constant", 1/2^n and Theta(1/n).
 """
 
 from __future__ import annotations
@@ -15,21 +19,32 @@ import numpy as np
 from proofs_check.papers.shared.gaussian_projection import claimed_success, normal_between
 from proofs_check.papers.wang_2020.source import CITATION
 from proofs_check.papers.wang_2020.theorem_1 import HALF
-from proofs_check.statements.experiment import Assumption, Comparison, Enclose, Falsify, Instance, Plan, Sample
+from proofs_check.statements.experiment import (
+    Assumption,
+    Comparison,
+    Enclose,
+    Falsify,
+    Instance,
+    Plan,
+    Sample,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- Theorem 2, the construction --------------------------------------------------------------------------------------
-# Q = 0, V = 1 (d = 1): exact attention is 1, and epsilon |softmax(w)| |V| = epsilon (1/sqrt n) sqrt n = epsilon. softmax(w E^T) = 1^T/k whatever K, E. The
-# output e^-delta 1^T R 1 / k is N(0, e^{-2 delta} n / k^2). With c = k e^delta / sqrt n it is Z / c, so success, |Z/c - 1| <= epsilon, has probability
-# Phi((1 + epsilon) c) - Phi((1 - epsilon) c).
+# --- Theorem 2, the construction ------------------------------------------------------------------
+# Q = 0, V = 1 (d = 1): exact attention is 1, and epsilon |softmax(w)| |V| = epsilon (1/sqrt n) sqrt
+# n = epsilon. softmax(w E^T) = 1^T/k whatever K, E. The output e^-delta 1^T R 1 / k is N(0, e^{-2
+# delta} n / k^2). With c = k e^delta / sqrt n it is Z / c, so success, |Z/c - 1| <= epsilon, has
+# probability Phi((1 + epsilon) c) - Phi((1 - epsilon) c).
 
 
 def _sizes() -> Any:
     from hypothesis import strategies as st
 
     deltas = st.sampled_from((0.5, 2.0**-4, 2.0**-10, 2.0**-64))
-    return st.fixed_dictionaries({"n": st.integers(1, 4096), "k": st.integers(1, 512), "delta": deltas})
+    return st.fixed_dictionaries(
+        {"n": st.integers(1, 4096), "k": st.integers(1, 512), "delta": deltas}
+    )
 
 
 def _fits(instance: Instance) -> bool:
@@ -50,7 +65,9 @@ def _confirm_theorem_2(instance: Instance) -> tuple[Any, Any]:
 
 
 def _confirm_stronger_2(instance: Instance) -> tuple[Any, Any]:
-    return claimed_success(2 * instance["k"], HALF, events=instance["n"]), _confirm_theorem_2(instance)[1]
+    return claimed_success(2 * instance["k"], HALF, events=instance["n"]), _confirm_theorem_2(
+        instance
+    )[1]
 
 
 def _claim(instance: Instance) -> float:
@@ -65,7 +82,7 @@ def _truth(instance: Instance) -> float:
     return float(_confirm_theorem_2(instance)[1])
 
 
-def _growing(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _growing(_bits: int) -> list[Comparison]:
     """The paper's own k and delta = 1/n, for n up to 2^60: 1 - o(1) is not approached but left."""
     from flint import arb, fmpq
 
@@ -74,7 +91,9 @@ def _growing(bits: int) -> list[Comparison]:  # noqa: ARG001 - the checker sets 
         n, k = 2**exponent, math.ceil(40 * math.log(2) * exponent)  # 5 ln(n) / (1/4 - 1/8)
         found.append(
             Comparison(
-                claimed_success(k, HALF, events=n), _true_success(n, k, arb(fmpq(1, n))), f"n = 2^{exponent}, k = {k}"
+                claimed_success(k, HALF, events=n),
+                _true_success(n, k, arb(fmpq(1, n))),
+                f"n = 2^{exponent}, k = {k}",
             )
         )
     return found
@@ -98,40 +117,77 @@ THEOREM_2 = Theorem(
     key="linformer.theorem-2",
     title="linear self-attention by projected keys and values",
     statement=(
-        "Pr(‖softmax(w Eᵀ) F V - softmax(w) V‖ <= ε ‖softmax(w)‖ ‖V‖) >= 1 - 2n exp(-(ε² - ε³)k/4) for every row w of the scores, with E = δR, F = exp(-δ)R."
+        "Pr(‖softmax(w Eᵀ) F V - softmax(w) V‖ <= ε ‖softmax(w)‖ ‖V‖) >= 1 - 2n exp(-(ε² - "
+        "ε³)k/4) for every row w of the scores, with E = δR, F = exp(-δ)R."
     ),
-    source=Source(citation=CITATION, place="Theorem 2, eqs. (8), (9), (21), and its proof", fidelity="constants made explicit", wording_verified=True),
-    reading="the construction of the proof; one row and one column of V (d = 1), for which all norms of V agree; 1 - o(1) with the weakest constants of the proof, a union bound over n rows; ε = 1/2",
+    source=Source(
+        citation=CITATION,
+        place="Theorem 2, eqs. (8), (9), (21), and its proof",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "the construction of the proof; one row and one column of V (d = 1), for which all norms "
+        "of V agree; 1 - o(1) with the weakest constants of the proof, a union bound over n rows; "
+        "ε = 1/2"
+    ),
     alternative_readings=(
         "As existence of E, F that may depend on Q, K and V it is neither proved nor refuted here.",
-        "Without the normaliser (eqs. 9, 21, 24) the same input refutes it: e^-δ 1ᵀRy exp(0) is N(0, n)-distributed, the exact value n.",
+        (
+            "Without the normaliser (eqs. 9, 21, 24) the same input refutes it: e^-δ 1ᵀRy exp(0) "
+            "is N(0, n)-distributed, the exact value n."
+        ),
     ),
     assumptions=(_SHAPE,),
     experiments=(
         Falsify(
-            instances=_sizes, measured=_claim, bound=_truth, confirm=_confirm_theorem_2, assumptions=(_SHAPE,),
-            examples=({"n": 512, "k": 250, "delta": 2.0**-10},), scope="Q = 0, V = 1, any K: claimed probability against the exact one",
+            instances=_sizes,
+            measured=_claim,
+            bound=_truth,
+            confirm=_confirm_theorem_2,
+            assumptions=(_SHAPE,),
+            examples=({"n": 512, "k": 250, "delta": 2.0**-10},),
+            scope="Q = 0, V = 1, any K: claimed probability against the exact one",
         ),
-        Enclose(certify=_growing, scope="Q = 0, V = 1, δ = 1/n, k = 5 ln n/(ε² - ε³), n = 2^60 down to 2^9"),
+        Enclose(
+            certify=_growing,
+            scope="Q = 0, V = 1, δ = 1/n, k = 5 ln n/(ε² - ε³), n = 2^60 down to 2^9",
+        ),
         Sample(
-            draw=_draw_success, claim="probability >=", target=0.58, plan=Plan(n=200, sampler="Gaussian R of shape (250, 512)"), chunk=100,
+            draw=_draw_success,
+            claim="probability >=",
+            target=0.58,
+            plan=Plan(n=200, sampler="Gaussian R of shape (250, 512)"),
+            chunk=100,
             scope="Q = 0, V = 1, n = 512, k = 250, δ = 1/n, where at least 0.585 is claimed",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_sizes, measured=_stronger_claim, bound=_truth, confirm=_confirm_stronger_2, assumptions=(_SHAPE,),
-        examples=({"n": 512, "k": 250, "delta": 2.0**-10},), scope="exponent doubled",
+        instances=_sizes,
+        measured=_stronger_claim,
+        bound=_truth,
+        confirm=_confirm_stronger_2,
+        assumptions=(_SHAPE,),
+        examples=({"n": 512, "k": 250, "delta": 2.0**-10},),
+        scope="exponent doubled",
     ),
     repaired_by="ours.row-sample",
     remarks=(
-        "No choice of n, k and δ helps: the probability never exceeds 0.2422 (ours.projection-ceiling).",
-        "As δ → 0 the output (1/k) 1ᵀRV does not depend on Q and K at all. Lipschitz continuity cannot exchange exp with a linear map, as step (23) does.",
+        (
+            "No choice of n, k and δ helps: the probability never exceeds 0.2422 "
+            "(ours.projection-ceiling)."
+        ),
+        (
+            "As δ → 0 the output (1/k) 1ᵀRV does not depend on Q and K at all. Lipschitz "
+            "continuity cannot exchange exp with a linear map, as step (23) does."
+        ),
     ),
-)  # fmt: skip
+)
 
-# --- what the criterion asks on real heads ----------------------------------------------------------------------------
-# |o_i| <= epsilon |p_i| |V|_F. Both sides carry the same normaliser, so with unnormalised weights e_ij: |sum_j e_ij v_j| <= epsilon |e_i| |V|_F.
+# --- what the criterion asks on real heads --------------------------------------------------------
+# |o_i| <= epsilon |p_i| |V|_F. Both sides carry the same normaliser, so with unnormalised weights
+# e_ij: |sum_j e_ij v_j| <= epsilon |e_i| |V|_F.
 
 
 def _worst_ratio(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
@@ -152,12 +208,16 @@ def _worst_ratio(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
     return (worst / size).sqrt()
 
 
-def _zero_output(bits: int, epsilon: Fraction = HALF) -> list[Comparison]:  # noqa: ARG001 - the checker sets the precision
+def _zero_output(_bits: int, epsilon: Fraction = HALF) -> list[Comparison]:
     from approxattn.data import minilm_heads
 
     heads = minilm_heads()
     return [
-        Comparison(_worst_ratio(heads.q[a, b], heads.k[a, b], heads.v[a, b]), epsilon, f"layer {layer}, head {head}")
+        Comparison(
+            _worst_ratio(heads.q[a, b], heads.k[a, b], heads.v[a, b]),
+            epsilon,
+            f"layer {layer}, head {head}",
+        )
         for a, layer in enumerate(heads.layers)
         for b, head in enumerate(heads.heads)
     ]
@@ -170,13 +230,32 @@ def _zero_output_quarter(bits: int) -> list[Comparison]:
 NULL_BASELINE = Theorem(
     key="linformer.null-baseline",
     title="the zero output passes Theorem 2's criterion on real heads",
-    statement="‖0 - softmax(w_i) V‖ <= ε ‖softmax(w_i)‖ ‖V‖_F with ε = 1/2 for every one of the 8 x 256 rows of the shipped MiniLM heads.",
-    source=Source(citation="proved here", place="the shipped heads, approxattn.data.minilm_heads()", fidelity="ours"),
-    reading="the criterion of linformer.theorem-2 with the Frobenius norm of V; with the spectral norm about 4 % of the rows fail it",
-    experiments=(Enclose(certify=_zero_output, bits=64, scope="every row of 8 heads of all-MiniLM-L6-v2, n = 256, d = 32"),),
+    statement=(
+        "‖0 - softmax(w_i) V‖ <= ε ‖softmax(w_i)‖ ‖V‖_F with ε = 1/2 for every one of the 8 x 256 "
+        "rows of the shipped MiniLM heads."
+    ),
+    source=Source(
+        citation="proved here",
+        place="the shipped heads, approxattn.data.minilm_heads()",
+        fidelity="ours",
+    ),
+    reading=(
+        "the criterion of linformer.theorem-2 with the Frobenius norm of V; with the spectral norm "
+        "about 4 % of the rows fail it"
+    ),
+    experiments=(
+        Enclose(
+            certify=_zero_output,
+            bits=64,
+            scope="every row of 8 heads of all-MiniLM-L6-v2, n = 256, d = 32",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Enclose(certify=_zero_output_quarter, bits=64, scope="ε = 1/4"),
-    remarks=("An output that ignores its input meets the criterion, so meeting it says little: report errors relative to the output, with null baselines.",),
-)  # fmt: skip
+    remarks=(
+        "An output that ignores its input meets the criterion, so meeting it says little: report "
+        "errors relative to the output, with null baselines.",
+    ),
+)
 
 THEOREMS = (THEOREM_2, NULL_BASELINE)

@@ -1,6 +1,12 @@
 """Zeng et al. 2021: YOSO."""
 
-from proofs_check.papers.zeng_2021 import bias_and_ends, collision, gradient, hadamard_hashing, variance
+from proofs_check.papers.zeng_2021 import (
+    bias_and_ends,
+    collision,
+    gradient,
+    hadamard_hashing,
+    variance,
+)
 
 THEOREMS = (
     *collision.THEOREMS,

@@ -1,4 +1,8 @@
-"""More about the estimator of Zeng et al. 2021: its slope at the ends, a bound of its variance, the bias of gradients that share its hashes. Citation and letters: `zeng_2021`."""
+"""More about the estimator of Zeng et al. 2021: its slope at the ends, a bound of its variance, the
+bias of gradients that share its hashes.
+
+Citation and letters: `zeng_2021`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the slope of the weight at opposite directions -----------------------------------------------------------------------
-# p(x) = (1 - theta/pi)^tau, theta = arccos x: p' = tau (1 - theta/pi)^(tau - 1)/(pi sin theta). With e = pi - theta it is tau e^(tau - 1)/(pi^tau sin e).
+# --- the slope of the weight at opposite directions -----------------------------------------------
+# p(x) = (1 - theta/pi)^tau, theta = arccos x: p' = tau (1 - theta/pi)^(tau - 1)/(pi sin theta).
+# With e = pi - theta it is tau e^(tau - 1)/(pi^tau sin e).
 
 
 def _end(second: int = 2) -> Iterator[Identity]:
@@ -33,17 +38,25 @@ def _end_off() -> Iterator[Identity]:
 ENDS = Theorem(
     key="yoso.slope-at-ends",
     title="slope of the weight at x = 1 and x = -1",
-    statement="p'(x) = τ (1 - θ/π)^{τ-1} / (π sin θ) tends to infinity as x -> 1 for every τ; as x -> -1 to infinity for τ = 1, to 2/π² for τ = 2, to 0 for τ >= 3.",
-    source=Source(citation=CITATION, place="derivative of the collision probability; the limits are worked out", fidelity="ours"),
+    statement=(
+        "p'(x) = τ (1 - θ/π)^{τ-1} / (π sin θ) tends to infinity as x -> 1 for every τ; as x -> -1 "
+        "to infinity for τ = 1, to 2/π² for τ = 2, to 0 for τ >= 3."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="derivative of the collision probability; the limits are worked out",
+        fidelity="ours",
+    ),
     experiments=(Symbolic(identities=_end, scope="τ = 1, 2, 3, 4, 9"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_end_off, scope="4/π² at τ = 2"),
     uses=("yoso.collision", "yoso.exact-gradient"),
-)  # fmt: skip
+)
 
-# --- a bound of the variance without triple collisions --------------------------------------------------------------------
-# For indicators B, C with joint probabilities a (both), b, c, d: Cov = a d - b c, Var B = (a + b)(c + d), Var C = (a + c)(b + d), and Var B Var C - Cov^2 has positive
-# coefficients. So |Cov(B_j, B_l)| <= s_j s_l, s_j = sqrt(p_j (1 - p_j)), and sum_jl Cov <v_j, v_l> <= (sum_j s_j |v_j|)^2.
+# --- a bound of the variance without triple collisions --------------------------------------------
+# For indicators B, C with joint probabilities a (both), b, c, d: Cov = a d - b c, Var B = (a + b)(c
+# + d), Var C = (a + c)(b + d), and Var B Var C - Cov^2 has positive coefficients. So |Cov(B_j,
+# B_l)| <= s_j s_l, s_j = sqrt(p_j (1 - p_j)), and sum_jl Cov <v_j, v_l> <= (sum_j s_j |v_j|)^2.
 
 
 def _indicators(extra: int = 0) -> Iterator[Identity]:
@@ -53,10 +66,22 @@ def _indicators(extra: int = 0) -> Iterator[Identity]:
     covariance = a * d - b * c
     margin = (a + b) * (c + d) * (a + c) * (b + d) - covariance**2
     terms = a * b * c**2 + a * b**2 * c + a**2 * b * c + a * b * d**2 + a * b**2 * d + a**2 * b * d
-    terms += a * c * d**2 + a * c**2 * d + a**2 * c * d + b * c * d**2 + b * c**2 * d + b**2 * c * d + 4 * a * b * c * d
-    yield Identity(margin, terms + extra, "Var B Var C - Cov^2, all of whose coefficients are positive")
+    terms += (
+        a * c * d**2
+        + a * c**2 * d
+        + a**2 * c * d
+        + b * c * d**2
+        + b * c**2 * d
+        + b**2 * c * d
+        + 4 * a * b * c * d
+    )
+    yield Identity(
+        margin, terms + extra, "Var B Var C - Cov^2, all of whose coefficients are positive"
+    )
     total = a + b + c + d
-    yield Identity(a * total - (a + b) * (a + c), covariance, "covariance of indicators, up to the total")
+    yield Identity(
+        a * total - (a + b) * (a + c), covariance, "covariance of indicators, up to the total"
+    )
 
 
 def _indicators_off() -> Iterator[Identity]:
@@ -66,17 +91,27 @@ def _indicators_off() -> Iterator[Identity]:
 VARIANCE_BOUND = Theorem(
     key="yoso.variance-bound",
     title="a bound of the variance from collision probabilities alone",
-    statement="E|Ŷ_i - Y_i|² <= (1/m) (Σ_j sqrt(p_ij (1 - p_ij)) |v_j|)², attained by equal keys with values of one direction.",
-    source=Source(citation=CITATION, place="from yoso.variance by the inequality of Cauchy and Schwarz", fidelity="ours"),
+    statement=(
+        "E|Ŷ_i - Y_i|² <= (1/m) (Σ_j sqrt(p_ij (1 - p_ij)) |v_j|)², attained by equal keys with "
+        "values of one direction."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="from yoso.variance by the inequality of Cauchy and Schwarz",
+        fidelity="ours",
+    ),
     reading="the right-hand side that replaces that of yoso.independent-variance",
-    experiments=(Symbolic(identities=_indicators, scope="two indicators with any joint probabilities"),),
+    experiments=(
+        Symbolic(identities=_indicators, scope="two indicators with any joint probabilities"),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_indicators_off, scope="off by one"),
     uses=("yoso.variance", "yoso.independent-variance"),
-)  # fmt: skip
+)
 
-# --- gradients from the same hashes ---------------------------------------------------------------------------------------
-# One key, one column, loss Y^2/2: G = Y^ = M v with M the mean of m indicators, and the sampled dL/dv is M G = M^2 v, of mean (p^2 + p (1 - p)/m) v.
+# --- gradients from the same hashes ---------------------------------------------------------------
+# One key, one column, loss Y^2/2: G = Y^ = M v with M the mean of m indicators, and the sampled
+# dL/dv is M G = M^2 v, of mean (p^2 + p (1 - p)/m) v.
 
 
 def _shared(*, independent: bool = False) -> Iterator[Identity]:
@@ -101,20 +136,25 @@ SHARED = Theorem(
     key="yoso.shared-hash-bias",
     title="gradients from the hashes of the forward pass are biased",
     statement=(
-        "The sampled gradient is unbiased for a fixed cotangent G; with G = dL/dŶ from the same hashes it is not: for one key and L = Ŷ²/2 the mean of dL/dv is "
-        "(p² + p(1 - p)/m) v, p(1 - p) v/m too much."
+        "The sampled gradient is unbiased for a fixed cotangent G; with G = dL/dŶ from the same "
+        "hashes it is not: for one key and L = Ŷ²/2 the mean of dL/dv is (p² + p(1 - p)/m) v, p(1 "
+        "- p) v/m too much."
     ),
-    source=Source(citation=CITATION, place="forward and backward pass share their codes (authors' code)", fidelity="ours"),
+    source=Source(
+        citation=CITATION,
+        place="forward and backward pass share their codes (authors' code)",
+        fidelity="ours",
+    ),
     reading="the bias falls like 1/m; it is that of a square of a mean",
     experiments=(Symbolic(identities=_shared, scope="1, 2 and 5 hashes, all p"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_independent, scope="as if the hashes were drawn anew"),
     uses=("yoso.sampled-gradient", "yoso.collision"),
-)  # fmt: skip
+)
 
-# --- rows of unit length ----------------------------------------------------------------------------------------------------
-# Two keys at right angles to each other, values e1 and e2, collisions independent: E Y^/|Y^| in the first coordinate, one hash: p1 (1 - p2) + p1 p2/sqrt 2, against
-# p1/sqrt(p1^2 + p2^2).
+# --- rows of unit length --------------------------------------------------------------------------
+# Two keys at right angles to each other, values e1 and e2, collisions independent: E Y^/|Y^| in the
+# first coordinate, one hash: p1 (1 - p2) + p1 p2/sqrt 2, against p1/sqrt(p1^2 + p2^2).
 
 
 def _unit_rows(*, equal: bool = False) -> Iterator[Identity]:
@@ -124,7 +164,9 @@ def _unit_rows(*, equal: bool = False) -> Iterator[Identity]:
     mean = p * (1 - p) + p * p / sp.sqrt(2)
     target = p / sp.sqrt(2 * p * p)
     yield Identity(
-        sp.simplify(target - mean) if equal else int(bool(sp.simplify(target - mean) > sp.Rational(2, 5))),
+        sp.simplify(target - mean)
+        if equal
+        else int(bool(sp.simplify(target - mean) > sp.Rational(2, 5))),
         0 if equal else 1,
         "p1 = p2 = 1/4, one hash",
     )
@@ -137,13 +179,23 @@ def _unit_rows_equal() -> Iterator[Identity]:
 UNIT_ROWS = Theorem(
     key="yoso.normalised-bias",
     title="rows of unit length are biased",
-    statement="E Ŷ/|Ŷ| differs from Y/|Y|: by more than 0.4 in a coordinate for one hash and two keys with collision probability 1/4, orthogonal values.",
-    source=Source(citation=CITATION, place="N-YOSO, normalisation after sampling (authors' code)", fidelity="ours"),
-    reading="independent collisions of the two keys, as for a query and two keys pairwise at right angles and τ = 2; a row without collision stays 0",
+    statement=(
+        "E Ŷ/|Ŷ| differs from Y/|Y|: by more than 0.4 in a coordinate for one hash and two keys "
+        "with collision probability 1/4, orthogonal values."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="N-YOSO, normalisation after sampling (authors' code)",
+        fidelity="ours",
+    ),
+    reading=(
+        "independent collisions of the two keys, as for a query and two keys pairwise at right "
+        "angles and τ = 2; a row without collision stays 0"
+    ),
     experiments=(Symbolic(identities=_unit_rows, scope="one hash, p = 1/4, exactly"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_unit_rows_equal, scope="no bias"),
     uses=("yoso.triple", "ours.dunkl-williams"),
-)  # fmt: skip
+)
 
 THEOREMS: tuple[Any, ...] = (ENDS, VARIANCE_BOUND, SHARED, UNIT_ROWS)

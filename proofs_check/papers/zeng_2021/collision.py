@@ -1,11 +1,15 @@
-"""Z. Zeng, Y. Xiong, S. Ravi, S. Acharya, G. Fung and V. Singh, "You Only Sample (Almost) Once: Linear cost self-attention via Bernoulli sampling",
-ICML 2021, PMLR 139:12321-12332, arXiv 2111.09714.
+"""Z.
 
-YOSO replaces the softmax weight of query i and key j by the probability that their sign hashes agree, so that a hash table samples the weighted sum of
-values in time linear in n. YOSO-E is the expectation, YOSO-m the mean of m sampled hashes. Its backward pass replaces the
-derivative of the weight, which diverges at parallel vectors, by a lower bound.
+Zeng, Y. Xiong, S. Ravi, S. Acharya, G. Fung and V. Singh, "You Only Sample (Almost) Once: Linear
+cost self-attention via Bernoulli sampling", ICML 2021, PMLR 139:12321-12332, arXiv 2111.09714.
 
-Read: the opening of the paper and the authors' code; not the paper's lemmas, so no wording of a statement is vouched for here.
+YOSO replaces the softmax weight of query i and key j by the probability that their sign hashes
+agree, so that a hash table samples the weighted sum of values in time linear in n. YOSO-E is the
+expectation, YOSO-m the mean of m sampled hashes. Its backward pass replaces the derivative of the
+weight, which diverges at parallel vectors, by a lower bound.
+
+Read: the opening of the paper and the authors' code; not the paper's lemmas, so no wording of a
+statement is vouched for here.
 
     paper, code          here
     tau (hash_code_len)  bits of one hash
@@ -32,7 +36,7 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Pl
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- collisions -------------------------------------------------------------------------------------------------------
+# --- collisions -----------------------------------------------------------------------------------
 
 
 def _pair_collisions() -> Iterator[Identity]:
@@ -48,15 +52,19 @@ def _pair_collisions_without_power() -> Iterator[Identity]:
 
 
 def _wedge() -> list[Identity]:
-    """Only the projection of w on the plane of q and k counts; it is a standard Gaussian of that plane, in polar coordinates (r, phi) with density
-    r e^{-r^2/2} / (2 pi). With q at angle 0 and k at theta both bits are 1 for theta - pi/2 < phi < pi/2, both 0 on the opposite wedge. The bits
-    of one hash use independent hyperplanes, hence the power tau.
+    """Only the projection of w on the plane of q and k counts; it is a standard Gaussian of that
+    plane, in polar coordinates (r, phi) with density r e^{-r^2/2} / (2 pi).
+
+    With q at angle 0 and k at theta both bits are 1 for theta - pi/2 < phi < pi/2, both 0 on the
+    opposite wedge. The bits of one hash use independent hyperplanes, hence the power tau.
     """
     from sympy import exp, integrate, oo, pi, symbols
 
     r, theta = symbols("r theta", positive=True)
     phi = symbols("phi", real=True)
-    wedge = integrate(integrate(r * exp(-(r**2) / 2), (r, 0, oo)) / (2 * pi), (phi, theta - pi / 2, pi / 2))
+    wedge = integrate(
+        integrate(r * exp(-(r**2) / 2), (r, 0, oo)) / (2 * pi), (phi, theta - pi / 2, pi / 2)
+    )
     return [Identity(2 * wedge, 1 - theta / pi, "both wedges")]
 
 
@@ -65,8 +73,10 @@ def _half_orthant(c: Any, x: Any, _: bool) -> Any:
 
 
 def _orthant_integrals(bits: int) -> list[Comparison]:
-    """With <q,w> = x and <k,w> = rho x + sqrt(1 - rho^2) y, x and y independent normal: Pr[agree] = 2 int_0^oo phi(x) Phi(c x) dx,
-    c = rho / sqrt(1 - rho^2). The part beyond x = 24 is below e^{-24^2/2} < 2^-400.
+    """With <q,w> = x and <k,w> = rho x + sqrt(1 - rho^2) y, x and y independent normal: Pr[agree] =
+    2 int_0^oo phi(x) Phi(c x) dx, c = rho / sqrt(1 - rho^2).
+
+    The part beyond x = 24 is below e^{-24^2/2} < 2^-400.
     """
     from flint import acb, arb, fmpq
 
@@ -74,7 +84,9 @@ def _orthant_integrals(bits: int) -> list[Comparison]:
     for rho in (fmpq(-9, 10), fmpq(-1, 3), fmpq(0), fmpq(1, 2), fmpq(7, 8), fmpq(99, 100)):
         c = acb(arb(rho) / (1 - arb(rho) ** 2).sqrt()) / acb(2).sqrt()
         agree = 2 * acb.integral(partial(_half_orthant, c), 0, 24).real / (2 * arb.pi()).sqrt()
-        found.append(Comparison(agree, 1 - arb(rho).acos() / arb.pi(), f"cosine {rho}, {bits} binary digits"))
+        found.append(
+            Comparison(agree, 1 - arb(rho).acos() / arb.pi(), f"cosine {rho}, {bits} binary digits")
+        )
     return found
 
 
@@ -100,34 +112,72 @@ def _draw_pair(rng: np.random.Generator, m: int) -> np.ndarray:
 COLLISION = Theorem(
     key="yoso.collision",
     title="collision probability of a sign hash",
-    statement="Pr[h(q) = h(k)] = (1 - θ/π)^τ for h made of τ independent Gaussian hyperplanes, θ the angle between q and k. Hence E Ŷ = P V.",
-    source=Source(citation=CITATION, place="definition of YOSO-E (after Charikar 2002)", fidelity="constants made explicit"),
-    reading="any dimension, any non-zero q and k; the same hyperplanes for queries and keys; i.i.d. Gaussian ones (not Hadamard-based)",
+    statement=(
+        "Pr[h(q) = h(k)] = (1 - θ/π)^τ for h made of τ independent Gaussian hyperplanes, θ the "
+        "angle between q and k. Hence E Ŷ = P V."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="definition of YOSO-E (after Charikar 2002)",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "any dimension, any non-zero q and k; the same hyperplanes for queries and keys; i.i.d. "
+        "Gaussian ones (not Hadamard-based)"
+    ),
     experiments=(
-        Symbolic(identities=_wedge, scope="every angle θ in [0, π], one hyperplane, any dimension; τ of them by independence"),
-        Symbolic(identities=_pair_collisions, grade="exact-rational", scope="θ a multiple of π/6, τ = 1, 2, 3, all hashes enumerated"),
+        Symbolic(
+            identities=_wedge,
+            scope=(
+                "every angle θ in [0, π], one hyperplane, any dimension; τ of them by independence"
+            ),
+        ),
+        Symbolic(
+            identities=_pair_collisions,
+            grade="exact-rational",
+            scope="θ a multiple of π/6, τ = 1, 2, 3, all hashes enumerated",
+        ),
         Enclose(
-            certify=_orthant_integrals, relation="=", radius=Fraction(1, 2**64), scope="six cosines from -9/10 to 99/100, by rigorous quadrature"
+            certify=_orthant_integrals,
+            relation="=",
+            radius=Fraction(1, 2**64),
+            scope="six cosines from -9/10 to 99/100, by rigorous quadrature",
         ),
         Sample(
-            draw=_draw_pair, claim="mean =", target=(1 - _angle(_Q, _K) / np.pi) ** 2,
-            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), bounds=(0.0, 1.0), scope="one pair of vectors, d = 5, τ = 2",
+            draw=_draw_pair,
+            claim="mean =",
+            target=(1 - _angle(_Q, _K) / np.pi) ** 2,
+            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"),
+            bounds=(0.0, 1.0),
+            scope="one pair of vectors, d = 5, τ = 2",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_pair_collisions_without_power, grade="exact-rational", scope="τ = 2 without the power"),
-    remarks=("For rows of a randomised Hadamard transform the bits of a code are dependent and the formula does not hold for τ > 1.",),
-)  # fmt: skip
+    mutant=Symbolic(
+        identities=_pair_collisions_without_power,
+        grade="exact-rational",
+        scope="τ = 2 without the power",
+    ),
+    remarks=(
+        "For rows of a randomised Hadamard transform the bits of a code are dependent and the "
+        "formula does not hold for τ > 1.",
+    ),
+)
 
 
 def _triple_collisions(half: int = 2) -> Iterator[Identity]:
-    # Of three signs, none or exactly two of the pairs differ: 1[all agree] = 1 - (number of differing pairs) / 2.
+    # Of three signs, none or exactly two of the pairs differ: 1[all agree] = 1 - (number of
+    # differing pairs) / 2.
     for signs in itertools.product((0, 1), repeat=3):
         differing = sum(a != b for a, b in itertools.combinations(signs, 2))
         yield Identity(int(len(set(signs)) == 1), 1 - Fraction(differing, half), f"signs {signs}")
     for bits, j, l in itertools.product((1, 2), range(12), range(12)):
         counted = planar.mean([row[0] * row[1] for row in planar.collisions(0, (j, l), bits)])
-        yield Identity(counted, planar.triple(0, j, l, bits), f"directions 0, {j}, {l} in units of pi/6, {bits} bits")
+        yield Identity(
+            counted,
+            planar.triple(0, j, l, bits),
+            f"directions 0, {j}, {l} in units of pi/6, {bits} bits",
+        )
 
 
 def _triple_without_half() -> Iterator[Identity]:
@@ -144,24 +194,43 @@ TRIPLE = Theorem(
     key="yoso.triple",
     title="joint collision of one query with two keys",
     statement="Pr[h(q) = h(k) = h(l)] = (1 - (θ_qk + θ_ql + θ_kl) / 2π)^τ.",
-    source=Source(citation="proved here", place="from yoso.collision by counting disagreeing pairs", fidelity="ours"),
-    reading="any dimension, any three non-zero vectors, one hash of τ independent Gaussian hyperplanes shared by all",
+    source=Source(
+        citation="proved here",
+        place="from yoso.collision by counting disagreeing pairs",
+        fidelity="ours",
+    ),
+    reading=(
+        "any dimension, any three non-zero vectors, one hash of τ independent Gaussian hyperplanes "
+        "shared by all"
+    ),
     experiments=(
         Symbolic(
-            identities=_triple_collisions, grade="exact-rational",
-            scope="all sign patterns of three vectors (any dimension, by linearity from the pairs); all planar triples at multiples of π/6 enumerated, τ = 1, 2",
+            identities=_triple_collisions,
+            grade="exact-rational",
+            scope=(
+                "all sign patterns of three vectors (any dimension, by linearity from the pairs); "
+                "all planar triples at multiples of π/6 enumerated, τ = 1, 2"
+            ),
         ),
         Sample(
-            draw=_draw_triple, claim="mean =", target=1 - (_angle(_Q, _K) + _angle(_Q, _L) + _angle(_K, _L)) / (2 * np.pi),
-            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"), bounds=(0.0, 1.0), scope="three vectors, d = 5, τ = 1",
+            draw=_draw_triple,
+            claim="mean =",
+            target=1 - (_angle(_Q, _K) + _angle(_Q, _L) + _angle(_K, _L)) / (2 * np.pi),
+            plan=Plan(n=80_000, margin=0.02, sampler="5-dimensional Gaussian hyperplanes"),
+            bounds=(0.0, 1.0),
+            scope="three vectors, d = 5, τ = 1",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_triple_without_half, grade="exact-rational", scope="the same without the factor 2"),
+    mutant=Symbolic(
+        identities=_triple_without_half,
+        grade="exact-rational",
+        scope="the same without the factor 2",
+    ),
     uses=("yoso.collision",),
-)  # fmt: skip
+)
 
-# --- the gradient -----------------------------------------------------------------------------------------------------
+# --- the gradient ---------------------------------------------------------------------------------
 
 
 def _pi_minus_theta_times_sine(theta: Any) -> Any:
@@ -187,13 +256,19 @@ def _too_sharp(theta: Any) -> Any:
 
 
 def _derivative() -> list[Identity]:
-    """With theta = arccos x: dp/dx = -(1/sin theta) dp/dtheta, and p' / (tau p) = 1 / ((pi - theta) sin theta)."""
+    """With theta = arccos x: dp/dx = -(1/sin theta) dp/dtheta, and p' / (tau p) = 1 / ((pi - theta)
+    sin theta).
+    """
     from sympy import diff, pi, simplify, sin, symbols
 
     theta, tau = symbols("theta tau", positive=True)
     p = (1 - theta / pi) ** tau
     return [
-        Identity(simplify(-diff(p, theta) / (sin(theta) * tau * p)), 1 / ((pi - theta) * sin(theta)), "p' / (tau p)")
+        Identity(
+            simplify(-diff(p, theta) / (sin(theta) * tau * p)),
+            1 / ((pi - theta) * sin(theta)),
+            "p' / (tau p)",
+        )
     ]
 
 
@@ -202,25 +277,51 @@ _ANGLES = ((0, Fraction(355, 113)),)  # 355/113 > pi, so the box covers [0, pi]
 GRADIENT = Theorem(
     key="yoso.surrogate-gradient",
     title="lower bound of the derivative",
-    statement="(τ/2) p(x) <= p'(x) for p(x) = (1 - arccos(x)/π)^τ, |x| < 1; the largest constant is 0.5495...: 0.5495 τ p <= p', and 0.55 τ p <= p' fails.",
-    source=Source(citation=CITATION, place="backward pass (authors' code, Cumulation.backward)", fidelity="constants made explicit"),
-    reading="every τ > 0 at once: p'/(τ p) = 1 / ((π - θ) sin θ) does not depend on it; equivalently (π - θ) sin θ <= 2 on [0, π]",
+    statement=(
+        "(τ/2) p(x) <= p'(x) for p(x) = (1 - arccos(x)/π)^τ, |x| < 1; the largest constant is "
+        "0.5495...: 0.5495 τ p <= p', and 0.55 τ p <= p' fails."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="backward pass (authors' code, Cumulation.backward)",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "every τ > 0 at once: p'/(τ p) = 1 / ((π - θ) sin θ) does not depend on it; equivalently "
+        "(π - θ) sin θ <= 2 on [0, π]"
+    ),
     experiments=(
         Symbolic(identities=_derivative, scope="every τ > 0 and 0 < θ < π"),
-        Enclose(lhs=_pi_minus_theta_times_sine, rhs=_two, box=_ANGLES, scope="(π - θ) sin θ <= 2 for all θ in [0, π]"),
-        Enclose(lhs=_pi_minus_theta_times_sine, rhs=_sharp, box=_ANGLES, scope="(π - θ) sin θ <= 1/0.5495 for all θ in [0, π]"),
+        Enclose(
+            lhs=_pi_minus_theta_times_sine,
+            rhs=_two,
+            box=_ANGLES,
+            scope="(π - θ) sin θ <= 2 for all θ in [0, π]",
+        ),
+        Enclose(
+            lhs=_pi_minus_theta_times_sine,
+            rhs=_sharp,
+            box=_ANGLES,
+            scope="(π - θ) sin θ <= 1/0.5495 for all θ in [0, π]",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(lhs=_pi_minus_theta_times_sine, rhs=_too_sharp, box=_ANGLES, scope="constant 0.55"),
+    mutant=Enclose(
+        lhs=_pi_minus_theta_times_sine, rhs=_too_sharp, box=_ANGLES, scope="constant 0.55"
+    ),
     remarks=(
-        "The derivative is at least 1.099 times the surrogate, so a finite-difference check of the published backward pass must fail.",
+        (
+            "The derivative is at least 1.099 times the surrogate, so a finite-difference check of "
+            "the published backward pass must fail."
+        ),
         "The constant 0.5495 and its sharpness are ours.",
     ),
-)  # fmt: skip
+)
 
-# --- the shape --------------------------------------------------------------------------------------------------------
-# Both sides are tau-th powers, so tau = 1 decides. In theta = arccos x the crossings lie at 0.76663 and 2.66667 (x = 0.72025 and -0.88933). Near theta = 0, where
-# both are 1: e^{cos theta - 1} >= cos theta >= 1 - theta^2/2 >= 1 - theta/pi as long as theta <= 2/pi.
+# --- the shape ------------------------------------------------------------------------------------
+# Both sides are tau-th powers, so tau = 1 decides. In theta = arccos x the crossings lie at 0.76663
+# and 2.66667 (x = 0.72025 and -0.88933). Near theta = 0, where both are 1: e^{cos theta - 1} >= cos
+# theta >= 1 - theta^2/2 >= 1 - theta/pi as long as theta <= 2/pi.
 
 
 def _hash_weight(theta: Any) -> Any:
@@ -250,20 +351,56 @@ _MIDDLE = ((_CROSS_1 + _WIDTH, _CROSS_2),)
 SHAPE = Theorem(
     key="yoso.softmax-shape",
     title="where the hash weight exceeds the exponential",
-    statement="p(x) = (1 - arccos(x)/π)^τ >= exp(τ(x - 1)) for arccos x in [0.766634, 2.666666], i.e. x in [-0.88932, 0.72024], and <= outside, for every τ > 0.",
-    source=Source(citation=CITATION, place="comparison of the two weights on the sphere", fidelity="constants made explicit"),
-    reading="as a statement on the shape of the two weights, up to 2e-6 around their two crossings; both are 1 at x = 1",
-    alternative_readings=("As an approximation of exp(τ(x - 1)) with an error bound it fails: the largest gap grows with τ, 0.27 at τ = 8.",),
+    statement=(
+        "p(x) = (1 - arccos(x)/π)^τ >= exp(τ(x - 1)) for arccos x in [0.766634, 2.666666], i.e. x "
+        "in [-0.88932, 0.72024], and <= outside, for every τ > 0."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="comparison of the two weights on the sphere",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "as a statement on the shape of the two weights, up to 2e-6 around their two crossings; "
+        "both are 1 at x = 1"
+    ),
+    alternative_readings=(
+        "As an approximation of exp(τ(x - 1)) with an error bound it fails: the largest gap grows "
+        "with τ, 0.27 at τ = 8.",
+    ),
     experiments=(
-        Enclose(lhs=_softmax_weight, rhs=_hash_weight, box=_MIDDLE, scope="arccos x in [0.766634, 2.666666]: the hash weight is larger"),
-        Enclose(lhs=_itself, rhs=_two_over_pi, box=((0, _NEAR),), scope="arccos x in [0, 5/8]: the hash weight is smaller, as arccos x <= 2/π there"),
-        Enclose(lhs=_hash_weight, rhs=_softmax_weight, box=((_NEAR, _CROSS_1),), scope="arccos x in [5/8, 0.766632]: the hash weight is smaller"),
         Enclose(
-            lhs=_hash_weight, rhs=_softmax_weight, box=((_CROSS_2 + _WIDTH, Fraction(355, 113)),), scope="arccos x in [2.666668, π]: the hash weight is smaller"
+            lhs=_softmax_weight,
+            rhs=_hash_weight,
+            box=_MIDDLE,
+            scope="arccos x in [0.766634, 2.666666]: the hash weight is larger",
+        ),
+        Enclose(
+            lhs=_itself,
+            rhs=_two_over_pi,
+            box=((0, _NEAR),),
+            scope="arccos x in [0, 5/8]: the hash weight is smaller, as arccos x <= 2/π there",
+        ),
+        Enclose(
+            lhs=_hash_weight,
+            rhs=_softmax_weight,
+            box=((_NEAR, _CROSS_1),),
+            scope="arccos x in [5/8, 0.766632]: the hash weight is smaller",
+        ),
+        Enclose(
+            lhs=_hash_weight,
+            rhs=_softmax_weight,
+            box=((_CROSS_2 + _WIDTH, Fraction(355, 113)),),
+            scope="arccos x in [2.666668, π]: the hash weight is smaller",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(lhs=_softmax_weight, rhs=_hash_weight, box=((_NEAR, _CROSS_2),), scope="the hash weight larger from 5/8 on"),
-)  # fmt: skip
+    mutant=Enclose(
+        lhs=_softmax_weight,
+        rhs=_hash_weight,
+        box=((_NEAR, _CROSS_2),),
+        scope="the hash weight larger from 5/8 on",
+    ),
+)
 
 THEOREMS = (COLLISION, TRIPLE, GRADIENT, SHAPE)

@@ -1,4 +1,6 @@
-"""The exact gradient of YOSO-E, and the cosines that its forward pass takes the arccos of. Citation and letters: `zeng_2021`.
+"""The exact gradient of YOSO-E, and the cosines that its forward pass takes the arccos of.
+
+Citation and letters: `zeng_2021`.
 
 a, b      unit rows q/|q|, k/|k|; x = <a, b> = cos theta
 exact     dp/dq through q/|q|: (1/|q|) p'(x) (b - x a)
@@ -16,9 +18,10 @@ from proofs_check.statements.experiment import Assumption, Falsify, Identity, In
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the exact gradient -----------------------------------------------------------------------------------------------
-# In the plane of q and k put q = r (1, 0) and k at angle theta: b - x a = (0, sin theta), and p'(x) = tau (1 - theta/pi)^(tau-1) / (pi sin theta). The two
-# sines cancel. Turning q by phi changes theta by -phi: the derivative along the arc is the whole gradient, as p does not depend on |q|.
+# --- the exact gradient ---------------------------------------------------------------------------
+# In the plane of q and k put q = r (1, 0) and k at angle theta: b - x a = (0, sin theta), and p'(x)
+# = tau (1 - theta/pi)^(tau-1) / (pi sin theta). The two sines cancel. Turning q by phi changes
+# theta by -phi: the derivative along the arc is the whole gradient, as p does not depend on |q|.
 
 
 def _cone() -> list[Identity]:
@@ -34,7 +37,9 @@ def _cone() -> list[Identity]:
         Identity(simplify(slope - claimed_slope), 0, "p'(x)"),
         Identity(simplify(length[0] - sin(theta)), 0, "|b - x a| = sin theta"),
         Identity(
-            simplify(turned - tau / (pi * r) * (1 - theta / pi) ** (tau - 1)), 0, "derivative along the arc, radius r"
+            simplify(turned - tau / (pi * r) * (1 - theta / pi) ** (tau - 1)),
+            0,
+            "derivative along the arc, radius r",
         ),
         Identity(diff((1 - theta / pi) ** tau, s), 0, "none along q"),
     ]
@@ -50,19 +55,33 @@ def _cone_without_power() -> list[Identity]:
 EXACT = Theorem(
     key="yoso.exact-gradient",
     title="the exact gradient through the unit rows is bounded",
-    statement="|∇_q (1 - θ(q,k)/π)^τ| = τ (1 - θ/π)^(τ-1) / (π |q|) <= τ/(π |q|) for 0 < θ < π, although p'(x) -> ∞ as x -> 1.",
-    source=Source(citation="proved here", place="the sine of the tangent cancels that of p'", fidelity="ours"),
-    reading="any dimension (only the plane of q and k moves θ), τ > 0 for the equality, τ >= 1 for the bound; at θ = 0 there is a cone point",
+    statement=(
+        "|∇_q (1 - θ(q,k)/π)^τ| = τ (1 - θ/π)^(τ-1) / (π |q|) <= τ/(π |q|) for 0 < θ < π, although "
+        "p'(x) -> ∞ as x -> 1."
+    ),
+    source=Source(
+        citation="proved here",
+        place="the sine of the tangent cancels that of p'",
+        fidelity="ours",
+    ),
+    reading=(
+        "any dimension (only the plane of q and k moves θ), τ > 0 for the equality, τ >= 1 for the "
+        "bound; at θ = 0 there is a cone point"
+    ),
     experiments=(Symbolic(identities=_cone, scope="every r = |q| > 0, 0 < θ < π, τ > 0"),),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_cone_without_power, scope="τ/(π |q|) at every angle, τ = 2"),
     uses=("yoso.collision",),
-    remarks=("The paper's code avoids this derivative because p'(x) alone diverges; with the division by |q| taken in, nothing does.",),
-)  # fmt: skip
+    remarks=(
+        "The paper's code avoids this derivative because p'(x) alone diverges; with the division "
+        "by |q| taken in, nothing does.",
+    ),
+)
 
-# --- cosines beyond one -----------------------------------------------------------------------------------------------
-# A row (x, y) of binary32 numbers, divided by its rounded norm, may be longer than 1. Everything below is done in
-# binary32, one rounding an operation; the exact value of the sum of squares decides, so that no library's order of summation matters.
+# --- cosines beyond one ---------------------------------------------------------------------------
+# A row (x, y) of binary32 numbers, divided by its rounded norm, may be longer than 1. Everything
+# below is done in binary32, one rounding an operation; the exact value of the sum of squares
+# decides, so that no library's order of summation matters.
 
 
 def _unit32(x: int, y: int) -> list[Fraction]:
@@ -81,7 +100,8 @@ def _rows32() -> Any:
 def _computed_cosine(instance: Instance) -> Fraction:
     """<a, a> of a computed unit row a, rounded once to binary32."""
     exact = sum((entry * entry for entry in _unit32(instance["x"], instance["y"])), Fraction(0))
-    return Fraction(float(np.float32(float(exact))))  # 48-bit products and their sum are exact in binary64
+    # 48-bit products and their sum are exact in binary64
+    return Fraction(float(np.float32(float(exact))))
 
 
 def _confirm_cosine(instance: Instance) -> tuple[Fraction, Fraction]:
@@ -109,21 +129,47 @@ _SMALL_ROWS = Assumption(text="rows (x, y) of positive integers up to 40", predi
 DOMAIN = Theorem(
     key="yoso.float32-domain",
     title="the computed cosine of parallel rows in binary32",
-    statement="The product of a row, normalised in binary32, with itself is at most 1 after rounding, so that arccos of it is a number.",
-    source=Source(citation=CITATION, place="forward pass of YOSO-E (authors' code, version 1), which takes arccos without clipping", fidelity="constants made explicit"),
-    reading="norm, division and product each rounded as well as binary32 allows; a library may do worse",
-    alternative_readings=("With the cosine clipped to [-1, 1], as `approxattn` does, nothing is NaN.",),
+    statement=(
+        "The product of a row, normalised in binary32, with itself is at most 1 after rounding, so "
+        "that arccos of it is a number."
+    ),
+    source=Source(
+        citation=CITATION,
+        place=(
+            "forward pass of YOSO-E (authors' code, version 1), which takes arccos without clipping"
+        ),
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "norm, division and product each rounded as well as binary32 allows; a library may do worse"
+    ),
+    alternative_readings=(
+        "With the cosine clipped to [-1, 1], as `approxattn` does, nothing is NaN.",
+    ),
     assumptions=(_SMALL_ROWS,),
     experiments=(
         Falsify(
-            instances=_rows32, measured=_cosine, bound=_one, confirm=_confirm_cosine, assumptions=(_SMALL_ROWS,), scope="rows (x, y) of positive integers up to 40"
+            instances=_rows32,
+            measured=_cosine,
+            bound=_one,
+            confirm=_confirm_cosine,
+            assumptions=(_SMALL_ROWS,),
+            scope="rows (x, y) of positive integers up to 40",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_rows32, measured=_cosine, bound=_nearly_one, confirm=_confirm_cosine_below, assumptions=(_SMALL_ROWS,), scope="at most 1 - 2^-30"
+        instances=_rows32,
+        measured=_cosine,
+        bound=_nearly_one,
+        confirm=_confirm_cosine_below,
+        assumptions=(_SMALL_ROWS,),
+        scope="at most 1 - 2^-30",
     ),
-    remarks=("arccos of a number beyond 1 is NaN, and so is the whole output row: a query that equals a key loses its row.",),
-)  # fmt: skip
+    remarks=(
+        "arccos of a number beyond 1 is NaN, and so is the whole output row: a query that equals a "
+        "key loses its row.",
+    ),
+)
 
 THEOREMS = (EXACT, DOMAIN)

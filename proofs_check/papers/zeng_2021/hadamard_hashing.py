@@ -1,6 +1,10 @@
-"""What hashing does to YOSO-m: rows of a Hadamard transform in the place of independent hyperplanes, and the error against m and n. Letters: `zeng_2021`.
+"""What hashing does to YOSO-m: rows of a Hadamard transform in the place of independent
+hyperplanes, and the error against m and n.
 
-HD3       the rows of H D3 H D2 H D1, H the Walsh-Hadamard matrix, D1, D2, D3 random diagonals of signs
+Letters: `zeng_2021`.
+
+HD3       the rows of H D3 H D2 H D1, H the Walsh-Hadamard matrix, D1, D2, D3 random diagonals of
+    signs
 """
 
 from __future__ import annotations
@@ -15,11 +19,19 @@ import numpy as np
 
 from proofs_check.papers.zeng_2021.source import CITATION
 from proofs_check.papers.zeng_2021.variance import _row_error
-from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Plan, Sample, Symbolic
+from proofs_check.statements.experiment import (
+    Assumption,
+    Falsify,
+    Identity,
+    Instance,
+    Plan,
+    Sample,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- codes of Hadamard hashes -----------------------------------------------------------------------------------------
+# --- codes of Hadamard hashes ---------------------------------------------------------------------
 # D = 4: 2^12 equally likely draws, signs of integer sums, everything exact.
 
 _WIDTH = 4
@@ -60,11 +72,16 @@ def _generic_and_far(instance: Instance) -> bool:
 
 
 def _confirm_power(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
-    """p^4 for independent hyperplanes, against the counted collisions of codes of four bits: the claim is p^4 <= counted / factor."""
+    """p^4 for independent hyperplanes, against the counted collisions of codes of four bits: the
+    claim is p^4 <= counted / factor.
+    """
     from flint import arb, fmpq
 
     x, y = instance["x"], instance["y"]
-    inner, square = sum(a * b for a, b in zip(x, y, strict=True)), sum(a * a for a in x) * sum(b * b for b in y)
+    inner, square = (
+        sum(a * b for a, b in zip(x, y, strict=True)),
+        sum(a * a for a in x) * sum(b * b for b in y),
+    )
     p = 1 - (arb(inner) / arb(square).sqrt()).acos() / arb.pi()
     counted = _code_collision(tuple(x), tuple(y), _WIDTH) / factor
     return p**_WIDTH, arb(fmpq(counted.numerator, counted.denominator))
@@ -87,34 +104,63 @@ def _counted_more(instance: Instance) -> float:
 
 
 _GENERIC = Assumption(
-    text="integer vectors of width 4 without sign ties, at least π/3 apart", predicate=_generic_and_far
+    text="integer vectors of width 4 without sign ties, at least π/3 apart",
+    predicate=_generic_and_far,
 )
 _EXAMPLES = tuple({"x": x, "y": y} for x, y in _PLACES)
 
 HADAMARD = Theorem(
     key="yoso.hadamard-collision",
     title="collision probability of codes from HD3HD2HD1",
-    statement="Codes of τ bits from the rows of H D3 H D2 H D1 collide with probability at least (1 - θ/π)^τ, so the fast hash estimates YOSO-E.",
-    source=Source(citation=CITATION, place="fast_hash of the authors' code, used in the place of Gaussian hyperplanes", fidelity="constants made explicit"),
-    reading="D = 4, τ = 4: one code from all rows of a block; the other direction is what a far pair fails",
+    statement=(
+        "Codes of τ bits from the rows of H D3 H D2 H D1 collide with probability at least (1 - "
+        "θ/π)^τ, so the fast hash estimates YOSO-E."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="fast_hash of the authors' code, used in the place of Gaussian hyperplanes",
+        fidelity="constants made explicit",
+    ),
+    reading=(
+        "D = 4, τ = 4: one code from all rows of a block; the other direction is what a far pair "
+        "fails"
+    ),
     assumptions=(_GENERIC,),
     experiments=(
         Falsify(
-            instances=_integer_pairs, measured=_power, bound=_counted, confirm=_confirm_power, assumptions=(_GENERIC,), examples=_EXAMPLES,
-            tries=60, scope="integer vectors of width 4, all 4096 draws of signs enumerated",
+            instances=_integer_pairs,
+            measured=_power,
+            bound=_counted,
+            confirm=_confirm_power,
+            assumptions=(_GENERIC,),
+            examples=_EXAMPLES,
+            tries=60,
+            scope="integer vectors of width 4, all 4096 draws of signs enumerated",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_integer_pairs, measured=_power, bound=_counted_more, confirm=_confirm_half, assumptions=(_GENERIC,), examples=_EXAMPLES,
-        tries=60, scope="10/9 of the counted collisions",
+        instances=_integer_pairs,
+        measured=_power,
+        bound=_counted_more,
+        confirm=_confirm_half,
+        assumptions=(_GENERIC,),
+        examples=_EXAMPLES,
+        tries=60,
+        scope="10/9 of the counted collisions",
     ),
     repaired_by="yoso.collision",
     remarks=(
-        "The rows of one block are orthogonal, so the bits of a code are not independent; single bits agree with probability 1 - θ/π nearly.",
-        "A code made of all rows of a block (τ = D) never collides beyond a right angle: equal signs make <q, k> a sum of positive terms.",
+        (
+            "The rows of one block are orthogonal, so the bits of a code are not independent; "
+            "single bits agree with probability 1 - θ/π nearly."
+        ),
+        (
+            "A code made of all rows of a block (τ = D) never collides beyond a right angle: equal "
+            "signs make <q, k> a sum of positive terms."
+        ),
     ),
-)  # fmt: skip
+)
 
 _D, _TAU = 32, 8
 _FAR = np.zeros((2, _D))
@@ -139,28 +185,43 @@ def _draw_fast_collision(rng: np.random.Generator, m: int) -> np.ndarray:
 BIAS = Theorem(
     key="yoso.hadamard-bias",
     title="how far the fast hash is from YOSO-E",
-    statement="At d = 32, τ = 8 and a right angle, codes of HD3HD2HD1 collide with probability at most 0.8 · 2^-8, not 2^-8.",
-    source=Source(citation="proved here", place="measured; exact orthonormal rows give 0.65 · 2^-8", fidelity="ours"),
+    statement=(
+        "At d = 32, τ = 8 and a right angle, codes of HD3HD2HD1 collide with probability at most "
+        "0.8 · 2^-8, not 2^-8."
+    ),
+    source=Source(
+        citation="proved here",
+        place="measured; exact orthonormal rows give 0.65 · 2^-8",
+        fidelity="ours",
+    ),
     reading="one pair of generic orthogonal vectors; the first code of a block",
     experiments=(
         Sample(
-            draw=_draw_fast_collision, claim="probability <=", target=0.8 * 2.0**-_TAU, plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
+            draw=_draw_fast_collision,
+            claim="probability <=",
+            target=0.8 * 2.0**-_TAU,
+            plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
             scope="one pair of Gaussian vectors made orthogonal, d = 32, τ = 8",
         ),
     ),
     expected=Status.SUPPORTED,
     mutant=Sample(
-        draw=_draw_fast_collision, claim="probability <=", target=0.5 * 2.0**-_TAU, plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
+        draw=_draw_fast_collision,
+        claim="probability <=",
+        target=0.5 * 2.0**-_TAU,
+        plan=Plan(n=900_000, sampler="signs of D1, D2, D3"),
         scope="half of 2^-8",
     ),
     uses=("yoso.collision",),
-)  # fmt: skip
+)
 
-# --- error against m and n --------------------------------------------------------------------------------------------
+# --- error against m and n ------------------------------------------------------------------------
 
 
 def _slope() -> Iterator[Identity]:
-    """The error is sqrt(c/m) with c free of m (`yoso.variance`), so d log error / d log m = -1/2; enumerated errors obey it exactly."""
+    """The error is sqrt(c/m) with c free of m (`yoso.variance`), so d log error / d log m = -1/2;
+    enumerated errors obey it exactly.
+    """
     from sympy import diff, log, simplify, sqrt, symbols
 
     c, m = symbols("c m", positive=True)
@@ -169,7 +230,9 @@ def _slope() -> Iterator[Identity]:
     one = _row_error((0, 0, 1, 3), values, 1)
     for hashes in (2, 3):
         yield Identity(
-            hashes * _row_error((0, 0, 1, 3), values, hashes), one, f"m times the squared error, m = {hashes}"
+            hashes * _row_error((0, 0, 1, 3), values, hashes),
+            one,
+            f"m times the squared error, m = {hashes}",
         )
 
 
@@ -177,25 +240,36 @@ def _slope_of_one() -> Iterator[Identity]:
 
     values = ((1, 2), (3, -1), (0, 1), (2, 2))
     yield Identity(
-        4 * _row_error((0, 0, 1, 3), values, 2), _row_error((0, 0, 1, 3), values, 1), "m^2 times the squared error"
+        4 * _row_error((0, 0, 1, 3), values, 2),
+        _row_error((0, 0, 1, 3), values, 1),
+        "m^2 times the squared error",
     )
 
 
 SLOPE = Theorem(
     key="yoso.error-in-hashes",
     title="error against the number of hashes",
-    statement="√E|Ŷ_i - Y_i|² = m^(-1/2) · (a number free of m): the log-log slope in m is -1/2 exactly.",
+    statement=(
+        "√E|Ŷ_i - Y_i|² = m^(-1/2) · (a number free of m): the log-log slope in m is -1/2 exactly."
+    ),
     source=Source(citation="proved here", place="from yoso.variance", fidelity="ours"),
     reading="independent hashes, any keys and values",
-    experiments=(Symbolic(identities=_slope, scope="every m by yoso.variance; one row of 4 keys enumerated for m = 1, 2, 3, τ = 1"),),
+    experiments=(
+        Symbolic(
+            identities=_slope,
+            scope="every m by yoso.variance; one row of 4 keys enumerated for m = 1, 2, 3, τ = 1",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(identities=_slope_of_one, grade="exact-rational", scope="slope -1"),
     uses=("yoso.variance",),
-)  # fmt: skip
+)
 
-# n keys drawn at random, values 1: given the hash, the row is n times the mass mu of the bucket of q plus fluctuations of order sqrt n. For keys evenly spread over the
-# circle (multiples of 2 pi/n, n a multiple of 12) and one bit, the bucket is always a half circle: mu = 1/2 surely, and the error vanishes. For half of the keys at q and the
-# other half at a right angle, mu is 1 or 1/2: the relative error is that of n = 2 for every n.
+# n keys drawn at random, values 1: given the hash, the row is n times the mass mu of the bucket of
+# q plus fluctuations of order sqrt n. For keys evenly spread over the circle (multiples of 2 pi/n,
+# n a multiple of 12) and one bit, the bucket is always a half circle: mu = 1/2 surely, and the
+# error vanishes. For half of the keys at q and the other half at a right angle, mu is 1 or 1/2: the
+# relative error is that of n = 2 for every n.
 
 
 def _floor(claim: int = 1) -> Iterator[Identity]:
@@ -219,13 +293,28 @@ def _vanishing_floor() -> Iterator[Identity]:
 FLOOR = Theorem(
     key="yoso.floor-in-tokens",
     title="error against the number of tokens",
-    statement="With values of common mean the relative error does not vanish as n grows: for half the keys at q, half at a right angle, it is the same for every n.",
-    source=Source(citation="proved here", place="from yoso.variance: keys of one row share the hash", fidelity="ours"),
+    statement=(
+        "With values of common mean the relative error does not vanish as n grows: for half the "
+        "keys at q, half at a right angle, it is the same for every n."
+    ),
+    source=Source(
+        citation="proved here",
+        place="from yoso.variance: keys of one row share the hash",
+        fidelity="ours",
+    ),
     reading="relative squared error E|Ŷ - Y|²/|Y|² = 1/(9 m) at τ = 1; only more hashes reduce it",
-    experiments=(Symbolic(identities=_floor, grade="exact-rational", scope="n = 2, 4, 8, 16, values 1, τ = 1, m = 1, every hash enumerated"),),
+    experiments=(
+        Symbolic(
+            identities=_floor,
+            grade="exact-rational",
+            scope="n = 2, 4, 8, 16, values 1, τ = 1, m = 1, every hash enumerated",
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_vanishing_floor, grade="exact-rational", scope="an error that falls as 1/√n"),
+    mutant=Symbolic(
+        identities=_vanishing_floor, grade="exact-rational", scope="an error that falls as 1/√n"
+    ),
     uses=("yoso.variance",),
-)  # fmt: skip
+)
 
 THEOREMS = (HADAMARD, BIAS, SLOPE, FLOOR)

@@ -1,9 +1,14 @@
-"""The spread of YOSO-m about YOSO-E: what is true when all keys of a row share the hash, and what is not. Citation and letters: `zeng_2021`.
+"""The spread of YOSO-m about YOSO-E: what is true when all keys of a row share the hash, and what
+is not.
 
-Whether the paper states a variance or a concentration lemma could not be checked. The two refuted statements below are what one writes down by
-treating the n indicators of a row as independent, as "all can be sampled by a single hash" invites; they are not quotations.
+Citation and letters: `zeng_2021`.
 
-    X_h = sum_j B_ij^(h) v_j      one hash; the m hashes are independent, the indicators B_ij, B_il of one hash are not
+Whether the paper states a variance or a concentration lemma could not be checked. The two refuted
+statements below are what one writes down by treating the n indicators of a row as independent, as
+"all can be sampled by a single hash" invites; they are not quotations.
+
+    X_h = sum_j B_ij^(h) v_j      one hash; the m hashes are independent, the indicators B_ij, B_il
+        of one hash are not
     Y^_i = (1/m) sum_h X_h        YOSO-m;  Y_i = sum_j p_ij v_j   YOSO-E
 """
 
@@ -19,12 +24,21 @@ import numpy as np
 
 from proofs_check.papers.shared import planar_hashing as planar
 from proofs_check.papers.zeng_2021.source import CITATION
-from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Plan, Sample, Symbolic
+from proofs_check.statements.experiment import (
+    Assumption,
+    Falsify,
+    Identity,
+    Instance,
+    Plan,
+    Sample,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# --- the exact variance -----------------------------------------------------------------------------------------------
-# E|Y^ - Y|^2 = (1/m) E|X - E X|^2 as the hashes are independent, and E B_ij B_il = p_ijl. Hence (1/m) sum_jl (p_ijl - p_ij p_il) <v_j, v_l>.
+# --- the exact variance ---------------------------------------------------------------------------
+# E|Y^ - Y|^2 = (1/m) E|X - E X|^2 as the hashes are independent, and E B_ij B_il = p_ijl. Hence
+# (1/m) sum_jl (p_ijl - p_ij p_il) <v_j, v_l>.
 
 _KEYS = (0, 0, 1, 3, 4, 6, 9, 11)
 """Directions of keys against a query at 0: duplicates, near, orthogonal, opposite."""
@@ -36,29 +50,39 @@ def _covariances() -> Iterator[Identity]:
         means = [planar.mean([row[j] for row in rows]) for j in range(len(_KEYS))]
         for j, l in itertools.product(range(len(_KEYS)), repeat=2):
             counted = planar.mean([row[j] * row[l] for row in rows]) - means[j] * means[l]
-            claimed = planar.triple(0, _KEYS[j], _KEYS[l], bits) - planar.pair(0, _KEYS[j], bits) * planar.pair(
-                0, _KEYS[l], bits
-            )
+            claimed = planar.triple(0, _KEYS[j], _KEYS[l], bits) - planar.pair(
+                0, _KEYS[j], bits
+            ) * planar.pair(0, _KEYS[l], bits)
             yield Identity(counted, claimed, f"coefficient of <v_{j}, v_{l}>, {bits} bits")
 
 
 def _row_error(keys: tuple[int, ...], values: tuple[tuple[int, ...], ...], m: int) -> Fraction:
     """E|Y^ - Y|^2 over all m-tuples of one-bit hashes, Y taken as the exact expectation."""
     rows = planar.collisions(0, keys, 1)
-    sums = [[sum(b * v[c] for b, v in zip(row, values, strict=True)) for c in range(len(values[0]))] for row in rows]
+    sums = [
+        [sum(b * v[c] for b, v in zip(row, values, strict=True)) for c in range(len(values[0]))]
+        for row in rows
+    ]
     expected = [planar.mean([s[c] for s in sums]) for c in range(len(values[0]))]
     errors = [
-        sum((Fraction(sum(s[c] for s in chosen), m) - expected[c]) ** 2 for c in range(len(expected)))
+        sum(
+            (Fraction(sum(s[c] for s in chosen), m) - expected[c]) ** 2
+            for c in range(len(expected))
+        )
         for chosen in itertools.product(sums, repeat=m)
     ]
     return planar.mean(errors)
 
 
-def _formula(keys: tuple[int, ...], values: tuple[tuple[int, ...], ...], m: int, *, shared: bool = True) -> Fraction:
+def _formula(
+    keys: tuple[int, ...], values: tuple[tuple[int, ...], ...], m: int, *, shared: bool = True
+) -> Fraction:
     total = Fraction(0)
     for (j, v), (l, u) in itertools.product(enumerate(values), repeat=2):
         p_j, p_l = planar.pair(0, keys[j], 1), planar.pair(0, keys[l], 1)
-        covariance = planar.triple(0, keys[j], keys[l], 1) - p_j * p_l if shared or j == l else Fraction(0)
+        covariance = (
+            planar.triple(0, keys[j], keys[l], 1) - p_j * p_l if shared or j == l else Fraction(0)
+        )
         total += covariance * sum(a * b for a, b in zip(v, u, strict=True))
     return total / m
 
@@ -68,7 +92,11 @@ _VALUES = ((1, 2), (3, -1), (0, 1), (2, 2))
 
 def _row_errors(shared: bool = True) -> Iterator[Identity]:
     for keys, m in itertools.product(((0, 0, 1, 3), (2, 5, 7, 9), (3, 3, 3, 3)), (1, 2, 3)):
-        yield Identity(_row_error(keys, _VALUES, m), _formula(keys, _VALUES, m, shared=shared), f"keys {keys}, m = {m}")
+        yield Identity(
+            _row_error(keys, _VALUES, m),
+            _formula(keys, _VALUES, m, shared=shared),
+            f"keys {keys}, m = {m}",
+        )
 
 
 def _row_errors_if_independent() -> Iterator[Identity]:
@@ -77,7 +105,9 @@ def _row_errors_if_independent() -> Iterator[Identity]:
 
 _RNG = np.random.default_rng(7)
 _CENTRE = _RNG.standard_normal(8)
-_SAMPLED_KEYS = np.concatenate([_CENTRE + 0.3 * _RNG.standard_normal((6, 8)), _RNG.standard_normal((6, 8))])
+_SAMPLED_KEYS = np.concatenate(
+    [_CENTRE + 0.3 * _RNG.standard_normal((6, 8)), _RNG.standard_normal((6, 8))]
+)
 _SAMPLED_VALUES = 1 + _RNG.standard_normal(12)
 _TAU, _M = 2, 4
 
@@ -89,7 +119,10 @@ def _unit_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _sampled_moments() -> tuple[float, float]:
     """Mean and variance of one output entry by the formula."""
-    own, among = _unit_angles(_CENTRE[None], _SAMPLED_KEYS)[0], _unit_angles(_SAMPLED_KEYS, _SAMPLED_KEYS)
+    own, among = (
+        _unit_angles(_CENTRE[None], _SAMPLED_KEYS)[0],
+        _unit_angles(_SAMPLED_KEYS, _SAMPLED_KEYS),
+    )
     p = (1 - own / np.pi) ** _TAU
     joint = (1 - (own[:, None] + own[None, :] + among) / (2 * np.pi)) ** _TAU
     v = _SAMPLED_VALUES
@@ -111,28 +144,54 @@ def _draw_relative_square(rng: np.random.Generator, n: int) -> np.ndarray:
 VARIANCE = Theorem(
     key="yoso.variance",
     title="exact variance with a shared hash",
-    statement="E|Ŷ_i - Y_i|² = (1/m) Σ_jl (p_ijl - p_ij p_il) <v_j, v_l>, with p_ijl the joint collision probability of yoso.triple.",
-    source=Source(citation="proved here", place="from yoso.triple and the independence of the m hashes", fidelity="ours"),
-    reading="one query row, m independent hashes of τ Gaussian hyperplanes, each shared by the query and all keys",
+    statement=(
+        "E|Ŷ_i - Y_i|² = (1/m) Σ_jl (p_ijl - p_ij p_il) <v_j, v_l>, with p_ijl the joint collision "
+        "probability of yoso.triple."
+    ),
+    source=Source(
+        citation="proved here",
+        place="from yoso.triple and the independence of the m hashes",
+        fidelity="ours",
+    ),
+    reading=(
+        "one query row, m independent hashes of τ Gaussian hyperplanes, each shared by the query "
+        "and all keys"
+    ),
     experiments=(
         Symbolic(
-            identities=_covariances, grade="exact-rational",
-            scope="all coefficients <v_j, v_l> for 8 keys at multiples of π/6, τ = 1, 2, every hash enumerated",
+            identities=_covariances,
+            grade="exact-rational",
+            scope=(
+                "all coefficients <v_j, v_l> for 8 keys at multiples of π/6, τ = 1, 2, every hash "
+                "enumerated"
+            ),
         ),
         Symbolic(
-            identities=_row_errors, grade="exact-rational", scope="4 keys with values in Z², τ = 1, m = 1, 2, 3, every m-tuple of hashes enumerated"
+            identities=_row_errors,
+            grade="exact-rational",
+            scope=(
+                "4 keys with values in Z², τ = 1, m = 1, 2, 3, every m-tuple of hashes enumerated"
+            ),
         ),
         Sample(
-            draw=_draw_relative_square, claim="mean =", target=1.0, plan=Plan(n=60_000, margin=0.05, sampler="8-dimensional Gaussian hyperplanes"),
-            chunk=2048, scope="(Ŷ - Y)² over the formula for 6 clustered and 6 free keys, d = 8, τ = 2, m = 4",
+            draw=_draw_relative_square,
+            claim="mean =",
+            target=1.0,
+            plan=Plan(n=60_000, margin=0.05, sampler="8-dimensional Gaussian hyperplanes"),
+            chunk=2048,
+            scope=(
+                "(Ŷ - Y)² over the formula for 6 clustered and 6 free keys, d = 8, τ = 2, m = 4"
+            ),
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_row_errors_if_independent, grade="exact-rational", scope="covariances left out"),
+    mutant=Symbolic(
+        identities=_row_errors_if_independent, grade="exact-rational", scope="covariances left out"
+    ),
     uses=("yoso.collision", "yoso.triple"),
-)  # fmt: skip
+)
 
-# --- the same, as if the keys were independent ------------------------------------------------------------------------
+# --- the same, as if the keys were independent ----------------------------------------------------
 
 
 def _row_instances() -> Any:
@@ -150,7 +209,11 @@ def _row_instances() -> Any:
 
 
 def _confirm_variance(instance: Instance) -> tuple[Fraction, Fraction]:
-    keys, values, m = tuple(instance["keys"]), tuple((v,) for v in instance["values"]), instance["hashes"]
+    keys, values, m = (
+        tuple(instance["keys"]),
+        tuple((v,) for v in instance["values"]),
+        instance["hashes"],
+    )
     return _row_error(keys, values, m), _formula(keys, values, m, shared=False)
 
 
@@ -175,40 +238,64 @@ INDEPENDENT = Theorem(
     key="yoso.independent-variance",
     title="variance as if the keys were independent",
     statement="E|Ŷ_i - Y_i|² <= (1/m) Σ_j p_ij (1 - p_ij) |v_j|².",
-    source=Source(citation=CITATION, place="not a quotation: the variance of n independent Bernoulli indicators", fidelity="ours"),
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: the variance of n independent Bernoulli indicators",
+        fidelity="ours",
+    ),
     reading="as an upper bound, which already fails; as an equality it fails with it",
-    alternative_readings=("A fresh hash for every pair would make it true, at the cost of n² hashes.",),
+    alternative_readings=(
+        "A fresh hash for every pair would make it true, at the cost of n² hashes.",
+    ),
     experiments=(
         Falsify(
-            instances=_row_instances, measured=_variance, bound=_independent_variance, confirm=_confirm_variance,
+            instances=_row_instances,
+            measured=_variance,
+            bound=_independent_variance,
+            confirm=_confirm_variance,
             examples=({"keys": (3, 3), "values": (1, 1), "hashes": 1},),
-            scope="planar keys at multiples of π/6 of the query (keys = multiple), integer values, τ = 1, m <= 2",
+            scope=(
+                "planar keys at multiples of π/6 of the query (keys = multiple), integer values, τ "
+                "= 1, m <= 2"
+            ),
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_row_instances, measured=_variance, bound=_twice_independent_variance, confirm=_confirm_twice_variance,
-        examples=({"keys": (3, 3, 3), "values": (1, 1, 1), "hashes": 1},), scope="twice the bound: three equal keys exceed it",
+        instances=_row_instances,
+        measured=_variance,
+        bound=_twice_independent_variance,
+        confirm=_confirm_twice_variance,
+        examples=({"keys": (3, 3, 3), "values": (1, 1, 1), "hashes": 1},),
+        scope="twice the bound: three equal keys exceed it",
     ),
     uses=("yoso.variance",),
     repaired_by="yoso.variance",
-    remarks=("n equal keys with equal values: the true variance is n times this one, so the ratio is unbounded.",),
-)  # fmt: skip
+    remarks=(
+        "n equal keys with equal values: the true variance is n times this one, so the ratio is "
+        "unbounded.",
+    ),
+)
 
-# --- concentration with the l2 width ----------------------------------------------------------------------------------
-# n equal keys at pi/2 from the query, values 1, tau = 1: X_h = n b_h with fair bits b_h, so Y^ = (n/m) Bin(m, 1/2) and Y = n/2 exactly.
+# --- concentration with the l2 width --------------------------------------------------------------
+# n equal keys at pi/2 from the query, values 1, tau = 1: X_h = n b_h with fair bits b_h, so Y^ =
+# (n/m) Bin(m, 1/2) and Y = n/2 exactly.
 
 
 def _tail_instances() -> Any:
     from hypothesis import strategies as st
 
-    return st.fixed_dictionaries({"n": st.integers(1, 64), "m": st.integers(1, 16), "deviation": st.integers(1, 32)})
+    return st.fixed_dictionaries(
+        {"n": st.integers(1, 64), "m": st.integers(1, 16), "deviation": st.integers(1, 32)}
+    )
 
 
 def _tail(instance: Instance) -> Fraction:
     """Pr[|Y^ - Y| >= t], by counting."""
     n, m, t = instance["n"], instance["m"], instance["deviation"]
-    far = sum(math.comb(m, c) for c in range(m + 1) if abs(Fraction(n * c, m) - Fraction(n, 2)) >= t)
+    far = sum(
+        math.comb(m, c) for c in range(m + 1) if abs(Fraction(n * c, m) - Fraction(n, 2)) >= t
+    )
     return Fraction(far, 2**m)
 
 
@@ -236,30 +323,50 @@ def _confirm_ten_l2(instance: Instance) -> tuple[Fraction, Any]:
 
 
 def _is_tail(instance: Instance) -> bool:
-    return all(isinstance(instance[name], int) and instance[name] >= 1 for name in ("n", "m", "deviation"))
+    return all(
+        isinstance(instance[name], int) and instance[name] >= 1 for name in ("n", "m", "deviation")
+    )
 
 
-_TAIL_SIZES = Assumption(text="n equal keys, m hashes and the deviation t are positive integers", predicate=_is_tail)
+_TAIL_SIZES = Assumption(
+    text="n equal keys, m hashes and the deviation t are positive integers", predicate=_is_tail
+)
 
 L2_HOEFFDING = Theorem(
     key="yoso.l2-hoeffding",
     title="Hoeffding's bound with the Euclidean width",
     statement="Pr[|Ŷ_ic - Y_ic| >= t] <= 2 exp(-2 m t² / Σ_j v_jc²).",
-    source=Source(citation=CITATION, place="not a quotation: Hoeffding's inequality for independent keys", fidelity="ours"),
-    reading="tested on n equal keys orthogonal to the query, values 1, τ = 1, where the tail is an exact binomial sum",
+    source=Source(
+        citation=CITATION,
+        place="not a quotation: Hoeffding's inequality for independent keys",
+        fidelity="ours",
+    ),
+    reading=(
+        "tested on n equal keys orthogonal to the query, values 1, τ = 1, where the tail is an "
+        "exact binomial sum"
+    ),
     assumptions=(_TAIL_SIZES,),
     experiments=(
         Falsify(
-            instances=_tail_instances, measured=_tail_in_floats, bound=_l2_bound, confirm=_confirm_l2, assumptions=(_TAIL_SIZES,),
+            instances=_tail_instances,
+            measured=_tail_in_floats,
+            bound=_l2_bound,
+            confirm=_confirm_l2,
+            assumptions=(_TAIL_SIZES,),
             scope="n <= 64 equal keys, m <= 16 hashes, whole deviations",
         ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        instances=_tail_instances, measured=_tail_in_floats, bound=_ten_l2_bounds, confirm=_confirm_ten_l2, assumptions=(_TAIL_SIZES,),
-        examples=({"n": 64, "m": 16, "deviation": 8},), scope="ten times the bound",
+        instances=_tail_instances,
+        measured=_tail_in_floats,
+        bound=_ten_l2_bounds,
+        confirm=_confirm_ten_l2,
+        assumptions=(_TAIL_SIZES,),
+        examples=({"n": 64, "m": 16, "deviation": 8},),
+        scope="ten times the bound",
     ),
     repaired_by="ours.l1-hoeffding",
-)  # fmt: skip
+)
 
 THEOREMS = (VARIANCE, INDEPENDENT, L2_HOEFFDING)

@@ -1,4 +1,6 @@
-"""Every operation is priced or refused, the results are NumPy's, and real code runs on the arrays."""
+"""Every operation is priced or refused, the results are NumPy's, and real code runs on the
+arrays.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,10 @@ def test_values_are_those_of_numpy() -> None:
         (lambda xp, a: xp.argsort(a, axis=0), {"sort": 4 * 3 * 2}),
         (lambda xp, a: xp.searchsorted(a[0, :], a[1, :]), {"sort": 4 * 3}),
         (lambda xp, a: xp.linalg.svd(a), {"svd": 3 * 4 * 3}),
-        (lambda xp, a: xp.linalg.solve(a[:, :3] + xp.eye(3), a), {"add": 9 + 5 + 4 * 6, "multiply": 8 + 4 * 9}),
+        (
+            lambda xp, a: xp.linalg.solve(a[:, :3] + xp.eye(3), a),
+            {"add": 9 + 5 + 4 * 6, "multiply": 8 + 4 * 9},
+        ),
     ],
 )
 def test_prices(operation, counts) -> None:  # type: ignore[no-untyped-def]
@@ -91,22 +96,30 @@ def test_sorting_and_solving_give_what_numpy_gives() -> None:
     assert np.array_equal(tally.argsort(a).data, np.argsort(x, stable=True))
     line = tally.sort(a[0, :])
     assert np.array_equal(
-        tally.searchsorted(line, a[1, :], side="right").data, np.searchsorted(line.data, x[1], "right")
+        tally.searchsorted(line, a[1, :], side="right").data,
+        np.searchsorted(line.data, x[1], "right"),
     )
     square = tally.array(np.random.default_rng(3).normal(size=(3, 3)))
-    assert np.array_equal(tally.linalg.solve(square, square).data, np.linalg.solve(square.data, square.data))
+    assert np.array_equal(
+        tally.linalg.solve(square, square).data, np.linalg.solve(square.data, square.data)
+    )
     u, s, vh = tally.linalg.svd(square)
     assert np.allclose((u.data * s.data) @ vh.data, square.data)
 
 
 def test_elimination_takes_what_solve_is_priced_at() -> None:
-    """Gaussian elimination and back substitution written out, multiplications and divisions counted one by one."""
+    """Gaussian elimination and back substitution written out, multiplications and divisions counted
+    one by one.
+    """
     for k, columns in ((1, 1), (2, 3), (5, 2)):
         multiplied = sum(
             (k - 1 - i) * (1 + (k - 1 - i) + columns) for i in range(k)
         )  # a factor, a row of A, a row of B
-        multiplied += sum(columns * (1 + i) for i in range(k))  # back: i products and one division a column
-        added = sum((k - 1 - i) * ((k - 1 - i) + columns) for i in range(k)) + sum(columns * i for i in range(k))
+        # back: i products and one division a column
+        multiplied += sum(columns * (1 + i) for i in range(k))
+        added = sum((k - 1 - i) * ((k - 1 - i) + columns) for i in range(k)) + sum(
+            columns * i for i in range(k)
+        )
         tally = Tally()
         tally.linalg.solve(tally.array(np.eye(k)), tally.array(np.ones((k, columns))))
         assert (tally.counts["multiply"], tally.counts["add"]) == (multiplied, added)
@@ -125,7 +138,9 @@ def test_what_has_no_price_is_refused() -> None:
 
 
 def test_the_projects_own_code_runs_on_it() -> None:
-    """The streaming softmax, untouched, gives its own result and a count that contains the two products."""
+    """The streaming softmax, untouched, gives its own result and a count that contains the two
+    products.
+    """
     import approxattn as aa
 
     tally, rng, n, d = Tally(), np.random.default_rng(1), 8, 4

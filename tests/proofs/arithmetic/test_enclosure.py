@@ -94,16 +94,25 @@ def test_a_matrix_is_finite_and_two_dimensional() -> None:
         matrix(np.ones(3))
 
 
-def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, seen: np.ndarray) -> list[list[mpmath.mpf]]:
+def reference(
+    q: np.ndarray, k: np.ndarray, v: np.ndarray, seen: np.ndarray
+) -> list[list[mpmath.mpf]]:
     """Softmax attention in 400-bit floating point by an unrelated library."""
     out = []
     with mpmath.workprec(400):
         beta = 1 / mpmath.sqrt(q.shape[1])
         for i in range(len(q)):
             w = [
-                mpmath.exp(beta * mpmath.fsum(mpmath.mpf(a) * mpmath.mpf(b) for a, b in zip(q[i], k[j], strict=True)))
-                if seen[i, j] else mpmath.mpf(0) for j in range(len(k))
-            ]  # fmt: skip
+                mpmath.exp(
+                    beta
+                    * mpmath.fsum(
+                        mpmath.mpf(a) * mpmath.mpf(b) for a, b in zip(q[i], k[j], strict=True)
+                    )
+                )
+                if seen[i, j]
+                else mpmath.mpf(0)
+                for j in range(len(k))
+            ]
             total = mpmath.fsum(w)
             out.append(
                 [
@@ -118,7 +127,9 @@ def contains(enclosure: arb, value: mpmath.mpf) -> bool:
     """Whether the reference, good to 300 bits at least, lies in the ball widened by 2^-300."""
     numerator, denominator = mpmath.libmp.to_rational(value._mpf_)
     with precision(1000):
-        return bool((enclosure + arb(0, 2.0**-300)).contains(fmpq(int(numerator), int(denominator))))
+        return bool(
+            (enclosure + arb(0, 2.0**-300)).contains(fmpq(int(numerator), int(denominator)))
+        )
 
 
 @settings(max_examples=60)
@@ -132,7 +143,11 @@ def test_exact_attention_contains_the_truth_at_any_precision(
     seen = np.tri(n, dtype=bool) & mask if causal else np.broadcast_to(mask, (n, n))
     enclosure = exact_attention(q, k, v, causal=causal, key_mask=mask, bits=bits)
     truth = reference(q, k, v, seen)
-    assert all(contains(e, t) for es, ts in zip(enclosure, truth, strict=True) for e, t in zip(es, ts, strict=True))
+    assert all(
+        contains(e, t)
+        for es, ts in zip(enclosure, truth, strict=True)
+        for e, t in zip(es, ts, strict=True)
+    )
     if bits == 128:
         assert max(float(e.rad()) for es in enclosure for e in es) < 1e-30
 
@@ -144,7 +159,11 @@ def test_starved_precision_widens_and_contains() -> None:
     widths = []
     for bits in (10, 30, 53, 100):
         wide = exact_attention(q, k, v, bits=bits)
-        assert all(w.contains(s) for ws, ss in zip(wide, sharp, strict=True) for w, s in zip(ws, ss, strict=True))
+        assert all(
+            w.contains(s)
+            for ws, ss in zip(wide, sharp, strict=True)
+            for w, s in zip(ws, ss, strict=True)
+        )
         widths.append(max(float(w.rad()) for ws in wide for w in ws))
     assert widths == sorted(widths, reverse=True)
 
@@ -187,14 +206,17 @@ def test_yoso_expectation_at_special_angles() -> None:
 
 @settings(max_examples=100)
 @given(instances.heads(max_tokens=4), st.integers(1, 9), st.sampled_from((4, 30, 128)))
-def test_yoso_expectation_contains_the_float_result(case: dict[str, np.ndarray], bits: int, working: int) -> None:
+def test_yoso_expectation_contains_the_float_result(
+    case: dict[str, np.ndarray], bits: int, working: int
+) -> None:
     q, k, v = (case[name] + (0.0 if name == "v" else 0.37) for name in "qkv")  # no zero vectors
     if not (q.any(axis=1).all() and k.any(axis=1).all()):
         return
     unit_q, unit_k = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, k))
     p = (1 - np.arccos(np.clip(unit_q @ unit_k.T, -1, 1)) / np.pi) ** bits
     low, _ = max_error(p @ v, yoso_expectation(q, k, v, bits=bits, working_bits=working))
-    assert low <= 1e-6 * max(1.0, np.abs(v).sum())  # arccos in floats loses half the digits at parallel vectors
+    # arccos in floats loses half the digits at parallel vectors
+    assert low <= 1e-6 * max(1.0, np.abs(v).sum())
 
 
 def test_hull_covers_both_ends() -> None:

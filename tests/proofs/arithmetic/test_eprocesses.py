@@ -1,4 +1,6 @@
-"""Tests that may be looked at while they run: exact martingales, and error rates beside those of tests that may not."""
+"""Tests that may be looked at while they run: exact martingales, and error rates beside those of
+tests that may not.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +30,21 @@ def test_the_mean_is_one_at_the_boundary_and_below_one_beyond(n: int, delta: flo
         assert binom.pmf(events, n, p) @ e < 1
 
 
-@pytest.mark.parametrize(("k", "n", "delta"), [(0, 5, 0.1), (3, 200, 0.05), (90, 100, 0.5), (20, 20, 0.3)])
+@pytest.mark.parametrize(
+    ("k", "n", "delta"), [(0, 5, 0.1), (3, 200, 0.05), (90, 100, 0.5), (20, 20, 0.3)]
+)
 def test_the_mixture_against_quadrature(k: int, n: int, delta: float) -> None:
     def ratio(q: Any) -> Any:
         likelihood = (q / delta) ** k * ((1 - q) / (1 - delta)) ** (n - k)
         return likelihood / mpmath.sqrt(q * (1 - q))
 
     cuts = [delta * 2.0**-i for i in range(30, -1, -1)]
-    integral = mpmath.quad(ratio, [0, *cuts]) / mpmath.quad(lambda q: 1 / mpmath.sqrt(q * (1 - q)), [0, *cuts])
-    assert float(log_evidence_below(k, n, delta)) == pytest.approx(float(mpmath.log(integral)), abs=1e-6)
+    integral = mpmath.quad(ratio, [0, *cuts]) / mpmath.quad(
+        lambda q: 1 / mpmath.sqrt(q * (1 - q)), [0, *cuts]
+    )
+    assert float(log_evidence_below(k, n, delta)) == pytest.approx(
+        float(mpmath.log(integral)), abs=1e-6
+    )
 
 
 def test_far_on_the_other_side_there_is_no_evidence() -> None:
@@ -49,7 +57,9 @@ def test_far_on_the_other_side_there_is_no_evidence() -> None:
 
 @pytest.mark.parametrize("above", [True, False])
 def test_no_game_against_a_true_hypothesis_can_be_won(above: bool) -> None:
-    """Three values, all sequences of four draws: the mean capital is 1 at the bound and at most 1 on the hypothesis' side of it."""
+    """Three values, all sequences of four draws: the mean capital is 1 at the bound and at most 1
+    on the hypothesis' side of it.
+    """
     support, low, high, bound = np.array([-1.0, 0.5, 3.0]), -1.0, 3.0, 0.25
     for weights in (
         [0.5, 0.3333333333333333, 0.16666666666666666],
@@ -78,8 +88,9 @@ def test_bets_are_checked() -> None:
             bets.update(np.array([0.1, bad]))
 
 
-# --- looking again and again ------------------------------------------------------------------------------------------
-# 2000 runs of a claim that is exactly at its boundary, looked at after every 100 of 20,000 draws, at level 1 %.
+# --- looking again and again ----------------------------------------------------------------------
+# 2000 runs of a claim that is exactly at its boundary, looked at after every 100 of 20,000 draws,
+# at level 1 %.
 
 ALPHA, DELTA, RUNS = 0.01, 0.02, 2000
 LOOKS = np.arange(100, 20_001, 100)
@@ -110,7 +121,8 @@ def naive_refutes(counts: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("ours", [supports, refutes])
 def test_our_probabilities_may_be_looked_at(ours: Callable[[np.ndarray], np.ndarray]) -> None:
     _, at_most = binomial_bounds(ever(DELTA, ours), RUNS, 1e-3)
-    assert at_most <= 1.3 * ALPHA  # the interval is that wide even where the rate is well below the level
+    # the interval is that wide even where the rate is well below the level
+    assert at_most <= 1.3 * ALPHA
 
 
 @pytest.mark.parametrize("naive", [naive_supports, naive_refutes])
@@ -127,11 +139,14 @@ def test_true_and_false_claims_are_found_out() -> None:
 
 
 def test_means_may_be_looked_at_and_t_tests_may_not() -> None:
-    """Rare large values, mean exactly at the bound of the hypothesis mean <= bound or mean >= bound; 20 looks at 40 draws each."""
+    """Rare large values, mean exactly at the bound of the hypothesis mean <= bound or mean >=
+    bound; 20 looks at 40 draws each.
+    """
     rng, runs, level = np.random.default_rng(5), 300, 0.01
     ours, naive = 0, 0
     for _ in range(runs):
-        values = np.where(rng.random((20, 40)) < 0.1, rng.random((20, 40)) * 2, 0.0)  # in [0, 2], mean 0.1
+        # in [0, 2], mean 0.1
+        values = np.where(rng.random((20, 40)) < 0.1, rng.random((20, 40)) * 2, 0.0)
         above, below = (MeanBets(0.1, low=0.0, high=2.0, above=side) for side in (True, False))
         largest = -math.inf
         for batch in values:
@@ -147,22 +162,32 @@ def test_means_may_be_looked_at_and_t_tests_may_not() -> None:
     assert binomial_bounds(naive, runs, 1e-3)[0] >= 4 * level
 
 
-# --- the checker under the full budget --------------------------------------------------------------------------------
+# --- the checker under the full budget ------------------------------------------------------------
 
 
-def coin(p: float, *, target: float = 0.1, alpha: float = 0.5e-1, claim: Any = "probability <=") -> Sample:
+def coin(
+    p: float, *, target: float = 0.1, alpha: float = 0.5e-1, claim: Any = "probability <="
+) -> Sample:
     return Sample(
-        draw=lambda rng, m: rng.random(m) < p, claim=claim, target=target, chunk=64,
-        plan=Plan(n=400, alpha=alpha, sampler="coins"), scope="coins",
-    )  # fmt: skip
+        draw=lambda rng, m: rng.random(m) < p,
+        claim=claim,
+        target=target,
+        chunk=64,
+        plan=Plan(n=400, alpha=alpha, sampler="coins"),
+        scope="coins",
+    )
 
 
 def spread(mean: float, *, claim: Any = "mean =", bounds: Any = (0.0, 1.0), n: int = 400) -> Sample:
     margin = 0.05 if claim == "mean =" else 0.0
     return Sample(
-        draw=lambda rng, m: mean + 0.2 * (rng.random(m) - 0.5), claim=claim, target=0.5, bounds=bounds,
-        plan=Plan(n=n, alpha=0.01, margin=margin, sampler="uniform draws"), scope="width 0.2",
-    )  # fmt: skip
+        draw=lambda rng, m: mean + 0.2 * (rng.random(m) - 0.5),
+        claim=claim,
+        target=0.5,
+        bounds=bounds,
+        plan=Plan(n=n, alpha=0.01, margin=margin, sampler="uniform draws"),
+        scope="width 0.2",
+    )
 
 
 def test_the_full_budget_decides_at_a_hundredth_of_the_level() -> None:
@@ -174,14 +199,22 @@ def test_the_full_budget_decides_at_a_hundredth_of_the_level() -> None:
     assert check(coin(0.15), budget="full").status is Status.REFUTED
     assert check(coin(0.1), budget="full").status is Status.INCONCLUSIVE
     assert check(coin(0.1), budget="full").facts["n"] == 4000
-    assert check(coin(0.94, target=0.9, claim="probability >="), budget="full").status is Status.SUPPORTED
-    assert check(coin(0.85, target=0.9, claim="probability >="), budget="full").status is Status.REFUTED
+    assert (
+        check(coin(0.94, target=0.9, claim="probability >="), budget="full").status
+        is Status.SUPPORTED
+    )
+    assert (
+        check(coin(0.85, target=0.9, claim="probability >="), budget="full").status
+        is Status.REFUTED
+    )
 
 
 @pytest.mark.parametrize("wrong", [Status.SUPPORTED, Status.REFUTED])
 def test_error_rates_of_the_checker(wrong: Status) -> None:
     """At p exactly the target, either decision is wrong or lucky; the level is 0.5 / 100 each."""
-    statuses = [check(coin(0.1, alpha=0.49), rng_seed=seed, budget="full").status for seed in range(150)]
+    statuses = [
+        check(coin(0.1, alpha=0.49), rng_seed=seed, budget="full").status for seed in range(150)
+    ]
     assert binomial_bounds(statuses.count(wrong), 150, 1e-3)[0] <= 0.005
 
 
@@ -212,6 +245,10 @@ def test_bounds_leave_room_for_the_margin() -> None:
         spread(0.5, bounds=(0.45, 1.0))
     with pytest.raises(ValueError, match="no meaning"):
         Sample(
-            draw=lambda rng, m: rng.random(m) < 0.5, claim="probability <=", target=0.5, bounds=(0.0, 1.0),
-            plan=Plan(n=9, sampler="coins"), scope="coins",
-        )  # fmt: skip
+            draw=lambda rng, m: rng.random(m) < 0.5,
+            claim="probability <=",
+            target=0.5,
+            bounds=(0.0, 1.0),
+            plan=Plan(n=9, sampler="coins"),
+            scope="coins",
+        )

@@ -1,4 +1,6 @@
-"""The enclosed gradient against difference quotients of the enclosed output: no formula of the one is used by the other."""
+"""The enclosed gradient against difference quotients of the enclosed output: no formula of the one
+is used by the other.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,30 @@ def loss(x: dict[str, np.ndarray], options: dict[str, Any]) -> Any:
     out = exact_attention(x["q"], x["k"], x["v"], bits=600, **options)
     with precision(600):
         return sum(
-            (ball(g) * o for gs, row in zip(x["dout"], out, strict=True) for g, o in zip(gs, row, strict=True)), ball(0)
+            (
+                ball(g) * o
+                for gs, row in zip(x["dout"], out, strict=True)
+                for g, o in zip(gs, row, strict=True)
+            ),
+            ball(0),
         )
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"causal": True}, {"key_mask": HOLES}, {"causal": True, "key_mask": HOLES, "scale": Fraction(1, 3)}, {"scale": 2.5},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"causal": True},
+        {"key_mask": HOLES},
+        {"causal": True, "key_mask": HOLES, "scale": Fraction(1, 3)},
+        {"scale": 2.5},
+    ],
+    ids=str,
+)
 def test_slopes_are_those_of_the_output(options: dict[str, Any]) -> None:
-    """Every entry is moved by +-2^-40 about an input of small integers, exactly; the quotient differs by O(2^-80) times a third derivative."""
+    """Every entry is moved by +-2^-40 about an input of small integers, exactly; the quotient
+    differs by O(2^-80) times a third derivative.
+    """
     x = integers(3)
     found = exact_attention_gradient(**x, **options, bits=200)
     for name, rows in zip("qkv", found, strict=True):
@@ -61,7 +78,11 @@ def test_fewer_queries_than_keys_and_hidden_keys() -> None:
 def test_one_token_and_equal_values_have_no_slope_in_the_scores() -> None:
     x = integers(5, 1, 1)
     found = exact_attention_gradient(**x)
-    assert all(entry.contains(0) and upper(abs(entry)) < 1e-30 for rows in (found.dq, found.dk) for entry in rows[0])
+    assert all(
+        entry.contains(0) and upper(abs(entry)) < 1e-30
+        for rows in (found.dq, found.dk)
+        for entry in rows[0]
+    )
     assert [float(entry) for entry in found.dv[0]] == x["dout"][0].tolist()
 
 

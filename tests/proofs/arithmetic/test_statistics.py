@@ -80,9 +80,18 @@ def test_without_spread_nothing_is_shown() -> None:
 
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=6))
 def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
-    """A hypothesis is rejected when Bonferroni's test rejects every set of hypotheses that it belongs to (Marcus, Peritz & Gabriel 1976)."""
-    sets = [s for n in range(1, len(p_values) + 1) for s in itertools.combinations(range(len(p_values)), n)]
-    closed = [all(min(p_values[j] for j in s) <= 0.05 / len(s) for s in sets if i in s) for i in range(len(p_values))]
+    """A hypothesis is rejected when Bonferroni's test rejects every set of hypotheses that it
+    belongs to (Marcus, Peritz & Gabriel 1976).
+    """
+    sets = [
+        s
+        for n in range(1, len(p_values) + 1)
+        for s in itertools.combinations(range(len(p_values)), n)
+    ]
+    closed = [
+        all(min(p_values[j] for j in s) <= 0.05 / len(s) for s in sets if i in s)
+        for i in range(len(p_values))
+    ]
     assert holm(p_values, 0.05) == closed
 
 
@@ -102,7 +111,9 @@ def test_looking_early_takes_nothing_back(p_values: list[float], data: st.DataOb
 
 @pytest.mark.parametrize("as_expected", [0, 10, 20])
 def test_the_campaign_keeps_its_level(as_expected: int) -> None:
-    """Twenty experiments, some of whose expected decisions would be right and are always reached; every true hypothesis at its boundary."""
+    """Twenty experiments, some of whose expected decisions would be right and are always reached;
+    every true hypothesis at its boundary.
+    """
     rng, campaigns, experiments, level = np.random.default_rng(3), 4000, 20, 0.05
     wrong = 0
     for uniform in rng.random((campaigns, experiments)):  # p-values of the true hypotheses

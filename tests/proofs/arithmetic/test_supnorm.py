@@ -1,4 +1,6 @@
-"""Certified distances from exp: against grids, against closed forms, at starved precision, and the minimal degrees they prove."""
+"""Certified distances from exp: against grids, against closed forms, at starved precision, and the
+minimal degrees they prove.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +51,16 @@ def test_the_enclosure_holds_against_a_grid(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_closed_forms(kind: Kind) -> None:
-    """1 + x is furthest from e^x on [0, 1] at 1; the constants 0 and 2 at an end; the double knot of degree 1 is harmless."""
+    """1 + x is furthest from e^x on [0, 1] at 1; the constants 0 and 2 at an end; the double knot
+    of degree 1 is harmless.
+    """
     e = math.e
     assert float(sup_error([1, 1], (0, 1), kind)) == pytest.approx(
         1 - 2 / e if kind == "relative" else e - 2, rel=1e-14
     )
-    assert float(sup_error([], (0, 1), kind)) == pytest.approx(1 if kind == "relative" else e, rel=1e-14)
+    assert float(sup_error([], (0, 1), kind)) == pytest.approx(
+        1 if kind == "relative" else e, rel=1e-14
+    )
     assert float(sup_error([2], (0, 1), kind)) == pytest.approx(1, rel=1e-14)
 
 
@@ -74,9 +80,13 @@ def test_starved_precision_widens_and_contains(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_zeros_that_bisection_hits_exactly(kind: Kind) -> None:
-    """P' = e^x exactly at the midpoint 0 of the interval: the sign there cannot be decided at any precision."""
+    """P' = e^x exactly at the midpoint 0 of the interval: the sign there cannot be decided at any
+    precision.
+    """
     sup = sup_error([1, 1, Fraction(1, 2)], (-1, 1), kind)
-    expected = error_at([Fraction(1), Fraction(1), Fraction(1, 2)], Fraction(-1 if kind == "relative" else 1), kind)
+    expected = error_at(
+        [Fraction(1), Fraction(1), Fraction(1, 2)], Fraction(-1 if kind == "relative" else 1), kind
+    )
     assert float(sup) == pytest.approx(float(expected), rel=1e-12)
 
 
@@ -92,7 +102,10 @@ def test_remez_meets_the_lower_bound(kind: Kind, half_width: int, degree: int) -
     assert upper(above) <= lower(below) * (1 + 1e-6)
 
 
-@given(st.lists(st.fractions(-2, 2, max_denominator=16), min_size=4, max_size=4, unique=True), st.sampled_from(KINDS))
+@given(
+    st.lists(st.fractions(-2, 2, max_denominator=16), min_size=4, max_size=4, unique=True),
+    st.sampled_from(KINDS),
+)
 def test_no_polynomial_beats_the_levelled_error(points: list[Fraction], kind: Kind) -> None:
     below = levelled_error(points, kind)
     for rival in ([1, 1, Fraction(1, 2)], minimax(2, (-2, 2), kind, steps=3)[0]):
@@ -100,12 +113,23 @@ def test_no_polynomial_beats_the_levelled_error(points: list[Fraction], kind: Ki
         assert lower(below) <= max(upper(error_at(exact, x, kind)) for x in points)
 
 
-@pytest.mark.parametrize(("kind", "half_width", "eps", "degree"), [
-    ("relative", 1, 1e-4, 6), ("additive", 1, 1e-4, 5), ("relative", 4, 1e-3, 9), ("additive", 2, 1e-6, 9), ("relative", 2, 1e-6, 9),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "half_width", "eps", "degree"),
+    [
+        ("relative", 1, 1e-4, 6),
+        ("additive", 1, 1e-4, 5),
+        ("relative", 4, 1e-3, 9),
+        ("additive", 2, 1e-6, 9),
+        ("relative", 2, 1e-6, 9),
+    ],
+)
 def test_minimal_degrees_are_proved(kind: Kind, half_width: int, eps: float, degree: int) -> None:
     interval = (-half_width, half_width)
-    found = next(g for g in range(20) if upper(sup_error(minimax(g, interval, kind)[0], interval, kind)) <= eps)
+    found = next(
+        g
+        for g in range(20)
+        if upper(sup_error(minimax(g, interval, kind)[0], interval, kind)) <= eps
+    )
     assert lower(minimax_lower_bound(found - 1, interval, kind)) > eps
     assert found in (degree - 1, degree)
 

@@ -1,4 +1,6 @@
-"""The checkers are honest: they refute what is false, prove what is true, and say nothing when they know nothing."""
+"""The checkers are honest: they refute what is false, prove what is true, and say nothing when they
+know nothing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ from proofs_check.checkers import _falsify as _falsify_checker
 from proofs_check.checkers import check
 from proofs_check.checkers.fresh import confirm_in_fresh_process
 
-# --- Symbolic ---------------------------------------------------------------------------------------------------------
+# --- Symbolic -------------------------------------------------------------------------------------
 
 
 def _square_of_sum(wrong: int = 0) -> list[Identity]:
@@ -79,18 +81,27 @@ def test_identity_testing_finds_the_false_and_reports_its_grade() -> None:
         x, y = (int(z) for z in rng.integers(0, p, size=2))
         return [((x + y) ** 2 - x * x - 2 * x * y - y * y - wrong * x) % p]
 
-    true = check(Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3)
+    true = check(
+        Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3
+    )
     assert (true.status, true.grade) == (Status.PROVED, "pit(2^-59)")
-    full = check(Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3, budget="full")
+    full = check(
+        Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"),
+        rng_seed=3,
+        budget="full",
+    )
     assert (full.status, full.grade) == (Status.PROVED, "pit(2^-236)")
     assert full.facts["identities"] == 4 * true.facts["identities"]
     false = check(
-        Symbolic(identities=lambda rng: residues(rng, 1), grade="pit(2^-59)", scope="two variables"), rng_seed=3
+        Symbolic(
+            identities=lambda rng: residues(rng, 1), grade="pit(2^-59)", scope="two variables"
+        ),
+        rng_seed=3,
     )
     assert false.status is Status.REFUTED
 
 
-# --- Enclose ----------------------------------------------------------------------------------------------------------
+# --- Enclose --------------------------------------------------------------------------------------
 
 
 def _bernoulli(constant: int) -> Enclose:
@@ -123,7 +134,11 @@ def test_enclose_refutes_at_an_exact_point() -> None:
 
 def test_enclose_leaves_a_touching_bound_open() -> None:
     touching = Enclose(
-        lhs=lambda x: 1 + x, rhs=lambda x: x.exp(), box=((-1, Fraction(2, 3)),), scope="around 0", depth=12
+        lhs=lambda x: 1 + x,
+        rhs=lambda x: x.exp(),
+        box=((-1, Fraction(2, 3)),),
+        scope="around 0",
+        depth=12,
     )
     assert check(touching).status is Status.INCONCLUSIVE
 
@@ -135,8 +150,15 @@ def test_enclose_equality_up_to_a_radius() -> None:
     within = Enclose(certify=compare, relation="=", radius=Fraction(1, 10**9), scope="one number")
     assert check(within).status is Status.PROVED
     assert "up to 1/1000000000" in check(within).scope
-    assert check(Enclose(certify=compare, relation="=", scope="one number")).status is Status.INCONCLUSIVE
-    third = Enclose(certify=lambda _: [Comparison(Fraction(1, 3), Fraction(1, 3))], relation="=", scope="one number")
+    assert (
+        check(Enclose(certify=compare, relation="=", scope="one number")).status
+        is Status.INCONCLUSIVE
+    )
+    third = Enclose(
+        certify=lambda _: [Comparison(Fraction(1, 3), Fraction(1, 3))],
+        relation="=",
+        scope="one number",
+    )
     assert (check(third).status, check(third).grade) == (Status.PROVED, "exact-rational")
 
 
@@ -153,7 +175,7 @@ def test_a_float_is_no_enclosure() -> None:
     assert "decides nothing" in verdict.note
 
 
-# --- Falsify ----------------------------------------------------------------------------------------------------------
+# --- Falsify --------------------------------------------------------------------------------------
 
 
 def pairs() -> Any:
@@ -235,7 +257,9 @@ def test_falsify_is_reproducible() -> None:
 
 def test_falsify_never_proves() -> None:
     true = _falsify(
-        confirm=confirm_product, measured=lambda c: c["x"] * c["y"], bound=lambda c: c["x"] ** 2 + c["y"] ** 2
+        confirm=confirm_product,
+        measured=lambda c: c["x"] * c["y"],
+        bound=lambda c: c["x"] ** 2 + c["y"] ** 2,
     )
     verdict = check(true)
     assert verdict.status is Status.INCONCLUSIVE
@@ -250,21 +274,30 @@ def confirm_square(case: Any) -> tuple[Fraction, Fraction]:
 
 
 def _square(a: float, c: float) -> Falsify:
-    """A claim that is attained, searched in single precision: rounding violates it in many places."""
+    """A claim that is attained, searched in single precision: rounding violates it in many
+    places.
+    """
     near = st.sampled_from((0.0, 2.0**-12, -(2.0**-13), 2.0**-3)).map(lambda e: a * (1 + e))
     return Falsify(
         instances=lambda: st.fixed_dictionaries({"a": st.just(a), "x": near, "c": st.just(c)}),
-        measured=lambda case: float(np.float32(2) * np.float32(case["a"]) * np.float32(case["x"]) * np.float32(1 + 1e-6)),
-        bound=lambda case: float((np.float32(case["a"]) ** 2 + np.float32(case["x"]) ** 2) * np.float32(case["c"])),
-        confirm=confirm_square, scope="x near a", tries=10,
-    )  # fmt: skip
+        measured=lambda case: float(
+            np.float32(2) * np.float32(case["a"]) * np.float32(case["x"]) * np.float32(1 + 1e-6)
+        ),
+        bound=lambda case: float(
+            (np.float32(case["a"]) ** 2 + np.float32(case["x"]) ** 2) * np.float32(case["c"])
+        ),
+        confirm=confirm_square,
+        scope="x near a",
+        tries=10,
+    )
 
 
 def test_rates_of_false_refutation_and_of_missed_counterexamples() -> None:
     """Attained inequalities, and some that fail by one part in a thousand."""
     values = np.random.default_rng(4).uniform(0.5, 4, size=24).tolist()
     on_true = [check(_square(a, 1.0), rng_seed=i) for i, a in enumerate(values)]
-    assert sum(v.facts["violations not confirmed"] > 0 for v in on_true) > 12  # the floats of the search do go wrong
+    # the floats of the search do go wrong
+    assert sum(v.facts["violations not confirmed"] > 0 for v in on_true) > 12
     refuted = sum(v.status is Status.REFUTED for v in on_true)
     assert refuted == 0, f"rate at least {binomial_bounds(refuted, 24, 1e-3)[0]:.3g}"
     on_false = [check(_square(a, 0.999), rng_seed=i) for i, a in enumerate(values[:3])]
@@ -272,16 +305,21 @@ def test_rates_of_false_refutation_and_of_missed_counterexamples() -> None:
 
 
 def test_a_float_artefact_is_never_refuted() -> None:
-    """The floats of the search violate the bound everywhere; exact arithmetic finds that it holds."""
+    """The floats of the search violate the bound everywhere; exact arithmetic finds that
+    it holds.
+    """
     artefact = _falsify(confirm=confirm_product, measured=lambda _: 2.0, bound=lambda _: 1.0)
     verdict = check(artefact)
     assert verdict.status is Status.INCONCLUSIVE
     assert verdict.facts["violations not confirmed"] > 0
     assert verdict.facts["largest ratio in floats"] == 2
-    assert verdict.tightness is None or verdict.tightness <= 1  # a ratio known to be wrong is no tightness
+    # a ratio known to be wrong is no tightness
+    assert verdict.tightness is None or verdict.tightness <= 1
 
 
-def test_what_a_fresh_process_does_not_confirm_is_never_refuted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_fresh_process_does_not_confirm_is_never_refuted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(MARK, "violated", 1)
     verdict = check(_falsify(confirm=confirm_hidden_state))
     assert verdict.status is Status.INCONCLUSIVE
@@ -302,7 +340,9 @@ def test_a_witness_must_meet_the_assumptions() -> None:
     assert verdict.status is Status.REFUTED
     assert verdict.witness is not None
     assert apart(verdict.witness)
-    confirmation = confirm_in_fresh_process(_falsify(assumptions=(assumption,)), {"x": 1.0, "y": 1.0})
+    confirmation = confirm_in_fresh_process(
+        _falsify(assumptions=(assumption,)), {"x": 1.0, "y": 1.0}
+    )
     assert not confirmation.violated
     assert "violates the assumption apart" in confirmation.reason
 
@@ -310,11 +350,15 @@ def test_a_witness_must_meet_the_assumptions() -> None:
 def test_the_optimiser_finds_what_the_examples_miss() -> None:
     only_far = st.fixed_dictionaries({"x": st.just(0.5), "y": st.integers(3, 4).map(float)})
     move = Continuous(
-        to_vector=lambda c: np.array([c["x"], c["y"]]), from_vector=lambda x, _: {"x": float(x[0]), "y": float(x[1])}
+        to_vector=lambda c: np.array([c["x"], c["y"]]),
+        from_vector=lambda x, _: {"x": float(x[0]), "y": float(x[1])},
     )
     far = _falsify(instances=lambda: only_far, tries=5)
     assert check(far).status is Status.INCONCLUSIVE
-    assert check(_falsify(instances=lambda: only_far, tries=5, continuous=move)).status is Status.REFUTED
+    assert (
+        check(_falsify(instances=lambda: only_far, tries=5, continuous=move)).status
+        is Status.REFUTED
+    )
 
 
 def test_confirm_must_be_importable() -> None:
@@ -322,14 +366,18 @@ def test_confirm_must_be_importable() -> None:
         _falsify(confirm=lambda case: (case["x"], case["y"]))
 
 
-# --- Sample -----------------------------------------------------------------------------------------------------------
+# --- Sample ---------------------------------------------------------------------------------------
 
 
 def _coin(p: float, *, n: int = 400, alpha: float = 0.05, target: float = 0.1) -> Sample:
     return Sample(
-        draw=lambda rng, m: rng.random(m) < p, claim="probability <=", target=target, chunk=300,
-        plan=Plan(n=n, alpha=alpha, sampler="coins"), scope="coins",
-    )  # fmt: skip
+        draw=lambda rng, m: rng.random(m) < p,
+        claim="probability <=",
+        target=target,
+        chunk=300,
+        plan=Plan(n=n, alpha=alpha, sampler="coins"),
+        scope="coins",
+    )
 
 
 def test_sample_supports_refutes_and_abstains() -> None:
@@ -340,9 +388,13 @@ def test_sample_supports_refutes_and_abstains() -> None:
 
 @pytest.mark.parametrize("wrong", [Status.SUPPORTED, Status.REFUTED])
 def test_error_rates_at_the_boundary(wrong: Status) -> None:
-    """At p exactly the target the claim is true and barely so: either decision is wrong or lucky, each at rate <= alpha."""
+    """At p exactly the target the claim is true and barely so: either decision is wrong or lucky,
+    each at rate <= alpha.
+    """
     repeats, alpha = 300, 0.05
-    mistakes = sum(check(_coin(0.1, n=200, alpha=alpha), rng_seed=i).status is wrong for i in range(repeats))
+    mistakes = sum(
+        check(_coin(0.1, n=200, alpha=alpha), rng_seed=i).status is wrong for i in range(repeats)
+    )
     at_least, _ = binomial_bounds(mistakes, repeats, 1e-6)
     assert at_least <= alpha, f"{mistakes} of {repeats} wrongly {wrong}"
 
@@ -350,9 +402,12 @@ def test_error_rates_at_the_boundary(wrong: Status) -> None:
 def _heavy(mean: float, *, claim: Any = "mean =") -> Sample:
     margin = 0.2 if claim == "mean =" else 0.0
     return Sample(
-        draw=lambda rng, m: rng.exponential(mean, m), claim=claim, target=1.0,
-        plan=Plan(n=4000, alpha=0.01, margin=margin, sampler="exponential"), scope="heavy right tail",
-    )  # fmt: skip
+        draw=lambda rng, m: rng.exponential(mean, m),
+        claim=claim,
+        target=1.0,
+        plan=Plan(n=4000, alpha=0.01, margin=margin, sampler="exponential"),
+        scope="heavy right tail",
+    )
 
 
 def test_means_are_supported_by_equivalence_only() -> None:
@@ -365,7 +420,9 @@ def test_means_are_supported_by_equivalence_only() -> None:
 
 def test_false_support_of_a_mean_at_the_margin() -> None:
     repeats = 200
-    mistakes = sum(check(_heavy(1.2), rng_seed=i).status is Status.SUPPORTED for i in range(repeats))
+    mistakes = sum(
+        check(_heavy(1.2), rng_seed=i).status is Status.SUPPORTED for i in range(repeats)
+    )
     assert binomial_bounds(mistakes, repeats, 1e-6)[0] <= 0.01
 
 
@@ -382,20 +439,35 @@ def test_constant_draws_decide_nothing() -> None:
 
 def test_a_draw_of_the_wrong_kind_is_inconclusive() -> None:
     wrong = Sample(
-        draw=lambda rng, m: rng.random(m), claim="probability <=", target=0.5, plan=Plan(n=10, sampler="x"), scope="x"
+        draw=lambda rng, m: rng.random(m),
+        claim="probability <=",
+        target=0.5,
+        plan=Plan(n=10, sampler="x"),
+        scope="x",
     )
     assert "booleans" in check(wrong).note
 
 
-# --- Count and Scale --------------------------------------------------------------------------------------------------
+# --- Count and Scale ------------------------------------------------------------------------------
 
 
 def test_count_needs_every_size() -> None:
     true = Count(measured=lambda n: n * n, formula=lambda n: n**2, sizes=(1, 2, 3), scope="squares")
-    assert (check(true).status, check(true).grade, check(true).tightness) == (Status.PROVED, "counted", 1.0)
-    false = Count(measured=lambda n: n * n + (n == 3), formula=lambda n: n**2, sizes=(1, 2, 3), scope="squares")
+    assert (check(true).status, check(true).grade, check(true).tightness) == (
+        Status.PROVED,
+        "counted",
+        1.0,
+    )
+    false = Count(
+        measured=lambda n: n * n + (n == 3),
+        formula=lambda n: n**2,
+        sizes=(1, 2, 3),
+        scope="squares",
+    )
     assert check(false).witness == {"size": 3, "counted": 10, "formula": Fraction(9)}
-    below = Count(measured=lambda n: n, formula=lambda n: n**2, sizes=(2, 3), relation="<=", scope="squares")
+    below = Count(
+        measured=lambda n: n, formula=lambda n: n**2, sizes=(2, 3), relation="<=", scope="squares"
+    )
     assert check(below).tightness == 0.5
 
 
@@ -407,7 +479,9 @@ def test_an_unpriced_operation_is_inconclusive() -> None:
         tally.unique_values(tally.array(np.arange(n)))
         return tally.flops
 
-    verdict = check(Count(measured=unique, formula=lambda n: n, sizes=(4,), scope="distinct values"))
+    verdict = check(
+        Count(measured=unique, formula=lambda n: n, sizes=(4,), scope="distinct values")
+    )
     assert verdict.status is Status.INCONCLUSIVE
     assert "no price" in verdict.note
 
@@ -424,8 +498,12 @@ def _workload(power: float) -> Scale:
         return work
 
     return Scale(
-        workload=prepare, sizes=(10, 20, 40, 80), slope=(0.9, 1.2), clock=lambda: state["t"], scope="an artificial clock"
-    )  # fmt: skip
+        workload=prepare,
+        sizes=(10, 20, 40, 80),
+        slope=(0.9, 1.2),
+        clock=lambda: state["t"],
+        scope="an artificial clock",
+    )
 
 
 def test_scale() -> None:
@@ -434,7 +512,7 @@ def test_scale() -> None:
     assert "did not advance" in check(_workload(-np.inf)).note
 
 
-# --- all kinds --------------------------------------------------------------------------------------------------------
+# --- all kinds ------------------------------------------------------------------------------------
 
 
 def test_a_crash_is_inconclusive() -> None:
@@ -448,7 +526,9 @@ def test_a_crash_is_inconclusive() -> None:
         Enclose(lhs=explode, rhs=explode, box=((0, 1),), scope="x"),
         _falsify(measured=explode),
         _falsify(instances=explode),
-        Sample(draw=explode, claim="probability <=", target=0.5, plan=Plan(n=9, sampler="x"), scope="x"),
+        Sample(
+            draw=explode, claim="probability <=", target=0.5, plan=Plan(n=9, sampler="x"), scope="x"
+        ),
         Count(measured=explode, formula=explode, sizes=(1,), scope="x"),
         Scale(workload=explode, sizes=(1, 2, 3, 4), slope=(0, 1), scope="x"),
     )

@@ -1,4 +1,6 @@
-"""Every theorem's mutant, a deliberately false variant, is refuted by the checker that judges the theorem."""
+"""Every theorem's mutant, a deliberately false variant, is refuted by the checker that judges the
+theorem.
+"""
 
 from __future__ import annotations
 
@@ -14,4 +16,6 @@ def test_the_mutant_is_refuted(key: str) -> None:
     verdict = check(theorem.mutant, rng_seed=1)
     assert verdict.status is Status.REFUTED, verdict.note
     kinds = {type(experiment) for experiment in theorem.experiments}
-    assert type(theorem.mutant) in kinds, "the mutant must go through a checker that judges the theorem"
+    assert type(theorem.mutant) in kinds, (
+        "the mutant must go through a checker that judges the theorem"
+    )

@@ -18,7 +18,8 @@ from proofs_check.checkers import check
 from proofs_check.papers.alman_song_2023.halved_constant import HALVED
 from proofs_check.statements.experiment import Instance
 
-# max over |v| <= 1 of |x v - 1/3| is x + 1/3 at v = -1 for x in [0, 1], so 4/3 at x = 1. The strategy offers v = 0 only.
+# max over |v| <= 1 of |x v - 1/3| is x + 1/3 at v = -1 for x in [0, 1], so 4/3 at x = 1. The
+# strategy offers v = 0 only.
 
 
 def cases() -> Any:
@@ -46,7 +47,12 @@ def in_range(x: np.ndarray, instance: Instance) -> Instance:
 
 
 PLAIN = Falsify(
-    instances=cases, measured=measured, bound=bound, confirm=confirm, scope="x in [0, 1], |v| <= 1", tries=20
+    instances=cases,
+    measured=measured,
+    bound=bound,
+    confirm=confirm,
+    scope="x in [0, 1], |v| <= 1",
+    tries=20,
 )
 ELIMINATED = replace(PLAIN, eliminate=best_value)
 MOVED = Continuous(to_vector=lambda i: np.array([i["x"]]), from_vector=in_range)
@@ -69,7 +75,9 @@ def test_elimination_and_the_optimiser_together_refute() -> None:
 
 
 def test_the_optimiser_comes_near_the_sharp_constant() -> None:
-    """sup of |out~ - out| / max|V| at eps = 1/2 is 2 tau(1/2) = 2 (2 - sqrt 3); searched against a bound that nothing exceeds."""
+    """sup of |out~ - out| / max|V| at eps = 1/2 is 2 tau(1/2) = 2 (2 - sqrt 3); searched against a
+    bound that nothing exceeds.
+    """
     import proofs_check.papers.alman_song_2023.halved_constant as paper
 
     experiment = HALVED.experiments[0]
@@ -91,7 +99,7 @@ def _confirm_loose(instance: Instance) -> tuple[Fraction, Fraction]:
     return paper._confirm(instance)[0], Fraction(1)
 
 
-# --- CMA-ES ----------------------------------------------------------------------------------------------------------------
+# --- CMA-ES ---------------------------------------------------------------------------------------
 
 
 def hidden(instance: Instance) -> tuple[Fraction, Fraction]:
@@ -114,18 +122,27 @@ def origin() -> Any:
 
 
 SPIKE = Falsify(
-    instances=origin, measured=hidden_measured, bound=one, confirm=hidden, scope="the plane", tries=2,
+    instances=origin,
+    measured=hidden_measured,
+    bound=one,
+    confirm=hidden,
+    scope="the plane",
+    tries=2,
     continuous=Continuous(
-        to_vector=lambda i: np.array([i["x"], i["y"]]), from_vector=lambda x, _: {"x": float(x[0]), "y": float(x[1])}
+        to_vector=lambda i: np.array([i["x"], i["y"]]),
+        from_vector=lambda x, _: {"x": float(x[0]), "y": float(x[1])},
     ),
-)  # fmt: skip
+)
 
 
 def test_cma_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def fmin(
-        descent: Callable[[np.ndarray], float], _x: np.ndarray, sigma: float, options: dict[str, Any]
+        descent: Callable[[np.ndarray], float],
+        _x: np.ndarray,
+        sigma: float,
+        options: dict[str, Any],
     ) -> tuple[np.ndarray, float]:
         calls.append((sigma, options["maxfevals"], options["seed"]))
         there = np.array([3.0, 3.0])

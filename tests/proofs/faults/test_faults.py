@@ -1,4 +1,6 @@
-"""Deliberate faults: the list is up to date, faults of all kinds are caught in processes of their own, and the code as it is raises no alarm."""
+"""Deliberate faults: the list is up to date, faults of all kinds are caught in processes of their
+own, and the code as it is raises no alarm.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,19 @@ from proofs_check.catalogue import theorem
 from proofs_check.faults.checks import FUNCTIONS, complaints
 from proofs_check.faults.fault import KINDS, Fault, StaleFaultError
 from proofs_check.faults.listed import FAULTS, REASONS
-from proofs_check.faults.page import markdown
 from proofs_check.faults.run import CONTROL, Outcome, chosen, gathered, run
+from proofs_check.report.faults import markdown
 
 QUICK = (
-    "collision.joint-sign", "concentration.bernstein", "minimax.interval-down", "audit.marked", "state.scale",
-    "features.causal-diagonal", "nystrom.skew", "chebyshev.first-omitted",
-)  # fmt: skip
+    "collision.joint-sign",
+    "concentration.bernstein",
+    "minimax.interval-down",
+    "audit.marked",
+    "state.scale",
+    "features.causal-diagonal",
+    "nystrom.skew",
+    "chebyshev.first-omitted",
+)
 
 
 def test_the_list_is_up_to_date() -> None:
@@ -30,7 +38,9 @@ def test_the_list_is_up_to_date() -> None:
         compile(fault.faulted_source(), fault.key, "exec")
     assert len(FAULTS) >= 100
     assert {fault.kind for fault in FAULTS.values()} == set(KINDS)
-    assert len({(fault.module, fault.function, fault.text, fault.wrong) for fault in FAULTS.values()}) == len(FAULTS)
+    assert len(
+        {(fault.module, fault.function, fault.text, fault.wrong) for fault in FAULTS.values()}
+    ) == len(FAULTS)
     assert set(REASONS) <= set(FAULTS)
 
 
@@ -39,7 +49,9 @@ def test_formatting_makes_no_fault_stale(tmp_path: Path, monkeypatch: pytest.Mon
     fault = FAULTS["softmax.kappa-sign"]
     before = fault.faulted_source()
     other = tmp_path / "other.py"
-    other.write_text(ast.unparse(ast.parse(fault.path().read_text(encoding="utf-8"))), encoding="utf-8")
+    other.write_text(
+        ast.unparse(ast.parse(fault.path().read_text(encoding="utf-8"))), encoding="utf-8"
+    )
     monkeypatch.setattr(Fault, "path", lambda _: other)
     assert other.read_text(encoding="utf-8") != before
     assert fault.faulted_source() == before
@@ -69,8 +81,17 @@ def test_a_stale_fault_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["exponential.bounds", "hashing.probabilities", "hashing.concentration", "audit.coverage", "low-rank.slopes", "polynomial.state", "calls.float16"]
-)  # fmt: skip
+    "name",
+    [
+        "exponential.bounds",
+        "hashing.probabilities",
+        "hashing.concentration",
+        "audit.coverage",
+        "low-rank.slopes",
+        "polynomial.state",
+        "calls.float16",
+    ],
+)
 def test_no_alarm_without_a_fault(name: str) -> None:
     """Checks have nothing to say about the code as it is."""
     assert list(complaints(name)) == []

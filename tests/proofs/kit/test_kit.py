@@ -54,7 +54,9 @@ def test_our_methods_pass() -> None:
         return aa.attention(q, k, v, aa.Polynomial(degree=8, basis="taylor")).value
 
     assert check_attention(exact).ok
-    found = check_attention(even, exact=False, by_design={"queries are independent": "their mean is taken out of all"})
+    found = check_attention(
+        even, exact=False, by_design={"queries are independent": "their mean is taken out of all"}
+    )
     assert found.ok, found
 
 
@@ -70,7 +72,7 @@ def test_another_array_library_and_leading_axes() -> None:
     assert found["batch items are independent"].held
 
 
-# --- planted bugs ------------------------------------------------------------------------------------------------------
+# --- planted bugs ---------------------------------------------------------------------------------
 
 
 def no_scale(q: Any, k: Any, v: Any) -> Any:
@@ -99,14 +101,20 @@ def batch_wide_scale(q: Any, k: Any, v: Any) -> Any:
     return w @ v * (1 + 0.1 * (np.abs(w).max() - np.abs(w).max(axis=(-2, -1), keepdims=True)))
 
 
-def ignores_mask(q: Any, k: Any, v: Any, *, key_mask: Any = None) -> Any:  # noqa: ARG001
+def ignores_mask(q: Any, k: Any, v: Any, *, key_mask: Any = None) -> Any:
+    del key_mask
     return right(q, k, v)
 
 
 def causal_off_by_one(q: Any, k: Any, v: Any, *, causal: bool = False) -> Any:
     w = weights(q, k)
     return (
-        (w * np.tril(np.ones(w.shape[-2:]), 1) / (w * np.tril(np.ones(w.shape[-2:]), 1)).sum(-1, keepdims=True)) @ v
+        (
+            w
+            * np.tril(np.ones(w.shape[-2:]), 1)
+            / (w * np.tril(np.ones(w.shape[-2:]), 1)).sum(-1, keepdims=True)
+        )
+        @ v
         if causal
         else w @ v
     )
@@ -173,7 +181,9 @@ def pseudo_inverse(a: Any, *, of_the_whole_batch: bool) -> Any:
 
 
 def nystrom(q: Any, k: Any, v: Any, *, of_the_whole_batch: bool) -> Any:
-    """Two landmarks, the first token and the last; as in nystrom-attention, one scale for the start of the pseudo-inverse of all heads."""
+    """Two landmarks, the first token and the last; as in nystrom-attention, one scale for the start
+    of the pseudo-inverse of all heads.
+    """
     few_q, few_k = (x[..., [0, -1], :] for x in (q, k))
     core = pseudo_inverse(weights(few_q, few_k), of_the_whole_batch=of_the_whole_batch)
     return weights(q, few_k) @ core @ (weights(few_q, k) @ v)
@@ -236,7 +246,9 @@ BUGS: dict[Callable[..., Any], str] = {
 }
 
 
-@pytest.mark.parametrize(("function", "check"), BUGS.items(), ids=lambda x: getattr(x, "__name__", x))
+@pytest.mark.parametrize(
+    ("function", "check"), BUGS.items(), ids=lambda x: getattr(x, "__name__", x)
+)
 def test_a_planted_bug_is_found(function: Callable[..., Any], check: str) -> None:
     found = check_attention(function)
     assert not found.ok
@@ -256,7 +268,9 @@ def test_a_failure_by_design_is_told_and_does_not_count() -> None:
     found = check_attention(odd_degree, exact=False)
     assert found["output among the values"].held is False
     reasons = {f.name: "odd degree" for f in found.findings if f.held is False}
-    excused = check_attention(odd_degree, exact=False, by_design={**reasons, "order of keys": "it never fails"})
+    excused = check_attention(
+        odd_degree, exact=False, by_design={**reasons, "order of keys": "it never fails"}
+    )
     assert excused.ok
     assert excused["order of keys"].held is True
     assert excused["output among the values"].detail.startswith("by design, odd degree: ")
@@ -275,7 +289,10 @@ def test_functions_of_one_sequence_of_tokens() -> None:
 
     found = check_attention(square, square=True)
     assert found.ok, found
-    assert [f.name for f in found.findings if f.held is None] == ["shapes are checked", "no queries"]
+    assert [f.name for f in found.findings if f.held is None] == [
+        "shapes are checked",
+        "no queries",
+    ]
     assert not check_attention(square).ok
 
 
@@ -295,17 +312,19 @@ def test_a_wrong_gradient_is_found_and_null_baselines_are_not_beaten_by_nothing(
     found = check_attention(right, gradient=no_kappa)
     assert [found[f"gradient {name}"].held for name in ("dq", "dk", "dv")] == [False, False, True]
 
-    def zero(q: Any, k: Any, v: Any) -> Any:  # noqa: ARG001
+    def zero(q: Any, k: Any, v: Any) -> Any:
+        del k
         return np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
 
-    def mean(q: Any, k: Any, v: Any) -> Any:  # noqa: ARG001
+    def mean(q: Any, k: Any, v: Any) -> Any:
+        del k
         return np.broadcast_to(v.mean(axis=-2, keepdims=True), (*q.shape[:-1], v.shape[-1]))
 
     for nothing in (zero, mean):
         assert check_attention(nothing, exact=False)["accuracy in float64"].held is False
 
 
-# --- claims ------------------------------------------------------------------------------------------------------------
+# --- claims ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["sata.odd-degree", "as23.score-bound", "lss24.causal-cost"])
@@ -335,25 +354,34 @@ def test_what_is_wrong_with_a_claim_is_found() -> None:
     assert check_claim(idle)["the mutant is refuted"].held is False
     surprised = replace(good, expected="refuted")
     assert check_claim(surprised)["verdict is the expected one"].held is False
-    other = Symbolic(identities=lambda: [Identity(1, 2)], grade="exact-rational", scope="one number")
+    other = Symbolic(
+        identities=lambda: [Identity(1, 2)], grade="exact-rational", scope="one number"
+    )
     torn = replace(good, experiments=(PROVES, replace(other)))
     assert check_claim(torn)["experiments agree"].held is False
     crashing = replace(
-        good, experiments=(Count(measured=lambda n: n // 0, formula=lambda n: n, sizes=(1,), scope="no size"),)
+        good,
+        experiments=(
+            Count(measured=lambda n: n // 0, formula=lambda n: n, sizes=(1,), scope="no size"),
+        ),
     )
     assert check_claim(crashing)["experiment 0 (Count)"].held is False
-    drifted = replace(good, assumptions=(Assumption(text="never", predicate=_never, generator=_one_number),))
+    drifted = replace(
+        good, assumptions=(Assumption(text="never", predicate=_never, generator=_one_number),)
+    )
     assert check_claim(drifted)["instances satisfy: never"].held is False
-    honest = replace(good, assumptions=(Assumption(text="always", predicate=_always, generator=_one_number),))
+    honest = replace(
+        good, assumptions=(Assumption(text="always", predicate=_always, generator=_one_number),)
+    )
     assert check_claim(honest).ok
 
 
-# --- the command line ----------------------------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
 
 
 def audit(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "proofs_check", "audit", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_command_line(tmp_path: Path) -> None:

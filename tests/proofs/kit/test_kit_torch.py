@@ -16,7 +16,9 @@ torch: Any = pytest.importorskip("torch")
 
 def sdpa(q: Any, k: Any, v: Any, *, is_causal: bool = False, key_mask: Any = None) -> Any:
     mask = None if key_mask is None else key_mask[None, :]
-    return torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    return torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=is_causal
+    )
 
 
 def test_attention_of_torch_passes_with_its_gradients() -> None:

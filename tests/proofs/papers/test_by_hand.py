@@ -1,4 +1,6 @@
-"""Every refuted statement has a witness in words, and every number in those words is right: computed here anew, without the checkers."""
+"""Every refuted statement has a witness in words, and every number in those words is right:
+computed here anew, without the checkers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ from proofs_check.by_hand import BY_HAND
 from proofs_check.report import mathml
 from proofs_check.statements.verdict import Status
 
-REFUTED = [k for k, t in catalogue.theorems().items() if t.expected is Status.REFUTED and not catalogue.is_control(k)]
+REFUTED = [
+    k
+    for k, t in catalogue.theorems().items()
+    if t.expected is Status.REFUTED and not catalogue.is_control(k)
+]
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -35,13 +41,24 @@ def normal_tail(x: float) -> float:
 def degree_next_to_b() -> list[float]:
     length = 1 + 2.0**-24
     middle = (1 + math.exp(-1)) / 2
-    return [math.exp(-length), middle, 1 - middle, 2**24 * (length / math.log1p(2.0**-24) / 2**24), 2**-20 * length / math.log1p(2.0**-24)]  # fmt: skip
+    return [
+        math.exp(-length),
+        middle,
+        1 - middle,
+        2**24 * (length / math.log1p(2.0**-24) / 2**24),
+        2**-20 * length / math.log1p(2.0**-24),
+    ]
 
 
 def least_degree() -> list[float]:
     log_radius = 40 * math.log(2)
     # m = n + 1 = 10 b and m ln(b/2) - ln m! = m (ln(1/20) + 1) + O(ln m): (e/20)^(10 b).
-    return [log_radius, log_radius / (log_radius + math.log(log_radius)), (math.e / 20) ** 10, math.e / 2**40]
+    return [
+        log_radius,
+        log_radius / (log_radius + math.log(log_radius)),
+        (math.e / 20) ** 10,
+        math.e / 2**40,
+    ]
 
 
 def printed_gradient(transposed: bool) -> tuple[float, float]:
@@ -60,7 +77,10 @@ def printed_gradient(transposed: bool) -> tuple[float, float]:
 
 
 def derivative_of_squares(columns: int) -> float:
-    scores, values = np.array([[0.0, 1.0], [0.0, 1.0]]), np.array([[0.0], [1.0]]) * np.ones((1, columns))
+    scores, values = (
+        np.array([[0.0, 1.0], [0.0, 1.0]]),
+        np.array([[0.0], [1.0]]) * np.ones((1, columns)),
+    )
     return slope(lambda rate: float(((softmax(rate * scores) @ values) ** 2).sum()), math.log(2))
 
 
@@ -134,9 +154,15 @@ def test_every_refuted_statement_has_one_and_no_other() -> None:
 def test_the_numbers_of_the_text_are_right_to_the_digits_given(key: str) -> None:
     """Each number appears in the text, rounded as it is there."""
     text = f"{BY_HAND[key].instance} {BY_HAND[key].shows}"
-    printed = [p for p in re.findall(r"-?\d+(?:\.\d+)?(?:e-\d+)?", text) if "." in p or key == "aa22.degree-formula"]
+    printed = [
+        p
+        for p in re.findall(r"-?\d+(?:\.\d+)?(?:e-\d+)?", text)
+        if "." in p or key == "aa22.degree-formula"
+    ]
     for number in NUMBERS[key]:
-        assert any(_rounds_to(float(number), p) for p in printed), f"{number} is not among {printed}"
+        assert any(_rounds_to(float(number), p) for p in printed), (
+            f"{number} is not among {printed}"
+        )
 
 
 def _rounds_to(number: float, printed: str) -> bool:
@@ -167,7 +193,9 @@ def test_matrices_of_the_texts() -> None:
     a1, x, a2 = np.array([[0, 1], [0, 0]]), np.array([[0, 0], [4, 0]]), np.array([[1, 0], [0, 0]])
     assert not (a1.T @ x).any()
     np.testing.assert_array_equal(a1 @ x @ a2.T / 2, [[2, 0], [0, 0]])
-    np.testing.assert_array_equal(np.ones((2, 2)) @ np.eye(2) @ np.ones((2, 2)).T, np.full((2, 2), 2))
+    np.testing.assert_array_equal(
+        np.ones((2, 2)) @ np.eye(2) @ np.ones((2, 2)).T, np.full((2, 2), 2)
+    )
 
 
 def test_two_keys_that_share_a_hash() -> None:
@@ -179,7 +207,9 @@ def test_no_hadamard_code_of_all_rows_collides_beyond_a_right_angle() -> None:
     h = np.array([[(-1) ** (i & j).bit_count() for j in range(4)] for i in range(4)])
     rng = np.random.default_rng(1)
     draws = list(itertools.product((1, -1), repeat=4))
-    for first, second, third in zip(rng.permutation(draws), rng.permutation(draws), rng.permutation(draws), strict=True):  # fmt: skip
+    for first, second, third in zip(
+        rng.permutation(draws), rng.permutation(draws), rng.permutation(draws), strict=True
+    ):
         m = (h * third) @ (h * second) @ (h * first)
         np.testing.assert_array_equal(m.T @ m, 64 * np.eye(4))
 

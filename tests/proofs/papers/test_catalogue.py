@@ -1,4 +1,6 @@
-"""Keys are unique, links resolve, nothing rests on itself, and every statement says where it comes from."""
+"""Keys are unique, links resolve, nothing rests on itself, and every statement says where it comes
+from.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,12 @@ def test_entries_are_complete(key: str) -> None:
     theorem = catalogue.theorem(key)
     assert theorem.key == key
     assert len(theorem.statement) > 5
-    assert theorem.source.citation == "proved here" or re.search(r"\b(19|20)\d\d\b", theorem.source.citation), "no year"
-    assert all(theorem.mutant != experiment for experiment in theorem.experiments) or catalogue.is_control(key)
+    assert theorem.source.citation == "proved here" or re.search(
+        r"\b(19|20)\d\d\b", theorem.source.citation
+    ), "no year"
+    assert all(
+        theorem.mutant != experiment for experiment in theorem.experiments
+    ) or catalogue.is_control(key)
 
 
 def test_an_unknown_key_names_its_neighbours() -> None:
@@ -44,7 +50,10 @@ def test_an_unknown_key_names_its_neighbours() -> None:
         ([entry("a.a", PROVES), entry("a.a", PROVES)], "twice"),
         ([entry("a.a", PROVES, uses=("a.b",))], "does not exist"),
         ([entry("a.a", PROVES, expected="refuted", repaired_by="a.b")], "does not exist"),
-        ([entry("a.a", PROVES, uses=("a.b",)), entry("a.b", PROVES, uses=("a.a",))], "circle: a.a -> a.b -> a.a"),
+        (
+            [entry("a.a", PROVES, uses=("a.b",)), entry("a.b", PROVES, uses=("a.a",))],
+            "circle: a.a -> a.b -> a.a",
+        ),
         ([entry("a.a", PROVES, uses=("a.a",))], "circle"),
     ],
 )
@@ -55,14 +64,21 @@ def test_broken_catalogues_are_refused(entries: list[Theorem], complaint: str) -
 
 def test_a_diamond_is_no_circle() -> None:
     diamond = (
-        entry("a.a", PROVES, uses=("a.b", "a.c")), entry("a.b", PROVES, uses=("a.d",)), entry("a.c", PROVES, uses=("a.d",)),
+        entry("a.a", PROVES, uses=("a.b", "a.c")),
+        entry("a.b", PROVES, uses=("a.d",)),
+        entry("a.c", PROVES, uses=("a.d",)),
         entry("a.d", PROVES),
-    )  # fmt: skip
+    )
     assert list(catalogue.collect([paper(*diamond)])) == ["a.a", "a.b", "a.c", "a.d"]
 
 
 def test_controls_cover_every_kind_that_decides() -> None:
-    kinds = {type(e).__name__ for key, t in THEOREMS.items() if catalogue.is_control(key) for e in t.experiments}
+    kinds = {
+        type(e).__name__
+        for key, t in THEOREMS.items()
+        if catalogue.is_control(key)
+        for e in t.experiments
+    }
     assert kinds == {"Symbolic", "Enclose", "Falsify", "Sample", "Count"}
 
 

@@ -73,7 +73,9 @@ def test_products_are_the_multiplications_of_contractions() -> None:
 def test_timed_entries_belong_to_full_campaigns_only() -> None:
     timed = {t.key for t in code_scaling.THEOREMS}
     assert timed
-    assert all(isinstance(e, Scale) for t in code_scaling.THEOREMS for e in (*t.experiments, t.mutant))
+    assert all(
+        isinstance(e, Scale) for t in code_scaling.THEOREMS for e in (*t.experiments, t.mutant)
+    )
     assert not timed & set(Campaign(budget="quick").theorems)
     assert timed <= set(Campaign(budget="full").theorems)
     assert not timed & set(catalogue.theorems())

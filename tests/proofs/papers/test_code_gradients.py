@@ -1,4 +1,6 @@
-"""The claims about gradients: not refuted, measured against enclosed gradients, and able to fail."""
+"""The claims about gradients: not refuted, measured against enclosed gradients, and able
+to fail.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from proofs_check.statements.verdict import Status
 def instance(**changes: Any) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     q, k, v, dout = (rng.integers(-3, 4, (3, 2)).astype(float) for _ in range(4))
-    base = {"q": q, "k": k, "v": v, "dout": dout, "key_mask": np.ones(3, bool), "causal": False, "scaled_by": 0}
+    base = {
+        "q": q,
+        "k": k,
+        "v": v,
+        "dout": dout,
+        "key_mask": np.ones(3, bool),
+        "causal": False,
+        "scaled_by": 0,
+    }
     return {**base, "method": {"name": "Exact"}, "seed": 0, "divisor": 1, **changes}
 
 
@@ -31,7 +41,9 @@ def test_a_short_search_refutes_nothing(theorem: Any) -> None:
         assert 0 < found.tightness <= 1
 
 
-def test_the_ratio_grows_with_the_divisor_and_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ratio_grows_with_the_divisor_and_sees_a_wrong_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     one, many = (float(code_gradients.worst(instance(divisor=d))) for d in (1, 1000))
     assert 0 < one < 1
     assert many == pytest.approx(1000 * one)

@@ -1,4 +1,6 @@
-"""The ten-thousand-problem campaign on our hashing code, in small: problems, targets, and that smaller certificates are refuted."""
+"""The ten-thousand-problem campaign on our hashing code, in small: problems, targets, and that
+smaller certificates are refuted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ def test_few_problems_do_not_refute_it_and_its_mutant_is_refuted(theorem: Theore
     verdict = check(few, rng_seed=3)
     assert verdict.status is not Status.REFUTED
     assert verdict.facts["events"] == 0
-    assert check(replace(theorem.mutant, plan=replace(theorem.mutant.plan, n=300)), rng_seed=3).status is Status.REFUTED
+    assert (
+        check(replace(theorem.mutant, plan=replace(theorem.mutant.plan, n=300)), rng_seed=3).status
+        is Status.REFUTED
+    )
 
 
 @pytest.mark.parametrize("budget", ["quick", "full"])
@@ -37,10 +42,14 @@ def test_no_failure_in_ten_thousand_supports_every_claim_and_many_do_not(budget:
             (round(2.2 * n * allowed) + 10, Status.REFUTED),
         ):
             events = iter(np.arange(n) < failures)
-            drawn = replace(experiment, draw=lambda rng, m, e=events: np.array([next(e) for _ in range(m)]))  # noqa: ARG005
+            drawn = replace(
+                experiment, draw=lambda _, m, e=events: np.array([next(e) for _ in range(m)])
+            )
             verdict = check(drawn, rng_seed=0, budget=budget)
             assert verdict.status is status
-            assert (verdict.facts["n"], verdict.facts["events"]) == (n, failures), "one test, of all of them"
+            assert (verdict.facts["n"], verdict.facts["events"]) == (n, failures), (
+                "one test, of all of them"
+            )
 
 
 def test_problems_have_every_style() -> None:
@@ -62,10 +71,14 @@ def test_targets_are_those_of_the_exact_methods() -> None:
         wide = [case[name].astype(np.float64) for name in "qkvg"]
         size = np.abs(wide[2]).sum(axis=0).max()
         exact = aa.attention(*wide[:3], aa.Exact(), **options)
-        np.testing.assert_allclose(exact.value, code._softmax_target(case).astype(float), atol=1e-13 * size)
+        np.testing.assert_allclose(
+            exact.value, code._softmax_target(case).astype(float), atol=1e-13 * size
+        )
         method = aa.YosoExpectation(bits=3, zero_rows="orthogonal", gradient="surrogate")
         target = code._yoso_target(case, {"bits": 3})
-        assert (np.abs(aa.attention(*wide[:3], method, **options).value - target) < 1e-6 * size).all()
+        assert (
+            np.abs(aa.attention(*wide[:3], method, **options).value - target) < 1e-6 * size
+        ).all()
         grads = aa.attention_vjp(*wide, method, **options)
         for name, true in zip(("dq", "dk", "dv"), code._surrogate_target(case, 3), strict=True):
             error = np.abs(getattr(grads, name) - true).max(axis=-1)

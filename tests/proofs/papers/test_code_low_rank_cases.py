@@ -1,4 +1,6 @@
-"""The ten-thousand-problem campaign on our low-rank code, in small: smaller certificates are refuted, and few problems do not refute it."""
+"""The ten-thousand-problem campaign on our low-rank code, in small: smaller certificates are
+refuted, and few problems do not refute it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Statements about random and pooled estimators (Linformer, YOSO, BERT-LSH and ours) come out as the catalogue vouches."""
+"""Statements about random and pooled estimators (Linformer, YOSO, BERT-LSH and ours) come out as
+the catalogue vouches.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,20 @@ from proofs_check.papers.zeng_2021 import variance as zeng_2021_variance
 from proofs_check.statements.verdict import Status, combine
 
 PAPERS = (
-    wang_2020, wang_2020_lemma, wang_2020_linear, zeng_2021, zeng_2021_gradient, zeng_2021_hashes, zeng_2021_variance, li_yip_2024, li_yip_2024_cost,
-    ours_estimators, ours_hashing, ours_sampling, ours_low_rank,
-)  # fmt: skip
+    wang_2020,
+    wang_2020_lemma,
+    wang_2020_linear,
+    zeng_2021,
+    zeng_2021_gradient,
+    zeng_2021_hashes,
+    zeng_2021_variance,
+    li_yip_2024,
+    li_yip_2024_cost,
+    ours_estimators,
+    ours_hashing,
+    ours_sampling,
+    ours_low_rank,
+)
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
 
 
@@ -36,7 +49,9 @@ def test_the_verdict_is_the_expected_one(key: str) -> None:
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_every_experiment_but_a_search_decides(key: str) -> None:
-    """A search that finds nothing is inconclusive by design; anything else that is would be dead weight."""
+    """A search that finds nothing is inconclusive by design; anything else that is would be dead
+    weight.
+    """
     theorem = THEOREMS[key]
     idle = [e for e in theorem.experiments if check(e, rng_seed=3).status is Status.INCONCLUSIVE]
     assert all(type(e).__name__ == "Falsify" for e in idle)

@@ -1,4 +1,6 @@
-"""Statements about polynomials next to exp come out as the catalogue vouches, by experiments that all decide."""
+"""Statements about polynomials next to exp come out as the catalogue vouches, by experiments that
+all decide.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,11 @@ def test_the_table_of_degrees_has_132_cells_and_rises() -> None:
     for rows in DEGREES.values():
         assert all(len(row) == len(TOLERANCES) for row in rows)
         assert all(a <= b for row in rows for a, b in itertools.pairwise(row))
-        assert all(a < b for upper, lower in itertools.pairwise(rows) for a, b in zip(upper, lower, strict=True))
+        assert all(
+            a < b
+            for upper, lower in itertools.pairwise(rows)
+            for a, b in zip(upper, lower, strict=True)
+        )
 
 
 def test_rounded_coefficients_miss_what_the_exact_ones_reach() -> None:
@@ -44,7 +50,13 @@ def test_rounded_coefficients_miss_what_the_exact_ones_reach() -> None:
 
 
 def test_the_page_of_degrees_holds_the_tables() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "generated" / "degrees.md").read_text(encoding="utf-8")
-    found = [[int(x) for x in line.split("|")[2:-1]] for line in page.splitlines() if re.match(r"\| [0-9.]+ \|", line)]
+    page = (Path(__file__).resolve().parents[3] / "docs" / "generated" / "degrees.md").read_text(
+        encoding="utf-8"
+    )
+    found = [
+        [int(x) for x in line.split("|")[2:-1]]
+        for line in page.splitlines()
+        if re.match(r"\| [0-9.]+ \|", line)
+    ]
     rows = [*DEGREES["additive"], *DEGREES["relative"], *TAYLOR_DEGREES]
     assert found == [list(row) for row in rows]

@@ -1,11 +1,15 @@
-"""Lemmas, constants, code and small facts: every experiment decides, and the verdict is the one the catalogue vouches for."""
+"""Lemmas, constants, code and small facts: every experiment decides, and the verdict is the one the
+catalogue vouches for.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from proofs_check.checkers import check
-from proofs_check.papers.aggarwal_alman_2022 import elementary_bounds as aggarwal_alman_2022_elementary
+from proofs_check.papers.aggarwal_alman_2022 import (
+    elementary_bounds as aggarwal_alman_2022_elementary,
+)
 from proofs_check.papers.alman_song_2023 import halved_constant as alman_song_2023_constant
 from proofs_check.papers.alman_song_2023 import lemmas as alman_song_2023_lemmas
 from proofs_check.papers.alman_song_2024 import bounds as alman_song_2024_bounds
@@ -30,10 +34,26 @@ from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status, combine
 
 PAPERS = (
-    alman_song_2023_constant, alman_song_2023_lemmas, alman_song_2024_lemmas, alman_song_2024_tensor, heinsen_kozachkov_2026, liang_2024_causal, liang_2024_code,
-    liang_2024_layer, ours_identities, ours_taylor, wang_2020_constants,
-    aggarwal_alman_2022_elementary, halko_2011, li_yip_2024_work, liang_2024_bounds, ours_conditioning, ours_matrices, wang_2020_more, zeng_2021_more,
-)  # fmt: skip
+    alman_song_2023_constant,
+    alman_song_2023_lemmas,
+    alman_song_2024_lemmas,
+    alman_song_2024_tensor,
+    heinsen_kozachkov_2026,
+    liang_2024_causal,
+    liang_2024_code,
+    liang_2024_layer,
+    ours_identities,
+    ours_taylor,
+    wang_2020_constants,
+    aggarwal_alman_2022_elementary,
+    halko_2011,
+    li_yip_2024_work,
+    liang_2024_bounds,
+    ours_conditioning,
+    ours_matrices,
+    wang_2020_more,
+    zeng_2021_more,
+)
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
 
 
@@ -45,7 +65,9 @@ def test_the_verdict_is_the_expected_one(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "theorem", [*alman_song_2024_bounds.THEOREMS, *ours_gradient_layer.THEOREMS], ids=lambda t: t.key
+    "theorem",
+    [*alman_song_2024_bounds.THEOREMS, *ours_gradient_layer.THEOREMS],
+    ids=lambda t: t.key,
 )
 def test_searches_beside_proofs_find_nothing_new(theorem: Theorem) -> None:
     """What is proved carries the verdict; the search stays below the bound but near it."""

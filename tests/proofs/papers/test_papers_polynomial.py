@@ -1,4 +1,6 @@
-"""Statements about polynomial attention, its gradients and errors of weights come out as the catalogue vouches."""
+"""Statements about polynomial attention, its gradients and errors of weights come out as the
+catalogue vouches.
+"""
 
 from __future__ import annotations
 
@@ -22,26 +24,50 @@ from proofs_check.papers.shared import softmax_gradient as _softmax_gradient
 from proofs_check.statements.verdict import Status, combine
 
 PAPERS = (
-    aggarwal_alman_2022, alman_song_2023, alman_song_2023_degree, alman_song_2024, liang_2024, liang_2024_printed, liang_2024_hypotheses,
-    ours_weights, ours_scores, ours_even_taylor,
-)  # fmt: skip
+    aggarwal_alman_2022,
+    alman_song_2023,
+    alman_song_2023_degree,
+    alman_song_2024,
+    liang_2024,
+    liang_2024_printed,
+    liang_2024_hypotheses,
+    ours_weights,
+    ours_scores,
+    ours_even_taylor,
+)
 THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
 
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_the_verdict_is_the_expected_one(key: str) -> None:
-    """And every experiment of a proved or refuted statement decides, except a search that finds nothing."""
+    """And every experiment of a proved or refuted statement decides, except a search that finds
+    nothing.
+    """
     theorem = THEOREMS[key]
     verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
     assert combine(verdicts).status is theorem.expected, [v.note for v in verdicts]
-    idle = [e for e, v in zip(theorem.experiments, verdicts, strict=True) if v.status is Status.INCONCLUSIVE]
+    idle = [
+        e
+        for e, v in zip(theorem.experiments, verdicts, strict=True)
+        if v.status is Status.INCONCLUSIVE
+    ]
     assert all(type(e).__name__ == "Falsify" for e in idle)
 
 
 def _layer(seed: int, n: int = 5, d: int = 3) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    shapes = {"x": (n, d), "w": (d, d), "v": (d, d), "g": (n, d), "zx": (n, d), "zw": (d, d), "zv": (d, d)}
-    return {name: rng.normal(size=shape) for name, shape in shapes.items()} | {"beta": np.array([[1 / d]])}
+    shapes = {
+        "x": (n, d),
+        "w": (d, d),
+        "v": (d, d),
+        "g": (n, d),
+        "zx": (n, d),
+        "zw": (d, d),
+        "zv": (d, d),
+    }
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()} | {
+        "beta": np.array([[1 / d]])
+    }
 
 
 def _with_weights(m: dict[str, Any]) -> dict[str, Any]:
@@ -54,10 +80,14 @@ def _loss(m: dict[str, Any]) -> float:
 
 @pytest.mark.parametrize(("name", "letter"), [("X", "x"), ("W", "w"), ("W_V", "v")])
 def test_the_slopes_are_those_of_the_loss(name: str, letter: str) -> None:
-    """The quotient rule on which the proofs rest agrees with a difference quotient of true softmax attention."""
+    """The quotient rule on which the proofs rest agrees with a difference quotient of true softmax
+    attention.
+    """
     m, h = _layer(1), 1e-6
     moved = [_loss(m | {letter: m[letter] + s * h * m["z" + letter]}) for s in (1, -1)]
-    assert liang_2024.slopes(_with_weights(m))[name] == pytest.approx((moved[0] - moved[1]) / (2 * h), rel=1e-6)
+    assert liang_2024.slopes(_with_weights(m))[name] == pytest.approx(
+        (moved[0] - moved[1]) / (2 * h), rel=1e-6
+    )
 
 
 def test_the_five_terms_of_both_kinds() -> None:

@@ -1,4 +1,6 @@
-"""The errata page says of every refuted entry where it stands, what is printed, what refutes it, and what is true instead."""
+"""The errata page says of every refuted entry where it stands, what is printed, what refutes it,
+and what is true instead.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,17 @@ from proofs_check.statements.verdict import Status
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "generated" / "errata.md"
 REFUTED = {
-    k: t for k, t in catalogue.theorems().items() if t.expected is Status.REFUTED and not catalogue.is_control(k)
+    k: t
+    for k, t in catalogue.theorems().items()
+    if t.expected is Status.REFUTED and not catalogue.is_control(k)
 }
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    campaign = Campaign(("as24.p2-printed", "as24.p2-corrected", "linformer.exp-rank", "yoso.l2-hoeffding"), jobs=1)
+    campaign = Campaign(
+        ("as24.p2-printed", "as24.p2-corrected", "linformer.exp-rank", "yoso.l2-hoeffding"), jobs=1
+    )
     with Evidence(tmp_path_factory.mktemp("errata") / "evidence.sqlite") as store:
         for _ in campaign.run(store):
             pass
@@ -39,7 +45,10 @@ def test_an_entry_has_place_statement_witness_and_repair(page: str) -> None:
     assert f"- By hand: {hand.instance} {hand.shows}" in entry
     assert "Stored witness: q = [[1, 0], [0, 0]], weights = [[9, 1], [5, 5]]" in entry
     assert "exceeds the bound <= 0 [exact-rational]" in entry
-    assert f"True instead, `as24.p2-corrected` (proved): {catalogue.theorem('as24.p2-corrected').statement}" in entry
+    assert (
+        "True instead, `as24.p2-corrected` (proved): "
+        f"{catalogue.theorem('as24.p2-corrected').statement}"
+    ) in entry
 
 
 def test_a_repair_outside_the_run_is_named_as_such(page: str) -> None:
@@ -54,7 +63,11 @@ def test_every_entry_says_what_is_true_instead() -> None:
 def test_what_is_true_stays_out_and_what_is_not_printed_apart(page: str) -> None:
     assert "### `as24.p2-corrected`" not in page
     assert "controls." not in page
-    assert page.index("### `linformer.exp-rank`") < page.index("## Not printed") < page.index("### `yoso.l2-hoeffding`")
+    assert (
+        page.index("### `linformer.exp-rank`")
+        < page.index("## Not printed")
+        < page.index("### `yoso.l2-hoeffding`")
+    )
 
 
 def test_inner_products_are_no_html(page: str) -> None:
@@ -65,10 +78,14 @@ def test_inner_products_are_no_html(page: str) -> None:
 def test_the_page_in_the_documentation_is_up_to_date() -> None:
     text = PAGE.read_text(encoding="utf-8").replace("\\<", "<")
     stale = "docs/generated/errata.md is stale: run `python -m proofs_check errata`"
-    assert [k for k, t in REFUTED.items() if f"### `{k}`: {t.title}" not in text or t.statement not in text] == [], (
+    assert [
+        k
+        for k, t in REFUTED.items()
+        if f"### `{k}`: {t.title}" not in text or t.statement not in text
+    ] == [], stale
+    assert [k for k in catalogue.theorems() if f"### `{k}`" in text and k not in REFUTED] == [], (
         stale
     )
-    assert [k for k in catalogue.theorems() if f"### `{k}`" in text and k not in REFUTED] == [], stale
     assert [k for k in REFUTED if BY_HAND[k].shows not in text] == [], stale
     assert [item.statement for item in UNCHECKED if item.statement not in text] == [], stale
 

@@ -58,10 +58,21 @@ def _change(verdict: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["unknown status", "proof without scope", "statistical proof", "missing note", "bare float", "extra", "refuted without witness"]
-)  # fmt: skip
+    "name",
+    [
+        "unknown status",
+        "proof without scope",
+        "statistical proof",
+        "missing note",
+        "bare float",
+        "extra",
+        "refuted without witness",
+    ],
+)
 def test_the_schema_can_fail(name: str, evidence: Evidence) -> None:
-    proof = next(json.loads(row["verdict"]) for row in rows(evidence) if row["theorem"] == "as23.score-bound")
+    proof = next(
+        json.loads(row["verdict"]) for row in rows(evidence) if row["theorem"] == "as23.score-bound"
+    )
     VALIDATOR.validate(proof)
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(_change(proof, name))
@@ -90,7 +101,10 @@ def test_parquet(evidence: Evidence, tmp_path: Path) -> None:
 def test_misuse(evidence: Evidence, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\.csv or \.parquet"):
         write(evidence, tmp_path / "evidence.txt")
-    with Evidence(tmp_path / "empty.sqlite") as empty, pytest.raises(LookupError, match="no campaign"):
+    with (
+        Evidence(tmp_path / "empty.sqlite") as empty,
+        pytest.raises(LookupError, match="no campaign"),
+    ):
         rows(empty)
     if importlib.util.find_spec("pyarrow") is None:
         with pytest.raises(ValueError, match="needs pyarrow"):

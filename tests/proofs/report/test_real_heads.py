@@ -1,4 +1,6 @@
-"""The measurement on real heads: figures that can be recomputed, certificates that hold, and reasons where there is nothing."""
+"""The measurement on real heads: figures that can be recomputed, certificates that hold, and
+reasons where there is nothing.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_errors_are_relative_frobenius_errors(measurement: Measurement) -> None:
     value = aa.attention(q, k, v, aa.Polynomial(degree=4, basis="taylor")).value
     expected = np.linalg.norm(value - exact) / np.linalg.norm(exact)
     assert line(measurement, "Taylor, degree 4").runs[i].error == pytest.approx(expected, rel=1e-9)
-    assert measurement.mean_of_v[i] == pytest.approx(np.linalg.norm(v.mean(axis=0) - exact) / np.linalg.norm(exact))
+    assert measurement.mean_of_v[i] == pytest.approx(
+        np.linalg.norm(v.mean(axis=0) - exact) / np.linalg.norm(exact)
+    )
     assert line(measurement, "Exact").runs[i].error < 1e-14
 
 
@@ -78,7 +82,9 @@ def test_the_example_names_its_head_and_method(measurement: Measurement) -> None
 
 def test_same_seed_same_figures(measurement: Measurement) -> None:
     head = real_heads._head(minilm_heads(), 2, 0)
-    again, _ = real_heads._run(head, aa.Yoso(bits=8, hashes=32), "float64", [0, measurement.heads.index("3.0")])
+    again, _ = real_heads._run(
+        head, aa.Yoso(bits=8, hashes=32), "float64", [0, measurement.heads.index("3.0")]
+    )
     assert again == line(measurement, "8 bits, 32 hashes").runs[measurement.heads.index("3.0")]
 
 
@@ -88,17 +94,41 @@ def test_summaries_leave_refusals_out() -> None:
         Run(error=0.5, rescaled=0.25, bound=2.0, trivial=4.0, ratio=0.1),
         Run(error=0.25, bound=1.0, trivial=4.0, ratio=0.2),
     )
-    x = Line(family="", label="", claim="", method="", dtype="", target="", kind="", theorem="", runs=runs)
+    x = Line(
+        family="",
+        label="",
+        claim="",
+        method="",
+        dtype="",
+        target="",
+        kind="",
+        theorem="",
+        runs=runs,
+    )
     assert x.errors() == [0.5, 0.25]
     assert x.summary("error") == (0.375, 0.5)
     assert x.summary("share") == (0.375, 0.5)
     assert x.ratio == 0.2
     assert x.reasons == ("no",)
-    nothing = Line(family="", label="", claim="", method="", dtype="", target="", kind="", theorem="", runs=runs[:1])
+    nothing = Line(
+        family="",
+        label="",
+        claim="",
+        method="",
+        dtype="",
+        target="",
+        kind="",
+        theorem="",
+        runs=runs[:1],
+    )
     assert nothing.summary("error") is None
     assert nothing.ratio is None
 
 
 def test_claims_named_are_in_the_catalogue(measurement: Measurement) -> None:
     claimed = {x.claim for x in measurement.lines if x.ratio is not None}
-    assert claimed == {theorem.key for theorem in code_certificates.THEOREMS} <= set(catalogue.theorems())
+    assert (
+        claimed
+        == {theorem.key for theorem in code_certificates.THEOREMS}
+        <= set(catalogue.theorems())
+    )

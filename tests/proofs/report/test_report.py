@@ -1,4 +1,6 @@
-"""The report: self-contained, well-formed, the same every time, and loud about what is not as expected."""
+"""The report: self-contained, well-formed, the same every time, and loud about what is not as
+expected.
+"""
 
 from __future__ import annotations
 
@@ -65,13 +67,17 @@ def read(text: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def results() -> list[Result]:
-    """Every theorem with the verdict expected of it, made up: carrying them out is other tests' work."""
+    """Every theorem with the verdict expected of it, made up: carrying them out is other tests'
+    work.
+    """
     campaign = Campaign()
     found = []
     for key, theorem in campaign.theorems.items():
         verdict = _made_up(theorem.expected)
         units = tuple(unit for unit in campaign.units if unit.theorem == key)
-        found.append(Result(theorem=theorem, verdict=verdict, verdicts=(verdict,) * len(units), units=units))
+        found.append(
+            Result(theorem=theorem, verdict=verdict, verdicts=(verdict,) * len(units), units=units)
+        )
     return found
 
 
@@ -81,7 +87,12 @@ def _made_up(status: Status) -> Verdict:
     grade = "statistical" if status is Status.SUPPORTED else "ball"
     witness = {"size": 3} if status is Status.REFUTED else None
     return Verdict(
-        status=status, grade=grade, scope="n < 3 & <b>d</b> = 2", tightness=0.25, witness=witness, seconds=1.5
+        status=status,
+        grade=grade,
+        scope="n < 3 & <b>d</b> = 2",
+        tightness=0.25,
+        witness=witness,
+        seconds=1.5,
     )
 
 
@@ -95,7 +106,9 @@ def drawings(measurement: real_heads.Measurement) -> list[Figure]:
     return figures(measurement)
 
 
-def render(results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]) -> str:
+def render(
+    results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
+) -> str:
     return page.render(results, measurement, drawings, {"python": "3"})
 
 
@@ -111,7 +124,9 @@ def test_the_page_is_well_formed_and_fetches_nothing(
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
-    assert re.findall(r"https?://[^\s\"<]+", text) == ["http://www.w3.org/1999/xlink"] * len(drawings)
+    assert re.findall(r"https?://[^\s\"<]+", text) == ["http://www.w3.org/1999/xlink"] * len(
+        drawings
+    )
 
 
 def test_every_theorem_is_on_the_page_with_its_verdict(
@@ -125,7 +140,9 @@ def test_every_theorem_is_on_the_page_with_its_verdict(
     assert "n &lt; 3 &amp; &lt;b&gt;d&lt;/b&gt; = 2" in text, "text is escaped"
     assert 'role="alert"' not in text
     end = text[text.index('<section id="environment">') :]
-    assert all(f'<a href="#{key}">' in end for key in catalogue.theorems() if catalogue.is_control(key))
+    assert all(
+        f'<a href="#{key}">' in end for key in catalogue.theorems() if catalogue.is_control(key)
+    )
     assert "<dt>python</dt><dd>3</dd>" in end
     claims = [r for r in results if not catalogue.is_control(r.theorem.key)]
     refuted = sum(r.verdict.status is Status.REFUTED for r in claims)
@@ -139,7 +156,10 @@ def test_every_paper_has_a_heading() -> None:
 def test_what_is_unexpected_comes_first(
     results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
 ) -> None:
-    wrong = [r if r.theorem.key != "ours.hilbert" else replace(r, verdict=inconclusive("it broke")) for r in results]
+    wrong = [
+        r if r.theorem.key != "ours.hilbert" else replace(r, verdict=inconclusive("it broke"))
+        for r in results
+    ]
     text = render(wrong, measurement, drawings)
     read(text)
     alarm = text[text.index('role="alert"') : text.index('<ul class="counts">')]
@@ -151,7 +171,10 @@ def test_what_is_unexpected_comes_first(
 def test_a_control_that_fails_discredits_the_run(
     results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
 ) -> None:
-    wrong = [r if r.theorem.key != "controls.count-true" else replace(r, verdict=inconclusive("no")) for r in results]
+    wrong = [
+        r if r.theorem.key != "controls.count-true" else replace(r, verdict=inconclusive("no"))
+        for r in results
+    ]
     assert "Nothing in this run can be trusted" in render(wrong, measurement, drawings)
 
 
@@ -173,7 +196,9 @@ def test_a_run_of_few_theorems_is_reported_too(
     text = render(few, measurement, drawings)
     read(re.sub(r'<a href="#ours.tanh">', "<a>", text))
     assert "not in this run" in text
-    assert "No claim about the code" in render([r for r in few if r.theorem.key != "code.exact"], measurement, drawings)
+    assert "No claim about the code" in render(
+        [r for r in few if r.theorem.key != "code.exact"], measurement, drawings
+    )
 
 
 def test_figures_are_the_same_every_time_and_take_the_ink_of_the_page(
@@ -188,14 +213,22 @@ def test_figures_are_the_same_every_time_and_take_the_ink_of_the_page(
         assert "<metadata" not in figure.svg
 
 
-def test_write_uses_the_environment_of_the_campaign(tmp_path: Path, results: list[Result], monkeypatch: pytest.MonkeyPatch, measurement: real_heads.Measurement, drawings: list[Figure]) -> None:  # fmt: skip
+def test_write_uses_the_environment_of_the_campaign(
+    tmp_path: Path,
+    results: list[Result],
+    monkeypatch: pytest.MonkeyPatch,
+    measurement: real_heads.Measurement,
+    drawings: list[Figure],
+) -> None:
     monkeypatch.setattr(real_heads, "measure", lambda: measurement)
     monkeypatch.setattr(page, "figures", lambda _: drawings)
     campaign = Campaign(["ours.hilbert"], seed=41)
     with Evidence(tmp_path / "e.sqlite") as evidence:
         evidence.begin(campaign.units)
     outcome = Outcome(results=tuple(results), failed_controls=(), contradictions=())
-    (written,) = write(outcome, tmp_path / "e.sqlite", tmp_path / "deep" / "report", formats=("html",))
+    (written,) = write(
+        outcome, tmp_path / "e.sqlite", tmp_path / "deep" / "report", formats=("html",)
+    )
     assert written == tmp_path / "deep" / "report" / "index.html"
     text = written.read_text(encoding="utf-8")
     assert "<dt>seed</dt><dd>41</dd>" in text
@@ -208,7 +241,12 @@ def test_write_uses_the_environment_of_the_campaign(tmp_path: Path, results: lis
 def test_a_run_that_is_not_complete_says_so_and_raises_no_other_alarm(
     results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
 ) -> None:
-    late = [replace(r, verdict=inconclusive("not carried out"), waiting=1) if r.theorem.key == "ours.hilbert" else r for r in results]  # fmt: skip
+    late = [
+        replace(r, verdict=inconclusive("not carried out"), waiting=1)
+        if r.theorem.key == "ours.hilbert"
+        else r
+        for r in results
+    ]
     text = render(late, measurement, drawings)
     read(text)
     assert "<strong>Not complete</strong>: 1 statements" in text
@@ -217,20 +255,36 @@ def test_a_run_that_is_not_complete_says_so_and_raises_no_other_alarm(
 
 
 def test_long_witnesses_are_cut() -> None:
-    theorem = next(t for t in catalogue.theorems().values() if isinstance(t.experiments[0], Falsify))
-    verdict = Verdict(status=Status.REFUTED, grade="ball", scope="s", witness={"x": np.arange(2000.0)})
+    theorem = next(
+        t for t in catalogue.theorems().values() if isinstance(t.experiments[0], Falsify)
+    )
+    verdict = Verdict(
+        status=Status.REFUTED, grade="ball", scope="s", witness={"x": np.arange(2000.0)}
+    )
     units = tuple(u for u in Campaign([theorem.key]).units if u.theorem == theorem.key)
-    row = view.groups([Result(theorem=theorem, verdict=verdict, verdicts=(verdict,) * len(units), units=units)])[
-        0
-    ].rows[0]
+    row = view.groups(
+        [Result(theorem=theorem, verdict=verdict, verdicts=(verdict,) * len(units), units=units)]
+    )[0].rows[0]
     assert len(row.witness) < 2200
     assert "cut here" in row.witness
 
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(None, ""), (1.0, "1"), (1 - 2e-5, "1 − 2·10⁻⁵"), (1.003, "1 + 3·10⁻³"), (537.4, "537"), (0.5, "0.500"), (2.0, "2"), (1.5e-14, "1.50·10⁻¹⁴"), (float("inf"), "∞"), (1234.5, "1.23·10³"), (-0.25, "−0.250")],
-)  # fmt: skip
+    [
+        (None, ""),
+        (1.0, "1"),
+        (1 - 2e-5, "1 − 2·10⁻⁵"),
+        (1.003, "1 + 3·10⁻³"),
+        (537.4, "537"),
+        (0.5, "0.500"),
+        (2.0, "2"),
+        (1.5e-14, "1.50·10⁻¹⁴"),
+        (float("inf"), "∞"),
+        (1234.5, "1.23·10³"),
+        (-0.25, "−0.250"),
+    ],
+)
 def test_numbers(x: float | None, text: str) -> None:
     assert view.number(x) == text
     if x is not None and x not in (1, 2):
@@ -281,7 +335,13 @@ def test_ratios_are_those_of_the_evidence() -> None:
         Verdict(status=Status.PROVED, grade="symbolic", scope="s"),
         Verdict(status=Status.PROVED, grade="ball", scope="s", tightness=0.7),
         Verdict(status=Status.PROVED, grade="ball", scope="s", tightness=float("inf")),
-        Verdict(status=Status.SUPPORTED, grade="statistical", scope="s", tightness=0.02 / target, facts=facts),
+        Verdict(
+            status=Status.SUPPORTED,
+            grade="statistical",
+            scope="s",
+            tightness=0.02 / target,
+            facts=facts,
+        ),
     )
     found = strips.ratios(Result(theorem=theorem, verdict=verdicts[1], verdicts=verdicts, units=()))
     assert [(r.experiment, r.value) for r in found] == [(1, 0.7), (3, 0.02 / target)]
@@ -294,7 +354,9 @@ def test_ratios_are_those_of_the_evidence() -> None:
     assert strips.draw((), []) == ""
 
 
-def test_a_dot_stands_left_of_the_bound_exactly_when_the_bound_holds_and_far_ones_are_marked() -> None:
+def test_a_dot_stands_left_of_the_bound_exactly_when_the_bound_holds_and_far_ones_are_marked() -> (
+    None
+):
     values = [1e-9, 0.5, 1.0, 1.5, 1e9]
     svg = strips.draw([strips.Ratio(experiment=0, value=x) for x in values], ["Falsify"])
     bound = float(re.findall(r'class="bound" d="M([0-9.]+)', svg)[0])
@@ -307,7 +369,9 @@ def test_counts_give_one_ratio_a_size() -> None:
     campaign = Campaign(["controls.count-false"])
     theorem = campaign.theorems["controls.count-false"]
     facts = {"counts": {"2": (20, Fraction(24)), "3": (45, Fraction(54))}}
-    verdict = Verdict(status=Status.REFUTED, grade="counted", scope="s", witness={"size": 2}, facts=facts)
+    verdict = Verdict(
+        status=Status.REFUTED, grade="counted", scope="s", witness={"size": 2}, facts=facts
+    )
     found = strips.ratios(Result(theorem=theorem, verdict=verdict, verdicts=(verdict,), units=()))
     assert [r.value for r in found] == [20 / 24, 45 / 54]
 
@@ -322,7 +386,9 @@ def test_the_errata_stand_on_the_page_and_lead_to_their_sections(
     assert section.count('<article class="erratum">') == len(claims)
     for theorem in claims:
         assert f'<a href="#{theorem.key}">{theorem.key}</a></small>' in section
-        assert escape(theorem.source.place, quote=False) in section.replace("&#34;", '"').replace("&#39;", "'")
+        assert escape(theorem.source.place, quote=False) in section.replace("&#34;", '"').replace(
+            "&#39;", "'"
+        )
         if theorem.repaired_by:
             assert f'<a href="#{theorem.repaired_by}">' in section
     assert "controls." not in section

@@ -1,4 +1,6 @@
-"""The report in its other forms: JSON that obeys its schema, JUnit that fails where it must, Markdown; and what a campaign's evidence may say at all."""
+"""The report in its other forms: JSON that obeys its schema, JUnit that fails where it must,
+Markdown; and what a campaign's evidence may say at all.
+"""
 
 from __future__ import annotations
 
@@ -57,21 +59,32 @@ def outcome(store: Evidence) -> Outcome:
 
 def broken(outcome: Outcome, key: str) -> Outcome:
     """The same with one verdict lost."""
-    results = [replace(r, verdict=inconclusive("it <broke>\0")) if r.theorem.key == key else r for r in outcome.results]
-    return replace(outcome, results=tuple(results), failed_controls=(key,) if catalogue.is_control(key) else ())
+    results = [
+        replace(r, verdict=inconclusive("it <broke>\0")) if r.theorem.key == key else r
+        for r in outcome.results
+    ]
+    return replace(
+        outcome, results=tuple(results), failed_controls=(key,) if catalogue.is_control(key) else ()
+    )
 
 
-# --- what the stored evidence of a campaign may say -------------------------------------------------------------------
+# --- what the stored evidence of a campaign may say -----------------------------------------------
 
 
 def test_nothing_is_proved_without_a_scope(outcome: Outcome) -> None:
-    proved = [v for r in outcome.results for v in (r.verdict, *r.verdicts) if v.status is Status.PROVED]
+    proved = [
+        v for r in outcome.results for v in (r.verdict, *r.verdicts) if v.status is Status.PROVED
+    ]
     assert len(proved) > 10
     assert all(v.scope.strip() for v in proved)
 
 
-def test_nothing_is_refuted_without_a_witness_that_a_fresh_process_confirms(store: Evidence, outcome: Outcome) -> None:
-    """Every refutation in the store: the script that `replay` prints exits 0 in a new interpreter exactly if the witness refutes."""
+def test_nothing_is_refuted_without_a_witness_that_a_fresh_process_confirms(
+    store: Evidence, outcome: Outcome
+) -> None:
+    """Every refutation in the store: the script that `replay` prints exits 0 in a new interpreter
+    exactly if the witness refutes.
+    """
     refuted = 0
     for result in outcome.results:
         for unit in result.units:
@@ -89,7 +102,7 @@ def test_nothing_is_refuted_without_a_witness_that_a_fresh_process_confirms(stor
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)  # noqa: S603 - our own source
+    return subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +113,12 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         ("as24.p2-printed", {"weights": [[1, 1], [1, 1]], "q": [[0, 0], [0, 0]]}),
     ],
 )
-def test_a_script_with_a_witness_that_refutes_nothing_says_so(key: str, witness: dict[str, Any], outcome: Outcome) -> None:  # fmt: skip
-    """The same script, a witness on which the statement holds: exit status 1, except where no such witness exists."""
+def test_a_script_with_a_witness_that_refutes_nothing_says_so(
+    key: str, witness: dict[str, Any], outcome: Outcome
+) -> None:
+    """The same script, a witness on which the statement holds: exit status 1, except where no such
+    witness exists.
+    """
     import numpy as np
 
     result = next(r for r in outcome.results if r.theorem.key == key)
@@ -109,14 +126,15 @@ def test_a_script_with_a_witness_that_refutes_nothing_says_so(key: str, witness:
     if key.startswith("as24"):
         assert stored.witness is not None
         witness = {
-            name: np.array(value, dtype=np.asarray(stored.witness[name]).dtype) for name, value in witness.items()
+            name: np.array(value, dtype=np.asarray(stored.witness[name]).dtype)
+            for name, value in witness.items()
         }
     code = source(result.theorem, result.units[0], replace(stored, witness=witness))
     status = run(code).returncode
     assert status == (0 if key == "controls.count-false" else 1)
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
+# --- JSON -----------------------------------------------------------------------------------------
 
 
 def test_the_document_obeys_its_schema_and_loses_nothing(outcome: Outcome) -> None:
@@ -126,7 +144,9 @@ def test_the_document_obeys_its_schema_and_loses_nothing(outcome: Outcome) -> No
     assert [t["key"] for t in data["theorems"]] == [r.theorem.key for r in outcome.results]
     for entry, result in zip(data["theorems"], outcome.results, strict=True):
         assert Verdict.from_json(json.dumps(entry["verdict"])) == result.verdict
-        assert [Verdict.from_json(json.dumps(e["verdict"])) for e in entry["experiments"]] == list(result.verdicts)
+        assert [Verdict.from_json(json.dumps(e["verdict"])) for e in entry["experiments"]] == list(
+            result.verdicts
+        )
     assert data["ok"] is True
     assert sum(data["counts"].values()) + len(data["controls"]) == len(outcome.results)
     assert {e["key"] for paper in data["errata"] for e in paper["entries"]} == {
@@ -141,9 +161,9 @@ def _without_scope(data: Any) -> None:
 
 
 def _without_witness(data: Any) -> None:
-    next(t for t in data["theorems"] if t["verdict"]["status"] == "refuted")["experiments"][0]["verdict"]["witness"] = (
-        None
-    )
+    next(t for t in data["theorems"] if t["verdict"]["status"] == "refuted")["experiments"][0][
+        "verdict"
+    ]["witness"] = None
 
 
 def _unknown_field(data: Any) -> None:
@@ -163,19 +183,25 @@ def test_the_schema_refuses(spoil: Any, outcome: Outcome) -> None:
         VALIDATOR.validate(data)
 
 
-# --- JUnit ------------------------------------------------------------------------------------------------------------
+# --- JUnit ----------------------------------------------------------------------------------------
 
 
 def test_junit_has_one_case_a_theorem_and_none_fails_in_a_good_run(outcome: Outcome) -> None:
     suite = ET.fromstring(junit(outcome).encode())  # noqa: S314 - our own text
     names = [f"{c.get('classname')}.{c.get('name')}" for c in suite.iter("testcase")]
     assert names == [r.theorem.key for r in outcome.results]
-    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == (str(len(names)), "0", "0")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == (
+        str(len(names)),
+        "0",
+        "0",
+    )
     assert suite.find(".//failure") is None
     assert all(float(c.get("time", "nan")) >= 0 for c in suite.iter("testcase"))
 
 
-@pytest.mark.parametrize(("key", "kind"), [("ours.value-range", "failure"), ("controls.count-true", "error")])
+@pytest.mark.parametrize(
+    ("key", "kind"), [("ours.value-range", "failure"), ("controls.count-true", "error")]
+)
 def test_junit_fails_where_the_run_does(key: str, kind: str, outcome: Outcome) -> None:
     suite = ET.fromstring(junit(broken(outcome, key)).encode())  # noqa: S314 - our own text
     (bad,) = suite.findall(f".//{kind}")
@@ -193,7 +219,9 @@ def test_a_contradiction_is_an_error(outcome: Outcome) -> None:
 
 def test_what_waits_is_skipped_and_no_failure(outcome: Outcome) -> None:
     results = [
-        replace(r, verdict=inconclusive("not carried out"), waiting=2) if r.theorem.key == "ours.value-range" else r
+        replace(r, verdict=inconclusive("not carried out"), waiting=2)
+        if r.theorem.key == "ours.value-range"
+        else r
         for r in outcome.results
     ]
     partial = replace(outcome, results=tuple(results), missing=2)
@@ -207,13 +235,15 @@ def test_what_waits_is_skipped_and_no_failure(outcome: Outcome) -> None:
     assert "not as expected" not in text
 
 
-# --- Markdown ---------------------------------------------------------------------------------------------------------
+# --- Markdown -------------------------------------------------------------------------------------
 
 
 def test_markdown_tables_have_one_row_a_theorem(outcome: Outcome) -> None:
     text = markdown(outcome, FACTS)
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert sorted(re.findall("`([^`]+)`", row)[0] for row in rows) == sorted(r.theorem.key for r in outcome.results)
+    assert sorted(re.findall("`([^`]+)`", row)[0] for row in rows) == sorted(
+        r.theorem.key for r in outcome.results
+    )
     for row in rows:
         assert len(re.findall(r"(?<!\\)\|", row)) == 6, "a bar in a cell must be escaped"
     assert "not as expected" not in text
@@ -224,30 +254,44 @@ def test_markdown_tables_have_one_row_a_theorem(outcome: Outcome) -> None:
 
 def test_markdown_says_first_what_is_wrong(outcome: Outcome) -> None:
     text = markdown(broken(outcome, "ours.value-range"), FACTS)
-    assert "**not as expected**: `ours.value-range` inconclusive instead of proved" in text[: text.index("\n## ")]
+    assert (
+        "**not as expected**: `ours.value-range` inconclusive instead of proved"
+        in text[: text.index("\n## ")]
+    )
     text = markdown(broken(outcome, "controls.count-true"), FACTS)
     assert "**Nothing in this run can be trusted**" in text[: text.index("\n## ")]
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_write_writes_what_is_asked_for(tmp_path: Path, store: Evidence, outcome: Outcome) -> None:
-    written = write(outcome, store.path, tmp_path / "deep" / "report", formats=("json", "junit", "md", "json"))
+    written = write(
+        outcome, store.path, tmp_path / "deep" / "report", formats=("json", "junit", "md", "json")
+    )
     assert [p.name for p in written] == [FILES["json"], FILES["junit"], FILES["md"]]
-    assert sorted(p.name for p in (tmp_path / "deep" / "report").iterdir()) == sorted(p.name for p in written)
+    assert sorted(p.name for p in (tmp_path / "deep" / "report").iterdir()) == sorted(
+        p.name for p in written
+    )
     data = json.loads(written[0].read_text(encoding="utf-8"))
     assert data["environment"]["seed"] == "0"
     assert data["environment"]["budget"] == "quick"
-    with pytest.raises(ValueError, match=r"formats\(=\['pdf'\]\) holds 'pdf': choose from html, md, json, junit"):
+    with pytest.raises(
+        ValueError, match=r"formats\(=\['pdf'\]\) holds 'pdf': choose from html, md, json, junit"
+    ):
         write(outcome, store.path, tmp_path, formats=("pdf",))
 
 
-def test_evidence_of_another_version_of_the_catalogue_is_refused(tmp_path: Path, store: Evidence, outcome: Outcome) -> None:  # fmt: skip
+def test_evidence_of_another_version_of_the_catalogue_is_refused(
+    tmp_path: Path, store: Evidence, outcome: Outcome
+) -> None:
     first = outcome.results[0]
     older = replace(outcome, results=(replace(first, verdicts=(), units=()), *outcome.results[1:]))
     with pytest.raises(
-        ValueError, match=f"evidence on {first.theorem.key} is of another version of the catalogue: carry out"
+        ValueError,
+        match=(
+            f"evidence on {first.theorem.key} is of another version of the catalogue: carry out"
+        ),
     ):
         write(older, store.path, tmp_path, formats=("json",))
 
@@ -257,7 +301,17 @@ def test_the_command_line_writes_the_forms(tmp_path: Path, store: Evidence) -> N
 
     from proofs_check.__main__ import app
 
-    options = ["report", "--evidence", str(store.path), "--out", str(tmp_path), "--format", "json", "--format", "junit"]
+    options = [
+        "report",
+        "--evidence",
+        str(store.path),
+        "--out",
+        str(tmp_path),
+        "--format",
+        "json",
+        "--format",
+        "junit",
+    ]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
     assert [Path(line).name for line in done.stdout.split()] == ["report.json", "junit.xml"]

@@ -1,4 +1,6 @@
-"""The drawn graph: every link of the catalogue, boxes that do not overlap, columns that follow the links."""
+"""The drawn graph: every link of the catalogue, boxes that do not overlap, columns that follow the
+links.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +19,36 @@ from proofs_check.statements.verdict import inconclusive
 
 GRAPHS = st.integers(2, 9).flatmap(
     lambda n: st.sets(
-        st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda e: e[0] < e[1]), min_size=1
+        st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda e: e[0] < e[1]),
+        min_size=1,
     ).map(lambda edges: ([str(i) for i in range(n)], [(str(a), str(b)) for a, b in sorted(edges)]))
 )
 
 
 @given(GRAPHS)
-def test_edges_lead_to_later_columns_and_boxes_keep_their_distance(graph: tuple[list[str], list[tuple[str, str]]]) -> None:  # fmt: skip
+def test_edges_lead_to_later_columns_and_boxes_keep_their_distance(
+    graph: tuple[list[str], list[tuple[str, str]]],
+) -> None:
     nodes, edges = graph
     found = place(nodes, edges)
-    assert min(p.height for route in [found.places.values(), *found.edges.values()] for p in route) == pytest.approx(0)
+    assert min(
+        p.height for route in [found.places.values(), *found.edges.values()] for p in route
+    ) == pytest.approx(0)
     for a, b in edges:
         route = found.edges[a, b]
         assert (route[0], route[-1]) == (found.places[a], found.places[b])
-        assert [p.column for p in route] == list(range(found.places[a].column, found.places[b].column + 1))
+        assert [p.column for p in route] == list(
+            range(found.places[a].column, found.places[b].column + 1)
+        )
     for a, b in itertools.combinations(nodes, 2):
         if found.places[a].column == found.places[b].column:
             assert abs(found.places[a].height - found.places[b].height) >= 1 - 1e-9
 
 
 @given(GRAPHS)
-def test_parts_are_connected_and_no_edge_leaves_them(graph: tuple[list[str], list[tuple[str, str]]]) -> None:
+def test_parts_are_connected_and_no_edge_leaves_them(
+    graph: tuple[list[str], list[tuple[str, str]]],
+) -> None:
     nodes, edges = graph
     parts = components(nodes, edges)
     assert sorted(itertools.chain(*parts)) == sorted(nodes)
@@ -61,7 +72,8 @@ def test_a_circle_is_refused() -> None:
 def test_heights_are_the_nearest_allowed(wanted: list[float]) -> None:
     found = spread(wanted)
     assert all(b - a >= 1 - 1e-9 for a, b in itertools.pairwise(found))
-    # The optimum of a convex problem: no feasible point has a smaller sum of squares; these are some of them.
+    # The optimum of a convex problem: no feasible point has a smaller sum of squares; these are
+    # some of them.
     best = sum((x - w) ** 2 for x, w in zip(found, wanted, strict=True))
     for i, step in itertools.product(range(len(wanted)), (-0.01, 0.01)):
         moved = [x + step * ((j >= i) if step > 0 else (j <= i)) for j, x in enumerate(found)]
@@ -72,7 +84,10 @@ def test_heights_are_the_nearest_allowed(wanted: list[float]) -> None:
 def results() -> list[Result]:
     verdict = inconclusive("made up")
     theorems = catalogue.theorems().values()
-    return [Result(theorem=t, verdict=verdict, verdicts=(verdict,) * len(t.experiments), units=()) for t in theorems]
+    return [
+        Result(theorem=t, verdict=verdict, verdicts=(verdict,) * len(t.experiments), units=())
+        for t in theorems
+    ]
 
 
 def test_every_statement_is_drawn_or_listed_and_every_link_is_a_line(results: list[Result]) -> None:
@@ -94,7 +109,9 @@ def test_no_two_boxes_overlap_and_none_leaves_the_sheet(results: list[Result]) -
     boxes = []
     for part in svg.split('<g transform="translate(')[1:]:
         dx, dy = map(float, re.match(r"(-?\d+) (-?\d+)", part).groups())  # type: ignore[union-attr]
-        for x, y, w, h in re.findall(r'<rect x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"', part):
+        for x, y, w, h in re.findall(
+            r'<rect x="([^"]+)" y="([^"]+)" width="([^"]+)" height="([^"]+)"', part
+        ):
             boxes.append((float(x) + dx, float(y) + dy, float(w), float(h)))
     assert len(boxes) == svg.count("<rect")
     for x, y, w, h in boxes:

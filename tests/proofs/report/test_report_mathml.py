@@ -1,4 +1,6 @@
-"""Typeset statements say what the text says: no letter, digit or order changes, and the structure is the intended one."""
+"""Typeset statements say what the text says: no letter, digit or order changes, and the structure
+is the intended one.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,26 @@ TEXTS = sorted(
     {
         text
         for t in catalogue.theorems(timed=True).values()
-        for text in (t.statement, t.reading, *t.alternative_readings, *(a.text for a in t.assumptions), *t.remarks)
+        for text in (
+            t.statement,
+            t.reading,
+            *t.alternative_readings,
+            *(a.text for a in t.assumptions),
+            *t.remarks,
+        )
     }
 )
 
 
 def parse(text: str) -> ET.Element:
-    return ET.fromstring(f"<p>{mathml.html(text).replace('<wbr>', '<wbr/>')}</p>")  # noqa: S314 - our own text
+    # Our own text.
+    return ET.fromstring(f"<p>{mathml.html(text).replace('<wbr>', '<wbr/>')}</p>")  # noqa: S314
 
 
 def letters(text: str) -> str:
-    """Letters and digits in order, without accents; roots are drawn, not written, and "8 x 256" gets a sign for its x."""
+    """Letters and digits in order, without accents; roots are drawn, not written, and "8 x 256"
+    gets a sign for its x.
+    """
     plain = unicodedata.normalize("NFKD", text.replace("ᵀ", "T"))
     plain = re.sub(r"(?<=\d )x(?= \d)", "", plain.replace("sqrt", ""))
     return "".join(c for c in plain if c.isalnum())
@@ -42,7 +53,9 @@ def only(text: str) -> str:
 
 def test_no_letter_of_the_catalogue_is_lost_or_moved() -> None:
     assert len(TEXTS) > 300
-    assert [text for text in TEXTS if letters("".join(parse(text).itertext())) != letters(text)] == []
+    assert [
+        text for text in TEXTS if letters("".join(parse(text).itertext())) != letters(text)
+    ] == []
 
 
 @given(st.text(alphabet="aβx1 _^{}()[]|‖<>,;:/!'~√Σ∞²ᵀ₁+-=ã≠.&\"", max_size=30))
@@ -54,9 +67,24 @@ def test_any_text_becomes_well_formed_and_keeps_its_letters(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a_ij² + 1", "<msubsup><mi>a</mi><mrow><mi>i</mi><mi>j</mi></mrow><mn>2</mn></msubsup><mo form=\"infix\">+</mo><mn>1</mn>"),
-        ("2^e_ij", "<msup><mn>2</mn><msub><mi>e</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub></msup>"),
-        ("D̃⁻¹", '<msup><mover accent="true"><mi>D</mi><mo>~</mo></mover><mrow><mo form="prefix">−</mo><mn>1</mn></mrow></msup>'),
+        (
+            "a_ij² + 1",
+            (
+                "<msubsup><mi>a</mi><mrow><mi>i</mi><mi>j</mi></mrow><mn>2</mn></msubsup><mo "
+                'form="infix">+</mo><mn>1</mn>'
+            ),
+        ),
+        (
+            "2^e_ij",
+            "<msup><mn>2</mn><msub><mi>e</mi><mrow><mi>i</mi><mi>j</mi></mrow></msub></msup>",
+        ),
+        (
+            "D̃⁻¹",
+            (
+                '<msup><mover accent="true"><mi>D</mi><mo>~</mo></mover><mrow><mo '
+                'form="prefix">−</mo><mn>1</mn></mrow></msup>'
+            ),
+        ),
         ("P~_i", '<msub><mover accent="true"><mi>P</mi><mo>~</mo></mover><mi>i</mi></msub>'),
         ("sqrt(x)", "<msqrt><mi>x</mi></msqrt>"),
         ("2⁻ⁿ", '<msup><mn>2</mn><mrow><mo form="prefix">−</mo><mi>n</mi></mrow></msup>'),
@@ -64,7 +92,7 @@ def test_any_text_becomes_well_formed_and_keeps_its_letters(text: str) -> None:
         ("e^±B", '<msup><mi>e</mi><mrow><mo form="prefix">±</mo><mi>B</mi></mrow></msup>'),
         ("ε1", "<msub><mi>ε</mi><mn>1</mn></msub>"),
     ],
-)  # fmt: skip
+)
 def test_scripts_accents_and_roots(text: str, expected: str) -> None:
     assert only(text) == expected
 
@@ -99,11 +127,17 @@ def test_fractions_take_what_they_should(text: str, expected: str) -> None:
     ("text", "words"),
     [
         ("a softmax row sums to 1", "a softmax row sums to 1"),
-        ("The keys of a P with |x| <= 1 in yoso.triple, i.e. all", "The keys of a  with  in yoso.triple, i.e. all"),
-        ("where the pair was dropped (logit 0), 0 where it was kept.", "where the pair was dropped (logit 0), 0 where it was kept."),
+        (
+            "The keys of a P with |x| <= 1 in yoso.triple, i.e. all",
+            "The keys of a  with  in yoso.triple, i.e. all",
+        ),
+        (
+            "where the pair was dropped (logit 0), 0 where it was kept.",
+            "where the pair was dropped (logit 0), 0 where it was kept.",
+        ),
         ("YOSO-E & so on", "YOSO-E & so on"),
     ],
-)  # fmt: skip
+)
 def test_words_stay_words(text: str, words: str) -> None:
     plain = html.unescape(re.sub(r"<math>.*?</math>|<[^>]*>", "", mathml.html(text)))
     assert plain == words

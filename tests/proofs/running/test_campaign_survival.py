@@ -1,4 +1,6 @@
-"""A campaign ends by its time limit, by an interrupt or by kill -9, and goes on to the same evidence; its processes end with it."""
+"""A campaign ends by its time limit, by an interrupt or by kill -9, and goes on to the same
+evidence; its processes end with it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def start(folder: Path, jobs: int = 2) -> subprocess.Popen[str]:
     paths = os.pathsep.join((str(SUPPORT.parents[1]), str(SUPPORT)))
     environment = {**os.environ, "PYTHONPATH": paths, "SYNTHETIC_LOG": str(folder / "log")}
     command = [sys.executable, str(script), str(folder / "e.sqlite"), str(jobs)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # noqa: S603
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 @functools.cache
@@ -148,13 +152,18 @@ def test_the_time_limit_ends_in_order(tmp_path: Path, undisturbed: str) -> None:
                 assert (unit.theorem.startswith("slow"), verdict.status) == (True, Status.PROVED)
             outcome, rounds = campaign().conclude(store), rounds + 1
             assert before <= len(SLOW) - outcome.missing
-            assert sum(r.verdict.status is Status.PROVED for r in outcome.results) == len(SLOW) - outcome.missing
+            assert (
+                sum(r.verdict.status is Status.PROVED for r in outcome.results)
+                == len(SLOW) - outcome.missing
+            )
             assert {r.waiting for r in outcome.results} <= {0, 1}
         assert outcome.ok
         assert store.digest(campaign().units) == undisturbed
 
 
-def test_a_process_is_replaced_before_it_grows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_process_is_replaced_before_it_grows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("proofs_check.running.unit_process._MOST_UNITS", 4)
     made = []
     before = UnitProcess.__init__
@@ -171,10 +180,15 @@ def test_a_process_is_replaced_before_it_grows(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_other_code_is_refused(tmp_path: Path) -> None:
-    """A source file edited in the middle of a campaign must not sign its verdicts with the fingerprint of the old one."""
+    """A source file edited in the middle of a campaign must not sign its verdicts with the
+    fingerprint of the old one.
+    """
     planned = Campaign(SLOW, modules=SYNTHETIC, jobs=2)
     planned.units = [type(u)(**(vars(u) | {"fingerprint": "0" * 64})) for u in planned.units]
-    with Evidence(tmp_path / "e.sqlite") as store, pytest.raises(OtherCodeError, match="begin the campaign anew"):
+    with (
+        Evidence(tmp_path / "e.sqlite") as store,
+        pytest.raises(OtherCodeError, match="begin the campaign anew"),
+    ):
         list(planned.run(store))
 
 

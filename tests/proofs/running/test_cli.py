@@ -45,13 +45,17 @@ def test_run_shows_a_line_per_theorem(store: Path) -> None:
     assert f"{len(CONTROLS)} theorems" in result.stdout
 
 
-def test_the_time_limit_is_exit_status_3_and_the_same_command_goes_on(store: Path, tmp_path: Path) -> None:
+def test_the_time_limit_is_exit_status_3_and_the_same_command_goes_on(
+    store: Path, tmp_path: Path
+) -> None:
     arguments = ("run", *CONTROLS, "--evidence", tmp_path / "e.sqlite", "--jobs", "1")
     early = call(*arguments, "--time-limit", "0.001")
     assert early.exit_code == 3
     assert f"incomplete: {len(CONTROLS)} experiments are left" in early.stdout
     assert "unexpected" not in early.stdout
-    assert json.loads(call(*arguments, "--time-limit", "0.001", "--json").stdout)["missing"] == len(CONTROLS)
+    assert json.loads(call(*arguments, "--time-limit", "0.001", "--json").stdout)["missing"] == len(
+        CONTROLS
+    )
     assert call(*arguments).exit_code == 0
     assert digest(tmp_path / "e.sqlite") == digest(store)
 
@@ -64,7 +68,7 @@ def digest(path: Path) -> str:
 def test_an_interrupt_is_exit_status_130(store: Path, tmp_path: Path) -> None:
     arguments = ["run", *CONTROLS, "--evidence", str(tmp_path / "e.sqlite"), "--jobs", "1"]
     command = [sys.executable, "-m", "proofs_check", *arguments]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)  # noqa: S603
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     wanted = campaign.Campaign(CONTROLS)
     while process.poll() is None:
         with Evidence(tmp_path / "e.sqlite") as evidence:
@@ -86,16 +90,22 @@ def test_run_json_is_json(store: Path) -> None:
     assert data["failed_controls"] == []
     found = {r["key"]: r for r in data["results"]}
     assert found["controls.falsify-false"]["verdict"]["status"] == "refuted"
-    assert found["controls.falsify-false"]["verdict"]["witness"]["v1"]["hex"].startswith(("0x", "-0x"))
+    assert found["controls.falsify-false"]["verdict"]["witness"]["v1"]["hex"].startswith(
+        ("0x", "-0x")
+    )
 
 
-def test_an_unexpected_verdict_is_exit_status_1(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_verdict_is_exit_status_1(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     conclude = campaign.Campaign.conclude
 
     def other(self: campaign.Campaign, evidence: object) -> campaign.Outcome:
         self.theorems = {k: t for k, t in self.theorems.items() if k != "controls.count-true"}
         outcome = conclude(self, evidence)  # type: ignore[arg-type]
-        return campaign.Outcome(results=outcome.results, failed_controls=("controls.count-true",), contradictions=())
+        return campaign.Outcome(
+            results=outcome.results, failed_controls=("controls.count-true",), contradictions=()
+        )
 
     monkeypatch.setattr(campaign.Campaign, "conclude", other)
     assert call("run", "controls.count-true", "--evidence", store).exit_code == 1
@@ -147,14 +157,18 @@ def test_list_and_show() -> None:
         ("controls.falsify-true", "not refuted"),
     ],
 )
-def test_replay_prints_a_script_that_runs_alone(key: str, expected: str, store: Path, tmp_path: Path) -> None:
+def test_replay_prints_a_script_that_runs_alone(
+    key: str, expected: str, store: Path, tmp_path: Path
+) -> None:
     result = call("replay", key, "--evidence", store)
     assert result.exit_code == 0
     code, printed = result.stdout.split("# prints")
     assert expected in printed
     script = tmp_path / "replay.py"
     script.write_text(code)
-    alone = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
+    alone = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
     assert alone.stdout.strip() == printed.strip()
 
 
@@ -166,6 +180,11 @@ def test_replay_leaves_the_last_campaign_alone(store: Path) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, proofs_check.__main__; print(*sorted({'sympy', 'flint', 'scipy', 'hypothesis', 'matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)  # noqa: S603
+    code = (
+        "import sys, proofs_check.__main__; print(*sorted({'sympy', 'flint', 'scipy', "
+        "'hypothesis', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
     assert done.stdout.strip() == ""

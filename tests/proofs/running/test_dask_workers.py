@@ -1,4 +1,6 @@
-"""A campaign on a Dask cluster leaves the same evidence as one on this machine, also when a worker is killed."""
+"""A campaign on a Dask cluster leaves the same evidence as one on this machine, also when a worker
+is killed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,12 @@ SLOW = tuple(f"slow.number-{i}" for i in range(12))
 def cluster() -> Iterator[Any]:
     """Two worker processes of one thread, each with a nanny that starts a new one when it dies."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None, silence_logs=50
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=0,
+        dashboard_address=None,
+        silence_logs=50,
     ) as started:
         yield started
 
@@ -90,11 +97,16 @@ def busy() -> int:
 def test_nobody_at_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proofs_check.running.dask_workers._PATIENCE", 0.5)
     campaign = Campaign(("good.square",), modules=SYNTHETIC, scheduler="tcp://127.0.0.1:9")
-    with Evidence(tmp_path / "e.sqlite") as store, pytest.raises(SchedulerError, match="dask scheduler"):
+    with (
+        Evidence(tmp_path / "e.sqlite") as store,
+        pytest.raises(SchedulerError, match="dask scheduler"),
+    ):
         list(campaign.run(store))
 
 
-def test_the_command_line_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("proofs_check.running.dask_workers._PATIENCE", 0.5)
     arguments = [
         "run",
@@ -112,5 +124,8 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest
 def test_dask_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     campaign = Campaign(("good.square",), modules=SYNTHETIC, scheduler="tcp://127.0.0.1:9")
-    with Evidence(tmp_path / "e.sqlite") as store, pytest.raises(SchedulerError, match=r"approxattn\[distributed\]"):
+    with (
+        Evidence(tmp_path / "e.sqlite") as store,
+        pytest.raises(SchedulerError, match=r"approxattn\[distributed\]"),
+    ):
         list(campaign.run(store))

@@ -1,4 +1,6 @@
-"""Evidence survives being killed; what goes wrong in an experiment stays there; a failed control spoils the run."""
+"""Evidence survives being killed; what goes wrong in an experiment stays there; a failed control
+spoils the run.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from proofs_check.running.evidence import Evidence, Unit, fingerprint
 
 SYNTHETIC = ("synthetic_theorems",)
 UNIT = Unit(theorem="a.b", experiment=0, seed=0, budget="quick", fingerprint="f")
-PROVED = Verdict(status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1, seconds=1.0)
+PROVED = Verdict(
+    status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1, seconds=1.0
+)
 
 
 def carry_out(
@@ -42,7 +46,8 @@ def test_what_was_not_finished_is_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"experiment": 1}, {"budget": "full"}, {"theorem": "a.c"}, {"fingerprint": "g"}]
+    "change",
+    [{"seed": 1}, {"experiment": 1}, {"budget": "full"}, {"theorem": "a.c"}, {"fingerprint": "g"}],
 )
 def test_the_key_depends_on_all_that_can_change_the_verdict(change: dict[str, object]) -> None:
     other = Unit(**(vars(UNIT) | change))  # type: ignore[arg-type]
@@ -50,7 +55,9 @@ def test_the_key_depends_on_all_that_can_change_the_verdict(change: dict[str, ob
     assert (other.rng_seed == UNIT.rng_seed) == ("fingerprint" in change)
 
 
-def test_the_fingerprint_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_follows_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     module = tmp_path / "a_paper_of_one_line.py"
     module.write_text("THEOREMS = ()\n")
@@ -64,10 +71,22 @@ def test_the_digest_ignores_time_and_nothing_else(tmp_path: Path) -> None:
     with Evidence(tmp_path / "e.sqlite") as store:
         store.put(UNIT, PROVED)
         digest = store.digest([UNIT])
-        store.put(UNIT, Verdict(status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1, seconds=9.0))
+        store.put(
+            UNIT,
+            Verdict(
+                status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1, seconds=9.0
+            ),
+        )
         assert store.digest([UNIT]) == digest
         store.put(
-            UNIT, Verdict(status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.1 + 2**-56, seconds=1.0)
+            UNIT,
+            Verdict(
+                status=Status.PROVED,
+                grade="ball",
+                scope="x in [0, 1]",
+                tightness=0.1 + 2**-56,
+                seconds=1.0,
+            ),
         )
         assert store.digest([UNIT]) != digest
 
@@ -104,22 +123,30 @@ def test_a_failed_control_spoils_everything(tmp_path: Path) -> None:
 
 
 def test_the_whole_campaign_is_corrected_for(tmp_path: Path) -> None:
-    """Each coin alone is supported at its own level 0.02; together, six of them are not at the campaign's 0.01."""
+    """Each coin alone is supported at its own level 0.02; together, six of them are not at the
+    campaign's 0.01.
+    """
     campaign = Campaign((f"weak.coin-{i}" for i in range(6)), modules=SYNTHETIC, jobs=1)
     with Evidence(tmp_path / "e.sqlite") as store:
         raw = dict(campaign.run(store))
         assert {v.status for v in raw.values()} == {Status.SUPPORTED}
         together = campaign.conclude(store)
         assert all(
-            r.verdict.status is Status.INCONCLUSIVE and "corrected for 6" in r.verdict.note for r in together.results
+            r.verdict.status is Status.INCONCLUSIVE and "corrected for 6" in r.verdict.note
+            for r in together.results
         )
         unit = min(raw, key=lambda u: raw[u].facts["p_support"])
         strong = Verdict(
-            status=Status.SUPPORTED, grade="statistical", scope="x", facts={"p_support": 1e-9, "p_refute": 1.0}
-        )  # fmt: skip
+            status=Status.SUPPORTED,
+            grade="statistical",
+            scope="x",
+            facts={"p_support": 1e-9, "p_refute": 1.0},
+        )
         store.put(unit, strong)
         kept = conclude(campaign.theorems, campaign.units, store)
-        assert [r.theorem.key for r in kept.results if r.verdict.status is Status.SUPPORTED] == [unit.theorem]
+        assert [r.theorem.key for r in kept.results if r.verdict.status is Status.SUPPORTED] == [
+            unit.theorem
+        ]
 
 
 def test_an_unknown_key_is_named_with_its_neighbours() -> None:

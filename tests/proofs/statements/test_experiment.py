@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from proofs_check import Assumption, Count, Enclose, Falsify, Plan, Sample, Scale, Source, Status, Symbolic, Theorem
+from proofs_check import (
+    Assumption,
+    Count,
+    Enclose,
+    Falsify,
+    Plan,
+    Sample,
+    Scale,
+    Source,
+    Status,
+    Symbolic,
+    Theorem,
+)
 
 
 def anything(*_: Any) -> Any:
@@ -19,7 +31,13 @@ def positive(case: Any) -> bool:
 
 
 PLAN = Plan(n=100, sampler="a coin")
-FALSIFY = {"instances": anything, "measured": anything, "bound": anything, "confirm": anything, "scope": "x"}
+FALSIFY = {
+    "instances": anything,
+    "measured": anything,
+    "bound": anything,
+    "confirm": anything,
+    "scope": "x",
+}
 SAMPLE = {"draw": anything, "claim": "probability <=", "target": 0.5, "plan": PLAN, "scope": "x"}
 
 
@@ -46,10 +64,22 @@ SAMPLE = {"draw": anything, "claim": "probability <=", "target": 0.5, "plan": PL
         (Sample, SAMPLE | {"target": 1.5}, "probability"),
         (Sample, SAMPLE | {"claim": "mean ="}, "margin"),
         (Sample, SAMPLE | {"plan": Plan(n=100, sampler="x", margin=0.1)}, "margin"),
-        (Sample, SAMPLE | {"claim": "mean <=", "plan": Plan(n=50, sampler="x")}, "twice the blocks"),
+        (
+            Sample,
+            SAMPLE | {"claim": "mean <=", "plan": Plan(n=50, sampler="x")},
+            "twice the blocks",
+        ),
         (Count, {"measured": anything, "formula": anything, "sizes": (), "scope": "x"}, "sizes"),
-        (Scale, {"workload": anything, "sizes": (1, 2, 2, 3), "slope": (1, 2), "scope": "x"}, "sizes"),
-        (Scale, {"workload": anything, "sizes": (1, 2, 3, 4), "slope": (2, 1), "scope": "x"}, "slope"),
+        (
+            Scale,
+            {"workload": anything, "sizes": (1, 2, 2, 3), "slope": (1, 2), "scope": "x"},
+            "sizes",
+        ),
+        (
+            Scale,
+            {"workload": anything, "sizes": (1, 2, 3, 4), "slope": (2, 1), "scope": "x"},
+            "slope",
+        ),
     ],
 )
 def test_experiments_are_checked(kind: Any, fields: dict[str, Any], complaint: str) -> None:
@@ -60,9 +90,14 @@ def test_experiments_are_checked(kind: Any, fields: dict[str, Any], complaint: s
 SOURCE = {"citation": "Author, Title, 2020", "place": "Theorem 1", "fidelity": "corrected"}
 COUNT = Count(measured=anything, formula=anything, sizes=(1,), scope="x")
 THEOREM = {
-    "key": "author20.theorem-1", "title": "t", "statement": "s", "source": Source(**SOURCE), "experiments": (COUNT,),
-    "expected": "proved", "mutant": COUNT,
-}  # fmt: skip
+    "key": "author20.theorem-1",
+    "title": "t",
+    "statement": "s",
+    "source": Source(**SOURCE),
+    "experiments": (COUNT,),
+    "expected": "proved",
+    "mutant": COUNT,
+}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +129,11 @@ def test_a_source_says_when_its_wording_was_not_read() -> None:
         ({"expected": "true"}, "true"),
         ({"repaired_by": "author20.other"}, "repaired_by"),
         (
-            {"experiments": (Falsify(**FALSIFY, assumptions=(Assumption(text="x > 0", predicate=positive),)),)},
+            {
+                "experiments": (
+                    Falsify(**FALSIFY, assumptions=(Assumption(text="x > 0", predicate=positive),)),
+                )
+            },
             "assumes what the theorem does not",
         ),
     ],

@@ -15,10 +15,16 @@ from proofs_check import Status, Verdict
 from proofs_check.statements import serial
 from proofs_check.statements.verdict import Contradiction, combine, inconclusive
 
-PROVED = Verdict(status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.9, seconds=1.0)
+PROVED = Verdict(
+    status=Status.PROVED, grade="ball", scope="x in [0, 1]", tightness=0.9, seconds=1.0
+)
 SYMBOLIC = Verdict(status=Status.PROVED, grade="symbolic", scope="n = 3")
 REFUTED = Verdict(
-    status=Status.REFUTED, grade="exact-rational", scope="n = 2", witness={"x": Fraction(1, 3)}, tightness=1.5
+    status=Status.REFUTED,
+    grade="exact-rational",
+    scope="n = 2",
+    witness={"x": Fraction(1, 3)},
+    tightness=1.5,
 )
 SUPPORTED = Verdict(status=Status.SUPPORTED, grade="statistical", scope="1000 draws", tightness=0.5)
 UNKNOWN = inconclusive("nothing found", tightness=0.95)
@@ -75,19 +81,36 @@ def test_proved_and_refuted_is_a_contradiction() -> None:
 
 VALUES = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.fractions(), st.text(),
-        st.lists(st.floats(allow_nan=False), min_size=4, max_size=4).map(lambda x: np.array(x).reshape(2, 2)),
-        st.lists(st.floats(width=32, allow_nan=False), max_size=3).map(lambda x: np.array(x, dtype="float32")),
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False),
+        st.fractions(),
+        st.text(),
+        st.lists(st.floats(allow_nan=False), min_size=4, max_size=4).map(
+            lambda x: np.array(x).reshape(2, 2)
+        ),
+        st.lists(st.floats(width=32, allow_nan=False), max_size=3).map(
+            lambda x: np.array(x, dtype="float32")
+        ),
         st.lists(st.integers(-9, 9), max_size=3).map(lambda x: np.array(x, dtype="int64")),
     ),
-    lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+    ),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 def same(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return (
+            isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and a.tobytes() == b.tobytes()
+        )
     if isinstance(a, tuple):
         return isinstance(b, tuple) and len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):
@@ -107,7 +130,8 @@ def test_exact_json_is_exact(value: Any) -> None:
 
 @given(VALUES)
 def test_python_source_rebuilds_the_value(value: Any) -> None:
-    rebuilt = eval(serial.to_python(value), {"np": np, "Fraction": Fraction})  # noqa: S307 - the source is ours
+    # The source is ours.
+    rebuilt = eval(serial.to_python(value), {"np": np, "Fraction": Fraction})  # noqa: S307
     assert same(rebuilt, value)
 
 
@@ -116,7 +140,9 @@ def test_floats_are_written_with_their_bits() -> None:
     assert serial.dumps(math.inf) == '{"float":null,"hex":"inf"}'
 
 
-@pytest.mark.parametrize("value", [1j, object(), {1: 2}, {"hex": 1, "float": 2}, np.array([1j]), np.array([object()])])
+@pytest.mark.parametrize(
+    "value", [1j, object(), {1: 2}, {"hex": 1, "float": 2}, np.array([1j]), np.array([object()])]
+)
 def test_what_cannot_be_written_exactly_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         serial.dumps(value)

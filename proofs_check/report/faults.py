@@ -7,27 +7,43 @@ from collections.abc import Iterator
 
 from proofs_check.faults.listed import FAULTS, REASONS
 from proofs_check.faults.run import GOAL, Outcome, Outcomes
+from proofs_check.report.wrapping import wrapped
+
+_OPENING = """\
+How much may be trusted to the checks of `proofs_check`? Each fault below replaces a piece of one
+function of `approxattn` by a wrong one, in a process of its own (nothing is written to disk), and
+the checks named look at the result: claims about certificates by search, slopes by finite
+differences, closed forms by counting, means by drawing. They hold the code against definitions and
+theorems, never against the code as it was. The list was written before it was known which faults
+are caught. At first 19 of the 226 survived; checks were then made stronger, so the share below says
+what is caught now, not what a fault that nobody thought of would meet. One of the 19 (the bias of
+the keys, to which softmax is blind) changed nothing and was replaced by one that does.
+
+Written by `python -m proofs_check faults --out docs/generated/faults.md`; a text that no longer
+occurs exactly once in the function it names stops it."""
 
 
 def markdown(outcomes: Outcomes) -> str:
     """Return the page."""
-    return "\n".join([*_heading(outcomes), *_kinds(outcomes), *_survivors(outcomes), *_all(outcomes)]) + "\n"
+    parts = (_heading(outcomes), _kinds(outcomes), _survivors(outcomes), _all(outcomes))
+    return wrapped("\n".join(line for part in parts for line in part)) + "\n"
 
 
 def _heading(outcomes: Outcomes) -> Iterator[str]:
     caught = sum(o.caught for o in outcomes.faults)
     yield "# Deliberate faults"
     yield ""
-    yield "How much may be trusted to the checks of `proofs_check`? Each fault below replaces a piece of the source of `approxattn` by a wrong one in a process of its own (nothing is"
-    yield "written to disk), and the checks named look at the result: claims about certificates by search, slopes by finite differences, closed forms by counting, means by drawing."
-    yield "They hold the code against definitions and theorems, never against the code as it was. The list was written before it was known which faults are caught. At first 19 of the 226"
-    yield "survived; checks were then made stronger, so the share below says what is caught now, not what a fault that nobody thought of would meet. One of the 19 (the bias of the keys,"
-    yield "to which softmax is blind) changed nothing and was replaced by one that does."
+    yield _OPENING
     yield ""
-    yield "Written by `python -m proofs_check faults --out docs/generated/faults.md`; texts that no longer occur exactly once in their modules stop it."
-    yield ""
-    yield f"**Caught: {caught} of {len(outcomes.faults)} ({100 * outcomes.share:.1f} %; goal {100 * GOAL:.0f} %).**"
-    alarm = "no check complains" if outcomes.sound else f"{outcomes.control.check} {outcomes.control.complaint}".strip()
+    yield (
+        f"**Caught: {caught} of {len(outcomes.faults)} ({100 * outcomes.share:.1f} %; goal "
+        f"{100 * GOAL:.0f} %).**"
+    )
+    alarm = (
+        "no check complains"
+        if outcomes.sound
+        else f"{outcomes.control.check} {outcomes.control.complaint}".strip()
+    )
     yield f"Control, all checks on the code as it is: {alarm}."
 
 
@@ -47,11 +63,20 @@ def _survivors(outcomes: Outcomes) -> Iterator[str]:
     for o in survivors:
         fault = FAULTS[o.key]
         reason = REASONS.get(o.key) or o.complaint or "no check notices; why is not known"
-        yield f"- `{o.key}` ({fault.kind}, `{fault.module}:{fault.function}`): {_code(fault.text)} became {_code(fault.wrong)}. {reason}"
+        yield (
+            f"- `{o.key}` ({fault.kind}, `{fault.module}:{fault.function}`): {_code(fault.text)} "
+            f"became {_code(fault.wrong)}. {reason}"
+        )
 
 
 def _all(outcomes: Outcomes) -> Iterator[str]:
-    yield from ("", "## All faults", "", "| fault | kind | source | became | caught by |", "|---|---|---|---|---|")
+    yield from (
+        "",
+        "## All faults",
+        "",
+        "| fault | kind | source | became | caught by |",
+        "|---|---|---|---|---|",
+    )
     for o in outcomes.faults:
         fault = FAULTS[o.key]
         cells = (f"`{o.key}`", fault.kind, _code(fault.text), _code(fault.wrong), _verdict(o))

@@ -1,0 +1,36 @@
+"""Markdown in lines that can be read: paragraphs, quotations and list items are wrapped."""
+
+from __future__ import annotations
+
+import textwrap
+
+WIDTH = 120
+"""Longest line of a page, tables apart."""
+
+
+def wrapped(page: str) -> str:
+    """Return the page with long lines broken; tables, headings and pages' other lines stay.
+
+    Parameters
+    ----------
+    page : str
+        Markdown in which every paragraph, quotation and list item is one line.
+    """
+    lines: list[str] = []
+    for line in page.split("\n"):
+        whole = line.startswith(("|", "#")) or len(line) <= WIDTH
+        lines += [line] if whole else _broken(line)
+    return "\n".join(lines)
+
+
+def _broken(line: str) -> list[str]:
+    text = line.lstrip()
+    margin = line[: len(line) - len(text)]
+    hang = margin + {"- ": "  ", "> ": "> "}.get(text[:2], "")
+    return textwrap.wrap(
+        line,
+        width=WIDTH,
+        subsequent_indent=hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
