@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+
+Fact = TypeVar("Fact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +96,53 @@ class Problem:
         top, bottom = (_arrays.to_host(end).astype(np.float64) for end in ends)
         return top, bottom
 
+    @functools.cached_property
+    def visible_keys(self) -> HostArray:
+        """Number of keys that each query sees, shape (..., n_q), on the host."""
+        shape = (*self.batch, self.n_q)
+        if self.key_mask is None and not self.causal:
+            return np.broadcast_to(np.asarray(self.n_k), shape)
+        mask = np.ones((*self.batch, self.n_k), bool)
+        if self.key_mask is not None:
+            mask = _arrays.to_host(self.key_mask)
+        if self.causal:
+            return np.asarray(np.cumsum(mask, axis=-1))
+        return np.broadcast_to(np.sum(mask, axis=-1, keepdims=True), shape)
+
+    @functools.cached_property
+    def facts(self) -> dict[Any, Any]:
+        """What `once` has found; `replace` makes a new object, and so starts anew."""
+        return {}
+
     @property
     def u(self) -> float:
         """Unit roundoff of the dtype computed in."""
         return _arrays.unit_roundoff(self.dtype)
+
+    def shown(self, x: Array) -> Array:
+        """Return x, shape (..., n_k, m), with 0 in the rows of hidden keys."""
+        if self.key_mask is None:
+            return x
+        return self.xp.where(self.key_mask[..., None], x, self.xp.zeros_like(x))
+
+    def item(self, index: tuple[int, ...]) -> Problem:
+        """Return the problem of one leading index, without leading axes."""
+        mask = None if self.key_mask is None else self.key_mask[index]
+        q, k, v = (x[(*index, ...)] for x in (self.q, self.k, self.v))
+        return replace(self, q=q, k=k, v=v, key_mask=mask)
+
+
+def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
+    """Let a fact of a problem be found at the first call only; it is kept with the problem."""
+
+    @functools.wraps(find)
+    def kept(problem: Problem) -> Fact:
+        if find not in problem.facts:
+            problem.facts[find] = find(problem)
+        fact: Fact = problem.facts[find]
+        return fact
+
+    return kept
 
 
 def pose(
@@ -261,19 +308,29 @@ def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: s
     """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its
     size, a value sum n max|v|.
     """
-    limit = _arrays.largest(compute) / 16
     top_q, top_k, top_v = tops
+    score = 2 * max(beta, 1.0) * d * max(top_q, 1.0) * max(top_k, 1.0)
     for what, size in (
-        ("beta d max|q| max|k|", 2 * max(beta, 1.0) * d * max(top_q, 1.0) * max(top_k, 1.0)),
+        ("beta d max|q| max|k|", score),
         ("n max|k|", 2 * n * top_k),
         ("n max|v|", 2 * n * top_v),
     ):
-        if size > limit:
-            msg = (
-                f"{what} = {size:.3g} could overflow {compute} (limit {limit:.3g}): rescale the "
-                "input or use float64"
-            )
-            raise ValueError(msg)
+        refuse_overflow(what, size, compute)
+
+
+def refuse_overflow(what: str, size: float, dtype: str) -> None:
+    """Raise ValueError where a sum of that size could overflow.
+
+    The limit is a sixteenth of the largest number of the dtype. *Chosen*: room for the few
+    operations that follow.
+    """
+    limit = _arrays.largest(dtype) / 16
+    if not size <= limit:
+        msg = (
+            f"{what} = {size:.3g} could overflow {dtype} (limit {limit:.3g}): rescale the "
+            "input or use float64"
+        )
+        raise ValueError(msg)
 
 
 def _max_abs(array: Array, xp: Namespace) -> float:
@@ -314,14 +371,3 @@ def quarantine(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array, HostA
         clean[2],
         np.logical_or.reduce(np.broadcast_arrays(*bad)) if bad else np.zeros((), bool),
     )
-
-
-def visible_keys(problem: Problem) -> HostArray:
-    """Return the number of keys that each query sees, shape (..., n_q), on the host."""
-    shape = (*problem.batch, problem.n_k)
-    if problem.key_mask is None and not problem.causal:
-        return np.broadcast_to(np.asarray(problem.n_k), (*problem.batch, problem.n_q))
-    mask = np.ones(shape, bool) if problem.key_mask is None else _arrays.to_host(problem.key_mask)
-    if problem.causal:
-        return np.asarray(np.cumsum(mask, axis=-1))
-    return np.broadcast_to(np.sum(mask, axis=-1, keepdims=True), (*problem.batch, problem.n_q))

@@ -34,7 +34,8 @@ dk or dv before its last factor; that factor, beta max(1, |k_j|) at most for dq 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,8 +44,9 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
-from approxattn.bounds.scores import row_norms, score_bound, value_spread, visible_max
+from approxattn.bounds.scores import query_norms, row_norms, score_bound, value_spread, visible_max
 from approxattn.bounds.softmax import score_rounding, softmax_rounding
+from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate
 
 
 class GradientBounds(NamedTuple):
@@ -55,6 +57,27 @@ class GradientBounds(NamedTuple):
     dq: HostArray
     dk: HostArray
     dv: HostArray
+
+    def certificate(
+        self,
+        *,
+        target: str = SOFTMAX_GRADIENT,
+        theorem: str = "ours.gradient",
+        failure: float = 0.0,
+        facts: Mapping[str, Any] | None = None,
+        unmet: tuple[str, ...] = (),
+    ) -> GradientCertificate:
+        """Return these bounds with their reasons; see `GradientCertificate`."""
+        return GradientCertificate(
+            dq=self.dq,
+            dk=self.dk,
+            dv=self.dv,
+            target=target,
+            theorem=theorem,
+            failure=failure,
+            facts=facts or {},
+            unmet=unmet,
+        )
 
 
 def no_gradient_bounds(problem: Problem) -> GradientBounds:
@@ -115,7 +138,7 @@ def gradient_bounds(
     # no bound: inf against a zero cotangent must not become NaN
     lost = ~np.isfinite(weight_noise + pair_noise)
     weight_noise, pair_noise = (np.where(lost, 0.0, noise) for noise in (weight_noise, pair_noise))
-    query_norm = row_norms(problem.q, xp) if query_norm is None else query_norm
+    query_norm = query_norms(problem) if query_norm is None else query_norm
     any_lost = np.any(lost, axis=-1, keepdims=True)
     with np.errstate(over="ignore"):
         truncation = up(_times(omega, log_ratio) / 4)  # l1, rows sum to 0
@@ -159,7 +182,7 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
     """Return the rounding errors of the streaming gradient: scores off by eta move the weights by
     ln rho <= 2 eta, sums by gamma.
     """
-    bound, u = score_bound(problem, problem.k), problem.u
+    bound, u = score_bound(problem), problem.u
     blocks = -(-problem.n_k // key_block)
     eta = score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * (blocks + 2)
     terms = blocked_sum_terms(problem.n_k, key_block) + blocked_sum_terms(problem.n_q, key_block)

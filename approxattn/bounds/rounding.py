@@ -20,6 +20,10 @@ libraries' float32 kernels.
 """
 
 
+U64 = 2.0**-53
+"""Unit roundoff of float64, in which bounds are computed on the host."""
+
+
 def gamma(k: float, u: float) -> float:
     """Return gamma_k = k u / (1 - k u), or inf when k u >= 1: the sum is too long for the dtype."""
     return k * u / (1 - k * u) if k * u < 1 else math.inf
@@ -29,7 +33,7 @@ def up(x: HostArray | float) -> HostArray:
     """Round a bound computed on the host in float64 outward: 64 units of its last place cover the
     few operations that made it.
     """
-    return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * 2.0**-53) + 2.0**-1060)
+    return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * U64) + 2.0**-1060)
 
 
 def blocked_sum_terms(n: int, block: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn._problem import Problem
+from approxattn._problem import Problem, once
 from approxattn.bounds.rounding import gamma, up
 
 
@@ -70,12 +70,35 @@ def visible_max(per_key: HostArray, problem: Problem) -> HostArray:
     return np.asarray(np.max(per_key, axis=-1))
 
 
-def score_bound(problem: Problem, keys: Array) -> HostArray:
-    """Return B_i >= max_j |beta q_i . keys_j| over visible keys, shape (..., n_q), by
-    Cauchy-Schwarz: beta |q_i| max_j |keys_j|.
+@once
+def query_norms(problem: Problem) -> HostArray:
+    """Return upper bounds on the lengths of the queries, shape (..., n_q)."""
+    return row_norms(problem.q, problem.xp)
+
+
+@once
+def key_norms(problem: Problem) -> HostArray:
+    """Return upper bounds on the lengths of the keys, hidden ones included, shape (..., n_k)."""
+    return row_norms(problem.k, problem.xp)
+
+
+@once
+def score_bound(problem: Problem) -> HostArray:
+    """Return B_i >= max_j |beta q_i . k_j| over visible keys, shape (..., n_q).
+
+    Cauchy-Schwarz: beta |q_i| max_j |k_j|.
     """
-    radius = visible_max(row_norms(keys, problem.xp), problem)
-    return up(problem.scale * row_norms(problem.q, problem.xp) * radius[..., None])
+    return _products(problem, key_norms(problem))
+
+
+def score_bound_of(problem: Problem, keys: Array) -> HostArray:
+    """Return the same for other keys in the place of the problem's, shape (..., n_k, d)."""
+    return _products(problem, row_norms(keys, problem.xp))
+
+
+def _products(problem: Problem, lengths: HostArray) -> HostArray:
+    radius = visible_max(lengths, problem)
+    return up(problem.scale * query_norms(problem) * radius[..., None])
 
 
 @dataclass(frozen=True)
@@ -94,9 +117,10 @@ class ValueSpread:
     top: HostArray
 
 
+@once
 def value_spread(problem: Problem) -> ValueSpread:
     """Return the oscillation and the largest absolute entry of the visible values."""
-    return spread_of(*value_range(problem))
+    return spread_of(*problem.value_range)
 
 
 def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
@@ -106,11 +130,6 @@ def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
     return ValueSpread(
         up(np.max(top - bottom, axis=-1)), np.max(np.maximum(np.abs(top), np.abs(bottom)), axis=-1)
     )
-
-
-def value_range(problem: Problem) -> tuple[HostArray, HostArray]:
-    """Return the largest and the smallest visible value of each column, shapes (..., dv)."""
-    return problem.value_range
 
 
 def column_widths(problem: Problem) -> HostArray:

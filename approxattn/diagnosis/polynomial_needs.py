@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.exponential import degree_for
 from approxattn.monomials.index import MANY, rank
 
@@ -149,7 +149,7 @@ def _need(
 
 
 def _costs(problem: Problem) -> _Costs:
-    visible = visible_keys(problem)  # (..., n_q)
+    visible = problem.visible_keys  # (..., n_q)
     return _Costs(
         n_q=problem.n_q,
         n_k=problem.n_k,

@@ -13,7 +13,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import key_centre, score_bound
+from approxattn.bounds.scores import key_centre, score_bound, score_bound_of
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
 from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed, pareto
 from approxattn.diagnosis.polynomial_needs import HEADER, Need, count, polynomial_needs
@@ -211,9 +211,9 @@ def diagnose(
         [_measure(block, problem) for block in row_blocks(problem, chosen)], axis=-1
     )
     raw, centred, both, half, effective, visible = stats
-    bound = float(np.max(score_bound(problem, problem.k)))
+    bound = float(np.max(score_bound(problem)))
     centred_bound = float(
-        up(np.max(score_bound(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u))
+        up(np.max(score_bound_of(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u))
     )
     polynomial_bound = float(np.max(centre_scores(problem).bound))
     ranges = {"certified": polynomial_bound, "measured": float(min(np.max(centred), np.max(both)))}

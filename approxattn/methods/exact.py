@@ -16,13 +16,11 @@ from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
-from approxattn.softmax.streaming import KEY_BLOCK, query_blocks, stream, stream_gradient
+from approxattn.softmax.streaming import KEY_BLOCK, attend, stream_gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +35,14 @@ class Exact:
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound on its rounding error."""
         del rng
-        blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
-        bound = score_bound(problem, problem.k)
+        bound = score_bound(problem)
         certificate = Certificate(
             rows=softmax_rounding(problem, bound, KEY_BLOCK),
             target=SOFTMAX,
             theorem="ours.tanh",
             facts={"score bound": bound, "unit roundoff": problem.u},
         )
-        return Approximation(value=problem.xp.concat(blocks, axis=-2), certificate=certificate)
+        return Approximation(value=attend(problem), certificate=certificate)
 
     # Protocol.
     def vjp(
@@ -57,12 +54,5 @@ class Exact:
         del rng
         dq, dk, dv = stream_gradient(problem, dout)
         bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
-            facts={"unit roundoff": problem.u},
-        )
+        certificate = bounds.certificate(facts={"unit roundoff": problem.u})
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import Approximation, Gradients
+
+Cost: TypeAlias = Callable[[float, float], float]
+"""Multiply-adds a query, forward, as a function of the numbers of queries and of keys."""
 
 
 class Method(Protocol):
@@ -45,4 +50,34 @@ class Differentiable(Protocol):
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv for a checked cotangent of the output."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Settings of a method that differ in one integer only, for comparisons at equal cost.
+
+    Parameters
+    ----------
+    make : callable
+        From the integer to the method.
+    step : int
+        The integer is a multiple of it.
+    """
+
+    make: Callable[[int], Method]
+    step: int = 1
+
+
+@runtime_checkable
+class Priced(Protocol):
+    """A method whose cost is known beforehand; `diagnose` compares such methods at equal cost."""
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the families of settings that are worth comparing."""
+        ...
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return what these settings cost on problems of this width."""
         ...

@@ -81,7 +81,7 @@ class Item:
 
         Hidden keys and values make it larger at most.
         """
-        return softmax_rounding(self.given, score_bound(self.given, self.given.k), KEY_BLOCK)
+        return softmax_rounding(self.given, score_bound(self.given), KEY_BLOCK)
 
     def recompute(self) -> Rows:
         """Return exact attention up to `rounding`, and what else is known of the rows, keys and

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from approxattn import _arrays
-from approxattn._arrays import Array
+from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
 
 SCORES_AT_ONCE = 2**20
@@ -20,6 +20,12 @@ def rows_at_once(problem: Problem, keys: int) -> int:
     """Return how many queries to take at a time when each meets `keys` keys."""
     items = max(1, math.prod(problem.batch))
     return max(1, SCORES_AT_ONCE // (items * keys))
+
+
+def row_softmax(scores: Array, xp: Namespace) -> Array:
+    """Return softmax over the last axis; -inf gives weight 0, a row of -inf alone gives NaN."""
+    weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    return weights / xp.sum(weights, axis=-1, keepdims=True)
 
 
 def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end: int) -> Array:

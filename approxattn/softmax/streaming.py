@@ -52,6 +52,12 @@ def key_blocks(problem: Problem, last: int) -> list[tuple[int, int]]:
     return [(start, min(start + KEY_BLOCK, stop)) for start in range(0, stop, KEY_BLOCK)]
 
 
+def attend(problem: Problem) -> Array:
+    """Return exact attention, shape (..., n_q, dv), query block by query block."""
+    blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
+    return problem.xp.concat(blocks, axis=-2)
+
+
 def stream(problem: Problem, first: int, last: int) -> Softmax:
     """Return the output rows first..last-1."""
     xp = problem.xp

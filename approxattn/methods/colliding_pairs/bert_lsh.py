@@ -25,11 +25,11 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import row_norms, score_bound, value_spread
+from approxattn.bounds.scores import key_norms, query_norms, score_bound, value_spread
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.certificate import (
     SOFTMAX,
@@ -170,7 +170,7 @@ class BertLSH:
             "tables": self.tables,
             "table size": self.table_size,
             "fill": float(self.fill),
-            "collided fraction": found.pairs / float(np.sum(visible_keys(problem))),
+            "collided fraction": found.pairs / float(np.sum(problem.visible_keys)),
             **self._expected(problem),
             "rows without collision": found.empty_rows,
             **self._operations(problem, found.pairs),
@@ -349,10 +349,10 @@ class BertLSH:
 
     def _logit_bound(self, problem: Problem) -> HostArray:
         """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""
-        bound = score_bound(problem, problem.k)
+        bound = score_bound(problem)
         if self.fidelity == "corrected":
             return bound
-        q, k = row_norms(problem.q, problem.xp), row_norms(problem.k, problem.xp)
+        q, k = query_norms(problem), key_norms(problem)
         return np.maximum(bound, up(problem.scale * k * np.max(q, axis=-1, keepdims=True)))
 
     def _expected(self, problem: Problem) -> dict[str, float]:

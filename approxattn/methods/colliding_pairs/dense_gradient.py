@@ -34,7 +34,7 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds, cotangent_size
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
-from approxattn.bounds.scores import row_norms, value_spread
+from approxattn.bounds.scores import key_norms, query_norms, value_spread
 from approxattn.bounds.softmax import score_rounding, softmax_rounding
 from approxattn.softmax.scores import rows_at_once
 
@@ -143,8 +143,8 @@ def logit_gradient_rounding(
     loss = _arrays.smallest_normal(problem.dtype) * (1 + 2 * size * spread.top[..., None])
     rows = up(rows + (problem.n_k + 4 * problem.dv + 8) * loss)
     # masked ones too: mirrored rows read them
-    keys = np.max(row_norms(problem.k, xp), axis=-1, keepdims=True)
-    queries = row_norms(problem.q, xp)
+    keys = np.max(key_norms(problem), axis=-1, keepdims=True)
+    queries = query_norms(problem)
     total = np.sum(rows, axis=-1, keepdims=True)
     if mirrored:
         dq, dk = (

@@ -25,7 +25,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import gamma
 from approxattn.methods.colliding_pairs.dense_gradient import logit_gradient_rounding
@@ -107,7 +107,7 @@ def _one_item(
     log_weights: LogWeights | None,
     filled: bool,
 ) -> _Item:
-    xp, counts, seen = problem.xp, pairs.counts, visible_keys(problem)[index]
+    xp, counts, seen = problem.xp, pairs.counts, problem.visible_keys[index]
     arrays = problem.q[(*index, ...)], problem.k[(*index, ...)], problem.v[(*index, ...)]
     rest = np.where(counts == 0, 1 / seen, 0.0)
     order, parts = (

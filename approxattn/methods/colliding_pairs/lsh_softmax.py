@@ -36,7 +36,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_integer
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import score_bound, value_spread
@@ -128,7 +128,7 @@ class LSHSoftmax:
         """
         pairs = found_pairs(problem, self._codes(problem, rng), self.max_pairs)
         found = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
-        bound = score_bound(problem, problem.k)
+        bound = score_bound(problem)
         largest = self._largest_logit(bound)
         rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(
             problem, largest, problem.n_k
@@ -150,7 +150,7 @@ class LSHSoftmax:
         MemoryError
             As `compute`.
         """
-        drawn, bound = self._codes(problem, rng), score_bound(problem, problem.k)
+        drawn, bound = self._codes(problem, rng), score_bound(problem)
         found = pair_gradient(
             problem,
             dout,
@@ -211,7 +211,7 @@ class LSHSoftmax:
             "bits": self.bits,
             "tables": self.tables,
             "radius": self.radius,
-            "collided fraction": found.pairs / float(np.sum(visible_keys(problem))),
+            "collided fraction": found.pairs / float(np.sum(problem.visible_keys)),
             "rows without collision": found.empty_rows,
             "score bound": bound,
             "change of the weights in total variation": found.tv,

@@ -27,7 +27,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import score_bound
@@ -83,9 +83,9 @@ def pair_softmax(
     they are dropped.
     """
     values, tvs, rounding, kept, empty = [], [], [], 0, 0
-    bound = score_bound(problem, problem.k)
+    bound = score_bound(problem)
     eta = score_rounding(problem, bound)
-    seen = visible_keys(problem)
+    seen = problem.visible_keys
     for index, pairs in found:
         item = _one_item(problem, index, pairs, log_weights, filled)
         values.append(item.value)
@@ -147,7 +147,7 @@ def _one_item(
     log_weights: LogWeights | None,
     filled: bool,
 ) -> _Item:
-    xp, counts, seen = problem.xp, pairs.counts, visible_keys(problem)[index]
+    xp, counts, seen = problem.xp, pairs.counts, problem.visible_keys[index]
     arrays = problem.q[(*index, ...)], problem.k[(*index, ...)], problem.v[(*index, ...)]
     alone = np.flatnonzero(counts == 0)
     sums = seen_sums(problem, index, arrays[2]) if filled or len(alone) else None

@@ -76,7 +76,7 @@ def heavy_bound(
     reach = _reach(problem, keys, means, part.k[..., keys.heavy.shape[-1] :, :])  # (..., C)
     norms = row_norms(part.q, part.xp)
     eta = up(problem.scale * norms * reach[..., None])
-    scores = score_bound(part, part.k) + log_top
+    scores = score_bound(part) + log_top
     indicator = replace(part, v=_indicator(part, keys.heavy.shape[-1]))
     share = np.minimum(
         up(_arrays.to_host(rest[..., 0]) + softmax_rounding(indicator, scores, part.n_k)), 1.0

@@ -44,7 +44,7 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import key_centre, score_bound, value_spread
+from approxattn.bounds.scores import key_centre, score_bound, score_bound_of, value_spread
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
@@ -320,7 +320,7 @@ def _sample_certificate(
 ) -> Certificate:
     problem, sampled = combined.original, combined.reduced.problem
     rank = sampled.n_k
-    rounding = softmax_rounding(sampled, score_bound(problem, problem.k), sampled.n_k)
+    rounding = softmax_rounding(sampled, score_bound(problem), sampled.n_k)
     bound = _centred_bound(problem)
     log_union = math.log(2 * problem.n_q * problem.dv / failure)
     with np.errstate(over="ignore"):
@@ -345,12 +345,10 @@ def _centred_bound(problem: Problem) -> HostArray:
     """Return B_i >= max_j (s_ij - mean of row i), shape (..., n_q): at most twice the bound about
     the computed centre, whatever that is.
     """
-    about = up(score_bound(problem, problem.k - key_centre(problem)) * (1 + 4 * problem.u))
+    about = up(score_bound_of(problem, problem.k - key_centre(problem)) * (1 + 4 * problem.u))
     off = gamma(problem.n_k + 4, problem.u)
     return up(
-        about + np.minimum(about, off * score_bound(problem, problem.k))
-        if math.isfinite(off)
-        else 2 * about
+        about + np.minimum(about, off * score_bound(problem)) if math.isfinite(off) else 2 * about
     )
 
 

@@ -41,7 +41,13 @@ from approxattn.bounds.gradients import (
 )
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import row_norms, score_bound, value_spread
+from approxattn.bounds.scores import (
+    query_norms,
+    row_norms,
+    score_bound,
+    score_bound_of,
+    value_spread,
+)
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.methods.low_rank.combinations import Combined
 from approxattn.sketching import MeanPool
@@ -77,7 +83,7 @@ def pooling_bound(combined: Combined) -> PoolingBound:
     u = problem.u
     eta, log_top, spread = _eta(combined), _log_top(pool), value_spread(problem)
     tv = tv_from_score_error(eta + 4 * u * log_top)
-    rounding = softmax_rounding(pooled, score_bound(pooled, pooled.k) + log_top, pooled.n_k)
+    rounding = softmax_rounding(pooled, score_bound(pooled) + log_top, pooled.n_k)
     rounding = rounding + _mean_rounding(combined)[..., None]
     return PoolingBound(
         eta=eta, tv=tv, rounding=rounding, rows=up(output_bound(tv, spread.osc) + rounding)
@@ -105,7 +111,7 @@ def pooling_gradient_bound(
     # beta |q_i| max |k_j - k_b(j)| is eta_i over the length of the query
     radius = np.max(_deviation_norms(combined), axis=-1)[..., None]
     dq = up(truncation.dq + problem.scale * omega / 2 * radius + rounding.dq)
-    spread = problem.scale * np.sum(row_norms(problem.q, xp) * omega, axis=-1, keepdims=True)
+    spread = problem.scale * np.sum(query_norms(problem) * omega, axis=-1, keepdims=True)
     count = pool.tokens_in_block()
     inside = up(spread * (count - 1) / count**2)
     sizes = (_largest(x) * 4 * problem.u for x in gradient[1:])
@@ -125,7 +131,7 @@ def pooling_gradient_bound(
 def _eta(combined: Combined) -> HostArray:
     problem = combined.original
     everyone = replace(problem, key_mask=None)  # the deviations are those of visible keys already
-    eta = score_bound(everyone, combined.keys.deviations(problem.k, combined.reduced.problem.k))
+    eta = score_bound_of(everyone, combined.keys.deviations(problem.k, combined.reduced.problem.k))
     return up(eta * (1 + 4 * problem.u) + problem.d * _arrays.smallest_normal(problem.dtype))
 
 

@@ -39,7 +39,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms, value_spread, visible_max
@@ -277,7 +277,7 @@ def split_forward(
     error = (
         gamma(kernel.roundings(problem.n_k) + 4 * degree + 2, problem.u) * absolute * scores.total
     )
-    visible = visible_keys(problem)
+    visible = problem.visible_keys
     noise = weight_noise(host, np.ones(1), error, lost * visible)
     return SplitForward(
         problem=problem,

@@ -34,7 +34,6 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import visible_keys
 from approxattn.bounds.gradients import GradientBounds, cotangent_size, gradient_bounds
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms, value_spread, visible_max
@@ -212,7 +211,7 @@ def _noise(run: SplitForward, kind: str, size: HostArray) -> tuple[HostArray, Ho
         )
         host = _arrays.to_host(run.denominator[..., 0]).astype(np.float64)
         error = gamma(roundings, u) * absolute * run.scores.total
-        noise = weight_noise(host, np.ones(1), error, inside * visible_keys(problem))
+        noise = weight_noise(host, np.ones(1), error, inside * problem.visible_keys)
         right = np.maximum(top, 1.0)
         left = 1 + size * (1 + right) / np.where(host > 0, np.minimum(host, 1.0), 1.0)
         loss = up(

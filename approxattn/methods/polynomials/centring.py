@@ -32,7 +32,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import key_centre, row_norms, visible_max
 from approxattn.methods.polynomials.metric import score_bounds_of
@@ -181,7 +181,7 @@ def _log_error(problem: Problem, keys: Array, middle: Array) -> HostArray:
 
 def _totals(problem: Problem, weights: Array | None) -> HostArray:
     if weights is None:
-        return visible_keys(problem).astype(np.float64)
+        return problem.visible_keys.astype(np.float64)
     own = _arrays.to_host(weights[..., 0]).astype(np.float64)
     if problem.causal:
         return up(np.cumsum(own, axis=-1) * (1 + gamma(problem.n_k, 2.0**-53)))

@@ -27,7 +27,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
@@ -111,7 +111,7 @@ class Forward:
     def noise(self, roundings: float, absolute: HostArray) -> HostArray:
         """Return 2 gamma_K W_i A_i / D~_i for given K and A_i."""
         error = gamma(roundings, self.problem.u) * absolute * self.scores.total
-        lost = self.underflow * visible_keys(self.problem)
+        lost = self.underflow * self.problem.visible_keys
         return weight_noise(self.host_denominator, np.ones(1), error, lost)
 
     @functools.cached_property
@@ -137,7 +137,7 @@ class Forward:
     def output_rounding(self) -> HostArray:
         """The bound on the rounding error of each output row, shape (..., n_q)."""
         top = value_spread(self.problem).top[..., None]
-        sums = self.host_denominator, visible_keys(self.problem)
+        sums = self.host_denominator, self.problem.visible_keys
         return output_rounding(*sums, self.weight_noise, self.underflow, top, self.problem.dtype)
 
 

@@ -39,7 +39,7 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds, cotangent_size, gradient_bounds
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import row_norms, value_spread, visible_max
+from approxattn.bounds.scores import query_norms, row_norms, value_spread, visible_max
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.forward import Forward, kernel_of
 from approxattn.monomials.dense import derivative
@@ -210,7 +210,7 @@ def _weighted_truncation(
     # inf is refused below; 0 times the largest float, unlike 0 times inf, is 0
     with np.errstate(over="ignore"):
         excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
-        moved = omega * row_norms(problem.q, xp) * problem.scale
+        moved = omega * query_norms(problem) * problem.scale
         columns = np.stack(
             [(excess + tv_from_log_ratio(log_ratio)) * moved, excess * size], axis=-1
         )

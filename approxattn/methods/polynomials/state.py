@@ -27,7 +27,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import row_norms, spread_of, value_range, visible_max
+from approxattn.bounds.scores import query_norms, row_norms, spread_of, visible_max
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.exponential import ExpPolynomial, exp_polynomial
 from approxattn.methods.polynomials.forward import output_rounding, values_and_one, weight_noise
@@ -210,9 +210,7 @@ class PolynomialState:
 
     def _certificate(self, problem: Problem, m_x: float, denominator: HostArray) -> Certificate:
         u, g, p = problem.u, self.polynomial.degree, self.polynomial
-        bound = up(
-            self.scale * row_norms(problem.q, problem.xp) * self.radius[..., None] * (1 + 4 * u)
-        )
+        bound = up(self.scale * query_norms(problem) * self.radius[..., None] * (1 + 4 * u))
         inside = bound <= p.half_range
         spread, keys = spread_of(self.high, self.low), self.keys[..., None]
         roundings = feature_roundings(problem.d, g) + self.additions + 2 + 3 * g
@@ -320,7 +318,7 @@ def fold(
     y = problem.k - middle
     if problem.key_mask is not None:
         y = xp.where(problem.key_mask[..., None], y, xp.zeros_like(y))
-    high, low = value_range(problem)
+    high, low = problem.value_range
     mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
     keys = np.full(problem.batch, problem.n_k) if mask is None else np.sum(mask, axis=-1)
     reach = float(xp.max(xp.abs(y))) if y.size else 0.0

@@ -39,7 +39,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import row_norms, spread_of, value_range
+from approxattn.bounds.scores import query_norms, row_norms, spread_of
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import check_degree
@@ -136,12 +136,7 @@ def beta_bound(first: Problem, second: Problem) -> HostArray:
         lengths = _arrays.to_host(top[..., 0]).astype(np.float64) * np.sqrt(squares)
         sides.append(np.max(up(lengths), axis=-1))
     return np.asarray(
-        up(
-            first.scale
-            * row_norms(first.q, first.xp)
-            * (sides[0] * sides[1])[..., None]
-            * (1 + 4 * first.u)
-        )
+        up(first.scale * query_norms(first) * (sides[0] * sides[1])[..., None] * (1 + 4 * first.u))
     )
 
 
@@ -228,7 +223,7 @@ def _certificate(
     tolerance: float | None,
 ) -> Certificate:
     g, d, u = polynomial.degree, first.d, first.u
-    corners = [a * b for a in value_range(first) for b in value_range(second)]
+    corners = [a * b for a in first.value_range for b in second.value_range]
     slack = 2.0**-51 * np.max(np.abs(corners), axis=0)  # products of two float64 round
     spread = spread_of(np.max(corners, axis=0) + slack, np.min(corners, axis=0) - slack)
     terms = sum(key_sum_terms(p.n_k, d, g, causal=False) + 4 for p in (first, second))
@@ -237,7 +232,7 @@ def _certificate(
     lost = np.full(bound.shape, up((6 * g + 20) * _arrays.smallest_normal(first.dtype) * largest))
     noise = weight_noise(denominator, pairs, gamma(roundings, u) * polynomial.absolute(bound), lost)
     tops = [
-        np.max(np.maximum(*np.abs(value_range(p))), axis=-1, initial=1.0)[..., None]
+        np.max(np.maximum(*np.abs(p.value_range)), axis=-1, initial=1.0)[..., None]
         for p in (first, second)
     ]
     rounding = output_rounding(

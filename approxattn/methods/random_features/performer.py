@@ -32,7 +32,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import row_norms, value_spread, visible_max
+from approxattn.bounds.scores import key_norms, query_norms, row_norms, value_spread, visible_max
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
@@ -173,8 +173,7 @@ class Performer:
 
     def _variance(self, problem: Problem) -> HostArray:
         """Return the bound on Var a~_ij / a_ij^2 over the visible keys, shape (..., n_q)."""
-        xp = problem.xp
-        reach = row_norms(problem.q, xp) + visible_max(row_norms(problem.k, xp), problem)[..., None]
+        reach = query_norms(problem) + visible_max(key_norms(problem), problem)[..., None]
         with np.errstate(over="ignore"):
             return relative_variance(up(problem.scale * reach**2), self.features, self.kind)
 

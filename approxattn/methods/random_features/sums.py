@@ -31,7 +31,7 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
-from approxattn.bounds.scores import row_norms, value_spread, visible_max
+from approxattn.bounds.scores import key_norms, query_norms, value_spread, visible_max
 from approxattn.methods.random_features.features import log_key_features, log_query_features
 
 FEATURES_AT_ONCE = 2**20
@@ -159,12 +159,12 @@ def attend(problem: Problem, w: Array) -> Seen:
 
 def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
     """Return the bound on the rounding error of each row of the output, shape (..., n_q)."""
-    xp, u, m = problem.xp, problem.u, len(w)
+    u, m = problem.u, len(w)
     longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
     root = math.sqrt(problem.scale)
     x, y = (
-        root * row_norms(problem.q, xp),
-        root * visible_max(row_norms(problem.k, xp), problem)[..., None],
+        root * query_norms(problem),
+        root * visible_max(key_norms(problem), problem)[..., None],
     )
     size = up(2 * (longest * (x + y) + y * y))
     steps = sum(1 for _ in chunks(problem, m, problem.n_k)) + (8 if problem.causal else 0)

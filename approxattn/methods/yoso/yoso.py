@@ -33,7 +33,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, visible_keys
+from approxattn._problem import Problem
 from approxattn.bounds.concentration import bernstein, empirical_bernstein, hashes_needed, hoeffding
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import column_widths
@@ -350,7 +350,7 @@ class Yoso:
             "hashes": self.hashes,
             "hashing": self.hashing,
             "l1 width of a value column": np.max(widths, axis=-1),
-            "collided fraction": float(np.mean(counts / visible_keys(problem))),
+            "collided fraction": float(np.mean(counts / problem.visible_keys)),
             "rows without collision": int(np.sum(counts == 0)),
         }
         if run.squares is not None:
