@@ -9,13 +9,14 @@ usage() {
     cat <<'TEXT'
 usage: ./run.sh TASK [further arguments for the tool that does it]
   verify   check the catalogue of theorems, run every method on real heads, write report/index.html
-  test     all tests, doctests and the README, on two processes
+  test     all tests, doctests and the README, on two processes; test --quick leaves out the long lane
   lint     ruff check, ruff format --check, mypy
   bench    time every method against exact attention and a matrix product, on one thread;
-           bench polynomial: the polynomial sums against a matrix product, PyTorch if installed, and their goals
-           bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch if installed
-           bench low-rank: Linformer, Nystrom, Performer beside the packages that do the same if installed, and the audit
-           bench transformer: the gradient of four layers, its growth, memory and operations, beside PyTorch if installed
+           bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
+           bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
+           bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
+           bench transformer: the gradient of four layers, its growth, memory and operations
+           (PyTorch and other packages only where they are installed)
   docs     build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -71,6 +72,10 @@ verify() {
 }
 
 tests() {
+    if [ "${1-}" = --quick ]; then
+        shift
+        set -- -m "not long" "$@"
+    fi
     set_up test
     one_thread # two worker processes, one thread each
     say "running pytest on two processes"
@@ -88,30 +93,13 @@ lint() {
 }
 
 bench() {
+    name=forward
+    case ${1-} in polynomial | lsh | low-rank | transformer) name=$1; shift ;; esac
     set_up verify
-    if [ "${1-}" = polynomial ]; then
-        shift
-        say "timing polynomial attention on one thread and two: benchmarks/polynomial.py $*"
-        exec .venv/bin/python benchmarks/polynomial.py "$@"
-    fi
-    one_thread
-    if [ "${1-}" = lsh ]; then
-        shift
-        say "timing hashed attention on one thread: benchmarks/lsh.py $*"
-        exec .venv/bin/python benchmarks/lsh.py "$@"
-    fi
-    if [ "${1-}" = low-rank ]; then
-        shift
-        say "timing low-rank attention on one thread: benchmarks/low_rank.py $*"
-        exec .venv/bin/python benchmarks/low_rank.py "$@"
-    fi
-    if [ "${1-}" = transformer ]; then
-        shift
-        say "timing the gradient of a transformer on one thread: benchmarks/transformer.py $*"
-        exec .venv/bin/python benchmarks/transformer.py "$@"
-    fi
-    say "timing every method on one thread: benchmarks/forward.py $*"
-    .venv/bin/python benchmarks/forward.py "$@"
+    [ "$name" = polynomial ] || one_thread # that one times one thread and two
+    script=benchmarks/$(printf %s "$name" | tr - _).py
+    say "timing: $script $*"
+    exec .venv/bin/python "$script" "$@"
 }
 
 docs() {

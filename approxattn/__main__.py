@@ -12,24 +12,38 @@ import numpy as np
 from approxattn.diagnosis.files import read_qkv
 from approxattn.diagnosis.page import page
 from approxattn.diagnosis.regime import Regime, diagnose
+from approxattn.diagnosis.whole_files import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it is done, 2 when the input is refused, with the reason on standard
-    error.
+    """Run a command.
+
+    Returns
+    -------
+    int
+        The exit status: 0 when it is done, 2 when the input is refused, with the reason on one
+        line of standard error, 130 after an interrupt.
     """
     options = _parser().parse_args(arguments)
     try:
         regime = _diagnose(options)
         if options.html is not None:
-            options.html.write_text(
-                page(regime, f"Attention of {options.file.name}"), encoding="utf-8"
-            )
-    except (OSError, ValueError, TypeError) as error:
-        print(f"approxattn: {error}", file=sys.stderr)
+            write_text(options.html, page(regime, f"Attention of {options.file.name}"))
+        _print(str(regime))
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        message = " ".join(str(error).split()) or "there is too little memory"
+        print(f"approxattn: {message}", file=sys.stderr)
         return 2
-    print(regime)
+    except KeyboardInterrupt:
+        print("approxattn: interrupted", file=sys.stderr)
+        return 130
     return 0
+
+
+def _print(text: str) -> None:
+    """Print to standard output, with a ? for what its encoding cannot write."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 
@@ -10,10 +11,11 @@ MOST = 2**62
 """Stands for "no upper limit" of an integer. *Chosen*: it fits an int64."""
 
 
-def check_integer(name: str, value: object, low: int, high: int = MOST, why: str = "") -> None:
-    """Raise TypeError unless `value` is an integer, ValueError unless it lies in [low, high].
+def check_integer(name: str, value: object, low: int, high: int = MOST, why: str = "") -> int:
+    """Return `value` as an int: NumPy's small integers overflow where Python's do not.
 
-    NumPy's integers count, bool does not; `why` says what sets the limits.
+    Raises TypeError unless it is an integer, NumPy's included and bool not; ValueError unless it
+    lies in [low, high]. `why` says what sets the limits.
     """
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         msg = f"{name}(={value!r}) must be an int, not {type(value).__name__}"
@@ -22,6 +24,7 @@ def check_integer(name: str, value: object, low: int, high: int = MOST, why: str
         limits = f"be at least {low}" if high == MOST else f"lie in [{low}, {high}]"
         msg = f"{name}(={value}) must {limits}" + (f": {why}" if why else "")
         raise ValueError(msg)
+    return int(value)
 
 
 def check_number(name: str, value: object, rule: str, *, low: float, high: float) -> float:
@@ -32,6 +35,9 @@ def check_number(name: str, value: object, rule: str, *, low: float, high: float
     """
     if isinstance(value, bool | str | bytes) or not hasattr(value, "__float__"):
         msg = f"{name}(={value!r}) must be a number, not {type(value).__name__}"
+        raise TypeError(msg)
+    if getattr(value, "ndim", 0):
+        msg = f"{name}(={value!r}) must be one number, not an array of them"
         raise TypeError(msg)
     try:
         number = float(value)
@@ -66,3 +72,46 @@ def check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool | np.bool):
         msg = f"{name}(={value!r}) must be True or False"
         raise TypeError(msg)
+
+
+def keep(record: object, **settings: object) -> None:
+    """Store checked settings in a frozen record, as the checks returned them."""
+    for name, value in settings.items():
+        object.__setattr__(record, name, value)
+
+
+def check_memory(name: str, value: object, numbers: float, what: str) -> None:
+    """Raise MemoryError, before anything is made, where `what` cannot fit into this machine.
+
+    `numbers` counts its float64 or int64 entries; `name` is the setting to lower, `value` what it
+    is.
+    """
+    needed, have = 8 * numbers / 2**30, memory() / 2**30
+    if needed > have:
+        msg = (
+            f"{name}(={value}): {what} would take {needed:.3g} GiB, and this machine has "
+            f"{have:.3g} GiB; lower {name}"
+        )
+        raise MemoryError(msg)
+
+
+def memory() -> float:
+    """Return the bytes of memory of this machine; inf where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):
+        return math.inf
+
+
+def check_generator(rng: object, *, without: str = "there is no hidden default") -> None:
+    """Raise TypeError unless `rng` is a NumPy generator; `without` says what None would mean."""
+    if not isinstance(rng, np.random.Generator):
+        msg = (
+            f"rng(={rng!r}) must be a generator: pass rng=numpy.random.default_rng(seed); {without}"
+        )
+        raise TypeError(msg)
+
+
+def check_rows(rows: object) -> int:
+    """Return the number of rows to recompute, at least 1, as an int."""
+    return check_integer("rows", rows, 1, why="no rows say nothing of the others")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_choice
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, check_cotangent, pose, quarantine
-from approxattn.bounds.rounding import gamma, up
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, check_cotangent, pose, quietly
+from approxattn._problem.input import NotFiniteError, quarantine
+from approxattn.bounds.returned import as_input, looked_at, narrow, poison
 from approxattn.certificate import (
     SOFTMAX,
     SOFTMAX_GRADIENT,
@@ -18,10 +22,17 @@ from approxattn.certificate import (
     Certificate,
     GradientCertificate,
     Gradients,
+    held_to_promise,
 )
 from approxattn.methods.protocol import Differentiable, Method
 
 
+def _vjp(*given: Any, **options: Any) -> Gradients:
+    return attention_vjp(*given, **options)
+
+
+@public(vjp=_vjp)
+@quietly
 def attention(
     q: Array,
     k: Array,
@@ -50,7 +61,9 @@ def attention(
     causal : bool
         Query i sees keys 0..i only; needs n_q = n_k.
     key_mask : array of bool, broadcastable to (..., n_k), optional
-        True where a key takes part.
+        True where a key takes part. What stands in k and v behind a False does not matter, be it
+        NaN. (B, n) for inputs of (B, B, n, d) is refused: write key_mask[:, None, :] for one mask
+        an item.
     rng : numpy.random.Generator, optional
         Needed by randomised methods. Draws are made on the host and shared by all leading indices.
     nan_policy : {"raise", "propagate"}
@@ -80,21 +93,28 @@ def attention(
     >>> out.value.shape, bool(out.certificate.bound < 1e-3 * 2)
     ((100, 8), True)
     """
-    if nan_policy not in ("raise", "propagate"):
-        msg = f"nan_policy(={nan_policy!r}) must be 'raise' or 'propagate'"
-        raise ValueError(msg)
+    check_choice("nan_policy", nan_policy, ("raise", "propagate"))
     bad: HostArray = np.zeros((), bool)
     if nan_policy == "propagate":
-        q, k, v, bad = quarantine(q, k, v)
-    problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
+        q, k, v, bad = quarantine(q, k, v, key_mask)
+    try:
+        problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
+    except NotFiniteError as error:
+        error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
+        raise
     _check_call(method, problem, rng)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         return _empty(problem)
-    result = method.compute(problem, rng)
-    result = _narrow(result, problem)
-    return _poison(result, bad, problem) if bad.any() else result
+    result = narrow(method.compute(problem, rng), problem)
+    rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
+    unmet = (*result.certificate.unmet, *reasons)
+    certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
+    result = Approximation(value=result.value, certificate=certificate)
+    return poison(result, bad, problem) if bad.any() else result
 
 
+@public()
+@quietly
 def attention_vjp(
     q: Array,
     k: Array,
@@ -153,7 +173,7 @@ def attention_vjp(
         result = _no_gradient(problem)
     else:
         result = method.vjp(problem, cotangent, rng)
-    return _as_input(result, (q, k, v), problem)
+    return as_input(result, (q, k, v), problem)
 
 
 def _no_gradient(problem: Problem) -> Gradients:
@@ -168,47 +188,6 @@ def _no_gradient(problem: Problem) -> Gradients:
         theorem="ours.gradient",
     )
     return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
-
-
-def _as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Problem) -> Gradients:
-    """Return gradients in the shapes and the dtype of the inputs; sums over broadcast axes and the
-    narrowing join the certificate.
-    """
-    certificate = result.certificate
-    dq, dq_rows = _returned(result.dq, certificate.dq, inputs[0], problem)
-    dk, dk_rows = _returned(result.dk, certificate.dk, inputs[1], problem)
-    dv, dv_rows = _returned(result.dv, certificate.dv, inputs[2], problem)
-    certificate = replace(certificate, dq=dq_rows, dk=dk_rows, dv=dv_rows)
-    return replace(result, dq=dq, dk=dk, dv=dv, certificate=certificate)
-
-
-def _returned(
-    value: Array, rows: HostArray, original: Array, problem: Problem
-) -> tuple[Array, HostArray]:
-    return _narrowed(*_unbroadcast(value, rows, tuple(original.shape[:-2]), problem), problem)
-
-
-def _unbroadcast(
-    value: Array, rows: HostArray, leading: tuple[int, ...], problem: Problem
-) -> tuple[Array, HostArray]:
-    """Sum over the leading axes along which the input was repeated."""
-    padded = (1,) * (len(problem.batch) - len(leading)) + leading
-    axes = tuple(
-        i for i, (have, want) in enumerate(zip(problem.batch, padded, strict=True)) if have != want
-    )
-    if axes:
-        count = math.prod(problem.batch[i] for i in axes)
-        size = _arrays.to_host(
-            problem.xp.max(problem.xp.abs(value), axis=(*axes, value.ndim - 1), keepdims=True)
-        )[..., 0]
-        rows = up(
-            np.sum(rows, axis=axes, keepdims=True)
-            + gamma(count + 2, problem.u) * count * size.astype(np.float64)
-        )
-        value = problem.xp.sum(value, axis=axes, keepdims=True)
-    return problem.xp.reshape(value, (*leading, *value.shape[-2:])), np.reshape(
-        rows, (*leading, rows.shape[-1])
-    )
 
 
 def _check_call(method: Method, problem: Problem, rng: np.random.Generator | None) -> None:
@@ -243,37 +222,3 @@ def _empty(problem: Problem) -> Approximation:
         value=value,
         certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh"),
     )
-
-
-def _narrow(result: Approximation, problem: Problem) -> Approximation:
-    """Return the result in the caller's dtype; the rounding of a narrower one joins the
-    certificate.
-    """
-    if problem.out_dtype == problem.dtype:
-        return result
-    value, rows = _narrowed(result.value, result.certificate.rows, problem)
-    return Approximation(value=value, certificate=replace(result.certificate, rows=rows))
-
-
-def _narrowed(value: Array, rows: HostArray, problem: Problem) -> tuple[Array, HostArray]:
-    """Cast to the caller's dtype and add the rounding of that to the bounds of the rows."""
-    if problem.out_dtype == problem.dtype or 0 in value.shape:
-        return _arrays.cast(value, problem.out_dtype, problem.xp), rows
-    xp, u = problem.xp, _arrays.unit_roundoff(problem.out_dtype)
-    size = _arrays.to_host(xp.max(xp.abs(value), axis=-1)).astype(np.float64)
-    rows = up(rows + 2 * u * size + 2 * _arrays.smallest_normal(problem.out_dtype))
-    rows = np.where(size < _arrays.largest(problem.out_dtype), rows, np.inf)
-    return _arrays.cast(value, problem.out_dtype, xp), rows
-
-
-def _poison(result: Approximation, bad: HostArray, problem: Problem) -> Approximation:
-    """Return NaN, with no bound, for the batch items that held NaN or infinity."""
-    bad = np.broadcast_to(bad, problem.batch)
-    mask = _arrays.from_host(np.array(bad)[..., None, None], problem.q)
-    value = problem.xp.where(mask, problem.xp.full_like(result.value, problem.xp.nan), result.value)
-    certificate = replace(
-        result.certificate,
-        rows=np.where(bad[..., None], np.inf, result.certificate.rows),
-        unmet=(*result.certificate.unmet, f"{int(bad.sum())} batch item(s) hold NaN or infinity"),
-    )
-    return Approximation(value=value, certificate=certificate)

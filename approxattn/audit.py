@@ -3,13 +3,17 @@
 Let N be the number of rows (all leading batch indices together), s of them drawn without
 repetition, x_(1) <= ... <= x_(s) their errors.
 
-The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1. If fewer than f N rows err
-by at most x_(r), then at least r of the drawn rows are among the at most M rows of error below the
-f-quantile. So with probability >= 1 - P(H >= r), H hypergeometric (s draws from N with M marked),
-at least f N rows err by at most x_(r). For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing
-without repetition is never worse than the binomial, and f = (1 - confidence)^(1/s) is always earned
-by the largest error. `quantile` sums the hypergeometric tail in exact integers: see
-`approxattn.bounds.order_statistics`.
+The statement (proved here). Fix a fraction f and let M = ceil(f N) - 1.
+
+1. Suppose that fewer than f N rows err by at most x_(r). Then at least r of the drawn rows are
+   among the at most M rows whose error lies below the f-quantile.
+2. So at least f N rows err by at most x_(r), with probability at least 1 - P(H >= r). H is
+   hypergeometric: s draws from N rows of which M are marked.
+3. For r = s, P(H >= s) = prod_i (M - i)/(N - i) < f^s: drawing without repetition is never worse
+   than the binomial.
+4. Hence the largest error always earns f = (1 - confidence)^(1/s).
+
+`quantile` sums the hypergeometric tail in exact integers: see `approxattn.bounds.order_statistics`.
 
 Each error is an upper bound: the measured one plus the rounding bound of the recomputed row.
 """
@@ -17,7 +21,6 @@ Each error is an upper bound: the measured one plus the rounding bound of the re
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -25,8 +28,11 @@ from typing import ClassVar
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_fraction, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, pose, quietly
+from approxattn._problem.input import check_finite
 from approxattn.bounds.order_statistics import Stratum, order_for, split
 from approxattn.bounds.rounding import up
 from approxattn.softmax.rows import Item, choose, items, population
@@ -162,6 +168,8 @@ class Audit:
         )
 
 
+@public()
+@quietly
 def audit(
     value: Array,
     q: Array,
@@ -226,7 +234,9 @@ def audit(
     >>> f"{report.exceeding:.4f}"
     '0.0152'
     """
-    rows = _check_plan(rows, rng, confidence)
+    rows = check_rows(rows)
+    check_generator(rng)
+    confidence = check_fraction("confidence", confidence)
     masks = {} if key_mask is None else {"key_mask": key_mask}
     _arrays.namespace(value=value, q=q, k=k, v=v, **masks)
     problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
@@ -263,42 +273,22 @@ def _on_host(value: Array, item: Item) -> tuple[HostArray, ...]:
     rows = item.recompute()
     share = (rows.effective / rows.visible)[:, 0]
     found = (share, item.take(value), rows.output, rows.mean)
-    return (item.rounding(), *(_arrays.to_host(x).astype(np.float64) for x in found))
+    return (item.rounding(), *(_arrays.to_float64(x) for x in found))
 
 
 def _baseline(given: HostArray, exact: HostArray) -> Baseline:
-    with np.errstate(over="ignore", invalid="ignore"):
-        gap = np.abs(given - exact)
-        errors = np.max(gap, axis=-1, initial=0.0)
-        unit = max(
-            float(np.max(errors, initial=0.0)),
-            float(np.max(np.abs(exact), initial=0.0)),
-            2.0**-1000,
-        )
-        norm, size = (float(np.linalg.norm(x / unit)) for x in (gap, exact))
+    gap = np.abs(given - exact)
+    errors = np.max(gap, axis=-1, initial=0.0)
+    unit = max(
+        float(np.max(errors, initial=0.0)),
+        float(np.max(np.abs(exact), initial=0.0)),
+        2.0**-1000,
+    )
+    norm, size = (float(np.linalg.norm(x / unit)) for x in (gap, exact))
     relative = norm / size if size else (math.inf if norm else 0.0)
     return Baseline(
         errors=errors, relative_error=relative if not math.isnan(relative) else math.inf
     )
-
-
-def _check_plan(rows: int, rng: np.random.Generator, confidence: float) -> int:
-    if isinstance(rows, bool) or not hasattr(rows, "__index__"):
-        msg = f"rows(={rows!r}) must be an int, the number of rows to recompute"
-        raise TypeError(msg)
-    if rows < 1:
-        msg = f"rows(={rows}) must be at least 1: no rows prove nothing"
-        raise ValueError(msg)
-    if not isinstance(rng, np.random.Generator):
-        msg = (
-            f"rng(={rng!r}) must be a generator: pass rng=numpy.random.default_rng(seed); there is "
-            "no hidden default"
-        )
-        raise TypeError(msg)
-    if not 0 < confidence < 1:
-        msg = f"confidence(={confidence}) must lie in (0, 1), e.g. 0.99"
-        raise ValueError(msg)
-    return operator.index(rows)
 
 
 def _check_value(value: Array, problem: Problem) -> None:
@@ -310,13 +300,5 @@ def _check_value(value: Array, problem: Problem) -> None:
             "the output for these very inputs"
         )
         raise ValueError(msg)
-    if problem.xp.isdtype(value.dtype, "real floating") and not bool(
-        problem.xp.all(problem.xp.isfinite(value))
-    ):
-        host = _arrays.to_host(value)
-        first = tuple(int(i) for i in np.argwhere(~np.isfinite(host))[0])
-        msg = (
-            f"value{list(first)} is {host[first]}: its error is not a number; mend the method that "
-            "made it, or audit the finite batch items"
-        )
-        raise ValueError(msg)
+    remedy = "mend the method that made it, or audit the finite batch items"
+    check_finite("value", value, problem.xp, remedy)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -13,6 +12,20 @@ from approxattn._arrays import Array, HostArray
 
 SOFTMAX = "softmax attention"
 SOFTMAX_GRADIENT = "the gradient of softmax attention"
+
+
+class ReadOnlyDict(dict[str, Any]):
+    """A dict that nobody writes to; it can be copied and pickled, which a mappingproxy cannot."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        msg = "the facts of a result are read-only: make a dict of them first"
+        raise TypeError(msg)
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[ReadOnlyDict], tuple[dict[str, Any]]]:
+        return type(self), (dict(self),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +51,10 @@ class Certificate:
     facts : mapping
         The numbers the bound was computed from (score bound, degree, rank ...).
     unmet : tuple of str
-        Hypotheses that failed, and why.
+        Hypotheses that failed, and why. A bound that came out as NaN is inf, and named here.
+    promised : ndarray, shape (...), or None
+        Largest error that the method was asked to stay within, for the narrowest column of each
+        leading batch index; None: nothing was asked. `held_to_promise` compares.
     """
 
     rows: HostArray
@@ -47,10 +63,12 @@ class Certificate:
     failure: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
     unmet: tuple[str, ...] = ()
+    promised: HostArray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", _frozen_bounds("rows", self.rows))
-        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+        _freeze(self, ("rows",))
+        if self.promised is not None:
+            object.__setattr__(self, "promised", _frozen(self.promised))
 
     @property
     def bound(self) -> HostArray:
@@ -60,7 +78,7 @@ class Certificate:
     @property
     def kind(self) -> str:
         """`surely`, or `with probability >= 1 - delta`."""
-        return _kind(self.failure)
+        return kind_of(self.failure)
 
     def __str__(self) -> str:
         worst = float(np.max(self.bound, initial=0.0))
@@ -107,14 +125,12 @@ class GradientCertificate:
     unmet: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("dq", "dk", "dv"):
-            object.__setattr__(self, name, _frozen_bounds(name, getattr(self, name)))
-        object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+        _freeze(self, ("dq", "dk", "dv"))
 
     @property
     def kind(self) -> str:
         """`surely`, or `with probability >= 1 - delta`."""
-        return _kind(self.failure)
+        return kind_of(self.failure)
 
     def __str__(self) -> str:
         worst = [float(np.max(rows, initial=0.0)) for rows in (self.dq, self.dk, self.dv)]
@@ -127,20 +143,56 @@ class GradientCertificate:
         )
 
 
-def _frozen_bounds(name: str, bounds: HostArray) -> HostArray:
+def _freeze(certificate: Certificate | GradientCertificate, names: tuple[str, ...]) -> None:
+    """Make the bounds named and the facts read-only; a bound that is NaN becomes inf, with a
+    reason.
+    """
+    reasons: tuple[str, ...] = ()
+    for name in names:
+        bounds = _frozen(getattr(certificate, name))
+        # an infinite bound that nobody explains overflowed too
+        gone = np.isnan(bounds) if certificate.unmet else ~np.isfinite(bounds)
+        lost = int(np.count_nonzero(gone))
+        if lost:
+            bounds = _frozen(np.where(np.isnan(bounds), np.inf, bounds))
+            reasons += (f"{name}: the bound of {lost} row(s) overflowed, so there is none",)
+        if (bounds < 0).any():
+            msg = f"{name}(min={bounds.min()}) of a certificate must be non-negative or inf"
+            raise ValueError(msg)
+        object.__setattr__(certificate, name, bounds)
+    object.__setattr__(certificate, "facts", ReadOnlyDict(certificate.facts))
+    object.__setattr__(certificate, "unmet", (*certificate.unmet, *reasons))
+
+
+def _frozen(bounds: HostArray) -> HostArray:
     # a copy, so that freezing it freezes nothing of the caller's
     rows = np.array(bounds, dtype=np.float64)
-    if np.isnan(rows).any() or (rows < 0).any():
-        msg = (
-            f"{name}(min={rows.min()}) of a certificate must be non-negative numbers or inf: a "
-            "bound that is NaN bounds nothing"
-        )
-        raise ValueError(msg)
     rows.setflags(write=False)
     return rows
 
 
-def _kind(failure: float) -> str:
+def held_to_promise(certificate: Certificate) -> Certificate:
+    """Return the certificate, which says in `unmet` where its bound exceeds what was promised.
+
+    To be asked last, when everything has been added to the bound.
+    """
+    if certificate.promised is None:
+        return certificate
+    bound, allowed = np.broadcast_arrays(certificate.bound, certificate.promised)
+    missed = ~(bound <= allowed)
+    if not missed.any():
+        return certificate
+    worst, least = float(np.max(bound[missed])), float(np.min(allowed[missed]))
+    where = f"{int(missed.sum())} of {missed.size} batch items" if missed.ndim else "this item"
+    reason = (
+        f"the tolerance is not certified for {where}: bounds reach {worst:.3g}, and the narrowest "
+        f"column allows {least:.3g}"
+    )
+    return replace(certificate, unmet=(*certificate.unmet, reason))
+
+
+def kind_of(failure: float) -> str:
+    """Say how sure a bound is that fails with this probability."""
     return "surely" if failure == 0 else f"with probability >= 1 - {failure:g}"
 
 

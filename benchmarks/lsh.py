@@ -29,10 +29,10 @@ from threadpoolctl import threadpool_limits
 import approxattn as aa
 from approxattn.hashing.hyperplanes import draw_hyperplanes
 from approxattn.methods.yoso.numpy_tables import (
-    _read,
     key_block,
     numpy_sample,
     packed_codes,
+    read_tables,
     tables,
 )
 
@@ -86,7 +86,7 @@ def steps(q: Array, k: Array, v: Array, repeats: int) -> dict[str, float]:
 
     def read() -> None:
         for first in range(0, len(q), 2048):
-            _read(codes[first : first + 2048], table, [HASHES], False)
+            read_tables(codes[first : first + 2048], table, [HASHES], False)
 
     found = {
         "hash": seconds(lambda: packed_codes(k, planes), repeats),

@@ -1,4 +1,7 @@
-"""All theorems, collected by explicit import, so that what is checked can be read off this page."""
+"""All theorems, and all statements left out, collected by explicit import.
+
+What is checked can be read off this page.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,10 @@ from proofs_check.papers import (
     zeng_2021,
 )
 from proofs_check.statements.theorem import Theorem
+from proofs_check.statements.unchecked import Unchecked
 
 __all__ = [
+    "LEFT_OUT",
     "PAPERS",
     "TIMED",
     "close_matches",
@@ -33,6 +38,7 @@ __all__ = [
     "load",
     "theorem",
     "theorems",
+    "unchecked",
 ]
 
 PAPERS: tuple[ModuleType, ...] = (
@@ -51,6 +57,17 @@ PAPERS: tuple[ModuleType, ...] = (
 )
 """One folder a source, each with its ``THEOREMS``."""
 
+LEFT_OUT: tuple[ModuleType, ...] = (
+    aggarwal_alman_2022,
+    alman_song_2023,
+    liang_2024,
+    alman_song_2024,
+    wang_2020,
+    zeng_2021,
+    li_yip_2024,
+)
+"""Those with statements that cannot be checked, ``UNCHECKED``, in the order of the errata page."""
+
 TIMED: tuple[ModuleType, ...] = (our_code_campaigns,)
 """Experiments that read a clock or run the code tens of thousands of times: for the full budget
 only.
@@ -60,6 +77,11 @@ only.
 def theorems(*, timed: bool = False) -> dict[str, Theorem]:
     """Every theorem by key, in the order of `PAPERS`; with those of `TIMED` if asked for."""
     return collect((*PAPERS, *TIMED) if timed else PAPERS)
+
+
+def unchecked() -> tuple[Unchecked, ...]:
+    """Every statement that a paper makes and that cannot be checked, in the order of `LEFT_OUT`."""
+    return tuple(item for paper in LEFT_OUT for item in paper.UNCHECKED)
 
 
 def load(modules: Iterable[str]) -> dict[str, Theorem]:
@@ -76,44 +98,44 @@ def collect(papers: Iterable[ModuleType]) -> dict[str, Theorem]:
         When a key occurs twice, or `uses` or `repaired_by` name what does not exist or lead round
         in a circle.
     """
-    found: dict[str, Theorem] = {}
+    by_key: dict[str, Theorem] = {}
     for paper in papers:
         for entry in paper.THEOREMS:
-            if entry.key in found:
+            if entry.key in by_key:
                 msg = (
                     f"key(={entry.key!r}) occurs twice, the second time in {paper.__name__}: "
                     "rename one"
                 )
                 raise ValueError(msg)
-            found[entry.key] = entry
-    _check_links(found)
-    return found
+            by_key[entry.key] = entry
+    _check_links(by_key)
+    return by_key
 
 
-def _check_links(found: Mapping[str, Theorem]) -> None:
-    for entry in found.values():
+def _check_links(by_key: Mapping[str, Theorem]) -> None:
+    for entry in by_key.values():
         for name in (*entry.uses, *([entry.repaired_by] if entry.repaired_by else [])):
-            if name not in found:
+            if name not in by_key:
                 msg = (
                     f"theorem {entry.key} refers to {name!r}, which does not "
-                    f"exist{_suggestion(name, found)}"
+                    f"exist{_suggestion(name, by_key)}"
                 )
                 raise ValueError(msg)
     settled: set[str] = set()
-    for key in found:
-        _visit(key, found, settled, ())
+    for key in by_key:
+        _visit(key, by_key, settled, ())
 
 
 def _visit(
-    key: str, found: Mapping[str, Theorem], settled: set[str], path: tuple[str, ...]
+    key: str, by_key: Mapping[str, Theorem], settled: set[str], path: tuple[str, ...]
 ) -> None:
     if key in path:
         msg = f"uses lead round in a circle: {' -> '.join((*path[path.index(key) :], key))}"
         raise ValueError(msg)
     if key in settled:
         return
-    for used in found[key].uses:
-        _visit(used, found, settled, (*path, key))
+    for used in by_key[key].uses:
+        _visit(used, by_key, settled, (*path, key))
     settled.add(key)
 
 
@@ -125,11 +147,11 @@ def theorem(key: str) -> Theorem:
     KeyError
         When there is none; the message names close matches.
     """
-    found = theorems(timed=True)
-    if key not in found:
-        msg = f"no theorem {key!r}{_suggestion(key, found)}"
+    every = theorems(timed=True)
+    if key not in every:
+        msg = f"no theorem {key!r}{_suggestion(key, every)}"
         raise KeyError(msg)
-    return found[key]
+    return every[key]
 
 
 def close_matches(key: str, keys: Iterable[str]) -> list[str]:

@@ -1,10 +1,15 @@
-"""Hypothesis profiles; `HYPOTHESIS_PROFILE=full` looks ten times as long."""
+"""Hypothesis profiles and lanes.
+
+`HYPOTHESIS_PROFILE=full` looks ten times as long; `-m "not long"` is the quick lane.
+"""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+from lanes import is_long
 
 # A failure must come back on the next run and on the next machine: no database, no clock, the same
 # examples each time.
@@ -26,3 +31,10 @@ settings.register_profile(
     suppress_health_check=_HEALTH,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the long lane."""
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker(pytest.mark.long)

@@ -1,15 +1,18 @@
 """How far a mean over hashes can be from its expectation.
 
-One hash gives a row the entry X_h = sum_j B_ij v_jc, B_ij in {0, 1}, which lies in an interval of
-length W_c = sum_j |v_jc|, whatever the dependence of the B_ij. The hashes are independent.
+Symbols. One hash gives a row the entry X_h = sum_j B_ij v_jc with B_ij in {0, 1}. Whatever the
+dependence of the B_ij, X_h lies in an interval of length W_c = sum_j |v_jc|. There are m hashes,
+independent of each other, N entries, and a probability delta of failure.
 
-Hoeffding (1963), all N entries by a union bound: t = W_c sqrt(ln(2 N / delta) / (2 m)). When hashes
-come in independent blocks of m_1, m_2, ... dependent ones (Hadamard), the mean of block b counts
-m_b/m and 1/m becomes sum_b (m_b/m)^2. Bernstein with the variance s^2 of X_h, where it can be
-computed: solve L = m t^2 / (2 s^2 + (2/3) W t), L = ln(2 N / delta). Empirical Bernstein (Maurer &
-Pontil 2009, theorem 4; wording unverified), s^2 the sample variance over the hashes, one-sided for
-a range of 1: t = sqrt(2 s^2 ln(2/delta) / m) + 7 ln(2/delta) / (3 (m - 1)). Twice, for both sides,
-and with a union bound: L = ln(4 N / delta).
+1. Hoeffding (1963), with a union bound over both sides of N entries: t = W_c sqrt(ln(2 N / delta) /
+   (2 m)).
+2. Hashes may come in independent blocks of m_1, m_2, ... dependent ones (Hadamard). The mean of
+   block b counts m_b / m, and 1/m in step 1 becomes sum_b (m_b / m)^2.
+3. Bernstein, with s^2 the variance of X_h where that can be computed: t solves L = m t^2 / (2 s^2 +
+   (2/3) W t), L = ln(2 N / delta).
+4. Empirical Bernstein (Maurer & Pontil 2009, theorem 4; wording unverified), s^2 the sample
+   variance, one side, range 1: t = sqrt(2 s^2 ln(2/delta) / m) + 7 ln(2/delta) / (3 (m - 1)).
+   For both sides of N entries ln(2/delta) becomes ln(4 N / delta).
 """
 
 from __future__ import annotations

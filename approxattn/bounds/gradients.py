@@ -1,40 +1,58 @@
 """What an error in the weights does to the gradient of one attention layer.
 
-T3 (proved here). Row i has exact weights f, approximate weights f~ with ln rho_i = osc_j ln(f~_ij /
-f_ij), and P = f o (z - kappa 1^T) with z_ij = G_i . v_j, kappa_i = sum_j f_ij z_ij; P~ likewise
-with f~. With omega_i = osc_j z_ij:
+Symbols. Row i has query q_i and cotangent G_i, the gradient of the loss with respect to output i.
+Its exact weights are f_ij, its approximate ones f~_ij, and ln rho_i = osc_j ln(f~_ij / f_ij), with
+osc = max - min. z_ij = G_i . v_j, kappa_i = sum_j f_ij z_ij, P_ij = f_ij (z_ij - kappa_i), and P~
+is the same with f~. omega_i = osc_j z_ij. The gradients are
 
-    |P~_i - P_i|_1 <= (omega_i / 4) ln rho_i.
+    dq_i = beta sum_j P_ij k_j,    dk_j = beta sum_i P_ij q_i,    dv_j = sum_i f_ij G_i.
 
-    Move along f_t proportional to f e^{t lambda}, osc lambda = ln rho: dP/dt = f_t [(lambda - mean
-    lambda)(z - mean z) - Cov_t(lambda, z)], whose l1 norm is convex in lambda and in z, so its
-    maximum has both two-valued. For two Bernoulli variables X, Y with means 1/2 - u, 1/2 - v (u v
-    >= 0 without loss) and covariance c, E|(X - EX)(Y - EY) - c| <= sqrt Var = sqrt((1/4 - u^2)(1/4
-    - v^2) + 4 c u v - c^2) <= 1/4: for u v <= 1/10 the largest value over c, 1/16 - (u^2 + v^2)/4 +
-    5 u^2 v^2, is at most 1/16 - u v (1/2 - 5 u v); otherwise c <= 1/4 - u v < 2 u v gives at most u
-    v - 4 u^2 v^2 <= 1/16.
+T3 (proved here).  |P~_i - P_i|_1 <= (omega_i / 4) ln rho_i.
 
-The rows of P and P~ sum to 0, so a sum against numbers x_j moves by at most half the l1 distance
-times osc x, and one entry by at most half of it:
+1. Join the weights by f_t proportional to f e^(t lambda), 0 <= t <= 1, with osc lambda = ln rho.
+2. Along the way dP/dt = f_t [(lambda - mean lambda)(z - mean z) - Cov_t(lambda, z)].
+3. The l1 norm of that is convex in lambda and in z, so it is largest where both take two values.
+4. Then lambda and z are ln rho and omega times Bernoulli variables X and Y, up to constants. Let
+   their means be 1/2 - u and 1/2 - v, u v >= 0 without loss, and c their covariance.
+5. E|(X - EX)(Y - EY) - c| <= sqrt(Var) = sqrt((1/4 - u^2)(1/4 - v^2) + 4 c u v - c^2).
+6. If u v <= 1/10, the largest value over c is 1/16 - (u^2 + v^2)/4 + 5 u^2 v^2. That is at most
+   1/16 - u v (1/2 - 5 u v) <= 1/16.
+7. Otherwise c <= 1/4 - u v < 2 u v, which gives at most u v - 4 u^2 v^2 <= 1/16.
+8. So the root is at most 1/4 at each t; integrating over t gives T3.
 
-    |dq~_ia - dq_ia| <= beta (omega_i ln rho_i / 8) osc(K_:a),    |dk~_ja - dk_ja| <= beta sum_i
-        (omega_i ln rho_i / 8) |q_ia|,
-    |dv~_jc - dv_jc| <= sum_i TV_i |G_ic|.
+Truncation (proved here). The rows of P and P~ sum to 0. So a sum against numbers x_j moves by at
+most half of the l1 distance times osc x, and one entry of P by at most half of it. TV_i is the
+total variation between f~_i and f_i.
 
-Rounding (proved here). Computed weights f^ that are off by r_i in l1 norm, and z - kappa off by e_i
-and at most Z_i = 2 sum_c |G_ic| max|V_:c| large, add r_i Z_i + 2 e_i to the l1 error of row i,
-whose sum is then no longer 0: it counts with max|k|, not osc.
+1. |dq~_ia - dq_ia| <= beta (omega_i ln rho_i / 8) osc(K_:a).
+2. |dk~_ja - dk_ja| <= beta sum_i (omega_i ln rho_i / 8) |q_ia|.
+3. |dv~_jc - dv_jc| <= sum_i TV_i |G_ic|.
 
-Underflow. An operation that underflows loses at most w, the smallest normal number, however small
-its result should be, so that no relative bound covers it. The products behind z and kappa, f (z -
-kappa), and beta q_i in P_ij beta q_i lose at most t_i = (2 dv + 8) w (1 + Z_i) in each term of dq,
-dk or dv before its last factor; that factor, beta max(1, |k_j|) at most for dq and max(1, beta
-|q_i|) for dk, multiplies it.
+Rounding (proved here). Let the computed weights be off by r_i in l1 norm and z - kappa by e_i, and
+let Z_i = 2 sum_c |G_ic| max|V_:c| >= |z_ij - kappa_i|.
+
+1. P_i is off by r_i Z_i + 2 e_i more, in l1 norm.
+2. Its sum is then no longer 0, so this part counts with max|k_j|, not with osc.
+
+Underflow (proved here). An operation that underflows loses at most w, the smallest normal number,
+however small its result should be: no relative bound covers it. The sums may be taken with beta b q
+and k / b, b a power of two; let K = max|k_j| and t_i = (2 dv + 8) w (1 + Z_i).
+
+1. P_ij loses at most t_i: dv w each for z and kappa, w for the product, w Z_i for the weight.
+2. An entry of k / b loses w, a product with P_ij another w. So dq_i loses at most
+   beta n_k (b + K) t_i + beta b w Z_i.
+3. An entry of beta b q loses w, a product another. Where beta q is rounded before b is multiplied
+   in, it loses w once more. So dk_j loses at most
+   sum_i ((1 / b + beta |q_i|) t_i + (1 + 1 / b) w Z_i).
+4. dv_j loses at most sum_i t_i in products.
+5. What is multiplied last, by beta or b, is multiplied once a block of keys: n w at most, n the
+   larger of n_q and n_k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +61,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import tv_from_log_ratio
-from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, times, up
 from approxattn.bounds.scores import query_norms, row_norms, score_bound, value_spread, visible_max
 from approxattn.bounds.softmax import score_rounding, softmax_rounding
 from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate
@@ -88,10 +106,37 @@ def no_gradient_bounds(problem: Problem) -> GradientBounds:
 
 def cotangent_size(dout: Array, xp: Namespace) -> HostArray:
     """Return sum_c |G_ic|, rounded up, shape (..., n_q)."""
-    size = _arrays.to_host(xp.sum(xp.abs(dout), axis=-1)).astype(np.float64)
+    size = _arrays.to_float64(xp.sum(xp.abs(dout), axis=-1))
     return up(
         size * (1 + gamma(dout.shape[-1] + 2, _arrays.unit_roundoff(_arrays.dtype_name(dout))))
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientNoise:
+    """What rounding and underflow add to each row, in the letters of the module.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (..., n_q)
+        r_i, what rounding adds to the l1 error of the weights.
+    pairs : ndarray, shape (..., n_q)
+        e_i, what rounding adds to z - kappa.
+    terms : ndarray, shape (..., n_q)
+        t_i, what underflow can take from one term of the sums, for keys and queries with entries of
+        at most 1.
+    balance : ndarray
+        b: the sums are taken with beta b q and k / b.
+    slope : ndarray
+        Largest |P'/P - 1|: weights of dq and dk that differ from those of the output by this
+        factor.
+    """
+
+    weights: HostArray
+    pairs: HostArray
+    terms: HostArray | float = 0.0
+    balance: HostArray | float = 1.0
+    slope: HostArray | float = 0.0
 
 
 def gradient_bounds(
@@ -100,14 +145,11 @@ def gradient_bounds(
     keys: Array,
     *,
     log_ratio: HostArray,
-    weight_noise: HostArray,
-    pair_noise: HostArray,
-    slope_error: HostArray | float = 0.0,
-    term_loss: HostArray | float = 0.0,
-    balance: HostArray | float = 1.0,
+    noise: GradientNoise,
     query_norm: HostArray | None = None,
+    key_norm: HostArray | None = None,
 ) -> GradientBounds:
-    """Combine T3 with rounding.
+    """Combine T3 with rounding and underflow.
 
     Parameters
     ----------
@@ -115,56 +157,42 @@ def gradient_bounds(
         The keys that dq is summed over (centred or not).
     log_ratio : ndarray, shape (..., n_q)
         ln rho_i of the weights in exact arithmetic.
-    weight_noise : ndarray, shape (..., n_q)
-        r_i, what rounding adds to the l1 error of the weights.
-    pair_noise : ndarray, shape (..., n_q)
-        e_i, what rounding adds to z - kappa.
-    slope_error : ndarray, optional
-        Largest |P'/P - 1|: weights of dq and dk that differ from those of the output by this
-        factor.
-    term_loss : ndarray, optional
-        What underflow can take from one term of the sums, for keys and queries with entries of at
-        most 1.
-    balance : ndarray, optional
-        The sums are taken with beta balance q and k / balance.
+    noise : GradientNoise
+        What computing adds.
     query_norm : ndarray, shape (..., n_q), optional
         Bound on the length of the parts that q_i is summed from in dk, in total; that of q_i if not
         given.
+    key_norm : ndarray, shape (..., 1), optional
+        Bound on the length of the visible keys, where it is known already.
     """
     xp, spread, beta = problem.xp, value_spread(problem), problem.scale
     size = cotangent_size(dout, xp)
     omega, largest_pair = size * spread.osc[..., None], 2 * size * spread.top[..., None]
-    key_norm = visible_max(row_norms(keys, xp), problem)[..., None]  # (..., 1)
-    # no bound: inf against a zero cotangent must not become NaN
-    lost = ~np.isfinite(weight_noise + pair_noise)
-    weight_noise, pair_noise = (np.where(lost, 0.0, noise) for noise in (weight_noise, pair_noise))
+    if key_norm is None:
+        key_norm = visible_max(row_norms(keys, xp), problem)[..., None]
     query_norm = query_norms(problem) if query_norm is None else query_norm
-    any_lost = np.any(lost, axis=-1, keepdims=True)
+    # no bound: inf against a zero cotangent must not become NaN
+    lost = ~np.isfinite(noise.weights + noise.pairs)
+    weight_noise, pair_noise = (np.where(lost, 0.0, x) for x in (noise.weights, noise.pairs))
     with np.errstate(over="ignore"):
-        truncation = up(_times(omega, log_ratio) / 4)  # l1, rows sum to 0
-        slope = _times(omega, slope_error) / 2
+        truncation = up(times(omega, log_ratio) / 4)  # l1, rows sum to 0
+        slope = times(omega, noise.slope) / 2
         # l1, rows need not sum to 0
-        noise = up(weight_noise * largest_pair + 2 * pair_noise + slope)
+        added = up(weight_noise * largest_pair + 2 * pair_noise + slope)
         # osc of a key column is at most 2 max|k_j|
-        dq = up(
-            _times(beta * key_norm, truncation + noise)
-            + problem.n_k * beta * (balance + key_norm) * term_loss
+        dq = times(beta, key_norm, truncation + added)
+        dk = times(beta, query_norm, truncation / 2 + added)
+        dv = (tv_from_log_ratio(log_ratio) + weight_noise) * size
+        below = _underflow(problem, noise, largest_pair, key_norm, query_norm)
+        dq = up(dq + below.dq)
+        dk, dv = (
+            up(np.sum(x + under, axis=-1, keepdims=True))
+            for x, under in ((dk, below.dk), (dv, below.dv))
         )
-        from_query = (
-            beta * _times(query_norm, truncation / 2 + noise)
-            + (1 / balance + beta * query_norm) * term_loss
-        )
-        dk = up(np.sum(from_query, axis=-1, keepdims=True))
-        dv = up(
-            np.sum(
-                (tv_from_log_ratio(log_ratio) + weight_noise) * size + term_loss,
-                axis=-1,
-                keepdims=True,
-            )
-        )
-    tiny = _arrays.smallest_normal(problem.dtype)
+    last = (max(problem.n_q, problem.n_k) + 1) * _arrays.smallest_normal(problem.dtype)
+    any_lost = np.any(lost, axis=-1, keepdims=True)
     dq, dk, dv = (
-        np.where(gone, np.inf, x + tiny) for gone, x in ((lost, dq), (any_lost, dk), (any_lost, dv))
+        np.where(gone, np.inf, x + last) for gone, x in ((lost, dq), (any_lost, dk), (any_lost, dv))
     )
     keys_shape = (*problem.batch, problem.n_k)
     return GradientBounds(
@@ -172,10 +200,21 @@ def gradient_bounds(
     )
 
 
-def _times(a: HostArray | float, b: HostArray | float) -> HostArray:
-    """Return a b, where 0 times anything is 0: what has no effect has none however large it is."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.where((np.asarray(a) == 0) | (np.asarray(b) == 0), 0.0, np.multiply(a, b))
+def _underflow(
+    problem: Problem,
+    noise: GradientNoise,
+    largest_pair: HostArray,
+    key_norm: HostArray,
+    query_norm: HostArray,
+) -> GradientBounds:
+    """Return what underflow takes from dq_i, and from term i of dk and dv, each (..., n_q)."""
+    w, beta, b = _arrays.smallest_normal(problem.dtype), problem.scale, noise.balance
+    of_query = times(beta, query_norm, noise.terms) + times(1 / b, noise.terms)
+    return GradientBounds(
+        dq=times(problem.n_k, beta, b + key_norm, noise.terms) + times(beta, b, w, largest_pair),
+        dk=of_query + times(1 + 1 / b, w, largest_pair),
+        dv=np.asarray(noise.terms) + 0 * largest_pair,
+    )
 
 
 def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> GradientBounds:
@@ -197,21 +236,16 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
         2 * gamma(problem.dv + 4, u) * spread.top[..., None]
         + softmax_rounding(problem, bound, key_block)
     )
-    return gradient_bounds(
-        problem,
-        dout,
-        problem.k,
-        log_ratio=up(2 * eta),
-        weight_noise=up(sums + 0 * bound),
-        pair_noise=up(pair),
-        term_loss=pair_underflow(problem, size, spread.top),
+    noise = GradientNoise(
+        weights=up(sums + 0 * bound),
+        pairs=up(pair),
+        terms=pair_underflow(problem, size, spread.top),
     )
+    return gradient_bounds(problem, dout, problem.k, log_ratio=up(2 * eta), noise=noise)
 
 
 def pair_underflow(problem: Problem, size: HostArray, top: HostArray) -> HostArray:
-    """Return what underflow takes from f (z - kappa) times an entry of at most 1, shape (..., n_q);
-    z and kappa are sums of dv products each.
-    """
+    """Return t_i, what underflow takes from P_ij times an entry of at most 1, shape (..., n_q)."""
     return (
         (2 * problem.dv + 8)
         * _arrays.smallest_normal(problem.dtype)

@@ -1,10 +1,11 @@
 """What a uniform draw of rows says about the others: which order statistic earns a quantile, and
 the statement for parts of the rows.
 
-Strata. Rows differ in how many keys they attend to, 1/|p|^2 of m visible ones; STRATA splits them
-at fixed fractions of m. Given how many of the drawn rows fall into a stratum, they are a uniform
-draw from its rows, so the statement for f = (1 - confidence)^(1/s) holds for each stratum by
-itself, with its own s.
+Strata (proved here). Rows differ in how many keys they attend to, 1/|p|^2 of m visible ones.
+STRATA splits them at fixed fractions of m.
+
+1. Given how many of the drawn rows fall into a stratum, they are a uniform draw from its rows.
+2. So the statement for f = (1 - confidence)^(1/s) holds for each stratum by itself, with its own s.
 """
 
 from __future__ import annotations

@@ -1,33 +1,39 @@
 """What an error in the weights of one row does to its output.
 
-Row i has exact weights f_j, proportional to a_j > 0, and approximate weights f~_j, proportional to
-a~_j > 0; its output is sum_j f_j v_j. For every column c of V
+Symbols. Row i has exact weights f_j, proportional to a_j > 0, and approximate weights f~_j,
+proportional to a~_j > 0. Its output is sum_j f_j v_j. TV(f~, f) is half of their l1 distance, and
+osc = max - min. For every column c of V
 
-    |out~_c - out_c| <= TV(f~, f) * osc(V_:c),    TV = half the l1 distance,    osc = max - min,
+    |out~_c - out_c| <= TV(f~, f) osc(V_:c),
 
 because both outputs are means of the same numbers. So each function here bounds TV, and
 `output_bound` does the rest.
 
-T1 (proved here; a Birkhoff-Hilbert metric fact). With ln rho = osc_j ln(a~_j / a_j):  TV(f~, f) <=
-    tanh(ln rho / 4).
-    Let w_j = a~_j / a_j and S a set of exact mass a. The approximate mass of S is largest when w
-    takes only two values, in ratio rho, the larger one on S: a rho / (1 - a + a rho). The
-    difference to a is largest at a = 1/(1 + sqrt rho), where it is (sqrt rho - 1)/(sqrt rho + 1) =
-    tanh(ln rho / 4); two tokens attain it.
+T1 (proved here; a Birkhoff-Hilbert metric fact).  TV(f~, f) <= tanh(ln rho / 4), where
+ln rho = osc_j ln(a~_j / a_j).
 
-Some tokens exact (proved here). Let the scores of a set R of tokens be off by at most eta, those of
-the others not at all, and r = f~(R). f_j = f~_j e^{delta_j} / Z, so
-    TV = max_A f(A) - f~(A) is attained by A = {j: delta_j > ln Z}: the exact tokens are all in A or
-    all outside. Both differences grow with delta on A and fall with delta outside, so delta is eta
-    on one side and -eta on the other, within R. With x the f~-mass of A (first case) or of its
-    complement (second) in R, 0 <= x <= r,
+1. Let w_j = a~_j / a_j, and let S be a set of tokens of exact mass a.
+2. The approximate mass of S is largest where w takes only two values, in ratio rho, the larger one
+   on S. It is then a rho / (1 - a + a rho).
+3. Its difference to a is largest at a = 1/(1 + sqrt rho).
+4. There it is (sqrt rho - 1)/(sqrt rho + 1) = tanh(ln rho / 4). Two tokens attain it.
 
-        x e^eta / (1 - r + r e^-eta + 2 x sinh eta) - x,      x - x e^-eta / (1 - r + r e^eta - 2 x
-            sinh eta),
+Some tokens exact (proved here). The scores of a set R of tokens are off by delta_j, |delta_j| <=
+eta, those of the others are exact. r = f~(R) is the approximate mass of R.
 
-    each concave in x, with its largest value where the denominator D is sqrt(e^eta D(0)) or
-    sqrt(e^-eta D(0)). TV is at most the larger maximum; it is attained, grows with r, and is
-    tanh(eta / 2) for r = 1.
+1. f_j = f~_j e^(delta_j) / Z, so TV = max_A f(A) - f~(A) is attained by A = {j: delta_j > ln Z}.
+2. The exact tokens have one delta, so they lie all in A or all outside.
+3. In both cases the difference grows with delta on A and falls with delta outside. So delta is eta
+   on one side and -eta on the other, within R.
+4. Let x be the f~-mass in R of A (first case) or of its complement (second), 0 <= x <= r. Then
+   TV is at most the larger of the maxima over x of
+
+       x e^eta / (1 - r + r e^-eta + 2 x sinh eta) - x,
+       x - x e^-eta / (1 - r + r e^eta - 2 x sinh eta).
+
+5. Each is concave in x. With D its denominator, it is largest where D = sqrt(e^eta D(0)), or
+   D = sqrt(e^-eta D(0)), or at x = r.
+6. The bound is attained, grows with r, and is tanh(eta / 2) for r = 1.
 """
 
 from __future__ import annotations

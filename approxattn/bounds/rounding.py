@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from approxattn._arrays import HostArray
+from approxattn._arrays.precision import Roundoff
 
 EXP_ULPS = 8
 """Relative error of one exp, in units of u: *chosen*, twice the largest error we know of in the
@@ -24,8 +25,14 @@ U64 = 2.0**-53
 """Unit roundoff of float64, in which bounds are computed on the host."""
 
 
-def gamma(k: float, u: float) -> float:
-    """Return gamma_k = k u / (1 - k u), or inf when k u >= 1: the sum is too long for the dtype."""
+def gamma(k: float, u: float, products: float | None = None) -> float:
+    """Return gamma_k = k u / (1 - k u), or inf when k u >= 1: the sum is too long for the dtype.
+
+    Where a library rounds the factors of its products first, u is a `Roundoff` and every chain of k
+    roundings may hold k products, unless the caller has counted them.
+    """
+    if isinstance(u, Roundoff):
+        return u.chain(k, products)
     return k * u / (1 - k * u) if k * u < 1 else math.inf
 
 
@@ -41,3 +48,22 @@ def blocked_sum_terms(n: int, block: int) -> int:
     after the other.
     """
     return min(n, block) + -(-n // block)
+
+
+def times(*factors: HostArray | float) -> HostArray:
+    """Return a product in which 0 times anything is 0: what has no effect has none however large
+    it is.
+
+    Exponents are added up first, so that no order of the factors underflows or overflows where
+    the product does not.
+    """
+    none, mantissa, exponent = np.asarray(False), np.asarray(1.0), np.asarray(0)
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        if len(factors) == 2:  # there is no order to choose
+            a, b = (np.asarray(factor, dtype=np.float64) for factor in factors)
+            return np.where((a == 0) | (b == 0), 0.0, a * b)
+        for factor in factors:
+            fraction, power = np.frexp(np.asarray(factor, dtype=np.float64))
+            none = none | (fraction == 0)
+            mantissa, exponent = mantissa * fraction, exponent + power
+        return np.where(none, 0.0, np.ldexp(mantissa, exponent))

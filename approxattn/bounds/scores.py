@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray, Namespace, precision
+from approxattn._arrays.precision import plain
 from approxattn._problem import Problem, once
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import U64, gamma, up
 
 
 def row_norms(x: Array, xp: Namespace) -> HostArray:
@@ -21,7 +22,7 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     (..., n).
     """
     name = _arrays.dtype_name(x)
-    u = _arrays.unit_roundoff(name)
+    u = precision.unit_roundoff(x)
     with np.errstate(over="ignore", under="ignore"):
         squares = _squares(x, xp).astype(np.float64)
     if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(
@@ -29,16 +30,12 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     ):
         # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far
         # below u
-        return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u)))
+        return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u, 1)))
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
     safe = xp.where(top > 0, top, xp.ones_like(top))
     scaled = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d
-    host_top = _arrays.to_host(top[..., 0]).astype(np.float64)
-    return up(
-        host_top
-        * np.sqrt(_arrays.to_host(scaled).astype(np.float64))
-        * (1 + gamma(x.shape[-1] + 8, u))
-    )
+    host_top = _arrays.to_float64(top[..., 0])
+    return up(host_top * np.sqrt(_arrays.to_float64(scaled)) * (1 + gamma(x.shape[-1] + 8, u, 1)))
 
 
 def _squares(x: Array, xp: Namespace) -> HostArray:
@@ -123,6 +120,22 @@ def value_spread(problem: Problem) -> ValueSpread:
     return spread_of(*problem.value_range)
 
 
+@once
+def column_spread(problem: Problem) -> HostArray:
+    """Return max - min of the visible values of each column, rounded to nearest, (..., dv)."""
+    top, bottom = problem.value_range
+    return top - bottom
+
+
+def narrowest_spread(problem: Problem) -> HostArray:
+    """Return the least of them over the columns, shape (...), rounded down.
+
+    Times a tolerance, it is the error that every column allows: see `Certificate.promised`.
+    """
+    least = np.min(column_spread(problem), axis=-1, initial=np.inf)
+    return np.asarray(np.where(np.isfinite(least), least * (1 - 2 * U64), 0.0))
+
+
 def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
     """Return the same from the ends of the range of each column, shapes (..., dv)."""
     if top.shape[-1] == 0:
@@ -136,9 +149,7 @@ def column_widths(problem: Problem) -> HostArray:
     """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (...,
     dv).
     """
-    xp, size = problem.xp, problem.xp.abs(problem.v)
-    if problem.key_mask is not None:
-        size = xp.where(problem.key_mask[..., None], size, xp.zeros_like(size))
-    sums = _arrays.to_host(xp.sum(size, axis=-2)).astype(np.float64)
-    loss = gamma(problem.n_k, problem.u)  # relative: all terms have one sign
+    xp, size = problem.xp, problem.shown(problem.xp.abs(problem.v))
+    sums = _arrays.to_float64(xp.sum(size, axis=-2))
+    loss = gamma(problem.n_k, plain(problem.u))  # relative: all terms have one sign
     return up(sums / (1 - loss)) if loss < 1 else np.full_like(sums, np.inf)

@@ -1,12 +1,19 @@
 """What rounding does to a softmax over blocks of scores.
 
-Rounding (proved here). A computed score differs from the true one by at most eta_s = gamma_{d+2}
-B_i, B_i >= |beta q_i||k_j|: one rounding for beta q, d for the dot product. The exponent s - m then
-rounds by 2 u B_i at most, exp itself by EXP_ULPS u, and each rescaling by e^{m - m'} once more: N =
-number of key blocks rescalings telescope in exact arithmetic and leave N (EXP_ULPS + 4) u + 2 u B_i
-N in the log. All these act like a score error eta common to numerator and denominator, so they move
-the output by at most tanh(eta/2) osc(V). The two sums, of t = block + N terms, and the division add
-gamma_{2t+2} max|V|. Weights that underflow lose at most n * tiny of a sum >= 1.
+Symbols. B_i >= beta |q_i| |k_j| for all visible keys, u the unit roundoff, N the number of key
+blocks, t = block + N the terms of one sum, w the smallest normal number.
+
+Rounding (proved here). Everything in steps 1 to 4 acts like an error of the scores that numerator
+and denominator share; eta is its size.
+
+1. A computed score is off by at most gamma_(d+2) B_i: one rounding for beta q, d for the product.
+2. The exponent s - m rounds by at most 2 u B_i, and exp itself by EXP_ULPS u.
+3. Each rescaling by e^(m - m') does so once more. The N of them telescope in exact arithmetic and
+   leave N (EXP_ULPS + 4) u + 2 u B_i N in the logarithm.
+4. A score loses at most 2 w in each of its d products, times max(1, max|k|), to underflow.
+5. By the tanh lemma the output moves by at most tanh(eta / 2) osc(V).
+6. The two sums and the division add at most gamma_(2 t + 2) max|V|.
+7. Weights that underflow lose at most n w of a sum that is at least 1.
 """
 
 from __future__ import annotations
@@ -15,7 +22,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import HostArray
+from approxattn._arrays.precision import plain
 from approxattn._problem import Problem
+from approxattn._problem.input import max_abs
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
 from approxattn.bounds.scores import value_spread
@@ -27,8 +36,8 @@ def score_rounding(problem: Problem, bound: HostArray) -> HostArray:
     """
     xp, tiny = problem.xp, _arrays.smallest_normal(problem.dtype)
     # of beta q, then of the products
-    underflow = 4 * problem.d * tiny * max(1.0, float(xp.max(xp.abs(problem.k))))
-    return up(gamma(problem.d + 3, problem.u) * bound + underflow)
+    underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, xp))
+    return up(gamma(problem.d + 3, problem.u, 1) * bound + underflow)
 
 
 def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:
@@ -38,11 +47,11 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
     spread = value_spread(problem)
     blocks = -(-problem.n_k // key_block)
     u = problem.u
-    eta = score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
+    eta = score_rounding(problem, bound) + plain(u) * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
     terms = blocked_sum_terms(problem.n_k, key_block)
     lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
     sums = (
-        gamma(2 * terms + 4, u) * spread.top[..., None]
+        gamma(2 * terms + 4, u, 2) * spread.top[..., None]
         + lost * np.maximum(spread.top, 1.0)[..., None]
     )
     return up(output_bound(tv_from_score_error(eta), spread.osc) + sums)

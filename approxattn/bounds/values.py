@@ -22,14 +22,12 @@ def range_bound(value: Array, problem: Problem) -> HostArray:
     n_q); inf where it is not finite.
     """
     xp = problem.xp
-    high, low = problem.v, problem.v
-    if problem.key_mask is not None:
-        keep = problem.key_mask[..., None]
-        edge = xp.full_like(problem.v, xp.inf)
-        high, low = xp.where(keep, problem.v, -edge), xp.where(keep, problem.v, edge)
-    top, bottom = (f(x, axis=-2, keepdims=True) for f, x in ((xp.max, high), (xp.min, low)))
+    top, bottom = (
+        _arrays.cast(_arrays.from_host(end[..., None, :], value), problem.dtype, xp)
+        for end in problem.value_range
+    )
     worst = xp.maximum(xp.max(value - bottom, axis=-1), xp.max(top - value, axis=-1))
-    bound = _arrays.to_host(worst).astype(np.float64)
+    bound = _arrays.to_float64(worst)
     least = problem.u * value_spread(problem).top[..., None] + _arrays.smallest_normal(
         problem.dtype
     )

@@ -10,7 +10,7 @@ rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,9 @@ from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.scores import value_spread
-from approxattn.diagnosis import singular_values as oracles
-from approxattn.diagnosis.equal_cost import Cost, candidates, crossover, exact_cost
+from approxattn.diagnosis import singular_values
+from approxattn.diagnosis.equal_cost import candidates, crossover, exact_cost
+from approxattn.methods.protocol import Cost, described
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.softmax.rows import choose, row_blocks
 
@@ -107,22 +108,27 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     """Run every method at every budget on some leading indices, with baselines and the floor of the
     singular values.
     """
-    parts = [_item(problem, int(i)) for i in choose(math.prod(problem.batch), ITEMS, None)]
+    numbers = choose(math.prod(problem.batch), ITEMS, None)
+    parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
     exact = [_exact_rows(part, ROWS) for part in parts]
     trials = []
     for budget in BUDGETS:
-        for name, method, cost in candidates(problem, budget):
-            if problem.causal and method.why_not_causal:
+        for method, cost in candidates(problem, budget):
+            refused = problem.causal and method.why_not_causal
+            if refused or (problem.scale_given and method.why_no_scale):
                 continue
-            trials.append(_trial(name, method, cost, problem, parts, exact, rng))
+            trials.append(_trial(method, cost, problem, parts, exact, rng))
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
     wide = [_exact_rows(part, max(ROWS, math.isqrt(FLOOR_WORK // part.n_k))) for part in parts]
     return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
 
 
+def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(number, batch)) if batch else ()
+
+
 def _trial(
-    name: str,
     method: Any,
     cost: Cost,
     problem: Problem,
@@ -139,11 +145,11 @@ def _trial(
             errors.append(math.inf)
             bounds.append(math.inf)
             continue
-        errors.append(_relative(_arrays.to_host(found.value).astype(np.float64)[chosen], rows))
+        errors.append(_relative(_arrays.to_float64(found.value)[chosen], rows))
         bounds.append(_certified(found.certificate.rows[chosen], rows))
     relative = cost(problem.n_q, problem.n_k) / exact_cost(problem, problem.n_k)
     return Trial(
-        name=name,
+        name=described(method),
         method=method,
         cost=relative,
         crossover=crossover(cost, problem),
@@ -172,21 +178,14 @@ def _relative(value: HostArray, rows: HostArray) -> float:
     return found if math.isfinite(found) else math.inf
 
 
-def _item(problem: Problem, number: int) -> Problem:
-    index = tuple(int(i) for i in np.unravel_index(number, problem.batch)) if problem.batch else ()
-    q, k, v = (x[(*index, ...)] for x in (problem.q, problem.k, problem.v))
-    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
-    return replace(problem, q=q, k=k, v=v, key_mask=mask)
-
-
 def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArray]:
     """Return which rows, evenly spaced, their exact output, and their normalised weights, on the
     host.
     """
     chosen = choose(part.n_q, rows, None)
     blocks = list(row_blocks(part, chosen))
-    outputs = np.concatenate([_arrays.to_host(b.output()).astype(np.float64) for b in blocks])
-    weights = np.concatenate([_arrays.to_host(b.weights).astype(np.float64) for b in blocks])
+    outputs = np.concatenate([_arrays.to_float64(b.output()) for b in blocks])
+    weights = np.concatenate([_arrays.to_float64(b.weights) for b in blocks])
     return chosen, outputs, weights / np.sum(weights, axis=1, keepdims=True)
 
 
@@ -203,11 +202,11 @@ def _references(
     ranks = [max(1, int(b * problem.n_k)) for b in BUDGETS]
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
         seen = weights > 0
-        values = _arrays.to_host(part.v).astype(np.float64)
+        values = _arrays.to_float64(part.v)
         mean = seen @ values / np.sum(seen, axis=1, keepdims=True)
         means.append(_relative(mean, rows))
     for _, rows, weights in wide:
-        errors = oracles.output_errors_of_rows(weights, rows)
+        errors = singular_values.output_errors_of_rows(weights, rows)
         floors.append([float(errors[min(r, errors.size - 1)]) for r in ranks])
     return [
         _reference("zero output", 1.0),
@@ -228,13 +227,11 @@ def _spectrum(
 ) -> Spectrum:
     kappas, ranks = [], []
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
-        values = _arrays.to_host(part.v).astype(np.float64)
-        if part.key_mask is not None:
-            values = np.where(_arrays.to_host(part.key_mask)[:, None], values, 0.0)
+        values = _arrays.to_float64(part.shown(part.v))
         size = max(float(np.linalg.norm(rows)), 1e-300)
         kappas.append(float(np.linalg.norm(weights)) * float(np.linalg.norm(values)) / size)
-        errors = oracles.output_errors_of_rows(weights, rows)
-        ranks.append([oracles.rank_for(errors, tolerance) for tolerance in TOLERANCES])
+        errors = singular_values.output_errors_of_rows(weights, rows)
+        ranks.append([singular_values.rank_for(errors, tolerance) for tolerance in TOLERANCES])
     kappa = float(np.median(kappas))
     medians = [float(x) for x in np.median(np.array(ranks), axis=0)]
     return Spectrum(
@@ -266,9 +263,7 @@ def hashes_needed(problem: Problem) -> dict[float, int]:
     """Return the hashes needed for each tolerance, a fraction of the largest oscillation of a
     column, or of its size where all its values are equal.
     """
-    v, spread = problem.v, value_spread(problem)
-    if problem.key_mask is not None:
-        v = problem.xp.where(problem.key_mask[..., None], v, problem.xp.zeros_like(v))
+    v, spread = problem.shown(problem.v), value_spread(problem)
     osc, top = float(np.max(spread.osc)), float(np.max(spread.top))
     size = osc if osc > 1e-9 * top else top or 1.0
     return {t: Yoso.hashes_for(t * size, 0.01, v, queries=problem.n_q) for t in TOLERANCES}

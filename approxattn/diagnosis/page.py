@@ -5,6 +5,7 @@ loaded from elsewhere.
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Callable
 
@@ -12,15 +13,19 @@ from approxattn.diagnosis.comparison import Trial, pareto
 from approxattn.diagnosis.regime import Regime
 
 WIDTH, HEIGHT, MARGIN = 720, 420, 60
-COLOURS = {
-    "Clustered": "#111111",
-    "FittedPolynomial": "#d6689b",
-    "FittedLinformer": "#d98200",
-    "Linformer": "#1b6ca8",
-    "Nystrom": "#c0392b",
-    "Performer": "#2e8b57",
-    "Polynomial": "#8e44ad",
-}
+COLOURS = (
+    "#1b6ca8",
+    "#c0392b",
+    "#2e8b57",
+    "#8e44ad",
+    "#d98200",
+    "#111111",
+    "#d6689b",
+    "#00868b",
+    "#7f6000",
+    "#5b5b9f",
+)
+"""Given out to the kinds of methods in turn; *chosen* to differ on white."""
 
 _STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:60em}"
@@ -88,26 +93,32 @@ def drawing(trials: tuple[Trial, ...]) -> str:
             f'<path d="M{MARGIN} {y_at:.1f}H{WIDTH - MARGIN}" stroke="#bbb"/><text '
             f'x="{WIDTH - MARGIN}" y="{y_at - 4:.1f}" text-anchor="end">{level.name}</text>'
         )
-    parts += [_dot(t, across(t.cost), down(t.error)) for t in tried]
-    return "\n".join([*parts, *_legend(tried), "</svg>"])
+    colours = _colours(tried)
+    parts += [_dot(t, across(t.cost), down(t.error), colours[_family(t)]) for t in tried]
+    return "\n".join([*parts, *_legend(colours), "</svg>"])
 
 
-def _dot(trial: Trial, x: float, y: float) -> str:
+def _colours(tried: list[Trial]) -> dict[str, str]:
+    """Return a colour for each kind of method, by its place in the alphabet."""
+    names = sorted({_family(t) for t in tried})
+    return dict(zip(names, itertools.cycle(COLOURS), strict=False))
+
+
+def _dot(trial: Trial, x: float, y: float, colour: str) -> str:
     label = html.escape(f"{trial.name}: error {trial.error:.3g} at {trial.cost:.2g} of the cost")
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" '
-        f'fill="{COLOURS[_family(trial)]}"><title>{label}</title></circle>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"><title>{label}</title></circle>'
     )
 
 
-def _legend(tried: list[Trial]) -> list[str]:
-    names = sorted({_family(t) for t in tried})
+def _legend(colours: dict[str, str]) -> list[str]:
+    count = len(colours)
     return [
         (
-            f'<text x="{MARGIN + 10}" y="{HEIGHT - MARGIN - 14 * (len(names) - i)}" '
-            f'fill="{COLOURS[name]}">&#9679; {name}</text>'
+            f'<text x="{MARGIN + 10}" y="{HEIGHT - MARGIN - 14 * (count - i)}" '
+            f'fill="{colour}">&#9679; {html.escape(name)}</text>'
         )
-        for i, name in enumerate(names)
+        for i, (name, colour) in enumerate(colours.items())
     ]
 
 

@@ -32,6 +32,11 @@ QUICK_RANGE = 8.0
 takes seconds; see `_degree`.
 """
 
+WIDEST_RANGE = 53 * math.log(2) / 2
+"""Half range beyond which no minimax polynomial is sought. *Chosen*: e^B and e^-B are then further
+apart than float64 has digits, and every search we saw ended in vain, after seconds.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
@@ -164,15 +169,13 @@ def _degree(half_range: float, tolerance: float, basis: str, costs: _Costs) -> i
     """Return the smallest degree, or None.
 
     Where the range is wide, the minimax polynomial is sought only if one of degree g = half_range
-    would pay: the degree needed for a tolerance of 0.1 or less has exceeded the half range wherever
-    we looked beyond 2, so a polynomial that is not sought would not pay either.
+    would pay. The degree needed for a tolerance of 0.1 or less has exceeded the half range wherever
+    we looked beyond 2. So a polynomial that is not sought would not pay either.
     """
-    if (
-        basis == "minimax"
-        and half_range > QUICK_RANGE
-        and costs.of(min(rank(costs.d, int(half_range)), MANY)) > 1
-    ):
-        return None
+    if basis == "minimax" and half_range > QUICK_RANGE:
+        pays = costs.of(min(rank(costs.d, int(half_range)), MANY)) <= 1
+        if half_range > WIDEST_RANGE or not pays:
+            return None
     try:
         return degree_for(half_range, tolerance, basis)
     except ValueError:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from approxattn import _arrays
+from approxattn._arguments import check_flag, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
-from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import key_centre, score_bound, score_bound_of
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, pose, quietly
+from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
-from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed, pareto
+from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed
 from approxattn.diagnosis.polynomial_needs import HEADER, Need, count, polynomial_needs
-from approxattn.methods.polynomials.centring import centre_scores
-from approxattn.softmax.rows import RowBlock, choose, population, row_blocks
+from approxattn.diagnosis.score_statistics import score_bounds, statistics
+from approxattn.softmax.rows import choose, population
 
 ALL_ROWS = 2**22
 """Number of scores up to which all rows are measured. *Chosen*: some 30 MiB of float64, a fraction
@@ -138,6 +137,8 @@ class Regime:
         ]
 
 
+@public()
+@quietly
 def diagnose(
     q: Array,
     k: Array,
@@ -197,7 +198,10 @@ def diagnose(
     >>> regime.advice.startswith("Polynomial(tolerance=0.01) needs degree 2, 15 features")
     True
     """
-    rows = _check_plan(rows, rng)
+    rows = check_rows(rows)
+    if rng is not None:
+        check_generator(rng, without="None takes evenly spaced rows")
+    check_flag("compare_methods", compare_methods)
     problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
     total = population(problem)
     if total == 0 or problem.dv == 0:
@@ -207,162 +211,47 @@ def diagnose(
         )
         raise ValueError(msg)
     chosen = choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)
-    stats = np.concatenate(
-        [_measure(block, problem) for block in row_blocks(problem, chosen)], axis=-1
-    )
-    raw, centred, both, half, effective, visible = stats
-    bound = float(np.max(score_bound(problem)))
-    centred_bound = float(
-        up(np.max(score_bound_of(problem, problem.k - key_centre(problem))) * (1 + 4 * problem.u))
-    )
-    polynomial_bound = float(np.max(centre_scores(problem).bound))
-    ranges = {"certified": polynomial_bound, "measured": float(min(np.max(centred), np.max(both)))}
-    needs = polynomial_needs(problem, ranges)
-    shape = {
-        "items": math.prod(problem.batch),
-        "n_q": problem.n_q,
-        "n_k": problem.n_k,
-        "d": problem.d,
-        "dv": problem.dv,
-    }
-    hashes = hashes_needed(problem)
-    advice = _advice(needs, polynomial_bound, float(np.median(effective / visible)))
     trials: tuple[Trial, ...] = ()
     spectrum = None
     if compare_methods:
         trials, spectrum = compare(problem, np.random.default_rng(0) if rng is None else rng)
-        advice = f"{advice} {_measured_advice(trials)}"
+    return _regime(problem, chosen, trials, spectrum)
+
+
+def _regime(
+    problem: Problem, chosen: HostArray, trials: tuple[Trial, ...], spectrum: Spectrum | None
+) -> Regime:
+    """Return what the rows chosen show, and what follows."""
+    seen, bounds = statistics(problem, chosen), score_bounds(problem)
+    measured = min(np.max(seen.largest_centred), np.max(seen.largest_both_centred))
+    ranges = {"certified": bounds.both_centred, "measured": float(measured)}
+    needs = polynomial_needs(problem, ranges)
+    sentences = advice(needs, bounds.both_centred, float(np.median(seen.effective / seen.visible)))
+    if spectrum is not None:
+        sentences = f"{sentences} {measured_advice(trials)}"
     return Regime(
-        shape=shape,
+        shape={
+            "items": math.prod(problem.batch),
+            "n_q": problem.n_q,
+            "n_k": problem.n_k,
+            "d": problem.d,
+            "dv": problem.dv,
+        },
         rows=chosen.size,
-        complete=chosen.size == total,
-        score_bound=bound,
-        centred_score_bound=centred_bound,
-        largest_score=float(np.max(raw)),
-        largest_centred_score=float(np.max(centred)),
-        both_centred_score_bound=polynomial_bound,
-        largest_score_both_centred=float(np.max(both)),
-        half_range=float(np.max(half)),
-        effective_keys=float(np.median(effective)),
-        fewest_effective_keys=float(np.min(effective)),
-        median_visible_keys=float(np.median(visible)),
+        complete=chosen.size == population(problem),
+        score_bound=bounds.given,
+        centred_score_bound=bounds.centred,
+        largest_score=float(np.max(seen.largest)),
+        largest_centred_score=float(np.max(seen.largest_centred)),
+        both_centred_score_bound=bounds.both_centred,
+        largest_score_both_centred=float(np.max(seen.largest_both_centred)),
+        half_range=float(np.max(seen.half_range)),
+        effective_keys=float(np.median(seen.effective)),
+        fewest_effective_keys=float(np.min(seen.effective)),
+        median_visible_keys=float(np.median(seen.visible)),
         needs=needs,
-        advice=advice,
+        advice=sentences,
         trials=trials,
         spectrum=spectrum,
-        hashes=hashes,
+        hashes=hashes_needed(problem),
     )
-
-
-def _measure(block: RowBlock, whole: Problem) -> HostArray:
-    """Return for each row: max |score|, the same with centred keys, and queries, half of max - min,
-    effective keys, visible keys; shape (6, r).
-    """
-    problem, scores = block.problem, block.scores
-    xp = problem.xp
-    seen = xp.isfinite(scores)
-    shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(key_centre(problem)))  # (r, 1)
-    plain, zero = xp.where(seen, scores, xp.zeros_like(scores)), xp.zeros_like(scores)
-    centred = xp.where(seen, plain - shift, zero)
-    # (1, d)
-    mean = xp.mean(
-        _arrays.cast(whole.q[(*block.index, ...)], "float64", xp), axis=-2, keepdims=True
-    )
-    # (1, n_k)
-    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - key_centre(problem)))
-    both = xp.where(seen, centred - common, zero)
-    high = xp.max(scores, axis=-1)
-    low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
-    tops = [xp.max(xp.abs(x), axis=-1) for x in (plain, centred, both)]
-    weights = block.weights
-    effective = xp.sum(weights, axis=-1) ** 2 / xp.vecdot(weights, weights)
-    visible = xp.sum(xp.astype(seen, scores.dtype), axis=-1)
-    columns = [*tops, (high - low) / 2, effective, visible]
-    return _arrays.to_host(xp.stack(columns)).astype(np.float64)
-
-
-def _measured_advice(trials: tuple[Trial, ...]) -> str:
-    """Return what the measured errors say: the best method within each error, or that none beats a
-    mean.
-    """
-    best = pareto(trials)
-    if not best:
-        return (
-            "Of the methods tried at up to half the cost of exact attention none beats the mean of "
-            "v."
-        )
-    last = best[-1]
-    good = next((t for t in best if t.error <= 0.1), None)
-    found = (
-        f"of the methods tried {last.name} has the least error, {last.error:.2g}, at "
-        f"{last.cost:.2g} of the cost"
-    )
-    if good is None:
-        return (
-            f"Measured: {found}; none within half the cost comes below 0.1, so take Exact() where "
-            "that matters."
-        )
-    return (
-        f"Measured: {good.name} comes within {good.error:.2g} at {good.cost:.2g} of the cost; "
-        f"{found}."
-    )
-
-
-def _advice(needs: tuple[Need, ...], bound: float, share: float) -> str:
-    """Return the sentence, given the median share of effective among visible keys.
-
-    Total variation from uniform weights over n keys: (1/2) sum |p_j - 1/n| <= (1/2) sqrt(n |p|^2 -
-    1), by Cauchy-Schwarz.
-    """
-    certified = [
-        need
-        for need in needs
-        if need.tolerance == 1e-2 and need.scores == "certified" and need.rank is not None
-    ]
-    # minimax before taylor
-    best = min(certified, key=lambda need: (need.rank, need.basis), default=None)
-    if best is None:
-        first = (
-            f"Use Exact(): scores may reach {bound:.3g}, out of reach of any polynomial in float64"
-        )
-    elif best.pays:
-        basis = "" if best.basis == "minimax" else f", basis={best.basis!r}"
-        first = (
-            f"Polynomial(tolerance=0.01{basis}) needs degree {best.degree}, {best.rank} features, "
-            f"and {best.cost:.2g} of the multiply-adds of exact attention"
-        )
-    else:
-        first = (
-            f"Use Exact(): with scores up to {bound:.3g}, tolerance 0.01 takes degree "
-            f"{best.degree}, {count(best.rank)} features, which cost less only from "
-            f"{count(best.break_even)} tokens on"
-        )
-    if share <= 1 / 8:
-        return (
-            f"{first}; half of the rows attend to {100 * share:.2g} % of their keys or fewer, so a "
-            "method that looks for these has something to find."
-        )
-    if share >= 0.8:
-        return (
-            f"{first}; half of the rows are within total variation "
-            f"{math.sqrt(1 / share - 1) / 2:.2g} of a plain mean of v."
-        )
-    return (
-        f"{first}; the median row attends to {100 * share:.2g} % of its keys, too many to pick "
-        "and too few to average."
-    )
-
-
-def _check_plan(rows: int, rng: np.random.Generator | None) -> int:
-    if isinstance(rows, bool) or not hasattr(rows, "__index__"):
-        msg = f"rows(={rows!r}) must be an int, the number of rows to measure"
-        raise TypeError(msg)
-    if rows < 1:
-        msg = f"rows(={rows}) must be at least 1: no rows measure nothing"
-        raise ValueError(msg)
-    if rng is not None and not isinstance(rng, np.random.Generator):
-        msg = (
-            f"rng(={rng!r}) must be numpy.random.default_rng(seed), or None for evenly spaced rows"
-        )
-        raise TypeError(msg)
-    return operator.index(rows)

@@ -94,7 +94,7 @@ def output_errors(weights: Array, v: Array) -> HostArray:
     """
     xp = _arrays.namespace(weights=weights, v=v)
     _, s, vh = xp.linalg.svd(weights, full_matrices=False)
-    parts = _arrays.to_host(s**2 * xp.sum(xp.matmul(vh, v) ** 2, axis=-1)).astype(np.float64)
+    parts = _arrays.to_float64(s**2 * xp.sum(xp.matmul(vh, v) ** 2, axis=-1))
     tails = np.concatenate([np.cumsum(parts[::-1])[::-1], [0.0]])
     return np.asarray(np.sqrt(tails / tails[0])) if tails[0] > 0 else np.zeros_like(tails)
 

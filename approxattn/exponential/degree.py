@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from approxattn._arguments import check_choice, check_integer
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.exponential.chebyshev import TooLowDegreeError, chebyshev
 from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
@@ -19,14 +20,12 @@ BASES = ("taylor", "chebyshev", "minimax")
 
 def check_degree(degree: int, basis: str) -> None:
     """Refuse a basis that does not exist and a degree that no interval has."""
-    if basis not in BASES:
-        msg = f"basis(={basis!r}) must be one of {', '.join(BASES)}"
-        raise ValueError(msg)
+    check_choice("basis", basis, BASES)
     if basis == "taylor":
+        check_integer("degree", degree, 0, MAX_TAYLOR, "float64 holds no further coefficient")
         taylor(degree)
-    elif not 0 <= degree <= MAX_MINIMAX:
-        msg = f"degree(={degree}) of a {basis} basis must lie in [0, {MAX_MINIMAX}]"
-        raise ValueError(msg)
+    else:
+        check_integer("degree", degree, 0, MAX_MINIMAX, f"that of a {basis} basis")
 
 
 def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:

@@ -1,18 +1,27 @@
 """The polynomial of least relative error to exp on [-B, B], by Remez exchange in decimal arithmetic
 of the standard library.
 
-Let E(x) = P(x) e^{-x} - 1. The best P of degree g makes |E| equal and alternating at g + 2 points
-(Chebyshev; e^{-x} x^t is a Chebyshev system). E' = (P' - P) e^{-x}, so the extremes of E inside the
-interval are exactly the real roots of the polynomial P' - P, of which there are at most g. Between
-g + 2 alternating points E has g + 1 zeros and E' at least g: so exactly g, one between each two
-neighbouring zeros of E, and the ends -B and B are the other two alternation points. Every root is
-therefore bracketed before it is sought, and none can be missed.
+Symbols. E(x) = P(x) e^{-x} - 1 is the error of a polynomial P of degree g, c_t its coefficients,
+c~_t the same rounded to float64.
 
-What is certified is the polynomial used, with its coefficients rounded to float64: if the signs of
-its P' - P still change g times, these are all its extremes (a polynomial of degree g has no more),
-and max |E| is the largest of g + 2 values. If they do not, rounding is larger than the error of the
-unrounded polynomial, and the sum of both is the bound: max |E| + sum_t |c~_t - c_t| B^t e^B. If
-that reaches 1, float64 cannot hold the polynomial, and we refuse.
+Where the extremes are.
+
+1. The best P makes |E| equal and alternating at g + 2 points (Chebyshev; e^{-x} x^t is a Chebyshev
+   system).
+2. E' = (P' - P) e^{-x}. So the extremes of E inside the interval are the real roots of P' - P, of
+   which there are at most g.
+3. Between g + 2 alternating points E has g + 1 zeros, so E' has at least g.
+4. By 2 and 3 there are exactly g: one between each two neighbouring zeros of E. The ends -B and B
+   are the other two alternation points.
+5. Every root is therefore bracketed before it is sought, and none can be missed.
+
+What is certified is the polynomial used, with its coefficients rounded to float64.
+
+1. If the signs of its P' - P still change g times, these are all its extremes: a polynomial of
+   degree g has no more roots. Then max |E| is the largest of g + 2 values.
+2. If they do not, rounding is larger than the error of the unrounded polynomial. The sum of both is
+   the bound: max |E| + sum_t |c~_t - c_t| B^t e^B.
+3. If that reaches 1, float64 cannot hold the polynomial, and we refuse.
 """
 
 from __future__ import annotations
@@ -21,13 +30,21 @@ import decimal
 import functools
 import itertools
 import math
-from collections.abc import Callable
 from decimal import Decimal
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.exponential.polynomial import ExpPolynomial
+from approxattn.exponential.remez import (
+    Poly,
+    bracket_in,
+    error_at,
+    remez,
+    root_in,
+    slope_at,
+    value_at,
+)
 
 MAX_DEGREE = 60
 MAX_HALF_RANGE = 40.0
@@ -39,10 +56,6 @@ _SMALLEST = 2.0**-10
 
 class MinimaxRefusedError(ValueError):
     """Float64 coefficients cannot hold the polynomial asked for."""
-
-
-Poly = list[Decimal]
-Function = Callable[[Decimal], Decimal]
 
 
 def minimax(degree: int, half_range: float) -> ExpPolynomial:
@@ -85,7 +98,7 @@ def _minimax(degree: int, b: float) -> ExpPolynomial | None:
     """
     with decimal.localcontext() as context:
         context.prec = _digits(degree, b)
-        exact, zeros = _remez(degree, b)
+        exact, zeros = remez(degree, b)
         coefficients = tuple(float(c) for c in exact)
         error, at_floor = _error_of_rounded(
             [Decimal(c) for c in coefficients], exact, zeros, Decimal(b)
@@ -120,101 +133,6 @@ def _everywhere(value: float, half_range: HostArray) -> HostArray:
     return np.full(np.shape(half_range), value * (1 + 1e-14))
 
 
-@functools.lru_cache(maxsize=4096)
-def _remez(degree: int, half_range: float) -> tuple[Poly, Poly]:
-    """Return the coefficients of the best polynomial and the g + 1 zeros of E; stops when the
-    extremes agree to 1e-7.
-    """
-    b = Decimal(half_range)
-    nodes = [-b * Decimal(math.cos(math.pi * i / (degree + 1))) for i in range(degree + 2)]
-    for _ in range(60):
-        p = _interpolate(nodes, degree)
-        zeros = [_zero_between(p, left, right) for left, right in itertools.pairwise(nodes)]
-        slope = functools.partial(_slope, p)
-        nodes = [
-            -b,
-            *(_root(slope, left, right, 40) for left, right in itertools.pairwise(zeros)),
-            b,
-        ]
-        sizes = [abs(_error(p, x)) for x in nodes]
-        if max(sizes) <= min(sizes) * (1 + Decimal("1e-7")):
-            break
-    return p, zeros
-
-
-def _interpolate(nodes: Poly, degree: int) -> Poly:
-    """Solve P(x_i) e^{-x_i} - 1 = (-1)^i h for c_0 ... c_g and h, by elimination with pivoting."""
-    rows = [
-        [x**t for t in range(degree + 1)] + [-((-1) ** i) * x.exp(), x.exp()]
-        for i, x in enumerate(nodes)
-    ]
-    size = degree + 2
-    for col in range(size):
-        pivot = max(range(col, size), key=lambda i: abs(rows[i][col]))
-        rows[col], rows[pivot] = rows[pivot], rows[col]
-        for i in range(col + 1, size):
-            factor = rows[i][col] / rows[col][col]
-            rows[i] = [a - factor * c for a, c in zip(rows[i], rows[col], strict=True)]
-    solution = [Decimal(0)] * size
-    for i in reversed(range(size)):
-        known = sum((rows[i][j] * solution[j] for j in range(i + 1, size)), Decimal(0))
-        solution[i] = (rows[i][size] - known) / rows[i][i]
-    return solution[: degree + 1]
-
-
-def _value(p: Poly, x: Decimal) -> Decimal:
-    total = Decimal(0)
-    for c in reversed(p):
-        total = total * x + c
-    return total
-
-
-def _slope(p: Poly, x: Decimal) -> Decimal:
-    """Return P'(x) - P(x), which has the sign of E'(x)."""
-    value = derivative = Decimal(0)
-    for c in reversed(p):
-        derivative = derivative * x + value
-        value = value * x + c
-    return derivative - value
-
-
-def _error(p: Poly, x: Decimal) -> Decimal:
-    return _value(p, x) * (-x).exp() - 1
-
-
-def _zero_between(p: Poly, left: Decimal, right: Decimal) -> Decimal:
-    return _root(lambda x: _value(p, x) - x.exp(), left, right, 24)
-
-
-def _root(f: Function, left: Decimal, right: Decimal, bits: int) -> Decimal:
-    """Return a point within 2^-bits of the bracket of a sign change."""
-    low, high = _bracket(f, left, right, bits)
-    return (low + high) / 2
-
-
-def _bracket(f: Function, left: Decimal, right: Decimal, bits: int) -> tuple[Decimal, Decimal]:
-    """Shrink the bracket of a sign change by 2^bits: regula falsi, each step of which also probes a
-    little to the far side; bisection where it stalls.
-    """
-    goal = (right - left) * Decimal(2) ** -bits
-    f_left, f_right = f(left), f(right)
-    while right - left > goal:
-        width = right - left
-        guess = (
-            left + width * f_left / (f_left - f_right) if f_left != f_right else left + width / 2
-        )
-        nudge = max(goal / 4, width * Decimal(2) ** -12)
-        for x in (guess - nudge, guess + nudge, (left + right) / 2):
-            if right - left <= width / 1024 or not left < x < right:
-                continue
-            value = f(x)
-            if (value > 0) == (f_right > 0):
-                right, f_right = x, value
-            else:
-                left, f_left = x, value
-    return left, right
-
-
 def _error_of_rounded(rounded: Poly, exact: Poly, zeros: Poly, b: Decimal) -> tuple[float, bool]:
     """Return an upper bound on max |P e^-x - 1| over [-B, B] for the coefficients used, and whether
     rounding dominates it; `zeros` are those of E before rounding.
@@ -237,17 +155,17 @@ def _largest_error(p: Poly, zeros: Poly, b: Decimal) -> Decimal | None:
     On a bracket of width w around a root of E', E differs from its value at an end by at most w^2
     max|E''|, |E''| <= M e^B with M = sum_t |c_t| (t^2 + t + 1) B^t (1 + 1/B)^2.
     """
-    largest = max(abs(_error(p, -b)), abs(_error(p, b)))
+    largest = max(abs(error_at(p, -b)), abs(error_at(p, b)))
     size = (
         sum((abs(c) * (t * t + t + 1) * b**t for t, c in enumerate(p)), Decimal(0))
         * (1 + 1 / b) ** 2
         * b.exp()
     )
     for left, right in itertools.pairwise(zeros):
-        if (_slope(p, left) > 0) == (_slope(p, right) > 0):
+        if (slope_at(p, left) > 0) == (slope_at(p, right) > 0):
             return None
-        low, high = _bracket(functools.partial(_slope, p), left, right, 60)
-        largest = max(largest, abs(_error(p, low)) + (high - low) ** 2 * size)
+        low, high = bracket_in(functools.partial(slope_at, p), left, right, 60)
+        largest = max(largest, abs(error_at(p, low)) + (high - low) ** 2 * size)
     return largest
 
 
@@ -262,14 +180,14 @@ def _largest_slope(degree: int, half_range: float) -> float:
     """
     with decimal.localcontext() as context:
         context.prec = _digits(degree, half_range)
-        exact, zeros = _remez(degree, half_range)
+        exact, zeros = remez(degree, half_range)
         p, b = [Decimal(float(c)) for c in exact], Decimal(half_range)
-        slope = functools.partial(_slope, p)
+        slope = functools.partial(slope_at, p)
         if any(
             (slope(left) > 0) == (slope(right) > 0) for left, right in itertools.pairwise(zeros)
         ):
             return math.inf
-        roots = [_root(slope, left, right, 60) for left, right in itertools.pairwise(zeros)]
+        roots = [root_in(slope, left, right, 60) for left, right in itertools.pairwise(zeros)]
         w = [(t + 1) * d - c for t, (c, d) in enumerate(zip(p, [*p[1:], Decimal(0)], strict=True))]
         largest = max(abs(slope(x)) * (-x).exp() for x in (-b, b))
         if roots:
@@ -287,7 +205,7 @@ def _highest(w: Poly, left: Decimal, right: Decimal) -> Decimal:
     derivative = [t * c for t, c in enumerate(w)][1:]
 
     def climb(x: Decimal) -> Decimal:
-        return _value(derivative, x) / _value(w, x) - 1
+        return value_at(derivative, x) / value_at(w, x) - 1
 
     inset = (right - left) * Decimal(2) ** -40
     left, right = left + inset, right - inset
@@ -296,6 +214,6 @@ def _highest(w: Poly, left: Decimal, right: Decimal) -> Decimal:
     elif climb(left) <= 0:
         low, high = left, left
     else:
-        low, high = _bracket(climb, left, right, 40)
+        low, high = bracket_in(climb, left, right, 40)
     rise = max(Decimal(0), climb(low))
-    return abs(_value(w, low)) * (-low + rise * (high - low)).exp()
+    return abs(value_at(w, low)) * (-low + rise * (high - low)).exp()

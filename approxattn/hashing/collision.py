@@ -1,23 +1,32 @@
 """How often rows collide: exact probabilities of sign hashing.
 
-One hyperplane (Goemans & Williamson 1995; Charikar 2002; wording unverified): it separates two
-vectors at angle theta with probability theta/pi. The `bits` hyperplanes of a code are independent,
-hence the power.
+Notation: theta_ij is the angle between rows i and j, a code has `bits` independent hyperplanes.
 
-Three vectors (proved here): a hyperplane splits none of the pairs or exactly two of them, so twice
-the probability of any split is the sum of the three pair probabilities: Pr[all on one side] = 1 -
-(theta_12 + theta_13 + theta_23)/(2 pi), in any dimension.
+One hyperplane (Goemans & Williamson 1995; Charikar 2002; wording unverified). It separates two
+vectors at angle theta with probability theta/pi. Hence the power for a code.
 
-Variance (proved here): a hash is shared by all keys, so the indicators B_ij, B_il of one row are
-dependent, with E B_ij B_il = p_ijl, the triple probability, and over m independent hashes E|out_i -
-P_i V|^2 = (1/m) sum_{j,l} (p_ijl - p_ij p_il) <v_j, v_l>.
+Three vectors (proved here, in any dimension).
 
-Angles (proved here). Computed unit rows have relative errors gamma_{d/2+6} per entry, their product
-one of gamma_d, so a computed cosine is within delta = gamma_{2d+16} of the true one, and so is its
-clip to [-1, 1]. arccos has slope 1/sqrt(1 - x^2), which grows with |x|, so over all pairs at
-distance delta it changes most at the end: |acos x - acos y| <= acos(1 - |x - y|) = 2 asin(sqrt(|x -
-y| / 2)). Where the computed |x| <= NEAR, the slope between x and y is at most 1/sqrt(1 - (NEAR +
-delta)^2) instead.
+1. A hyperplane splits none of the three pairs, or exactly two of them.
+2. So twice the probability of any split is the sum of the three pair probabilities: Pr[all on one
+   side] = 1 - (theta_12 + theta_13 + theta_23)/(2 pi).
+
+Variance (proved here). B_ij = 1 where query i and key j collide in one hash, p_ij is its mean, out
+the mean of B V over m independent hashes and P V its expectation.
+
+1. All keys share the hash, so B_ij and B_il of one row are dependent. E B_ij B_il = p_ijl, the
+   probability that all three codes agree.
+2. E|out_i - P_i V|^2 = (1/m) sum_{j,l} (p_ijl - p_ij p_il) <v_j, v_l>.
+
+Angles (proved here). Unit rows, cosines and arccos are computed in float64.
+
+1. An entry of a computed unit row has a relative error of at most gamma_{d/2+6}, the product of two
+   rows one of gamma_d.
+2. So a computed cosine is within delta = gamma_{2d+16} of the true one. So is its clip to [-1, 1].
+3. arccos has the slope 1/sqrt(1 - x^2), which grows with |x|. Over all pairs at distance delta it
+   changes most at the end: |acos x - acos y| <= acos(1 - |x - y|) = 2 asin(sqrt(|x - y| / 2)).
+4. Where the computed |x| <= NEAR, the slope between x and y is at most 1/sqrt(1 - (NEAR +
+   delta)^2).
 """
 
 from __future__ import annotations
@@ -26,7 +35,7 @@ import math
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
-from approxattn.bounds.rounding import gamma
+from approxattn.bounds.rounding import U64, gamma
 from approxattn.hashing.directions import is_zero, unit_rows
 
 NEAR = 0.99
@@ -34,8 +43,7 @@ NEAR = 0.99
 7.1 elsewhere.
 """
 
-_U = 2.0**-53  # angles are computed in float64 whatever the dtype
-ACOS_ERROR = 64 * _U
+ACOS_ERROR = 64 * U64
 """Error of arccos itself. *Chosen*: 8 units of the last place of pi, the same again for 1 -
 theta/pi.
 """
@@ -58,19 +66,17 @@ def cosines(a: Array, b: Array, xp: Namespace) -> Array:
 
 def cosine_error(d: int) -> float:
     """Bound the error of a computed cosine of rows of width d."""
-    return gamma(2 * d + 16, _U) + d * 2.0**-1000
+    return gamma(2 * d + 16, U64) + d * 2.0**-1000
 
 
 def angle_errors(d: int) -> tuple[float, float]:
     """Bound the error of arccos of a computed cosine: for |cosine| <= NEAR, and for any."""
     delta = min(cosine_error(d), 2.0)
     anywhere = 2 * math.asin(math.sqrt(delta / 2)) * (1 + 2.0**-40) + ACOS_ERROR
-    reach = NEAR + delta
-    apart = (
-        delta / math.sqrt(1 - reach * reach) * (1 + 2.0**-40) + ACOS_ERROR
-        if reach < 1
-        else math.inf
-    )
+    largest = NEAR + delta
+    apart = math.inf
+    if largest < 1:
+        apart = delta / math.sqrt(1 - largest * largest) * (1 + 2.0**-40) + ACOS_ERROR
     return min(apart, anywhere), anywhere
 
 
@@ -104,10 +110,13 @@ def ball_pair_and_triple(
     """Return Pr[k_j is within `radius` (0 or 1) bits of q_i], shape (..., n_q, n_k), and of k_j and
     k_l both, (..., n_q, n_k, n_k).
 
-    One bit agrees with that of q for both keys with probability t, for j only with s_j, for l only
-    with s_l, for neither with r (from pairs and triples, proved here). At most one bit may differ
-    for each key: none, one for one key, the same one for both, or two different ones: t^b + b
-    t^(b-1) (s_j + s_l + r) + b (b-1) t^(b-2) s_j s_l.
+    Proved here, for radius 1 and b bits.
+
+    1. One bit agrees with that of q for both keys with probability t, for j only with s_j, for l
+       only with s_l, for neither with r; these follow from pairs and triples.
+    2. At most one bit may differ for each key. No bit does: t^b.
+    3. One bit differs, for one key or for both: b t^(b-1) (s_j + s_l + r).
+    4. Two different bits differ, one for each key: b (b-1) t^(b-2) s_j s_l.
     """
     if radius == 0:
         return pair_and_triple(q, k, bits, xp)

@@ -1,10 +1,16 @@
 """Rows as directions: what hashing and YOSO see of queries, keys and outputs.
 
 Every row is first divided by its largest entry, so that its norm neither overflows nor underflows.
-With u = 2^-53, s = sum_t (x_t / top)^2 in [1, d] and correctly rounded operations, an entry x_t /
-top / sqrt(s) of a unit row has relative error at most gamma_{d/2+5}: one rounding for the first
-division, half of the gamma_{d+4} of s, one each for the root and the second division; plus at most
-2^-1022 d where it underflows.
+
+Rounding of a unit row (proved here), for correctly rounded operations in float64. The row has the
+largest entry `top`; s = sum_t (x_t / top)^2 lies in [1, d]. An entry of the unit row is x_t / top /
+sqrt(s). Its relative error is at most gamma_{d/2+5}:
+
+1. one rounding for the first division;
+2. half of the gamma_{d+4} of s;
+3. one rounding each for the root and for the second division.
+
+Where it underflows, at most 2^-1022 d is lost besides.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import row_norms
 
 ZERO_ROWS = ("raise", "orthogonal")
@@ -41,14 +47,14 @@ def unit_rows(x: Array, xp: Namespace) -> Array:
 
 def over_length(value: Array, x: Array, xp: Namespace) -> Array:
     """Return each row of `value` divided by the Euclidean norm of the same row of x, shapes (...,
-    n, c), (..., n, d); 0 where x is zero.
+    n, c), (..., n, d); 0 where x is zero, infinite where the quotient is beyond the dtype.
     """
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)
     shape = xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1, keepdims=True))
     some, ones = top > 0, xp.ones_like(top)
-    return xp.where(
-        some, value / xp.where(some, shape, ones) / xp.where(some, top, ones), xp.zeros_like(value)
-    )
+    with np.errstate(over="ignore", under="ignore"):
+        quotient = value / xp.where(some, shape, ones) / xp.where(some, top, ones)
+    return xp.where(some, quotient, xp.zeros_like(value))
 
 
 def error_over_length(errors: HostArray, x: Array, xp: Namespace) -> HostArray:
@@ -60,7 +66,7 @@ def error_over_length(errors: HostArray, x: Array, xp: Namespace) -> HostArray:
     # within [1, sqrt(d)], but for rounding
     shape = _arrays.to_host(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1)))
     some = top > 0
-    low = np.where(some, shape, 1.0) * (1 - gamma(x.shape[-1] + 8, 2.0**-53))
+    low = np.where(some, shape, 1.0) * (1 - gamma(x.shape[-1] + 8, U64))
     with np.errstate(over="ignore"):
         return np.where(some, up(errors / low / np.where(some, top, 1.0)), 0.0)
 
@@ -83,9 +89,10 @@ def check_zero_rows(problem: Problem, policy: str) -> None:
         zero = zero & mask if name == "k" and mask is not None else zero
         if bool(xp.any(zero)):
             first = [int(i) for i in np.argwhere(_arrays.to_host(zero))[0]]
+            other = "" if name == "q" else "hide it with key_mask, or "
             msg = (
-                f"{name}{first} is a zero row, which has no direction to compare: remove or mask "
-                "it, or pass zero_rows='orthogonal'"
+                f"{name}{first} is a zero row, which has no direction to compare: {other}pass "
+                "zero_rows='orthogonal'"
             )
             raise ValueError(msg)
 
@@ -95,19 +102,22 @@ def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
     <= error, shape (..., n); 0/|0| = 0.
 
     Dunkl & Williams (1964; wording unverified): | a/|a| - b/|b| | <= 2 |a - b| / (|a| + |b|) in a
-    Hilbert space. Proved here: with alpha = |a|, beta = |b| and c = <a, b>/(alpha beta), |a - b|^2
-    = (alpha - beta)^2 + 2 alpha beta (1 - c), and |a - b|^2 - (alpha + beta)^2 (1 - c)/2 = (alpha -
-    beta)^2 (1 + c)/2 >= 0, where 2 (1 - c) is the square of the left-hand side. The norm |a| is at
-    least |b| - error. Both sides lie in the unit ball, so 2 bounds the distance always.
+    Hilbert space. Proved here, with alpha = |a|, beta = |b| and c = <a, b>/(alpha beta):
+
+    1. The square of the left-hand side is 2 (1 - c).
+    2. |a - b|^2 = (alpha - beta)^2 + 2 alpha beta (1 - c).
+    3. |a - b|^2 - (alpha + beta)^2 (1 - c)/2 = (alpha - beta)^2 (1 + c)/2 >= 0.
+    4. The norm |a| is at least |b| - error.
+    5. Both unit rows lie in the unit ball, so 2 bounds the distance always.
     """
     width = b.shape[-1]
     low = row_norms(b, xp) * (
-        1 - min(1.0, 4 * gamma(width + 10, 2.0**-53))
+        1 - min(1.0, 4 * gamma(width + 10, U64))
     )  # below |b|: `row_norms` is above, by less than this
     far = low <= error  # a may be zero, or point anywhere
     distance = np.where(far, 2.0, 2 * error / np.where(far, 1.0, 2 * low - error))
     distance = np.where((low == 0) & (error == 0), 0.0, distance)
-    return up(np.minimum(distance, 2.0) + gamma(width / 2 + 6, 2.0**-53))
+    return up(np.minimum(distance, 2.0) + gamma(width / 2 + 6, U64))
 
 
 def through_length(
@@ -119,19 +129,21 @@ def through_length(
     Shapes (..., n, c), (..., n, c), (..., n), all float64; b is within `error` of a. The bound is
     inf where b cannot be told from zero; where it is zero, H is 0.
 
-    Proved here: with o' = b/|b|, the projections differ by at most |o - o'| (two unit vectors; the
-    sine of their angle), so H is off by at most |G| (|o - o'|/|b| + |1/|a| - 1/|b||) in exact
-    arithmetic, and |1/|a| - 1/|b|| <= e/(|b| (|b| - e)). Rounding adds gamma_{2c+16} |G|/|b|.
+    Proved here, with o' = b/|b| and e = `error`:
+
+    1. The projections across o and o' differ by the sine of the angle of o and o', at most
+       |o - o'|.
+    2. So H is off by at most |G| (|o - o'|/|b| + |1/|a| - 1/|b||) in exact arithmetic.
+    3. |1/|a| - 1/|b|| <= e/(|b| (|b| - e)).
+    4. Rounding adds gamma_{2c+16} |G|/|b|.
     """
     o = unit_rows(b, xp)
     h = over_length(dout - xp.sum(dout * o, axis=-1, keepdims=True) * o, b, xp)
     turn = normalised_error(b, error, xp)
-    low = row_norms(b, xp) * (1 - min(1.0, 4 * gamma(b.shape[-1] + 10, 2.0**-53)))
+    low = row_norms(b, xp) * (1 - min(1.0, 4 * gamma(b.shape[-1] + 10, U64)))
     lost = low <= 2 * error + 2.0**-1000
     safe = np.where(lost, 1.0, low)
-    spread = (
-        turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, 2.0**-53)
-    )
+    spread = turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, U64)
     nothing = _arrays.to_host(is_zero(dout, xp))
     with np.errstate(over="ignore"):
         noise = np.where(lost, np.inf, up(row_norms(dout, xp) * spread / safe))

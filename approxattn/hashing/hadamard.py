@@ -1,15 +1,17 @@
 """Structured hyperplanes: rows of H D3 H D2 H D1, H the Walsh-Hadamard matrix, D1, D2, D3 random
 diagonals of signs (Andoni et al. 2015; wording unverified).
 
-One block of D rows, D the power of two at least max(d, bits), gives floor(D / bits) codes from 3 D
-random signs. Single bits agree with probability 1 - theta/pi nearly, but the rows of a block are
-orthogonal, so the bits of a code are not independent: codes of far pairs agree 5 to 35 % less often
-than (1 - theta/pi)^bits (`yoso.hadamard-bias`; 35 % at d = 32, a right angle and 8 bits), and codes
-of one block depend on each other. Blocks are independent.
+One block has D rows, D the power of two at least max(d, bits). It gives floor(D / bits) codes from
+3 D random signs. Blocks are independent.
 
-The rows are formed once, by 3 log2 D passes over an identity matrix, and then multiply q and k like
-any other hyperplanes: at the widths of heads a matrix product with all codes is faster on a CPU
-than the passes over every token would be. Their entries are integers of at most D^3.
+Single bits agree with probability 1 - theta/pi nearly. But the rows of a block are orthogonal, so
+the bits of a code depend on each other, and so do the codes of a block. Codes of far pairs agree 5
+to 35 % less often than (1 - theta/pi)^bits (`yoso.hadamard-bias`; 35 % at d = 32, a right angle and
+8 bits).
+
+The rows are formed once, by 3 log2 D passes over an identity matrix. They then multiply q and k
+like any other hyperplanes: at the widths of heads one matrix product with all codes is faster on a
+CPU than the passes over every token. Their entries are integers of at most D^3.
 """
 
 from __future__ import annotations

@@ -3,15 +3,19 @@
 
 Bit b of x is 1 if <w_b, x> > 0, w_b standard normal. A zero row has all bits 0.
 
-Wrong bits (proved here). A computed bit can be wrong only if |<w, x>| is at most the error of the
-computed product. After division of x by its largest entry (relative error u per entry, harmless to
-signs as a change of x) and with w rounded to the dtype (relative error u), that error is at most
-delta |w||x| + e |x|, delta = gamma_{d+4}, e = d * tiny for underflow (tiny <= 1 <= |x|). Let g =
-<w, x>/|x|, which is standard normal, and r the length of w across x, independent of g, with E r <=
-sqrt(d - 1). From |g| <= delta (|g| + r) + e follows |g| <= (delta r + e)/(1 - delta), and the
-density of |g| is at most sqrt(2/pi), so
+Wrong bits (proved here). u is the unit roundoff, tiny the smallest normal number of the dtype. Let
+w be one normal vector of width d.
 
-    Pr[bit wrong] <= sqrt(2/pi) (delta sqrt(d - 1) + e) / (1 - delta).
+1. x is divided by its largest entry, and w is rounded to the dtype: relative errors u an entry.
+   That of x is harmless to signs, as a change of x.
+2. So the computed product is off by at most delta |w||x| + e |x|, delta = gamma_{d+4}; e = d tiny
+   covers underflow, as tiny <= 1 <= |x|.
+3. A bit can be wrong only where |<w, x>| is at most that.
+4. Let g = <w, x>/|x|, which is standard normal, and r the length of w across x. r does not depend
+   on g, and E r <= sqrt(d - 1).
+5. From |g| <= delta (|g| + r) + e follows |g| <= (delta r + e)/(1 - delta).
+6. The density of |g| is at most sqrt(2/pi). Hence Pr[bit wrong] <= sqrt(2/pi) (delta sqrt(d - 1) +
+   e) / (1 - delta).
 
 The generator's normal numbers are taken at their word.
 """
@@ -83,9 +87,9 @@ def modular_codes(
     )
 
 
-def wrong_bit_probability(d: int, dtype: str) -> float:
-    """Bound the probability that rounding changes one bit of one row."""
-    delta = gamma(d + 4, _arrays.unit_roundoff(dtype))
+def wrong_bit_probability(d: int, dtype: str, u: float | None = None) -> float:
+    """Bound the probability that rounding changes one bit of one row; `u` if not that of dtype."""
+    delta = gamma(d + 4, _arrays.unit_roundoff(dtype) if u is None else u, 1)
     lost = d * _arrays.smallest_normal(dtype)
     if delta >= 1:
         return 1.0

@@ -20,6 +20,7 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
+from approxattn.methods.protocol import Cost, Sizes
 from approxattn.softmax.streaming import KEY_BLOCK, attend, stream_gradient
 
 
@@ -28,8 +29,19 @@ class Exact:
     """Softmax attention itself; its certificate bounds the rounding."""
 
     randomised: ClassVar[bool] = False
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return no settings: there is nothing to choose."""
+        return ()
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return n_k (d + dv)."""
+        width = problem.d + problem.dv
+        return lambda _queries, keys: keys * width
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -46,7 +47,11 @@ class Method(Protocol):
 
 @runtime_checkable
 class Differentiable(Protocol):
-    """A method that also has a gradient."""
+    """A method that also has a gradient.
+
+    A true attribute `gradient_of_output` says that `vjp` is the derivative of what `compute`
+    returns, draws held fixed: then torch's backward may use it. Without, backward is an error.
+    """
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv for a checked cotangent of the output."""
@@ -81,3 +86,21 @@ class Priced(Protocol):
     def multiply_adds(self, problem: Problem) -> Cost:
         """Return what these settings cost on problems of this width."""
         ...
+
+
+def described(method: Any) -> str:
+    """Return what a user would write for a method: the settings that are not the defaults."""
+    settings = [
+        f"{setting.name}={getattr(method, setting.name)!r}"
+        for setting in dataclasses.fields(method)
+        if setting.init and not _is_default(setting, getattr(method, setting.name))
+    ]
+    return f"{type(method).__name__}({', '.join(settings)})"
+
+
+def _is_default(setting: dataclasses.Field[Any], value: Any) -> bool:
+    default = setting.default
+    if setting.default_factory is not dataclasses.MISSING:
+        default = setting.default_factory()
+    # an array is no default, and has no single truth value
+    return value is default or (type(value) is type(default) and bool(np.all(value == default)))

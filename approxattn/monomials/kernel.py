@@ -1,21 +1,30 @@
 """Sums with the kernel P(x_i . y_j) and their gradients, by features or by scores, whichever costs
 less.
 
-Rounding (proved here). Every term of a computed sum sum_j P(x_i . y_j) v_j is off by a factor of at
-most (1 + u)^K relative to sum_t |c_t| (|x_i| |y_j|)^t |v_j|, where K counts the roundings on its
-way: with features, 2 g for the monomials of both sides, 4 for the weight, r for the product with
-the state, t_n for the sum over keys in its chunks (`numpy_contraction`: no more, in chunks of its
-own length); by scores, g (d + 2) for the powers of a dot product, 2 g for Horner, t_n. The caller
-adds what the tokens themselves were rounded by, g times for each.
+Symbols. u is the unit roundoff, g the degree, d the width of tokens, r the number of monomials,
+P_abs the sum of the sizes of the terms of P, t_n the additions behind a sum over n keys in its
+chunks (`numpy_contraction`: no more, in chunks of its own length).
 
-Underflow (proved here). An operation that underflows loses at most w, the smallest normal number,
-whether flushed to 0 or not, and what is lost grows with the factors that follow. Let M_x, M_y >= 1
-bound the entries of the tokens, B the scores, values at most 1. A score loses at most d w (M_x +
-M_y + 1), which P turns into g P_abs(max(B, 1)) times as much. By scores, Horner in x / b on c_t b^t
-loses at most 2 w at step t, which then grows by (B/b)^t. By features, with weights at most omega: a
-monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w omega M_y^g
-more, a monomial of x g w M_x^{g-1}, the last product w: at most (2 g + 4) omega w (M_x M_y)^g in
-each of r products. All per key.
+Rounding (proved here).
+
+1. A term of a computed sum sum_j P(x_i . y_j) v_j is off by a factor of at most (1 + u)^K, relative
+   to sum_t |c_t| (|x_i| |y_j|)^t |v_j|. K counts the roundings on its way.
+2. With features: 2 g for the monomials of both sides, 4 for the weight, r for the product with the
+   state, t_n for the sum over keys.
+3. By scores: g (d + 2) for the powers of a dot product, 2 g for Horner's rule, t_n.
+4. The caller adds what the tokens themselves were rounded by, g times for each.
+
+Underflow (proved here), all per key. Let w be the smallest normal number, M_x, M_y >= 1 bounds on
+the entries of the tokens, B one on the scores, omega one on the weights; values are at most 1.
+
+1. An operation that underflows loses at most w, whether flushed to 0 or not. What is lost grows
+   with the factors that follow.
+2. A score loses at most d w (M_x + M_y + 1), which P turns into g P_abs(max(B, 1)) times as much.
+3. By scores, Horner's rule in x / b on c_t b^t loses at most 2 w at step t, which then grows by
+   (B/b)^t.
+4. By features a monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w
+   omega M_y^g more, a monomial of x g w M_x^{g-1}, the last product w.
+5. So features lose at most (2 g + 4) omega w (M_x M_y)^g in each of r products.
 """
 
 from __future__ import annotations
@@ -26,9 +35,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray
 from approxattn.bounds.rounding import blocked_sum_terms, up
 from approxattn.monomials.adjoint import contract_gradient
+from approxattn.monomials.both_ways import BothWays
 from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
 from approxattn.monomials.index import rank
@@ -38,21 +48,10 @@ from approxattn.monomials.numpy_features import chunk_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kernel:
-    """P(x_i . y_j) for i < n_x, j < n_y, with j <= i if causal.
-
-    Attributes
-    ----------
-    coefficients : tuple of float
-        c_0 ... c_g of P.
-    kind : str
-        "features" or "scores".
-    """
+class Kernel(BothWays):
+    """P(x_i . y_j); `coefficients` are c_0 ... c_g of P."""
 
     coefficients: tuple[float, ...]
-    causal: bool
-    kind: str
-    xp: Namespace
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
         """Return sum_j P(x_i . y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
@@ -64,12 +63,6 @@ class Kernel:
         return self._items(
             lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
         )
-
-    def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_i P(x_i . y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
-        (..., n_y, m).
-        """
-        return self._flipped(self.sums, y, x, values)
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, shape (..., n_x, d)."""
@@ -83,10 +76,6 @@ class Kernel:
             y,
             right,
         )
-
-    def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
-        """Return sum_i P'(x_i . y_j) (left_i . right_j) x_i, shape (..., n_y, d)."""
-        return self._flipped(self.gradient_x, y, right, x, left)
 
     def sums_and_states(self, x: Array, y: Array, values: Array) -> tuple[Array, Array | None]:
         """Return the sums, and the states of (y, values) for `gradients` where these can
@@ -108,23 +97,8 @@ class Kernel:
         return dx, dy, self.transposed_sums(x, y, left)
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f to each item of the leading axes: features of many items at a time would not fit
-        the memory promised.
-        """
-        if self.kind == "scores" or arrays[0].ndim == 2:
-            return f(*arrays)
-        batch = arrays[0].shape[:-2]
-        flat = [self.xp.reshape(a, (-1, *a.shape[-2:])) for a in arrays]
-        out = self.xp.stack([f(*(a[i, ...] for a in flat)) for i in range(flat[0].shape[0])])
-        return self.xp.reshape(out, (*batch, *out.shape[-2:]))
-
-    def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f with the roles of x and y swapped; under a causal mask j <= i becomes i <= j
-        again once both run backwards (suffix sums).
-        """
-        if not self.causal:
-            return f(*arrays)
-        return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)
+        """Apply f to each item; to all at once by scores, whose blocks are small anyway."""
+        return f(*arrays) if self.kind == "scores" else super()._items(f, *arrays)
 
 
 def cheapest_kind(n_x: int, n_y: int, d: int, degree: int, m: int) -> str:

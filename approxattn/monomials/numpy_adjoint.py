@@ -7,9 +7,9 @@ share what they need: the state of (y, right), the state of (x, left), and one s
 each chunk of tokens. With the state of (y, right) kept from the forward sums these are four
 products of width m a feature, against the forward's two.
 
-Rounding. The recursion is that of `adjoint`: a gradient is a sum of products of a cotangent and a
-monomial of degree below g, at most C(d + g - 1, g - 1) of them, and a cotangent gathers at most d
-terms a degree.
+Rounding. The recursion is that of `adjoint`. A gradient is a sum of products of a cotangent and a
+monomial of degree below g, at most C(d + g - 1, g - 1) of them. A cotangent gathers at most d terms
+a degree.
 """
 
 from __future__ import annotations

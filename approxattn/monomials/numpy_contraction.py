@@ -4,15 +4,21 @@ What is gained: every temporary is allocated once and stays in cache; the highes
 formed where that pays (`numpy_features`); tokens or leading indices are shared among threads
 (`workers`). States are kept in parts, as the scheme leaves them, and weighted when they are read.
 
-Rounding. A term takes no more roundings than `kernel` counts: "top" takes the same products in
-another order, and adds the d blocks of degree g one after the other, C(d + g - 1, g) >= d of the r
-terms counted; keys are shared in whole chunks among at most as many threads as there are chunks, so
-that ceil(N / T) + T - 1 <= N additions join N chunks; with two products a chunk, N of them in C =
-ceil(N / 2) chunks, 2 ceil(C / T) + T - 1 <= N for 2 <= T <= C as well. Products over equally many
-keys, of at most `chunk_tokens`, are at most one more than chunks of that length (kn/N < n/L + 1 for
-k = ceil(N/L) chunks of the longer side N, n the shorter), and of the 2 g + 6 + r roundings counted
-besides sums over keys at most 2 g + 3 + r occur: g - 1 for each monomial, 3 for the weight, 1 for
-each of two products, r - 1 additions, 1 for the own chunk under a causal mask.
+Rounding (proved here): a term takes no more roundings than `kernel` counts. Let N chunks hold the
+keys, T threads share them, r be the number of monomials, d the width, g the degree.
+
+1. "top" takes the same products in another order. It adds the d blocks of degree g one after the
+   other, and C(d + g - 1, g) >= d of the r terms are counted.
+2. Keys are shared in whole chunks among at most as many threads as there are chunks. Then ceil(N /
+   T) + T - 1 <= N additions join N chunks.
+3. With two products a chunk there are N of them in C = ceil(N / 2) chunks, and 2 ceil(C / T) + T -
+   1 <= N for 2 <= T <= C as well.
+4. Products are over equally many keys, at most `chunk_tokens`. They are at most one more than
+   chunks of that length: k n / N' < n / L + 1 for k = ceil(N' / L) chunks of the longer side N', n
+   the shorter.
+5. 2 g + 6 + r roundings are counted besides sums over keys, and at most 2 g + 3 + r occur. These
+   are g - 1 for each monomial, 3 for the weight, 1 for each of two products, r - 1 additions, and 1
+   for the own chunk under a causal mask.
 """
 
 from __future__ import annotations

@@ -1,32 +1,28 @@
 """Index sets for coordinates of unequal weight: high degrees in the first ones (the head), low
 degrees in the others (the tail).
 
-With x = (x', x''), y likewise, the kernel
+Symbols. x = (x', x'') with d' and d'' coordinates, y likewise; C_h is a polynomial of degree g_h,
+g_0 >= g_1 >= ... >= g_H.
 
-    K(x, y) = sum_{h <= H} C_h(x' . y') (x'' . y'')^h,    C_h a polynomial of degree g_h, g_0 >= g_1
-        >= ... >= g_H,
-
-holds the monomials x'^alpha x''^beta with |beta| = h <= H and |alpha| <= g_h: with every monomial
-each of its divisors, and
-
-    r = sum_h C(d'' + h - 1, h) C(d' + g_h, g_h)
-
-of them. Its features are, for each h, the products of the degree-h monomials of the tail with those
-of degree <= g_h of the head, both in the order of `index`.
+1. The kernel is K(x, y) = sum_{h <= H} C_h(x' . y') (x'' . y'')^h.
+2. It holds the monomials x'^alpha x''^beta with |beta| = h <= H and |alpha| <= g_h: with every
+   monomial each of its divisors.
+3. These are r = sum_h C(d'' + h - 1, h) C(d' + g_h, g_h).
+4. Its features are, for each h, the products of the degree-h monomials of the tail with those of
+   degree at most g_h of the head, both in the order of `index`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray
 from approxattn.bounds.rounding import blocked_sum_terms
 from approxattn.monomials.adjoint import pull_back
+from approxattn.monomials.both_ways import BothWays
 from approxattn.monomials.contraction import (
     FEATURES_AT_ONCE,
     LARGEST_CHUNK,
@@ -48,8 +44,8 @@ def split_rank(head: int, tail: int, degrees: tuple[int, ...]) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitKernel:
-    """K(x_i, y_j) for i < n_x, j < n_y, with j <= i if causal.
+class SplitKernel(BothWays):
+    """K(x_i, y_j).
 
     Attributes
     ----------
@@ -57,16 +53,11 @@ class SplitKernel:
         Coefficients of C_0 ... C_H.
     head, tail : int
         d' >= 1 and d'' >= 1, the numbers of coordinates.
-    kind : str
-        "features" or "scores".
     """
 
     table: Table
     head: int
     tail: int
-    causal: bool
-    kind: str
-    xp: Namespace
 
     @property
     def degrees(self) -> tuple[int, ...]:
@@ -89,12 +80,6 @@ class SplitKernel:
         """
         return self._items(self._contract if self.kind == "features" else self._dense, x, y, values)
 
-    def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
-        """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
-        (..., n_y, m).
-        """
-        return self._flipped(self.sums, y, x, values)
-
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape
         (..., n_x, d).
@@ -102,10 +87,6 @@ class SplitKernel:
         return self._items(
             self._pull if self.kind == "features" else self._dense_pull, x, left, y, right
         )
-
-    def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
-        """Return that with respect to y, shape (..., n_y, d)."""
-        return self._flipped(self.gradient_x, y, right, x, left)
 
     def features(self, x: Array) -> Array:
         """Return the features of the rows of x, shape (tokens, d) -> (r, tokens)."""
@@ -120,11 +101,11 @@ class SplitKernel:
 
     def weights(self) -> HostArray:
         """Return the weight of every feature, shape (r,)."""
-        tail, found = multiplicities(self.tail, len(self.table) - 1), []
+        tail, blocks = multiplicities(self.tail, len(self.table) - 1), []
         for h, coefficients in enumerate(self.table):
             start, length = rank(self.tail, h - 1) if h else 0, suffix_length(self.tail, 0, h)
-            found.append(np.kron(tail[start : start + length], weights(coefficients, self.head)))
-        return np.concatenate(found)
+            blocks.append(np.kron(tail[start : start + length], weights(coefficients, self.head)))
+        return np.concatenate(blocks)
 
     def absolute(self, head: HostArray, tail: HostArray) -> HostArray:
         """Return sum_h |C_h|(head) tail^h for head, tail >= 0: what the terms of K may add up to
@@ -281,21 +262,6 @@ class SplitKernel:
                 total = part if total is None else total + part
             out.append(total)
         return xp.concat(out, axis=0)
-
-    def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f to each item of the leading axes."""
-        xp, batch = self.xp, arrays[0].shape[:-2]
-        flat = [xp.reshape(a, (math.prod(batch), *a.shape[-2:])) for a in arrays]
-        out = xp.stack([f(*(a[i, ...] for a in flat)) for i in range(math.prod(batch))])
-        return xp.reshape(out, (*batch, *out.shape[-2:]))
-
-    def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
-        """Apply f with the roles of x and y swapped: under a causal mask both run backwards, as in
-        `kernel`.
-        """
-        if not self.causal:
-            return f(*arrays)
-        return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)
 
     def _at(self, x: Array, y: Array, table: Table) -> Array:
         """Return sum_h C_h(s') s''^h entry by entry, shapes (n_x, d), (n_y, d) -> (n_x, n_y)."""

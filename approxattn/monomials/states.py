@@ -32,7 +32,8 @@ def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespa
             state = state_of(tokens[chunk, :], right[chunk, :], coefficients, xp, state)
         return state
 
-    return _items(one, xp, y, values)
+    shape = rank(y.shape[-1], len(coefficients) - 1), values.shape[-1]
+    return _items(one, xp, y, values, shape)
 
 
 def read_states(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
@@ -42,18 +43,23 @@ def read_states(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
     step = chunk_length(x.shape[-1], degree)
 
     def one(tokens: Array, own: Array) -> Array:
-        parts = [
+        outputs = [
             xp.matmul(xp.matrix_transpose(features(tokens[chunk, :], degree, xp)), own)
             for chunk in chunks(tokens.shape[0], step)
         ]
-        return xp.concat(parts, axis=0)
+        return xp.concat(outputs, axis=0)
 
-    return _items(one, xp, x, state)
+    return _items(one, xp, x, state, (x.shape[-2], state.shape[-1]))
 
 
-def _items(f: Callable[[Array, Array], Array], xp: Namespace, a: Array, b: Array) -> Array:
+def _items(
+    f: Callable[[Array, Array], Array], xp: Namespace, a: Array, b: Array, shape: tuple[int, int]
+) -> Array:
+    """Apply f, whose results have that shape, to each item of the leading axes."""
     batch = a.shape[:-2]
     count = math.prod(batch)
+    if not count:
+        return xp.zeros((*batch, *shape), dtype=a.dtype, device=_arrays.device(a))
     flat_a, flat_b = (xp.reshape(array, (count, *array.shape[-2:])) for array in (a, b))
     out = xp.stack([f(flat_a[i, ...], flat_b[i, ...]) for i in range(count)])
     return xp.reshape(out, (*batch, *out.shape[-2:]))

@@ -178,7 +178,7 @@ class Convolution:
         )
         laid_out = xp.reshape(xp.concat([x, padding], axis=-2), (-1, blocks, stride, m))
         products = laid_out * xp.reshape(y, (-1, blocks, 1, m))
-        return _arrays.to_host(xp.sum(products, axis=(0, 1, 3))).astype(np.float64)
+        return _arrays.to_float64(xp.sum(products, axis=(0, 1, 3)))
 
     def _sizes(self) -> tuple[int, int]:
         return self.kernel.shape[0], -(-self.length // self.kernel.shape[0])

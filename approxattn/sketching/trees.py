@@ -1,12 +1,13 @@
 """Blocks of tokens that are alike: halved along the direction in which they spread most, and halved
 again.
 
-Each level splits every block at the median of its projections on a direction found by a few steps
-of the power iteration on its scatter matrix, in O(n d) and one sort of n numbers; all blocks of a
-leading index then differ by one token at most. It runs on the host, so that every array library
-sees the same blocks. This is the splitting rule of a principal-direction tree (known from vector
-quantisation; wording of any one source unverified); nothing here depends on how good the blocks
-are.
+1. Each level splits every block at the median of its projections on a direction. A few steps of the
+   power iteration on its scatter matrix find the direction, in O(n d) and one sort of n numbers.
+2. All blocks of a leading index then differ by one token at most.
+3. It runs on the host, so that every array library sees the same blocks.
+
+This is the splitting rule of a principal-direction tree (known from vector quantisation; wording of
+any one source unverified). Nothing here depends on how good the blocks are.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
     blocks = min(k, 2 ** (int(np.max(count)) - 1).bit_length())  # enough for a block each
     size = -(-int(np.max(count)) // blocks)
     rows, orders = np.reshape(x, (-1, n, d)), np.reshape(order, (-1, n))
-    found = [
+    split = [
         _split(rows[i], orders[i], int(c), blocks, size) for i, c in enumerate(np.ravel(count))
     ]
-    members = np.stack([m for m, _ in found]) if found else np.zeros((0, blocks, size), int)
-    counts = np.stack([c for _, c in found]) if found else np.zeros((0, blocks), int)
+    members = np.stack([m for m, _ in split]) if split else np.zeros((0, blocks, size), int)
+    counts = np.stack([c for _, c in split]) if split else np.zeros((0, blocks), int)
     shape = (*batch, blocks)
     return MeanPool(
         members=np.reshape(members, (*shape, size)), counts=np.reshape(counts, shape), length=n

@@ -1,9 +1,9 @@
 """Softmax attention to a few combined keys and values, each with a bias on its scores: forward and
 gradient.
 
-The gradient takes the bias as one more column of queries and keys, q' = c, k'_b = bias_b / (beta
-c), so that it is the streaming gradient of plain attention. The power of two c is chosen so that
-the product of the norms, which bounds the scores, is about beta max|q| max|k| + max|bias|.
+The gradient takes the bias as one more column of queries and keys: q' = c, k'_b = bias_b / (beta
+c). So it is the streaming gradient of plain attention. The product of the norms bounds the scores;
+the power of two c is chosen so that it is about beta max|q| max|k| + max|bias|.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
-from approxattn.softmax.scores import masked_scores
+from approxattn._problem.input import max_abs
+from approxattn.softmax.scores import masked_scores, row_softmax, rows_at_once
 from approxattn.softmax.streaming import stream_gradient
-
-SCORES_AT_ONCE = 2**20
-"""Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +41,14 @@ class Reduced:
 def attend(reduced: Reduced) -> Array:
     """Return the output in blocks of queries, shape (..., n_q, dv)."""
     problem, xp = reduced.problem, reduced.problem.xp
-    step = max(1, SCORES_AT_ONCE // (max(1, math.prod(problem.batch)) * problem.n_k))
+    step = rows_at_once(problem, problem.n_k)
     blocks = []
     for first in range(0, problem.n_q, step):
         q = problem.q[..., first : min(first + step, problem.n_q), :] * problem.scale
         scores = masked_scores(problem, q, first, 0, problem.n_k)
         scores = scores if reduced.bias is None else scores + reduced.bias
         weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+        # divided last: one division for each column of v, not for each key
         blocks.append(xp.matmul(weights, problem.v) / xp.sum(weights, axis=-1, keepdims=True))
     return xp.concat(blocks, axis=-2)
 
@@ -61,8 +60,7 @@ def weights(reduced: Reduced) -> Array:
     problem, xp = reduced.problem, reduced.problem.xp
     scores = masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k)
     scores = scores if reduced.bias is None else scores + reduced.bias
-    unscaled = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-    return unscaled / xp.sum(unscaled, axis=-1, keepdims=True)
+    return row_softmax(scores, xp)
 
 
 def attend_gradient(reduced: Reduced, dout: Array) -> tuple[Array, Array, Array]:
@@ -79,7 +77,7 @@ def unbiased(reduced: Reduced) -> Problem:
     problem, bias, xp = reduced.problem, reduced.bias, reduced.problem.xp
     if bias is None:
         return problem
-    c = _balance(problem, float(xp.max(xp.abs(bias))))
+    c = _balance(problem, max_abs(bias, xp))
     column = xp.matrix_transpose(bias) / (problem.scale * c)  # (..., k, 1)
     column = xp.broadcast_to(column, (*problem.batch, problem.n_k, 1))
     keys = xp.concat([problem.k, column], axis=-1)
@@ -89,7 +87,7 @@ def unbiased(reduced: Reduced) -> Problem:
 
 def _balance(problem: Problem, top_bias: float) -> float:
     xp = problem.xp
-    top_q, top_k = (float(xp.max(xp.abs(x))) for x in (problem.q, problem.k))
+    top_q, top_k = (max_abs(x, xp) for x in (problem.q, problem.k))
     if not (top_q > 0 and top_k > 0 and top_bias > 0):
         return 1.0
     power = (np.log2(top_q) + np.log2(top_bias) - np.log2(problem.scale) - np.log2(top_k)) / 2

@@ -21,10 +21,7 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.softmax.scores import masked_scores
-
-SCORES_AT_ONCE = 2**20
-"""Scores held at one time where all of a row are needed. *Chosen*: 8 MiB in float64."""
+from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
 
 ROWS_AT_ONCE, KEY_BLOCK = 256, 1024
 """Rows and keys that meet at one time where sums over the keys are all that is needed. *Chosen*: 2
@@ -79,7 +76,7 @@ class Item:
     def rounding(self) -> HostArray:
         """Return the bound on the rounding error of recomputed rows, shape (r,).
 
-        Hidden keys and values make it larger at most.
+        Keys that a causal row may not see make it larger at most.
         """
         return softmax_rounding(self.given, score_bound(self.given), KEY_BLOCK)
 
@@ -240,13 +237,9 @@ def row_blocks(problem: Problem, chosen: HostArray) -> Iterator[RowBlock]:
 
 
 def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
-    xp = problem.xp
-    q = xp.take(problem.q[(*index, ...)], _arrays.from_host(rows, problem.q), axis=0)
-    k, v = problem.k[(*index, ...)], problem.v[(*index, ...)]
-    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
-    given = replace(
-        problem, q=_arrays.cast(q, "float64", xp), k=k, v=v, key_mask=mask, causal=False
-    )
+    xp, own = problem.xp, problem.item(index)
+    q = xp.take(own.q, _arrays.from_host(rows, own.q), axis=0)
+    given = replace(own, q=_arrays.cast(q, "float64", xp), causal=False)
     return Item(given=given, index=index, rows=rows, causal=problem.causal)
 
 

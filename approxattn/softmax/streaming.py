@@ -1,21 +1,21 @@
 """Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal and key
 masks.
 
-Forward. For one query block the keys pass in blocks; with running maximum m, denominator l and
-numerator o
+Forward. For one query block the keys pass in blocks. s_j are the scores of a block, m the running
+maximum, l the denominator and o the numerator; m', l', o' are the same after the block:
 
-    m' = max(m, max_j s_j),   l' = l e^{m - m'} + sum_j e^{s_j - m'},   o' = o e^{m - m'} + sum_j
-        e^{s_j - m'} v_j,
+    m' = max(m, max_j s_j),
+    l' = l e^(m - m') + sum_j e^(s_j - m'),
+    o' = o e^(m - m') + sum_j e^(s_j - m') v_j,
 
 and the output is o / l (Milakov & Gimelshein 2018; Rabe & Staats 2021; wording unverified).
 
-Gradient (proved here; Liang et al. 2024, section C, corrected: see `lss24.gradient`). With f =
-softmax(beta q k^T), out = f V and G = dL/dout,
+Gradient (proved here; Liang et al. 2024, section C, corrected: see `lss24.gradient`). f are the
+weights softmax(beta q k^T), out = f V, and G = dL/dout is the cotangent. In a second pass, with
+f_ij = e^(s_ij - m_i) / l_i from the m and l of the first,
 
     z_ij = G_i . v_j,   kappa_i = G_i . out_i,   P_ij = f_ij (z_ij - kappa_i),
-    dq = beta P k,      dk = beta P^T q,         dv = f^T G,
-
-in a second pass, f_ij = e^{s_ij - m_i} / l_i from the m and l of the first.
+    dq = beta P k,      dk = beta P^T q,         dv = f^T G.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 T4 (proved in `attention_error.py`, `mlp.py`, `norm.py`). Beside every T_i goes delta, a bound on
 the Euclidean distance of each row to the row of the exact network: softmax attention in every
-layer, the same weights, no rounding. The method's own certificate enters in every layer; what came
+layer, the same weights, no rounding. The method's own certificate enters in every layer. What came
 before is carried through by bounds measured at the computed point, which is where the gradient will
 be taken.
+
+Where a value is NaN or infinite the bound is inf, from there on (`affine.where_finite`).
 """
 
 from __future__ import annotations
@@ -12,16 +14,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_flag
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.entry import public
+from approxattn._problem import quietly
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.methods.protocol import Method
-from approxattn.transformer.affine import bounded, norms, roundoff
+from approxattn.transformer.affine import adding_rounding, bounded, where_finite
 from approxattn.transformer.attention_error import attention_errors
 from approxattn.transformer.model import Layer, Transformer
+from approxattn.transformer.padding import check_mask, lent, shown, shown_bounds
+from approxattn.transformer.reasons import Place, is_finite, reasons, unmet
 from approxattn.transformer.results import TARGET, LayerErrors, Output
 from approxattn.transformer.self_attention import Heads
 from approxattn.transformer.token_map import Trace, trace, trace_errors
@@ -38,6 +46,25 @@ class LayerRun:
     then: Trace
 
 
+class Plan(NamedTuple):
+    """How the layers are run: one method and one seed each; which tokens take part."""
+
+    methods: tuple[Method, ...]
+    seeds: Sequence[int | None]
+    mask: Array | None
+    second_moments: bool
+
+    def run(self, i: int, layer: Layer, x: Array) -> LayerRun:
+        """Run layer i on T_{i-1} = x, shape (..., n, d)."""
+        with located(i):
+            x = lent(x, self.mask)
+            return run_layer(
+                layer, x, self.methods[i], self.mask, self.seeds[i], self.second_moments
+            )
+
+
+@public()
+@quietly
 def forward(
     model: Transformer,
     x: Array,
@@ -59,7 +86,8 @@ def forward(
     method : method, or a sequence with one a layer
         Any attention method.
     key_mask : array of bool, broadcastable to (..., n), optional
-        True for tokens that may be attended to.
+        True for tokens that take part. What stands in the others is never read, be it NaN or 1e300:
+        no token attends to them, and their own rows of T_0, ..., T_m are 0.
     rng : numpy.random.Generator, optional
         Needed by randomised methods; each layer draws from its own child.
     certify : bool
@@ -98,25 +126,58 @@ def forward(
     >>> bool(error <= out.certificate.bound + exact.certificate.bound)
     True
     """
+    for name, flag in (("certify", certify), ("second_moments", second_moments)):
+        check_flag(name, flag)
+    start = begin(model, x, key_mask, certify=certify)
     methods, seeds = methods_of(model, method), seeds_of(model, method, rng)
-    # a bound that overflows is inf
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        first = trace(model.first, check_input(model, x))
-        delta = first_errors(model, x, first)[-1] if certify else None
-        tokens, layers = [first.value], []
-        for i, layer in enumerate(model.layers):
-            with located(i):
-                run = run_layer(
-                    layer, tokens[-1], methods[i], key_mask, seeds[i], certify and second_moments
-                )
-            if delta is not None:
-                layers.append(layer_errors(layer, run, delta, key_mask))
-                delta = layers[-1].out
-            tokens.append(run.then.value)
-        certificate = None if delta is None else _certificate(delta, layers)
+    plan = Plan(methods, seeds, start.mask, certify and second_moments)
+    tokens: list[Array] = [start.value]
+    layers: list[LayerErrors] = []
+    for i, layer in enumerate(model.layers):
+        run = plan.run(i, layer, tokens[-1])
+        if certify:
+            delta = layers[-1].out if layers else start.deltas[-1]
+            layers.append(layer_errors(layer, run, delta, start.mask))
+        tokens.append(shown(run.then.value, start.mask))
     return Output(
-        value=tokens[-1], tokens=tuple(tokens), certificate=certificate, layers=tuple(layers)
+        value=tokens[-1],
+        tokens=tuple(tokens),
+        certificate=_certificate(start, layers, tokens) if certify else None,
+        layers=tuple(layers),
     )
+
+
+class Start(NamedTuple):
+    """The way through the first maps: the mask, T_0, what each map was given, and delta at every
+    step (none without bounds).
+    """
+
+    mask: Array | None
+    value: Array
+    run: Trace
+    deltas: tuple[HostArray, ...]
+
+
+def begin(model: Transformer, x: Array, key_mask: Array | None, *, certify: bool) -> Start:
+    """Check x and the mask, and apply g_0."""
+    xp = _arrays.namespace(x=x)
+    floats = bool(xp.isdtype(x.dtype, "real floating"))
+    if not model.first and (x.ndim < 2 or not floats):
+        msg = (
+            f"x has shape {tuple(x.shape)} and dtype {x.dtype}: a model without an Embedding takes "
+            "float tokens (..., n, d)"
+        )
+        raise ValueError(msg)
+    if 0 in x.shape:
+        msg = f"x has shape {tuple(x.shape)}: a transformer needs at least one token"
+        raise ValueError(msg)
+    mask = check_mask(key_mask, x, tuple(x.shape[:-1] if floats else x.shape))
+    run = trace(model.first, lent(x, mask))
+    deltas: list[HostArray] = []
+    if certify:
+        deltas = trace_errors(model.first, run, np.zeros(run.value.shape[:-1]))
+        deltas[-1] = shown_bounds(where_finite(deltas[-1], run.value), mask)
+    return Start(mask, shown(run.value, mask), run, tuple(deltas))
 
 
 def methods_of(model: Transformer, method: Method | Sequence[Method]) -> tuple[Method, ...]:
@@ -144,29 +205,6 @@ def seeds_of(
     return [int(s) for s in rng.integers(2**63, size=len(methods_of(model, method)))]
 
 
-def check_input(model: Transformer, x: Array) -> Array:
-    """Return x, or say what is wrong with it."""
-    xp = _arrays.namespace(x=x)
-    if not model.first and (x.ndim < 2 or not xp.isdtype(x.dtype, "real floating")):
-        msg = (
-            f"x has shape {tuple(x.shape)} and dtype {x.dtype}: a model without an Embedding takes "
-            "float tokens (..., n, d)"
-        )
-        raise ValueError(msg)
-    if 0 in x.shape:
-        msg = f"x has shape {tuple(x.shape)}: a transformer needs at least one token"
-        raise ValueError(msg)
-    return x
-
-
-def first_errors(model: Transformer, x: Array, first: Trace) -> list[HostArray]:
-    """Return delta at the input of each map of g_0 and at its output."""
-    n = first.value.shape[:-1]
-    return trace_errors(
-        model.first, first.inputs, np.zeros(x.shape if tuple(x.shape) == tuple(n) else n)
-    )
-
-
 def run_layer(
     layer: Layer,
     x: Array,
@@ -177,6 +215,7 @@ def run_layer(
 ) -> LayerRun:
     """Run one layer on tokens x, shape (..., n, d)."""
     u = x if layer.norm is None else layer.norm(x)
+    _check_finite(u)
     heads = layer.attention.attend(u, method, key_mask, generator(seed), second_moments)
     y = layer.attention.combine(heads.out)
     if layer.residual and y.shape != x.shape:
@@ -189,17 +228,25 @@ def run_layer(
     return LayerRun(x=x, u=u, heads=heads, z=z, then=trace(layer.then, z))
 
 
-def layer_errors(
-    layer: Layer, run: LayerRun, delta: HostArray, key_mask: Array | None
-) -> LayerErrors:
+def _check_finite(u: Array) -> None:
+    """Refuse tokens that no attention can be computed of."""
+    if not is_finite(u):
+        msg = (
+            f"tokens before the attention exceed what {_arrays.dtype_name(u)} holds, or are NaN: "
+            "use smaller numbers, or float64"
+        )
+        raise ValueError(msg)
+
+
+def layer_errors(layer: Layer, run: LayerRun, delta: HostArray, mask: Array | None) -> LayerErrors:
     """Carry delta through one layer."""
-    xp = _arrays.namespace(x=run.x)
-    moved = delta if layer.norm is None else layer.norm.error(run.x, delta)
-    attention = attention_errors(layer.attention, run.u, run.heads, moved, key_mask)
+    moved = delta if layer.norm is None else where_finite(layer.norm.error(run.x, delta), run.u)
+    attention = attention_errors(layer.attention, run.u, run.heads, moved, mask)
     z = attention.out
     if layer.residual:
-        z = bounded(delta + attention.out + roundoff(run.x) * norms(run.z, xp))
-    out = trace_errors(layer.then, run.then.inputs, z)[-1]
+        z = bounded(delta + attention.out + adding_rounding(run.z))
+    z = where_finite(z, run.z)
+    out = shown_bounds(trace_errors(layer.then, run.then, z)[-1], mask)
     return LayerErrors(
         x=delta, u=moved, attention=attention, z=z, out=out, certificate=run.heads.certificate
     )
@@ -220,35 +267,30 @@ def generator(seed: int | None) -> np.random.Generator | None:
     return None if seed is None else np.random.default_rng(seed)
 
 
-def _certificate(delta: HostArray, layers: Sequence[LayerErrors]) -> Certificate:
+def _certificate(
+    start: Start, layers: Sequence[LayerErrors], tokens: Sequence[Array]
+) -> Certificate:
     """Return the bound on the entries of T_m: no entry of a row exceeds its Euclidean norm."""
+    deltas = [start.deltas[-1], *(layer.out for layer in layers)]
     failure = sum(
         failure_of(layer.certificate.failure, layer.certificate.rows.shape[-2]) for layer in layers
     )
-    reasons = tuple(dict.fromkeys(r for layer in layers for r in unmet(layer.certificate)))
     facts = {"layers": len(layers)} | {
-        f"after layer {i + 1}": layer.out for i, layer in enumerate(layers)
+        f"after layer {i}": delta for i, delta in enumerate(deltas) if i
     }
     return Certificate(
-        rows=delta,
+        rows=deltas[-1],
         target=TARGET,
         theorem="ours.layers",
         failure=min(1.0, failure),
         facts=facts,
-        unmet=reasons,
+        unmet=reasons(
+            (r for layer in layers for r in unmet(layer.certificate, SOFTMAX)),
+            [Place(f"T_{i}", t, d) for i, (t, d) in enumerate(zip(tokens, deltas, strict=True))],
+        ),
     )
 
 
 def failure_of(failure: float, heads: int) -> float:
     """Return the probability that one of several certificates fails."""
     return failure * heads
-
-
-def unmet(certificate: Certificate) -> tuple[str, ...]:
-    """Return why a method's certificate says nothing about softmax attention, if so."""
-    if certificate.target == SOFTMAX:
-        return certificate.unmet
-    return (
-        *certificate.unmet,
-        f"a layer's attention is certified against {certificate.target}, not {SOFTMAX}",
-    )

@@ -4,76 +4,66 @@ and the bound on its error.
 G_m = dout, and from the last layer to the first (Liang et al. 2024, section 4, corrected: see
 `lss24.gradient`)
 
-    dZ = (dg_i/dZ)^T G_i,   du = the gradient of Attn_i for dZ (`self_attention.py`),   G_{i-1} =
-        (dnorm/dx)^T du [+ dZ],
+    dZ = (dg_i/dZ)^T G_i,   du = the gradient of Attn_i for dZ (`self_attention.py`),
+    G_{i-1} = (dnorm/dx)^T du [+ dZ],
 
 so G_i = dL/dT_i. What is linear in n stays so: an activation is kept for every layer, or only T_i
 with `recompute=True`; no n x n array is formed unless the method does.
 
-Error. `total` of layer i bounds sum_j |row j of G_i - row j of the exact dL/dT_i|, Euclidean norms;
-it grows from 0 at the output. Every map has its rule (backward companion of T4, proved in
-`attention_error.py`, `mlp.py`, `norm.py`): the Lipschitz constant at the computed point times
-`total`, plus the Lipschitz constant of the Jacobian times the forward error delta times |G_i|, plus
-rounding. So the activation must have a Lipschitz derivative, and what is small after m layers is
-the error of one layer times a product over all of them: no error is free of m, the statement of
-Theorem 4.2 of the paper notwithstanding.
+Error. `total` of layer i bounds sum_j |row j of G_i - row j of the exact dL/dT_i|, Euclidean norms.
 
-Loss (proved here; the dual weighted residuals of Becker & Rannacher 2001, wording unverified, with
-the remainder bounded). Let Phi_l be the exact layers after layer l, and eps_l the distance, row by
-row, of the computed T_l to what exact attention makes of the computed T_{l-1}: one layer's own
-error, with nothing carried in. Then
+1. It is 0 at the output.
+2. A map multiplies it by its Lipschitz constant at the computed point.
+3. To that is added the Lipschitz constant of the map's Jacobian times the forward error delta times
+   |G_i|, and rounding.
 
-    <dout, exact T_m - T_m> = sum over l of <dout, Phi_l(T_l + eps_l) - Phi_l(T_l)> = sum over l of
-        the mean over t in [0, 1] of <grad of <dout, Phi_l> at T_l + t eps_l, eps_l>
+Every map has its rule: the backward companions of T4, proved in `attention_gradient_error.py`,
+`mlp.py`, `norm.py`. So an activation must have a Lipschitz derivative. And what is small after m
+layers is the error of one layer times a product over all of them: no error is free of m, the
+statement of Theorem 4.2 of the paper notwithstanding.
 
-by telescoping. That gradient differs from the computed G_l by at most `total` of layer l in sum,
-because T_l + t eps_l is no farther from T_l than delta_l, and `total` holds for every point that
-near. So the loss is off by at most sum_l [ sum_i |G_l,i| eps_l,i + total_l max_i eps_l,i ]: what
-matters of each layer's error is weighed by the gradient that was measured; products of Lipschitz
-constants enter the second term only, which is of second order.
+Where a gradient is NaN or infinite its bound is inf.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_flag
 from approxattn._arrays import Array, HostArray
-from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate
+from approxattn._arrays.entry import public
+from approxattn._problem import quietly
+from approxattn.certificate import SOFTMAX, SOFTMAX_GRADIENT, GradientCertificate
 from approxattn.methods.protocol import Method
-from approxattn.transformer.affine import bounded, norms, roundoff
-from approxattn.transformer.attention_error import pulled_errors
+from approxattn.transformer.affine import where_all_finite
 from approxattn.transformer.forward import (
     LayerRun,
-    check_input,
+    Plan,
+    Start,
+    begin,
     failure_of,
-    first_errors,
-    generator,
     layer_errors,
     located,
     methods_of,
-    run_layer,
     seeds_of,
-    unmet,
 )
+from approxattn.transformer.layer_gradient import LayerAt, pull_layer
+from approxattn.transformer.loss import loss_bound
 from approxattn.transformer.model import Layer, Transformer
+from approxattn.transformer.padding import shown
+from approxattn.transformer.parameters import parameters
+from approxattn.transformer.reasons import Place, is_finite, reasons, unmet
 from approxattn.transformer.results import LayerErrors, ModelCertificate, ModelGradients
-from approxattn.transformer.token_map import PulledError, pull, pull_errors, trace
+from approxattn.transformer.token_map import pull, pull_errors
 
 
-class _Step(NamedTuple):
-    """Gradient of one layer: to its input, to its parameters, with its error."""
-
-    dx: Array
-    gradient: Layer
-    error: PulledError | None
-    certificate: GradientCertificate
-
-
+@public()
+@quietly
 def gradient(
     model: Transformer,
     x: Array,
@@ -96,7 +86,7 @@ def gradient(
     dout : array, shape (..., n, d'), or callable
         dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it
         for the output T_m. It counts as exact: what is certified is the gradient of the linear loss
-        <dout, F(X)>.
+        <dout, F(X)>. Its rows of masked tokens are not read.
     recompute : bool
         Keep only T_0, ..., T_m and run every layer a second time on the way back: less memory, one
         more forward pass.
@@ -127,75 +117,69 @@ def gradient(
     >>> bool(error <= grads.certificate.dx + exact.certificate.dx)
     True
     """
+    flags = {"certify": certify, "recompute": recompute, "second_moments": second_moments}
+    for name, flag in flags.items():
+        check_flag(name, flag)
+    start = begin(model, x, key_mask, certify=certify)
     methods, seeds = methods_of(model, method), seeds_of(model, method, rng)
-    # a bound that overflows is inf
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        start = trace(model.first, check_input(model, x))
-        deltas = first_errors(model, x, start) if certify else []
-        plan = _Plan(methods, seeds, key_mask, recompute, certify and second_moments)
-        tokens, runs, errors = _there(model, start.value, deltas, plan)
-        at_end = _checked(dout(tokens[-1]) if callable(dout) else dout, tokens[-1])
-        back = _back(model, tokens, runs, errors, at_end, plan)
-        end = pull(model.first, start.inputs, back.cotangents[0])
-        head = (
-            pull_errors(model.first, start.inputs, deltas[0], end.cotangents, back.totals[0])
-            if certify
-            else None
-        )
-        loss = _loss_bound(back, [deltas[-1], *back.own]) if certify else None
+    plan = Plan(methods, seeds, start.mask, certify and second_moments)
+    ahead = _forward_pass(model, start, plan, keep=not recompute)
+    value = ahead.tokens[-1]
+    at_end = _checked(dout(value) if callable(dout) else dout, value, start.mask)
+    back = _backward_pass(model, ahead, at_end, plan)
+    end = pull(model.first, start.run.inputs, back.cotangents[0])
     integers = not _arrays.namespace(x=x).isdtype(x.dtype, "real floating")
-    certificate = (
-        None if head is None else replace(_certificate(back, head, errors, integers), loss=loss)
-    )
+    gradients = replace(model, first=end.gradients, layers=back.gradients)
+    certificate = None
+    if certify:
+        total = back.totals[0]
+        head = pull_errors(model.first, start.run, start.deltas[0], end.cotangents, total)
+        to_input = []
+        if not integers:
+            to_input.append(Place("dL/dX", end.dx, where_all_finite(head.total, end.dx)))
+        loss = loss_bound(back.cotangents, back.totals, [start.deltas[-1], *back.own])
+        certificate = _certificate(ahead, back, head.parameters, parameters(gradients), to_input)
+        certificate = replace(certificate, loss=loss)
     return ModelGradients(
-        model=replace(model, first=end.gradients, layers=back.gradients),
+        model=gradients,
         dx=None if integers else end.dx,
         tokens=back.cotangents,
-        value=tokens[-1],
+        value=value,
         certificate=certificate,
-        layers=tuple(errors),
+        layers=ahead.errors,
         methods=methods,
     )
 
 
-class _Plan(NamedTuple):
-    """How the layers are run."""
-
-    methods: Sequence[Method]
-    seeds: Sequence[int | None]
-    key_mask: Array | None
-    recompute: bool
-    second_moments: bool
-
-    def run(self, i: int, layer: Layer, x: Array) -> LayerRun:
-        return run_layer(
-            layer, x, self.methods[i], self.key_mask, self.seeds[i], self.second_moments
-        )
-
-
-def _there(
-    model: Transformer, x: Array, deltas: Sequence[HostArray], plan: _Plan
-) -> tuple[list[Array], list[LayerRun | None], list[LayerErrors]]:
-    """Return T_0, ..., T_m, what each layer's gradient needs unless that is made again, and the
-    bounds if there are any at the start.
+class _Ahead(NamedTuple):
+    """T_0, ..., T_m, what each layer's gradient needs (None: to be made again), and the bounds if
+    there are any.
     """
-    tokens: list[Array] = [x]
+
+    tokens: list[Array]
+    runs: list[LayerRun | None]
+    errors: tuple[LayerErrors, ...]
+
+
+def _forward_pass(model: Transformer, start: Start, plan: Plan, *, keep: bool) -> _Ahead:
+    tokens: list[Array] = [start.value]
     runs: list[LayerRun | None] = []
     errors: list[LayerErrors] = []
     for i, layer in enumerate(model.layers):
-        with located(i):
-            run = plan.run(i, layer, tokens[-1])
-        if deltas:
-            errors.append(
-                layer_errors(layer, run, errors[-1].out if errors else deltas[-1], plan.key_mask)
-            )
-        tokens.append(run.then.value)
-        runs.append(None if plan.recompute else run)
-    return tokens, runs, errors
+        run = plan.run(i, layer, tokens[-1])
+        if start.deltas:
+            delta = errors[-1].out if errors else start.deltas[-1]
+            errors.append(layer_errors(layer, run, delta, plan.mask))
+        tokens.append(shown(run.then.value, plan.mask))
+        runs.append(run if keep else None)
+        del run  # the next layer runs without it, unless it is kept
+    return _Ahead(tokens, runs, tuple(errors))
 
 
 class _Back(NamedTuple):
-    """What the way back through the layers leaves behind, first layer first."""
+    """What the way back through the layers leaves behind, first layer first: G_0, ..., G_m with
+    their bounds, and each layer's gradient, bounds on it, method's certificate, own error.
+    """
 
     cotangents: tuple[Array, ...]
     totals: tuple[HostArray, ...]
@@ -205,158 +189,79 @@ class _Back(NamedTuple):
     own: tuple[HostArray, ...]
 
 
-def _back(
-    model: Transformer,
-    tokens: Sequence[Array],
-    runs: list[LayerRun | None],
-    errors: Sequence[LayerErrors],
-    dout: Array,
-    plan: _Plan,
-) -> _Back:
+def _backward_pass(model: Transformer, ahead: _Ahead, dout: Array, plan: Plan) -> _Back:
     """Go back through the layers.
 
-    `runs` is emptied on the way: what a layer kept is let go once its gradient is known.
+    The runs are emptied on the way: what a layer kept is let go once its gradient is known.
     """
     cotangents, totals, gradients = [dout], [np.zeros(dout.shape[:-2])], []
-    parameters: dict[str, float] = {}
+    bounds: dict[str, float] = {}
     certificates, own = [], []
     for i in reversed(range(len(model.layers))):
         layer = model.layers[i]
-        run = runs.pop() or plan.run(i, layer, tokens[i])
-        known = errors[i] if errors else None
+        run = ahead.runs.pop() or plan.run(i, layer, ahead.tokens[i])
+        errors = ahead.errors[i] if ahead.errors else None
         with located(i):
-            step = _pull_layer(layer, run, cotangents[-1], plan, i, known, totals[-1])
+            step = pull_layer(LayerAt(layer, run, errors, plan, i), cotangents[-1], totals[-1])
         cotangents.append(step.dx)
         gradients.append(step.gradient)
         if step.error is not None:
             certificates.append(step.certificate)
-            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.key_mask).out)
-            totals.append(step.error.total)
-            parameters |= {
-                f"layers.{i}.{name}": bound for name, bound in step.error.parameters.items()
-            }
+            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.mask).out)
+            totals.append(where_all_finite(step.error.total, step.dx))
+            bounds |= {f"layers.{i}.{name}": b for name, b in step.error.parameters.items()}
     return _Back(
         cotangents=tuple(reversed(cotangents)),
         totals=tuple(reversed(totals)),
         gradients=tuple(reversed(gradients)),
-        parameters=parameters,
+        parameters=bounds,
         certificates=tuple(reversed(certificates)),
         own=tuple(reversed(own)),
     )
 
 
-def _pull_layer(
-    layer: Layer,
-    run: LayerRun,
-    dout: Array,
-    plan: _Plan,
-    i: int,
-    errors: LayerErrors | None,
-    total: HostArray,
-) -> _Step:
-    then = pull(layer.then, run.then.inputs, dout)
-    attention = layer.attention.vjp(
-        run.u, run.heads, then.dx, plan.methods[i], plan.key_mask, generator(plan.seeds[i])
-    )
-    gradient = replace(layer, attention=attention.gradient, then=then.gradients)
-    dx = attention.du
-    if layer.norm is not None:
-        dx, norm = layer.norm.vjp(run.x, dx)
-        gradient = replace(gradient, norm=norm)
-    dx = dx + then.dx if layer.residual else dx
-    certificate = attention.heads.certificate
-    if errors is None:
-        return _Step(dx, gradient, None, certificate)
-    after = pull_errors(layer.then, run.then.inputs, errors.z, then.cotangents, total)
-    inside = pulled_errors(
-        layer.attention,
-        run.u,
-        run.heads,
-        errors.attention,
-        errors.u,
-        attention,
-        then.dx,
-        after.total,
-    )
-    return _Step(
-        dx, gradient, _layer_error(layer, run, errors, attention.du, dx, after, inside), certificate
-    )
-
-
-def _layer_error(
-    layer: Layer,
-    run: LayerRun,
-    errors: LayerErrors,
-    du: Array,
-    dx: Array,
-    after: PulledError,
-    inside: PulledError,
-) -> PulledError:
-    """Put the bounds of one layer together."""
-    parameters = {f"attention.{name}": b for name, b in inside.parameters.items()}
-    parameters |= {f"then.{name}": b for name, b in after.parameters.items()}
-    total = inside.total
-    if layer.norm is not None:
-        norm = layer.norm.vjp_error(run.x, errors.x, du, total)
-        total = norm.total
-        parameters |= {f"norm.{name}": b for name, b in norm.parameters.items()}
-    if layer.residual:
-        xp = _arrays.namespace(dx=dx)
-        total = bounded(total + after.total + roundoff(dx) * np.sum(norms(dx, xp), axis=-1))
-    return PulledError(total, parameters)
-
-
 def _certificate(
-    back: _Back, head: PulledError, errors: Sequence[LayerErrors], integers: bool
+    ahead: _Ahead,
+    back: _Back,
+    first: Mapping[str, float],
+    gradients: Mapping[str, Array],
+    to_input: Sequence[Place],
 ) -> ModelCertificate:
-    parameters = back.parameters | {
-        f"first.{name}": bound for name, bound in head.parameters.items()
-    }
+    """Return the bounds on all gradients; that of a parameter whose gradient is not finite is inf.
+
+    `to_input` holds dL/dX, if there is one.
+    """
+    bounds = back.parameters | {f"first.{name}": b for name, b in first.items()}
+    lost = [name for name in bounds if not is_finite(gradients[name])]
     failure = sum(
         failure_of(e.certificate.failure + c.failure, c.dq.shape[-2])
-        for e, c in zip(errors, back.certificates, strict=True)
+        for e, c in zip(ahead.errors, back.certificates, strict=True)
     )
-    reasons = [r for e in errors for r in unmet(e.certificate)] + [
-        r for c in back.certificates for r in _unmet(c)
-    ]
+    of_methods = [r for e in ahead.errors for r in unmet(e.certificate, SOFTMAX)]
+    of_methods += [r for c in back.certificates for r in unmet(c, SOFTMAX_GRADIENT)]
+    if lost:
+        of_methods.append(f"the gradients of {', '.join(lost)} are NaN or infinite")
+    pairs = enumerate(zip(back.cotangents, back.totals, strict=True))
+    places = [Place(f"dL/dT_{i}", g, total) for i, (g, total) in reversed(list(pairs))]
     return ModelCertificate(
         tokens=back.totals,
-        dx=None if integers else head.total,
-        parameters=parameters,
+        dx=to_input[0].bound if to_input else None,
+        parameters=bounds | dict.fromkeys(lost, np.inf),
         failure=min(1.0, failure),
-        unmet=tuple(dict.fromkeys(reasons)),
+        unmet=reasons(of_methods, [*places, *to_input]),
     )
 
 
-def _loss_bound(back: _Back, own: Sequence[HostArray]) -> HostArray:
-    """Return the bound on the error of <dout, T_m>, shape (...), from each layer's own error,
-    shapes (..., n).
-    """
-    bound: HostArray = np.zeros(())
-    for g, total, eps in zip(back.cotangents, back.totals, own, strict=True):
-        weighed = np.sum(norms(g, _arrays.namespace(g=g)) * eps, axis=-1)
-        bound = bound + weighed + total * np.max(eps, axis=-1)
-    return bounded(bound)
-
-
-def _unmet(certificate: GradientCertificate) -> tuple[str, ...]:
-    if certificate.target == SOFTMAX_GRADIENT:
-        return certificate.unmet
-    return (
-        *certificate.unmet,
-        f"a layer's gradient is certified against {certificate.target}, not {SOFTMAX_GRADIENT}",
-    )
-
-
-def _checked(dout: Array, value: Array) -> Array:
-    """Return dout, or say what is wrong with it."""
-    xp: Any = _arrays.namespace(dout=dout, value=value)
+def _checked(dout: Array, value: Array, mask: Array | None) -> Array:
+    """Return dout with 0 for masked tokens, or say what is wrong with it."""
+    xp = _arrays.namespace(dout=dout, value=value)
     if tuple(dout.shape) != tuple(value.shape) or dout.dtype != value.dtype:
         msg = (
             f"dout has shape {tuple(dout.shape)} and dtype {dout.dtype}: it must have those of the "
             f"output, {tuple(value.shape)} and {value.dtype}"
         )
         raise ValueError(msg)
+    dout = shown(dout, mask)
     if not bool(xp.all(xp.isfinite(dout))):
         msg = "dout holds NaN or infinity: give the gradient of a finite loss"
         raise ValueError(msg)

@@ -10,13 +10,13 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn.transformer.affine import (
+    adding_rounding,
     affine,
     affine_rounding,
     bounded,
     norms,
     outer_error,
     outer_total,
-    roundoff,
     spectral,
     total_error,
     total_over_tokens,
@@ -63,11 +63,11 @@ class Linear:
 
     def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
         """Return |W| total, the errors of x^T dout and of sum dout."""
-        xp, u = _arrays.namespace(x=x), roundoff(x)
+        xp = _arrays.namespace(x=x)
         g, back = norms(dout, xp), xp.matrix_transpose(self.w)
-        parameters = {"w": outer_error(norms(x, xp), delta, g, total, u)}
+        parameters = {"w": outer_error(norms(x, xp), delta, g, total, self.w)}
         if self.b is not None:
-            parameters["b"] = total_error(total, g, u)
+            parameters["b"] = total_error(total, g, self.b)
         rounding = np.sum(affine_rounding(g, back, None), axis=-1)
         return PulledError(bounded(spectral(self.w) * total + rounding), parameters)
 
@@ -130,8 +130,7 @@ class Embedding:
     def error(self, x: Array, delta: HostArray) -> HostArray:
         """Return one rounding, of the sum of both rows."""
         del delta
-        y = self(x)
-        return bounded(roundoff(y) * norms(y, _arrays.namespace(y=y)))
+        return adding_rounding(self(x))
 
     # Integers have no error.
     def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
@@ -140,7 +139,7 @@ class Embedding:
         g = norms(dout, _arrays.namespace(dout=dout))
         # Each table's gradient is a sum of rows of dout, every row once; a prefix-sum
         # implementation doubles gamma (`_arrays.segment_sum`).
-        bound = float(bounded(2 * total_error(total, g, roundoff(dout))))
+        bound = float(bounded(2 * total_error(total, g, self.tokens)))
         names = ["tokens"] if self.positions is None else ["tokens", "positions"]
         return PulledError(np.zeros_like(total), dict.fromkeys(names, bound))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 
 from approxattn._arrays import Array, HostArray
-from approxattn.certificate import Certificate
+from approxattn.certificate import Certificate, ReadOnlyDict, kind_of
 from approxattn.methods.protocol import Method
 from approxattn.transformer.attention_error import AttentionErrors
 from approxattn.transformer.model import Transformer
@@ -47,7 +46,7 @@ class Output:
     Attributes
     ----------
     value : array, shape (..., n, d')
-        T_m.
+        T_m. Rows of masked tokens are 0, here and below.
     tokens : tuple of array
         T_0, ..., T_m: activations between the layers.
     certificate : Certificate or None
@@ -87,7 +86,7 @@ class ModelCertificate:
         Probability, over the methods' own draws, that some bound of one leading batch index fails;
         0 means they hold surely.
     unmet : tuple of str
-        Hypotheses that failed, and why.
+        Why bounds are inf: hypotheses that failed, or what overflowed and where.
     """
 
     tokens: tuple[HostArray, ...]
@@ -100,12 +99,12 @@ class ModelCertificate:
     unmet: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
+        object.__setattr__(self, "parameters", ReadOnlyDict(self.parameters))
 
     @property
     def kind(self) -> str:
         """`surely`, or `with probability >= 1 - delta`."""
-        return "surely" if self.failure == 0 else f"with probability >= 1 - {self.failure:g}"
+        return kind_of(self.failure)
 
     def __str__(self) -> str:
         first = self.tokens[0] if self.dx is None else self.dx
@@ -131,7 +130,7 @@ class ModelGradients:
         dL/d(parameter) in the place of each parameter: `model.layers[i].attention.wq` is dL/dW_Q of
         layer i.
     dx : array or None
-        dL/dX; None where X are integers.
+        dL/dX; None where X are integers. Rows of masked tokens are 0, here and below.
     tokens : tuple of array
         dL/dT_0, ..., dL/dT_m.
     value : array

@@ -4,14 +4,16 @@ Liang et al. (2024), Definition 1.2 and Appendix K, in their letters: head l of 
 W_V with f = softmax(beta X W X^T), W = W_Q W_K^T, row by row; heads stand side by side. Their 1/d
 is `scale`; a projection W_O after the heads and biases are ours.
 
-Gradient (proved here; theirs is corrected, see `lss24.gradient`). With A the heads side by side, Y
-= A W_O, and dq, dk, dv from `attention_vjp`:
+Gradient (proved here; theirs is corrected, see `lss24.gradient`). A are the heads side by side, Y =
+A W_O, and dq, dk, dv come from `attention_vjp`. By the product rule:
 
-    dA = dY W_O^T,   dW_O = A^T dY,   dX = sum over heads of dq W_Q^T + dk W_K^T + dv W_V^T,   dW_Q
-        = X^T dq,   dW_K = X^T dk,   dW_V = X^T dv,
+1. dA = dY W_O^T and dW_O = A^T dY.
+2. dW_Q = X^T dq, dW_K = X^T dk and dW_V = X^T dv.
+3. dX is the sum over heads of dq W_Q^T + dk W_K^T + dv W_V^T.
+4. With W given as one matrix, q = X W and k = X, so dW = X^T dq, and dX is the sum over heads of dq
+   W^T + dk + dv W_V^T.
 
-and with W given as one matrix q = X W, k = X: dW = X^T dq, dX = dq W^T + dk + dv W_V^T. No f, no n
-x n array: those are the method's business.
+No f, no n x n array: those are the method's business.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_flag, check_positive
 from approxattn._arrays import Array, Namespace
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate, Gradients
 from approxattn.methods.protocol import Method
 from approxattn.transformer.affine import outer_total, total_over_tokens
-from approxattn.transformer.second_moments import Spread, centre, coordinate_products, spread
+from approxattn.transformer.second_moments import Spread, apart, coordinate_products, spread
 from approxattn.transformer.shapes import check_parameters, check_width
 
 
@@ -95,6 +98,9 @@ class SelfAttention:
     causal: bool = False
 
     def __post_init__(self) -> None:
+        check_flag("causal", self.causal)
+        if self.scale is not None:
+            check_positive("scale", self.scale)
         joint = self.w is not None
         if joint == (self.wq is not None) or joint == (self.wk is not None):
             given = [name for name in ("wq", "wk", "w") if getattr(self, name) is not None]
@@ -147,7 +153,10 @@ class SelfAttention:
         second_moments: bool = False,
     ) -> Heads:
         """Return queries, keys, values and outputs of the heads for tokens u, shape (..., n, d);
-        with `second_moments` their spread too, from a second call of the method.
+        with `second_moments` their spread too.
+
+        That takes a second call of the method, which draws anew if it is randomised: both
+        certificates have to hold, so their probabilities of failing add up.
         """
         q, k, v = self.project(u)
         mask = per_head(key_mask)
@@ -157,17 +166,15 @@ class SelfAttention:
         if not second_moments:
             return Heads(q, k, v, out.value, out.certificate)
         xp = _arrays.namespace(k=k)
-        keys, values = (x - centre(x, key_mask, xp) for x in (k, v))
-        pairs = xp.concat([coordinate_products(x, xp) for x in (keys, values)], axis=-1)
-        found = attention(
+        keys, values = (apart(x, key_mask, xp) for x in (k, v))
+        pairs = xp.concat([coordinate_products(x.unit, xp) for x in (keys, values)], axis=-1)
+        moments = attention(
             q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
         )
-        bounds = found.certificate
-        apart = spread(keys, values, found.value, bounds.rows, bounds.target, self.to_queries)
-        either = replace(
-            out.certificate, failure=min(1.0, out.certificate.failure + bounds.failure)
-        )
-        return Heads(q, k, v, out.value, either, apart)
+        sigma = spread(keys, values, moments.value, moments.certificate, self.to_queries)
+        failure = min(1.0, out.certificate.failure + moments.certificate.failure)
+        certificate = replace(out.certificate, failure=failure)
+        return Heads(q, k, v, out.value, certificate, sigma)
 
     def project(self, u: Array) -> tuple[Array, Array, Array]:
         """Return q, k, v."""
@@ -181,7 +188,7 @@ class SelfAttention:
 
     def combine(self, out: Array) -> Array:
         """Return the output Y, shape (..., n, d'), from those of the heads."""
-        xp, a = _arrays.namespace(out=out), beside(out)
+        xp, a = _arrays.namespace(out=out), joined_heads(out)
         y = a if self.wo is None else xp.matmul(a, self.wo)
         return y if self.bo is None else y + self.bo
 
@@ -197,7 +204,7 @@ class SelfAttention:
         """Return the gradients for the cotangent dY = dout of the output, shape (..., n, d')."""
         xp = _arrays.namespace(u=u, dout=dout)
         da = dout if self.wo is None else xp.matmul(dout, xp.matrix_transpose(self.wo))
-        dheads = apart(da, self.heads)
+        dheads = split_heads(da, self.heads)
         mask = per_head(key_mask)
         grads = attention_vjp(
             run.q,
@@ -234,7 +241,7 @@ class SelfAttention:
             wk=None
             if self.wk is None
             else _per_head(lambda g: outer_total(u, g, xp), grads.dk, xp),
-            wo=None if self.wo is None else outer_total(beside(run.out), dout, xp),
+            wo=None if self.wo is None else outer_total(joined_heads(run.out), dout, xp),
             bo=None if self.bo is None else total_over_tokens(dout, xp),
         )
 
@@ -244,15 +251,17 @@ def per_head(key_mask: Array | None) -> Array | None:
     return None if key_mask is None else key_mask[..., None, :]
 
 
-def beside(heads: Array) -> Array:
+def joined_heads(heads: Array) -> Array:
     """Return heads side by side, shape (..., heads, n, width) -> (..., n, heads * width)."""
     xp = _arrays.namespace(heads=heads)
     *batch, count, n, width = heads.shape
     return xp.reshape(xp.moveaxis(heads, -3, -2), (*batch, n, count * width))
 
 
-def apart(a: Array, count: int) -> Array:
-    """Return the inverse of `beside`, shape (..., n, heads * width) -> (..., heads, n, width)."""
+def split_heads(a: Array, count: int) -> Array:
+    """Return the inverse of `joined_heads`, shape (..., n, heads * width) -> (..., heads, n,
+    width).
+    """
     xp = _arrays.namespace(a=a)
     *batch, n, width = a.shape
     return xp.moveaxis(xp.reshape(a, (*batch, n, count, width // count)), -2, -3)

@@ -12,7 +12,14 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.transformer.affine import bounded, norms, roundoff
+from approxattn.transformer.affine import (
+    adding_rounding,
+    bounded,
+    norms,
+    roundoff,
+    where_all_finite,
+    where_finite,
+)
 
 
 class PulledError(NamedTuple):
@@ -144,28 +151,33 @@ def pull(maps: Sequence[TokenMap], inputs: Sequence[Array], dout: Array) -> Pull
     return Pulled(dout, tuple(reversed(gradients)), tuple(reversed(cotangents)))
 
 
-def trace_errors(
-    maps: Sequence[TokenMap], inputs: Sequence[Array], delta: HostArray
-) -> list[HostArray]:
-    """Return delta at the input of each map and at the output of the last."""
+def trace_errors(maps: Sequence[TokenMap], run: Trace, delta: HostArray) -> list[HostArray]:
+    """Return delta at the input of each map and at the output of the last; inf in rows that are
+    not finite there.
+    """
     deltas = [delta]
-    for g, x in zip(maps, inputs, strict=True):
-        deltas.append(g.error(x, deltas[-1]))
+    outputs = (*run.inputs, run.value)[1:]
+    for g, x, y in zip(maps, run.inputs, outputs, strict=True):
+        deltas.append(where_finite(g.error(x, deltas[-1]), y))
     return deltas
 
 
 def pull_errors(
     maps: Sequence[TokenMap],
-    inputs: Sequence[Array],
+    run: Trace,
     delta: HostArray,
     cotangents: Sequence[Array],
     total: HostArray,
 ) -> PulledError:
-    """Take the error of a cotangent back through a chain; parameters are named `position.name`."""
-    deltas = trace_errors(maps, inputs, delta)
+    """Take the error of a cotangent back through a chain; parameters are named `position.name`.
+
+    Beyond a cotangent that is not finite there is no bound.
+    """
+    deltas = trace_errors(maps, run, delta)
     parameters: dict[str, float] = {}
     for i in reversed(range(len(maps))):
-        pulled = maps[i].vjp_error(inputs[i], deltas[i], cotangents[i], total)
+        total = where_all_finite(total, cotangents[i])
+        pulled = maps[i].vjp_error(run.inputs[i], deltas[i], cotangents[i], total)
         total = pulled.total
         parameters |= {f"{i}.{name}": bound for name, bound in pulled.parameters.items()}
     return PulledError(total, parameters)
@@ -196,16 +208,16 @@ class Residual:
     def error(self, x: Array, delta: HostArray) -> HostArray:
         """Return delta plus the error of g, and one rounding."""
         run = trace(self.maps, x)
-        own = roundoff(x) * norms(x + run.value, _arrays.namespace(x=x))
-        return bounded(delta + trace_errors(self.maps, run.inputs, delta)[-1] + own)
+        rounding = adding_rounding(x + run.value)
+        return bounded(delta + trace_errors(self.maps, run, delta)[-1] + rounding)
 
     def vjp_error(self, x: Array, delta: HostArray, dout: Array, total: HostArray) -> PulledError:
         """Return `total` plus what g makes of it, and one rounding."""
-        xp, run = _arrays.namespace(x=x), trace(self.maps, x)
+        run = trace(self.maps, x)
         pulled = pull(self.maps, run.inputs, dout)
-        inner = pull_errors(self.maps, run.inputs, delta, pulled.cotangents, total)
-        own = roundoff(x) * np.sum(norms(dout + pulled.dx, xp), axis=-1)
+        inner = pull_errors(self.maps, run, delta, pulled.cotangents, total)
+        rounding = np.sum(adding_rounding(dout + pulled.dx), axis=-1)
         return PulledError(
-            bounded(total + inner.total + own),
+            bounded(total + inner.total + rounding),
             {f"maps.{name}": b for name, b in inner.parameters.items()},
         )

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_choice, check_fraction
 from approxattn._arrays import Array
+from approxattn._arrays.entry import public
 from approxattn.exponential import degree_for
 from approxattn.exponential.minimax import MinimaxRefusedError
 from approxattn.methods.polynomials.polynomial import Polynomial
@@ -80,6 +82,7 @@ class DegreeChoice:
         )
 
 
+@public()
 def choose_degrees(
     model: Transformer,
     x: Array,
@@ -124,12 +127,8 @@ def choose_degrees(
     >>> choice.met, len(choice.degrees)
     (True, 2)
     """
-    if not 0 < tolerance < 1:
-        msg = (
-            f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the size of the "
-            "gradient"
-        )
-        raise ValueError(msg)
+    tolerance = check_fraction("tolerance", tolerance)
+    check_choice("basis", basis, ("minimax", "taylor"))
     best: DegreeChoice | None = None
     share = min(tolerance, 0.5)
     probe = forward(model, x, Polynomial(degree=2, basis="taylor"), key_mask=key_mask)

@@ -1,9 +1,11 @@
 """Ball arithmetic (python-flint) wrapped for attention: precision, outward floats, enclosures of
 exact quantities.
 
-Three traps of the library are closed here: its precision is a mutable global (`precision` restores
-it whatever happens), ``float(ball)`` rounds the midpoint (`lower` and `upper` round outward and
-never return NaN), and ``arb("0.1")`` is not ``arb(0.1)`` (`ball` takes exact numbers only).
+Three traps of the library are closed here.
+
+- Its precision is a mutable global: `precision` restores it whatever happens.
+- ``float(ball)`` rounds the midpoint: `lower` and `upper` round outward and never return NaN.
+- ``arb("0.1")`` is not ``arb(0.1)``: `ball` takes exact numbers only.
 """
 
 from __future__ import annotations

@@ -9,10 +9,13 @@ chi-square test of a variance, whose level collapses on heavy tails.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from proofs_check.arithmetic.balls import ball, precision
 
 __all__ = [
     "MeanTest",
@@ -41,16 +44,88 @@ def binomial_p_values(failures: int, n: int, delta: float) -> tuple[float, float
     return float(binom.cdf(failures, n, delta)), float(binom.sf(failures - 1, n, delta))
 
 
+# Clopper & Pearson (1934, wording unverified). Let T(p) be the probability, under p, of at most k
+# events in n draws, k < n.
+#
+# 1. T falls strictly with p, from T(0) = 1 to T(1) = 0.
+# 2. Let u be the p with T(u) = alpha. If p > u, at most k events come with probability below alpha,
+#    by 1. So the statement "p <= u" is wrong with probability at most alpha.
+# 3. Any p with T(p) <= alpha is at least u, by 1: a bound that is somewhat too large is a bound.
+#
+# The lower bound is 1 minus the upper one for the events that did not come, but 1 - x loses what
+# is small: the two are found apart, each from a tail that ball arithmetic encloses (proved here).
+
+_NUDGE = 2.0**-40
+"""By how much, relatively, a bound may exceed the exact one. *Chosen*."""
+
+
 def binomial_bounds(failures: int, n: int, alpha: float) -> tuple[float, float]:
-    """One-sided Clopper-Pearson bounds, each at level alpha: p >= lower and p <= upper (Clopper &
-    Pearson 1934, wording unverified).
+    """One-sided Clopper-Pearson bounds, each at level alpha: p >= lower and p <= upper.
+
+    Both are rounded outward, so they are bounds also for the smallest levels.
+
+    Parameters
+    ----------
+    failures, n : int
+        Events seen, and draws.
+    alpha : float
+        In (0, 1); down to 1e-300 and below.
+
+    Raises
+    ------
+    ValueError
+        When the counts or the level make no sense.
     """
     _check_counts(failures, n)
+    if not 0 < alpha < 1:
+        msg = f"alpha(={alpha}) must lie in (0, 1): it is the probability of being wrong"
+        raise ValueError(msg)
     from scipy.stats import beta
 
-    low = 0.0 if failures == 0 else float(beta.ppf(alpha, failures, n - failures + 1))
-    high = 1.0 if failures == n else float(beta.ppf(1 - alpha, failures + 1, n - failures))
+    low, high = 0.0, 1.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # SciPy may give up: it is only a guess
+        if failures > 0:
+            guess = float(beta.ppf(alpha, failures, n - failures + 1))
+            low = _edge(lambda p: _at_least(failures, n, p), alpha, guess, toward=0.0)
+        if failures < n:
+            guess = float(beta.isf(alpha, failures + 1, n - failures))
+            high = _edge(lambda p: _at_most(failures, n, p), alpha, guess, toward=1.0)
     return low, high
+
+
+def _at_most(k: int, n: int, p: float) -> Any:
+    """Enclose the probability of at most k < n events, I_{1-p}(n - k, k + 1)."""
+    return (1 - ball(p)).beta_lower(n - k, k + 1, True)
+
+
+def _at_least(k: int, n: int, p: float) -> Any:
+    """Enclose the probability of at least k > 0 events, I_p(k, n - k + 1)."""
+    return ball(p).beta_lower(k, n - k + 1, True)
+
+
+def _edge(tail: Callable[[float], Any], alpha: float, guess: float, *, toward: float) -> float:
+    """The p farthest from `toward`, up to `_NUDGE`, whose tail is certainly at most alpha."""
+    inside, outside = toward, 1.0 - toward
+    near = (guess * (1 - _NUDGE / 4), guess * (1 + _NUDGE / 4))
+    trials = [p for p in near if 0 < p < 1]  # none when the guess is NaN
+    with precision(128):
+        while abs(inside - outside) > _NUDGE * min(inside, outside):
+            # Halving the number of floats in between, not the distance: p may be tiny.
+            middle = trials.pop() if trials else _between(inside, outside)
+            if middle in (inside, outside):
+                break
+            if bool(tail(middle) <= alpha):
+                inside = middle
+            else:
+                outside = middle
+    return inside
+
+
+def _between(x: float, y: float) -> float:
+    """The float halfway between two of [0, 1] in the order of all floats."""
+    ranks = [int(np.float64(z).view(np.int64)) for z in (x, y)]
+    return float(np.int64(sum(ranks) // 2).view(np.float64))
 
 
 def _check_counts(failures: int, n: int) -> None:
@@ -148,11 +223,9 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
     Raises
     ------
     ValueError
-        When the level is not in (0, 1).
+        When the level is not in (0, 1), or a p-value not in [0, 1].
     """
-    if not 0 < level < 1:
-        msg = f"level(={level}) must lie in (0, 1)"
-        raise ValueError(msg)
+    _check_level(level, p_values)
     rejected = [False] * len(p_values)
     for j, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         if p_values[i] > level / (len(p_values) - j):
@@ -184,7 +257,7 @@ def campaign_decisions(
     Raises
     ------
     ValueError
-        When the two differ in length, or the level is not in (0, 1).
+        When the two differ in length, the level is not in (0, 1), or a p-value not in [0, 1].
     """
     if len(expected) != len(other):
         msg = (
@@ -192,4 +265,15 @@ def campaign_decisions(
             "experiments"
         )
         raise ValueError(msg)
+    _check_level(level, other)
     return holm(expected, level / 2), [p <= level / 2 / len(other) for p in other]
+
+
+def _check_level(level: float, p_values: Sequence[float]) -> None:
+    if not 0 < level < 1:
+        msg = f"level(={level}) must lie in (0, 1)"
+        raise ValueError(msg)
+    strange = [p for p in p_values if not 0 <= p <= 1]  # NaN too: it would pass for a small one
+    if strange:
+        msg = f"p_values hold {strange[0]}: a p-value lies in [0, 1]; find out where it comes from"
+        raise ValueError(msg)

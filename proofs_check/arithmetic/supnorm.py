@@ -1,21 +1,35 @@
 """Certified distance of a polynomial from the exponential, and certified lower bounds for any
 polynomial of a degree.
 
-Relative error E = P e^{-x} - 1: E' = (P' - P) e^{-x}, so its critical points are the real roots of
-the polynomial P' - P. Additive error E = P - e^x: E' = e^x h with h = P' e^{-x} - 1 and h' = (P'' -
-P') e^{-x}, so h is monotone between consecutive real roots of P'' - P' and has at most one zero
-there, which bisection brackets. On both sides of the bracket E is monotone, so its extremes over
-the whole interval lie at the ends, at the roots and in the brackets, and nowhere else (Rolle;
-proved here).
+Let P be a polynomial, and E its error on an interval [a, b].
 
-Lower bound (de la Vallee Poussin; the levelled error of a reference of g + 2 points, by duality;
-proved in Cheney, Introduction to Approximation Theory, chapter 3, wording unverified): no P of
-degree <= g has an error on the interval below
+Relative error, E = P e^{-x} - 1 (proved here).
 
-    |sum_i w_i e^{x_i}| / sum_i |w_i| (additive),   |sum_i w_i e^{x_i}| / sum_i |w_i| e^{x_i}
-        (relative),   w_i = 1 / prod_{j != i} (x_i - x_j),
+1. E' = (P' - P) e^{-x}.
+2. So E is monotone between consecutive real roots of P' - P.
+3. Its extremes lie at a, at b and at these roots, and nowhere else.
 
-because sum_i w_i P(x_i) = 0 for every such P.
+Additive error, E = P - e^x (proved here).
+
+1. E' = e^x h with h = P' e^{-x} - 1.
+2. h' = (P'' - P') e^{-x}.
+3. So h is monotone between consecutive real roots of P'' - P'. It has at most one zero there, which
+   bisection brackets.
+4. E is monotone on both sides of the bracket.
+5. Its extremes lie at a, at b, at these roots and in the brackets, and nowhere else.
+
+Lower bound. Let x_0, ..., x_{g+1} be different points of [a, b], P of degree at most g, and
+w_i = 1 / prod_{j != i} (x_i - x_j).
+
+1. sum_i w_i P(x_i) = 0: it is a divided difference of order g + 1.
+2. Additive: E(x_i) = P(x_i) - e^{x_i}, so that
+   |sum_i w_i e^{x_i}| = |sum_i w_i E(x_i)| <= max |E| sum_i |w_i|.
+3. Relative: E(x_i) e^{x_i} = P(x_i) - e^{x_i}, so that
+   |sum_i w_i e^{x_i}| <= max |E| sum_i |w_i| e^{x_i}.
+
+No polynomial of degree at most g has an error below the quotients (proved here; de la Vallee
+Poussin's theorem, as in Cheney, Introduction to Approximation Theory, chapter 3, wording
+unverified).
 """
 
 from __future__ import annotations

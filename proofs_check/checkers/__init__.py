@@ -11,8 +11,8 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from proofs_check.checkers import _count, _enclose, _falsify, _sample, _scale, _symbolic
-from proofs_check.checkers._budget import BUDGETS, Budget
+from proofs_check.checkers import count, enclose, falsify, sample, scale, symbolic
+from proofs_check.checkers.budget import BUDGETS, Budget
 from proofs_check.statements.experiment import (
     Count,
     Enclose,
@@ -34,12 +34,12 @@ def _dispatch(experiment: Any, *, rng_seed: int, budget: Budget) -> Verdict:
     raise TypeError(msg)
 
 
-_dispatch.register(Symbolic)(_symbolic.check)
-_dispatch.register(Enclose)(_enclose.check)
-_dispatch.register(Falsify)(_falsify.check)
-_dispatch.register(Sample)(_sample.check)
-_dispatch.register(Count)(_count.check)
-_dispatch.register(Scale)(_scale.check)
+_dispatch.register(Symbolic)(symbolic.check)
+_dispatch.register(Enclose)(enclose.check)
+_dispatch.register(Falsify)(falsify.check)
+_dispatch.register(Sample)(sample.check)
+_dispatch.register(Count)(count.check)
+_dispatch.register(Scale)(scale.check)
 
 
 def check(experiment: Experiment, *, rng_seed: int = 0, budget: Budget = "quick") -> Verdict:

@@ -7,7 +7,6 @@ JSON on standard input, the answer JSON on standard output.
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -16,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proofs_check.arithmetic.balls import precision
-from proofs_check.checkers import _exact
-from proofs_check.statements import serial
+from proofs_check.checkers import exact
+from proofs_check.statements import named, serial
 from proofs_check.statements.experiment import Falsify, Instance
 
 __all__ = ["Confirmation", "confirm_here", "confirm_in_fresh_process", "environment_of_children"]
@@ -41,9 +40,18 @@ class Confirmation:
 
 
 def confirm_here(experiment: Falsify, instance: Instance) -> Confirmation:
-    """Decide in this process, on what the written form of the instance says."""
+    """Decide in this process, on what the written forms of functions and instance say."""
+    functions, witness = serial.loads(_written(experiment, instance))
+    confirm, *predicates = map(named.find, functions)
+    return _confirm(confirm, predicates, witness)
+
+
+def _written(experiment: Falsify, instance: Instance) -> str:
+    """What is confirmed, then the predicates, then the witness, as exact text."""
     predicates = [a.predicate for a in experiment.assumptions if a.predicate is not None]
-    return _confirm(experiment.confirm, predicates, serial.loads(serial.dumps(instance)))
+    functions = [named.written(experiment.confirm, "confirm")]
+    functions += [named.written(predicate, "predicate") for predicate in predicates]
+    return serial.dumps((functions, instance))
 
 
 def _confirm(
@@ -55,19 +63,19 @@ def _confirm(
         if not predicate(witness):
             return Confirmation(
                 violated=False,
-                reason=f"the witness violates the assumption {predicate.__qualname__}",
+                reason=f"the witness violates the assumption {named.label(predicate)}",
             )
     for bits in _BITS:
         with precision(bits):
             measured, bound = confirm(witness)
-            held = _exact.holds(measured, bound)
+            held = exact.holds(measured, bound)
             if held is not None:
                 return Confirmation(
                     violated=not held,
-                    grade=_exact.grade(measured, bound),
-                    measured=_exact.interval(measured),
-                    bound=_exact.interval(bound),
-                    ratio=_exact.ratio(measured, bound),
+                    grade=exact.grade(measured, bound),
+                    measured=exact.interval(measured),
+                    bound=exact.interval(bound),
+                    ratio=exact.ratio(measured, bound),
                     reason="" if not held else "exact arithmetic finds measured <= bound",
                 )
     return Confirmation(violated=False, reason=f"undecided at {_BITS[-1]} bits")
@@ -77,21 +85,16 @@ def confirm_in_fresh_process(
     experiment: Falsify, instance: Instance, *, timeout: float = 120.0
 ) -> Confirmation:
     """Decide in a new interpreter; a crash or time-out there confirms nothing."""
-    functions = [
-        experiment.confirm,
-        *(a.predicate for a in experiment.assumptions if a.predicate is not None),
-    ]
-    names = [(f.__module__, f.__qualname__) for f in functions]
-    request = {"path": sys.path, "functions": names, "witness": serial.dumps(instance)}
+    request = {"path": sys.path, "written": _written(experiment, instance)}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "proofs_check.checkers.fresh"],
             input=json.dumps(request),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             timeout=timeout,
             check=False,
-            env=environment_of_children(),
+            env={**environment_of_children(), "PYTHONIOENCODING": "utf-8"},
         )
     except subprocess.TimeoutExpired:
         return Confirmation(
@@ -117,12 +120,9 @@ def environment_of_children() -> dict[str, str]:
 
 def _answer(request: dict[str, Any]) -> str:
     sys.path[:] = request["path"]
-    functions = [
-        getattr(importlib.import_module(module), name) for module, name in request["functions"]
-    ]
-    return serial.dumps(
-        vars(_confirm(functions[0], functions[1:], serial.loads(request["witness"])))
-    )
+    functions, witness = serial.loads(request["written"])
+    confirm, *predicates = map(named.find, functions)
+    return serial.dumps(vars(_confirm(confirm, predicates, witness)))
 
 
 if __name__ == "__main__":

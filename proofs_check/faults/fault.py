@@ -80,7 +80,8 @@ class Fault:
         if spec is None or not spec.submodule_search_locations:
             msg = f"module(={self.module!r}) of {self.key}: {package} cannot be found; install it"
             raise StaleFaultError(msg)
-        return Path(spec.submodule_search_locations[0], *rest.split(".")).with_suffix(".py")
+        module = Path(spec.submodule_search_locations[0], *rest.split("."))
+        return module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
 
     def faulted_source(self) -> str:
         """The module's source, in canonical form, with the fault in it.

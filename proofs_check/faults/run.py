@@ -69,6 +69,13 @@ class Outcomes:
         """Whether enough were caught and nothing was where no fault is."""
         return self.sound and self.share >= GOAL
 
+    @property
+    def summary(self) -> str:
+        """One line: how many were caught, and whether the control ran through."""
+        caught = sum(o.caught for o in self.faults)
+        alarm = "passed" if self.sound else f"{self.control.check} {self.control.complaint}"
+        return f"{caught} of {len(self.faults)} caught; control: {alarm}"
+
     def as_data(self) -> dict[str, Any]:
         """Everything, for JSON."""
         rows = [
@@ -83,17 +90,17 @@ def chosen(keys: Sequence[str]) -> tuple[str, ...]:
 
     A key that ends in a dot stands for all that begin with it.
     """
-    found: list[str] = []
+    names: list[str] = []
     for key in keys or ("",):
-        own = [k for k in FAULTS if k == key or (key[-1:] in ("", ".") and k.startswith(key))]
-        if not own:
+        meant = [k for k in FAULTS if k == key or (key[-1:] in ("", ".") and k.startswith(key))]
+        if not meant:
             msg = (
                 f"no fault {key!r}: docs/generated/faults.md lists all, and a key that ends in a "
                 "dot stands for a group"
             )
             raise KeyError(msg)
-        found += own
-    return tuple(dict.fromkeys(found))
+        names += meant
+    return tuple(dict.fromkeys(names))
 
 
 def run(
@@ -133,9 +140,9 @@ def run(
                 task.cancel()
 
 
-def gathered(found: Sequence[Outcome]) -> Outcomes:
+def gathered(outcomes: Sequence[Outcome]) -> Outcomes:
     """Put outcomes in the order of the list."""
-    by_key = {o.key: o for o in found}
+    by_key = {o.key: o for o in outcomes}
     control = by_key.pop(
         CONTROL, Outcome(key=CONTROL, check="", complaint="was not run", seconds=0.0)
     )
@@ -147,7 +154,13 @@ def _one(name: str, limit: float) -> Outcome:
     command = [sys.executable, "-m", "proofs_check.faults.worker", *([key] if key else [])]
     try:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=limit, env=_environment()
+            command,
+            check=False,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=limit,
+            env=_environment(),
         )
     except subprocess.TimeoutExpired:
         return Outcome(

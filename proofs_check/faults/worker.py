@@ -61,11 +61,11 @@ def look(names: Iterable[str]) -> dict[str, Any]:
     """
     for name in names:
         try:
-            found = next(iter(complaints(name)), "")
+            complaint = next(iter(complaints(name)), "")
         except Exception as error:  # noqa: BLE001 - whatever a fault makes the code raise
-            found = f"raised {type(error).__name__}: {error}"[:300]
-        if found:
-            return {"check": name, "complaint": found}
+            complaint = f"raised {type(error).__name__}: {error}"[:300]
+        if complaint:
+            return {"check": name, "complaint": complaint}
     return {"check": "", "complaint": ""}
 
 
@@ -73,18 +73,16 @@ def answer(key: str) -> dict[str, Any]:
     """What the checks say of one fault, or of the code as it is."""
     start = time.perf_counter()
     if not key:
-        found = [
-            look([name])
-            for name in dict.fromkeys(c for fault in FAULTS.values() for c in fault.checks)
-        ]
-        first = next((f for f in found if f["check"]), {"check": "", "complaint": ""})
+        names = dict.fromkeys(c for fault in FAULTS.values() for c in fault.checks)
+        alarms = [look([name]) for name in names]
+        first = next((a for a in alarms if a["check"]), {"check": "", "complaint": ""})
         return {**first, "seconds": time.perf_counter() - start}
     finder = FaultedFinder(FAULTS[key])
     sys.meta_path.insert(0, finder)
-    found_by = look(FAULTS[key].checks)
+    caught = look(FAULTS[key].checks)
     if not finder.loaded:
-        found_by = {"check": "", "complaint": "no check loaded the module"}
-    return {**found_by, "seconds": time.perf_counter() - start}
+        caught = {"check": "", "complaint": "no check loaded the module"}
+    return {**caught, "seconds": time.perf_counter() - start}
 
 
 if __name__ == "__main__":

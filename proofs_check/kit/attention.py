@@ -4,6 +4,7 @@ bad input.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -11,11 +12,13 @@ from typing import Any, Literal
 import numpy as np
 
 from proofs_check.arithmetic.balls import exact_attention, max_error
+from proofs_check.kit.calls import Caller, Host, Left, Local, told_error
+from proofs_check.kit.conduct import look_up_thread_pools
 from proofs_check.kit.findings import Examination, Finding
 from proofs_check.kit.frameworks import Framework, autograd, conversions
 from proofs_check.kit.gradient import gradient_findings
 from proofs_check.kit.laws import LAWS
-from proofs_check.kit.problems import THRESHOLD, Host, Problem, Subject, problems
+from proofs_check.kit.problems import THRESHOLD, Problem, Subject, problems
 
 
 def check_attention(
@@ -33,7 +36,11 @@ def check_attention(
     by_design: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Examination:
-    """Examine ``function(q, k, v) -> output``.
+    """Examine ``function(q, k, v) -> output`` in this process.
+
+    Whatever the function raises is a failed check, SystemExit included; only an interrupt from the
+    keyboard gets through. Settings of the process that it changes are put back. Against a function
+    that ends the process, or hangs, only another process helps: ``proofs_check audit`` takes one.
 
     Parameters
     ----------
@@ -73,8 +80,8 @@ def check_attention(
     Raises
     ------
     ValueError
-        For an unknown framework, a name in `by_design` that no check has, or
-        ``gradient="autograd"`` without torch.
+        For an unknown framework, a name in `by_design` that no check has, a scale that is not
+        finite, or ``gradient="autograd"`` without torch.
     """
     convert, back = conversions(framework)
     if gradient == "autograd":
@@ -85,15 +92,46 @@ def check_attention(
             )
             raise ValueError(msg)
         gradient = autograd(function, dict(options or {}))
-    subject = Subject(
-        function=function,
+
+    look_up_thread_pools()
+
+    def local(called: Callable[..., Any]) -> Local:
+        return Local(
+            function=called,
+            put=put or convert,
+            get=get or back,
+            options=dict(options or {}),
+            plain=framework == "numpy" and get is None,
+        )
+
+    return examine(
+        local(function),
+        None if gradient is None else local(gradient),
+        exact=exact,
         scale=scale,
         leading=leading,
-        put=put or convert,
-        get=get or back,
-        options=dict(options or {}),
         square=square,
+        by_design=by_design or {},
+        seed=seed,
     )
+
+
+def examine(
+    function: Caller,
+    gradient: Caller | None,
+    *,
+    exact: bool,
+    scale: float | None,
+    leading: int,
+    square: bool,
+    by_design: Mapping[str, str],
+    seed: int = 0,
+) -> Examination:
+    """Examine a function wherever it runs; the parameters are those of `check_attention`."""
+    if scale is not None and not math.isfinite(scale):
+        msg = f"scale(={scale}) must be a finite number, or None for 1/sqrt(d)"
+        raise ValueError(msg)
+    subject = Subject(caller=function, scale=scale, leading=leading, square=square)
     posed = list(problems(np.random.default_rng(seed)))
     findings = [
         *_accuracy(subject, posed, exact=exact),
@@ -101,9 +139,8 @@ def check_attention(
     ]
     if gradient is not None:
         findings += gradient_findings(subject, gradient, posed, exact=exact)
-    module, own = getattr(function, "__module__", "?"), getattr(function, "__qualname__", None)
-    name = f"{module}:{own or repr(function)}"
-    return Examination(subject=name, findings=tuple(_excused(findings, by_design or {})))
+    findings += subject.record.findings()
+    return Examination(subject=function.name, findings=tuple(_excused(findings, by_design)))
 
 
 def _excused(findings: Sequence[Finding], by_design: Mapping[str, str]) -> Iterator[Finding]:
@@ -137,13 +174,8 @@ def _accuracy(subject: Subject, posed: list[Problem], *, exact: bool) -> Iterato
                 if exact
                 else _against_nulls(subject, posed, dtype, name)
             )
-        except Exception as error:  # noqa: BLE001 - whatever the function raises is a finding
-            yield Finding(
-                name=name,
-                held=False,
-                detail=f"{type(error).__name__}: {error}"[:200],
-                raised=True,
-            )
+        except Exception as error:  # noqa: BLE001 - numbers of any kind may upset the comparison
+            yield Finding(name=name, held=False, detail=told_error(error), raised=True)
 
 
 def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
@@ -200,16 +232,19 @@ def _law(subject: Subject, posed: list[Problem], name: str) -> Finding:
     """
     asked, failed, first, raised = 0, 0, "", False
     for problem in posed:
+        left = False
         try:
             complaint = LAWS[name](subject, problem)
-        except Exception as error:  # noqa: BLE001 - whatever the function raises is a finding
-            complaint, raised = f"{type(error).__name__}: {error}"[:160], True
+        except Exception as error:  # noqa: BLE001 - numbers of any kind may upset the comparison
+            complaint, raised, left = told_error(error), True, isinstance(error, Left)
         if complaint is NotImplemented:
             continue
         asked += 1
         if complaint:
             failed += 1
             first = first or f"{complaint} ({problem.name}"
+        if left:  # it would do so again, and every new process takes its time
+            break
     if not asked:
         return Finding(name=name, held=None, detail="the function has no such form")
     detail = f"{first}; {failed} of {asked} problems)" if failed else ""

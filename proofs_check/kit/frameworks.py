@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from proofs_check.kit.problems import Host
+from proofs_check.kit.calls import Host
 
 Framework: TypeAlias = Literal["numpy", "torch"]
 
@@ -44,16 +44,13 @@ def _from_torch(x: Any) -> Host:
 def autograd(
     function: Callable[..., Any], options: Mapping[str, Any]
 ) -> Callable[..., tuple[Any, Any, Any]]:
-    """Gradient of a function of torch tensors in the form that `check_attention` asks for: (q, k,
-    v, dout) -> (dq, dk, dv).
-    """
+    """Gradient of a function of torch tensors, (q, k, v, dout) -> (dq, dk, dv)."""
     torch = importlib.import_module("torch")
 
     def gradient(q: Any, k: Any, v: Any, dout: Any, **_: Any) -> tuple[Any, Any, Any]:
         leaves = [x.clone().requires_grad_(True) for x in (q, k, v)]
-        found: tuple[Any, Any, Any] = torch.autograd.grad(
-            function(*leaves, **options), leaves, dout
-        )
-        return found
+        output = function(*leaves, **options)
+        gradients: tuple[Any, Any, Any] = torch.autograd.grad(output, leaves, dout)
+        return gradients
 
     return gradient

@@ -1,18 +1,16 @@
-"""Small attention problems that bring out what goes wrong, and the one way in which the function
-under examination is called.
-"""
+"""Small attention problems that bring out what goes wrong, and the function they are put to."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-Host = np.ndarray[Any, Any]
+from proofs_check.kit.calls import Caller, Host, Left, Trouble, Unusable
+from proofs_check.kit.conduct import Record
 
 SIZES = (1, 2, 3, 5, 10, 16)
 """Numbers of tokens, those of LAPACK's tests (its 0 is a check of its own)."""
@@ -40,16 +38,26 @@ class Problem:
 class Subject:
     """The function under examination, called with and giving host arrays of shapes (n, d) whatever
     it takes itself.
+
+    Parameters
+    ----------
+    caller : Caller
+        How it is called.
+    scale : float or None
+        Factor of the scores; None is 1/sqrt(d).
+    leading : int
+        Leading axes that it needs.
+    square : bool
+        Whether it needs as many queries as keys.
+    record : Record
+        Where its conduct is taken down.
     """
 
-    function: Callable[..., Any]
+    caller: Caller
     scale: float | None
     leading: int
-    put: Callable[[Host], Any]
-    get: Callable[[Any], Host]
-    options: Mapping[str, Any]
     square: bool = False
-    """Whether it needs as many queries as keys."""
+    record: Record = field(default_factory=Record)
 
     @property
     def causal_name(self) -> str | None:
@@ -62,32 +70,43 @@ class Subject:
         return self._keyword("key_mask")
 
     def _keyword(self, *names: str) -> str | None:
-        try:
-            parameters = inspect.signature(self.function).parameters
-        except (TypeError, ValueError):  # built-in functions tell nothing
-            return None
-        return next((name for name in names if name in parameters), None)
-
-    def arrays(self, *hosts: Host) -> list[Any]:
-        """Arrays as the function takes them: singleton axes added as needed."""
-        missing = max(0, self.leading - (hosts[0].ndim - 2))
-        return [self.put(np.array(x).reshape((1,) * missing + x.shape)) for x in hosts]
+        return next((name for name in names if name in self.caller.keywords), None)
 
     def __call__(self, q: Host, k: Host, v: Host, **options: Any) -> Host:
-        """Return the output for arrays of shape (..., n, d), on the host and without the added
-        axes.
+        """Return the output for arrays of shape (..., n, d), without the added axes.
+
+        Raises
+        ------
+        Trouble
+            When the function gives none.
         """
-        arrays = self.arrays(q, k, v)
-        out = np.asarray(self.get(self.function(*arrays, **self.options, **options)))
-        expected = (*q.shape[:-1], v.shape[-1])
-        if out.size != math.prod(expected):
-            msg = f"the output has shape {out.shape}, not {expected}"
-            raise ValueError(msg)
-        return out.reshape(expected)
+        outputs = self.ask(self.caller, (q, k, v), options)
+        return fitted(outputs[0], (*q.shape[:-1], v.shape[-1]))
+
+    def ask(
+        self, caller: Caller, arrays: Sequence[Host], options: Mapping[str, Any]
+    ) -> tuple[Host, ...]:
+        """Call with singleton axes added as needed, and take down how it behaves."""
+        missing = max(0, self.leading - (arrays[0].ndim - 2))
+        try:
+            answer = caller([x.reshape((1,) * missing + x.shape) for x in arrays], options)
+        except Trouble as error:
+            self.record.add(error.misdeeds, watched=not isinstance(error, Left))
+            raise
+        self.record.add(answer.misdeeds)
+        return answer.outputs
 
     def beta(self, d: int) -> float:
         """The scale of the scores."""
         return 1 / math.sqrt(d) if self.scale is None else self.scale
+
+
+def fitted(output: Host, shape: tuple[int, ...]) -> Host:
+    """Return an output in the shape that was asked for; `Unusable` when it has another size."""
+    if output.size != math.prod(shape):
+        msg = f"the output has shape {output.shape}, not {shape}"
+        raise Unusable(msg)
+    return output.reshape(shape)
 
 
 def problems(rng: np.random.Generator, d: int = 4, dv: int = 3) -> Iterator[Problem]:

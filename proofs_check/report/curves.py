@@ -36,11 +36,11 @@ def degree_curves(*, n: int = 256, d: int = 16, half_range: float = 2.0) -> list
     spread = float(np.max(np.ptp(v, axis=0)))
     curves = []
     for basis, degrees in (("taylor", range(0, 17, 2)), ("minimax", range(17))):
-        found = [
+        outputs = [
             aa.attention(q, k, v, aa.Polynomial(degree=g, basis=basis), scale=1.0) for g in degrees
         ]
-        bounds = [float(out.certificate.bound) / spread for out in found]
-        errors = [float(np.max(np.abs(out.value - exact))) / spread for out in found]
+        bounds = [float(out.certificate.bound) / spread for out in outputs]
+        errors = [float(np.max(np.abs(out.value - exact))) / spread for out in outputs]
         curves.append(DegreeCurve(basis=basis, degrees=list(degrees), bounds=bounds, errors=errors))
     return curves
 
@@ -140,14 +140,14 @@ def hash_curve(*, bits: int = 8, repeats: int = 6) -> HashCurve:
     hashes = [2**i for i in range(9)]
     errors = []
     for m in hashes:
-        found = [
+        outputs = [
             aa.attention(q, k, v, aa.Yoso(bits=bits, hashes=m), rng=np.random.default_rng([m, i]))
             for i in range(repeats)
         ]
         errors.append(
             [
                 float(np.linalg.norm(out.value - expected) / np.linalg.norm(expected))
-                for out in found
+                for out in outputs
             ]
         )
     means = np.sqrt(np.mean(np.square(errors), axis=1))

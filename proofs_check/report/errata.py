@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from proofs_check import catalogue
-from proofs_check.by_hand import BY_HAND
-from proofs_check.papers.unchecked import UNCHECKED
 from proofs_check.report.wrapping import wrapped
 from proofs_check.running.campaign import Outcome, Result
 from proofs_check.statements.experiment import Count, Falsify
@@ -118,7 +116,7 @@ def markdown(outcome: Outcome) -> str:
         for entry in entries:
             page += [*lines(entry), ""]
     page += [_UNCHECKED]
-    for item in UNCHECKED:
+    for item in catalogue.unchecked():
         page += [f"- **{item.source}**: {item.statement} {item.reason}"]
         if item.instead:
             page += [
@@ -154,7 +152,7 @@ def lines(entry: Erratum) -> Iterator[str]:
 def _erratum(result: Result, by_key: Mapping[str, Result]) -> Erratum:
     theorem = result.theorem
     experiment, verdict = _strongest(result)
-    hand = BY_HAND.get(theorem.key)
+    hand = theorem.by_hand
     repair = by_key.get(theorem.repaired_by or "")
     instead = [hand.instead] if hand and hand.instead else []
     if theorem.repaired_by:

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from approxattn.diagnosis.whole_files import make_folder, write_text
 from proofs_check.report import web_page as page
 from proofs_check.report.json_document import document
 from proofs_check.report.junit import junit
 from proofs_check.report.markdown import markdown
 from proofs_check.running.campaign import Outcome
+from proofs_check.running.evidence import Evidence
 
 __all__ = ["FILES", "write"]
 
@@ -25,7 +27,7 @@ FILES: Mapping[str, str] = {
 
 def write(
     outcome: Outcome,
-    evidence_path: str | Path,
+    evidence: Evidence | None,
     out_dir: str | Path,
     *,
     formats: Sequence[str] = tuple(FILES),
@@ -36,8 +38,8 @@ def write(
     ----------
     outcome : Outcome
         What the campaign says.
-    evidence_path : path
-        The evidence store, for when and where the campaign ran; without it, this machine is named.
+    evidence : Evidence or None
+        For when and where the campaign ran; without it, this machine is named.
     out_dir : path
         Where to.
     formats : sequence of str
@@ -53,6 +55,8 @@ def write(
     ------
     ValueError
         For a form that does not exist, and for evidence that another version of the catalogue left.
+    NotWrittenError
+        When a file cannot be written; the last report is then kept.
     """
     stale = [
         r.theorem.key for r in outcome.results if len(r.verdicts) != len(r.theorem.experiments)
@@ -67,15 +71,12 @@ def write(
     if unknown:
         msg = f"formats(={list(formats)}) holds {unknown[0]!r}: choose from {', '.join(FILES)}"
         raise ValueError(msg)
-    facts = page.environment_of(Path(evidence_path))
-    folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in dict.fromkeys(formats):
-        target = folder / FILES[name]
-        target.write_text(_text(name, outcome, facts), encoding="utf-8")
-        written.append(target)
-    return written
+    facts = page.environment_of(evidence)
+    texts = {FILES[name]: _text(name, outcome, facts) for name in dict.fromkeys(formats)}
+    folder = make_folder(out_dir)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def _text(name: str, outcome: Outcome, facts: Mapping[str, str]) -> str:
@@ -84,8 +85,6 @@ def _text(name: str, outcome: Outcome, facts: Mapping[str, str]) -> str:
     if name == "md":
         return markdown(outcome, facts)
     if name == "json":
-        return (
-            json.dumps(document(outcome, facts), indent=1, ensure_ascii=False, allow_nan=False)
-            + "\n"
-        )
+        data = document(outcome, facts)
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return junit(outcome)

@@ -53,19 +53,21 @@ def depths(nodes: Iterable[str], edges: Iterable[tuple[str, str]]) -> dict[str, 
     before: dict[str, list[str]] = {node: [] for node in nodes}
     for a, b in edges:
         before[b].append(a)
-    found: dict[str, int] = {}
-    while len(found) < len(before):
+    layers: dict[str, int] = {}
+    while len(layers) < len(before):
         ready = [
-            n for n, needed in before.items() if n not in found and all(m in found for m in needed)
+            n
+            for n, needed in before.items()
+            if n not in layers and all(m in layers for m in needed)
         ]
         if not ready:
             msg = (
-                f"edges lead round in a circle among {sorted(set(before) - set(found))}: a layered "
-                "drawing needs none"
+                f"edges lead round in a circle among {sorted(set(before) - set(layers))}: a "
+                "layered drawing needs none"
             )
             raise ValueError(msg)
-        found |= {node: 1 + max((found[m] for m in before[node]), default=-1) for node in ready}
-    return found
+        layers |= {node: 1 + max((layers[m] for m in before[node]), default=-1) for node in ready}
+    return layers
 
 
 def components(nodes: Sequence[str], edges: Iterable[tuple[str, str]]) -> list[list[str]]:

@@ -10,8 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from proofs_check.catalogue import is_control
-from proofs_check.papers.unchecked import UNCHECKED
+from proofs_check.catalogue import is_control, unchecked
 from proofs_check.report.errata import errata
 from proofs_check.report.table import schema as verdict_schema
 from proofs_check.running.campaign import Outcome, Result
@@ -48,7 +47,7 @@ def document(outcome: Outcome, environment: Mapping[str, str]) -> dict[str, Any]
             {"citation": citation, "entries": [asdict(entry) for entry in entries]}
             for citation, entries in errata(outcome.results).items()
         ],
-        "unchecked": [asdict(item) for item in UNCHECKED],
+        "unchecked": [asdict(item) for item in unchecked()],
     }
     # lists in place of tuples
     plain: dict[str, Any] = json.loads(json.dumps(data, allow_nan=False))

@@ -119,39 +119,39 @@ def _tokens(text: str) -> Iterator[Token]:
     )
     end = 0
     for match in _TOKEN.finditer(text):
-        kind, found = match.lastgroup or "other", match[0]
+        kind, sign = match.lastgroup or "other", match[0]
         space, before, after = (
             match.start() > end,
             text[: match.start()][-2:],
             text[match.end() : match.end() + 1],
         )
         end = match.end()
-        if kind == "big" and found == "∇":
+        if kind == "big" and sign == "∇":
             kind = "greek"
         if kind == "letters":
-            kind = _kind_of_letters(found, before, after)
+            kind = _kind_of_letters(sign, before, after)
         if kind == "op":
-            found = _RELATIONS.get(found, found)
+            sign = _RELATIONS.get(sign, sign)
         if kind == "product":
-            for i, letter in enumerate(found):
+            for i, letter in enumerate(sign):
                 yield Token(kind="letter", text=letter, space=space and i == 0)
             continue
-        yield Token(kind="letter" if kind == "greek" else kind, text=found, space=space)
+        yield Token(kind="letter" if kind == "greek" else kind, text=sign, space=space)
 
 
-def _kind_of_letters(found: str, before: str, after: str) -> str:
-    plain = "".join(c for c in found if not unicodedata.combining(c))
+def _kind_of_letters(letters: str, before: str, after: str) -> str:
+    plain = "".join(c for c in letters if not unicodedata.combining(c))
     if plain in NAMES:
         return "name"
     if plain in _PRODUCTS:
         return "product"
     if len(plain) <= 3 and before.endswith(("_", "^", "_{", "^{")):  # indices: a_ij, Σ_{jl}
-        return "product" if len(plain) > 1 and plain == found else "letter"
+        return "product" if len(plain) > 1 and plain == letters else "letter"
     known = plain in _VARIABLES or re.fullmatch(
         "d[A-Za-z]" if before.endswith("/") else "d[A-Z]", plain
     )
     applied = after != "" and (after in "_(^'~" or after in SUPERSCRIPTS)
-    return "letter" if len(plain) == 1 or plain != found or known or applied else "word"
+    return "letter" if len(plain) == 1 or plain != letters or known or applied else "word"
 
 
 def _settle(tokens: list[Token]) -> list[Token]:

@@ -116,10 +116,10 @@ def carry_out(
     for unit in known:
         progress.found(unit)
     with (
-        contextlib.closing(campaign.run(store, fresh=fresh, time_limit=time_limit)) as found,
+        contextlib.closing(campaign.run(store, fresh=fresh, time_limit=time_limit)) as verdicts,
         _display(quiet) as show,
     ):
-        for unit, verdict in found:
+        for unit, verdict in verdicts:
             if unit not in known:
                 progress.advance(unit, verdict.seconds)
             show(progress, f"{unit.theorem}: {verdict.status}")

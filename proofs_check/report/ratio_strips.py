@@ -36,12 +36,12 @@ def ratios(result: Result) -> tuple[Ratio, ...]:
     """Every ratio that the evidence of a statement holds; zero and infinity have no place on a
     logarithmic scale.
     """
-    found = [
+    measured = [
         ratio
         for i, (e, v) in enumerate(zip(result.theorem.experiments, result.verdicts, strict=True))
         for ratio in _of(i, e, v)
     ]
-    return tuple(r for r in found if 0 < r.value < math.inf)
+    return tuple(r for r in measured if 0 < r.value < math.inf)
 
 
 def _of(i: int, experiment: object, verdict: Verdict) -> Iterator[Ratio]:
@@ -61,16 +61,16 @@ def _of(i: int, experiment: object, verdict: Verdict) -> Iterator[Ratio]:
         yield Ratio(experiment=i, value=verdict.tightness)
 
 
-def draw(found: Sequence[Ratio], kinds: Sequence[str]) -> str:
+def draw(measured: Sequence[Ratio], kinds: Sequence[str]) -> str:
     """SVG of the ratios, one line per experiment; nothing when there are none."""
-    if not found:
+    if not measured:
         return ""
-    rows = list(dict.fromkeys(r.experiment for r in found))
+    rows = list(dict.fromkeys(r.experiment for r in measured))
     height = _LINE * len(rows) + 24
     body = [*_axis(height - 20)]
     for line, experiment in enumerate(rows):
         y = _LINE * line + _LINE / 2 + 2
-        own = [r for r in found if r.experiment == experiment]
+        own = [r for r in measured if r.experiment == experiment]
         body += [_dot(r, y) for r in dict.fromkeys(own)]
         largest = number(max(r.value for r in own))
         body.append(

@@ -23,10 +23,9 @@ import numpy as np
 import approxattn as aa
 from approxattn.data import Heads, minilm_heads
 from proofs_check.arithmetic.balls import Rows, exact_attention, precision, upper, yoso_expectation
+from proofs_check.report.head_methods import YOSO_BITS, methods
 
 DTYPES = ("float64", "float32")
-
-YOSO_BITS = 8
 
 YOSO_ROWS = 8
 """YOSO-E is enclosed for every row whose index is a multiple of this. *Chosen*: a second in all
@@ -141,91 +140,6 @@ class Measurement:
     example: str
     diagnosis: str
     audit: str
-
-
-def methods(n: int) -> tuple[tuple[str, str, str, Any], ...]:
-    """(family, label, claim, method) of every setting measured; sketches get n/4 rows."""
-    k = n // 4
-    return (
-        ("Exact", "Exact", "code.exact", aa.Exact()),
-        *(
-            (
-                "Polynomial",
-                f"Taylor, degree {g}",
-                "code.polynomial-taylor",
-                aa.Polynomial(degree=g, basis="taylor"),
-            )
-            for g in (2, 4, 8)
-        ),
-        *(
-            (
-                "Polynomial",
-                f"minimax, degree {g}",
-                "code.polynomial-minimax",
-                aa.Polynomial(degree=g),
-            )
-            for g in (2, 4, 8)
-        ),
-        *(
-            (
-                "Polynomial",
-                f"fitted, degree {g}",
-                "code.fitted-polynomial",
-                aa.FittedPolynomial(degree=g),
-            )
-            for g in (2, 4)
-        ),
-        ("Linformer", f"Gaussian, k = {k}", "", aa.Linformer(rank=k)),
-        ("Linformer", f"Gaussian, k = {k}, δ = 1/{n}", "", aa.Linformer(rank=k, delta=1 / n)),
-        (
-            "Linformer",
-            f"mean pooling, k = {k}",
-            "code.linformer-mean-pool",
-            aa.Linformer(rank=k, sketch="mean-pool"),
-        ),
-        (
-            "Linformer",
-            f"row sampling, k = {k}",
-            "code.linformer-row-sample",
-            aa.Linformer(rank=k, sketch="row-sample"),
-        ),
-        (
-            "Linformer",
-            f"fitted values, k = {k}",
-            "code.fitted-linformer",
-            aa.FittedLinformer(rank=k),
-        ),
-        (
-            "Clustered",
-            f"{n // 8} heavy keys, {_power(n // 16)} means",
-            "code.clustered",
-            aa.Clustered(heavy=n // 8, key_blocks=_power(n // 16), query_blocks=_power(n // 16)),
-        ),
-        ("Nyström", f"{k} landmarks", "code.nystrom", aa.Nystrom(landmarks=k)),
-        ("Performer", "256 features", "code.performer", aa.Performer(features=256)),
-        (
-            "YOSO",
-            f"expectation, {YOSO_BITS} bits",
-            "code.yoso-expectation",
-            aa.YosoExpectation(bits=YOSO_BITS),
-        ),
-        ("YOSO", f"{YOSO_BITS} bits, 32 hashes", "code.yoso", aa.Yoso(bits=YOSO_BITS, hashes=32)),
-        ("BERT-LSH", "corrected, logit 0", "code.bert-lsh", aa.BertLSH()),
-        ("BERT-LSH", "corrected, no weight", "code.bert-lsh", aa.BertLSH(fill=-math.inf)),
-        ("BERT-LSH", "colliding pairs only", "code.bert-lsh-sparse", aa.BertLSH(sparse=True)),
-        (
-            "BERT-LSH",
-            "as the authors' code",
-            "code.bert-lsh-paper-code",
-            aa.BertLSH(fidelity="paper-code"),
-        ),
-        ("LSH softmax", "4 bits, 4 tables", "code.lsh-softmax", aa.LSHSoftmax()),
-    )
-
-
-def _power(x: int) -> int:
-    """Largest power of two up to x, at least 1."""
-    return 1 << (max(x, 1).bit_length() - 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,12 +96,12 @@ def groups(results: Sequence[Result]) -> list[Group]:
         "code",
         "controls",
     ]
-    found = []
+    filled = []
     for name in order:
         rows = tuple(_row(r, run) for r in results if _paper(r.theorem.key) == name)
         if rows:
-            found.append(Group(name=name, heading=GROUPS.get(name, name), rows=rows))
-    return found
+            filled.append(Group(name=name, heading=GROUPS.get(name, name), rows=rows))
+    return filled
 
 
 def _paper(key: str) -> str:
@@ -236,11 +236,11 @@ class Summary:
     unexpected: tuple[Row, ...]
 
 
-def summary(found: Iterable[Group]) -> Summary:
+def summary(all_groups: Iterable[Group]) -> Summary:
     """Count verdicts, and collect what did not come out as expected; what has not been carried out
     yet is not amiss.
     """
-    rows = [row for group in found for row in group.rows]
+    rows = [row for group in all_groups for row in group.rows]
     claims = [row for row in rows if not catalogue.is_control(row.key)]
     unexpected = tuple(row for row in rows if not row.as_expected and not row.waiting)
     return Summary(

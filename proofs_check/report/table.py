@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from approxattn.diagnosis.whole_files import whole_file
 from proofs_check.catalogue import theorems
+from proofs_check.running.campaign import last_units
 from proofs_check.running.evidence import Evidence
 
 __all__ = ["COLUMNS", "rows", "schema", "write"]
@@ -41,39 +44,33 @@ def rows(evidence: Evidence) -> list[dict[str, Any]]:
     ------
     LookupError
         When the evidence holds no campaign.
+    EvidenceError
+        When it names a theorem or an experiment that the catalogue does not have.
     """
-    last = evidence.last_campaign()
-    if last is None:
-        msg = (
-            f"evidence(={evidence.path}) holds no campaign: carry one out with `python -m "
-            "proofs_check run`"
-        )
-        raise LookupError(msg)
-    known, found = theorems(timed=True), []
-    for unit in last[0]:
-        verdict, theorem = evidence.get(unit, finished_only=False), known.get(unit.theorem)
+    known, table = theorems(timed=True), []
+    for unit in last_units(evidence):
+        verdict, theorem = evidence.get(unit, finished_only=False), known[unit.theorem]
         if verdict is None:
             continue
-        present = theorem is not None and unit.experiment < len(theorem.experiments)
         values = (
             unit.theorem,
             unit.experiment,
-            type(theorem.experiments[unit.experiment]).__name__ if theorem and present else "",
-            str(theorem.expected) if theorem else "",
+            type(theorem.experiments[unit.experiment]).__name__,
+            str(theorem.expected),
             str(verdict.status),
             verdict.grade,
             verdict.scope,
             verdict.tightness,
             verdict.seconds,
             verdict.note,
-            str(theorem.source) if theorem else "",
+            str(theorem.source),
             unit.seed,
             unit.budget,
             unit.key,
             verdict.to_json(),
         )
-        found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
+        table.append(dict(zip(COLUMNS, values, strict=True)))
+    return table
 
 
 def schema() -> dict[str, Any]:
@@ -91,33 +88,41 @@ def write(evidence: Evidence, path: Path) -> int:
     ------
     ValueError
         When the suffix is another one, or pyarrow is missing.
-    LookupError
+    LookupError, EvidenceError
         As `rows`.
+    NotWrittenError
+        When the file cannot be written; what stood there before still does.
     """
     if path.suffix not in (".csv", ".parquet"):
         msg = f"path(={path}) must end in .csv or .parquet"
         raise ValueError(msg)
     table = rows(evidence)
-    if path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(table)
-    else:
-        _write_parquet(table, path)
+    write_table = _write_csv if path.suffix == ".csv" else _write_parquet
+    with whole_file(path) as file:
+        write_table(table, file)
     return len(table)
 
 
-def _write_parquet(table: list[dict[str, Any]], path: Path) -> None:
+def _write_csv(table: Sequence[Mapping[str, Any]], path: Path) -> None:
+    # Half a surrogate pair, which damaged evidence may hold, has no UTF-8.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def _write_parquet(table: Sequence[Mapping[str, Any]], path: Path) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        msg = f"path(={path}) needs pyarrow: install it, or write .csv"
+        msg = "a .parquet file needs pyarrow: install it, or write .csv"
         raise ValueError(msg) from error
-    whole, real = (
-        {"experiment": pa.int64(), "seed": pa.int64()},
-        {"tightness": pa.float64(), "seconds": pa.float64()},
-    )
-    types = [(name, {**whole, **real}.get(name, pa.string())) for name in COLUMNS]
-    pq.write_table(pa.Table.from_pylist(table, schema=pa.schema(types)), path)
+    numbers = {
+        "experiment": pa.int64(),
+        "seed": pa.int64(),
+        "tightness": pa.float64(),
+        "seconds": pa.float64(),
+    }
+    types = [(name, numbers.get(name, pa.string())) for name in COLUMNS]
+    pq.write_table(pa.Table.from_pylist(list(table), schema=pa.schema(types)), path)

@@ -116,8 +116,8 @@ def _distinct(reasons: Sequence[str]) -> tuple[str, ...]:
     return tuple(kinds.values())
 
 
-def _pair(found: tuple[float, float] | None) -> tuple[str, str]:
-    return ("–", "–") if found is None else (number(found[0]), number(found[1]))
+def _pair(numbers: tuple[float, float] | None) -> tuple[str, str]:
+    return ("–", "–") if numbers is None else (number(numbers[0]), number(numbers[1]))
 
 
 def _one(run: Run) -> str:

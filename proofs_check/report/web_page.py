@@ -71,12 +71,9 @@ def _kinds(result: Result) -> list[str]:
     return [type(experiment).__name__ for experiment in result.theorem.experiments]
 
 
-def environment_of(path: Path) -> dict[str, str]:
-    """Where and how the campaign ran, as lines of text."""
-    last = None
-    if path.is_file():
-        with Evidence(path) as evidence:
-            last = evidence.last_campaign()
+def environment_of(evidence: Evidence | None) -> dict[str, str]:
+    """Where and how the campaign ran, as lines of text; of this machine when there is none."""
+    last = None if evidence is None else evidence.last_campaign()
     units, where = last if last is not None else ([], environment())
     facts: dict[str, Any] = {}
     if units:

@@ -15,17 +15,28 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
-import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from proofs_check.running.code_digest import code_digest
+from proofs_check.running.database import (
+    EvidenceError,
+    explained,
+    open_copy,
+    open_in_memory,
+    open_to_write,
+    trouble,
+)
+from proofs_check.running.stored import Damaged, environment_of, plan_of, verdict_of
 from proofs_check.statements import serial
 from proofs_check.statements.verdict import Verdict
 
-__all__ = ["Evidence", "Unit", "environment", "fingerprint"]
+__all__ = ["READ_ONLY", "Evidence", "EvidenceError", "Unit", "environment", "fingerprint"]
+
+_T = TypeVar("_T")
 
 _LIBRARIES = (
     "numpy",
@@ -37,18 +48,6 @@ _LIBRARIES = (
     "array-api-compat",
     "cma",
 )
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS unit (
-    key TEXT PRIMARY KEY, theorem TEXT NOT NULL, experiment INTEGER NOT NULL,
-    seed INTEGER NOT NULL, budget TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    verdict TEXT NOT NULL, finished INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS campaign (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-    plan TEXT NOT NULL, environment TEXT NOT NULL
-);
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +82,48 @@ class Unit:
 
 
 def fingerprint(modules: Iterable[str] = ()) -> str:
-    """Hash of the sources of both packages and of the modules named, and of the versions of the
-    libraries.
+    """Hash of all that a verdict can depend on: code, data that come with it, library versions.
+
+    The code is that of both packages and of the modules named, without the prose that
+    `proofs_check.running.code_digest` lists: a statement may be worded better, and its evidence
+    stays. Rooms that only write or examine, `READ_ONLY`, are left out as a whole.
+
+    Parameters
+    ----------
+    modules : iterable of str
+        Names of further modules with ``THEOREMS``.
     """
+    root = Path(__file__).parents[2]
     digest = hashlib.sha256(json.dumps(_versions(), sort_keys=True).encode())
-    here = Path(__file__).parents[1]
-    files = [*here.rglob("*.py"), *(here.parent / "approxattn").rglob("*.py")]
+    for name, path in sorted(_covered(root, modules).items()):
+        source = path.read_bytes()
+        if path.suffix == ".py":
+            inside = name.startswith(("approxattn/", "proofs_check/"))
+            statements = not inside or name.startswith("proofs_check/papers/")
+            source = code_digest(source, statements=statements)
+        digest.update(name.encode() + b"\0" + source + b"\0")
+    return digest.hexdigest()
+
+
+READ_ONLY = ("__main__.py", "commands", "report", "kit", "faults")
+"""No other room of `proofs_check` imports these, so that they cannot change a verdict."""
+
+
+def _covered(root: Path, modules: Iterable[str]) -> dict[str, Path]:
+    """Files by names that do not depend on where the packages lie."""
+    package = root / "proofs_check"
+    idle = {package / name for name in READ_ONLY}
+    files = [f for f in package.rglob("*.py") if idle.isdisjoint({f, *f.parents})]
+    files += (root / "approxattn").rglob("*.py")
+    files += (root / "approxattn").rglob("*.npz")
+    named = {file.relative_to(root).as_posix(): file for file in files}
     for name in modules:
         spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            files.append(Path(spec.origin))
-    cannot_change_a_verdict = {here / name for name in ("__main__.py", "report", "kit", "faults")}
-    for path in sorted({f for f in files if cannot_change_a_verdict.isdisjoint({f, *f.parents})}):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+        if spec is not None and spec.has_location and spec.origin is not None:
+            origin = Path(spec.origin)
+            if origin not in named.values():
+                named[name] = origin
+    return named
 
 
 def _versions() -> dict[str, str]:
@@ -119,15 +146,27 @@ class Evidence:
     ----------
     path : path
         The SQLite file, made when absent, with its folder.
+    copy : bool
+        Read the file into memory and leave it alone: it may lie where nothing can be written, and
+        what is put into the copy is gone at the end. The file must exist.
+
+    Raises
+    ------
+    EvidenceError
+        When the file cannot be used, now or in any method: it is damaged, belongs to another
+        program, is held by another process, or its disk is full. What it held is kept.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, copy: bool = False) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_copy(self.path) if copy else open_to_write(self.path)
+
+    @classmethod
+    def of_nothing(cls) -> Evidence:
+        """Return an empty store in memory."""
+        store = cls.__new__(cls)
+        store.path, store._db = Path("nowhere"), open_in_memory()
+        return store
 
     def __enter__(self) -> Evidence:
         return self
@@ -141,26 +180,27 @@ class Evidence:
         self._db.close()
 
     def get(self, unit: Unit, *, finished_only: bool = True) -> Verdict | None:
-        """Verdict of the unit, if there is one; a time-out or crash is not finished, and is tried
-        again.
+        """Verdict of the unit, if there is one.
+
+        A time-out or crash is not finished, and is tried again.
         """
-        row = self._db.execute(
-            "SELECT verdict, finished FROM unit WHERE key = ?", (unit.key,)
-        ).fetchone()
-        return Verdict.from_json(row[0]) if row and (row[1] or not finished_only) else None
+        rows = self._rows("SELECT verdict, finished FROM unit WHERE key = ?", (unit.key,))
+        if not rows or (finished_only and not rows[0][1]):
+            return None
+        return self._read(verdict_of, rows[0][0])
 
     def usual_seconds(self, units: Iterable[Unit]) -> dict[Unit, float]:
-        """Seconds that the same experiments took last, at the same budget, whatever the seed and
-        the state of the code; unknown ones left out.
+        """Seconds that the same experiments took last; unknown ones are left out.
+
+        The budget is the same, the seed and the state of the code may be others.
         """
-        units = list(units)
-        found: dict[tuple[str, int, str], float] = {}
-        for theorem, experiment, budget, verdict in self._db.execute(
+        seconds: dict[tuple[str, int, str], float] = {}
+        for theorem, experiment, budget, verdict in self._rows(
             "SELECT theorem, experiment, budget, verdict FROM unit ORDER BY rowid"
         ):
-            found[theorem, experiment, budget] = Verdict.from_json(verdict).seconds
+            seconds[theorem, experiment, budget] = self._read(verdict_of, verdict).seconds
         names = {unit: (unit.theorem, unit.experiment, unit.budget) for unit in units}
-        return {unit: found[name] for unit, name in names.items() if name in found}
+        return {unit: seconds[name] for unit, name in names.items() if name in seconds}
 
     def put(self, unit: Unit, verdict: Verdict, *, finished: bool = True) -> None:
         """Write a verdict durably before returning."""
@@ -174,32 +214,34 @@ class Evidence:
             verdict.to_json(),
             finished,
         )
-        self._db.execute("INSERT OR REPLACE INTO unit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._rows("INSERT OR REPLACE INTO unit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, units: Iterable[Unit]) -> None:
         """Remove the units, so that they are carried out anew."""
-        self._db.executemany("DELETE FROM unit WHERE key = ?", [(unit.key,) for unit in units])
+        with explained(self.path):
+            self._db.executemany("DELETE FROM unit WHERE key = ?", [(unit.key,) for unit in units])
 
     def begin(self, units: Iterable[Unit]) -> None:
         """Record a campaign and where it runs."""
         plan = serial.dumps([vars(unit) for unit in units])
-        self._db.execute(
+        self._rows(
             "INSERT INTO campaign (plan, environment) VALUES (?, ?)",
             (plan, serial.dumps(environment())),
         )
 
     def last_campaign(self) -> tuple[list[Unit], dict[str, Any]] | None:
         """Units and environment of the campaign begun last."""
-        row = self._db.execute(
-            "SELECT plan, environment FROM campaign ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-        return (
-            ([Unit(**plan) for plan in serial.loads(row[0])], serial.loads(row[1])) if row else None
-        )
+        rows = self._rows("SELECT plan, environment FROM campaign ORDER BY id DESC LIMIT 1")
+        if not rows:
+            return None
+        plan, where = rows[0]
+        units = [Unit(**entry) for entry in self._read(plan_of, plan)]
+        return units, self._read(environment_of, where)
 
     def digest(self, units: Iterable[Unit]) -> str:
-        """Hash of all verdicts of the units, the time spent left out: equal runs have equal
-        digests.
+        """Hash of all verdicts of the units, the time spent left out.
+
+        Equal runs have equal digests.
         """
         lines = []
         for unit in units:
@@ -207,3 +249,13 @@ class Evidence:
             text = "" if verdict is None else replace(verdict, seconds=0.0).to_json()
             lines.append(f"{unit.key} {text}\n")
         return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with explained(self.path):
+            return self._db.execute(statement, values).fetchall()
+
+    def _read(self, read: Callable[[Any], _T], text: Any) -> _T:
+        try:
+            return read(text)
+        except Damaged as error:
+            raise trouble(self.path, f"is damaged: it holds {error}") from error

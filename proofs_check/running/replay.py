@@ -5,7 +5,7 @@ found it.
 from __future__ import annotations
 
 from proofs_check.running.evidence import Unit
-from proofs_check.statements import serial
+from proofs_check.statements import named, serial
 from proofs_check.statements.experiment import Count, Enclose, Falsify
 from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status, Verdict
@@ -39,24 +39,27 @@ def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
 
 
 def _witness_of_search(experiment: Falsify, witness: object) -> list[str]:
-    confirm = experiment.confirm
     predicates = [a.predicate for a in experiment.assumptions if a.predicate is not None]
-    met = "".join(f" and {p.__qualname__}(witness)" for p in predicates)
+    names = {f"assumption_{i}": p for i, p in enumerate(predicates, start=1)}
+    bindings = named.python(experiment.confirm, "confirm")
+    for name, predicate in names.items():
+        bindings += named.python(predicate, name)
+    met = "".join(f" and {name}(witness)" for name in names)
     return [
+        "import functools",
         "from fractions import Fraction",
         "import numpy as np",
-        f"from {confirm.__module__} import {confirm.__qualname__}",
-        *(f"from {p.__module__} import {p.__qualname__}" for p in predicates),
-        "from proofs_check.checkers import _exact",
+        "from proofs_check.checkers import exact",
         "from proofs_check.arithmetic.balls import precision",
+        *bindings,
         "",
         f"witness = {serial.to_python(witness)}",
         "with precision(128):",
-        f"    measured, bound = {confirm.__qualname__}(witness)",
-        *(f"    print('{p.__qualname__}:', {p.__qualname__}(witness))" for p in predicates),
+        "    measured, bound = confirm(witness)",
+        *(f"    print('{named.label(p)}:', {name}(witness))" for name, p in names.items()),
         "    print('measured:', measured)",
         "    print('bound:   ', bound)",
-        "    violated = _exact.holds(measured, bound) is False",
+        "    violated = exact.holds(measured, bound) is False",
         "    print('violated:', violated)",
         f"    raise SystemExit(0 if violated{met} else 1)",
     ]
@@ -66,7 +69,7 @@ def _witness_point(unit: Unit, point: object) -> list[str]:
     return [
         "from fractions import Fraction",
         "from proofs_check.catalogue import theorem",
-        "from proofs_check.checkers import _exact",
+        "from proofs_check.checkers import exact",
         "from proofs_check.arithmetic.balls import ball, precision",
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
@@ -77,7 +80,7 @@ def _witness_point(unit: Unit, point: object) -> list[str]:
         "        lhs, rhs = experiment.lhs(*x), experiment.rhs(*x)",
         "        print('lhs:', lhs)",
         "        print('rhs:', rhs)",
-        "        holds = _exact.holds(lhs, rhs, experiment.relation, experiment.radius)",
+        "        holds = exact.holds(lhs, rhs, experiment.relation, experiment.radius)",
         "    if holds is not None:",
         "        break",
         "print('violated:', holds is False)",

@@ -197,10 +197,10 @@ class UnitProcess:
         os.close(self._lifeline)
 
 
-def _check_code(found: str, unit: Unit) -> None:
-    if found != unit.fingerprint:
+def _check_code(running: str, unit: Unit) -> None:
+    if running != unit.fingerprint:
         msg = (
-            f"fingerprint(={found[:12]}) of the code that a process runs is not the campaign's "
+            f"fingerprint(={running[:12]}) of the code that a process runs is not the campaign's "
             f"({unit.fingerprint[:12]}): the source or a library was changed after the campaign "
             "began, or a worker has another version installed; begin the campaign anew with one "
             "version everywhere"

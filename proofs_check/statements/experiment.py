@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
+from proofs_check.statements import named
+from proofs_check.statements.assumption import Assumption, Instance
+from proofs_check.statements.comparison import Comparison, Exact, Identity
+from proofs_check.statements.rules import require
 
 __all__ = [
     "Assumption",
@@ -31,80 +36,6 @@ __all__ = [
     "Scale",
     "Symbolic",
 ]
-
-Instance: TypeAlias = Mapping[str, Any]
-"""A test case: named numbers and arrays, all of types that `proofs_check.statements.serial` can
-write down.
-"""
-
-Exact: TypeAlias = Any
-"""An int, a Fraction, a flint ``fmpq``/``fmpz`` or a flint ``arb`` ball."""
-
-
-class Identity(NamedTuple):
-    """``lhs`` minus ``rhs`` must vanish identically (SymPy expressions or ring elements, exact
-    rationals, residues).
-
-    ``label`` names the identity where it fails.
-    """
-
-    lhs: Any
-    rhs: Any = 0
-    label: str = ""
-
-
-class Comparison(NamedTuple):
-    """Two enclosures, ``lhs`` and ``rhs`` (``arb`` balls or exact numbers), to be compared by the
-    experiment's relation.
-
-    ``label`` names the comparison where it fails.
-    """
-
-    lhs: Exact
-    rhs: Exact
-    label: str = ""
-
-
-def _require(condition: object, rule: str) -> None:
-    if not condition:
-        raise ValueError(rule)
-
-
-def _require_importable(name: str, function: Callable[..., Any]) -> None:
-    """Refutations are confirmed in a fresh process, which finds functions by module and name."""
-    qualname = getattr(function, "__qualname__", "<no name>")
-    rule = (
-        f"{name}(={qualname}) cannot be found from a fresh process: define it with `def` at the "
-        "top of a module (no lambda, closure or partial)"
-    )
-    _require("<" not in qualname and "." not in qualname and hasattr(function, "__module__"), rule)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assumption:
-    """A hypothesis of a theorem: its text, its predicate and its generator, from one place so that
-    they cannot drift.
-
-    Parameters
-    ----------
-    text : str
-        The hypothesis in words.
-    predicate : callable or None
-        ``predicate(instance) -> bool``, a module-level function that decides exactly on exact
-        instances; None for a hypothesis that no instance can violate (one that is built into the
-        generator, such as a distribution).
-    generator : callable or None
-        ``generator()`` returns a Hypothesis strategy whose values satisfy the predicate.
-    """
-
-    text: str
-    predicate: Callable[[Instance], bool] | None = None
-    generator: Callable[[], Any] | None = None
-
-    def __post_init__(self) -> None:
-        _require(self.text, "text(='') is empty: an assumption must be readable")
-        if self.predicate is not None:
-            _require_importable("predicate", self.predicate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +61,11 @@ class Symbolic:
     scope: str
 
     def __post_init__(self) -> None:
-        rule = f"grade(={self.grade!r}) is none of 'symbolic', 'exact-rational', 'pit(2^-k)'"
-        _require(re.fullmatch(r"symbolic|exact-rational|pit\(2\^-[0-9]+\)", self.grade), rule)
-        _require(self.scope, "scope(='') is empty: say for which sizes the identities are decided")
+        rule = (
+            f"grade(={self.grade!r}) is none of 'symbolic', 'exact-rational', 'pit(2^-k)': say how"
+        )
+        require(re.fullmatch(r"symbolic|exact-rational|pit\(2\^-[0-9]+\)", self.grade), rule)
+        require(self.scope, "scope(='') is empty: say for which sizes the identities are decided")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,19 +109,20 @@ class Enclose:
     def __post_init__(self) -> None:
         on_box = self.lhs is not None and self.rhs is not None and len(self.box) > 0
         nothing_of_box = self.lhs is None and self.rhs is None and not self.box
-        rule = "give either lhs, rhs and box, or certify"
-        _require(on_box if self.certify is None else nothing_of_box, rule)
+        rule = (
+            "lhs, rhs, box and certify are given in part: give either lhs, rhs and box, or certify"
+        )
+        require(on_box if self.certify is None else nothing_of_box, rule)
         for low, high in self.box:
-            _require(low <= high, f"box side ({low}, {high}) is empty: the lower end comes first")
-        _require(
-            self.relation in ("<=", "="), f"relation(={self.relation!r}) is neither '<=' nor '='"
-        )
-        _require(self.radius >= 0, f"radius(={self.radius}) is negative")
-        _require(self.scope, "scope(='') is empty: say what the enclosure covers")
-        _require(
-            self.depth >= 0 and self.bits >= 2,
-            f"depth(={self.depth}) or bits(={self.bits}) is too small",
-        )
+            rule = f"box(={self.box}) has the empty side ({low}, {high}): give the lower end first"
+            require(low <= high, rule)
+        rule = f"relation(={self.relation!r}) is neither '<=' nor '=': turn the sides round"
+        require(self.relation in ("<=", "="), rule)
+        rule = f"radius(={self.radius}) is negative: put what is gained on the right-hand side"
+        require(self.radius >= 0, rule)
+        require(self.scope, "scope(='') is empty: say what the enclosure covers")
+        require(self.depth >= 0, f"depth(={self.depth}) is negative: 0 halves nothing")
+        require(self.bits >= 2, f"bits(={self.bits}) is below 2: 96 is usual")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,13 +150,14 @@ class Falsify:
     confirm : callable
         ``confirm(instance) -> (measured, bound)`` in ``arb`` balls (grade ``ball``) or exact
         rationals (grade ``exact-rational``), for instances of dyadic floats and integers. Only this
-        decides, in a fresh process, so it must be a module-level function; balls should be computed
-        at a stated precision inside it.
+        decides, in a fresh process, so it must be a module-level function, or a `functools.partial`
+        of one whose fixed arguments `proofs_check.statements.serial` can write down. Balls should
+        be computed at a stated precision inside it.
     assumptions : tuple of Assumption
         What an instance must satisfy; re-asserted on the witness in the fresh process.
     eliminate : callable or None
         ``eliminate(instance) -> instance`` puts one block of variables at its best in closed form,
-        such as the values at the signs of what they multiply; every instance goes through it before
+        such as the values at the signs of what they multiply. Every instance goes through it before
         it is measured, so that the search moves in the other variables only.
     continuous : Continuous or None
         Lets an optimiser improve on the best instance found.
@@ -247,9 +182,9 @@ class Falsify:
     tries: int = 300
 
     def __post_init__(self) -> None:
-        _require_importable("confirm", self.confirm)
-        _require(self.scope, "scope(='') is empty: say which instances are searched")
-        _require(self.tries >= 1, f"tries(={self.tries}) must be at least 1")
+        named.written(self.confirm, "confirm")
+        require(self.scope, "scope(='') is empty: say which instances are searched")
+        require(self.tries >= 1, f"tries(={self.tries}) is below 1: 300 is usual")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,11 +217,11 @@ class Plan:
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.n >= 1, f"n(={self.n}) must be at least 1")
-        _require(0 < self.alpha < 0.5, f"alpha(={self.alpha}) must lie in (0, 0.5)")
-        _require(self.margin >= 0, f"margin(={self.margin}) is negative")
-        _require(self.sampler, "sampler(='') is empty: name the distribution")
-        _require(self.blocks >= 8, f"blocks(={self.blocks}) must be at least 8")
+        require(self.n >= 1, f"n(={self.n}) is below 1: draw something")
+        require(0 < self.alpha < 0.5, f"alpha(={self.alpha}) is not in (0, 0.5): 1e-4 is usual")
+        require(self.margin >= 0, f"margin(={self.margin}) is negative: 0 is none")
+        require(self.sampler, "sampler(='') is empty: name the distribution")
+        require(self.blocks >= 8, f"blocks(={self.blocks}) is below 8: 40 is usual")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,8 +241,8 @@ class Sample:
         The claimed value.
     plan : Plan
         Sample size, level and margin, fixed beforehand. The full budget grows the sample in batches
-        of n/4 to at most 10 n, by tests that may be looked at after every batch, at a hundredth of
-        the level; a mean without bounds is tested once, by 10 n draws and half the margin.
+        of n/4 to at most 10 n. Its tests may be looked at after every batch, at a hundredth of the
+        level. A mean without bounds is tested once, by 10 n draws and half the margin.
     bounds : (float, float) or None
         Interval that no draw leaves, for claims about a mean; target and margin lie strictly
         inside.
@@ -328,39 +263,35 @@ class Sample:
 
     def __post_init__(self) -> None:
         claims = ("probability <=", "probability >=", "mean <=", "mean >=", "mean =")
-        _require(self.claim in claims, f"claim(={self.claim!r}) is none of {claims}")
+        require(
+            self.claim in claims, f"claim(={self.claim!r}) is none of {claims}: pass one of them"
+        )
         if self.claim.startswith("probability"):
-            _require(
-                0 < self.target < 1, f"target(={self.target}) of a probability must lie in (0, 1)"
-            )
+            rule = f"target(={self.target}) is not in (0, 1): no other probability can be tested"
+            require(0 < self.target < 1, rule)
         else:
-            _require(
-                self.plan.n >= 2 * self.plan.blocks,
-                f"n(={self.plan.n}) must be at least twice the blocks",
-            )
+            fewest = 2 * self.plan.blocks
+            rule = f"n(={self.plan.n}) is below twice the blocks: draw at least {fewest}"
+            require(self.plan.n >= fewest, rule)
         if self.claim == "mean =":
-            _require(
-                self.plan.margin > 0,
-                "margin(=0) cannot support an equality: state how close is equal",
-            )
+            rule = "margin(=0) cannot support an equality: state how close is equal"
+            require(self.plan.margin > 0, rule)
         else:
-            _require(
-                self.plan.margin == 0,
-                f"margin(={self.plan.margin}) has no meaning for {self.claim!r}",
-            )
-        _require(np.isfinite(self.target), f"target(={self.target}) must be finite")
+            rule = f"margin(={self.plan.margin}) has no meaning for {self.claim!r}: leave it out"
+            require(self.plan.margin == 0, rule)
+        rule = f"target(={self.target}) is not finite: claim a number"
+        require(np.isfinite(self.target), rule)
         if self.bounds is not None:
-            _require(
-                self.claim.startswith("mean"),
-                f"bounds(={self.bounds}) have no meaning for {self.claim!r}",
-            )
+            rule = f"bounds(={self.bounds}) have no meaning for {self.claim!r}: leave them out"
+            require(self.claim.startswith("mean"), rule)
             low, high = self.target - self.plan.margin, self.target + self.plan.margin
             rule = (
-                f"bounds(={self.bounds}) must strictly contain target and margin, [{low}, {high}]"
+                f"bounds(={self.bounds}) do not contain target and margin, [{low}, {high}], "
+                "strictly: widen them, or test without"
             )
-            _require(self.bounds[0] < low <= high < self.bounds[1], rule)
-        _require(self.chunk >= 1, f"chunk(={self.chunk}) must be at least 1")
-        _require(self.scope, "scope(='') is empty: say for which parameters the claim is sampled")
+            require(self.bounds[0] < low <= high < self.bounds[1], rule)
+        require(self.chunk >= 1, f"chunk(={self.chunk}) is below 1: 4096 is usual")
+        require(self.scope, "scope(='') is empty: say for which parameters the claim is sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -389,11 +320,10 @@ class Count:
     scope: str
 
     def __post_init__(self) -> None:
-        _require(len(self.sizes) > 0, "sizes(=()) is empty: nothing would be counted")
-        _require(
-            self.relation in ("=", "<="), f"relation(={self.relation!r}) is neither '=' nor '<='"
-        )
-        _require(self.scope, "scope(='') is empty: say what is counted")
+        require(len(self.sizes) > 0, "sizes(=()) is empty: say at which sizes to count")
+        rule = f"relation(={self.relation!r}) is neither '=' nor '<=': pass one of them"
+        require(self.relation in ("=", "<="), rule)
+        require(self.scope, "scope(='') is empty: say what is counted")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,12 +358,14 @@ class Scale:
 
     def __post_init__(self) -> None:
         increasing = list(self.sizes) == sorted(set(self.sizes)) and len(self.sizes) >= 4
-        _require(increasing, f"sizes(={self.sizes}) must be at least four, increasing")
-        _require(
-            self.slope[0] < self.slope[1], f"slope(={self.slope}) must be an interval (low, high)"
+        rule = (
+            f"sizes(={self.sizes}) are no increasing sequence of at least four: give more of them"
         )
-        _require(self.repeats >= 1, f"repeats(={self.repeats}) must be at least 1")
-        _require(self.scope, "scope(='') is empty: say what is timed, and on what")
+        require(increasing, rule)
+        rule = f"slope(={self.slope}) is no interval: give the lower end first"
+        require(self.slope[0] < self.slope[1], rule)
+        require(self.repeats >= 1, f"repeats(={self.repeats}) is below 1: 5 is usual")
+        require(self.scope, "scope(='') is empty: say what is timed, and on what")
 
 
 Experiment: TypeAlias = Symbolic | Enclose | Falsify | Sample | Count | Scale

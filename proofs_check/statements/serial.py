@@ -1,8 +1,8 @@
 """Exact JSON: every number a verdict or a witness carries survives a round trip bit for bit.
 
-JSON has one inexact number type, so each kind is tagged: a float is written as its decimal value
-and, beside it, its ``float.hex``; a rational as ``"p/q"``; an array as dtype, shape and the
-hexadecimal of every entry.
+JSON has one inexact number type, so each kind is tagged. A float is written as its decimal value
+and, beside it, its ``float.hex``. A rational is written as ``"p/q"``, an array as dtype, shape and
+the hexadecimal of every entry.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""A statement of the literature, or of ours, as one object: source, reading, assumptions,
-experiments, mutant.
+"""A statement of the literature, or of ours, as one object.
+
+It holds source, reading, assumptions, experiments, mutant and, where it is refuted, a witness in
+words.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import Literal
 from proofs_check.statements.experiment import Assumption, Experiment, Falsify
 from proofs_check.statements.verdict import Status
 
-__all__ = ["Assumption", "Source", "Theorem"]
+__all__ = ["Assumption", "ByHand", "Source", "Theorem"]
 
 Fidelity = Literal["verbatim", "constants made explicit", "corrected", "ours"]
 _FIDELITIES = ("verbatim", "constants made explicit", "corrected", "ours")
@@ -61,6 +63,35 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ByHand:
+    """A witness in words, two lines that a reader can follow with pencil and paper.
+
+    No verdict rests on these lines; the tests compute every number in them anew.
+
+    Parameters
+    ----------
+    instance : str
+        The input, small enough to be written down.
+    shows : str
+        The two sides there.
+    instead : str
+        What is true instead, where no `repaired_by` says it in full.
+    """
+
+    instance: str
+    shows: str
+    instead: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.instance or not self.shows:
+            msg = (
+                f"instance(={self.instance!r}) and shows(={self.shows!r}) must both be given: a "
+                "witness in words names the input and what happens there"
+            )
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Theorem:
     """One statement, fixed in one reading, with the experiments that decide it.
 
@@ -90,6 +121,8 @@ class Theorem:
         Keys of theorems this one rests on.
     repaired_by : str or None
         Key of the true theorem that replaces a refuted one.
+    by_hand : ByHand or None
+        For a refuted statement, a witness in words.
     remarks : tuple of str
         Every departure from the source.
     """
@@ -106,6 +139,7 @@ class Theorem:
     mutant: Experiment
     uses: tuple[str, ...] = ()
     repaired_by: str | None = None
+    by_hand: ByHand | None = None
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -118,12 +152,14 @@ class Theorem:
             msg = f"theorem {self.key}: title, statement and experiments must not be empty"
             raise ValueError(msg)
         object.__setattr__(self, "expected", Status(self.expected))
-        if self.repaired_by is not None and self.expected is not Status.REFUTED:
-            msg = (
-                f"theorem {self.key}: repaired_by(={self.repaired_by!r}) makes sense only for a "
-                "refuted statement"
-            )
-            raise ValueError(msg)
+        for name in ("repaired_by", "by_hand"):
+            value = getattr(self, name)
+            if value is not None and self.expected is not Status.REFUTED:
+                msg = (
+                    f"theorem {self.key}: {name}(={value!r}) makes sense only for a statement that "
+                    f"is expected to be refuted: leave it out, or say expected={Status.REFUTED!r}"
+                )
+                raise ValueError(msg)
         for experiment in self.experiments:
             if isinstance(experiment, Falsify) and not set(experiment.assumptions) <= set(
                 self.assumptions

@@ -149,13 +149,13 @@ def combine(verdicts: Sequence[Verdict]) -> Verdict:
     if not verdicts:
         msg = "verdicts(=[]) is empty: a theorem needs at least one experiment"
         raise ValueError(msg)
-    found = {v.status for v in verdicts}
-    if {Status.PROVED, Status.REFUTED} <= found:
+    statuses = {v.status for v in verdicts}
+    if {Status.PROVED, Status.REFUTED} <= statuses:
         scopes = "; ".join(f"{v.status} ({v.grade}) for {v.scope}" for v in verdicts if v.scope)
         msg = f"proved and refuted at once: {scopes}"
         raise Contradiction(msg)
     order = (Status.REFUTED, Status.PROVED, Status.SUPPORTED, Status.INCONCLUSIVE)
-    status = next(s for s in order if s in found)
+    status = next(s for s in order if s in statuses)
     carrying = [v for v in verdicts if v.status is status]
     ratios = [v.tightness for v in verdicts if v.tightness is not None]
     return Verdict(

@@ -341,7 +341,7 @@ def test_the_statement_of_a_stratum_holds_as_often_as_promised() -> None:
         flat = aa.audit(
             value, q, k, v, rows=15, rng=np.random.default_rng(seed), confidence=0.5
         ).strata()[2]
-        failed += np.sum(value[:40, 0] > flat.largest) > flat.exceeding * 40
+        failed += int(np.sum(value[:40, 0] > flat.largest) > flat.exceeding * 40)
     assert failed <= 200 + 4 * np.sqrt(400) / 2
     assert failed > 20, "too conservative to mean anything"
 

@@ -4,12 +4,17 @@ are none.
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +22,8 @@ import pytest
 from approxattn.__main__ import main
 from approxattn._arrays import HostArray
 from approxattn.diagnosis.files import read_qkv
+
+ROOT = Path(__file__).parents[2]
 
 
 def arrays(shape: tuple[int, ...] = (2, 24, 4)) -> HostArray:
@@ -145,6 +152,189 @@ def test_bad_files(
             write_safetensors(path, {n: ("F8_E4M3", y) for n, y in zip("qkv", x, strict=True)})
     assert main(["diagnose", str(path)]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+# --- files that are none --------------------------------------------------------------------------
+
+
+def written(folder: Path, suffix: str) -> Path:
+    """A good file of the format."""
+    path, x = folder / f"a{suffix}", arrays((6, 4))
+    if suffix == ".npy":
+        np.save(path, x)
+    elif suffix == ".npz":
+        np.savez(path, q=x[0], k=x[1], v=x[2])
+    else:
+        write_safetensors(path, {n: ("F32", y) for n, y in zip("qkv", x, strict=True)})
+    return path
+
+
+def _cut(share: float) -> Callable[[bytes], bytes]:
+    return lambda data: data[: int(share * len(data))]
+
+
+def _flipped(data: bytes) -> bytes:
+    """All bits of the second quarter turned over."""
+    a, b = len(data) // 4, len(data) // 2
+    return data[:a] + bytes(255 - x for x in data[a:b]) + data[b:]
+
+
+def _safetensors(header: object) -> Callable[[bytes], bytes]:
+    text = json.dumps(header).encode()
+    return lambda _: len(text).to_bytes(8, "little") + text + bytes(64)
+
+
+def _npy(header: str) -> Callable[[bytes], bytes]:
+    text = header.encode()
+    return lambda _: b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def _zip(*members: tuple[str, bytes]) -> Callable[[bytes], bytes]:
+    def build(_: bytes) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+        return file.getvalue()
+
+    return build
+
+
+def _pickled(_: bytes) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array([print, [1], None], dtype=object), allow_pickle=True)
+    return file.getvalue()
+
+
+def _saved(x: HostArray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, x)
+    return file.getvalue()
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "one byte": lambda data: data[:1],
+    "cut in the header": _cut(0.1),
+    "cut in the middle": _cut(0.5),
+    "cut at the end": lambda data: data[:-1],
+    "text": lambda _: b"no array at all, but a line of text\n" * 9,
+    "zeros": lambda _: bytes(500),
+    "a program": lambda _: Path(sys.executable).read_bytes()[:9999],
+    "bits turned over": _flipped,
+    "pickled objects": _pickled,
+    "of eight terabytes": _npy("{'descr':'<f8','fortran_order':False,'shape':(3,9,10**12)}"),
+    "no dictionary": _npy("[1, 2]"),
+    "no Python": _npy("{'descr': ("),
+    "a negative shape": _npy("{'descr':'<f8','fortran_order':False,'shape':(3,-9,4)}"),
+    "deep": _npy("(" * 9999),
+    "words": lambda _: _saved(np.full((3, 4, 4), "word")),
+    "complex numbers": lambda _: _saved(np.full((3, 4, 4), 1j)),
+    "dates": lambda _: _saved(np.zeros((3, 4, 4), "datetime64[s]")),
+    "records": lambda _: _saved(np.zeros((3, 4, 4), [("x", "<f8")])),
+    "not a number": lambda _: _saved(np.full((3, 4, 4), np.nan)),
+    "an empty archive": _zip(),
+    "members that are no arrays": _zip(("q", b"x"), ("k", b"x"), ("v", b"x")),
+    "members that are cut": _zip(*((f"{n}.npy", _saved(np.ones((4, 4)))[:-9]) for n in "qkv")),
+    "members of words": _zip(*((f"{n}.npy", _saved(np.full((4, 4), "w"))) for n in "qkv")),
+    "members of no axis": _zip(*((f"{n}.npy", _saved(np.array(1.0))) for n in "qkv")),
+    "header a list": _safetensors([1, 2]),
+    "header of words": _safetensors({"q": "x", "k": "x", "v": "x"}),
+    "no offsets": _safetensors({n: {"dtype": "F32", "shape": [2, 2]} for n in "qkv"}),
+    "offsets of words": _safetensors(
+        {n: {"dtype": "F32", "shape": [2, 2], "data_offsets": ["a", "b"]} for n in "qkv"}
+    ),
+    "shape of words": _safetensors(
+        {n: {"dtype": "F32", "shape": "2x2", "data_offsets": [0, 16]} for n in "qkv"}
+    ),
+    "axes below zero": _safetensors(
+        {n: {"dtype": "F32", "shape": [-2, -2], "data_offsets": [0, 16]} for n in "qkv"}
+    ),
+    "offsets backwards": _safetensors(
+        {n: {"dtype": "F32", "shape": [2, 2], "data_offsets": [16, 0]} for n in "qkv"}
+    ),
+    "a deep header": lambda _: (9999).to_bytes(8, "little") + b"[" * 9999,
+}
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_file_that_is_none_is_one_line_and_status_2(
+    damage: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every kind of damage under every name; the line names the file, or the array in it."""
+    path = written(tmp_path, suffix)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    if damage == "bits turned over" and suffix != ".npz":
+        return  # neither format could know: these are numbers, if strange ones
+    assert main(["diagnose", str(path), "--quick"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith("approxattn: ")
+    assert str(path) in line or re.search(r"\b[qkv]\b", line)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors"])
+def test_a_folder_or_nothing_in_place_of_a_file(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in ("folder", "nothing"):
+        assert main(["diagnose", str(tmp_path / f"{name}{suffix}")]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert name in line
+
+
+# --- the page, and the terminal -------------------------------------------------------------------
+
+
+def test_a_page_is_written_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, page = str(written(tmp_path, ".npy")), tmp_path / "page.html"
+    page.write_text("the old one")
+    (tmp_path / "folder").mkdir()
+    for place, complaint in (
+        (tmp_path / "folder", "Is a directory"),
+        (page / "p.html", "Not a directory"),
+        (tmp_path / "none" / "p.html", "No such file"),
+        (Path("/dev/full"), "No space left"),
+    ):
+        assert main(["diagnose", data, "--quick", "--html", str(place)]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        (line,) = printed.err.splitlines()
+        assert complaint in line
+        assert str(place) in line
+    assert page.read_text() == "the old one"
+    assert main(["diagnose", data, "--quick", "--html", str(page)]) == 0
+    assert page.read_text(encoding="utf-8").startswith("<!")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "folder", "page.html"]
+
+
+ENCODINGS: dict[str, dict[str, str]] = {
+    "cp1252": {"PYTHONIOENCODING": "cp1252"},
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", ["a.npy", "é≤.npy", "é≤.txt"])
+def test_any_encoding_of_the_terminal_will_do(encoding: str, name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, ".npy").rename(tmp_path / name)
+    page = tmp_path / "≥.html"
+    arguments: list[Any] = ["diagnose", os.fsencode(path), "--quick", "--html", os.fsencode(page)]
+    done = subprocess.run(
+        [sys.executable, "-m", "approxattn", *arguments],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **ENCODINGS[encoding]},
+    )
+    assert done.returncode == (2 if name.endswith(".txt") else 0), done.stderr
+    assert b"Traceback" not in done.stderr
+    assert page.exists() == name.endswith(".npy")
 
 
 def test_it_runs_as_a_module() -> None:

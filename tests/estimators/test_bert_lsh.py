@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 from cases import Case, run
-from colliding import NEVER, OPTIONS, ROWS, bert, met_pairs, problem
+from colliding import NEVER, OPTIONS, ROWS, bert, met_pairs, problem, read_keys
 from methods import Row
 from namespaces import LIBRARIES, Library
 from oracle import enclose, row_errors
@@ -19,14 +19,14 @@ from approxattn._arrays import HostArray
 
 def written_out(method: aa.BertLSH, case: Case, seed: int = 5) -> HostArray:
     """Return the output of one head by loops over rows and pairs."""
-    met, n = met_pairs(method, case, seed), len(case.k)
+    met, keys, n = met_pairs(method, case, seed), read_keys(case), len(case.k)
     beta = case.options.get("scale") or 1 / math.sqrt(case.q.shape[1])
     mask = case.options.get("key_mask", np.ones(n, bool))
     logits = np.full(met.shape, method.fill)
     for i, j in np.ndindex(*met.shape):
         a, b = (min(i, j), max(i, j)) if method.fidelity == "paper-code" else (i, j)
         if met[a, b]:
-            logits[i, j] = beta * (case.q[a] @ case.k[b])
+            logits[i, j] = beta * (case.q[a] @ keys[b])
     out = np.zeros((len(case.q), case.v.shape[1]))
     for i in range(len(case.q)):
         seen = [j for j in range(n) if mask[j] and (j <= i or not case.options.get("causal"))]

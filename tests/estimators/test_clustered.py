@@ -112,7 +112,7 @@ def test_operator_and_adjoint(batch: tuple[int, ...]) -> None:
     real = np.take_along_axis(np.broadcast_to(seen[..., None, :], (*batch, 2, 13)), heavy, axis=-1)
     operator = HeavyAndMeans(pool=pool, heavy=heavy, real=real)
     made = operator.apply(x, pool.apply(x))
-    y = np.where(operator.there()[..., None], rng.normal(size=made.shape), 0.0)
+    y = np.where(operator.stands_for_keys()[..., None], rng.normal(size=made.shape), 0.0)
     hidden = np.where(seen[..., None], x, 0.0)
     assert np.sum(operator.apply(hidden, pool.apply(hidden)) * y) == pytest.approx(
         np.sum(hidden * operator.adjoint(y))

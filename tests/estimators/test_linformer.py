@@ -240,7 +240,7 @@ def test_masked_keys_and_padding_change_nothing(sketch: str) -> None:
 def test_many_queries_pass_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = np.random.default_rng(11).normal(size=(3, 2, 17, 3))
     whole = attend(POOL, q, k, v)
-    monkeypatch.setattr("approxattn.softmax.biased.SCORES_AT_ONCE", 12)
+    monkeypatch.setattr("approxattn.softmax.scores.SCORES_AT_ONCE", 12)
     np.testing.assert_allclose(attend(POOL, q, k, v).value, whole.value, rtol=1e-13)
 
 
@@ -252,8 +252,6 @@ def test_only_mean_pooling_needs_no_generator() -> None:
         assert method.randomised
         with pytest.raises(TypeError, match="rng="):
             aa.attention(q, k, v, method)
-        with pytest.raises(TypeError, match=r"rng\(=None\)"):
-            method.compute(None, None)  # type: ignore[arg-type]
 
 
 def test_no_causal_form() -> None:
@@ -272,8 +270,8 @@ def test_no_causal_form() -> None:
             {"rank": 2, "sketch": "gauss"},
             ValueError,
             (
-                "must be one of gaussian, rademacher, sparse, count-sketch, srht, row-sample, "
-                "mean-pool, max-pool"
+                "must be one of 'gaussian', 'rademacher', 'sparse', 'count-sketch', 'srht', "
+                "'row-sample', 'mean-pool', 'max-pool'"
             ),
         ),
         (
@@ -283,8 +281,8 @@ def test_no_causal_form() -> None:
         ),
         ({"rank": 2, "delta": 0.0}, ValueError, "finite positive"),
         ({"rank": 2, "delta": float("nan")}, ValueError, "finite positive"),
-        ({"rank": 2, "confidence": 1.0}, ValueError, r"\(0, 1\)"),
-        ({"rank": 2, "confidence": float("nan")}, ValueError, r"\(0, 1\)"),
+        ({"rank": 2, "confidence": 1.0}, ValueError, "strictly between 0 and 1"),
+        ({"rank": 2, "confidence": float("nan")}, ValueError, "strictly between 0 and 1"),
     ],
 )
 def test_bad_parameters(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -295,5 +293,5 @@ def test_bad_parameters(arguments: dict[str, Any], error: type[Exception], messa
 def test_sketched_scores_that_could_overflow() -> None:
     rng = np.random.default_rng(13)
     q, k, v = (rng.normal(size=(400, 1)).astype("float32") * s for s in (1e18, 6e17, 1.0))
-    with pytest.raises(ValueError, match="sketched scores or values"):
+    with pytest.raises(ValueError, match=r"the size of sketched scores = .* could overflow"):
         attend(aa.Linformer(rank=1, delta=100.0), q, k, v)

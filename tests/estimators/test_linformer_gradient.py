@@ -16,7 +16,7 @@ from namespaces import LIBRARIES, NUMPY, Library
 
 import approxattn as aa
 from approxattn._arrays import HostArray
-from approxattn.methods.low_rank.linformer import SKETCHES
+from approxattn.methods.low_rank.sketches import SKETCHES
 
 MASK = np.array([[1, 1, 0, 1, 1, 1, 0, 1], [0, 0, 1, 1, 0, 0, 0, 1]], bool)
 

@@ -270,8 +270,10 @@ def test_work_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"features": 2.0}, TypeError, r"features\(=2.0\) must be an int"),
         ({"features": 0}, ValueError, r"features\(=0\) must be at least 1"),
         ({"features": 3, "kind": "hyperbolic"}, ValueError, "even for kind='hyperbolic'"),
-        ({"features": 2, "kind": "trig"}, ValueError, "must be one of positive, hyperbolic"),
-        ({"features": 2, "confidence": 0.0}, ValueError, r"\(0, 1\)"),
+        ({"features": 2, "kind": "trig"}, ValueError, "must be one of 'positive', 'hyperbolic'"),
+        ({"features": 2, "confidence": 0.0}, ValueError, "strictly between 0 and 1"),
+        ({"features": 2, "confidence": "a"}, TypeError, r"confidence\(='a'\) must be a number"),
+        ({"features": 2, "orthogonal": "yes"}, TypeError, r"orthogonal\(='yes'\) must be True or"),
     ],
 )
 def test_bad_parameters(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -286,8 +288,21 @@ def test_exponents_that_could_overflow() -> None:
         np.ones((2, 1), "float32"),
     )
     with pytest.raises(
-        ValueError, match=r"exponents of the features reach .* and could overflow float32"
+        ValueError, match=r"the largest exponent of a feature = .* could overflow float32"
     ):
         aa.attention(q, k, v, METHODS[0], rng=np.random.default_rng(0))
-    with pytest.raises(TypeError, match=r"rng\(=None\)"):
-        METHODS[0]._draw(None, None)  # type: ignore[arg-type]
+
+
+def test_hidden_keys_cannot_make_exponents_overflow() -> None:
+    q, k, v = np.random.default_rng(0).standard_normal((3, 4, 2)).astype("float32")
+    mask = np.array([True, True, False, True])
+    far = np.where(mask[:, None], k, np.float32(1e20))
+    for causal in (False, True):
+        first, second = (
+            aa.attention(
+                q, x, v, METHODS[0], causal=causal, key_mask=mask, rng=np.random.default_rng(0)
+            )
+            for x in (k, far)
+        )
+        np.testing.assert_array_equal(first.value, second.value)
+        np.testing.assert_array_equal(first.certificate.rows, second.certificate.rows)

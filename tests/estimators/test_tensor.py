@@ -128,7 +128,7 @@ def test_one_constant_side_leaves_ordinary_attention() -> None:
 def test_tolerance_that_rounding_breaks_is_confessed() -> None:
     arrays = [x.astype(np.float32) for x in tokens(12, 3)]
     out = aa.tensor_attention(*arrays, tolerance=1e-6)
-    assert "rounding in float32" in out.certificate.unmet[0]
+    assert "tolerance is not certified" in out.certificate.unmet[0]
 
 
 def test_bad_calls_say_what_to_do() -> None:

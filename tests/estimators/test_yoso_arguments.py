@@ -45,7 +45,7 @@ def test_bad_sampling_arguments() -> None:
     ):
         aa.YosoExpectation(gradient="sampled")
     for confidence in (0.0, 1.0, math.nan):
-        with pytest.raises(ValueError, match=r"confidence\(=.*must lie in \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"confidence\(=.*must lie strictly between 0 and"):
             aa.Yoso(confidence=confidence)
 
 

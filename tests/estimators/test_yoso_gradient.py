@@ -126,7 +126,7 @@ def test_exact_gradient_passes_a_gradient_check(bits: int, normalize: bool) -> N
     grads = aa.attention_vjp(q, k, v, g, method)
     rng = np.random.default_rng(2)
     for name, x in zip(NAMES, (q, k, v), strict=True):
-        direction = rng.standard_normal(x.shape)
+        direction: HostArray = np.asarray(rng.standard_normal(x.shape))
 
         def loss(t: float, name: str = name, direction: HostArray = direction) -> float:
             moved = [

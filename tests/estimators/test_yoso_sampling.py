@@ -256,11 +256,30 @@ def test_hashes_for_is_the_least_number_whose_bound_is_within_tolerance() -> Non
 
 def test_hashes_for_refuses_what_has_no_answer() -> None:
     v = np.ones((3, 1))
-    with pytest.raises(ValueError, match=r"tolerance\(=0\) must be positive"):
-        aa.Yoso.hashes_for(0, 0.1, v)
+    for tolerance in (0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"tolerance\(=.*must be a finite positive number"):
+            aa.Yoso.hashes_for(tolerance, 0.1, v)
     for delta in (0.0, 1.0):
-        with pytest.raises(ValueError, match=r"delta\(=.*must lie in \(0, 1\)"):
+        with pytest.raises(ValueError, match=r"delta\(=.*must lie strictly between 0 and 1"):
             aa.Yoso.hashes_for(1.0, delta, v)
+    with pytest.raises(ValueError, match="no number of hashes will do; use YosoExpectation"):
+        aa.Yoso.hashes_for(1e-300, 0.1, v)
+    for bad in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="v is not finite"):
+            aa.Yoso.hashes_for(1.0, 0.1, v * bad)
+    with pytest.raises(ValueError, match=r"queries\(=0\) must be at least 1"):
+        aa.Yoso.hashes_for(1.0, 0.1, v, queries=0)
+    for wrong in ("a", np.ones(2), None):
+        with pytest.raises(TypeError, match=r"tolerance\(="):
+            aa.Yoso.hashes_for(wrong, 0.1, v)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"v has shape \(3,\)"):
+        aa.Yoso.hashes_for(1.0, 0.1, v[:, 0])
+
+
+def test_one_hash_is_enough_where_nothing_can_be_wrong() -> None:
+    for shape in ((3, 0), (0, 2), (0, 3, 1)):
+        assert aa.Yoso.hashes_for(1.0, 0.1, np.ones(shape)) == 1
+    assert aa.Yoso.hashes_for(1e-140, 0.5, np.ones((1, 1)), queries=np.int8(1)) > 10**279
 
 
 # --- the NumPy path -------------------------------------------------------------------------------

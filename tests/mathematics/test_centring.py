@@ -199,7 +199,7 @@ def test_weights_that_would_spread_too_far_leave_the_queries_alone() -> None:
     q = 0.1 * q + 30.0
     facts = aa.attention(q, k, v, aa.Polynomial(degree=2, basis="taylor")).certificate.facts
     assert facts["queries centred"] == "no"
-    with pytest.raises(ValueError, match=r"centre\(='queries'\) must be one of both, keys"):
+    with pytest.raises(ValueError, match=r"centre\(='queries'\) must be one of 'both', 'keys'"):
         aa.Polynomial(degree=2, centre="queries")
 
 

@@ -16,6 +16,8 @@ from namespaces import LIBRARIES, Library
 from oracle import enclose, row_errors
 
 import approxattn as aa
+from approxattn._arrays import HostArray
+from approxattn._problem import Problem
 from approxattn.methods.colliding_pairs import pairs
 
 NEVER = -math.inf
@@ -73,6 +75,33 @@ def test_blocks_hold_every_pair_once_and_at_most_double_the_work(
             seen[int(row)] = keys[present].tolist()
     assert sorted(seen) == np.flatnonzero(counts).tolist()
     assert [key for row in sorted(seen) for key in seen[row]] == list(range(counts.sum()))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_work_is_linear_in_the_batch(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every batch item counts the keys it sees for itself, and nobody counts those of all items
+    again for each of them.
+    """
+    counted = []
+
+    def counting(problem: Problem) -> HostArray:
+        counted.append(math.prod(problem.batch) * problem.n_q)
+        return visible(problem)
+
+    facts: Any = Problem
+    visible = facts.visible_keys.func
+    monkeypatch.setattr(Problem, "visible_keys", property(counting))
+    totals = []
+    for items in (4, 8):
+        q, k, v, g = np.random.default_rng(0).standard_normal((4, items, 6, 2))
+        mask = np.arange(6) != 3
+        for method in (aa.BertLSH(sparse=True), aa.LSHSoftmax(bits=2)):
+            for verb, arrays in ((aa.attention, (q, k, v)), (aa.attention_vjp, (q, k, v, g))):
+                rng = np.random.default_rng(1)
+                verb(*arrays, method, causal=causal, key_mask=mask, rng=rng)
+        totals.append(sum(counted))
+        counted.clear()
+    assert 0 < totals[1] == 2 * totals[0]
 
 
 # --- sparse BERT-LSH ------------------------------------------------------------------------------
@@ -176,15 +205,15 @@ def test_filled_row_is_within_its_bound_however_extreme_the_scores() -> None:
                 ).all()
     assert len(enclosure) == 1
     q = np.array([[2048.0], [2080.0]])  # every key collides, and e^-2048 underflows
-    out = aa.attention(
+    near = aa.attention(
         q,
         np.array([[-1.0]]),
         np.ones((1, 1)),
         aa.BertLSH(table_size=1, sparse=True),
         rng=np.random.default_rng(0),
     )
-    np.testing.assert_array_equal(out.value, 1.0)
-    assert out.certificate.bound < 1e-10
+    np.testing.assert_array_equal(near.value, 1.0)
+    assert near.certificate.bound < 1e-10
 
 
 def test_filled_bound_is_sharp_for_small_scores() -> None:

@@ -228,7 +228,7 @@ def test_second_moment_by_enumeration() -> None:
     mean = sum(p * (x - (a @ b).item()) ** 2 for p, x in draws)
     assert sketching.second_moment("rows", 2, a, b, probabilities=q) == pytest.approx(mean)
     assert sketching.second_moment("srht", 8, np.ones((1, 5)), np.ones((5, 1))) == 0
-    with pytest.raises(ValueError, match=r"kind\(='gauss'\) must be one of gaussian"):
+    with pytest.raises(ValueError, match=r"kind\(='gauss'\) must be one of 'gaussian'"):
         sketching.second_moment("gauss", 1, a, b)
 
 

@@ -6,7 +6,7 @@ Read from the source by `ast`, so nothing has to be imported.
 from pathlib import Path
 
 import pytest
-from floors import ROOT, RULES, violations
+from floors import PAGE, ROOT, RULES, violations, with_table
 
 
 @pytest.mark.parametrize("package", sorted(RULES))
@@ -14,6 +14,11 @@ def test_floors(package: str) -> None:
     assert (ROOT / package / "__init__.py").is_file()
     found = violations(ROOT / package, RULES[package])
     assert not found, "\n".join(found)
+
+
+def test_the_table_in_contributing_is_the_one_enforced() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_table(page) == page, "run `python tests/support/floors.py`"
 
 
 # --- the test itself can fail ---------------------------------------------------------------------

@@ -92,7 +92,7 @@ def undocumented(obj: Any) -> list[str]:
     found = sections(inspect.cleandoc(obj.__doc__ or ""))
     lacks = (
         []
-        if found["Summary"].split("\n")[0].rstrip().endswith((".", ":"))
+        if found["Summary"].split("\n\n")[0].rstrip().endswith((".", ":"))
         else ["a one-sentence summary"]
     )
     if isinstance(obj, types.FunctionType):

@@ -68,6 +68,12 @@ def problem(kind: str, n: int = 17, d: int = 4, dv: int = 3) -> Case:
     return Case(name=kind, q=q, k=k, v=v)
 
 
+def read_keys(case: Case) -> HostArray:
+    """Return the keys with 0 for those that the mask hides: what stands there is never read."""
+    mask = case.options.get("key_mask", np.ones(len(case.k), bool))
+    return np.where(mask[:, None], case.k, 0.0).astype(case.k.dtype)
+
+
 def met_pairs(method: aa.BertLSH, case: Case, seed: int = 5) -> HostArray:
     """Return which pairs collide for the draws of a seed, shape (n_q, n_k), by comparing codes
     table by table.
@@ -76,7 +82,8 @@ def met_pairs(method: aa.BertLSH, case: Case, seed: int = 5) -> HostArray:
     normals = draw_hyperplanes(method.tables, method.bits, case.q, rng)
     coefficients = rng.integers(0, method.table_size, (method.tables, method.bits))
     a, b = (
-        modular_codes(x, normals, coefficients, method.table_size, np) for x in (case.q, case.k)
+        modular_codes(x, normals, coefficients, method.table_size, np)
+        for x in (case.q, read_keys(case))
     )
     return np.array(
         [[any(a[:, i] == b[:, j]) for j in range(len(case.k))] for i in range(len(case.q))]

@@ -1,9 +1,10 @@
 """The exact network by its definition, in extended precision, and its whole gradient by complex
 steps: what a transformer is held against.
 
-A complex step, f(x + i h) = f(x) + i h f'(x) + O(h^2) with h = 1e-30, has no cancellation, so every
-entry of a gradient comes out to the last digits. It needs one run an entry, and shares no line with
-the package. `random_model` makes the models.
+A complex step, f(x + i h) = f(x) + i h f'(x) + O(h^2) with h = 1e-1500, has no cancellation, so
+every entry of a gradient comes out to the last digits, whatever the size of the numbers. It needs a
+network an entry, all run at once, and shares no line with the package. `random_model` makes the
+models.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from approxattn.transformer import (
     parameters,
 )
 
-STEP = 1e-30
+STEP = np.longdouble("1e-1500")
 
 
 def random_model(
@@ -113,39 +114,68 @@ def _softmax(s: Any) -> Any:
     return e / np.sum(e, axis=-1, keepdims=True)
 
 
-def _normal_distribution(x: Any) -> Any:
-    """Phi of a number with an imaginary part of at most STEP, by the series of positive terms for
-    erf.
-    """
-    a = np.clip(x.real, -14, 14)  # beyond, Phi is 0 or 1 to 43 digits, and 300 terms are not enough
+def _normal(x: Any) -> tuple[Any, Any]:
+    """Return Phi and its density for real x, by the series of positive terms for erf."""
+    a = np.clip(x, -14, 14)  # beyond, Phi is 0 or 1 to 43 digits, and 300 terms are not enough
     pi = 4 * np.arctan(np.longdouble(1))
     density, total = np.exp(-a * a / 2) / np.sqrt(2 * pi), np.zeros_like(a)
     term = a * density
     for k in range(300):
         total = total + term
         term = term * a * a / (2 * k + 3)
-    return 0.5 + total + 1j * x.imag * density
+    # for x < -5 the sum would cancel: the continued fraction of Mills' ratio
+    far = np.maximum(np.abs(x), 5)
+    ratio = far
+    for k in range(60, 0, -1):
+        ratio = far + k / ratio
+    tail = np.exp(-far * far / 2) / np.sqrt(2 * pi) / ratio
+    phi = np.where(np.abs(x) < 5, 0.5 + total, np.where(x < 0, tail, 1 - tail))
+    return phi, np.exp(-x * x / 2) / np.sqrt(2 * pi)
 
 
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "gelu": lambda x: x * _normal_distribution(x),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "tanh": np.tanh,
+def _gelu(x: Any) -> tuple[Any, Any]:
+    phi, density = _normal(x)
+    return x * phi, phi + x * density
+
+
+def _silu(x: Any) -> tuple[Any, Any]:
+    s = 1 / (1 + np.exp(np.minimum(-x, 11000)))
+    return x * s, s + x * s * (1 - s)
+
+
+def _tanh(x: Any) -> tuple[Any, Any]:
+    return np.tanh(x), 1 / np.cosh(np.clip(x, -5000, 5000)) ** 2
+
+
+ACTIVATIONS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
+    "gelu": _gelu,
+    "silu": _silu,
+    "tanh": _tanh,
 }
+"""phi and phi' of real numbers."""
+
+
+def _activate(x: Any, name: str) -> Any:
+    """Return phi(x + i h) = phi(x) + i h phi'(x), for an h whose square is nothing."""
+    value, slope = ACTIVATIONS[name](x.real)
+    return value + 1j * (x.imag * slope)
+
+
+def _row(b: Any) -> Any:
+    """Return a vector for every token, or 0 for None."""
+    return np.longdouble(0) if b is None else b[..., None, :]
 
 
 def _token_map(g: Any, x: Any) -> Any:
     match g:
         case Linear():
-            return x @ g.w + (0 if g.b is None else g.b)
+            return x @ g.w + _row(g.b)
         case Mlp():
-            hidden = ACTIVATIONS[g.activation](x @ g.w1 + (0 if g.b1 is None else g.b1))
-            return hidden @ g.w2 + (0 if g.b2 is None else g.b2)
+            return _activate(x @ g.w1 + _row(g.b1), g.activation) @ g.w2 + _row(g.b2)
         case LayerNorm():
             c = x - np.mean(x, axis=-1, keepdims=True)
-            return (
-                c / np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + g.epsilon) * g.gain + g.shift
-            )
+            deviation = np.sqrt(np.mean(c * c, axis=-1, keepdims=True) + g.epsilon)
+            return c / deviation * _row(g.gain) + _row(g.shift)
         case Residual():
             y = x
             for inner in g.maps:
@@ -158,27 +188,44 @@ def _attention(a: SelfAttention, u: Any, mask: Any) -> Any:
     n, heads = u.shape[-2], []
     keep = np.tril(np.ones((n, n), bool)) if a.causal else np.ones((n, n), bool)
     keep = keep if mask is None else keep & mask[..., None, :]
-    for h in range(a.wv.shape[0]):
-        q = u @ (a.w if a.w is not None else a.wq)[h] + (0 if a.bq is None else a.bq[h])
-        k = (u if a.w is not None else u @ a.wk[h]) + (0 if a.bk is None else a.bk[h])
-        v = u @ a.wv[h] + (0 if a.bv is None else a.bv[h])
+
+    def of(w: Any, h: int) -> Any:
+        return w[..., h, :, :]
+
+    def bias(b: Any, h: int) -> Any:
+        return _row(None if b is None else b[..., h, :])
+
+    for h in range(a.wv.shape[-3]):
+        q = u @ of(a.w if a.w is not None else a.wq, h) + bias(a.bq, h)
+        k = (u if a.w is not None else u @ of(a.wk, h)) + bias(a.bk, h)
+        v = u @ of(a.wv, h) + bias(a.bv, h)
         beta = q.shape[-1] ** -np.longdouble(0.5) if a.scale is None else np.longdouble(a.scale)
         heads.append(_softmax(np.where(keep, beta * (q @ _swap(k)), -np.inf)) @ v)
-    y = np.concatenate(heads, axis=-1)
+    y = np.concatenate(np.broadcast_arrays(*heads), axis=-1)
     y = y if a.wo is None else y @ a.wo
-    return y if a.bo is None else y + a.bo
+    return y + _row(a.bo)
 
 
 def run(model: Transformer, x: Any, mask: Any = None) -> Any:
-    """Return F(x)."""
+    """Return F(x); masked tokens are 0 before, between and after the layers.
+
+    Parameters may have leading axes: a network for each of their indices.
+    """
+
+    def shown(t: Any) -> Any:
+        return t if mask is None else np.where(np.asarray(mask)[..., None], t, 0)
+
+    x = shown(x)
     for g in model.first:
         x = _token_map(g, x)
+    x = shown(x)
     for layer in model.layers:
         u = x if layer.norm is None else _token_map(layer.norm, x)
         y = _attention(layer.attention, u, mask)
         x = x + y if layer.residual else y
         for g in layer.then:
             x = _token_map(g, x)
+        x = shown(x)
     return x
 
 
@@ -214,21 +261,24 @@ def whole_gradient(
     complex step.
     """
     wide, x = extended(model), x.astype(np.clongdouble)
+    dout = np.where(True if mask is None else np.asarray(mask)[..., None], dout, 0)
 
-    def slope(changed: dict[str, Any], at: Any) -> Any:
-        return np.sum(dout * run(_rebuilt(wide, changed), at, mask).imag) / np.longdouble(STEP)
+    def slopes(changed: dict[str, Any], at: Any) -> Any:
+        imaginary = run(_rebuilt(wide, changed), at, mask).imag
+        total = np.sum(dout * imaginary, axis=tuple(range(1, imaginary.ndim)))
+        return total / STEP
 
-    dx = _by_entries(x, lambda moved: slope({}, moved))
+    dx = slopes({}, _moved(x, 0)).reshape(x.shape)
+    lead = x.ndim - 2
     return dx, {
-        name: _by_entries(p, lambda moved, name=name: slope({name: moved}, x))
+        name: slopes({name: _moved(p, lead)}, x).reshape(p.shape)
         for name, p in parameters(wide).items()
     }
 
 
-def _by_entries(x: Any, slope: Callable[[Any], Any]) -> HostArray:
-    out = np.zeros(x.shape, np.longdouble)
-    for index in np.ndindex(*x.shape):
-        moved = x.copy()
-        moved[index] += 1j * np.longdouble(STEP)
-        out[index] = slope(moved)
-    return out
+def _moved(x: Any, lead: int) -> Any:
+    """Return x with a complex step in one entry, for each entry, shape (entries, 1, ..., *shape);
+    `lead` ones, for the leading axes of the tokens.
+    """
+    step = np.eye(x.size).astype(np.clongdouble) * (1j * STEP)
+    return x + step.reshape(x.size, *(1,) * lead, *x.shape)

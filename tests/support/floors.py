@@ -2,13 +2,14 @@
 
 One table, for the test and for CONTRIBUTING.
 
-`python tests/support/floors.py` prints the table as it has to stand in CONTRIBUTING.md.
+`python tests/support/floors.py` writes the table into CONTRIBUTING.md.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,14 @@ class Rules:
         What is allowed outside the standard library; None: anything.
     lazy : frozenset of str
         Libraries that are allowed inside functions only.
-    rooms : mapping of str to str
-        What a room is for, as CONTRIBUTING says it.
+    walkers : frozenset of str
+        Rooms that import what they find in their own folder, by computed names.
     """
 
     floors: tuple[tuple[str, ...], ...]
     libraries: frozenset[str] | None = None
     lazy: frozenset[str] = frozenset()
+    walkers: frozenset[str] = frozenset()
 
     def room(self, parts: tuple[str, ...]) -> str | None:
         """Return the innermost room of the table that holds a module, given by its parts."""
@@ -46,6 +48,9 @@ class Rules:
         """Return the number of the floor that a room of the table stands on."""
         return next((i for i, names in enumerate(self.floors) if name in names), None)
 
+
+COMPUTED = "<computed>"
+"""Stands for an import whose name is not written in the source."""
 
 _FAMILIES = ("polynomials", "low_rank", "yoso", "colliding_pairs", "random_features")
 _PAPERS = (
@@ -82,6 +87,7 @@ RULES = {
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"scipy"}),  # costs up to a second of import time
+        walkers=frozenset({"methods"}),  # `all_methods`
     ),
     "proofs_check": Rules(
         floors=(
@@ -95,9 +101,10 @@ RULES = {
                 *(f"papers.{name}" for name in _PAPERS if name != "aggarwal_alman_2022"),
             ),
             ("papers",),
-            ("catalogue", "kit", "by_hand"),
+            ("catalogue", "kit", "hunt"),
             ("running", "faults"),
             ("report",),
+            ("commands",),
             ("__main__",),
         ),
     ),
@@ -131,7 +138,7 @@ def imports(source: str, module: str, *, is_package: bool) -> Iterator[Import]:
                         yield Import(name=f"{target}.{alias.name}", line=child.lineno, lazy=lazy)
                 case ast.Call(func=ast.Name(id="__import__") | ast.Attribute(attr="import_module")):
                     argument = child.args[0] if child.args else None
-                    name = argument.value if isinstance(argument, ast.Constant) else "<computed>"
+                    name = argument.value if isinstance(argument, ast.Constant) else COMPUTED
                     yield Import(name=str(name), line=child.lineno, lazy=lazy)
                     yield from visit(child, lazy)
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
@@ -163,6 +170,8 @@ def violations(folder: Path, rules: Rules) -> list[str]:
 
 def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
     """Say what is wrong with an import by a file of the room `own`; None if nothing is."""
+    if imported.name == COMPUTED and own in rules.walkers and imported.lazy:
+        return None
     top, *rest = imported.name.split(".")
     if top == package:
         target = rules.room(tuple(rest)) or "__init__"  # a name of the package itself
@@ -178,16 +187,27 @@ def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
     return "which this package does not depend on"
 
 
+MARKS = "<!-- floors: written by tests/support/floors.py -->", "<!-- end of floors -->"
+PAGE = ROOT / "CONTRIBUTING.md"
+
+
 def table() -> str:
-    """Return the floors as Markdown, the lowest last, as CONTRIBUTING.md shows them."""
+    """Return the floors as Markdown, from the top down."""
     lines = []
     for package, rules in RULES.items():
         lines += [f"`{package}`, from the top down:", ""]
         for names in reversed(rules.floors):
-            lines.append(f"- {', '.join(f'`{name}`' for name in names)}")
+            words = ", ".join(f"`{name}`" for name in names)
+            lines += textwrap.wrap(f"- {words}", width=120, subsequent_indent="  ")
         lines.append("")
     return "\n".join(lines)
 
 
+def with_table(page: str) -> str:
+    """Return the page with the table of today between its marks."""
+    start, end = (page.index(mark) for mark in MARKS)
+    return page[: start + len(MARKS[0])] + "\n\n" + table() + "\n" + page[end:]
+
+
 if __name__ == "__main__":
-    print(table())
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,11 +8,13 @@ to NumPy, as CuPy does.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import array_api_strict
 import numpy as np
@@ -124,3 +126,42 @@ def _installed() -> list[Library]:
 
 
 LIBRARIES = (NUMPY, NUMPY_READONLY, STRICT, FORBIDDING, *_installed())
+
+
+# --- products whose factors are rounded first, as tensor cores do ---------------------------------
+
+
+def rounded(host: HostArray, bits: int, *, cut: bool = False) -> HostArray:
+    """Return float32 numbers with so many explicit bits, rounded to nearest or cut off."""
+    if host.dtype != np.float32:
+        return host
+    dropped = np.uint32(23 - bits)
+    half = np.uint32(0 if cut else 1 << (22 - bits))
+    words = np.array(host).view(np.uint32) + half
+    return np.asarray((words >> dropped << dropped).view(np.float32))
+
+
+@contextlib.contextmanager
+def rounded_products(bits: int, *, cut: bool = False) -> Iterator[None]:
+    """Let `STRICT` and `FORBIDDING` round the factors of every float32 product; nobody is told."""
+
+    def of(product: Callable[..., Array]) -> Callable[..., Array]:
+        def inexact(a: Array, b: Array, /, **options: Any) -> Array:
+            return product(*(_rounded_array(x, bits, cut) for x in (a, b)), **options)
+
+        return inexact
+
+    names = ("matmul", "vecdot", "tensordot")
+    patches = [
+        mock.patch.object(array_api_strict, n, of(getattr(array_api_strict, n))) for n in names
+    ]
+    operator = mock.patch.object(_STRICT_ARRAY, "__matmul__", of(_STRICT_ARRAY.__matmul__))
+    with contextlib.ExitStack() as stack:
+        for patch in (*patches, operator):
+            stack.enter_context(patch)
+        yield
+
+
+def _rounded_array(x: Array, bits: int, cut: bool) -> Array:
+    host = _from_strict(x)
+    return array_api_strict.asarray(rounded(host, bits, cut=cut), device=x.device)

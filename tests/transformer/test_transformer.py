@@ -5,6 +5,7 @@ finite differences and automatic differentiation.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -227,7 +228,7 @@ def test_embedding() -> None:
     assert own.dx is None
     assert own.certificate is not None
     assert own.certificate.dx is None
-    tables = own.model.first[0]
+    tables: Any = own.model.first[0]
     np.testing.assert_allclose(
         tables.tokens, np.einsum("bnv,bnd->vd", np.eye(7)[ids], hot.dx), atol=1e-14
     )

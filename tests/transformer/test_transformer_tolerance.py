@@ -91,5 +91,5 @@ def test_integers_are_judged_by_the_embedded_tokens() -> None:
 
 
 def test_bad_tolerance() -> None:
-    with pytest.raises(ValueError, match=r"tolerance\(=1\) must lie in"):
+    with pytest.raises(ValueError, match=r"tolerance\(=1\) must lie strictly between 0 and 1"):
         choose_degrees(Transformer(layers=()), np.ones((2, 2)), np.ones((2, 2)), tolerance=1)

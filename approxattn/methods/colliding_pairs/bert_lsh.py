@@ -1,17 +1,20 @@
 """BERT-LSH: softmax attention whose scores are kept only where query and key collide (Li & Yip
 2024, "BERT-LSH").
 
-A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits; a pair collides
+A code is the random subset sum (sum_b c_b bit_b) mod T of `bits` hyperplane bits. A pair collides
 if its codes agree in any of `tables` tables.
 
-"corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere. "paper-code", what
-the authors' code does: pairs i <= j are inspected only, and the score of q_i and k_j is written at
-(i, j) and (j, i), so the matrix of scores is symmetric; 0 elsewhere. Both end in a dense softmax,
-at the cost of exact attention; the corrected form also runs on the colliding pairs alone, for
-either fill (`output.py`, `gradient.py`).
+"corrected": score beta q_i . k_j where q_i and k_j collide, `fill` elsewhere.
 
-Certificate: `weight_change.py`, or that of `output.py`; rounding of the scores and of the softmax
-itself: `bounds/softmax.py`, for logits and scores of size at most B_i.
+"paper-code", what the authors' code does: pairs i <= j are inspected only, and the score of q_i and
+k_j is written at (i, j) and (j, i). So the matrix of scores is symmetric, with 0 elsewhere.
+
+Both end in a dense softmax, at the cost of exact attention (`dense_output.py`,
+`dense_gradient.py`). The corrected form also runs on the colliding pairs alone, for either fill
+(`output.py`, `gradient.py`).
+
+Certificate: `weight_change.py`, or that of `output.py`. The scores and the softmax itself round as
+in `bounds/softmax.py`, for logits and scores of size at most B_i.
 """
 
 from __future__ import annotations
@@ -23,10 +26,9 @@ from typing import ClassVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_choice, check_flag, check_integer
+from approxattn._arguments import check_choice, check_flag, check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import key_norms, query_norms, score_bound, value_spread
@@ -35,7 +37,6 @@ from approxattn.certificate import (
     SOFTMAX,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
 from approxattn.hashing.collision import (
@@ -46,22 +47,18 @@ from approxattn.hashing.collision import (
 )
 from approxattn.hashing.hyperplanes import draw_hyperplanes, modular_codes
 from approxattn.methods.colliding_pairs.dense import (
+    DenseLogits,
     all_seen,
-    block_scores,
-    collided,
     count,
-    mirrored,
     upper_triangle,
 )
 from approxattn.methods.colliding_pairs.dense_gradient import (
-    Logits,
     logit_gradient,
     logit_gradient_rounding,
 )
+from approxattn.methods.colliding_pairs.dense_output import dense_output
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
-from approxattn.methods.colliding_pairs.output import PairSoftmax, found_pairs, pair_softmax
-from approxattn.methods.colliding_pairs.weight_change import dropped_mass, oscillation_change
-from approxattn.softmax.scores import rows_at_once
+from approxattn.methods.colliding_pairs.output import found_pairs, pair_softmax
 
 FIDELITIES = ("corrected", "paper-code")
 
@@ -118,17 +115,21 @@ class BertLSH:
     max_pairs: int = 2**26
 
     randomised: ClassVar[bool] = True
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_integer("bits", self.bits, 1, 1024, "beyond that only equal rows collide")
-        check_integer("tables", self.tables, 1, 2**16, "each table compares all pairs")
-        check_integer("table_size", self.table_size, 1, 2**40, "codes are sums of 64-bit integers")
+        whys = {
+            "bits": (1024, "beyond that only equal rows collide"),
+            "tables": (2**16, "each table compares all pairs"),
+            "table_size": (2**40, "codes are sums of 64-bit integers"),
+            "max_pairs": (2**40, "pairs are counted in 64-bit integers"),
+        }
+        for name, (high, why) in whys.items():
+            keep(self, **{name: check_integer(name, getattr(self, name), 1, high, why)})
         check_choice("fidelity", self.fidelity, FIDELITIES)
-        if self.fill not in (0.0, -np.inf):
-            msg = f"fill(={self.fill!r}) must be 0.0 or -inf: the logit 0, or no weight at all"
-            raise ValueError(msg)
+        keep(self, fill=_checked_fill(self.fill))
         if self.fidelity == "paper-code" and self.fill != 0.0:
             msg = (
                 f"fill(={self.fill!r}) with fidelity='paper-code': the authors' code leaves the "
@@ -136,7 +137,6 @@ class BertLSH:
             )
             raise ValueError(msg)
         check_flag("sparse", self.sparse)
-        check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
         if self.sparse and self.fidelity == "paper-code":
             msg = (
                 "sparse=True with fidelity='paper-code': the authors' code is dense; use "
@@ -156,32 +156,32 @@ class BertLSH:
         codes = self._codes(problem, rng)
         filled = self.fill == 0.0
         if self.sparse:
-            found = pair_softmax(
+            result = pair_softmax(
                 problem, found_pairs(problem, codes, self.max_pairs), filled=filled
             )
         else:
-            found = self._dense(problem, *codes)
+            result = dense_output(self._logits(problem, codes))
         bound, spread = self._logit_bound(problem), value_spread(problem)
-        rows = output_bound(found.tv, spread.osc) + softmax_rounding(problem, bound, problem.n_k)
-        rows = rows + found.rounding * spread.top[..., None]
+        rows = output_bound(result.tv, spread.osc) + softmax_rounding(problem, bound, problem.n_k)
+        rows = rows + result.rounding * spread.top[..., None]
         facts = {
             "fidelity": self.fidelity,
             "bits": self.bits,
             "tables": self.tables,
             "table size": self.table_size,
             "fill": float(self.fill),
-            "collided fraction": found.pairs / float(np.sum(problem.visible_keys)),
+            "collided fraction": result.pairs / float(np.sum(problem.visible_keys)),
             **self._expected(problem),
-            "rows without collision": found.empty_rows,
-            **self._operations(problem, found.pairs),
+            "rows without collision": result.empty_rows,
+            **self._operations(problem, result.pairs),
             "score bound": bound,
-            "change of the weights in total variation": found.tv,
+            "change of the weights in total variation": result.tv,
         }
         theorem = "ours.oscillation"
         if self.sparse:
             theorem = "ours.filled-keys" if filled else "ours.reweighted-keys"
         certificate = Certificate(rows=up(rows), target=SOFTMAX, theorem=theorem, facts=facts)
-        return Approximation(value=found.value, certificate=certificate)
+        return Approximation(value=result.value, certificate=certificate)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv of the output for the hashes drawn, and the bounds on their rounding
@@ -193,62 +193,29 @@ class BertLSH:
             As `compute`.
         """
         self._check_problem(problem)
-        codes, both = self._codes(problem, rng), self.fidelity == "paper-code"
+        codes, bound = self._codes(problem, rng), self._logit_bound(problem)
         if self.sparse:
-            found = pair_gradient(
-                problem,
-                dout,
-                codes,
-                self.max_pairs,
-                self._logit_bound(problem),
-                filled=self.fill == 0.0,
+            result = pair_gradient(
+                problem, dout, codes, self.max_pairs, bound, filled=self.fill == 0.0
             )
-            return Gradients(
-                dq=found.dq,
-                dk=found.dk,
-                dv=found.dv,
-                certificate=self._gradient_certificate(problem, found.bounds),
-            )
-
-        def block(first: int, last: int) -> Logits:
-            _, seen, met, _, logits = self._logits(problem, *codes, first, last)
-            return Logits(
-                logits=problem.xp.where(
-                    seen, logits, problem.xp.full_like(logits, -problem.xp.inf)
-                ),
-                met=met,
-            )
-
-        dq, dk, dv = logit_gradient(problem, dout, block, mirrored=both)
-        bounds = logit_gradient_rounding(problem, dout, self._logit_bound(problem), mirrored=both)
-        return Gradients(
-            dq=dq, dk=dk, dv=dv, certificate=self._gradient_certificate(problem, bounds)
-        )
-
-    def _gradient_certificate(
-        self, problem: Problem, bounds: GradientBounds
-    ) -> GradientCertificate:
-        return GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
+            dq, dk, dv, bounds = result.dq, result.dk, result.dv, result.bounds
+        else:
+            logits = self._logits(problem, codes)
+            dq, dk, dv = logit_gradient(logits, dout)
+            bounds = logit_gradient_rounding(problem, dout, bound, mirrored=logits.mirror)
+        certificate = bounds.certificate(
             target="the gradient of BERT-LSH for the hashes drawn",
-            theorem="ours.gradient",
             facts={"fidelity": self.fidelity, "fill": float(self.fill), "unit roundoff": problem.u},
         )
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
-    def _dense(self, problem: Problem, q_codes: Array, k_codes: Array) -> PairSoftmax:
-        step = rows_at_once(problem, problem.n_k)
-        blocks = [
-            self._block(problem, q_codes, k_codes, i, min(i + step, problem.n_q))
-            for i in range(0, problem.n_q, step)
-        ]
-        return PairSoftmax(
-            value=problem.xp.concat([b.value for b in blocks], axis=-2),
-            tv=np.concatenate([b.tv for b in blocks], axis=-1),
-            rounding=np.zeros((*problem.batch, problem.n_q)),
-            pairs=sum(b.pairs for b in blocks),
-            empty_rows=sum(b.empty_rows for b in blocks),
+    def _logits(self, problem: Problem, codes: tuple[Array, Array]) -> DenseLogits:
+        return DenseLogits(
+            problem=problem,
+            q_codes=codes[0],
+            k_codes=codes[1],
+            mirror=self.fidelity == "paper-code",
+            filled=self.fill == 0.0,
         )
 
     def _operations(self, problem: Problem, pairs: int) -> dict[str, int]:
@@ -289,9 +256,10 @@ class BertLSH:
         """Return the codes of queries and keys, int64, shapes (tables, ..., n_q), (tables, ...,
         n_k).
         """
-        if rng is None:
-            msg = "rng(=None): BertLSH draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
-            raise TypeError(msg)
+        assert rng is not None  # noqa: S101 - `attention` asks for it
+        tokens = math.prod(problem.batch) * (problem.n_q + problem.n_k)
+        numbers = self.tables * (self.bits * problem.d + tokens)
+        check_memory("tables", self.tables, numbers, "hyperplanes and codes")
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
         coefficients = _arrays.from_host(
             rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q
@@ -301,51 +269,6 @@ class BertLSH:
             for x in (problem.q, problem.k)
         )
         return q, k
-
-    def _logits(
-        self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """Return scores of queries first..last-1, which pairs are seen, which of them met, which
-        rows met nothing, and logits.
-        """
-        xp, stop = problem.xp, last if problem.causal else problem.n_k
-        scores, seen = block_scores(problem, first, last, stop)
-        met, logits = collided(q_codes[..., first:last], k_codes[..., :stop]), scores
-        if self.fidelity == "paper-code":
-            met, logits = mirrored(problem, q_codes, k_codes, first, met, scores)
-        met = met & seen
-        empty = ~xp.any(met, axis=-1, keepdims=True)
-        zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
-        logits = xp.where(met, logits, zero if self.fill == 0.0 else xp.where(empty, zero, never))
-        return scores, seen, met, empty, logits
-
-    def _block(
-        self, problem: Problem, q_codes: Array, k_codes: Array, first: int, last: int
-    ) -> PairSoftmax:
-        """Return the output of queries first..last-1 and how far its weights are from the
-        softmax.
-        """
-        xp = problem.xp
-        scores, seen, met, empty, logits = self._logits(problem, q_codes, k_codes, first, last)
-        if self.fill == 0.0:
-            change = oscillation_change(logits, scores, seen, problem)
-        else:
-            uniform = oscillation_change(xp.zeros_like(scores), scores, seen, problem)
-            change = np.where(
-                _arrays.to_host(empty[..., 0]), uniform, dropped_mass(scores, met, seen, problem)
-            )
-        logits = xp.where(seen, logits, xp.full_like(scores, -xp.inf))
-        weights = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-        value = xp.matmul(weights, problem.v[..., : scores.shape[-1], :]) / xp.sum(
-            weights, axis=-1, keepdims=True
-        )
-        return PairSoftmax(
-            value=value,
-            tv=change,
-            rounding=np.zeros(change.shape),
-            pairs=count(met, xp),
-            empty_rows=count(empty, xp),
-        )
 
     def _logit_bound(self, problem: Problem) -> HostArray:
         """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""
@@ -369,3 +292,12 @@ class BertLSH:
             "expected collided fraction": float(xp.sum(xp.where(seen, p, xp.zeros_like(p))))
             / count(seen, xp)
         }
+
+
+def _checked_fill(fill: object) -> float:
+    """Return the logit of a pair that did not collide."""
+    number = isinstance(fill, int | float | np.integer | np.floating) and not isinstance(fill, bool)
+    if not number or fill not in (0.0, -np.inf):
+        msg = f"fill(={fill!r}) must be 0.0 or -inf: the logit 0, or no weight at all"
+        raise ValueError(msg)
+    return float(fill)

@@ -1,13 +1,73 @@
-"""Scores of BERT-LSH in blocks of queries: which pairs are seen, which of them collided, and the
-logits of the authors' code below the diagonal.
+"""The logits of BERT-LSH in blocks of queries, from all scores: which pairs are seen, which of them
+collided, and what the authors' code puts below the diagonal.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
 from approxattn.softmax.scores import visible_block
+
+
+class Block(NamedTuple):
+    """Some rows over the keys they may see, all of shape (..., rows, keys) but `empty`, (..., rows,
+    1).
+
+    `scores` are beta q_i . k_j; `seen` and `met` say which pairs are visible, and which of these
+    collided; `empty` says which rows met nothing; `logits` are those of visible pairs.
+    """
+
+    scores: Array
+    seen: Array
+    met: Array
+    empty: Array
+    logits: Array
+
+    def hidden(self, xp: Namespace) -> Array:
+        """Return the logits with -inf for what is not seen."""
+        return xp.where(self.seen, self.logits, xp.full_like(self.logits, -xp.inf))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DenseLogits:
+    """How logits come from codes.
+
+    Attributes
+    ----------
+    problem : Problem
+        The problem.
+    q_codes, k_codes : array of int64, shapes (tables, ..., n_q), (tables, ..., n_k)
+        Their codes.
+    mirror : bool
+        Whether the pair (j, i) stands in the place of (i, j) below the diagonal.
+    filled : bool
+        Whether pairs that did not collide have the logit 0; otherwise none, but a row that met
+        nothing has the logit 0 throughout.
+    """
+
+    problem: Problem
+    q_codes: Array
+    k_codes: Array
+    mirror: bool
+    filled: bool
+
+    def block(self, first: int, last: int) -> Block:
+        """Return what queries first..last-1 meet."""
+        problem, xp = self.problem, self.problem.xp
+        stop = last if problem.causal else problem.n_k
+        scores, seen = block_scores(problem, first, last, stop)
+        met, logits = collided(self.q_codes[..., first:last], self.k_codes[..., :stop]), scores
+        if self.mirror:
+            met, logits = mirrored(problem, self.q_codes, self.k_codes, first, met, scores)
+        met = met & seen
+        empty = ~xp.any(met, axis=-1, keepdims=True)
+        zero, never = xp.zeros_like(scores), xp.full_like(scores, -xp.inf)
+        logits = xp.where(met, logits, zero if self.filled else xp.where(empty, zero, never))
+        return Block(scores, seen, met, empty, logits)
 
 
 def block_scores(problem: Problem, first: int, last: int, stop: int) -> tuple[Array, Array]:

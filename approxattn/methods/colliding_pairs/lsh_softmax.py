@@ -1,28 +1,33 @@
 """Softmax attention estimated from colliding pairs, each divided by its probability to collide
 (Horvitz & Thompson 1952, wording unverified).
 
-With U_ij = 1 where the codes of q_i and k_j differ in at most `radius` (0 or 1) bits in some table,
-and pi_ij = 1 - (1 - p_ij)^tables its probability, p_ij = (1 - theta_ij/pi)^bits for radius 0 and
-`ball_probability` for radius 1,
+Symbols. U_ij = 1 where the codes of q_i and k_j differ in at most `radius` (0 or 1) bits in some
+table. In one table this has the probability p_ij = (1 - theta_ij/pi)^bits for radius 0, and that of
+`ball_probability` for radius 1; in some table pi_ij = 1 - (1 - p_ij)^tables. Then
 
-    out_i = sum_j e^{s_ij} (U_ij/pi_ij) v_j / sum_j e^{s_ij} (U_ij/pi_ij):
+    out_i = sum_j e^{s_ij} (U_ij/pi_ij) v_j / sum_j e^{s_ij} (U_ij/pi_ij).
 
-numerator and denominator are unbiased, with a known variance (`ours.horvitz-thompson`); their ratio
+Numerator and denominator are unbiased, with a known variance (`ours.horvitz-thompson`). Their ratio
 is biased by the variance of the denominator to first order. YOSO estimates another kernel, BERT-LSH
 leaves the division out; neither estimates the softmax.
 
-First-order error (proved here). With softmax weights f and y_i = sum_j f_ij v_j, out_i - y_i = R_i
-/ D_i, R_i = sum_j f_ij (v_j - y_i) U_ij/pi_ij of mean 0 and D_i = sum_j f_ij U_ij/pi_ij of mean 1.
-The facts hold, for small problems, sqrt(E|R_i|^2) and sqrt(Var D_i), exactly up to rounding.
+First-order error (proved here). f are the softmax weights, y_i = sum_j f_ij v_j.
+
+1. D_i = sum_j f_ij U_ij/pi_ij has mean 1; R_i = sum_j f_ij (v_j - y_i) U_ij/pi_ij has mean 0.
+2. out_i - y_i = R_i / D_i.
+3. The facts hold, for small problems, sqrt(E|R_i|^2) and sqrt(Var D_i), exactly up to rounding.
 
 Certificate: `output.py`, for the pairs kept.
 
-Gradient. The softmax gradient of a query is dq_i = beta sum_j f_ij (z_ij - kappa_i) k_j, z_ij = G_i
-. v_j, kappa_i = G_i . out_i, and alike for dk, dv: sums over the same weights. `vjp` estimates each
-from the same pairs and the same 1/pi_ij, so it is the derivative of the output with both held
-fixed. It leaves out, on purpose, the derivative of 1/pi_ij: with a_ij = e^{s_ij}, E[U a'/pi] = a',
-whereas the derivative of the output for the drawn codes has E[U (a/pi)'] = a' - a pi'/pi, off by
-what moves the codes themselves (proved here).
+Gradient (proved here). z_ij = G_i . v_j, kappa_i = G_i . out_i, a_ij = e^{s_ij}.
+
+1. The softmax gradient of a query is dq_i = beta sum_j f_ij (z_ij - kappa_i) k_j, and alike for dk
+   and dv: sums over the same weights.
+2. `vjp` estimates each from the same pairs and the same 1/pi_ij. So it is the derivative of the
+   output with both held fixed.
+3. It leaves out the derivative of 1/pi_ij on purpose. E[U a'/pi] = a', whereas the derivative of
+   the output for the drawn codes has E[U (a/pi)'] = a' - a pi'/pi, off by what moves the codes
+   themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +39,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_integer
+from approxattn._arguments import check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound
@@ -45,7 +50,6 @@ from approxattn.certificate import (
     SOFTMAX,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
 from approxattn.hashing.collision import (
@@ -58,7 +62,7 @@ from approxattn.hashing.collision import (
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
 from approxattn.methods.colliding_pairs.output import PairSoftmax, found_pairs, pair_softmax
-from approxattn.softmax.scores import masked_scores
+from approxattn.softmax.scores import masked_scores, row_softmax
 
 SMALL = 2**18
 """Largest n_q n_k^2 for which the exact variances are among the facts. *Chosen*: they cost less
@@ -107,16 +111,18 @@ class LSHSoftmax:
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        check_integer("bits", self.bits, 1, 62, "a code is a 64-bit integer")
-        check_integer("tables", self.tables, 1, 2**16, "each table hashes all tokens")
-        check_integer(
-            "radius",
-            self.radius,
-            0,
-            1,
-            "codes two bits away would take bits (bits - 1) / 2 more look-ups a table",
-        )
-        check_integer("max_pairs", self.max_pairs, 1, 2**40, "pairs are counted in 64-bit integers")
+        whys = {
+            "bits": (1, 62, "a code is a 64-bit integer"),
+            "tables": (1, 2**16, "each table hashes all tokens"),
+            "radius": (
+                0,
+                1,
+                "codes two bits away would take bits (bits - 1) / 2 more look-ups a table",
+            ),
+            "max_pairs": (1, 2**40, "pairs are counted in 64-bit integers"),
+        }
+        for name, limits in whys.items():
+            keep(self, **{name: check_integer(name, getattr(self, name), *limits)})
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate.
@@ -127,19 +133,19 @@ class LSHSoftmax:
             More collisions than `max_pairs`, before they are formed.
         """
         pairs = found_pairs(problem, self._codes(problem, rng), self.max_pairs)
-        found = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
+        result = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
         bound = score_bound(problem)
         largest = self._largest_logit(bound)
-        rows = output_bound(found.tv, value_spread(problem).osc) + softmax_rounding(
+        rows = output_bound(result.tv, value_spread(problem).osc) + softmax_rounding(
             problem, largest, problem.n_k
         )
         certificate = Certificate(
             rows=up(rows),
             target=SOFTMAX,
             theorem="ours.reweighted-keys",
-            facts=self._facts(problem, found, bound),
+            facts=self._facts(problem, result, bound),
         )
-        return Approximation(value=found.value, certificate=certificate)
+        return Approximation(value=result.value, certificate=certificate)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return the estimates of dq, dk, dv from the pairs drawn, and bounds on their rounding
@@ -151,7 +157,7 @@ class LSHSoftmax:
             As `compute`.
         """
         drawn, bound = self._codes(problem, rng), score_bound(problem)
-        found = pair_gradient(
+        result = pair_gradient(
             problem,
             dout,
             drawn,
@@ -159,12 +165,8 @@ class LSHSoftmax:
             self._largest_logit(bound),
             lambda q, k: self._log_weights(q, k, problem),
         )
-        certificate = GradientCertificate(
-            dq=found.bounds.dq,
-            dk=found.bounds.dk,
-            dv=found.bounds.dv,
+        certificate = result.bounds.certificate(
             target="the gradient of LSHSoftmax for the pairs drawn, their weights held fixed",
-            theorem="ours.gradient",
             facts={
                 "bits": self.bits,
                 "tables": self.tables,
@@ -172,14 +174,13 @@ class LSHSoftmax:
                 "unit roundoff": problem.u,
             },
         )
-        return Gradients(dq=found.dq, dk=found.dk, dv=found.dv, certificate=certificate)
+        return Gradients(dq=result.dq, dk=result.dk, dv=result.dv, certificate=certificate)
 
     def _codes(self, problem: Problem, rng: np.random.Generator | None) -> tuple[Array, Array]:
-        if rng is None:
-            msg = (
-                "rng(=None): LSHSoftmax draws hyperplanes; pass rng=numpy.random.default_rng(seed)"
-            )
-            raise TypeError(msg)
+        assert rng is not None  # noqa: S101 - `attention` asks for it
+        looked_up = (1 + self.radius * self.bits) * math.prod(problem.batch)
+        numbers = self.bits * problem.d + looked_up * (problem.n_q + problem.n_k)
+        check_memory("tables", self.tables, self.tables * numbers, "hyperplanes and codes")
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
         q_codes, k_codes = (
             codes(problem.q, normals, problem.xp),
@@ -206,15 +207,15 @@ class LSHSoftmax:
         kept = -xp.expm1(self.tables * xp.log1p(-xp.minimum(one, xp.full_like(one, 1 - 2.0**-50))))
         return _arrays.cast(-xp.log(kept), problem.dtype, xp)
 
-    def _facts(self, problem: Problem, found: PairSoftmax, bound: HostArray) -> dict[str, Any]:
+    def _facts(self, problem: Problem, result: PairSoftmax, bound: HostArray) -> dict[str, Any]:
         facts: dict[str, Any] = {
             "bits": self.bits,
             "tables": self.tables,
             "radius": self.radius,
-            "collided fraction": found.pairs / float(np.sum(problem.visible_keys)),
-            "rows without collision": found.empty_rows,
+            "collided fraction": result.pairs / float(np.sum(problem.visible_keys)),
+            "rows without collision": result.empty_rows,
             "score bound": bound,
-            "change of the weights in total variation": found.tv,
+            "change of the weights in total variation": result.tv,
         }
         if problem.n_q * problem.n_k**2 * math.prod(problem.batch) <= SMALL:
             error, spread = self._deviations(problem)
@@ -230,8 +231,7 @@ class LSHSoftmax:
         scores = _arrays.cast(
             masked_scores(problem, problem.q * problem.scale, 0, 0, problem.n_k), "float64", xp
         )
-        f = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-        f = f / xp.sum(f, axis=-1, keepdims=True)  # (..., n_q, n_k)
+        f = row_softmax(scores, xp)  # (..., n_q, n_k)
         p, triple = ball_pair_and_triple(problem.q, problem.k, self.bits, self.radius, xp)
         inclusion = union_probability(p, self.tables)
         joint = union_joint(p[..., :, None], p[..., None, :], triple, self.tables)

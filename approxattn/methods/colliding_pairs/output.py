@@ -1,20 +1,33 @@
 """Softmax attention over colliding pairs only: cost and memory O(pairs + n (d + dv)), announced
 before anything is allocated.
 
-Weights are proportional to e^{s_ij} c_ij over the pairs of a row, c = 1 or 1/Pr[kept]; its other
-keys are dropped, or have the logit 0 (`weights.py`). A row without a pair attends uniformly over
-the keys it sees.
+Weights are proportional to e^{s_ij} c_ij over the pairs of a row, c = 1 or 1/Pr[kept]. The other
+keys of the row are dropped, or have the logit 0 (`weights.py`). A row without a pair attends
+uniformly over the keys it sees.
 
-Certificate (proved here, surely, for the pairs found). Let B_i bound the sizes of the scores of a
-row, Z be the sum of e^s over its pairs, r the number of its other keys. The scores of these are
-never computed, which is why the bounds are wider than those of the dense form. Dropped,
-`ours.reweighted-keys`: with mu <= r e^B / (r e^B + Z) their softmax mass, TV <= mu + (1 - mu)
-tanh(osc ln c / 4). Logit 0, `ours.filled-keys`: f has mass a in [r e^-B/(r e^-B + Z), r e^B/(r e^B
-+ Z)] on them, the weights in use have b = r/(r + Z). Both agree on the pairs after normalising, and
-on the others are within tanh(B/2) after normalising (T1), so TV <= |a - b| + min(a, b) tanh(B/2);
-and TV <= tanh(B/2) by T1 at once. No pair: TV <= tanh(B/2). Rounding: scores off by eta change Z by
-e^eta at most, the c are those computed (whatever they should have been), and the softmax itself
-rounds as in `bounds/softmax.py`, for sums of at most n_k terms, and as in `weights.py`.
+Certificate (proved here, surely, for the pairs found). B bounds the sizes of the scores of a row, Z
+is the sum of e^s over its pairs, r the number of its other keys. The scores of these are never
+computed, which is why the bounds are wider than those of the dense form.
+
+Dropped (`ours.reweighted-keys`).
+
+1. The others have the softmax mass mu <= r e^B / (r e^B + Z).
+2. On the pairs, T1 of `perturbation.py` bounds the change by tanh(osc ln c / 4).
+3. Hence TV <= mu + (1 - mu) tanh(osc ln c / 4).
+
+Logit 0 (`ours.filled-keys`).
+
+1. The softmax has a mass a in [r e^-B/(r e^-B + Z), r e^B/(r e^B + Z)] on the others; the weights
+   in use have b = r/(r + Z).
+2. Both agree on the pairs after normalising.
+3. On the others they are within tanh(B/2) after normalising (T1).
+4. Hence TV <= |a - b| + min(a, b) tanh(B/2). Also TV <= tanh(B/2), by T1 at once.
+
+No pair: TV <= tanh(B/2).
+
+Rounding. Scores off by eta change Z by a factor of at most e^eta. The c are those computed,
+whatever they should have been. The softmax itself rounds as in `bounds/softmax.py`, for sums of at
+most n_k terms, and as in `weights.py`.
 """
 
 from __future__ import annotations
@@ -26,10 +39,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import tv_from_log_ratio
-from approxattn.bounds.rounding import EXP_ULPS, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import score_rounding
 from approxattn.methods.colliding_pairs.pairs import (
@@ -74,7 +88,7 @@ class _Item:
 
 def pair_softmax(
     problem: Problem,
-    found: Iterable[tuple[tuple[int, ...], Pairs]],
+    pairs_of_items: Iterable[tuple[tuple[int, ...], Pairs]],
     log_weights: LogWeights | None = None,
     *,
     filled: bool = False,
@@ -86,8 +100,8 @@ def pair_softmax(
     bound = score_bound(problem)
     eta = score_rounding(problem, bound)
     seen = problem.visible_keys
-    for index, pairs in found:
-        item = _one_item(problem, index, pairs, log_weights, filled)
+    for index, pairs in pairs_of_items:
+        item = _one_item(problem.item(index), pairs, log_weights, filled)
         values.append(item.value)
         facts = seen[index], pairs.counts, bound[index], eta[index], item.log_mass
         tvs.append(
@@ -110,7 +124,7 @@ def found_pairs(
     Raises
     ------
     MemoryError
-        More collisions than `max_pairs`, before they are formed.
+        More collisions than `max_pairs`, or than this machine can hold, before they are formed.
     """
     q_codes, k_codes = (_arrays.to_host(x) for x in codes)
     _announce(problem, q_codes, k_codes, max_pairs)
@@ -128,30 +142,27 @@ def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pair
     for index in np.ndindex(*problem.batch):
         item = (slice(None), *index)
         total += count_collisions(q_codes[item], k_codes[item][:, shown_keys(problem, index)])
-    if total > max_pairs:
-        # rows, keys and names of the pairs, and copies while these are sorted
-        gigabytes = total * 48 / 2**30
+    # rows, keys and names of the pairs, and copies while these are sorted
+    needed, have = 48 * total, memory()
+    if total > max_pairs or needed > have:
         share = total / (math.prod((*problem.batch, problem.n_q, problem.n_k)) * q_codes.shape[0])
+        other = " or a larger max_pairs" if needed <= have else ""
         msg = (
             f"max_pairs(={max_pairs}): {total} collisions ({100 * share:.3g} % of the pairs of a "
-            f"table) would need about {gigabytes:.3g} GiB and as many dot products: take more "
-            "bits, fewer tables or a larger max_pairs"
+            f"table) would need about {needed / 2**30:.3g} GiB and as many dot products: take more "
+            f"bits, fewer tables{other}"
         )
         raise MemoryError(msg)
 
 
 def _one_item(
-    problem: Problem,
-    index: tuple[int, ...],
-    pairs: Pairs,
-    log_weights: LogWeights | None,
-    filled: bool,
+    problem: Problem, pairs: Pairs, log_weights: LogWeights | None, filled: bool
 ) -> _Item:
-    xp, counts, seen = problem.xp, pairs.counts, problem.visible_keys[index]
-    arrays = problem.q[(*index, ...)], problem.k[(*index, ...)], problem.v[(*index, ...)]
+    """Return the output of one batch item, posed as a problem without leading axes."""
+    xp, counts, seen = problem.xp, pairs.counts, problem.visible_keys
     alone = np.flatnonzero(counts == 0)
-    sums = seen_sums(problem, index, arrays[2]) if filled or len(alone) else None
-    parts, order = [], []
+    sums = seen_sums(problem) if filled or len(alone) else None
+    outputs, order = [], []
     log_mass, spread, noise = (
         np.full(problem.n_q, -np.inf),
         np.zeros(problem.n_q),
@@ -160,22 +171,24 @@ def _one_item(
     for block in row_blocks(pairs, problem.d + problem.dv):
         rows = block.rows
         others = seen[rows] - counts[rows] if filled else np.zeros(len(rows))
-        found = pair_rows(problem, arrays, block, others, log_weights)
-        part = xp.matmul(found.lifted[:, None, :], found.values)[:, 0, :]
+        over = pair_rows(problem, block, others, log_weights)
+        part = xp.matmul(over.lifted[:, None, :], over.values)[:, 0, :]
         if sums is not None and filled:
-            part = part + found.rest * _rows(sums, rows, problem)
+            part = part + over.rest * _rows(sums, rows, problem)
             noise[rows] = fill_rounding(
-                _arrays.to_host(found.rest[:, 0]), seen[rows], block.keys.shape[1], problem.u
+                _arrays.to_host(over.rest[:, 0]), seen[rows], block.keys.shape[1], problem.u
             )
-        log_mass[rows], spread[rows] = found.log_mass, found.spread
-        parts.append(part)
+        log_mass[rows], spread[rows] = over.log_mass, over.spread
+        outputs.append(part)
         order.append(rows)
     if sums is not None and len(alone):
-        share = _arrays.from_host(seen[alone, None].astype(problem.dtype), arrays[2])
-        parts.append(xp.broadcast_to(_rows(sums, alone, problem), (len(alone), problem.dv)) / share)
+        share = _arrays.from_host(seen[alone, None].astype(problem.dtype), problem.v)
+        outputs.append(
+            xp.broadcast_to(_rows(sums, alone, problem), (len(alone), problem.dv)) / share
+        )
         order.append(alone)
-    back = _arrays.from_host(np.argsort(np.concatenate(order)), arrays[0])
-    value = xp.take(xp.concat(parts, axis=0), back, axis=0)
+    back = _arrays.from_host(np.argsort(np.concatenate(order)), problem.q)
+    value = xp.take(xp.concat(outputs, axis=0), back, axis=0)
     return _Item(value=value, log_mass=log_mass, spread=spread, rounding=noise)
 
 
@@ -231,7 +244,7 @@ def _filled(
             for shift in (-slack - bound, slack + bound, -slack, slack)
         )
     tight = 1 - np.minimum(whole, 1.0)
-    total = np.maximum(a_high - b_low * tight, b_high - a_low * tight) + 64 * 2.0**-53
+    total = np.maximum(a_high - b_low * tight, b_high - a_low * tight) + 64 * U64
     total = np.where(some, np.minimum(total, whole), whole)
     return up(np.where(left > 0, np.minimum(total, 1.0), 0.0))
 

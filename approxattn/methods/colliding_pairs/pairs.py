@@ -1,10 +1,10 @@
 """The pairs of queries and keys that collide, found without looking at the others, and the rows of
 them in padded blocks.
 
-Pairs are found on the host: the codes of all keys of a table are sorted once, and each query takes
-the run of its own code. Rows with about as many pairs are then taken together, padded to the next
-power of two, so that at most twice the pairs are ever formed and every array library can work on
-them.
+1. Pairs are found on the host. The codes of all keys of a table are sorted once, and each query
+   takes the run of its own code.
+2. Rows with about as many pairs are taken together, padded to the next power of two. So at most
+   twice the pairs are ever formed, and every array library can work on them.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def count_collisions(q_codes: HostArray, k_codes: HostArray) -> int:
     (tables, n_k); O((n_q + n_k) log n_k) a table.
     """
     total = 0
-    for own, others in zip(q_codes, k_codes, strict=True):
-        start, end = _runs(own, np.sort(others))
+    for queries, keys in zip(q_codes, k_codes, strict=True):
+        start, end = _runs(queries, np.sort(keys))
         total += int(np.sum(end - start))
     return total
 
@@ -79,9 +79,9 @@ def colliding_pairs(
     """
     n_q, n_k = q_codes.shape[1], int(shown.max(initial=-1)) + 1
     names = []
-    for own, others in zip(q_codes, k_codes, strict=True):
-        order = np.argsort(others, kind="stable")
-        start, end = _runs(own, others[order])
+    for table_q, table_k in zip(q_codes, k_codes, strict=True):
+        order = np.argsort(table_k, kind="stable")
+        start, end = _runs(table_q, table_k[order])
         counts = end - start
         rows = np.repeat(np.arange(n_q), counts)
         places = (
@@ -95,8 +95,8 @@ def colliding_pairs(
         names.append(rows * n_k + keys)
     # One table gives each pair once, in order: the stable sort keeps the keys of a bucket
     # ascending.
-    found = names[0] if len(names) == 1 else _distinct(np.concatenate(names))
-    rows, keys = (found // n_k, found % n_k) if n_k else (found, found)
+    pairs = names[0] if len(names) == 1 else _distinct(np.concatenate(names))
+    rows, keys = (pairs // n_k, pairs % n_k) if n_k else (pairs, pairs)
     return Pairs(starts=np.searchsorted(rows, np.arange(n_q + 1)), keys=keys)
 
 
@@ -105,8 +105,10 @@ def _distinct(names: HostArray) -> HostArray:
     return names[np.concatenate([[True], names[1:] != names[:-1]])] if len(names) else names
 
 
-def _runs(own: HostArray, ordered: HostArray) -> tuple[HostArray, HostArray]:
-    return np.searchsorted(ordered, own, side="left"), np.searchsorted(ordered, own, side="right")
+def _runs(codes: HostArray, ordered: HostArray) -> tuple[HostArray, HostArray]:
+    """Return where the run of each code starts and ends among ordered ones."""
+    start, end = (np.searchsorted(ordered, codes, side=side) for side in ("left", "right"))
+    return start, end
 
 
 def row_blocks(pairs: Pairs, columns: int) -> Iterator[RowBlock]:

@@ -1,22 +1,26 @@
 """Weights of a softmax whose rows know only the pairs that collided: what the output and the
 gradient over colliding pairs have in common.
 
-Row i has logit l_ij = s_ij + ln c_ij for the pairs that collided. Every other key it sees, r_i in
-number, either has none (it is dropped) or the logit 0. With M = max(l, 0 if r > 0), D = r e^-M +
-sum_pairs e^{l - M} and e = e^-M / D (0 for dropped keys), w = e^{l - M} / D, S_i the sum of all
-values the row sees,
+Symbols. Row i has the logit l_ij = s_ij + ln c_ij for the pairs that collided. It sees r_i other
+keys. They have no logit, and are dropped, or they have the logit 0. S_i is the sum of all values
+that the row sees, n_i their number, and
 
-    out_i = sum_pairs (w_ij - e_i) v_j + e_i S_i:
+    M = max(l, 0 if r > 0),    D = r e^-M + sum_pairs e^{l - M},
+    w_ij = e^{l_ij - M} / D,   e_i = e^-M / D, 0 where other keys are dropped.
 
-the keys that did not collide are never looked at one by one (proved here: sum over the others of e
-v_j = e (S - sum_pairs v_j)).
+Output (proved here): the keys that did not collide are never looked at one by one.
 
-Rounding (proved here). D has positive terms only. w - e and e S are off by (w + e) and e sum|v|
-times gamma of a few operations, so that next to the errors of an ordinary softmax
-(`bounds/softmax.py`) a column is off by at most 3 kappa_i max|V| (gamma_t(u) + gamma_{n+4}(2^-53)),
-kappa_i = e_i n_i, n_i the number of keys the row sees, t = width + 2 EXP_ULPS + 16 for the longest
-row of pairs; S is added up in float64. kappa <= n/r: it is large only where nearly all keys
-collided with very negative scores.
+1. They contribute sum e_i v_j = e_i (S_i - sum_pairs v_j).
+2. So out_i = sum_pairs (w_ij - e_i) v_j + e_i S_i.
+
+Rounding (proved here), next to the errors of an ordinary softmax (`bounds/softmax.py`). Let t =
+width + 2 EXP_ULPS + 16 for the longest row of pairs.
+
+1. D has positive terms only. S is added up in float64.
+2. w - e and e S are off by (w + e) and e sum|v| times gamma of a few operations.
+3. With kappa_i = e_i n_i, a column is therefore off by at most 3 kappa_i max|V| (gamma_t(u) +
+   gamma_{n+4}(2^-53)).
+4. kappa <= n/r: it is large only where nearly all keys collided, with very negative scores.
 """
 
 from __future__ import annotations
@@ -27,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import EXP_ULPS, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.methods.colliding_pairs.pairs import RowBlock
 
 LogWeights = Callable[[Array, Array], Array]
@@ -64,52 +68,47 @@ class PairRows:
 
 
 def pair_rows(
-    problem: Problem,
-    arrays: tuple[Array, Array, Array],
-    block: RowBlock,
-    others: HostArray,
-    log_weights: LogWeights | None,
+    item: Problem, block: RowBlock, others: HostArray, log_weights: LogWeights | None
 ) -> PairRows:
     """Return the weights of a block of rows of one batch item; `others`, shape (rows,), counts the
     keys with the logit 0.
     """
-    xp, (q, k, v) = problem.xp, arrays
+    xp, q, k, v = item.xp, item.q, item.k, item.v
     rows, width = block.keys.shape
     names, present = (
         _arrays.from_host(block.keys.reshape(-1), q),
         _arrays.from_host(block.present, q),
     )
-    own = xp.take(q, _arrays.from_host(block.rows, q), axis=0)
-    keys = xp.reshape(xp.take(k, names, axis=0), (rows, width, problem.d))
-    scaled = own * problem.scale
+    queries = xp.take(q, _arrays.from_host(block.rows, q), axis=0)
+    keys = xp.reshape(xp.take(k, names, axis=0), (rows, width, item.d))
+    scaled = queries * item.scale
     scores = xp.matmul(keys, scaled[:, :, None])[..., 0]
     never = xp.full_like(scores, -xp.inf)
     scores = xp.where(present, scores, never)
     logits, spread = scores, np.zeros(rows)
     if log_weights is not None:
-        extra = log_weights(own[:, None, :], keys)
+        extra = log_weights(queries[:, None, :], keys)
         logits = xp.where(present, scores + extra, never)
-        high = _arrays.to_host(xp.max(xp.where(present, extra, never), axis=-1)).astype(np.float64)
+        high = _arrays.to_float64(xp.max(xp.where(present, extra, never), axis=-1))
         spread = high - _arrays.to_host(xp.min(xp.where(present, extra, -never), axis=-1))
-    left = _arrays.from_host(others[:, None].astype(problem.dtype), q)
-    weights, rest = _softmax(logits, left, problem)
+    left = _arrays.from_host(others[:, None].astype(item.dtype), q)
+    weights, rest = _softmax(logits, left, xp)
     return PairRows(
         names=names,
         scaled_q=scaled,
         keys=keys,
-        values=xp.reshape(xp.take(v, names, axis=0), (rows, width, problem.dv)),
+        values=xp.reshape(xp.take(v, names, axis=0), (rows, width, item.dv)),
         weights=weights,
         lifted=xp.where(present, weights - rest, xp.zeros_like(weights)),
         rest=rest,
-        log_mass=_log_mass(scores, problem),
+        log_mass=_log_mass(scores, xp),
         spread=spread,
     )
 
 
-def _softmax(logits: Array, left: Array, problem: Problem) -> tuple[Array, Array]:
+def _softmax(logits: Array, left: Array, xp: Namespace) -> tuple[Array, Array]:
     """Return w and e for logits (rows, width) and r, shape (rows, 1)."""
-    xp, some = problem.xp, left > 0
-    zero = xp.zeros_like(left)
+    some, zero = left > 0, xp.zeros_like(left)
     top = xp.max(logits, axis=-1, keepdims=True)
     top = xp.where(some, xp.maximum(top, zero), top)
     weights = xp.exp(logits - top)
@@ -118,38 +117,36 @@ def _softmax(logits: Array, left: Array, problem: Problem) -> tuple[Array, Array
     return weights / total, rest / total
 
 
-def _log_mass(scores: Array, problem: Problem) -> HostArray:
-    xp = problem.xp
+def _log_mass(scores: Array, xp: Namespace) -> HostArray:
+    """Return the logarithm of the sum of e^s of each row."""
     top = xp.max(scores, axis=-1, keepdims=True)
-    mass = _arrays.to_host(xp.sum(xp.exp(scores - top), axis=-1)).astype(np.float64)
-    return np.asarray(_arrays.to_host(top[:, 0]).astype(np.float64) + np.log(mass))
+    mass = _arrays.to_float64(xp.sum(xp.exp(scores - top), axis=-1))
+    return np.asarray(_arrays.to_float64(top[:, 0]) + np.log(mass))
 
 
 def fill_rounding(rest: HostArray, seen: HostArray, width: int, u: float) -> HostArray:
     """Return what the logits 0 add to the rounding of a row, in units of max|V|, shape (rows,); e
     of shape (rows,).
     """
-    sums = gamma(width + 2 * EXP_ULPS + 16, u) + gamma(int(np.max(seen, initial=1)) + 4, 2.0**-53)
+    sums = gamma(width + 2 * EXP_ULPS + 16, u) + gamma(int(np.max(seen, initial=1)) + 4, U64)
     kappa = rest.astype(np.float64) * seen
     return up(np.where(kappa > 0, 3 * kappa * (1 + 2.0**-10) * sums, 0.0))
 
 
-def seen_sums(problem: Problem, index: tuple[int, ...], rows: Array) -> Array:
-    """Return the sum of `rows`, shape (n_k, c), over the keys that each query sees, (n_q, c) or (1,
-    c), added up in float64.
+def seen_sums(item: Problem) -> Array:
+    """Return the sum of the values that each query of one batch item sees, (n_q, dv) or (1, dv),
+    added up in float64.
     """
-    xp = problem.xp
-    total = _arrays.cast(rows, "float64", xp)
-    if problem.key_mask is not None:
-        total = xp.where(problem.key_mask[(*index, slice(None), None)], total, xp.zeros_like(total))
-    total = (
-        xp.cumulative_sum(total, axis=0) if problem.causal else xp.sum(total, axis=0, keepdims=True)
-    )
-    return _arrays.cast(total, problem.dtype, xp)
+    xp, total = item.xp, _arrays.cast(item.v, "float64", item.xp)
+    if item.causal:
+        total = xp.cumulative_sum(total, axis=0)
+    else:
+        total = xp.sum(total, axis=0, keepdims=True)
+    return _arrays.cast(total, item.dtype, xp)
 
 
 def shown_keys(problem: Problem, index: tuple[int, ...]) -> HostArray:
-    """Return the keys that are not masked, in order."""
+    """Return the keys of one batch item that are not masked, in order."""
     if problem.key_mask is None:
         return np.arange(problem.n_k)
     return np.flatnonzero(_arrays.to_host(problem.key_mask[(*index, ...)]))

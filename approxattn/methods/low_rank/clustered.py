@@ -1,50 +1,54 @@
 """Attention to a few heavy keys exactly, and to the means of similar keys for the rest.
 
-Queries that are alike look at the same keys: each block of similar queries c finds the T keys with
-the largest scores for its mean query, in O(n d) for all its queries together. Every query then
-meets these keys exactly, and what is left of K blocks of similar keys through its mean, weighted by
-the number of keys it stands for:
+1. Queries that are alike look at the same keys. So each block c of similar queries finds the T keys
+   with the largest scores for its mean query, in O(n d) for all its queries together.
+2. Every query of the block meets these keys exactly.
+3. It meets what is left of K blocks of similar keys through means: k_cb and v_cb of the m_cb keys
+   of block b that are not heavy for c, weighted by their number,
 
     out_i = (sum_{j in T_c} e^{s_ij} v_j + sum_b m_cb e^{beta q_i . k_cb} v_cb) / (the same with 1
         for v).
 
-O(n (T + K) (d + dv)) for n queries and keys, besides C n d for the search with C blocks of queries
-and O(n d log(C K)) for the blocks. Related: the clustered attention of Vyas, Katharopoulos &
-Fleuret (2020, arXiv 2007.04825; wording unverified) gives all queries of a cluster the weights of
-its centre, corrected on its top keys; here the weights are each query's own, on heavy keys and on
-means. Blocks and certificate: `approxattn.sketching.trees`,
-`approxattn.methods.low_rank.heavy_bounds`.
+Cost for n queries and keys: O(n (T + K) (d + dv)), besides C n d for the search with C blocks of
+queries and O(n d log(C K)) for the blocks.
+
+Related: the clustered attention of Vyas, Katharopoulos & Fleuret (2020, arXiv 2007.04825; wording
+unverified) gives all queries of a cluster the weights of its centre, corrected on its top keys.
+Here the weights are each query's own, on heavy keys and on means.
+
+Blocks and certificate: `approxattn.sketching.trees`, `approxattn.methods.low_rank.heavy_bounds`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays, sketching
+from approxattn._arguments import check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
 from approxattn.methods.low_rank.combinations import visible
 from approxattn.methods.low_rank.heavy_bounds import heavy_bound
 from approxattn.methods.low_rank.heavy_keys import HeavyAndMeans, heaviest
+from approxattn.methods.protocol import Cost, Sizes
 from approxattn.sketching import MeanPool
 from approxattn.sketching.rows import gather
 from approxattn.softmax.biased import Reduced, attend, attend_gradient
 
 
-class _Meeting(NamedTuple):
+class _Clusters(NamedTuple):
     """Queries in blocks, what they meet, and the way there."""
 
     reduced: Reduced
@@ -72,6 +76,8 @@ class Clustered:
         If a parameter is not an int.
     ValueError
         If a parameter is out of its range.
+    MemoryError
+        From a call, where the keys of all blocks of queries cannot fit into this machine.
 
     Notes
     -----
@@ -85,6 +91,7 @@ class Clustered:
     query_blocks: int = 32
 
     randomised: ClassVar[bool] = False
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = (
         "its blocks mix earlier tokens with later ones; use Exact(), Performer(...) or "
         "Polynomial(...)"
@@ -93,13 +100,8 @@ class Clustered:
 
     def __post_init__(self) -> None:
         for name, least in (("heavy", 0), ("key_blocks", 1), ("query_blocks", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                msg = f"{name}(={value!r}) must be an int"
-                raise TypeError(msg)
-            if value < least:
-                msg = f"{name}(={value}) must be at least {least}"
-                raise ValueError(msg)
+            value = check_integer(name, getattr(self, name), least)
+            keep(self, **{name: value})
             if name != "heavy" and value & (value - 1):
                 below = 2 ** (value.bit_length() - 1)
                 msg = (
@@ -108,29 +110,45 @@ class Clustered:
                 )
                 raise ValueError(msg)
 
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost: half as many blocks as heavy keys,
+        rounded down to a power of two.
+        """
+
+        def make(heavy: int) -> Clustered:
+            blocks = 1 << max(0, (heavy // 2).bit_length() - 1)
+            return cls(heavy=heavy, key_blocks=blocks, query_blocks=blocks)
+
+        return (Sizes(make=make, step=2),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return (T + K) (d + dv) a query, C d a key, and 12 d a halving of queries and of keys."""
+        d, width = problem.d, problem.d + problem.dv
+        halvings = 12 * d * math.log2(self.query_blocks), 12 * d * math.log2(self.key_blocks)
+        own = (self.heavy + self.key_blocks) * width + halvings[0]
+        return lambda queries, keys: own + (self.query_blocks * d + halvings[1]) * keys / queries
+
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
         del rng
-        xp = problem.xp
-        if problem.n_q == 0:
-            return Approximation(
-                value=problem.q[..., :0] @ problem.v[..., :0, :], certificate=_nothing(problem)
-            )
-        meeting = self._meet(problem)
-        part, width = meeting.reduced.problem, meeting.keys.heavy.shape[-1]
+        xp, clusters = problem.xp, self._cluster(problem)
+        part, width = clusters.reduced.problem, clusters.keys.heavy.shape[-1]
         rest = xp.concat(
             [xp.zeros_like(part.v[..., :width, :1]), xp.ones_like(part.v[..., width:, :1])], axis=-2
         )
         both = attend(
-            replace(meeting.reduced, problem=replace(part, v=xp.concat([part.v, rest], axis=-1)))
+            replace(clusters.reduced, problem=replace(part, v=xp.concat([part.v, rest], axis=-1)))
         )
-        bound = heavy_bound(problem, meeting.keys, meeting.means, meeting.reduced, both[..., -1:])
-        value = _in_order(both[..., :-1], meeting.queries)
+        bound = heavy_bound(
+            problem, clusters.keys, clusters.means, clusters.reduced, both[..., -1:]
+        )
+        value = _in_order(both[..., :-1], clusters.queries)
         rows, eta, share = (
-            _host_in_order(x, meeting.queries) for x in (bound.rows, bound.eta, bound.share)
+            _host_in_order(x, clusters.queries) for x in (bound.rows, bound.eta, bound.share)
         )
-        facts = {**self._facts(meeting), "score error of means": eta, "weight of means": share}
+        facts = {**self._facts(clusters), "score error of means": eta, "weight of means": share}
         certificate = Certificate(
             rows=np.fmin(rows, range_bound(value, problem)),
             target=SOFTMAX,
@@ -145,28 +163,33 @@ class Clustered:
     ) -> Gradients:
         """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
         del rng
-        meeting, xp = self._meet(problem), problem.xp
-        blocks = gather(dout, _flat(meeting.queries))
-        blocks = xp.reshape(blocks, (*meeting.reduced.problem.q.shape[:-1], problem.dv))
-        real = _arrays.from_host(_real(meeting.queries)[..., None], dout)
+        clusters, xp = self._cluster(problem), problem.xp
+        blocks = gather(dout, _flat(clusters.queries))
+        blocks = xp.reshape(blocks, (*clusters.reduced.problem.q.shape[:-1], problem.dv))
+        real = _arrays.from_host(_real(clusters.queries)[..., None], dout)
         dq, dkeys, dvalues = attend_gradient(
-            meeting.reduced, xp.where(real, blocks, xp.zeros_like(blocks))
+            clusters.reduced, xp.where(real, blocks, xp.zeros_like(blocks))
         )
-        bounds = no_gradient_bounds(problem)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
-            facts=self._facts(meeting),
+        certificate = no_gradient_bounds(problem).certificate(
+            facts=self._facts(clusters),
             unmet=("no bound has been derived for the gradient through heavy keys and means",),
         )
-        dk, dv = (meeting.keys.adjoint(y) for y in (dkeys, dvalues))
-        return Gradients(dq=_in_order(dq, meeting.queries), dk=dk, dv=dv, certificate=certificate)
+        dk, dv = (clusters.keys.adjoint(y) for y in (dkeys, dvalues))
+        return Gradients(dq=_in_order(dq, clusters.queries), dk=dk, dv=dv, certificate=certificate)
 
-    def _meet(self, problem: Problem) -> _Meeting:
+    def _cluster(self, problem: Problem) -> _Clusters:
+        """Return queries and keys in blocks, and what each block of queries meets.
+
+        Raises
+        ------
+        MemoryError
+            Where the keys that all blocks meet cannot fit into this machine.
+        """
         xp, seen = problem.xp, visible(problem)
+        met = min(self.heavy, problem.n_k) + min(self.key_blocks, 2 * problem.n_k)
+        blocks = math.prod(problem.batch) * min(self.query_blocks, 2 * problem.n_q)
+        numbers = blocks * (met * (problem.d + problem.dv) + problem.n_k)
+        check_memory("query_blocks", self.query_blocks, numbers, "keys of all blocks of queries")
         queries = sketching.similar_pool(
             _arrays.to_host(problem.q), np.ones(problem.n_q, bool), self.query_blocks
         )
@@ -175,7 +198,7 @@ class Clustered:
         means = pool.apply(problem.k)
         q = gather(problem.q, _flat(queries))
         q = xp.reshape(q, (*queries.members.shape, problem.d))
-        there, left = keys.there(), keys.left
+        real, left = keys.stands_for_keys(), keys.left
         logs = np.concatenate(
             [np.zeros(keys.heavy.shape), np.log(np.maximum(left, 1))], axis=-1
         ).astype(problem.dtype)
@@ -184,10 +207,10 @@ class Clustered:
             q=q,
             k=keys.apply(problem.k, means),
             v=keys.apply(problem.v, pool.apply(problem.v)),
-            key_mask=_arrays.from_host(there, problem.q),
+            key_mask=_arrays.from_host(real, problem.q),
         )
         reduced = Reduced(problem=part, bias=_arrays.from_host(logs[..., None, :], problem.q))
-        return _Meeting(reduced, queries, keys, means)
+        return _Clusters(reduced, queries, keys, means)
 
     def _heavy(
         self, problem: Problem, queries: MeanPool, pool: MeanPool, seen: HostArray
@@ -202,17 +225,13 @@ class Clustered:
         real = np.take_along_axis(np.broadcast_to(everyone, scores.shape), heavy, axis=-1)
         return HeavyAndMeans(pool=pool, heavy=heavy, real=real)
 
-    def _facts(self, meeting: _Meeting) -> dict[str, object]:
-        keys = meeting.keys
+    def _facts(self, clusters: _Clusters) -> dict[str, object]:
+        keys = clusters.keys
         return {
             "heavy": keys.heavy.shape[-1],
             "key blocks": keys.left.shape[-1],
             "query blocks": keys.left.shape[-2],
         }
-
-
-def _nothing(problem: Problem) -> Certificate:
-    return Certificate(rows=np.zeros((*problem.batch, 0)), target=SOFTMAX, theorem="ours.tanh-part")
 
 
 def _real(pool: MeanPool) -> HostArray:

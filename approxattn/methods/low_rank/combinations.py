@@ -1,8 +1,7 @@
 """The combinations of keys and values that Linformer attends to, and the way back for its gradient.
 
 With K' = E K, V' = F V and gradients dK', dV' of the attention to them, dK = E^T dK', dV = F^T dV',
-dE = dK' K^T, dF = dV' V^T. Keys that the mask hides count as 0 in a combination, and get no
-gradient.
+dE = dK' K^T, dF = dV' V^T. Keys that the mask hides are 0, and get no gradient.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy as np
 
 from approxattn import _arrays, sketching
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem
+from approxattn._problem import Problem, refuse_overflow
 from approxattn.sketching import MaxPool, MeanPool
 from approxattn.softmax.biased import Reduced
 
@@ -57,8 +56,8 @@ class Projection:
         """
         xp = _arrays.namespace(y=y)
         full = xp.matmul(y, xp.matrix_transpose(x))  # (..., k, n)
-        own = tuple(self.matrix.shape[:-2])
-        padded = (1,) * (full.ndim - 2 - len(own)) + own
+        leading = tuple(self.matrix.shape[:-2])
+        padded = (1,) * (full.ndim - 2 - len(leading)) + leading
         axes = tuple(
             i
             for i, (have, want) in enumerate(zip(full.shape[:-2], padded, strict=True))
@@ -90,18 +89,15 @@ class Combined:
     original: Problem
     factors: tuple[float, float] = (1.0, 1.0)
 
-    def back(self, dkeys: Array, dvalues: Array) -> tuple[Array, Array]:
+    def gradients(self, dkeys: Array, dvalues: Array) -> tuple[Array, Array]:
         """Return dk, dv from the gradients with respect to the combinations; 0 for hidden keys."""
-        problem, xp = self.original, self.original.xp
-        dk = _back(self.keys, dkeys * self.factors[0], problem.k)
-        dv = _back(self.values, dvalues * self.factors[1], problem.v)
-        if problem.key_mask is None:
-            return dk, dv
-        keep = problem.key_mask[..., None]
-        return xp.where(keep, dk, xp.zeros_like(dk)), xp.where(keep, dv, xp.zeros_like(dv))
+        problem = self.original
+        dk = _adjoint(self.keys, dkeys * self.factors[0], problem.k)
+        dv = _adjoint(self.values, dvalues * self.factors[1], problem.v)
+        return problem.shown(dk), problem.shown(dv)
 
 
-def _back(operator: Any, y: Array, x: Array) -> Array:
+def _adjoint(operator: Any, y: Array, x: Array) -> Array:
     return operator.adjoint(y, x) if isinstance(operator, MaxPool) else operator.adjoint(y)
 
 
@@ -199,31 +195,19 @@ def _checked(name: str, matrix: Array, problem: Problem) -> Array:
 
 
 def _combined(problem: Problem, e: Any, f: Any, factors: tuple[float, float]) -> Combined:
-    xp = problem.xp
-    keys, values = problem.k, problem.v
-    if problem.key_mask is not None:
-        keep = problem.key_mask[..., None]
-        keys, values = (xp.where(keep, x, xp.zeros_like(x)) for x in (keys, values))
-    original = replace(problem, k=keys, v=values)
-    keys, values = e.apply(keys) * factors[0], f.apply(values) * factors[1]
+    keys, values = e.apply(problem.k) * factors[0], f.apply(problem.v) * factors[1]
     _check_overflow(problem, keys, values)
     reduced = Reduced(problem=replace(problem, k=keys, v=values, key_mask=None))
-    return Combined(reduced=reduced, keys=e, values=f, original=original, factors=factors)
+    return Combined(reduced=reduced, keys=e, values=f, original=problem, factors=factors)
 
 
 def _check_overflow(problem: Problem, keys: Array, values: Array) -> None:
     """Refuse combinations whose scores or sums could overflow."""
     xp = problem.xp
     top_q, top_k, top_v = (float(xp.max(xp.abs(x))) for x in (problem.q, keys, values))
-    size = max(
-        2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0), keys.shape[-2] * top_v
-    )
-    if not size < _arrays.largest(problem.dtype) / 16:
-        msg = (
-            f"sketched scores or values reach {size:.3g} and could overflow {problem.dtype}: "
-            "rescale q, k, v or use float64"
-        )
-        raise ValueError(msg)
+    score = 2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0)
+    refuse_overflow("the size of sketched scores", score, problem.dtype)
+    refuse_overflow("the size of sums of sketched values", keys.shape[-2] * top_v, problem.dtype)
 
 
 def visible(problem: Problem) -> HostArray:

@@ -1,14 +1,15 @@
 """Attention to block means of the keys with values fitted to exact rows: Linformer with a
 data-dependent F.
 
-The weights of all queries on k pooled keys, W, are those of mean pooling; its values, the block
-means, are replaced by those that fit best. With S evenly spaced queries, exact outputs O_S in O(|S|
-n d) and R = O_S - W_S V' what pooling leaves,
+W are the weights of all queries on k pooled keys, those of mean pooling. Its values, the block
+means V', are replaced by those that fit best. S are evenly spaced queries, O_S their exact outputs,
+in O(|S| n d), W_S their weights, and R = O_S - W_S V' is what pooling leaves. Then
 
     C = V' + (W_S^T W_S + lambda)^{-1} W_S^T R,   lambda = ridge |W_S|_F^2 / k,   out = W C.
 
-Values that pooling already gets right (R = 0), such as constant ones, stay right. Gradient (proved
-here): with dC that of the values, Y = (W^T W + lambda)^{-1} dC and D = C - V',
+Values that pooling already gets right (R = 0), such as constant ones, stay right.
+
+Gradient (proved here). dC is that of the values, Y = (W_S^T W_S + lambda)^{-1} dC and D = C - V'.
 
     dR = W_S Y,   dO_S = dR,   dV' = dC - W_S^T dR,   dM = -Y D^T,
     dW_S = R Y^T - dR V'^T + W_S (dM + dM^T) + (2 ridge / k) tr(dM) W_S.
@@ -16,29 +17,31 @@ here): with dC that of the values, Y = (W^T W + lambda)^{-1} dC and D = C - V',
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
 from approxattn.methods.low_rank.combinations import Combined, mean_pooled
+from approxattn.methods.protocol import Cost, Sizes
 from approxattn.sketching import RowSample
 from approxattn.softmax.biased import Reduced, attend, attend_gradient, weights
 from approxattn.softmax.rows import choose
-from approxattn.softmax.streaming import query_blocks, stream, stream_gradient
+from approxattn.softmax.streaming import attend as attend_exactly
+from approxattn.softmax.streaming import stream_gradient
 
 
 class _Fit(NamedTuple):
@@ -71,9 +74,11 @@ class FittedLinformer:
     Raises
     ------
     TypeError
-        If `rank` or `rows` is not an int.
+        If `rank` or `rows` is not an int, or `ridge` no number.
     ValueError
         If a parameter is out of its range.
+    MemoryError
+        From a call, where weights and system of the fit cannot fit into this machine.
 
     Notes
     -----
@@ -86,6 +91,7 @@ class FittedLinformer:
     ridge: float = 1e-4
 
     randomised: ClassVar[bool] = False
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = (
         "its blocks mix earlier keys with later ones; use Exact(), Performer(...) or "
         "Polynomial(...)"
@@ -93,19 +99,29 @@ class FittedLinformer:
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, value in (("rank", self.rank), ("rows", 1 if self.rows is None else self.rows)):
-            if not isinstance(value, int) or isinstance(value, bool):
-                msg = f"{name}(={value!r}) must be an int"
-                raise TypeError(msg)
-            if value < 1:
-                msg = f"{name}(={value}) must be at least 1"
-                raise ValueError(msg)
-        if not 0 < self.ridge < np.inf:
-            msg = (
-                f"ridge(={self.ridge}) must be a finite positive number: without it the fit may "
-                "have no unique solution"
-            )
-            raise ValueError(msg)
+        keep(self, rank=check_integer("rank", self.rank, 1))
+        if self.rows is not None:
+            keep(self, rows=check_integer("rows", self.rows, 1))
+        rule = "be a finite positive number: without it the fit may have no unique solution"
+        keep(self, ridge=check_number("ridge", self.ridge, rule, low=0.0, high=math.inf))
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost."""
+        return (Sizes(make=lambda k: cls(rank=k)),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return (k + n_k / n_q) (d + dv), and for each fitted row its exact output and its part of
+        the fit, n_k (d + dv) + k (d + dv + k).
+        """
+        width, k = problem.d + problem.dv, self.rank
+        rows = 4 * k if self.rows is None else self.rows
+
+        def cost(queries: float, keys: float) -> float:
+            fit = min(rows, queries) * (keys * width + k * (width + k))
+            return (k + keys / queries) * width + fit / queries
+
+        return cost
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
@@ -143,16 +159,10 @@ class FittedLinformer:
         ds = fit.weights * (dw - xp.sum(fit.weights * dw, axis=-1, keepdims=True)) * problem.scale
         dq_exact, dk_exact, dv_exact = stream_gradient(fit.exact, dr)
         dq = dq + fit.sample.adjoint(dq_exact + xp.matmul(ds, fit.near.problem.k))
-        dk, dv = fit.combined.back(
+        dk, dv = fit.combined.gradients(
             dkeys + xp.matmul(t(ds), fit.exact.q), dc - xp.matmul(t(fit.weights), dr)
         )
-        bounds = no_gradient_bounds(problem)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
+        certificate = no_gradient_bounds(problem).certificate(
             facts=_facts(fit),
             unmet=("no bound is known for the gradient through fitted values",),
         )
@@ -160,15 +170,18 @@ class FittedLinformer:
 
     def _fit(self, problem: Problem) -> _Fit:
         xp = problem.xp
+        rows = min(4 * self.rank if self.rows is None else self.rows, problem.n_q)
+        blocks = min(self.rank, problem.n_k)
+        numbers = math.prod(problem.batch) * blocks * (2 * blocks + rows)
+        check_memory("rank", self.rank, numbers, "weights and system of the fit")
         combined = mean_pooled(problem, self.rank)
-        index = choose(problem.n_q, 4 * self.rank if self.rows is None else self.rows, None)
+        index = choose(problem.n_q, rows, None)
         sample = RowSample(index=index, length=problem.n_q)
         q = sample.apply(problem.q)
         exact = replace(problem, q=q)
         near = replace(combined.reduced, problem=replace(combined.reduced.problem, q=q))
         w = weights(near)
-        outputs = xp.concat([stream(exact, *block).value for block in query_blocks(exact)], axis=-2)
-        residual = outputs - xp.matmul(w, near.problem.v)
+        residual = attend_exactly(exact) - xp.matmul(w, near.problem.v)
         blocks = w.shape[-1]
         eye = xp.eye(blocks, dtype=w.dtype, device=_arrays.device(w))
         size = xp.sum(w * w, axis=(-2, -1), keepdims=True)

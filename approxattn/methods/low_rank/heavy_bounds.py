@@ -1,19 +1,28 @@
 """How far attention to heavy keys and to means of the others is from attention.
 
-Proved here. For query block c the weights are those of attention over all keys with the keys that
-are not heavy replaced by k_cb, the mean of what is left of their block: a block of m_cb keys has
-weight m_cb e^{s_cb} on the mean of their values. Heavy keys are as they are. So the scores of a set
-of tokens are off by at most
+Symbols, for query block c and key block b. k_b is the mean of block b, k_cb the mean of its m_cb
+keys that are not heavy for c, both as computed. eta_i bounds the errors of the scores of query i,
+and r_i is the weight that it gives to means.
 
-    eta_i = beta |q_i| R_c,    R_c = max_b (max_{j in b} |k_j - k_b| + |k_b - k_cb|)  over blocks
-        with something left,
+Bound (proved here).
 
-and those of the others are exact: TV <= the bound of `perturbation` for tokens of approximate mass
-r_i, the weight that the blocks got. The bound is on whatever k_b and k_cb were computed, so their
-rounding needs no analysis. Rounding of the rest: ln m_b joins the scores as in `pooling_bounds`;
-r_i is a softmax output itself, for values 0 and 1; a mean of what is left is a difference of sums
-over at most l keys, each off by gamma_{2l+8} l max|V|, divided by m_cb: with ratio rho = max_b l_b
-/ m_cb, 3 gamma_{2l+8} rho max|V| in all.
+1. A block of m_cb keys has the weight m_cb e^{s_cb} on the mean of their values. So the weights are
+   those of attention over all keys, with the keys that are not heavy replaced by k_cb.
+2. A key j of block b is replaced by one at most |k_j - k_b| + |k_b - k_cb| away.
+3. So, over the blocks with something left, the scores of these keys are off by at most
+
+    eta_i = beta |q_i| R_c,    R_c = max_b (max_{j in b} |k_j - k_b| + |k_b - k_cb|),
+
+4. The scores of heavy keys are exact.
+5. TV is at most the bound of `perturbation.py` for tokens of approximate mass r_i.
+
+Rounding (proved here).
+
+1. The bound is on whatever k_b and k_cb were computed, so their rounding needs no analysis.
+2. ln m_cb joins the scores as in `pooling_bounds.py`.
+3. r_i is a softmax output itself, for values 0 and 1.
+4. A mean of what is left is a difference of sums over at most l keys, each off by gamma_{2l+8} l
+   max|V|, divided by m_cb. With rho = max_b l_b / m_cb, these add 3 gamma_{2l+8} rho max|V|.
 """
 
 from __future__ import annotations
@@ -73,9 +82,9 @@ def heavy_bound(
     """
     part, u = reduced.problem, problem.u
     log_top = math.log(max(1, int(np.max(keys.pool.counts, initial=1))))
-    reach = _reach(problem, keys, means, part.k[..., keys.heavy.shape[-1] :, :])  # (..., C)
+    radius = _radius(problem, keys, means, part.k[..., keys.heavy.shape[-1] :, :])  # (..., C)
     norms = row_norms(part.q, part.xp)
-    eta = up(problem.scale * norms * reach[..., None])
+    eta = up(problem.scale * norms * radius[..., None])
     scores = score_bound(part) + log_top
     indicator = replace(part, v=_indicator(part, keys.heavy.shape[-1]))
     share = np.minimum(
@@ -99,7 +108,7 @@ def _indicator(part: Problem, width: int) -> Array:
     )
 
 
-def _reach(problem: Problem, keys: HeavyAndMeans, means: Array, rest: Array) -> HostArray:
+def _radius(problem: Problem, keys: HeavyAndMeans, means: Array, rest: Array) -> HostArray:
     """Return R_c, shape (..., C)."""
     xp, slack = problem.xp, 1 + 4 * problem.u
     tiny = problem.d * _arrays.smallest_normal(problem.dtype)

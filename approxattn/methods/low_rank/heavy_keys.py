@@ -46,16 +46,16 @@ class HeavyAndMeans:
     def belongs(self) -> HostArray:
         """Which heavy keys are of which block, bool, shape (..., C, K, T)."""
         block, _ = self.pool.block_of_token()
-        own = np.reshape(np.take_along_axis(block, self._flat(), axis=-1), self.heavy.shape)
+        blocks = np.reshape(np.take_along_axis(block, self._flat(), axis=-1), self.heavy.shape)
         numbers = np.arange(self.pool.counts.shape[-1])[:, None]
-        return np.asarray((own[..., None, :] == numbers) & self.real[..., None, :])
+        return np.asarray((blocks[..., None, :] == numbers) & self.real[..., None, :])
 
     @cached_property
     def left(self) -> HostArray:
         """Number of keys of each block that are not heavy, shape (..., C, K)."""
         return np.asarray(self.pool.counts[..., None, :] - np.sum(self.belongs, axis=-1))
 
-    def there(self) -> HostArray:
+    def stands_for_keys(self) -> HostArray:
         """Return which rows stand for keys, bool, shape (..., C, T + K)."""
         return np.concatenate([self.real, self.left > 0], axis=-1)
 
@@ -64,13 +64,13 @@ class HeavyAndMeans:
         an empty block.
         """
         xp = _arrays.namespace(x=x)
-        own = self._rows(x)  # (..., C, T, m)
+        heavy = self._rows(x)  # (..., C, T, m)
         counts = self._floats(self.pool.counts[..., None], x)
-        sums = (means * counts)[..., None, :, :] - xp.matmul(self._floats(self.belongs, x), own)
+        sums = (means * counts)[..., None, :, :] - xp.matmul(self._floats(self.belongs, x), heavy)
         left = self.left
         rest = sums / self._floats(np.maximum(left, 1)[..., None], x)
         rest = xp.where(_arrays.from_host(left[..., None] > 0, x), rest, xp.zeros_like(rest))
-        return xp.concat([own, rest], axis=-2)
+        return xp.concat([heavy, rest], axis=-2)
 
     def adjoint(self, y: Array) -> Array:
         """Return the gradient with respect to x, shape (..., C, T + K, m) -> (..., n, m)."""
@@ -84,11 +84,10 @@ class HeavyAndMeans:
         tokens = xp.where(_arrays.from_host(shown[..., None], y), tokens, xp.zeros_like(tokens))
         if width == 0:
             return tokens
-        own = y[..., :width, :] - xp.matmul(
-            xp.matrix_transpose(self._floats(self.belongs, y)), shares
-        )
-        own = xp.where(_arrays.from_host(self.real[..., None], y), own, xp.zeros_like(own))
-        flat = xp.reshape(own, (*self._flat().shape, own.shape[-1]))
+        shared = xp.matmul(xp.matrix_transpose(self._floats(self.belongs, y)), shares)
+        heavy = y[..., :width, :] - shared
+        heavy = xp.where(_arrays.from_host(self.real[..., None], y), heavy, xp.zeros_like(heavy))
+        flat = xp.reshape(heavy, (*self._flat().shape, heavy.shape[-1]))
         return tokens + scatter(flat, self._flat(), self.pool.length)
 
     def _rows(self, x: Array) -> Array:

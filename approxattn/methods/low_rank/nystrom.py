@@ -1,40 +1,43 @@
 """Nystrom attention: queries and keys meet through a few landmarks (Xiong et al. 2021,
 Nystromformer, arXiv 2102.03902; wording unverified).
 
-With landmark queries q~ and keys k~, means of blocks of neighbours, and all softmaxes by rows,
+Landmark queries Q~ and keys K~ are means of blocks of neighbours. With all softmaxes by rows,
 
-    out = F Z B V,   F = softmax(beta Q K~^T),   A = softmax(beta Q~ K~^T),   B = softmax(beta Q~
-        K^T),   Z close to the inverse of A.
+    out = F Z B V,   Z close to the inverse of A,
+    F = softmax(beta Q K~^T),   A = softmax(beta Q~ K~^T),   B = softmax(beta Q~ K^T).
 
-If A is invertible and Z its inverse, every row of F Z B sums to 1 (A 1 = 1 gives Z 1 = 1; proved
-here), but its entries may be negative. With few iterations the sums differ from 1; then centring
-the values, out = c + F Z B (V - c) with c the mean of the visible values, puts what is missing on
-the mean of V instead of on 0, at no cost.
+1. If A is invertible and Z its inverse, every row of F Z B sums to 1, since A 1 = 1 gives Z 1 = 1
+   (proved here). But its entries may be negative.
+2. With few iterations for Z the sums differ from 1. Centring the values, out = c + F Z B (V - c)
+   with c the mean of the visible values, puts what is missing on the mean of V instead of on 0, at
+   no cost.
 
-F and B are plain attention to and from the landmarks, so forward and gradient are those of
-`approxattn.softmax.streaming`; X = Z (B V) are the values of the landmarks:
+Gradient. F and B are plain attention to and from the landmarks, so their gradients are those of
+`approxattn.softmax.streaming`. X = Z (B V) are the values of the landmarks, and with Y = B V
 
-    dZ = dX Y^T,  dY = Z^T dX  with  Y = B V,  and each block shares the gradient of its mean.
+    dZ = dX Y^T,   dY = Z^T dX.
+
+Each block shares the gradient of its mean.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays, sketching
+from approxattn._arguments import check_flag, check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
 from approxattn.methods.low_rank.combinations import visible
@@ -44,7 +47,9 @@ from approxattn.methods.low_rank.pseudo_inverse import (
     truncated_inverse,
     truncated_inverse_gradient,
 )
-from approxattn.softmax.streaming import query_blocks, stream, stream_gradient
+from approxattn.methods.protocol import Cost, Sizes
+from approxattn.softmax.scores import row_softmax
+from approxattn.softmax.streaming import attend, stream_gradient
 
 
 class _Landmarks(NamedTuple):
@@ -85,9 +90,11 @@ class Nystrom:
     Raises
     ------
     TypeError
-        If `landmarks` or `iterations` is not an int.
+        If `landmarks` or `iterations` is not an int, or another parameter of the wrong type.
     ValueError
         If a parameter is out of its range.
+    MemoryError
+        From a call, where the matrices between landmarks cannot fit into this machine.
 
     Notes
     -----
@@ -103,6 +110,7 @@ class Nystrom:
     mask_queries: bool = False
 
     randomised: ClassVar[bool] = False
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = (
         "its landmarks mix earlier tokens with later ones; use Exact(), Performer(...) or "
         "Polynomial(...)"
@@ -110,28 +118,38 @@ class Nystrom:
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, least in (("landmarks", 1), ("iterations", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                msg = f"{name}(={value!r}) must be an int"
-                raise TypeError(msg)
-            if value < least:
-                msg = f"{name}(={value}) must be at least {least}"
-                raise ValueError(msg)
-        if self.rcond is not None and not 0 <= self.rcond < 1:
-            msg = (
-                f"rcond(={self.rcond}) must lie in [0, 1): it is a fraction of the largest "
-                "singular value; None iterates"
-            )
-            raise ValueError(msg)
+        keep(
+            self,
+            landmarks=check_integer("landmarks", self.landmarks, 1),
+            iterations=check_integer("iterations", self.iterations, 0),
+        )
+        check_flag("centred", self.centred)
+        check_flag("mask_queries", self.mask_queries)
+        if self.rcond is not None:
+            rule = "lie in [0, 1): it is a fraction of the largest singular value; None iterates"
+            below_zero = -math.ulp(0.0)
+            keep(self, rcond=check_number("rcond", self.rcond, rule, low=below_zero, high=1.0))
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost."""
+        return (Sizes(make=lambda count: cls(landmarks=count)),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return L (d + dv) for each query and each key, and once L^2 d + 4 t L^3 for the inverse:
+        t iterations of four products.
+        """
+        count, d, width = self.landmarks, problem.d, problem.d + problem.dv
+        once = count**2 * d + 4 * self.iterations * count**3
+        return lambda queries, keys: count * width * (1 + keys / queries) + once / queries
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
         del rng
         marks, xp = self._landmarks(problem), problem.xp
-        values = xp.matmul(marks.z, _attend(marks.from_landmarks))
-        value = _attend(replace(marks.to_landmarks, v=values)) + marks.centre
+        values = xp.matmul(marks.z, attend(marks.from_landmarks))
+        value = attend(replace(marks.to_landmarks, v=values)) + marks.centre
         certificate = Certificate(
             rows=range_bound(value, problem),
             target=SOFTMAX,
@@ -152,7 +170,7 @@ class Nystrom:
         del rng
         marks, xp = self._landmarks(problem), problem.xp
         t = xp.matrix_transpose
-        y = _attend(marks.from_landmarks)
+        y = attend(marks.from_landmarks)
         dq, dk_marks, dx = stream_gradient(
             replace(marks.to_landmarks, v=xp.matmul(marks.z, y)), dout
         )
@@ -164,13 +182,7 @@ class Nystrom:
         if self.centred:
             rest = xp.sum(dout, axis=-2, keepdims=True) - xp.sum(dv, axis=-2, keepdims=True)
             dv = dv + rest * _shares(problem)
-        bounds = no_gradient_bounds(problem)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
+        certificate = no_gradient_bounds(problem).certificate(
             facts=self._facts(marks),
             unmet=("no bound is known for the gradient through landmarks",),
         )
@@ -178,17 +190,26 @@ class Nystrom:
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
     def _landmarks(self, problem: Problem) -> _Landmarks:
+        """Return the landmarks.
+
+        Raises
+        ------
+        MemoryError
+            Where the matrices between them cannot fit into this machine.
+        """
         xp = problem.xp
+        square = min(self.landmarks, problem.n_q) * min(self.landmarks, problem.n_k)
+        numbers = math.prod(problem.batch) * square * (self.iterations + 6)
+        check_memory("landmarks", self.landmarks, numbers, "matrices between landmarks")
         queries = sketching.mean_pool(self._query_mask(problem), self.landmarks)
         keys = sketching.mean_pool(visible(problem), self.landmarks)
         q, k = queries.apply(problem.q), keys.apply(problem.k)
         centre = _mean_value(problem) if self.centred else xp.zeros_like(problem.v[..., :1, :])
-        there = _full(keys.counts, problem)
-        to_landmarks = replace(problem, k=k, key_mask=there)
+        real = _full(keys.counts, problem)
+        to_landmarks = replace(problem, k=k, key_mask=real)
         scores = xp.matmul(q * problem.scale, xp.matrix_transpose(k))
-        scores = xp.where(there[..., None, :], scores, xp.full_like(scores, -xp.inf))
-        weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-        a = weights / xp.sum(weights, axis=-1, keepdims=True)
+        scores = xp.where(real[..., None, :], scores, xp.full_like(scores, -xp.inf))
+        a = row_softmax(scores, xp)
         a = xp.where(_full(queries.counts, problem)[..., :, None], a, xp.zeros_like(a))
         z = (
             newton_schulz(a, self.iterations, xp)
@@ -219,16 +240,10 @@ class Nystrom:
         return {"landmark queries": marks.a.shape[-2], "landmark keys": marks.a.shape[-1], **how}
 
 
-def _attend(problem: Problem) -> Array:
-    return problem.xp.concat(
-        [stream(problem, *block).value for block in query_blocks(problem)], axis=-2
-    )
-
-
 def _full(counts: HostArray, problem: Problem) -> Array:
     """Return which blocks hold tokens, bool, shape (..., blocks)."""
-    there = _arrays.from_host(counts > 0, problem.q)
-    return problem.xp.broadcast_to(there, (*problem.batch, counts.shape[-1]))
+    real = _arrays.from_host(counts > 0, problem.q)
+    return problem.xp.broadcast_to(real, (*problem.batch, counts.shape[-1]))
 
 
 def _shares(problem: Problem) -> Array:
@@ -246,5 +261,4 @@ def _mean_value(problem: Problem) -> Array:
     xp = problem.xp
     if problem.key_mask is None:
         return xp.mean(problem.v, axis=-2, keepdims=True)
-    kept = xp.where(problem.key_mask[..., None], problem.v, xp.zeros_like(problem.v))
-    return xp.sum(kept * _shares(problem), axis=-2, keepdims=True)
+    return xp.sum(problem.v * _shares(problem), axis=-2, keepdims=True)

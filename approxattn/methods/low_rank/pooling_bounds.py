@@ -1,27 +1,36 @@
 """How far attention to block means is from attention, and its gradient from the gradient.
 
-Output (proved here). Blocks b of keys with means k_b, v_b and sizes m_b: weights m_b e^{s_b} on
-v_b. That is exact attention over all keys with k_j replaced by the mean of its block, so by the
-tanh lemma TV <= tanh(eta_i / 2), eta_i = beta |q_i| max_j |k_j - k_b(j)|. The bound is on whatever
-k_b was computed, so its rounding needs no analysis. Rounding of the rest: a weight is exp of s_b +
-ln m_b, a score of size B_i + L, L = max ln m_b; adding the logarithm is one rounding, rounding it
-to the dtype at most 2 u L; the means of the values are sums of at most l = max m_b terms and a
-division, so they are off by gamma_{l+1} max|V|.
+Symbols. Block b has m_b keys with the means k_b and v_b of keys and values; b(j) is the block of
+key j. eta_i = beta |q_i| max_j |k_j - k_b(j)|. L = max ln m_b, l = max m_b, and B_i bounds the
+scores.
 
-Gradient (proved here, with T3 of `approxattn.bounds.gradients`). Spread the weight of a block over
-its keys: f~_j = w_b / m_b, so ln rho_i <= 2 eta_i, and let P~_j = f~_j (z_j - kappa~), kappa~ =
-sum_j f~_j z_j. Since z_b is the mean of z over the block, the gradients of the pooled output are
+Output (proved here).
 
-    dq~ = beta sum_j P~_j k_b(j),    dk~_j = beta sum_i q_i f~_ij (z_ib - kappa~_i),    dv~_j =
-        sum_i f~_ij G_i.
+1. The weights m_b e^{s_b} on v_b are exact attention over all keys, with k_j replaced by the mean
+   of its block.
+2. So the scores are off by at most eta_i, and TV <= tanh(eta_i / 2) by the tanh lemma. This holds
+   for whatever k_b was computed, so its rounding needs no analysis.
+3. A weight is exp of s_b + ln m_b, a score of size B_i + L. Adding the logarithm is one rounding;
+   rounding it to the dtype moves it by at most 2 u L.
+4. The means of the values are sums of at most l terms and a division: off by gamma_{l+1} max|V|.
 
-They differ from beta sum_j P~_j k_j, beta sum_i q_i P~_ij and sum_i f~_ij G_i, which T3 compares
-with the exact ones, by at most
+Gradient (proved here, with T3 of `bounds/gradients.py`). G is the cotangent, z_j = G_i . v_j and
+omega_i its oscillation.
 
-    beta (omega_i / 2) max_j |k_j - k_b(j)|,    beta sum_i |q_i| omega_i (m - 1) / m^2,    0:
+1. Spread the weight of a block over its keys: f~_j = w_b / m_b, so ln rho_i <= 2 eta_i.
+2. Let P~_j = f~_j (z_j - kappa~), kappa~ = sum_j f~_j z_j. z_b is the mean of z over the block. So
+   the gradients of the pooled output are
 
-half the oscillation bounds the mean absolute deviation of z; f~_ij <= 1/m, and an entry differs
-from the mean of m by at most (m - 1)/m of their oscillation.
+    dq~ = beta sum_j P~_j k_b(j),
+    dk~_j = beta sum_i q_i f~_ij (z_ib - kappa~_i),
+    dv~_j = sum_i f~_ij G_i.
+
+3. T3 compares beta sum_j P~_j k_j, beta sum_i q_i P~_ij and sum_i f~_ij G_i with the exact ones.
+4. dq~ differs from the first by at most beta (omega_i / 2) max_j |k_j - k_b(j)|: half of the
+   oscillation bounds the mean absolute deviation of z.
+5. dk~_j differs from the second by at most beta sum_i |q_i| omega_i (m - 1) / m^2: f~_ij <= 1/m,
+   and an entry differs from the mean of m by at most (m - 1)/m of their oscillation.
+6. dv~ is the third.
 """
 
 from __future__ import annotations
@@ -35,6 +44,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn.bounds.gradients import (
     GradientBounds,
+    GradientNoise,
     cotangent_size,
     exact_gradient_rounding,
     gradient_bounds,
@@ -103,8 +113,7 @@ def pooling_gradient_bound(
         dout,
         problem.k,
         log_ratio=up(2 * eta),
-        weight_noise=np.zeros_like(eta),
-        pair_noise=pair,
+        noise=GradientNoise(weights=np.zeros_like(eta), pairs=pair),
     )
     rounding = exact_gradient_rounding(unbiased(combined.reduced), dout, KEY_BLOCK)
     omega = size * value_spread(problem).osc[..., None]
@@ -114,18 +123,13 @@ def pooling_gradient_bound(
     spread = problem.scale * np.sum(query_norms(problem) * omega, axis=-1, keepdims=True)
     count = pool.tokens_in_block()
     inside = up(spread * (count - 1) / count**2)
-    sizes = (_largest(x) * 4 * problem.u for x in gradient[1:])
-    dk, dv = (
-        up(own + np.max(noise, axis=-1, keepdims=True) + more + extra)
-        for own, noise, more, extra in zip(
-            (truncation.dk, truncation.dv),
-            (rounding.dk, rounding.dv),
-            sizes,
-            (inside, 0.0),
-            strict=True,
-        )
+    # each key shares the gradient of its block: a division and a product
+    dk, dv = (4 * problem.u * _largest(x) for x in gradient[1:])
+    return GradientBounds(
+        dq=dq,
+        dk=up(truncation.dk + np.max(rounding.dk, axis=-1, keepdims=True) + dk + inside),
+        dv=up(truncation.dv + np.max(rounding.dv, axis=-1, keepdims=True) + dv),
     )
-    return GradientBounds(dq=dq, dk=dk, dv=dv)
 
 
 def _eta(combined: Combined) -> HostArray:
@@ -158,4 +162,4 @@ def _mean_rounding(combined: Combined) -> HostArray:
 def _largest(x: Array) -> HostArray:
     """Return the largest absolute entry of each row, shape (..., n, m) -> (..., n)."""
     xp = _arrays.namespace(x=x)
-    return _arrays.to_host(xp.max(xp.abs(x), axis=-1)).astype(np.float64)
+    return _arrays.to_float64(xp.max(xp.abs(x), axis=-1))

@@ -3,20 +3,28 @@ and truncated singular values.
 
 Newton-Schulz. Z <- Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 from Z_0 = A^T / (|A|_1 |A|_inf), as in
 Nystromformer (Xiong et al. 2021, wording unverified), but with the norms of each matrix: the
-published code takes the largest of the whole batch, so that one item changes the others. An
-eigenvalue e of I - AZ becomes 3 e^3 / 4 + e^4 / 4 (proved here: put AZ = 1 - e into the
-polynomial). It stays in [0, 1), since |A|_2^2 <= |A|_1 |A|_inf; so a few iterations invert large
-singular values and damp small ones, which regularises. A may be rectangular; rows and columns of
-zeros of A stay columns and rows of zeros of Z.
+published code takes the largest of the whole batch, so that one item changes the others.
 
-Truncation. Z = V f(Sigma) U^T with f(s) = 1/s above rcond max s, else 0. Its derivative (proved
-here): for A = U Sigma V^T and the rotated direction E = U^T dA V, first-order perturbation of the
-symmetric matrix [[0, A], [A^T, 0]], with eigenvalues +-s, gives
+1. An eigenvalue e of I - AZ becomes 3 e^3 / 4 + e^4 / 4 (proved here: put AZ = 1 - e into the
+   polynomial).
+2. It stays in [0, 1), since |A|_2^2 <= |A|_1 |A|_inf.
+3. So a few iterations invert large singular values and damp small ones, which regularises.
+4. A may be rectangular. Rows and columns of zeros of A stay columns and rows of zeros of Z.
 
-    U^T dZ^T V = S o (E + E^T)/2 + T o (E - E^T)/2,   S_ij = (f(s_i) - f(s_j)) / (s_i - s_j),   T_ij
-        = (f(s_i) + f(s_j)) / (s_i + s_j),
+Truncation. For A = U Sigma V^T, Z = V f(Sigma) U^T with f(s) = 1/s above rcond max s, else 0.
+Values below the root of the smallest normal number count as 0 as well: they are noise, and their
+inverses would overflow.
 
-the first with its limit -1/s^2 (or 0) where s_i = s_j. The map is its own adjoint.
+Its derivative (proved here) along dA, with the rotated direction E = U^T dA V.
+
+1. The symmetric matrix [[0, A], [A^T, 0]] has the eigenvalues +-s.
+2. First-order perturbation of it gives
+
+    U^T dZ^T V = S o (E + E^T)/2 + T o (E - E^T)/2,
+    S_ij = (f(s_i) - f(s_j)) / (s_i - s_j),   T_ij = (f(s_i) + f(s_j)) / (s_i + s_j).
+
+3. Where s_i = s_j, S_ij has its limit -1/s^2 (or 0).
+4. The map is its own adjoint.
 """
 
 from __future__ import annotations
@@ -104,8 +112,8 @@ def truncated_inverse(a: Array, rcond: float, xp: Namespace) -> Array:
 
 def truncated_inverse_gradient(a: Array, rcond: float, dz: Array, xp: Namespace) -> Array:
     """Return the gradient with respect to a, shape (..., m, l), given that with respect to Z."""
-    m, wide = a.shape[-2], a.shape[-1]
-    side = max(m, wide)
+    rows, columns = a.shape[-2:]
+    side = max(rows, columns)
     u, s, vh = xp.linalg.svd(_square(a, side, xp))
     f = _inverted(s, rcond, xp)
     kept = f > 0
@@ -122,19 +130,21 @@ def truncated_inverse_gradient(a: Array, rcond: float, dz: Array, xp: Namespace)
     skew = (f_i + f_j) / xp.where(total > 0, total, one)
     v = xp.matrix_transpose(vh)
     e = xp.matmul(xp.matrix_transpose(u), xp.matmul(_square(xp.matrix_transpose(dz), side, xp), v))
-    turned = xp.matrix_transpose(e)
-    inside = symmetric * (e + turned) / 2 + skew * (e - turned) / 2
-    return xp.matmul(u, xp.matmul(inside, vh))[..., :m, :wide]
+    transposed = xp.matrix_transpose(e)
+    inside = symmetric * (e + transposed) / 2 + skew * (e - transposed) / 2
+    return xp.matmul(u, xp.matmul(inside, vh))[..., :rows, :columns]
 
 
 def _inverted(s: Array, rcond: float, xp: Namespace) -> Array:
-    keep = s > rcond * xp.max(s, axis=-1, keepdims=True)
+    least = rcond * xp.max(s, axis=-1, keepdims=True)
+    # the inverse of anything smaller would overflow when squared
+    keep = (s > least) & (s > _arrays.smallest_normal(_arrays.dtype_name(s)) ** 0.5)
     return xp.where(keep, 1 / xp.where(keep, s, xp.ones_like(s)), xp.zeros_like(s))
 
 
 def _square(a: Array, side: int, xp: Namespace) -> Array:
     """Return the matrix with rows or columns of zeros appended."""
-    *batch, m, wide = a.shape
+    *batch, rows, columns = a.shape
     like = {"dtype": a.dtype, "device": _arrays.device(a)}
-    a = xp.concat([a, xp.zeros((*batch, side - m, wide), **like)], axis=-2)
-    return xp.concat([a, xp.zeros((*batch, side, side - wide), **like)], axis=-1)
+    a = xp.concat([a, xp.zeros((*batch, side - rows, columns), **like)], axis=-2)
+    return xp.concat([a, xp.zeros((*batch, side, side - columns), **like)], axis=-1)

@@ -2,13 +2,13 @@
 
 The polynomials of `Polynomial` serve every score in an interval, and real heads have wide ones.
 Here the scores are first reduced (exactly), and the coefficients fitted to the outputs of some
-rows: `approxattn.methods.polynomials.fit`. Nothing is known of the other rows beforehand; so that
-no row can go astray
+rows: `approxattn.methods.polynomials.fitting`. Nothing is known of the other rows beforehand. So
+that no row can go astray
 
 - a denominator must reach half of what Jensen's inequality promises of the exact one, W (W_i
   exp(mean score) under a causal mask, over the keys that row i sees); a row whose does not gets the
   w-weighted mean of the values;
-- every entry is brought into the range of its column of v, where the exact one lies, which can only
+- every entry is brought into the range of its column of v, where the exact one lies. That can only
   reduce its error (proved here: it is the nearest point of an interval that holds the exact entry).
 
 The range is also all that the certificate knows; `audit` measures. The gradient is that of the
@@ -19,27 +19,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_integer
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
-from approxattn.methods.polynomials.fit import ReducedScores, fit_coefficients, reduce_scores
-from approxattn.methods.polynomials.fit_gradient import Evaluated, fitted_gradient
-from approxattn.methods.polynomials.forward import kernel_of
+from approxattn.methods.polynomials.balance import balance_of
+from approxattn.methods.polynomials.fitting.fit import (
+    ReducedScores,
+    fit_coefficients,
+    reduce_scores,
+)
+from approxattn.methods.polynomials.fitting.gradient import Evaluated, fitted_gradient
+from approxattn.methods.polynomials.forward import kernel_of, largest_entries
+from approxattn.methods.protocol import Cost, Sizes
 from approxattn.monomials.index import rank
 from approxattn.softmax.rows import choose
 
@@ -81,16 +86,27 @@ class FittedPolynomial:
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        for name, value, low, high in (
-            ("degree", self.degree, 0, MAX_DEGREE),
-            ("rows", self.rows, 1, np.inf),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool):
-                msg = f"{name}(={value!r}) must be an int"
-                raise TypeError(msg)
-            if not low <= value <= high:
-                msg = f"{name}(={value}) must lie in [{low}, {high}]"
-                raise ValueError(msg)
+        check_integer(
+            "degree", self.degree, 0, MAX_DEGREE, "moments of twice the degree drown in rounding"
+        )
+        check_integer("rows", self.rows, 1)
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost."""
+        return (Sizes(make=lambda g: cls(degree=g), step=2),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return r (dv + 2) for each query and each key, r = C(d + g, g) features, and the exact
+        output of the rows fitted.
+        """
+        each = rank(problem.d, self.degree) * (problem.dv + 2)
+        width = problem.d + problem.dv
+
+        def cost(queries: float, keys: float) -> float:
+            return each * (1 + keys / queries) + min(self.rows, queries) * keys * width / queries
+
+        return cost
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
@@ -119,18 +135,12 @@ class FittedPolynomial:
         """
         del rng
         runs = list(self._runs(problem))
-        found = [
+        gradients = [
             fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)])
             for run in runs
         ]
-        dq, dk, dv = (_joined(list(parts), problem) for parts in zip(*found, strict=True))
-        bounds = no_gradient_bounds(problem)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
+        dq, dk, dv = (_joined(list(items), problem) for items in zip(*gradients, strict=True))
+        certificate = no_gradient_bounds(problem).certificate(
             facts={"gradient": "consistent, for fixed coefficients", **self._facts(runs, problem)},
             unmet=(f"{_NO_THEOREM}; `audit` measures the output",),
         )
@@ -141,17 +151,20 @@ class FittedPolynomial:
         xp, reduced = problem.xp, reduce_scores(problem)
         rows = choose(problem.n_q, self.rows, None)
         for index in itertools.product(*(range(n) for n in problem.batch)):
-            item = _item(problem, index)
-            own = ReducedScores(
+            item = problem.item(index)
+            scores = ReducedScores(
                 queries=reduced.queries[(*index, ...)],
                 keys=reduced.keys[(*index, ...)],
                 weights=reduced.weights[(*index, ...)],
             )
-            wide = _arrays.cast(item.v, _arrays.dtype_name(own.keys), xp)
-            coefficients = fit_coefficients(own, wide, rows, self.degree, problem.causal, xp)
-            evaluated = _evaluate(item, own, coefficients)
+            values = _arrays.cast(item.v, _arrays.dtype_name(scores.keys), xp)
+            coefficients = fit_coefficients(scores, values, rows, self.degree, problem.causal, xp)
             yield _Run(
-                index=index, item=item, reduced=own, coefficients=coefficients, evaluated=evaluated
+                index=index,
+                item=item,
+                reduced=scores,
+                coefficients=coefficients,
+                evaluated=_evaluate(item, scores, coefficients),
             )
 
     def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
@@ -185,27 +198,23 @@ class _Run:
         return int(xp.sum(xp.astype(~self.evaluated.fine, xp.int64)))
 
 
-def _joined(parts: list[Array], problem: Problem) -> Array:
+def _joined(items: list[Array], problem: Problem) -> Array:
     """Return the leading indices in one array."""
-    return problem.xp.reshape(problem.xp.stack(parts), (*problem.batch, *parts[0].shape))
-
-
-def _item(problem: Problem, index: tuple[int, ...]) -> Problem:
-    q, k, v = (x[(*index, ...)] for x in (problem.q, problem.k, problem.v))
-    mask = None if problem.key_mask is None else problem.key_mask[(*index, ...)]
-    return replace(problem, q=q, k=k, v=v, key_mask=mask)
+    return problem.xp.reshape(problem.xp.stack(items), (*problem.batch, *items[0].shape))
 
 
 def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> Evaluated:
     """Return the output of one leading index and what its gradient needs."""
     xp = item.xp
+    balance = balance_of(reduced.queries, reduced.keys, 1.0, xp)
     x, y, w = (
-        _arrays.cast(a, item.dtype, xp) for a in (reduced.queries, reduced.keys, reduced.weights)
+        _arrays.cast(a, item.dtype, xp)
+        for a in (balance.queries(reduced.queries), balance.keys(reduced.keys), reduced.weights)
     )
-    reach = float(xp.max(xp.abs(x))), float(xp.max(xp.abs(y)))
-    _check_size(item, coefficients, reach)
+    largest = largest_entries(x, y, item)
+    _check_size(item, coefficients, largest)
     values = xp.concat([w * item.v, w], axis=-1)
-    kernel = kernel_of(item, coefficients, reach)
+    kernel = kernel_of(item, coefficients, largest)
     sums = kernel.sums(x, y, values)
     if item.causal:
         seen = xp.cumulative_sum(values, axis=0)
@@ -219,12 +228,13 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     fine = sums[:, -1:] >= 0.5 * least
     quotient = sums[:, :-1] / xp.where(fine, sums[:, -1:], xp.ones_like(fine, dtype=sums.dtype))
     output = xp.where(fine, quotient, seen[:, :-1] / seen[:, -1:])
-    visible = w > 0
-    edge = xp.full_like(item.v, xp.inf)
-    high = xp.max(xp.where(visible, item.v, -edge), axis=0, keepdims=True)
-    low = xp.min(xp.where(visible, item.v, edge), axis=0, keepdims=True)
+    high, low = (
+        _arrays.cast(_arrays.from_host(end[None, :], item.v), item.dtype, xp)
+        for end in item.value_range
+    )
     return Evaluated(
         value=xp.minimum(xp.maximum(output, low), high),
+        balance=balance,
         queries=x,
         keys=y,
         values=values,
@@ -237,9 +247,11 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     )
 
 
-def _check_size(item: Problem, coefficients: tuple[float, ...], reach: tuple[float, float]) -> None:
+def _check_size(
+    item: Problem, coefficients: tuple[float, ...], largest: tuple[float, float]
+) -> None:
     """Refuse sums that could overflow the dtype."""
-    scores = item.d * reach[0] * reach[1]
+    scores = item.d * largest[0] * largest[1]
     top = max(1.0, float(item.xp.max(item.xp.abs(item.v)))) if item.dv else 1.0
     with np.errstate(over="ignore"):
         terms = [abs(c) * np.power(max(scores, 1.0), float(t)) for t, c in enumerate(coefficients)]

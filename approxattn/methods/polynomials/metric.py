@@ -1,24 +1,22 @@
 """A bound on scores that sees the directions of queries and keys, at O(n d^2).
 
-Cauchy-Schwarz holds in any coordinates: for square matrices S, R with S^T R = I,
+Symbols. C_q = L_q L_q^T and C_k = L_k L_k^T are second moments of queries and keys, U s V^T is the
+singular value decomposition of L_q^T L_k. Norms of matrices are Frobenius norms.
 
-    |q . k| = |(S q) . (R k)| <= |S q| |R k|,
+1. Cauchy-Schwarz holds in any coordinates: for square S, R with S^T R = I, |q . k| = |(S q) . (R
+   k)| <= |S q| |R k|.
+2. That is least wasteful where queries and keys spread alike. R = s^{-1/2} U^T L_q^T and S =
+   s^{-1/2} V^T L_k^T give both the moments diag(s) (balancing, as of linear systems).
+3. S^T R = L_k (L_q^T L_k)^{-1} L_q^T = I.
+4. Long rows decide the largest norm, so a row counts with its length to the fourth power (*chosen*:
+   powers 2 to 4 of the squared length gave the smallest bounds on heads of a small language model).
 
-and is least wasteful where queries and keys spread alike. With second moments C_q = L_q L_q^T, C_k
-= L_k L_k^T and the singular value decomposition L_q^T L_k = U s V^T,
+Rounding (proved here). Any S, R will do for the bound. Let E = I - S^T R as it is in float64, S~q
+and R~k the computed products.
 
-    R = s^{-1/2} U^T L_q^T,    S = s^{-1/2} V^T L_k^T
-
-gives both the moments diag(s) (balancing, as of linear systems), and S^T R = L_k (L_q^T L_k)^{-1}
-L_q^T = I. Long rows decide the largest norm, so a row counts with its length to the fourth power
-(*chosen*: powers 2 to 4 of the squared length gave the smallest bounds on heads of a small language
-model).
-
-Any S, R will do for the bound: with E = I - S^T R as it is in float64, and T~ the computed product
-of a row with T,
-
-    |q . k| <= (|S~q| + e_S |q|)(|R~k| + e_R |k|) + |E| |q| |k|,    e_T = gamma_{d+2} |T| + what
-        underflow takes      (proved here; Frobenius norms).
+1. |S q| <= |S~q| + e_S |q| with e_S = gamma_{d+2} |S| and what underflow takes; e_R likewise.
+2. q . k = (S q) . (R k) + q . E k.
+3. So |q . k| <= (|S~q| + e_S |q|) (|R~k| + e_R |k|) + |E| |q| |k|.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import row_norms, visible_max
 
 FLOOR = {"float64": 1e-10, "float32": 1e-5}
@@ -43,42 +41,44 @@ decompositions take O(d^3) however few the rows.
 
 
 def score_bounds_of(
-    queries: Array, keys: Array, problem: Problem, lengths: HostArray | None = None
+    queries: Array,
+    keys: Array,
+    problem: Problem,
+    lengths: HostArray | None = None,
+    key_lengths: HostArray | None = None,
 ) -> tuple[HostArray, HostArray]:
     """Return B_i >= max_j |beta queries_i . keys_j| over visible keys, shape (..., n_q), the
     smaller of both bounds; and that by Cauchy-Schwarz as they are.
 
-    `lengths`, shape (..., n_q), are bounds on the norms of the queries where these are known
-    already.
+    `lengths` and `key_lengths` are bounds on the norms of the rows where these are known already.
     """
     xp = problem.xp
     lengths = row_norms(queries, xp) if lengths is None else lengths
-    key_lengths = row_norms(keys, xp)
+    key_lengths = row_norms(keys, xp) if key_lengths is None else key_lengths
     radius = visible_max(key_lengths, problem)[..., None]
     plain = up(problem.scale * lengths * radius)
     if not queries.shape[-2] or problem.d > WIDEST:
         return plain, plain
-    found = balancing(
+    both = balancing(
         moment(queries, lengths, xp), moment(keys, key_lengths, xp), FLOOR[problem.dtype]
     )
-    if found is None:
+    if both is None:
         return plain, plain
-    s, r = found
-    size_s, size_r = (up(np.linalg.norm(t, axis=(-2, -1)))[..., None] for t in (s, r))  # (..., 1)
+    s, r = both
+    size_s, size_r = (frobenius(t)[..., None] for t in both)  # (..., 1)
     d, u = problem.d, problem.u
-    miss = up(np.linalg.norm(np.eye(d) - np.swapaxes(s, -1, -2) @ r, axis=(-2, -1))[..., None])
-    miss = miss + gamma(d + 4, 2.0**-53) * size_s * size_r
-    s, r = (_arrays.cast(_arrays.from_host(t, queries), problem.dtype, xp) for t in (s, r))
+    miss = frobenius(np.eye(d) - np.swapaxes(s, -1, -2) @ r)[..., None]
+    miss = miss + gamma(d + 4, U64) * size_s * size_r
+    s, r = (_arrays.cast(_arrays.from_host(t, queries), problem.dtype, xp) for t in both)
     loss, tiny = gamma(d + 4, u), d * _arrays.smallest_normal(problem.dtype)
-    turned_q = row_norms(xp.matmul(queries, xp.matrix_transpose(s)), xp)
-    turned_k = visible_max(row_norms(xp.matmul(keys, xp.matrix_transpose(r)), xp), problem)[
-        ..., None
-    ]
+    balanced_q = row_norms(xp.matmul(queries, xp.matrix_transpose(s)), xp)
+    balanced_k = row_norms(xp.matmul(keys, xp.matrix_transpose(r)), xp)
     with np.errstate(over="ignore", invalid="ignore"):
-        q = turned_q + loss * size_s * lengths + tiny * (1 + size_s)
-        k = turned_k + loss * size_r * radius + tiny * (1 + size_r)
-        turned = up(problem.scale * (q * k + miss * lengths * radius))
-    return np.fmin(turned, plain), plain
+        q = balanced_q + loss * size_s * lengths + tiny * (1 + size_s)
+        k = visible_max(balanced_k, problem)[..., None] + loss * size_r * radius
+        k = k + tiny * (1 + size_r)
+        balanced = up(problem.scale * (q * k + miss * lengths * radius))
+    return np.fmin(balanced, plain), plain
 
 
 def moment(x: Array, lengths: HostArray, xp: Namespace) -> HostArray:
@@ -111,9 +111,17 @@ def balancing(
     if not np.all(s[..., -1] > 0):
         return None
     half = 1 / np.sqrt(s)[..., None]
-    return half * (vt @ np.swapaxes(l_k, -1, -2)), half * (
-        np.swapaxes(u, -1, -2) @ np.swapaxes(l_q, -1, -2)
-    )
+    s_matrix = half * (vt @ np.swapaxes(l_k, -1, -2))
+    return s_matrix, half * (np.swapaxes(u, -1, -2) @ np.swapaxes(l_q, -1, -2))
+
+
+def frobenius(matrix: HostArray) -> HostArray:
+    """Return the Frobenius norm, shape (..., d, d) -> (...), rounded up; no square underflows or
+    overflows before the norm does.
+    """
+    top = np.max(np.abs(matrix), axis=(-2, -1), keepdims=True)
+    unit = matrix / np.where(top > 0, top, 1.0)
+    return up(np.linalg.norm(unit, axis=(-2, -1)) * top[..., 0, 0])
 
 
 def _root(moment: HostArray, floor: float) -> HostArray:

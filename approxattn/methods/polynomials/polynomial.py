@@ -1,57 +1,55 @@
 """Attention with exp replaced by a polynomial: linear in n, with an a-priori bound for every row.
 
 Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T),
-whose rank is C(d + g, g). Here the keys are first centred, and the queries too (`centring.py`:
-exact), and P is the even Taylor polynomial, whose ratio to exp is known for any score (T2), or on
-the interval in which the scores lie the polynomial of least relative error or the truncated
+whose rank is C(d + g, g). Here the keys are first centred, and the queries too (`centring`: exact).
+P is one of three: the even Taylor polynomial, whose ratio to exp is known for any score (T2); or,
+on the interval in which the scores lie, the polynomial of least relative error or the truncated
 Chebyshev series (T1).
 
-Rounding and the sums themselves: `approxattn.methods.polynomials.forward`; the gradients:
-`approxattn.methods.polynomials.gradient`.
+The sums and their rounding: `forward`; the gradients: `gradient`; what `tolerance` chooses: `plan`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from approxattn._arguments import check_choice, check_flag, check_fraction, check_number
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import value_spread
-from approxattn.certificate import (
-    SOFTMAX,
-    SOFTMAX_GRADIENT,
-    Approximation,
-    Certificate,
-    GradientCertificate,
-    Gradients,
-)
-from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients
+from approxattn.exponential import degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
-from approxattn.methods.exact import Exact
-from approxattn.methods.polynomials.anisotropic import SplitForward
-from approxattn.methods.polynomials.anisotropic_results import (
+from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic,
     anisotropic_gradient,
     anisotropic_output,
-    lost_denominators,
 )
+from approxattn.methods.polynomials.anisotropic.sums import SplitForward
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
 from approxattn.methods.polynomials.forward import Forward, forward
-from approxattn.methods.polynomials.gradient import (
-    KINDS,
-    lost_rows,
-    polynomial_gradient,
-    polynomial_gradient_bounds,
+from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
+from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
+from approxattn.methods.polynomials.plan import Plan, exact_gradient, exact_output, plan_for
+from approxattn.methods.polynomials.row_rounding import (
+    all_within,
+    columns_of,
+    lost_denominators,
+    promise,
 )
 from approxattn.methods.polynomials.state import PolynomialState, fold
-from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import cheapest_kind
+from approxattn.methods.protocol import Cost, Sizes
+from approxattn.monomials.index import MANY, rank
+
+BELOW_0 = -5e-324
+"""The largest number below 0, so that an open interval holds 0."""
 
 INDICES = ("full", "anisotropic")
 
@@ -115,35 +113,37 @@ class Polynomial:
         if (self.degree is None) == (self.tolerance is None):
             msg = f"degree(={self.degree}), tolerance(={self.tolerance}): give exactly one of them"
             raise ValueError(msg)
-        if self.basis not in BASES:
-            msg = f"basis(={self.basis!r}) must be one of {', '.join(BASES)}"
-            raise ValueError(msg)
-        if self.gradient not in KINDS:
-            msg = f"gradient(={self.gradient!r}) must be one of {', '.join(KINDS)}"
-            raise ValueError(msg)
-        if self.centre not in CENTRES:
-            msg = f"centre(={self.centre!r}) must be one of {', '.join(CENTRES)}"
-            raise ValueError(msg)
-        if self.index not in INDICES:
-            msg = f"index(={self.index!r}) must be one of {', '.join(INDICES)}"
-            raise ValueError(msg)
+        check_choice("basis", self.basis, BASES)
+        check_choice("gradient", self.gradient, KINDS)
+        check_choice("centre", self.centre, CENTRES)
+        check_choice("index", self.index, INDICES)
+        check_flag("fallback", self.fallback)
         if self.index == "anisotropic" and self.tolerance is None:
             msg = (
                 f"index(='anisotropic') with degree(={self.degree}) has no degree of its own: give "
                 "a tolerance in its place"
             )
             raise ValueError(msg)
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
-            msg = (
-                f"tolerance(={self.tolerance}) must lie in (0, 1): it is a fraction of the spread "
-                "of the values"
-            )
-            raise ValueError(msg)
+        if self.tolerance is not None:
+            check_fraction("tolerance", self.tolerance)
         if self.degree is not None:
-            if not isinstance(self.degree, int) or isinstance(self.degree, bool):
-                msg = f"degree(={self.degree!r}) must be an int"
-                raise TypeError(msg)
             check_degree(self.degree, self.basis)
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost."""
+        return (Sizes(make=lambda g: cls(degree=g, basis="taylor"), step=2),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return r (dv + 2) for each query and each key, r = C(d + g, g) features.
+
+        Raises ValueError with `tolerance`: the degree then follows from the data.
+        """
+        if self.degree is None:
+            msg = f"tolerance(={self.tolerance}) leaves the degree to the data: give a degree"
+            raise ValueError(msg)
+        each = min(rank(problem.d, self.degree), MANY) * (problem.dv + 2)
+        return lambda queries, keys: each * (1 + keys / queries)
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
@@ -151,21 +151,18 @@ class Polynomial:
         del rng
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
-        if split is not None:
-            out = anisotropic_output(split, self.basis)
-            unmet = out.certificate.unmet + self._missed(out.certificate.rows, problem)
-            return replace(out, certificate=replace(out.certificate, unmet=unmet))
+        if split is not None and self.tolerance is not None:
+            return anisotropic_output(split, self.basis, self.tolerance)
         plan = self._plan(problem, scores)
-        if plan.exact:
-            exact = Exact().compute(problem)
-            reasons = exact.certificate.unmet + self._missed(exact.certificate.rows, problem)
-            facts = {**plan.facts(), **exact.certificate.facts}
-            return Approximation(
-                value=exact.value,
-                certificate=replace(exact.certificate, facts=facts, unmet=reasons),
-            )
+        if plan.exact and self.tolerance is not None:
+            return exact_output(problem, plan, self.tolerance)
         run = forward(problem, scores, plan.polynomial(self.basis))
         return Approximation(value=run.value, certificate=self._certificate(run))
+
+    @property
+    def gradient_of_output(self) -> bool:
+        """Whether `vjp` differentiates the output: not so plug-in, or directions held fixed."""
+        return self.gradient == "consistent" and self.index == "full"
 
     # Protocol.
     def vjp(
@@ -179,25 +176,19 @@ class Polynomial:
             return anisotropic_gradient(split, dout, self.basis, self.gradient)
         plan = self._plan(problem, scores)
         if plan.exact:
-            exact = Exact().vjp(problem, dout)
-            facts = {**plan.facts(), **exact.certificate.facts}
-            return replace(exact, certificate=replace(exact.certificate, facts=facts))
+            return exact_gradient(problem, plan, dout)
         run = forward(
             problem, scores, plan.polynomial(self.basis), keep=self.gradient == "consistent"
         )
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
-        bounds = polynomial_gradient_bounds(run, dout, self.gradient)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
+        certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
             facts={"gradient": self.gradient, **_facts(run)},
-            unmet=lost_denominators(lost_rows(run), problem.dtype),
+            unmet=lost_denominators(run.lost, problem.dtype),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
+    @public()
+    @quietly
     def state(
         self,
         k: Array,
@@ -261,96 +252,60 @@ class Polynomial:
                 "come: give it, or basis='taylor' and a degree"
             )
             raise ValueError(msg)
-        reach = 0.0 if half_range is None else float(half_range)
-        if not 0 <= reach < math.inf:
-            msg = f"half_range(={half_range}) must be a finite number >= 0"
-            raise ValueError(msg)
+        widest = (
+            0.0
+            if half_range is None
+            else check_number(
+                "half_range", half_range, "be a finite number >= 0", low=BELOW_0, high=math.inf
+            )
+        )
         degree = (
-            degree_for(reach, self.tolerance, self.basis)
+            degree_for(widest, self.tolerance, self.basis)
             if self.tolerance is not None
             else self.degree or 0
         )
-        return fold(
-            k, v, exp_polynomial(degree, reach, self.basis), centre, scale, key_mask, self.tolerance
-        )
+        polynomial = exp_polynomial(degree, widest, self.basis)
+        return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
 
-    def _plan(self, problem: Problem, scores: CentredScores) -> _Plan:
+    def _plan(self, problem: Problem, scores: CentredScores) -> Plan:
         """Choose the degree, or exact attention."""
         half_range = float(np.max(scores.bound))
         if self.tolerance is None:
-            return _Plan(half_range=half_range, degree=self.degree)
-        try:
-            degree = degree_for(half_range, self.tolerance, self.basis)
-        except ValueError as error:
-            if not self.fallback:
-                raise
-            return _Plan(half_range=half_range, degree=None, exact=str(error).partition(":")[0])
-        kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, degree, problem.dv + 1)
-        reason = ""
-        if self.fallback and kind == "scores":
-            features, shape = (
-                rank(problem.d, degree),
-                f"{problem.n_q} queries and {problem.n_k} keys",
-            )
-            reason = f"the {features} features of degree {degree} cost more for {shape}"
-        return _Plan(half_range=half_range, degree=degree, exact=reason)
+            return Plan(half_range=half_range, degree=self.degree)
+        return plan_for(
+            problem, half_range, self.tolerance, self.basis, fallback=bool(self.fallback)
+        )
 
     def _anisotropic(self, problem: Problem, scores: CentredScores) -> SplitForward | None:
         """Return the sums with an anisotropic set of monomials where one is asked for and pays."""
         if self.index != "anisotropic" or self.tolerance is None:
             return None
-        return anisotropic(problem, scores, self.tolerance, self.basis, self.fallback)
-
-    def _missed(self, rows: HostArray, problem: Problem) -> tuple[str, ...]:
-        """Say when the tolerance is not certified."""
-        osc = value_spread(problem).osc
-        if self.tolerance is None or not bool(np.any(rows > self.tolerance * osc[..., None])):
-            return ()
-        return (
-            f"tolerance {self.tolerance:g} osc(V) is not certified: rounding in {problem.dtype} "
-            "takes more than what truncation leaves",
-        )
+        return anisotropic(problem, scores, self.tolerance, self.basis, bool(self.fallback))
 
     def _certificate(self, run: Forward) -> Certificate:
-        osc = value_spread(run.problem).osc
-        tv = tv_from_log_ratio(run.log_ratio())
-        rounding = run.output_rounding
-        rows = up(output_bound(tv, osc) + rounding)
+        problem, rounding = run.problem, run.output_rounding
+        tv = tv_from_log_ratio(run.log_ratio)
+        rows = up(output_bound(tv, value_spread(problem).osc) + rounding)
+        promised = None
+        if self.tolerance is not None:
+            columns = columns_of(problem)
+            within = all_within(self.tolerance, columns, tv, run.row_rounding, problem)
+            promised = promise(self.tolerance, columns, rows, within, problem)
         return Certificate(
             rows=rows,
             target=SOFTMAX,
             theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=lost_denominators(lost_rows(run), run.problem.dtype)
-            + self._missed(rows, run.problem),
+            unmet=lost_denominators(run.lost, problem.dtype),
+            promised=promised,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """The polynomial of a call; `exact` is the reason for exact attention in its place, empty when
-    there is none.
-    """
-
-    half_range: float
-    degree: int | None
-    exact: str = ""
-
-    def polynomial(self, basis: str) -> ExpPolynomial:
-        """Return it."""
-        return exp_polynomial(self.degree or 0, self.half_range, basis)
-
-    def facts(self) -> dict[str, object]:
-        """Return what a certificate of exact attention tells of it."""
-        told: dict[str, object] = {"computed by": "exact attention", "because": self.exact}
-        return told if self.degree is None else {**told, "degree": self.degree}
 
 
 def _share(flags: HostArray) -> str:
     """Say where something holds: yes, no, or for how many leading indices."""
-    return (
-        "yes" if flags.all() else "no" if not flags.any() else f"{int(flags.sum())} of {flags.size}"
-    )
+    if flags.all():
+        return "yes"
+    return f"{int(flags.sum())} of {flags.size}" if flags.any() else "no"
 
 
 def _facts(run: Forward) -> dict[str, object]:

@@ -1,16 +1,21 @@
 """Keys and values folded into sums of fixed size, to be queried, extended and merged: polynomial
 attention as a commutative semigroup.
 
-With P fixed beforehand, all that a query needs of n keys is S = sum_j w phi(k_j - c) [v_j, 1]^T, r
-(dv + 1) numbers whatever n is. States of the same polynomial, scale and centre c add; so streams,
-parts of a sequence on several machines, and a decoder that appends one token at a time, at O(r dv),
-are all the same three calls. (c shifts each row of scores by a constant: any c is exact, one near
-the mean of the keys gives the smallest bound. Queries are not centred: their mean is not known
-while keys are folded, and the weights of the keys would depend on it.)
+Symbols. S = sum_j w phi(k_j - c) [v_j, 1]^T, with the monomials phi and weights w of a polynomial P
+that is fixed beforehand; r monomials, keys k_j of width d, values of width dv, any centre c. B_i is
+beta |q_i| max_j |k_j - c|.
 
-The certificate of a row needs B_i >= beta |q_i| max_j |k_j - c|, the number of keys, and the range
-of each column of values: kept beside S, each merged by a maximum or a sum. Rounding: as in
-`forward.py`, but a term passes through at most `additions` sums over keys.
+1. phi(beta q_i)^T S holds the numerator and the denominator of row i. So S, r (dv + 1) numbers
+   whatever the number of keys, is all that a query needs of them.
+2. States of the same polynomial, scale and centre add. So streams, parts of a sequence on several
+   machines, and a decoder that appends one token at a time, at O(r dv), are all the same three
+   calls.
+3. c shifts each row of scores by a constant: any c is exact, one near the mean of the keys gives
+   the smallest bounds. Queries are not centred: their mean is not known while keys are folded, and
+   the weights of the keys would depend on it.
+4. The certificate of a row needs B_i, the number of keys, and the range of each column of values:
+   kept beside S, each merged by a maximum or a sum.
+5. Rounding is that of `forward`, but a term passes through at most `additions` sums over keys.
 """
 
 from __future__ import annotations
@@ -18,30 +23,31 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
-from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
-from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import query_norms, row_norms, spread_of, visible_max
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.exponential import ExpPolynomial, exp_polynomial
-from approxattn.methods.polynomials.forward import output_rounding, values_and_one, weight_noise
-from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import (
-    feature_roundings,
-    key_sum_terms,
-    largest_partial_sum,
-    underflow,
+from approxattn._arrays.entry import public
+from approxattn._arrays.precision import refuse_inexact
+from approxattn._problem import Problem, pose, quietly
+from approxattn.bounds.scores import row_norms, visible_max
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
+from approxattn.exponential import ExpPolynomial
+from approxattn.methods.polynomials.balance import scaled
+from approxattn.methods.polynomials.folding.certificate import state_certificate
+from approxattn.methods.polynomials.folding.file import read_state, write_state
+from approxattn.methods.polynomials.folding.fold import (
+    announce,
+    centre_of,
+    items_of,
+    pose_keys,
+    refuse_large_sums,
 )
+from approxattn.methods.polynomials.forward import values_and_one
+from approxattn.methods.polynomials.shift import shift_keys
+from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import read_states, states
-
-FORMAT = "approxattn polynomial state 1"
-ARRAYS = ("centre", "sums", "radius", "high", "low", "keys")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +70,7 @@ class PolynomialState:
     reach : float
         Largest absolute entry of a centred key.
     high, low : ndarray, shape (..., dv)
-        Largest and smallest value of each column.
+        Largest and smallest value of each column; -inf and inf of an item that has seen no key.
     keys : ndarray of int, shape (...)
         Number of keys seen.
     additions : int
@@ -86,24 +92,38 @@ class PolynomialState:
     additions: int
     tolerance: float | None = None
 
+    @public()
+    @quietly
     def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> PolynomialState:
-        """Return the state that has seen these keys and values too, shapes (..., n, d), (..., n,
-        dv); O(n r dv).
+        """Return the state that has seen these keys and values too, at O(n r dv).
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part. An item that has none in this chunk stays as it is.
         """
         return self.merge(
             fold(k, v, self.polynomial, self.centre, self.scale, key_mask, self.tolerance)
         )
 
+    @public()
+    @quietly
     def merge(self, other: PolynomialState) -> PolynomialState:
         """Return the state that has seen what either has.
 
         Raises
         ------
+        TypeError
+            If `other` is no state.
         ValueError
             If they differ in polynomial, scale, tolerance, centre, shape or dtype: their sums or
             promises then mean different things.
         """
         self._check_like(other)
+        keys = self.keys + other.keys
+        longest = max(self.additions, other.additions) + 1
         return replace(
             self,
             sums=self.sums + other.sums,
@@ -111,20 +131,18 @@ class PolynomialState:
             reach=max(self.reach, other.reach),
             high=np.maximum(self.high, other.high),
             low=np.minimum(self.low, other.low),
-            keys=self.keys + other.keys,
-            additions=min(
-                max(self.additions, other.additions) + 1, int(np.max(self.keys + other.keys))
-            ),
+            keys=keys,
+            additions=min(longest, max(int(np.max(keys, initial=0)), 1)),
         )
 
+    @public()
+    @quietly
     def query(self, q: Array) -> Approximation:
         """Return the attention of the queries over all keys seen, and its certificate.
 
-        Parameters
-        ----------
-        q : array, shape (..., n_q, d)
-            Same library, device, dtype and leading axes as the keys. Costs O(n_q r dv). The output
-            has the dtype computed in (float32 for half precisions).
+        Parameters ---------- q : array, shape (..., n_q, d) Same library, device, dtype and leading
+        axes as the keys. Costs O(n_q r dv). The output has the dtype computed in (float32 for half
+        precisions). Rows of an item that has seen no key are NaN, and the certificate says so.
 
         Raises
         ------
@@ -132,130 +150,44 @@ class PolynomialState:
             What `attention` refuses; queries so large that the sums could overflow.
         """
         problem = self._pose(q)
-        xp, degree = problem.xp, self.polynomial.degree
-        x = problem.q * self.scale
-        m_x = float(xp.max(xp.abs(x))) if problem.n_q else 0.0
-        _check_size(
-            self.polynomial.coefficients, problem, m_x, self.reach, self.keys, (self.high, self.low)
-        )
-        sums = read_states(x, self.sums, degree, xp)
-        denominator = xp.where(
-            sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan)
-        )
+        xp, dv = problem.xp, int(self.sums.shape[-1]) - 1
+        shape = (*problem.batch, problem.n_q, dv)
+        if math.prod(shape) == 0:
+            nothing = Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh")
+            value = xp.zeros(shape, dtype=self.sums.dtype, device=_arrays.device(self.sums))
+            return Approximation(value=value, certificate=nothing)
+        x = scaled(problem.q, self.scale, xp)
+        largest = float(xp.max(_arrays.largest_size(x, xp))), self.reach
+        refuse_large_sums(self.polynomial, problem, largest, self.keys, (self.high, self.low))
+        sums = read_states(x, self.sums, self.polynomial.degree, xp)
+        last = sums[..., -1:]
+        denominator = xp.where(last > 0, last, xp.full_like(last, xp.nan))
+        host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
+        certificate = state_certificate(self, problem, largest[0], host)
         return Approximation(
-            value=sums[..., :-1] / denominator,
-            certificate=self._certificate(
-                problem, m_x, _arrays.to_host(denominator[..., 0]).astype(np.float64)
-            ),
+            value=sums[..., :-1] / denominator, certificate=held_to_promise(certificate)
         )
 
     def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file of plain arrays."""
-        p = self.polynomial
-        arrays: dict[str, Any] = {name: _arrays.to_host(getattr(self, name)) for name in ARRAYS}
-        arrays["tolerance"] = math.nan if self.tolerance is None else self.tolerance
-        arrays |= {
-            "scale": self.scale,
-            "reach": self.reach,
-            "additions": self.additions,
-            "half_range": p.half_range,
-        }
-        with Path(path).open("wb") as file:
-            np.savez(
-                file,
-                format=FORMAT,
-                basis=p.basis,
-                coefficients=np.asarray(p.coefficients),
-                **arrays,
-            )
+        """Write the state to an .npz file of plain arrays.
+
+        It is written beside `path` and then renamed: a crash leaves the old file, or the new one.
+        """
+        write_state(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path, *, like: Array | None = None) -> PolynomialState:
         """Read a state that `save` wrote, into the library and onto the device of `like` (NumPy if
         None).
 
-        Raises
-        ------
-        ValueError
-            If the file is none of ours, or this version makes another polynomial of that degree and
-            interval.
+        Raises ------ ValueError If the file is none of ours, is damaged, holds numbers that no
+        state has, or if this version makes another polynomial of that degree and interval. The
+        message names the file. OSError If it cannot be read.
         """
-        with np.load(Path(path), allow_pickle=False) as file:
-            if "format" not in file or str(file["format"]) != FORMAT:
-                msg = f"path(={str(path)!r}) holds no {FORMAT}: write it with PolynomialState.save"
-                raise ValueError(msg)
-            found = {name: file[name] for name in file.files}
-        coefficients = tuple(float(c) for c in found["coefficients"])
-        basis, half_range = str(found["basis"]), float(found["half_range"])
-        polynomial = exp_polynomial(len(coefficients) - 1, half_range, basis)
-        if polynomial.coefficients != coefficients:
-            msg = (
-                f"path(={str(path)!r}) holds sums with another {basis} polynomial than this "
-                "version's: make the state anew"
-            )
-            raise ValueError(msg)
-        arrays: dict[str, Any] = {name: found[name] for name in ARRAYS}
+        fields = read_state(Path(path))
         if like is not None:
-            arrays |= {name: _arrays.from_host(arrays[name], like) for name in ("centre", "sums")}
-        # absent from files of states before there were tolerances
-        tolerance = float(found.get("tolerance", math.nan))
-        return cls(
-            tolerance=None if math.isnan(tolerance) else tolerance,
-            polynomial=polynomial,
-            scale=float(found["scale"]),
-            reach=float(found["reach"]),
-            additions=int(found["additions"]),
-            **arrays,
-        )
-
-    def _certificate(self, problem: Problem, m_x: float, denominator: HostArray) -> Certificate:
-        u, g, p = problem.u, self.polynomial.degree, self.polynomial
-        bound = up(self.scale * query_norms(problem) * self.radius[..., None] * (1 + 4 * u))
-        inside = bound <= p.half_range
-        spread, keys = spread_of(self.high, self.low), self.keys[..., None]
-        roundings = feature_roundings(problem.d, g) + self.additions + 2 + 3 * g
-        tiny = _arrays.smallest_normal(problem.dtype)
-        lost = underflow("features", p.coefficients, bound, m_x, self.reach, problem.d, tiny)
-        noise = weight_noise(denominator, keys, gamma(roundings, u) * p.absolute(bound), lost)
-        rounding = output_rounding(
-            denominator, keys, noise, lost, spread.top[..., None], problem.dtype
-        )
-        tv = np.where(inside, tv_from_log_ratio(p.log_ratio(np.where(inside, bound, 0.0))), np.inf)
-        rows = np.where(inside, up(output_bound(tv, spread.osc) + rounding), np.inf)
-        facts = {
-            "basis": p.basis,
-            "degree": g,
-            "rank": rank(problem.d, g),
-            "keys": self.keys,
-            "score bound": bound,
-            "rounding": rounding,
-        }
-        if self.tolerance is not None:
-            facts["tolerance"] = self.tolerance
-        unmet = self._unmet(rows, inside, ~(denominator > 0), spread.osc, problem.dtype)
-        theorem = "ours.even-taylor" if p.basis == "taylor" else "ours.hilbert"
-        return Certificate(rows=rows, target=SOFTMAX, theorem=theorem, facts=facts, unmet=unmet)
-
-    def _unmet(
-        self, rows: HostArray, inside: HostArray, lost: HostArray, osc: HostArray, dtype: str
-    ) -> tuple[str, ...]:
-        found = []
-        if not inside.all():
-            b = self.polynomial.half_range
-            found.append(
-                f"{int(np.sum(~inside))} query(s) may have scores beyond {b:.4g}, the half range "
-                "of the state"
-            )
-        if lost.any():
-            found.append(
-                f"{int(np.sum(lost))} denominator(s) are lost to rounding in {dtype} and their "
-                "rows are NaN"
-            )
-        promised = np.inf if self.tolerance is None else self.tolerance * osc[..., None]
-        if missed := int(np.sum(np.isfinite(rows) & (rows > promised))):
-            told = f"tolerance {self.tolerance:g} osc(V) is not certified for {missed} query(s)"
-            found.append(f"{told}: rounding in {dtype} takes more than truncation leaves")
-        return tuple(found)
+            fields |= {name: _arrays.from_host(fields[name], like) for name in ("centre", "sums")}
+        return cls(**fields)
 
     def _pose(self, q: Array) -> Problem:
         """Check the queries as `attention` would, beside one key of zeros."""
@@ -272,9 +204,12 @@ class PolynomialState:
                 "cast q to the dtype of the keys"
             )
             raise TypeError(msg)
-        return problem
+        return replace(problem, out_dtype=problem.dtype)
 
     def _check_like(self, other: PolynomialState) -> None:
+        if not isinstance(other, PolynomialState):
+            msg = f"other(={other!r}) must be a PolynomialState: make one with Polynomial.state"
+            raise TypeError(msg)
         mine, theirs = self._terms(), other._terms()
         for name, value in mine.items():
             if theirs[name] != value:
@@ -309,20 +244,18 @@ def fold(
     tolerance: float | None = None,
 ) -> PolynomialState:
     """Return the state of keys and values; the centre defaults to 0."""
-    problem = pose(k, k, v, scale=scale, key_mask=key_mask)
-    xp, shape = problem.xp, (*problem.batch, 1, problem.d)
-    if centre is None:
-        centre = xp.zeros(shape, dtype=problem.k.dtype, device=_arrays.device(problem.k))
-    _arrays.namespace(k=k, centre=centre)
-    middle = xp.broadcast_to(_arrays.cast(centre, problem.dtype, xp), shape)
-    y = problem.k - middle
-    if problem.key_mask is not None:
-        y = xp.where(problem.key_mask[..., None], y, xp.zeros_like(y))
+    problem = pose_keys(k, v, scale, key_mask)
+    refuse_inexact(problem.k, "a PolynomialState")
+    xp, degree = problem.xp, polynomial.degree
+    announce(problem.d, degree, problem.dv + 1, items_of(problem), problem.dtype)
+    middle = centre_of(centre, problem)
+    y = shift_keys(problem, middle, problem.dtype)
     high, low = problem.value_range
-    mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
-    keys = np.full(problem.batch, problem.n_k) if mask is None else np.sum(mask, axis=-1)
-    reach = float(xp.max(xp.abs(y))) if y.size else 0.0
-    _check_size(polynomial.coefficients, problem, 0.0, reach, keys, (high, low))
+    keys = np.full(problem.batch, problem.n_k)
+    if problem.key_mask is not None:
+        keys = np.asarray(np.sum(_arrays.to_host(problem.key_mask), axis=-1))
+    reach = float(np.max(_arrays.to_host(_arrays.largest_size(y, xp)), initial=0.0))
+    refuse_large_sums(polynomial, problem, (0.0, reach), keys, (high, low))
     return PolynomialState(
         polynomial=polynomial,
         scale=problem.scale,
@@ -332,31 +265,7 @@ def fold(
         reach=reach,
         high=high,
         low=low,
-        keys=np.asarray(keys),
-        additions=key_sum_terms(problem.n_k, problem.d, polynomial.degree, causal=False),
+        keys=keys,
+        additions=key_sum_terms(problem.n_k, problem.d, degree, causal=False),
         tolerance=tolerance,
     )
-
-
-def _check_size(
-    coefficients: tuple[float, ...],
-    problem: Problem,
-    m_x: float,
-    m_y: float,
-    keys: HostArray,
-    ends: tuple[HostArray, HostArray],
-) -> None:
-    """Refuse sums that could overflow the dtype."""
-    top = max(1.0, float(np.max(spread_of(*ends).top, initial=0.0)))
-    size = (
-        largest_partial_sum(coefficients, problem.d, m_x, m_y)
-        * float(np.max(keys, initial=0))
-        * top
-    )
-    if not size < _arrays.largest(problem.dtype) / 16:
-        msg = (
-            f"entries of up to {m_x:.3g} (scaled queries) and {m_y:.3g} (centred keys) can make "
-            f"sums of {size:.3g}, which overflows {problem.dtype}: lower the degree, centre or "
-            "rescale the keys, or use float64"
-        )
-        raise ValueError(msg)

@@ -1,31 +1,41 @@
 """Tensor attention: every query weighs all pairs of keys, and still the cost is linear in their
 number.
 
+Symbols. Keys k1_j, values v1_j, j <= n_1, and k2_l, v2_l, l <= n_2; s_{i,jl} = beta sum_a q_ia
+k1_ja k2_la; phi and w as in `monomials`, with r = C(d + g, g) monomials of degree at most g; o is
+the product entry by entry; P(s) = sum_t c_t s^t stands for exp(s).
+
 Alman & Song, "How to Capture Higher-order Correlations? Generalizing Matrix Softmax Attention to
-Kronecker Computation" (ICLR 2024; wording unverified):
+Kronecker Computation" (ICLR 2024; wording unverified): out_i = sum_{jl} f_{i,jl} (v1_j o v2_l) with
+f_{i,jl} proportional to exp(s_{i,jl}) and beta = 1/d.
 
-    out_i = sum_{jl} f_{i,jl} (v1_j o v2_l),   f_{i,jl} proportional to exp(s_{i,jl}),   s_{i,jl} =
-        beta sum_a q_ia k1_ja k2_la,   o entry by entry, beta = 1/d.
+Sums (proved here).
 
-Sums (proved here). (sum_a q_a x_a y_a)^t = sum_{|alpha|=t} (t!/alpha!) q^alpha x^alpha y^alpha, so
-with phi, w of `monomials` and P in the place of exp
+1. (sum_a q_a x_a y_a)^t = sum_{|alpha|=t} (t!/alpha!) q^alpha x^alpha y^alpha.
+2. So sum_{jl} P(s_{i,jl}) (v1_j o v2_l) = phi(beta q_i)^T diag(w) [(phi(K1)^T V1) o (phi(K2)^T
+   V2)].
+3. That costs O((n_q + n_1 + n_2) r dv); the pairs would cost n_q n_1 n_2 (d + dv).
 
-    sum_{jl} P(s_{i,jl}) (v1_j o v2_l) = phi(beta q_i)^T diag(w) [ (phi(K1)^T V1) o (phi(K2)^T V2)
-        ],
+Error.
 
-r = C(d + g, g) features of each side: O((n_q + n_1 + n_2) r dv), where the pairs would take n_q n_1
-n_2 (d + dv).
+1. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice.
+2. sum_a |q_a x_a y_a| obeys the same bound.
+3. T1 or T2 bound the distance of the weights. The values are v1_jc v2_lc, whose range is spanned by
+   the products of the ends of both ranges.
 
-Error. |s_{i,jl}| <= B_i = beta |q_i|_2 max_j |k1_j|_4 max_l |k2_l|_4, by Cauchy-Schwarz twice;
-sum_a |q_a x_a y_a| obeys the same bound. T1 or T2 then bound the distance of the weights, and the
-values are v1_jc v2_lc, whose range is spanned by the products of the ends of both ranges. Rounding
-(proved here): as in `forward.py` with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs, and K
-counts 3 g for the monomials, 2 g for beta q, t_1 and t_2 for the sums over keys with their
-products, 4 for multiplicities put in and divided out, 3 for the weight, 1 for the product of both
-states, r for the last sum; 24 + 5 g + t_1 + t_2 + r is more. Underflow: with entries of at most M
->= 1, weights of at most omega and values of at most 1, a feature loses at most (g + 1) w for a sum
-of either side, g w for the query and 4 w for products, times omega (M_q M_1 M_2)^g, for each pair;
-doubled for what losses lose in turn.
+Rounding (proved here). As in `forward`, with A_i = sum_t |c_t| B_i^t for each of n_1 n_2 pairs.
+
+1. K counts 3 g for the monomials, 2 g for beta q, and t_1 and t_2 for the sums over keys with their
+   products. It counts 4 for multiplicities put in and divided out, 3 for the weight, 1 for the
+   product of both states, and r for the last sum.
+2. 24 + 5 g + t_1 + t_2 + r is more.
+
+Underflow (proved here). Let entries be at most M >= 1, weights at most omega, values at most 1, and
+w the smallest normal number.
+
+1. A feature loses at most (g + 1) w in a sum of either side, g w for the query and 4 w in products.
+2. Each loss grows by at most omega (M_q M_1 M_2)^g, for each pair; doubled for what losses lose in
+   turn.
 """
 
 from __future__ import annotations
@@ -35,15 +45,23 @@ import math
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_choice, check_fraction
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, pose, quietly
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
-from approxattn.bounds.scores import query_norms, row_norms, spread_of
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.bounds.scores import query_norms, row_norms, spread_of, value_spread
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
-from approxattn.exponential.degree import check_degree
-from approxattn.methods.polynomials.forward import output_rounding, weight_noise
+from approxattn.exponential.degree import BASES, check_degree
+from approxattn.methods.polynomials.balance import scaled
+from approxattn.methods.polynomials.folding.fold import announce, items_of
+from approxattn.methods.polynomials.row_rounding import (
+    lost_denominators,
+    row_rounding,
+    weight_noise,
+)
 from approxattn.monomials.contraction import weights
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import key_sum_terms
@@ -52,6 +70,8 @@ from approxattn.monomials.states import read_states, states
 TENSOR = SOFTMAX + " over pairs of keys"
 
 
+@public()
+@quietly
 def tensor_attention(
     q: Array,
     k1: Array,
@@ -106,21 +126,24 @@ def tensor_attention(
     if (degree is None) == (tolerance is None):
         msg = f"degree(={degree}), tolerance(={tolerance}): give exactly one of them"
         raise ValueError(msg)
-    if tolerance is not None and not 0 < tolerance < 1:
-        msg = (
-            f"tolerance(={tolerance}) must lie in (0, 1): it is a fraction of the spread of the "
-            "values"
-        )
-        raise ValueError(msg)
-    _arrays.namespace(q=q, k1=k1, k2=k2, v1=v1, v2=v2)
+    if tolerance is not None:
+        tolerance = check_fraction("tolerance", tolerance)
+        check_choice("basis", basis, BASES)
+    elif degree is not None:
+        check_degree(degree, basis)
+    xp = _arrays.namespace(q=q, k1=k1, k2=k2, v1=v1, v2=v2)
     beta = 1.0 / q.shape[-1] if scale is None and q.ndim and q.shape[-1] else scale
     first, second = pose(q, k1, v1, scale=beta), pose(q, k2, v2, scale=beta)
     _check_sides(first, second)
+    shape = (*first.batch, first.n_q, first.dv)
+    if math.prod(shape) == 0:
+        nothing = Certificate(rows=np.zeros(shape[:-1]), target=TENSOR, theorem="ours.tanh")
+        value = xp.zeros(shape, dtype=first.q.dtype, device=_arrays.device(first.q))
+        return Approximation(value=value, certificate=nothing)
     bound = up(beta_bound(first, second))
-    half_range = float(np.max(bound, initial=0.0))
-    if degree is not None:
-        check_degree(degree, basis)
+    half_range = float(np.max(bound))
     chosen = degree_for(half_range, tolerance, basis) if tolerance is not None else degree or 0
+    announce(first.d, chosen, first.dv + 1, 2 * items_of(first), first.dtype)
     return _evaluate(first, second, exp_polynomial(chosen, half_range, basis), bound, tolerance)
 
 
@@ -161,21 +184,16 @@ def _evaluate(
 ) -> Approximation:
     xp, g, d = first.xp, polynomial.degree, first.d
     ones = (1.0,) * (g + 1)
-    x = first.q * first.scale
-    reach = [
-        float(xp.max(xp.abs(a))) if math.prod(a.shape) else 0.0 for a in (x, first.k, second.k)
-    ]
-    tops = [
-        max(1.0, float(xp.max(xp.abs(p.v)))) if math.prod(p.v.shape) else 1.0
-        for p in (first, second)
-    ]
+    x = scaled(first.q, first.scale, xp)
+    entries = [float(xp.max(_arrays.largest_size(a, xp))) for a in (x, first.k, second.k)]
+    tops = [max(1.0, float(np.max(value_spread(p).top))) for p in (first, second)]
     pairs = first.n_k * second.n_k
-    largest = _largest_term(polynomial, d, reach)
+    largest = _largest_term(polynomial, d, entries)
     if not largest * pairs * tops[0] * tops[1] < _arrays.largest(first.dtype) / 16:
         msg = (
-            f"entries of up to {reach[0]:.3g} (scaled q), {reach[1]:.3g} (k1), {reach[2]:.3g} "
-            f"(k2) can make sums of degree {g} overflow {first.dtype}: lower the degree, rescale "
-            "the input, or use float64"
+            f"entries of up to {entries[0]:.3g} (scaled q), {entries[1]:.3g} (k1), "
+            f"{entries[2]:.3g} (k2) can make sums of degree {g} overflow {first.dtype}: lower the "
+            "degree, rescale the input, or use float64"
         )
         raise ValueError(msg)
     left, right = (_plain_states(p, ones) for p in (first, second))
@@ -194,16 +212,16 @@ def _plain_states(problem: Problem, ones: tuple[float, ...]) -> Array:
     out again, two roundings more.
     """
     xp = problem.xp
-    values = xp.concat([problem.v, xp.ones_like(problem.v[..., :1])], axis=-1)
+    values = xp.concat([problem.v, xp.ones_like(problem.k[..., :1])], axis=-1)
     multiplicity = _arrays.from_host(np.array(weights(ones, problem.d))[:, None], problem.k)
     return states(problem.k, values, ones, xp) / xp.astype(multiplicity, problem.k.dtype)
 
 
-def _largest_term(polynomial: ExpPolynomial, d: int, reach: list[float]) -> float:
+def _largest_term(polynomial: ExpPolynomial, d: int, entries: list[float]) -> float:
     """Bound every weighted product of monomials, and r of them, for values of size 1."""
     omega = max(1.0, float(np.max(np.abs(weights(polynomial.coefficients, d)))))
     multiplicity = float(np.max(weights((1.0,) * (polynomial.degree + 1), d)))
-    size = math.prod(max(m, 1.0) for m in reach)
+    size = math.prod(max(m, 1.0) for m in entries)
     with np.errstate(over="ignore"):
         return float(
             rank(d, polynomial.degree)
@@ -230,28 +248,17 @@ def _certificate(
     roundings = 5 * g + rank(d, g) + terms + 16
     pairs = np.asarray(float(first.n_k * second.n_k))
     lost = np.full(bound.shape, up((6 * g + 20) * _arrays.smallest_normal(first.dtype) * largest))
-    noise = weight_noise(denominator, pairs, gamma(roundings, u) * polynomial.absolute(bound), lost)
-    tops = [
-        np.max(np.maximum(*np.abs(p.value_range)), axis=-1, initial=1.0)[..., None]
-        for p in (first, second)
-    ]
-    rounding = output_rounding(
-        denominator, pairs * tops[0] * tops[1], noise, lost, tops[0] * tops[1], first.dtype
-    )
+    error = gamma(roundings, u) * polynomial.absolute(bound)
+    noise = weight_noise(denominator, error * pairs, lost * pairs)
+    tops = [np.maximum(value_spread(p).top, 1.0)[..., None] for p in (first, second)]
+    rounding = row_rounding(denominator, pairs * tops[0] * tops[1], noise, lost, first.dtype)
+    of_rows = rounding.rows((tops[0] * tops[1])[..., 0])
     tv = tv_from_log_ratio(polynomial.log_ratio(bound))
-    rows = up(output_bound(tv, spread.osc) + rounding)
-    unmet: tuple[str, ...] = ()
-    if np.any(~(denominator > 0)):
-        unmet += (
-            f"{int(np.sum(~(denominator > 0)))} denominator(s) are lost to rounding in "
-            f"{first.dtype} and their rows are NaN",
-        )
-    if tolerance is not None and bool(np.any(rows > tolerance * spread.osc[..., None])):
-        unmet += (
-            f"tolerance {tolerance:g} is not certified: rounding in {first.dtype} takes more "
-            "than what truncation leaves",
-        )
-    return Certificate(
+    rows = up(output_bound(tv, spread.osc) + of_rows)
+    promised = None
+    if tolerance is not None:
+        promised = tolerance * spread.osc * (1 - 2.0**-40)
+    certificate = Certificate(
         rows=rows,
         target=TENSOR,
         theorem="ours.even-taylor" if polynomial.basis == "taylor" else "ours.hilbert",
@@ -260,7 +267,9 @@ def _certificate(
             "degree": g,
             "rank": rank(d, g),
             "score bound": bound,
-            "rounding": rounding,
+            "rounding": of_rows,
         },
-        unmet=unmet,
+        unmet=lost_denominators(~(denominator > 0), first.dtype),
+        promised=promised,
     )
+    return held_to_promise(certificate)

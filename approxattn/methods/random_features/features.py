@@ -1,24 +1,31 @@
 """Positive random features of the exponential kernel, by their logarithms, and their exact
 variances.
 
-With x = sqrt(beta) q, y = sqrt(beta) k and w a standard normal vector, E e^{w.x - |x|^2/2} e^{w.y -
-|y|^2/2} = e^{x.y} (Choromanski et al. 2021, arXiv 2009.14794, "positive features"; wording
-unverified). The factor e^{-|x|^2/2} of a query is common to its row and is left out.
+Symbols. x = sqrt(beta) q, y = sqrt(beta) k, z = x + y, and w is a standard normal vector.
 
-Exact variance (proved here). Write z = x + y; w.z is N(0, |z|^2), so E e^{2 w.z} = e^{2 |z|^2}, and
-one positive feature pair has variance e^{-|x|^2 - |y|^2} (e^{2 |z|^2} - e^{|z|^2}) = e^{2 x.y}
-(e^{|z|^2} - 1). The mean of e^{w.z} and e^{-w.z} ("hyperbolic") has the second moment E cosh^2(w.z)
-= (e^{2 |z|^2} + 1)/2. Hence the variances relative to e^{2 x.y}, for m independent draws of w,
+Features. E e^{w.x - |x|^2/2} e^{w.y - |y|^2/2} = e^{x.y} (Choromanski et al. 2021, arXiv
+2009.14794, "positive features"; wording unverified). The factor e^{-|x|^2/2} of a query is common
+to its row and is left out.
 
-    positive:    (e^{|z|^2} - 1) / m,
-    hyperbolic:  (e^{|z|^2} - 1) (1 - e^{-|z|^2}) / (2 m).
+Exact variance (proved here), relative to e^{2 x.y}, for m independent draws of w.
 
-Orthogonal draws, blocks of d at right angles with lengths as of independent normal vectors, are
-never worse (proved here): for two of a block E e^{(w + w').z} is the mean over directions of z at
-|w + w'|^2 = r^2 + r'^2, for independent ones at r^2 + r'^2 + 2 r r' cos, and the mean over the
-sphere of e^{a.z} is a power series in |a|^2 with non-negative coefficients, so convex: by Jensen's
-inequality the covariance is <= 0. The same holds for each of the four sign pairs of the hyperbolic
-features.
+1. w.z is N(0, |z|^2), so E e^{2 w.z} = e^{2 |z|^2}.
+2. One positive feature pair has the variance e^{-|x|^2 - |y|^2} (e^{2 |z|^2} - e^{|z|^2}) = e^{2
+   x.y} (e^{|z|^2} - 1).
+3. "positive", the mean of m pairs: (e^{|z|^2} - 1) / m.
+4. "hyperbolic", the mean of e^{w.z} and e^{-w.z}, has the second moment E cosh^2(w.z) = (e^{2
+   |z|^2} + 1)/2.
+5. Hence "hyperbolic": (e^{|z|^2} - 1) (1 - e^{-|z|^2}) / (2 m).
+
+Orthogonal draws, in blocks of d at right angles with lengths as of independent normal vectors, are
+never worse (proved here). r and r' are the lengths of two vectors w and w'.
+
+1. For two of a block, E e^{(w + w').z} is the mean over directions of z at |w + w'|^2 = r^2 + r'^2.
+2. For independent ones it is the mean at r^2 + r'^2 + 2 r r' cos.
+3. The mean over the sphere of e^{a.z} is a power series in |a|^2 with non-negative coefficients, so
+   it is convex in |a|^2.
+4. By Jensen's inequality the covariance of the two is <= 0.
+5. The same holds for each of the four sign pairs of the hyperbolic features.
 """
 
 from __future__ import annotations

@@ -1,16 +1,18 @@
 """The gradient of attention whose weights are sums of exponentials of features.
 
-With D_i the denominator, z_ij = G_i . v_j, kappa_i = G_i . out_i and left_i = [G_i, -kappa_i],
-right_j = [v_j, 1] (so left_i . right_j = z_ij - kappa_i),
+Symbols. D_i is the denominator, z_ij = G_i . v_j, kappa_i = G_i . out_i. left_i = [G_i, -kappa_i]
+and right_j = [v_j, 1], so that left_i . right_j = z_ij - kappa_i. Over visible pairs
 
-    dL/dg_ir = sum_j e^{g_ir + h_jr} / D_i (left_i . right_j),    dL/dh_jr likewise summed over i,
-        dv_j = sum_ir e^{g_ir + h_jr} / D_i G_i,
+    dL/dg_ir = sum_j e^{g_ir + h_jr} / D_i (left_i . right_j),
+    dL/dh_jr = sum_i e^{g_ir + h_jr} / D_i (left_i . right_j),
+    dv_j = sum_ir e^{g_ir + h_jr} / D_i G_i.
 
-over visible pairs. Both go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the
-forward pass, and A_r = sum_i (e^{g_ir} / D_i) left_i, with its own largest exponent taken out; for
-visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows. Causal: T runs forwards and A
-backwards over the chunks, and a chunk meets itself through its scores, in halves where e^{c_r} is
-far above what a query sees. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
+1. All go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the forward pass, and A_r =
+   sum_i (e^{g_ir} / D_i) left_i, with its own largest exponent taken out.
+2. For visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows.
+3. Causal: T runs forwards and A backwards over the chunks. A chunk meets itself through its scores,
+   in halves where e^{c_r} is far above what a query sees.
+4. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
     both = list(chunks(problem, m, problem.n_k))
     rows = both if problem.causal else list(chunks(problem, m, problem.n_q))
     states = _forward_states(problem, w, right, both)
-    dq, own = [], []
+    dq, inside = [], []
     for number, (first, last) in enumerate(rows):
         g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
         state = states[number] if problem.causal else states[-1]
@@ -57,10 +59,10 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
         )
         if problem.causal:
             h = log_key_features(problem, w, first, last)
-            own.append(_own(g, h, left[..., first:last, :], right[..., first:last, :], xp))
-            dg = own[-1].g if dg is None else dg + own[-1].g
+            inside.append(_own(g, h, left[..., first:last, :], right[..., first:last, :], xp))
+            dg = inside[-1].g if dg is None else dg + inside[-1].g
         dq.append(xp.matmul(dg, w) * problem.scale**0.5)
-    dk, dv = _keys(problem, w, seen, left, right, own)
+    dk, dv = _keys(problem, w, seen, left, right, inside)
     return xp.concat(dq, axis=-2), dk, dv
 
 
@@ -79,7 +81,7 @@ def _forward_states(
 
 
 def _keys(
-    problem: Problem, w: Array, seen: Seen, left: Array, right: Array, own: list[_Side]
+    problem: Problem, w: Array, seen: Seen, left: Array, right: Array, inside: list[_Side]
 ) -> tuple[Array, Array]:
     """Return dk and dv: the sums A over queries, backwards over the chunks."""
     xp, m = problem.xp, w.shape[-2]
@@ -96,14 +98,15 @@ def _keys(
             dh = share * xp.matmul(right[..., start:end, :], xp.matrix_transpose(later.sums))
             dvalues = xp.matmul(share, later.sums[..., :-1])
         if problem.causal:
-            dh = own[number].h if dh is None else dh + own[number].h
-            dvalues = own[number].v if dvalues is None else dvalues + own[number].v
+            dh = inside[number].h if dh is None else dh + inside[number].h
+            dvalues = inside[number].v if dvalues is None else dvalues + inside[number].v
             later = _add_queries(problem, w, seen, left, later, start, end)
         y = problem.k[..., start:end, :] * problem.scale**0.5
         dy = xp.matmul(dh, w) - xp.sum(dh, axis=-1, keepdims=True) * y
-        dk.append(_shown(dy * problem.scale**0.5, problem, start, end))
-        dv.append(_shown(dvalues, problem, start, end))
-    return xp.concat(dk[::-1], axis=-2), xp.concat(dv[::-1], axis=-2)
+        dk.append(dy * problem.scale**0.5)
+        dv.append(dvalues)
+    dk, dv = dk[::-1], dv[::-1]
+    return problem.shown(xp.concat(dk, axis=-2)), problem.shown(xp.concat(dv, axis=-2))
 
 
 def _add_queries(
@@ -111,12 +114,6 @@ def _add_queries(
 ) -> State:
     g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
     return add_keys(later, g, left[..., first:last, :], problem.xp)
-
-
-def _shown(x: Array, problem: Problem, start: int, end: int) -> Array:
-    if problem.key_mask is None:
-        return x
-    return problem.xp.where(problem.key_mask[..., start:end, None], x, problem.xp.zeros_like(x))
 
 
 def _own(g: Array, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:

@@ -5,18 +5,22 @@ Weights a~_ij = sum_r e^{w_r.x_i} e^{w_r.y_j - |y_j|^2/2} are positive, so every
 is a mean of values. Features and variances: `approxattn.methods.random_features.features`; sums in
 log space, in O(n m), causal through prefix states: `approxattn.methods.random_features.sums`.
 
-Bound with a probability (proved here, by Chebyshev's inequality). Let p be the exact weights of row
-i, o its output, and divide all weights by their exact sum, so that E a~_ij = p_j. Then o~ - o = N /
-D with N = sum_j a~_j (v_j - o), D = sum_j a~_j, E N = 0 and E D = 1. If every a~_ij has relative
-standard deviation at most rho_i, the norms of L2 add up: sd D <= rho_i, and sd N <= rho_i sum_j p_j
-|v_j - o| <= rho_i osc(V) / 2. With failure delta, half of it shared by the n_q denominators and
-half by the n_q dv numerators,
+Bound with a probability (proved here, by Chebyshev's inequality). p are the exact weights of row i
+and o its output. All a~_ij are divided by their exact sum, so that E a~_ij = p_j. Every a~_ij has a
+relative standard deviation of at most rho_i; delta is the probability of failure.
 
-    |o~ - o| <= (rho_i osc(V) / 2) sqrt(2 n_q dv / delta) / (1 - rho_i sqrt(2 n_q / delta))   for
-        all rows and columns, with probability >= 1 - delta,
+1. o~ - o = N / D with N = sum_j a~_j (v_j - o), D = sum_j a~_j, E N = 0 and E D = 1.
+2. Norms of L2 add up: sd D <= rho_i, and sd N <= rho_i sum_j p_j |v_j - o| <= rho_i osc(V) / 2.
+3. Half of delta is shared by the n_q denominators: all are at least 1 - rho_i sqrt(2 n_q / delta),
+   with probability 1 - delta/2.
+4. The other half is shared by the n_q dv numerators: all are at most (rho_i osc(V) / 2) sqrt(2 n_q
+   dv / delta).
+5. Hence, for all rows and columns together, with probability >= 1 - delta,
 
-and what the range of v implies surely. rho_i comes from |x_i + y_j| <= sqrt(beta) (|q_i| + max_j
-|k_j|).
+    |o~ - o| <= (rho_i osc(V) / 2) sqrt(2 n_q dv / delta) / (1 - rho_i sqrt(2 n_q / delta)).
+
+6. What the range of v implies holds surely.
+7. rho_i comes from |x_i + y_j| <= sqrt(beta) (|q_i| + max_j |k_j|).
 """
 
 from __future__ import annotations
@@ -27,21 +31,27 @@ from typing import ClassVar
 
 import numpy as np
 
-from approxattn import _arrays
+from approxattn._arguments import (
+    check_choice,
+    check_flag,
+    check_fraction,
+    check_integer,
+    check_memory,
+    keep,
+)
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem
+from approxattn._problem import Problem, refuse_overflow
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import key_norms, query_norms, row_norms, value_spread, visible_max
+from approxattn.bounds.scores import key_norms, query_norms, value_spread, visible_max
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
-    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
-    GradientCertificate,
     Gradients,
 )
+from approxattn.methods.protocol import Cost, Sizes
 from approxattn.methods.random_features.features import (
     KINDS,
     directions,
@@ -72,9 +82,11 @@ class Performer:
     Raises
     ------
     TypeError
-        If `features` is not an int.
+        If `features` is not an int, `orthogonal` no bool or `confidence` no number.
     ValueError
         If a parameter is out of its range.
+    MemoryError
+        From a call, where directions and sums cannot fit into this machine.
 
     Notes
     -----
@@ -89,22 +101,34 @@ class Performer:
     confidence: float = 0.99
 
     randomised: ClassVar[bool] = True
+    gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.features, int) or isinstance(self.features, bool):
-            msg = f"features(={self.features!r}) must be an int"
-            raise TypeError(msg)
-        if self.kind not in KINDS:
-            msg = f"kind(={self.kind!r}) must be one of {', '.join(KINDS)}"
+        keep(
+            self,
+            features=check_integer("features", self.features, 1),
+            confidence=check_fraction("confidence", self.confidence),
+        )
+        check_choice("kind", self.kind, KINDS)
+        check_flag("orthogonal", self.orthogonal)
+        if self.kind == "hyperbolic" and self.features % 2:
+            msg = (
+                f"features(={self.features}) must be even for kind='hyperbolic', which uses each "
+                f"vector with both signs: use {self.features + 1}"
+            )
             raise ValueError(msg)
-        if self.features < 1 or (self.kind == "hyperbolic" and self.features % 2):
-            msg = f"features(={self.features}) must be at least 1, and even for kind='hyperbolic'"
-            raise ValueError(msg)
-        if not 0 < self.confidence < 1:
-            msg = f"confidence(={self.confidence}) must lie in (0, 1), e.g. 0.99"
-            raise ValueError(msg)
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return the settings that are compared at equal cost."""
+        return (Sizes(make=lambda count: cls(features=count)),)
+
+    def multiply_adds(self, problem: Problem) -> Cost:
+        """Return m (d + dv + 1) for each query and each key."""
+        each = self.features * (problem.d + problem.dv + 1)
+        return lambda queries, keys: each * (1 + keys / queries)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
@@ -116,22 +140,16 @@ class Performer:
         """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
         w = on_device(self._draw(problem, rng), problem)
         dq, dk, dv = gradient(problem, w, attend(problem, w), dout)
-        bounds = no_gradient_bounds(problem)
-        certificate = GradientCertificate(
-            dq=bounds.dq,
-            dk=bounds.dk,
-            dv=bounds.dv,
-            target=SOFTMAX_GRADIENT,
-            theorem="ours.gradient",
+        certificate = no_gradient_bounds(problem).certificate(
             facts={"features": self.features, "kind": self.kind},
             unmet=("no bound is known for the gradient of random features",),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
     def _draw(self, problem: Problem, rng: np.random.Generator | None) -> HostArray:
-        if rng is None:
-            msg = "rng(=None) with Performer: pass numpy.random.default_rng(seed)"
-            raise TypeError(msg)
+        assert rng is not None  # noqa: S101 - `attention` asks for it
+        numbers = self.features * (3 * problem.d + math.prod(problem.batch) * (problem.dv + 1))
+        check_memory("features", self.features, numbers, "directions and sums")
         w = directions(problem.d, self.features, self.kind, self.orthogonal, rng)
         _check_overflow(problem, w)
         return w
@@ -142,13 +160,9 @@ class Performer:
         rho = np.sqrt(variance)
         mass = 1 - up(rho * math.sqrt(2 * problem.n_q / failure))
         earned = mass > 0
+        numerators = math.sqrt(2 * problem.n_q * problem.dv / failure)
         with np.errstate(over="ignore", invalid="ignore"):
-            share = up(
-                rho
-                / 2
-                * math.sqrt(2 * problem.n_q * problem.dv / failure)
-                / np.where(earned, mass, 1.0)
-            )
+            share = up(rho / 2 * numerators / np.where(earned, mass, 1.0))
             chance = np.where(earned, up(share * osc + feature_rounding(problem, w)), np.inf)
         sure = range_bound(value, problem)
         useful = chance < sure
@@ -173,19 +187,15 @@ class Performer:
 
     def _variance(self, problem: Problem) -> HostArray:
         """Return the bound on Var a~_ij / a_ij^2 over the visible keys, shape (..., n_q)."""
-        reach = query_norms(problem) + visible_max(key_norms(problem), problem)[..., None]
+        longest = query_norms(problem) + visible_max(key_norms(problem), problem)[..., None]
         with np.errstate(over="ignore"):
-            return relative_variance(up(problem.scale * reach**2), self.features, self.kind)
+            return relative_variance(up(problem.scale * longest**2), self.features, self.kind)
 
 
 def _check_overflow(problem: Problem, w: HostArray) -> None:
-    """Refuse exponents that could overflow."""
+    """Refuse exponents of queries and visible keys that could overflow."""
     root = math.sqrt(problem.scale)
-    x, y = (root * float(np.max(row_norms(z, problem.xp))) for z in (problem.q, problem.k))
+    x = root * float(np.max(query_norms(problem)))
+    y = root * float(np.max(visible_max(key_norms(problem), problem)))
     size = 4 * ((x + y) * float(np.max(np.linalg.norm(w, axis=1))) + y * y)
-    if not size < _arrays.largest(problem.dtype) / 16:
-        msg = (
-            f"exponents of the features reach {size:.3g} and could overflow {problem.dtype}: "
-            "rescale q, k or use float64"
-        )
-        raise ValueError(msg)
+    refuse_overflow("the largest exponent of a feature", size, problem.dtype)

@@ -1,21 +1,26 @@
 """Attention whose weights are sums of exponentials of features, a_ij = sum_r e^{g_ir + h_jr}, in
 O(n m): forward, in log space.
 
-State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1]. A query meets it with
-weights e^{g_ir + c_r - t_i}, t_i = max_r (g_ir + c_r), so that its denominator is at least 1 and
-nothing overflows, whatever the size of the scores. Two sets of keys, each with the logarithm of its
-mass and the mean of its values, merge like a streaming softmax.
+State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1].
 
-Causal: chunks of queries meet the state of all earlier keys, and their own chunk through its
+1. A query meets it with the weights e^{g_ir + c_r - t_i}, t_i = max_r (g_ir + c_r). So its
+   denominator is at least 1 and nothing overflows, whatever the size of the scores.
+2. Two sets of keys, each with the logarithm of its mass and the mean of its values, merge like a
+   streaming softmax.
+
+Causal. Chunks of queries meet the state of all earlier keys, and their own chunk through its
 scores, formed from e^{g + c - t} and e^{h - c} with the chunk's c. A query whose visible keys are
-far below later ones of its chunk would lose its denominator to underflow: the chunk is then halved,
-the second half meeting the first through its state.
+far below later ones of its chunk would lose its denominator to underflow. The chunk is then halved,
+and the second half meets the first through its state.
 
-Rounding (proved here). The logarithm of a term is computed from exponents of size at most R_i, so
-it is off by eta_i = gamma_{d+4} R_i from the features, and by (EXP_ULPS + 6 + 4 R_i) u for each of
-the steps + 3 times it is rescaled; this moves the output by at most tanh(eta_i / 2) osc(V). Sums of
-positive terms, of a chunk of keys and of m features, and 6 roundings a merge, add gamma_K max|V|.
-What underflows is below u relative to a denominator that was kept.
+Rounding (proved here). R_i bounds the exponents that the logarithm of a term is computed from.
+
+1. The features move that logarithm by gamma_{d+4} R_i.
+2. Each of the steps + 3 times that the term is rescaled moves it by (EXP_ULPS + 6 + 4 R_i) u.
+3. With eta_i the sum of both, the output moves by at most tanh(eta_i / 2) osc(V).
+4. Sums of positive terms, of a chunk of keys and of m features, and 6 roundings a merge, add
+   gamma_K max|V|, K their number.
+5. What underflows is below u relative to a denominator that was kept.
 """
 
 from __future__ import annotations
@@ -151,8 +156,8 @@ def attend(problem: Problem, w: Array) -> Seen:
     for start, end in chunks(problem, m, problem.n_q):
         g, h = log_query_features(problem, w, start, end), log_key_features(problem, w, start, end)
         part = values[..., start:end, :]
-        own = own_chunk(g, h, part, xp, tiny, problem.u)
-        seen.append(own if state is None else merge(own, look(g, state, xp), xp))
+        inside = own_chunk(g, h, part, xp, tiny, problem.u)
+        seen.append(inside if state is None else merge(inside, look(g, state, xp), xp))
         state = add_keys(state, h, part, xp)
     return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
 

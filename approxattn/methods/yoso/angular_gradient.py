@@ -1,41 +1,54 @@
 """Gradient of YOSO-E, out_i = sum_j p(x_ij) v_j, with respect to the rows q, k and v; dense, taken
 in blocks of queries.
 
-Let a_i = q_i/|q_i|, b_j = k_j/|k_j|, x = <a, b> = cos theta, z_ij = <G_i, v_j> for the cotangent G,
-and D(x) the derivative of the weight. Through the division by |q_i|, whose derivative is (I - a
-a^T)/|q|,
+Symbols. a_i = q_i/|q_i| and b_j = k_j/|k_j| are unit rows, x_ij = <a_i, b_j> = cos theta_ij, G_i is
+the cotangent of row i, z_ij = <G_i, v_j>, and D(x) stands for the derivative of the weight p(x)
+with respect to x.
 
-    dq_i = (1/|q_i|) sum_j z_ij D(x_ij) (b_j - x_ij a_i),     dk_j = (1/|k_j|) sum_i z_ij D(x_ij)
-        (a_i - x_ij b_j),     dv_j = sum_i p_ij G_i.
+Gradients (proved here). Dividing by |q_i| has the derivative (I - a a^T)/|q_i|, so
 
-"exact": D = p'(x) = (bits/pi) (1 - theta/pi)^(bits-1) / sin theta. It diverges at parallel rows,
-which is why Zeng et al. (2021) avoid it; but |b - x a| = sin theta, so that every term is at most
-bits/pi |z|/|q| long (proved here): theta has a cone point there, and no more. Parallel and opposite
-rows contribute 0, the mean of the one-sided derivatives over all directions. "surrogate": D =
-(bits/2) p(x), the lower bound of p' that the authors' code uses (`yoso.surrogate-gradient`).
+    dq_i = (1/|q_i|) sum_j z_ij D(x_ij) (b_j - x_ij a_i),
+    dk_j = (1/|k_j|) sum_i z_ij D(x_ij) (a_i - x_ij b_j),
+    dv_j = sum_i p_ij G_i.
 
-Rounding (proved here). Computed in float64. Let x be within delta of the true cosine X
-(`cosine_error`), s^2 = 1 - x^2, S^2 = 1 - X^2. Then |S^2 - s^2| <= 2 delta, and where s^2 >= 16
-delta: |S/s - 1| <= 1.1 delta/s^2, |theta - Theta| <= 1.1 delta/s. The computed b - x a is within 2
-delta of the true one. So one term of dq_i |q_i| (and of dk_j |k_j|) is off by at most |z| times
+"exact": D = p'(x) = (bits/pi) (1 - theta/pi)^(bits-1) / sin theta.
+
+1. It diverges at parallel rows, which is why Zeng et al. (2021) avoid it.
+2. But |b - x a| = sin theta, so every term is at most (bits/pi) |z|/|q| long (proved here): theta
+   has a cone point there, and no more.
+3. Parallel and opposite rows contribute 0, the mean of the one-sided derivatives over all
+   directions.
+
+"surrogate": D = (bits/2) p(x), the lower bound of p' that the authors' code uses
+(`yoso.surrogate-gradient`).
+
+Rounding (proved here). Everything is computed in float64. The true cosine is X, the true angle
+Theta; |x - X| <= delta (`cosine_error`), s^2 = 1 - x^2, S^2 = 1 - X^2 and r = (1 -
+theta/pi)^(bits-1). arccos itself is off by e_acos, any computed angle by at most e'.
+
+1. |S^2 - s^2| <= 2 delta.
+2. Where s^2 >= 16 delta: |S/s - 1| <= 1.1 delta/s^2, |theta - Theta| <= 1.1 delta/s and S |theta -
+   Theta| <= 1.2 delta.
+3. Elsewhere S <= 4.3 sqrt(delta) and |theta - Theta| <= 1.42 sqrt(delta).
+4. The computed b - x a is within 2 delta of the true one.
+5. So one term of dq_i |q_i|, and of dk_j |k_j|, is off by at most |z| times
 
     exact, s^2 >= 16 delta:  (bits/pi) [r (1.1 delta/s^2 + 2.2 delta/s + c u) + 1.2 (bits - 1)/pi
-        (delta/s + e_acos)],   r = (1 - theta/pi)^(bits-1);
-    exact, otherwise:        (bits/pi) [r + (bits - 1)/pi e'],  the term being set to 0; e' the
-        error of any angle;
+        (delta/s + e_acos)];
+    exact, otherwise:        (bits/pi) [r + (bits - 1)/pi e'],  the term being set to 0;
     surrogate:               (bits/2) [(bits/pi) (6.1 delta + 5 e_acos) + p (2.2 delta + c u)],
 
-as S |theta - Theta| <= 1.2 delta where s^2 >= 16 delta, and S <= 4.3 sqrt(delta), |theta - Theta|
-<= 1.42 sqrt(delta) elsewhere; c counts the power and a few operations. The sums over n terms of
-size |z| D add 2 gamma_{n+blocks+6} of their l1 norm. z itself is off by gamma_{dv+2} |G||v|, and G,
-when it comes through the division of the output by its length, by what the caller says; both count
-with the largest D sin theta, at most bits/pi or bits/2.
+    where c counts the power and a few operations.
+
+6. The sums over n terms of size |z| D add 2 gamma_{n+blocks+6} of their l1 norm.
+7. z itself is off by gamma_{dv+2} |G||v|; G, when it comes through the division of the output by
+   its length, by what the caller says. Both count with the largest D sin theta, at most bits/pi or
+   bits/2.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +57,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
-from approxattn.bounds.rounding import EXP_ULPS, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.bounds.scores import row_norms
 from approxattn.hashing.collision import (
     ACOS_ERROR,
@@ -59,7 +72,6 @@ from approxattn.softmax.scores import rows_at_once, visible_block
 
 KINDS = ("exact", "surrogate")
 
-_U = 2.0**-53
 _SUMS = 1 + 2.0**-20
 """Covers the rounding of the float64 sums that add up bounds, for up to 2^32 of them."""
 
@@ -84,8 +96,7 @@ class Terms(NamedTuple):
     bounds: GradientBounds
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sums:
+class Sums(NamedTuple):
     """Sums over the keys (for a block of queries) or over queries: of W b, of W x, of the errors;
     the last two of shape (..., n, 1).
     """
@@ -104,7 +115,7 @@ def expectation_gradient(
     xp = problem.xp
     values = _arrays.cast(problem.v, "float64", xp)
     step = rows_at_once(problem, problem.n_k)
-    own: list[Sums] = []
+    by_query: list[Sums] = []
     keys: Sums | None = None
     dv: Array = None
     near: Array = None
@@ -112,23 +123,12 @@ def expectation_gradient(
         rows, columns, part, close = _block(
             problem, cotangent, values, bits, kind, first, min(first + step, problem.n_q)
         )
-        own.append(rows)
-        keys = (
-            columns
-            if keys is None
-            else Sums(
-                linear=keys.linear + columns.linear,
-                radial=keys.radial + columns.radial,
-                error=keys.error + columns.error,
-            )
-        )
+        by_query.append(rows)
+        if keys is not None:
+            columns = Sums(*(x + y for x, y in zip(keys, columns, strict=True)))
+        keys = columns
         dv, near = (part, close) if dv is None else (dv + part, near + close)
-    queries = Sums(
-        **{
-            name: xp.concat([getattr(x, name) for x in own], axis=-2)
-            for name in ("linear", "radial", "error")
-        }
-    )
+    queries = Sums(*(xp.concat(list(x), axis=-2) for x in zip(*by_query, strict=True)))
     assert keys is not None  # noqa: S101 - there is at least one query
     dq, dk = _tangent(queries, problem.q, problem), _tangent(keys, problem.k, problem)
     return Terms(
@@ -166,9 +166,7 @@ def _block(
     columns = _sums(w, x, error, a, problem)
     g = cotangent[..., first:last, :]
     part, close = xp.matmul(p, g), xp.matmul(near, xp.max(xp.abs(g), axis=-1, keepdims=True))
-    columns = Sums(
-        **{name: _pad(getattr(columns, name), problem) for name in ("linear", "radial", "error")}
-    )
+    columns = Sums(*(_pad(x, problem) for x in columns))
     return rows, columns, _pad(part, problem), _pad(close, problem)
 
 
@@ -180,7 +178,7 @@ def _exact(x: Array, theta: Array, problem: Problem, bits: int) -> Weights:
     r = (1 - theta / math.pi) ** (bits - 1)
     slope = xp.where(apart, bits_over_pi * r / s, xp.zeros_like(s))
     bend = (bits - 1) / math.pi
-    sums = 2 * gamma(_terms(problem), _U)
+    sums = 2 * gamma(_terms(problem), U64)
     far = r * (
         1.1 * delta / (s * s) + (2.2 * delta + sums) / s + _operations(bits)
     ) + 1.2 * bend * (delta / s + ACOS_ERROR)
@@ -190,13 +188,13 @@ def _exact(x: Array, theta: Array, problem: Problem, bits: int) -> Weights:
 
 def _surrogate(p: Array, problem: Problem, bits: int) -> Weights:
     delta = cosine_error(problem.d)
-    sums = 2 * gamma(_terms(problem), _U)
+    sums = 2 * gamma(_terms(problem), U64)
     fixed = bits / math.pi * (6.1 * delta + 5 * ACOS_ERROR)
     return Weights(bits / 2 * p, bits / 2 * (fixed + p * (2.2 * delta + sums + _operations(bits))))
 
 
 def _operations(bits: int) -> float:
-    return (bits * EXP_ULPS + 16) * _U
+    return (bits * EXP_ULPS + 16) * U64
 
 
 def _terms(problem: Problem) -> int:
@@ -248,21 +246,23 @@ def _bounds(
     largest = bits / math.pi if kind == "exact" else bits / 2
     size_g, size_v = row_norms(cotangent, xp), visible_norms(problem)
     # times |v_j|: the error of z_ij, wherever it goes
-    pair = 3 * gamma(problem.dv + 2, _U) * size_g + 1.1 * noise
+    with np.errstate(over="ignore"):
+        pair = 3 * gamma(problem.dv + 2, U64) * size_g + 1.1 * noise
     lost = (
         16 * (max(problem.n_q, problem.n_k) + problem.dv) * (problem.dv + 2) * largest * 2.0**-1022
     )
-    lengths = 2 * gamma(problem.d + 16, _U)
+    lengths = 2 * gamma(problem.d + 16, U64)
     errors = []
     for grad, total, rows, one, others in (
         (grads[0], sums[0], problem.q, pair, size_v),
         (grads[1], sums[1], problem.k, size_v, pair),
     ):
-        outer = largest * one * np.sum(others, axis=-1, keepdims=True)
-        raw = up(_arrays.to_host(total.error)[..., 0] * _SUMS + outer * _SUMS + lost)
-        errors.append(
-            up(error_over_length(raw, rows, xp) * (1 + lengths) + lengths * row_norms(grad, xp))
-        )
+        # where the gradient overflows, so may its bound: NaN and inf both mean that there is none
+        with np.errstate(over="ignore", invalid="ignore"):
+            outer = largest * one * np.sum(others, axis=-1, keepdims=True)
+            raw = up(_arrays.to_host(total.error)[..., 0] * _SUMS + outer * _SUMS + lost)
+            divided = error_over_length(raw, rows, xp) * (1 + lengths)
+            errors.append(up(divided + lengths * row_norms(grad, xp)))
     return GradientBounds(
         dq=errors[0], dk=errors[1], dv=_value_bound(problem, cotangent, noise, sums[2], bits)
     )
@@ -275,7 +275,7 @@ def _value_bound(
     apart, anywhere = angle_errors(problem.d)
     slope = bits / math.pi
     widths = np.sum(_arrays.to_host(problem.xp.abs(cotangent)), axis=-2)  # (..., dv)
-    per_width = slope * apart + bits * EXP_ULPS * _U + gamma(_terms(problem), _U)
+    per_width = slope * apart + bits * EXP_ULPS * U64 + gamma(_terms(problem), U64)
     close = slope * anywhere * _arrays.to_host(near[..., 0])
     common = per_width * np.max(widths, axis=-1) + np.sum(noise, axis=-1) + problem.n_q * 2.0**-1022
     return up((common[..., None] + close) * _SUMS)

@@ -2,14 +2,18 @@
 
 Same codes, sums in another order.
 
-The codes of a token in all hashes, shape (n, m), are the column indices of a sparse one-hot matrix
-with m ones a row, m 2^bits columns. Its transpose times V is all tables at once, and that of the
-queries times the tables is the sum over all hashes: neither sorting nor one-hot rows are formed.
+1. The codes of a token in all m hashes, shape (n, m), are the column indices of a sparse one-hot
+   matrix: m ones a row, m 2^bits columns.
+2. Its transpose times V is all tables at once.
+3. The one-hot matrix of the queries times the tables is the sum over all hashes: neither sorting
+   nor one-hot rows are formed.
 
-Tokens pass in blocks. Within a block sums are taken in the dtype of the values; the tables of
-float32 blocks are added up in float64. So a table is off by at most (gamma_block(u) +
-gamma_blocks(2^-53) + u) W_c, and the sum over m hashes by gamma_{m+2}(u) times the sum of the
-tables.
+Rounding. Tokens pass in blocks. W_c is the l1 norm of column c of V, u the unit roundoff of its
+dtype.
+
+1. Within a block sums are taken in the dtype of the values: gamma_block(u) W_c.
+2. The tables of float32 blocks are added up in float64 and rounded once: gamma_blocks(2^-53) + u.
+3. The sum over m hashes is off by gamma_{m+2}(u) times the sum of the tables.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.bounds.rounding import gamma
+from approxattn.bounds.rounding import U64, gamma
 from approxattn.hashing.directions import over_largest
 
 TOKENS = 2048
@@ -39,10 +43,9 @@ half a gigabyte in float32.
 """
 
 
-def fits(normals: HostArray, columns: int) -> bool:
+def fits(hashes: int, bits: int, columns: int) -> bool:
     """Return whether all tables may be held at once."""
-    hashes, bits = normals.shape[:2]
-    return bool(int(hashes) * 2 ** int(bits) * (columns + 1) <= LARGEST)
+    return hashes * (1 << bits) * (columns + 1) <= LARGEST
 
 
 def key_block(bits: int) -> int:
@@ -55,7 +58,7 @@ def key_block(bits: int) -> int:
 def sum_error(n_k: int, hashes: int, bits: int, u: float) -> float:
     """Bound the rounding of a mean over hashes in units of W_c."""
     block = min(n_k, key_block(bits))
-    return gamma(2 * block + 2 * hashes + 12, u) + gamma(-(-n_k // block) + 4, 2.0**-53)
+    return gamma(2 * block + 2 * hashes + 12, u) + gamma(-(-n_k // block) + 4, U64)
 
 
 def packed_codes(x: HostArray, normals: HostArray) -> HostArray:
@@ -136,13 +139,13 @@ def numpy_sample(
 ) -> tuple[HostArray, HostArray | None, HostArray]:
     """Return mean, squares and counts as `sampling.Sample` describes them."""
     batch = values.shape[:-2]
-    found = []
+    items = []
     for index in np.ndindex(*batch):
         seen = None if weights is None else weights[index]
-        found.append(
+        items.append(
             _one_item(values[index], keys[index], queries[index], normals, groups, entrywise, seen)
         )
-    mean, squares, counts = ([item[i] for item in found] for i in range(3))
+    mean, squares, counts = ([item[i] for item in items] for i in range(3))
     shaped = [np.stack(x).reshape(*batch, *x[0].shape) for x in (mean, counts)]
     if len(groups) == 1:
         return shaped[0], None, shaped[1]
@@ -171,11 +174,11 @@ def _one_item(
         rows = slice(first, first + TOKENS)
         codes = query_codes[rows]
         counts[rows] = counted[codes].sum(axis=1) / hashes
-        mean[rows], squares[rows] = _read(codes, table, groups, entrywise)
+        mean[rows], squares[rows] = read_tables(codes, table, groups, entrywise)
     return mean, squares, counts
 
 
-def _read(
+def read_tables(
     codes: HostArray, table: HostArray, groups: Sequence[int], entrywise: bool
 ) -> tuple[HostArray, HostArray]:
     """Return the mean over hashes and its estimated variance for a block of queries."""

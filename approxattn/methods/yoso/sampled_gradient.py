@@ -1,25 +1,28 @@
 """The surrogate gradient of YOSO estimated from the hashes of the forward pass (Zeng et al. 2021),
 in O(n m d dv) whatever the buckets.
 
-With B_ij the collisions of one hash, a_i = q_i/|q_i|, b_j = k_j/|k_j|, G the cotangent and the mean
-over hashes,
+Symbols. B_ij = 1 where query i and key j collide in one hash, "mean" is the mean over the m hashes,
+a_i = q_i/|q_i|, b_j = k_j/|k_j|, G the cotangent. The estimates are
 
-    l_i = (bits/2) mean sum_j B_ij <G_i, v_j> b_j,   dq_i = (l_i - <l_i, a_i> a_i)/|q_i|,   dv_j =
-        mean sum_i B_ij G_i,   dk_j likewise from a_i,
+    dq_i = (l_i - <l_i, a_i> a_i)/|q_i|,   l_i = (bits/2) mean sum_j B_ij <G_i, v_j> b_j,
+    dv_j = mean sum_i B_ij G_i,
 
-unbiased for the surrogate gradient of YOSO-E if G does not depend on the hashes (through
-`normalize` it does: biased by O(1/m)).
+and dk_j likewise from a_i. They are unbiased for the surrogate gradient of YOSO-E if G does not
+depend on the hashes. Through `normalize` it does: biased by O(1/m).
 
-In one bucket with s queries and t keys either all s t pairs are formed, or sum_j v_j b_j^T (dv x d)
-is, and multiplied by G: whichever takes fewer operations, so at most 2 (s + t) d dv. The authors'
-code does the second one column of v at a time.
+Work. In one bucket with s queries and t keys either all s t pairs are formed, or sum_j v_j b_j^T
+(dv x d) is, and multiplied by G: whichever takes fewer operations, so at most 2 (s + t) d dv. The
+authors' code does the second one column of v at a time.
 
-Certificate (proved here). Let every collision frequency be within e of p_ij (its argument `off`).
-Then l_i is within e (bits/2) sum_j |<G_i, v_j>| |b_j|, entry by entry, of its expectation; |<G_i,
-v_j>| <= sum_c |G_ic||v_jc| makes that (|G| (|V|^T |b|))_i, at the cost of two matrix products.
-Likewise dk, dv. The division by the length of a normalised output adds to G_i an error n_i, which
-counts with (bits/2) sum_j |v_j| |b_j| at most. Rounding: with w_i = sum_c |G_ic| sum_j |v_jc|, unit
-rows, the sums and the projection are off by 3 gamma_{n + dv + 2 d + m + 32} (bits/2) w_i.
+Certificate (proved here). Let every collision frequency be within e of p_ij (the argument `off`).
+
+1. l_i is within e (bits/2) sum_j |<G_i, v_j>| |b_j| of its expectation, entry by entry.
+2. |<G_i, v_j>| <= sum_c |G_ic||v_jc|, which makes that (|G| (|V|^T |b|))_i: two matrix products.
+3. Likewise for dk and dv.
+4. The division by the length of a normalised output adds to G_i an error n_i. It counts with
+   (bits/2) sum_j |v_j| |b_j| at most.
+5. Rounding: with w_i = sum_c |G_ic| sum_j |v_jc|, unit rows, the sums and the projection are off by
+   3 gamma_{n + dv + 2 d + m + 32} (bits/2) w_i.
 """
 
 from __future__ import annotations
@@ -63,18 +66,14 @@ def sampled_gradient(
             _arrays.cast(dout, "float64", xp), mean, np.broadcast_to(output[1], shape), xp
         )
         dout = _arrays.cast(cotangent, problem.dtype, xp)
-    v = problem.v
-    if problem.key_mask is not None:
-        v = xp.where(problem.key_mask[..., None], v, xp.zeros_like(v))
     a, b = unit_rows(problem.q, xp), unit_rows(problem.k, xp)
     left, right, dv = _all_hashes(
-        a, b, v, dout, codes(problem.q, normals, xp), codes(problem.k, normals, xp), xp
+        a, b, problem.v, dout, codes(problem.q, normals, xp), codes(problem.k, normals, xp), xp
     )
-    if problem.key_mask is not None:
-        dv = xp.where(problem.key_mask[..., None], dv, xp.zeros_like(dv))
+    dv = problem.shown(dv)
     half = int(normals.shape[1]) / 2
     dq, dk = (_tangent(half * x, rows, xp) for x, rows in ((left, problem.q), (right, problem.k)))
-    return Terms(dq, dk, dv, _bounds(problem, dout, v, (a, b), off, noise, normals)), noise
+    return Terms(dq, dk, dv, _bounds(problem, dout, (a, b), off, noise, normals)), noise
 
 
 def _tangent(linear: Array, rows: Array, xp: Namespace) -> Array:
@@ -90,7 +89,7 @@ def _all_hashes(
     items one by one.
     """
     hashes, *batch, _ = q_codes.shape
-    found = []
+    items = []
     for index in np.ndindex(*batch):
         total: tuple[Array, ...] | None = None
         for h in range(hashes):
@@ -100,11 +99,11 @@ def _all_hashes(
                 part if total is None else tuple(x + y for x, y in zip(total, part, strict=True))
             )
         assert total is not None  # noqa: S101 - there is at least one hash
-        found.append([x / hashes for x in total])
+        items.append([x / hashes for x in total])
     if not batch:
-        return found[0][0], found[0][1], found[0][2]
+        return items[0][0], items[0][1], items[0][2]
     left, right, dv = (
-        xp.reshape(xp.stack(list(x)), (*batch, *x[0].shape)) for x in zip(*found, strict=True)
+        xp.reshape(xp.stack(list(x)), (*batch, *x[0].shape)) for x in zip(*items, strict=True)
     )
     return left, right, dv
 
@@ -126,8 +125,8 @@ def _one_hash(
     for code in sorted(q_ends.keys() | k_ends.keys()):
         s, t = q_ends.get(code, i), k_ends.get(code, j)
         parts = _bucket(a[i:s, :], b[j:t, :], v[j:t, :], g[i:s, :], xp)
-        for found, part in zip((left, right, dv), parts, strict=True):
-            found.append(part)
+        for sums, part in zip((left, right, dv), parts, strict=True):
+            sums.append(part)
         i, j = s, t
     q_back, k_back = xp.argsort(q_order), xp.argsort(k_order)
     return (
@@ -142,8 +141,8 @@ def _by_bucket(token_codes: Array, xp: Namespace) -> tuple[Array, dict[int, int]
     occurs ends.
     """
     order = xp.argsort(token_codes)
-    found, counts = np.unique(_arrays.to_host(token_codes), return_counts=True)
-    return order, dict(zip(found.tolist(), np.cumsum(counts).tolist(), strict=True))
+    buckets, counts = np.unique(_arrays.to_host(token_codes), return_counts=True)
+    return order, dict(zip(buckets.tolist(), np.cumsum(counts).tolist(), strict=True))
 
 
 def _bucket(a: Array, b: Array, v: Array, g: Array, xp: Namespace) -> tuple[Array, Array, Array]:
@@ -165,7 +164,6 @@ def _bucket(a: Array, b: Array, v: Array, g: Array, xp: Namespace) -> tuple[Arra
 def _bounds(
     problem: Problem,
     g: Array,
-    v: Array,
     units: tuple[Array, Array],
     off: float,
     noise: HostArray,
@@ -176,7 +174,7 @@ def _bounds(
         bits / 2,
         3 * gamma(problem.n_q + problem.n_k + problem.dv + 2 * problem.d + hashes + 32, problem.u),
     )
-    a, b, g, v = (xp.abs(_arrays.cast(x, "float64", xp)) for x in (*units, g, v))
+    a, b, g, v = (xp.abs(_arrays.cast(x, "float64", xp)) for x in (*units, g, problem.v))
     size_g, size_v = (_arrays.to_host(xp.sum(x, axis=-2)) for x in (g, v))  # (..., dv)
     norm_v = visible_norms(problem)
     tiny = 64 * (problem.n_q + problem.n_k) * problem.dv * _arrays.smallest_normal(problem.dtype)

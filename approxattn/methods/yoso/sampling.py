@@ -1,9 +1,12 @@
 """Means over hashes by tables, and their spread: the sums of groups of independent hashes, compared
 with each other.
 
-With group means A_g of m_g hashes each, G groups and the overall mean A, E sum_g m_g (A_g - A)^2 =
-(G - 1) s^2, s^2 the variance of one hash: so sum_g m_g (A_g - A)^2 / ((G - 1) m) is an unbiased
-estimate of the variance of A (proved here: A_g has variance s^2/m_g, A has s^2/m).
+Spread (proved here). G groups of m_1, m_2, ... hashes, m in all, have means A_g, the whole has mean
+A. s^2 is the variance of one hash.
+
+1. A_g has the variance s^2/m_g, and A has s^2/m.
+2. Hence E sum_g m_g (A_g - A)^2 = (G - 1) s^2.
+3. So sum_g m_g (A_g - A)^2 / ((G - 1) m) is an unbiased estimate of the variance of A.
 """
 
 from __future__ import annotations
@@ -83,7 +86,8 @@ def sample(
     weights : array of the dtype of values, shape (..., n_k), or None
         1 for visible keys, 0 for masked ones; None when all are visible.
     """
-    if isinstance(values, np.ndarray) and fits(normals, values.shape[-1]):
+    hashes, bits = normals.shape[:2]
+    if isinstance(values, np.ndarray) and fits(hashes, bits, values.shape[-1]):
         mean, squares, counts = numpy_sample(
             values, keys, queries, normals, groups, entrywise, weights
         )
@@ -111,8 +115,8 @@ def _generic(
     for size in groups:
         part: Array = None
         for h in range(first, first + size):
-            found = collided_sums(columns, key_codes[h, ...], query_codes[h, ...], buckets, xp)
-            part = found if part is None else part + found
+            one = collided_sums(columns, key_codes[h, ...], query_codes[h, ...], buckets, xp)
+            part = one if part is None else part + one
         square = _square(part[..., :-1], entrywise, xp) / size
         total, squares = (part, square) if total is None else (total + part, squares + square)
         first += size

@@ -5,16 +5,17 @@ theta_ij is the angle between q_i and k_j. There is no softmax denominator: the 
 to one. Dense, taken in blocks of queries.
 
 Everything is computed in float64 whatever the dtype, because arccos loses half the digits of a
-cosine near 1.
+cosine near 1; a library that cannot is refused (`_arrays.cast`).
 
-Rounding (proved here). p has slope at most bits/pi in theta and lies in [0, 1], so with the two
-bounds e, e' on the error of an angle (`angle_errors`: apart, anywhere) and l1 widths W_c of the
-columns of V, near_i = sum of max_c |v_jc| over the keys nearly parallel to q_i,
+Rounding (proved here). u is the unit roundoff of float64, W_c the l1 width of column c of V, and
+near_i the sum of max_c |v_jc| over the keys nearly parallel to q_i. An angle is off by at most e,
+or by e' where the pair is nearly parallel (`angle_errors`: apart, anywhere).
 
-    |out~_ic - out_ic| <= (bits/pi) (e W_c + e' near_i) + (bits EXP_ULPS u + gamma_{n+2}) W_c,
-
-the last bracket for the power, EXP_ULPS u a factor, and for the sum over n keys; underflow of
-products adds n tiny. Rounding to the dtype adds u_dtype |out~_ic|.
+1. p lies in [0, 1] and has a slope of at most bits/pi in theta, so the angles move entry (i, c) by
+   at most (bits/pi) (e W_c + e' near_i).
+2. The power rounds by bits EXP_ULPS u, the sum over n keys by gamma_{n+2}, both in units of W_c.
+3. Underflow of products loses at most n tiny, tiny the smallest normal number.
+4. Rounding to the dtype adds its unit roundoff times the computed entry.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from typing import ClassVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_choice, check_flag, check_integer
+from approxattn._arguments import check_choice, check_flag, check_integer, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import EXP_ULPS, gamma, up
+from approxattn.bounds.gradients import GradientBounds
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.bounds.scores import column_widths, row_norms
-from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
+from approxattn.certificate import Approximation, Certificate, Gradients
 from approxattn.hashing.collision import NEAR, angle_errors, cosines, pair_probability
 from approxattn.hashing.directions import (
     ZERO_ROWS,
@@ -42,8 +44,6 @@ from approxattn.hashing.directions import (
 )
 from approxattn.methods.yoso.angular_gradient import KINDS, Terms, expectation_gradient
 from approxattn.softmax.scores import rows_at_once, visible_block
-
-_U = 2.0**-53
 
 _THEOREMS = {
     "exact": "yoso.exact-gradient",
@@ -67,8 +67,8 @@ class YosoExpectation:
         with every nonzero row and surely with another zero row, as it does under sign hashing.
     gradient : {"exact", "surrogate"}
         What `attention_vjp` returns: the derivative of the output through ``q/|q|`` and ``k/|k|``,
-        which is bounded (parallel pairs, at a cone point of the angle, count 0), or the paper's,
-        with (bits/2) p <= p' in its place, through the same division.
+        or the paper's, with (bits/2) p <= p' in its place, through the same division. The exact one
+        is bounded: parallel pairs, at a cone point of the angle, count 0.
 
     Notes
     -----
@@ -88,13 +88,8 @@ class YosoExpectation:
     )
 
     def __post_init__(self) -> None:
-        check_integer(
-            "bits",
-            self.bits,
-            1,
-            1024,
-            "2^-bits, the weight of an orthogonal key, must be a float64",
-        )
+        why = "2^-bits, the weight of an orthogonal key, must be a float64"
+        keep(self, bits=check_integer("bits", self.bits, 1, 1024, why))
         check_flag("normalize", self.normalize)
         check_choice("zero_rows", self.zero_rows, ZERO_ROWS)
         check_choice("gradient", self.gradient, KINDS)
@@ -111,6 +106,11 @@ class YosoExpectation:
         del rng
         check_zero_rows(problem, self.zero_rows)
         return self._result(problem, *self._sums(problem))
+
+    @property
+    def gradient_of_output(self) -> bool:
+        """Whether `vjp` differentiates the output: the paper's surrogate does not."""
+        return self.gradient == "exact"
 
     # Protocol.
     def vjp(
@@ -175,13 +175,13 @@ class YosoExpectation:
         apart.
         """
         per_angle = self.bits / math.pi * angle_errors(problem.d)[0]
-        return per_angle + self.bits * EXP_ULPS * _U + gamma(problem.n_k + 2, _U)
+        return per_angle + self.bits * EXP_ULPS * U64 + gamma(problem.n_k + 2, U64)
 
     def _near(self, problem: Problem, near: HostArray) -> HostArray:
         """Return what nearly parallel pairs and underflow add to that, shape (..., n_q)."""
         per_angle = self.bits / math.pi * angle_errors(problem.d)[1]
         return per_angle * near * (
-            1 + gamma(problem.n_k + 2, _U)
+            1 + gamma(problem.n_k + 2, U64)
         ) + problem.n_k * _arrays.smallest_normal("float64")
 
     def _euclidean_error(self, problem: Problem, near: HostArray) -> HostArray:
@@ -231,41 +231,25 @@ def certified_gradients(
     failure: float = 0.0,
 ) -> Gradients:
     """Return float64 gradients in the dtype computed in, with their certificate; the rounding of a
-    narrower one joins the bounds.
+    narrower one joins the bounds. `attention_vjp` looks for rows that overflow it.
     """
     xp, u = problem.xp, problem.u
     tiny = _arrays.smallest_normal(problem.dtype)
-    values, bounds, infinite = [], [], 0
+    values, bounds = [], []
     for value, error in zip(terms[:3], terms.bounds, strict=True):
-        narrow = _arrays.cast(value, problem.dtype, xp)
-        fine = _arrays.to_host(xp.all(xp.isfinite(narrow), axis=-1))
-        size = _arrays.to_host(
-            xp.max(xp.where(xp.isfinite(value), xp.abs(value), xp.zeros_like(value)), axis=-1)
-        )
-        total = up(error + 2 * u * size + tiny)
-        bounds.append(np.where(fine & ~np.isnan(total), total, np.inf))
-        infinite += int(np.sum(~fine))
-        values.append(narrow)
+        size = _arrays.to_host(xp.max(xp.abs(value), axis=-1))
+        bounds.append(up(error + 2 * u * size + tiny))
+        values.append(_arrays.cast(value, problem.dtype, xp))
     lost = int(np.sum(np.isinf(noise)))
-    reasons = (
-        [
-            (
-                f"{lost} output row(s) cannot be told from zero, where division by the length has "
-                "no derivative"
-            )
-        ]
-        if lost
-        else []
+    reason = (
+        f"{lost} output row(s) cannot be told from zero, where division by the length has no "
+        "derivative"
     )
-    reasons += [f"{infinite} row(s) of the gradient overflow {problem.dtype}"] if infinite else []
-    certificate = GradientCertificate(
-        dq=bounds[0],
-        dk=bounds[1],
-        dv=bounds[2],
+    certificate = GradientBounds(*bounds).certificate(
         target=f"the {kind} gradient of {target}",
         theorem=_THEOREMS[kind],
         failure=failure,
         facts={"gradient": kind, "unit roundoff": u},
-        unmet=tuple(reasons),
+        unmet=(reason,) if lost else (),
     )
     return Gradients(dq=values[0], dk=values[1], dv=values[2], certificate=certificate)

@@ -44,6 +44,7 @@ FUNCTIONS = {
     "transformer.slopes": "transformer:gradients",
     "transformer.scores": "transformer:scores",
     "transformer.certificates": "transformer:certificates",
+    "transformer.extremes": "transformer_extremes:extremes",
     "gradients.certified": "claims:certified_gradients",
 }
 """Module and function of each; any other name is the key of a claim about code."""

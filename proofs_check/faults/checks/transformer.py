@@ -121,7 +121,7 @@ def _map(g: Any, x: Host) -> Host:
 
 
 def network(m: Any, x: Host, mask: Host | None) -> Host:
-    """The exact network, by its definition."""
+    """The exact network, by its definition; rows of masked tokens are 0."""
     for g in m.first:
         x = _map(g, x)
     for layer in m.layers:
@@ -137,7 +137,7 @@ def network(m: Any, x: Host, mask: Host | None) -> Host:
         x = x + y if layer.residual else y
         for g in layer.then:
             x = _map(g, x)
-    return x
+    return x if mask is None else np.where(mask[:, None], x, 0.0)
 
 
 def value() -> Complaints:

@@ -1,9 +1,11 @@
-"""J. Alman and Z. Song, "Fast Attention Requires Bounded Entries", NeurIPS 2023, arXiv 2302.13214.
+"""J. Alman and Z. Song, "Fast Attention Requires Bounded Entries": rank and error of the output.
 
-Attention can be approximated in almost linear time when the entries of Q, K, V are o(sqrt(log n)),
-and not in subquadratic time under SETH beyond that. The algorithm replaces exp by a polynomial P of
-low degree, whose matrix P(QK^T/d) factors through monomials. Here: the rank of that factorisation,
-and what an entrywise relative error of the attention matrix does to the output.
+NeurIPS 2023, arXiv 2302.13214. Attention can be approximated in almost linear time when the entries
+of Q, K, V are o(sqrt(log n)), and under SETH not in subquadratic time beyond that. The algorithm
+replaces exp by a polynomial P of low degree, whose matrix P(QK^T/d) factors through monomials.
+
+Here: the rank of that factorisation, and what an entrywise relative error of the attention matrix
+does to the output.
 
 Read: the abstract; the lemmas are given as remembered, so no wording of a statement is vouched for
 here.
@@ -13,7 +15,7 @@ here.
     D = diag(A 1), D~         row sums D_i; D~_i those used with A~
     |A~ - A| <= eps A         |a~_ij - a_ij| <= eps a_ij
     U1 U2^T, rank r           P(q . k) = sum_alpha c_|alpha| (|alpha|!/alpha!) q^alpha k^alpha,
-        |alpha| <= g
+                              |alpha| <= g
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from proofs_check.papers.alman_song_2023.source import CITATION
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
@@ -37,7 +40,7 @@ from proofs_check.statements.experiment import (
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the rank -------------------------------------------------------------------------------------
@@ -90,10 +93,6 @@ def _factorisation(skipped: int = 0) -> Iterator[Identity]:
             sum(c[t] * score**t for t in range(degree + 1)),
             f"d = {d}, degree {degree}",
         )
-
-
-def _lower_degree() -> Iterator[Identity]:
-    return _factorisation(skipped=1)
 
 
 def _ranks() -> Iterator[Identity]:
@@ -154,15 +153,23 @@ LOW_RANK = Theorem(
         Enclose(certify=_never_attained, scope="C(d+g, g) < C(2(g+d), 2g) for d, g = 1, ..., 40"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_lower_degree, scope="features of degree g - 1"),
+    mutant=Symbolic(
+        identities=partial(_factorisation, skipped=1), scope="features of degree g - 1"
+    ),
     remarks=("d = 8, g = 4: 495 columns against 735471.",),
 )
 
 # --- the error of the output ----------------------------------------------------------------------
-# By ours.hilbert |out~ - out| <= tau(eps) osc(V) <= 2 tau(eps) max|V|, and with eps = 2t/(1+t^2), t
-# = tau(eps) in (0, 1): eps - t = t(1-t^2)/(1+t^2) >= 0. Without it, for any D~ with |D~ - D| <=
-# eps1 D:  a~/D~ - a/D = (a~ - a)/D~ + (a/D)(D - D~)/D~; the absolute values sum to at most (eps1 +
-# eps2) D/D~.
+# With A~ normalised by its own row sums, in one row:
+#
+# 1. |out~ - out| <= tau(eps) osc(V) <= 2 tau(eps) max|V| (ours.hilbert).
+# 2. Write eps = 2t/(1 + t^2) with t = tau(eps) in (0, 1): eps - t = t (1 - t^2)/(1 + t^2) >= 0.
+# 3. So |out~ - out| <= 2 eps max|V|.
+#
+# With any other normaliser D~, where |D~ - D| <= eps1 D and |a~_j - a_j| <= eps2 a_j:
+#
+# 4. a~/D~ - a/D = (a~ - a)/D~ + (a/D)(D - D~)/D~.
+# 5. The absolute values of the right-hand side sum over the keys to at most (eps1 + eps2) D/D~.
 
 
 def _two_tau_below_two_eps() -> list[Identity]:
@@ -235,22 +242,6 @@ def _confirm(
     return error, share * eps * largest
 
 
-def _confirm_own(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm(instance, own_sum=True)
-
-
-def _confirm_own_half(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm(instance, own_sum=True, share=Fraction(1, 2))
-
-
-def _confirm_other(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm(instance, own_sum=False)
-
-
-def _confirm_other_half(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm(instance, own_sum=False, share=Fraction(1, 2))
-
-
 def _error(confirm: Any, instance: Instance) -> float:
     return float(confirm(instance)[0])
 
@@ -292,10 +283,14 @@ ATTENTION_ERROR = Theorem(
             identities=_two_tau_below_two_eps,
             scope="2 τ(ε) <= 2 ε for every ε in (0, 1), any number of keys",
         ),
-        _search(_confirm_own, "up to 4 keys, whole weights and values, ε = e/64 < 1"),
+        _search(
+            partial(_confirm, own_sum=True), "up to 4 keys, whole weights and values, ε = e/64 < 1"
+        ),
     ),
     expected=Status.PROVED,
-    mutant=_search(_confirm_own_half, "ε max |V|", _HALF_EXAMPLE),
+    mutant=_search(
+        partial(_confirm, own_sum=True, share=Fraction(1, 2)), "ε max |V|", _HALF_EXAMPLE
+    ),
     uses=("ours.hilbert",),
     remarks=(
         "Sharp: τ(ε) osc(V), so this is too large by a factor that tends to 2 as ε falls, and by "
@@ -316,14 +311,18 @@ NORMALISER_FREE = Theorem(
     assumptions=(_ROW,),
     experiments=(
         _search(
-            _confirm_other,
+            partial(_confirm, own_sum=False),
             "up to 4 keys, whole weights and values, ε1, ε2 < 1 multiples of 1/64",
             {"a": [1], "signs": [1], "v": [1], "e": 6, "e1": -6},
         ),
     ),
     expected=Status.REFUTED,
-    mutant=_search(_confirm_other_half, "half of it"),
+    mutant=_search(partial(_confirm, own_sum=False, share=Fraction(1, 2)), "half of it"),
     repaired_by="as23.normaliser-corrected",
+    by_hand=ByHand(
+        instance="n = 1, A = 1, V = 1, Ã = 35/32, D̃ = 29/32, so that ε1 = ε2 = 3/32.",
+        shows="|Ã/D̃ - 1| = 6/29 = 0.2069, above ε1 + ε2 = 6/32 = 0.1875.",
+    ),
 )
 
 
@@ -341,10 +340,6 @@ def _corrected(constant: int = 1) -> list[Identity]:
     ]
 
 
-def _corrected_twice() -> list[Identity]:
-    return _corrected(2)
-
-
 NORMALISER_CORRECTED = Theorem(
     key="as23.normaliser-corrected",
     title="output error for any normaliser",
@@ -352,11 +347,7 @@ NORMALISER_CORRECTED = Theorem(
         "Under the hypotheses of as23.normaliser-free and ε1 < 1: |D̃⁻¹ Ã V - D⁻¹ A V| <= (ε1 + "
         "ε2) / (1 - ε1) max |V|, attained by n = 1."
     ),
-    source=Source(
-        citation="proved here",
-        place="comments of proofs_check/papers/alman_song_2023/attention_error.py",
-        fidelity="ours",
-    ),
+    source=here(__name__),
     reading="entrywise, any number of keys",
     experiments=(
         Symbolic(
@@ -368,7 +359,9 @@ NORMALISER_CORRECTED = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_corrected_twice, scope="twice that as the attained value"),
+    mutant=Symbolic(
+        identities=partial(_corrected, constant=2), scope="twice that as the attained value"
+    ),
 )
 
 THEOREMS = (LOW_RANK, ATTENTION_ERROR, NORMALISER_FREE, NORMALISER_CORRECTED)

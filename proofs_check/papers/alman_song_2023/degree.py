@@ -1,7 +1,6 @@
-"""The degree that Alman & Song (2023) allow for exp on [-R^2, R^2], as remembered and as it must
-be.
+"""The degree that Alman & Song allow for exp on [-R^2, R^2], as remembered and as it must be.
 
-Citation and letters: `alman_song_2023`.
+Citation: `attention_error`.
 
 R           bound on the entries of Q and K, so that |q_i . k_j / d| <= R^2 = b
 L           log(1/eps); eps is the relative error |P(x) - e^x| <= eps e^x on [-b, b]
@@ -15,44 +14,37 @@ from typing import Any
 
 from proofs_check.arithmetic.balls import ball, hull
 from proofs_check.papers.alman_song_2023.source import CITATION
-from proofs_check.statements.experiment import Assumption, Comparison, Enclose, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.statements.experiment import Assumption, Comparison, Enclose, Instance
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# Necessary: |P - e^x| <= eps e^x <= e^{b - L} on [-b, b], so E_n(b) <= e^{b - L}, while E_n(b) >= 2
-# I_{n+1}(b) >= 2 (b/2)^{n+1} / (n+1)! (aa22.minimax-bounds and the first term of I). E_n falls with
-# n and (b/2)^m / Gamma(m+1) with m >= b/2: no n <= C M is enough if 2 (b/2)^m / Gamma(m+1) > e^{b -
-# L} at m = C M + 1 > b/2. At L = R^2 ln R the printed M = max{L / ln(L/R), R^2} is R^2 (1 + o(1)),
-# and the left side is about e^{-C b (ln(2C) - 1)}: any C fails once ln R > C (ln(2C) - 1) + 1. In
-# units of b, so that numbers stay small: (2 (b/2)^m / (Gamma(m+1) e^{b-L}))^{1/b} against 1.
+# What is necessary, E_n(b) being the least error of degree n on [-b, b] and M the printed maximum:
+#
+# 1. |P - e^x| <= eps e^x <= e^{b - L} on [-b, b], so E_n(b) <= e^{b - L}.
+# 2. E_n(b) >= 2 I_{n+1}(b) >= 2 (b/2)^{n+1} / (n+1)! (aa22.minimax-bounds, first term of I_{n+1}).
+# 3. E_n falls with n, and (b/2)^m / Gamma(m+1) falls with m >= b/2.
+# 4. So no n <= C M is enough if 2 (b/2)^m / Gamma(m+1) > e^{b - L} at m = C M + 1 > b/2.
+# 5. At L = R^2 ln R the printed M = max{L / ln(L/R), R^2} is R^2 (1 + o(1)).
+# 6. There the left side of 4 is about e^{-C b (ln(2C) - 1)}: any C fails once
+#        ln R > C (ln(2C) - 1) + 1.
+#
+# Numbers are kept small by the unit b: (2 (b/2)^m / (Gamma(m+1) e^{b-L}))^{1/b} is held against 1.
 
 
 def _printed_maximum(radius: Any, accuracy: Any) -> Any:
     return (accuracy / (accuracy / radius).log()).max(radius**2)
 
 
-def _least_error(instance: Instance, constant: int) -> Any:
-    """Least error over permitted error, to the power 1/b, for degree C M, R = 2^k, L = R^2 ln R."""
+def _least_error(instance: Instance, constant: int) -> tuple[Any, int]:
+    """Least error over permitted error, to the power 1/b, for degree C M, R = 2^k, L = R^2 ln R;
+    against 1.
+    """
     radius = ball(2 ** instance["log2_radius"])
     b, accuracy = radius**2, radius**2 * radius.log()
     m = constant * _printed_maximum(radius, accuracy) + 1
-    return ((ball(2).log() + m * (b / 2).log() - (m + 1).lgamma() - b + accuracy) / b).exp()
-
-
-def _float_error(constant: int, instance: Instance) -> float:
-    return float(_least_error(instance, constant))
-
-
-def _one(_instance: Instance) -> float:
-    return 1.0
-
-
-def _confirm_ten(instance: Instance) -> tuple[Any, int]:
-    return _least_error(instance, 10), 1
-
-
-def _confirm_four(instance: Instance) -> tuple[Any, int]:
-    return _least_error(instance, 4), 1
+    log_ratio = ball(2).log() + m * (b / 2).log() - (m + 1).lgamma() - b + accuracy
+    return (log_ratio / b).exp(), 1
 
 
 def _radii() -> Any:
@@ -93,28 +85,35 @@ DEGREE = Theorem(
     ),
     assumptions=(_RADIUS,),
     experiments=(
-        Falsify(
+        search_by(
+            partial(_least_error, constant=10),
             instances=_radii,
-            measured=partial(_float_error, 10),
-            bound=_one,
-            confirm=_confirm_ten,
             assumptions=(_RADIUS,),
             examples=({"log2_radius": 40},),
             scope="R = 2^k, L = R² ln R: (least error / permitted error)^(1/R²) against 1",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_least_error, constant=4),
         instances=_radii,
-        measured=partial(_float_error, 4),
-        bound=_one,
-        confirm=_confirm_four,
         assumptions=(_RADIUS,),
         examples=({"log2_radius": 12},),
         scope="C = 4",
     ),
     uses=("aa22.minimax-bounds",),
     repaired_by="as23.degree-corrected",
+    by_hand=ByHand(
+        instance=(
+            "R = 2⁴⁰, b = R², L = b ln R, ln R = 27.7: L / ln(L/R) = 0.89 b, so the maximum is b "
+            "and degree 10 b is allowed."
+        ),
+        shows=(
+            "No polynomial of degree n has an error below 2 (b/2)^(n+1)/(n+1)! on [-b, b], which "
+            "is (e/20)^(10 b) at n = 10 b, up to factors whose b-th root is 1; permitted is at "
+            "most e^(b - L) = (e/R)^b. But (e/20)^10 = 2.15e-9 and e/R = 2.47e-12."
+        ),
+    ),
     remarks=(
         "It refutes the degree, for any polynomial; a matrix of low rank close to exp may exist by "
         "other means.",
@@ -122,12 +121,14 @@ DEGREE = Theorem(
 )
 
 # --- the degree that is enough --------------------------------------------------------------------
-# Taylor: |P_g - e^x| e^{-x} <= b^m e^b / m! <= exp(b - m (ln(m/b) - 1)) with m = g + 1 (Lagrange's
-# remainder, m! >= (m/e)^m). So m (ln(m/b) - 1) >= b + L is enough; the left side grows for m >= b.
-# With y = L/b:
-#     y <= e:  m = 6 b:             6 (ln 6 - 1) >= 1 + e. y >= e:  m = c L / ln y, c = 3; u = 1 /
-#     ln y in (0, 1]; divided by L:  c (1 + u ln u + u (ln c - 1)) >= 1 + e^{-1/u}.
-# u ln u lies in [-1/e, 0] on [0, 1], and e^{-1/u} increases from 0.
+# 1. |P_g - e^x| e^{-x} <= b^m e^b / m! with m = g + 1 (Lagrange's remainder).
+# 2. b^m e^b / m! <= exp(b - m (ln(m/b) - 1)), since m! >= (m/e)^m.
+# 3. So m (ln(m/b) - 1) >= b + L is enough; the left side grows for m >= b. Let y = L/b.
+# 4. For y <= e take m = 6 b: it is enough that 6 (ln 6 - 1) >= 1 + e.
+# 5. For y >= e take m = c L / ln y with c = 3, and u = 1 / ln y in (0, 1]. Divided by L, 3 reads
+#        c (1 + u ln u + u (ln c - 1)) >= 1 + e^{-1/u}.
+# 6. At u = 0 the enclosure uses that u ln u lies in [-1/e, 0] on [0, 1], and that e^{-1/u}
+#    increases.
 
 
 def _allowed(c: int, u: Any) -> Any:

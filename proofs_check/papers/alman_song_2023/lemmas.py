@@ -1,10 +1,9 @@
 """Two lemmas on which the error analysis of Alman & Song 2023 rests.
 
-Citation and letters: `alman_song_2023`.
+Citation and letters: `attention_error`.
 
-Inequalities between polynomials on a box are proved by writing the difference of the two sides as a
-sum of products of factors that are not negative there; the identity is what computer algebra
-decides.
+Inequalities between polynomials on a box are proved by an identity, which computer algebra decides.
+The difference of the two sides is a sum of products of factors that are not negative on the box.
 """
 
 from __future__ import annotations

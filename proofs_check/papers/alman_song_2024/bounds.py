@@ -1,7 +1,6 @@
-"""Bounds around the lower bound and the low-rank steps of Alman & Song 2024, and the size of their
-tensor scores.
+"""Bounds behind the lower bound and the low-rank steps of Alman & Song 2024; tensor scores.
 
-Citation and letters: `alman_song_2024`.
+Citation and letters: `gradient`; of the tensor scores, `tensor`.
 
 f(lambda)        |softmax(lambda A) V|_F^2, with 0 <= A <= B and 0 <= V <= 1, V of d columns
 """
@@ -10,22 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball, softmax
 from proofs_check.papers.alman_song_2024.source import CITATION, TENSOR
-from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.statements.experiment import Assumption, Identity, Instance, Symbolic
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the derivative in the lower bound ------------------------------------------------------------
-# A row has o = sum_j p_j v_j and o' = Cov_p(a, v), so f' = sum 2 o o' over rows and columns. For 0
-# <= a <= B, |Cov(a, v)| <= (B/2) E|v - o|, and for 0 <= v <= 1 E|v - o| is convex in v, hence at
-# most 2 o (1 - o), its value for v in {0, 1} with the same mean. So |2 o o'| <= 2 B o^2 (1 - o) <=
-# 8 B/27, since 4/27 - t^2 (1 - t) = (t - 2/3)^2 (t + 1/3). Two keys with a = (0, B), v = (0, 1),
-# lambda B = ln 2 attain it in every row and column: the bound has to grow with d.
+# 1. A row has the output o = sum_j p_j v_j with o' = Cov_p(a, v), so f' = sum 2 o o' over rows and
+#    columns.
+# 2. For 0 <= a <= B, |Cov(a, v)| <= (B/2) E|v - o|.
+# 3. For 0 <= v <= 1, E|v - o| <= 2 o (1 - o): it is convex in v, hence largest for v in {0, 1}.
+# 4. By 2 and 3, |2 o o'| <= 2 B o^2 (1 - o).
+# 5. t^2 (1 - t) <= 4/27 on [0, 1], since 4/27 - t^2 (1 - t) = (t - 2/3)^2 (t + 1/3).
+# 6. So |2 o o'| <= 8 B/27 for each row and column.
+# 7. Two keys with a = (0, B), v = (0, 1) and lambda B = ln 2 attain it in every row and column. So
+#    the
+#    bound has to grow with d.
 
 
 def _rows() -> Any:
@@ -77,32 +83,15 @@ def _measured(instance: Instance) -> float:
     return abs(float(np.sum(2 * o * slope))) * float(instance["columns"])
 
 
-def _printed(instance: Instance) -> float:
-    return 8.0 * _size(instance) * len(instance["a"])
-
-
-def _confirm_printed(instance: Instance) -> tuple[Any, Any]:
+def _printed(instance: Instance) -> tuple[Any, int]:
+    """The derivative against 8 B n."""
     return _derivative(instance), 8 * _size(instance) * len(instance["a"])
 
 
-def _corrected(instance: Instance) -> float:
-    return float(_exact_bound(instance))
-
-
-def _exact_bound(instance: Instance) -> Fraction:
-    return Fraction(8 * _size(instance) * len(instance["a"]) * int(instance["columns"]), 27)
-
-
-def _confirm_corrected(instance: Instance) -> tuple[Any, Any]:
-    return _derivative(instance), _exact_bound(instance)
-
-
-def _three_quarters(instance: Instance) -> float:
-    return 0.75 * _corrected(instance)
-
-
-def _confirm_three_quarters(instance: Instance) -> tuple[Any, Any]:
-    return _derivative(instance), Fraction(3, 4) * _exact_bound(instance)
+def _corrected(instance: Instance, share: Fraction = Fraction(1)) -> tuple[Any, Fraction]:
+    """The derivative against a share of 8 B n d/27."""
+    derivative, printed = _printed(instance)
+    return derivative, share * Fraction(printed * int(instance["columns"]), 27)
 
 
 def _in_unit_interval(instance: Instance) -> bool:
@@ -130,15 +119,10 @@ def _largest_cubic(top: Fraction = Fraction(4, 27)) -> Iterator[Identity]:
         (t - 2 * third) ** 2 * (t + third),
         "4/27 - t^2 (1 - t)",
     )
-    # E|v - o| <= 2 o (1 - o), vertex by vertex: v in {0, 1} with mean o deviates by 1 - o with
-    # probability o, by o otherwise
+    # step 3: v in {0, 1} with mean o deviates by 1 - o with probability o, by o otherwise
     yield Identity(
         t * (1 - t) + (1 - t) * t, 2 * t * (1 - t), "mean deviation of a Bernoulli variable"
     )
-
-
-def _cubic_too_small() -> Iterator[Identity]:
-    return _largest_cubic(Fraction(1, 7))
 
 
 DERIVATIVE_PRINTED = Theorem(
@@ -153,27 +137,35 @@ DERIVATIVE_PRINTED = Theorem(
     alternative_readings=("d a constant, or at most 27: true by as24.derivative-bound",),
     assumptions=(_UNIT,),
     experiments=(
-        Falsify(
+        search_by(
+            _printed,
             instances=_rows,
             measured=_measured,
-            bound=_printed,
-            confirm=_confirm_printed,
             assumptions=(_UNIT,),
             examples=(_WITNESS,),
             scope="n from 1 to 3, entries of A 0, 1, 2, up to 64 equal columns of V in {0, 1/2, 1}",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_corrected, share=Fraction(3, 4)),
         instances=_rows,
         measured=_measured,
-        bound=_three_quarters,
-        confirm=_confirm_three_quarters,
         assumptions=(_UNIT,),
         examples=(_WITNESS,),
         scope="three quarters of the true bound",
     ),
     repaired_by="as24.derivative-bound",
+    by_hand=ByHand(
+        instance=(
+            "n = 2, scores (0, 1) in both rows, B = 1, values (0, 1) in each of d = 28 columns, λ "
+            "= ln 2."
+        ),
+        shows=(
+            "Every output is 2/3 with derivative 2/9, so f' = 2·28·2·(2/3)(2/9) = 16.59, above 8 B "
+            "n = 16."
+        ),
+    ),
     remarks=(
         "f is reconstructed from its use, up to a constant factor.",
         "Harmless for the theorem, where d = O(log n): the bound is used up to powers of n.",
@@ -197,18 +189,19 @@ DERIVATIVE = Theorem(
         Symbolic(
             identities=_largest_cubic, scope="the largest t² (1 - t) on [0, 1] is 4/27, all t"
         ),
-        Falsify(
+        search_by(
+            _corrected,
             instances=_rows,
             measured=_measured,
-            bound=_corrected,
-            confirm=_confirm_corrected,
             assumptions=(_UNIT,),
             examples=(_WITNESS,),
             scope="n from 1 to 3, entries of A 0, 1, 2, up to 64 equal columns of V in {0, 1/2, 1}",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_cubic_too_small, scope="1/7 in place of 4/27"),
+    mutant=Symbolic(
+        identities=partial(_largest_cubic, top=Fraction(1, 7)), scope="1/7 in place of 4/27"
+    ),
 )
 
 # --- the hypothesis of the low-rank step ----------------------------------------------------------
@@ -269,6 +262,15 @@ HYPOTHESIS = Theorem(
         scope="the same matrices satisfy ‖A₁ X‖ <= 1",
     ),
     repaired_by="as23.score-bound",
+    by_hand=ByHand(
+        instance=(
+            "n = d = 2, B = 1: A₁ has a 1 at (1, 2), X a 4 at (2, 1), A₂ a 1 at (1, 1), all else 0."
+        ),
+        shows=(
+            "A₁ᵀ X = 0 and |A₂| <= 1, but A₁ X has a 4 at (1, 1), and the score there is 4/2 = 2, "
+            "above B² = 1."
+        ),
+    ),
 )
 
 # --- the width of q -------------------------------------------------------------------------------
@@ -293,10 +295,6 @@ def _width(*, zero: bool = False) -> Iterator[Identity]:
     )
 
 
-def _zero_width() -> Iterator[Identity]:
-    return _width(zero=True)
-
-
 WIDTH = Theorem(
     key="as24.q-width",
     title="width of the low-rank form of q",
@@ -317,7 +315,7 @@ WIDTH = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_zero_width, scope="rank 0"),
+    mutant=Symbolic(identities=partial(_width, zero=True), scope="rank 0"),
     uses=("as24.khatri-rao",),
     remarks=(
         "The printed width is an upper bound too; with k₂ = d the product of Lemma D.4 has k₁ d "
@@ -344,10 +342,6 @@ def _cubes(*, quarter: int = 4) -> Iterator[Identity]:
         yield Identity(quarter * (b**3 - s * x * y * z), parts, f"sign {s}")
 
 
-def _cubes_off() -> Iterator[Identity]:
-    return _cubes(quarter=3)
-
-
 TENSOR_SCORE = Theorem(
     key="as24b.score-bound",
     title="size of a score of tensor attention",
@@ -365,7 +359,7 @@ TENSOR_SCORE = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_cubes_off, scope="3 (B³ ∓ x y z)"),
+    mutant=Symbolic(identities=partial(_cubes, quarter=3), scope="3 (B³ ∓ x y z)"),
 )
 
 THEOREMS = (DERIVATIVE_PRINTED, DERIVATIVE, HYPOTHESIS, WIDTH, TENSOR_SCORE)

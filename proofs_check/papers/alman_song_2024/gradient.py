@@ -1,13 +1,13 @@
-"""J.
+"""J. Alman and Z. Song on the complexity of gradients: the formula, and where it is misprinted.
 
-Alman and Z. Song, "The Fine-Grained Complexity of Gradient Computation for Training Large Language
-Models", NeurIPS 2024, arXiv 2402.04497.
+"The Fine-Grained Complexity of Gradient Computation for Training Large Language Models", NeurIPS
+2024, arXiv 2402.04497. The gradient of one attention layer's quadratic loss with respect to its
+score matrix is computed in almost linear time when the entries are bounded. Under SETH it is not
+computed in subquadratic time when they are not. The gradient is A1^T p A2 with p built from the
+attention matrix; each factor is replaced by a low-rank one.
 
-The gradient of one attention layer's quadratic loss with respect to its score matrix is computed in
-almost linear time when the entries are bounded, and not in subquadratic time under SETH when they
-are not. The gradient is A1^T p A2 with p built from the attention matrix; each factor is replaced
-by a low-rank one. Here: the formula itself, and three places where the printed one does not agree
-with the definitions.
+Here: the formula itself, and three places where the printed one does not agree with the
+definitions.
 
 Read: the paper's text.
 
@@ -15,8 +15,8 @@ Read: the paper's text.
     f(x)_{j0}, u, alpha            f_i = softmax of row i of A1 X A2^T / d
     h(y) = A3 Y, c = f h - E       the same
     q(x)_{j0} = (c h^T)_{j0}       q = c h^T (Definition C.3)
-    p(x)_{j0}                      p_i = (diag(f_i) - f_i f_i^T) q_i = f_i * (q_i - r_i), r_i =
-        <f_i, q_i>; p = p1 - p2
+    p(x)_{j0}                      p_i = (diag(f_i) - f_i f_i^T) q_i = f_i * (q_i - r_i),
+                                   r_i = <f_i, q_i>; p = p1 - p2
     L(X)                           |f h - E|_F^2 / 2
     D_Z                            derivative in the direction Z of X: S' = A1 Z A2^T / d
 """
@@ -32,13 +32,16 @@ import numpy as np
 
 from proofs_check.papers.alman_song_2024.source import CITATION
 from proofs_check.papers.shared import softmax_gradient as layer
+from proofs_check.papers.shared.searches import search_by
 from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
-# D_Z L = sum_ic c_ic ((f h)_ic)' as c is a factor of a square; c is held fixed inside the
-# derivative of <c, f h>. Total degree of the residue: c h^T has degree 1 + 1 + 1 (f h, times h), f
-# * (q - <f, q>) two more, A1 . A2 and Z three more: 8 on either side. 8 / p < 2^-57.
+# 1. D_Z L = sum_ic c_ic ((f h)_ic)', since c is a factor of a square. So c is held fixed inside the
+#    derivative of <c, f h>.
+# 2. Total degree of c h^T: 1 + 1 + 1 (f h, times h). f * (q - <f, q>) has two more, A1 . A2 and Z
+#    three more: 8 on either side.
+# 3. Identity testing errs with probability at most 8 / p < 2^-57.
 
 
 def _loss_slope(f: Any, a1: Any, a2: Any, h: Any, e: Any, z: Any) -> Any:
@@ -56,7 +59,7 @@ def _printed(f: Any, a1: Any, a2: Any, h: Any, e: Any, *, variant: str) -> Any:
     return a1.T @ p @ a2
 
 
-def _gradient(source: layer.Source, n: int, d: int, variant: str) -> Iterator[Identity]:
+def _gradient(source: layer.Source, n: int, d: int, variant: str = "") -> Iterator[Identity]:
     f, a1, a2 = layer.weights(source("f", n, n - 1)), source("a", n, d), source("b", n, d)
     h, e, z = source("h", n, d), source("e", n, d), source("z", d, d)
     claimed = np.sum(_printed(f, a1, a2, h, e, variant=variant) * z)
@@ -67,10 +70,6 @@ def _gradient(source: layer.Source, n: int, d: int, variant: str) -> Iterator[Id
 def _symbolic(n: int, d: int, variant: str = "") -> Iterator[Identity]:
     shapes = {"f": (n, n - 1), "a": (n, d), "b": (n, d), "h": (n, d), "e": (n, d), "z": (d, d)}
     return _gradient(layer.indeterminates(shapes), n, d, variant)
-
-
-def _tested(n: int, d: int, rng: np.random.Generator) -> Iterator[Identity]:
-    return _gradient(layer.residues(rng), n, d, "")
 
 
 # For refutations: whole A1, A2, X, h, E and a direction Z; |d D_Z L - d <claimed, Z>| in balls
@@ -97,38 +96,6 @@ def _float_error(instance: Instance, variant: str, factor: int = 1) -> float:
 
 def _ball_error(instance: Instance, variant: str, factor: int = 1) -> tuple[Any, int]:
     return _error(layer.ball_matrices(instance), variant, factor), 0
-
-
-def _error_without_d(instance: Instance) -> float:
-    return _float_error(instance, "no 1/d")
-
-
-def _confirm_without_d(instance: Instance) -> tuple[Any, int]:
-    return _ball_error(instance, "no 1/d")
-
-
-def _error_twice(instance: Instance) -> float:
-    return _float_error(instance, "", 2)
-
-
-def _confirm_twice(instance: Instance) -> tuple[Any, int]:
-    return _ball_error(instance, "", 2)
-
-
-def _error_transposed(instance: Instance) -> float:
-    return _float_error(instance, "q transposed")
-
-
-def _confirm_transposed(instance: Instance) -> tuple[Any, int]:
-    return _ball_error(instance, "q transposed")
-
-
-def _error_transposed_twice(instance: Instance) -> float:
-    return _float_error(instance, "q transposed", 2)
-
-
-def _confirm_transposed_twice(instance: Instance) -> tuple[Any, int]:
-    return _ball_error(instance, "q transposed", 2)
 
 
 def _nothing(_instance: Instance) -> float:
@@ -173,7 +140,7 @@ GRADIENT = Theorem(
         Symbolic(identities=partial(_symbolic, 2, 2), scope="n = 2, d = 2, all inputs"),
         Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs"),
         Symbolic(
-            identities=partial(_tested, 16, 8),
+            identities=partial(layer.tested, _gradient, 16, 8),
             grade="pit(2^-57)",
             scope="n = 16, d = 8, all inputs",
         ),
@@ -203,14 +170,32 @@ PRINTED = Theorem(
         "the scores.",
     ),
     experiments=(
-        Falsify(measured=_error_without_d, confirm=_confirm_without_d, scope=_SMALL, **_SEARCH),
+        Falsify(
+            measured=partial(_float_error, variant="no 1/d"),
+            confirm=partial(_ball_error, variant="no 1/d"),
+            scope=_SMALL,
+            **_SEARCH,
+        ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        measured=_error_twice, confirm=_confirm_twice, scope="a factor 2 in place of d", **_SEARCH
+        measured=partial(_float_error, variant="", factor=2),
+        confirm=partial(_ball_error, variant="", factor=2),
+        scope="a factor 2 in place of d",
+        **_SEARCH,
     ),
     uses=("as24.gradient",),
     repaired_by="as24.gradient",
+    by_hand=ByHand(
+        instance=(
+            "n = d = 2, all entries 0 but (A1)_11 = (A2)_21 = h_21 = 1; the slope in x = X_11 at X "
+            "= 0."
+        ),
+        shows=(
+            "L = f²/2 + 1/8 with f = 1/(1 + e^(-x/2)), so dL/dx = (1/2)(1/4)(1/2) = 1/16. Printed: "
+            "1/8."
+        ),
+    ),
     remarks=(
         "Off by exactly d, which no bound on running time notices; code that follows it does.",
     ),
@@ -228,16 +213,31 @@ Q_PRINTED = Theorem(
     ),
     reading="the q of Lemma D.3 used in the gradient",
     experiments=(
-        Falsify(measured=_error_transposed, confirm=_confirm_transposed, scope=_SMALL, **_SEARCH),
+        Falsify(
+            measured=partial(_float_error, variant="q transposed"),
+            confirm=partial(_ball_error, variant="q transposed"),
+            scope=_SMALL,
+            **_SEARCH,
+        ),
     ),
     expected=Status.REFUTED,
     mutant=Falsify(
-        measured=_error_transposed_twice,
-        confirm=_confirm_transposed_twice,
+        measured=partial(_float_error, variant="q transposed", factor=2),
+        confirm=partial(_ball_error, variant="q transposed", factor=2),
         scope="twice that q",
         **_SEARCH,
     ),
     repaired_by="as24.gradient",
+    by_hand=ByHand(
+        instance=(
+            "n = d = 2, all entries 0 but (A1)_11 = (A2)_21 = h_21 = 1; the slope in x = X_11 at X "
+            "= 0."
+        ),
+        shows=(
+            "c = f h has the rows (1/2, 0), so h cᵀ has the rows (0, 0) and (1/2, 1/2): p = 0, and "
+            "the printed slope is 0. The true one is 1/16."
+        ),
+    ),
 )
 
 # --- the second part of p -------------------------------------------------------------------------
@@ -269,34 +269,16 @@ _POSITIVE = Assumption(
 )
 
 
-def _second_part_error(instance: Instance, *, halved: bool = False) -> Fraction:
-    """Largest entry of |diag(r) f - f diag(r)|, r_i = <f_i, q_i>."""
+def _second_part(instance: Instance, divisor: int = 1) -> tuple[Fraction, int]:
+    """Largest entry of |diag(r) f - f diag(r) / divisor|, r_i = <f_i, q_i>, against 0."""
     f = [[Fraction(x, sum(row)) for x in row] for row in instance["weights"]]
     r = [
         sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
         for a, b in zip(f, instance["q"], strict=True)
     ]
     n = range(len(f))
-    errors: list[Fraction] = [
-        abs(r[i] * f[i][j] - f[i][j] * r[j] / (2 if halved else 1)) for i in n for j in n
-    ]
-    return max(errors)
-
-
-def _confirm_second_part(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _second_part_error(instance), Fraction(0)
-
-
-def _confirm_half_second_part(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _second_part_error(instance, halved=True), Fraction(0)
-
-
-def _second_part(instance: Instance) -> float:
-    return float(_second_part_error(instance))
-
-
-def _half_second_part(instance: Instance) -> float:
-    return float(_second_part_error(instance, halved=True))
+    errors: list[Fraction] = [abs(r[i] * f[i][j] - f[i][j] * r[j] / divisor) for i in n for j in n]
+    return max(errors), 0
 
 
 P2_PRINTED = Theorem(
@@ -315,27 +297,29 @@ P2_PRINTED = Theorem(
     ),
     assumptions=(_POSITIVE,),
     experiments=(
-        Falsify(
+        search_by(
+            _second_part,
             instances=_pairs,
-            measured=_second_part,
-            bound=_nothing,
-            confirm=_confirm_second_part,
             assumptions=(_POSITIVE,),
             examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},),
             scope="up to 3 tokens, whole weights, error of p2 against 0",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_second_part, divisor=2),
         instances=_pairs,
-        measured=_half_second_part,
-        bound=_nothing,
-        confirm=_confirm_half_second_part,
         assumptions=(_POSITIVE,),
         examples=({"weights": [[9, 1], [5, 5]], "q": [[1, 0], [0, 0]]},),
         scope="f diag(r) / 2",
     ),
     repaired_by="as24.p2-corrected",
+    by_hand=ByHand(
+        instance="f = [[0.9, 0.1], [0.5, 0.5]], q = [[1, 0], [0, 0]], so r = (0.9, 0).",
+        shows=(
+            "f diag(r) = [[0.81, 0], [0.45, 0]], but the rows r_i f_i are (0.81, 0.09) and (0, 0)."
+        ),
+    ),
     remarks=(
         "Rank and running time are those of diag(r) f, so the theorem that uses the lemma "
         "survives.",

@@ -1,6 +1,6 @@
 """Lemmas behind the almost-linear gradient of Alman & Song 2024.
 
-Citation and letters: `alman_song_2024`.
+Citation and letters: `gradient`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,6 @@ def _hadamard_symbolic(n: int, r: int, s: int, *, mixed: bool = False) -> Iterat
     return _hadamard(layer.indeterminates(shapes), n, r, s, mixed=mixed)
 
 
-def _hadamard_tested(n: int, r: int, s: int, rng: np.random.Generator) -> Iterator[Identity]:
-    return _hadamard(layer.residues(rng), n, r, s)
-
-
 HADAMARD = Theorem(
     key="as24.khatri-rao",
     title="entrywise product of two low-rank matrices",
@@ -66,7 +62,7 @@ HADAMARD = Theorem(
             scope="n = 3, widths 2 and 3, all inputs",
         ),
         Symbolic(
-            identities=partial(_hadamard_tested, 16, 4, 5),
+            identities=partial(layer.tested, _hadamard, 16, 4, 5),
             grade="pit(2^-58)",
             scope="n = 16, widths 4 and 5, all inputs",
         ),
@@ -102,10 +98,6 @@ def _second_part_symbolic(n: int, k: int, d: int, *, columns: bool = False) -> I
     return _second_part(layer.indeterminates(shapes), n, k, d, columns=columns)
 
 
-def _second_part_tested(n: int, k: int, d: int, rng: np.random.Generator) -> Iterator[Identity]:
-    return _second_part(layer.residues(rng), n, k, d)
-
-
 SECOND_PART = Theorem(
     key="as24.p2-corrected",
     title="second part of p, scaled by rows",
@@ -125,7 +117,7 @@ SECOND_PART = Theorem(
             scope="n = 3, widths 2 and 2, all inputs",
         ),
         Symbolic(
-            identities=partial(_second_part_tested, 16, 5, 4),
+            identities=partial(layer.tested, _second_part, 16, 5, 4),
             grade="pit(2^-58)",
             scope="n = 16, widths 5 and 4, all inputs",
         ),
@@ -139,9 +131,10 @@ SECOND_PART = Theorem(
 )
 
 # --- from the error of p to the error of the gradient ---------------------------------------------
-# |x| <= X, |y| <= Y, |z| <= Z: 4 (X Y Z - x y z) = (X-x)(Y-y)(Z-z) + (X-x)(Y+y)(Z+z) +
-# (X+x)(Y-y)(Z+z) + (X+x)(Y+y)(Z-z) >= 0, and likewise with -x. An entry of A1^T P A2 is a sum of
-# n^2 such products.
+# 1. Let |x| <= X, |y| <= Y, |z| <= Z. Then
+#        4 (X Y Z - x y z) = (X-x)(Y-y)(Z-z) + (X-x)(Y+y)(Z+z) + (X+x)(Y-y)(Z+z) + (X+x)(Y+y)(Z-z).
+# 2. Every factor is at least 0, so x y z <= X Y Z; likewise with -x.
+# 3. An entry of A1^T P A2 is a sum of n^2 such products.
 
 
 def _error_bound(n: int, count: int | None = None) -> Iterator[Identity]:
@@ -206,8 +199,10 @@ PROPAGATION = Theorem(
 )
 
 # --- a Riemann sum --------------------------------------------------------------------------------
-# (1/m) sum_i f'(i/m) - (f(1) - f(0)) = int_0^1 K f'' with K(t) = t - (i-1)/m on ((i-1)/m, i/m):
-# integrate by parts on each interval. K >= 0 and int K = 1/(2m).
+# Let K(t) = t - (i-1)/m on ((i-1)/m, i/m), for i from 1 to m.
+#
+# 1. (1/m) sum_i f'(i/m) - (f(1) - f(0)) = int_0^1 K f'': integrate by parts on each interval.
+# 2. K >= 0 and int K = 1/(2m).
 
 
 def _peano(m: int, degree: int, numerator: int = 1) -> Iterator[Identity]:

@@ -1,12 +1,11 @@
-"""N.
+"""N. Halko, P. G. Martinsson, J. A. Tropp: the expected loss of a randomised range finder.
 
-Halko, P. G. Martinsson, J. A. Tropp, "Finding Structure with Randomness", SIAM Review 53 (2011),
-217-288.
+"Finding Structure with Randomness", SIAM Review 53 (2011), 217-288. The range of A is found from A
+times a Gaussian matrix Omega of r + p columns. Q spans the range of A Omega, and (1 - Q Q^T) A is
+what is lost. The paper bounds its expectation by the singular values beyond r.
 
-The range of A is found from A times a Gaussian matrix Omega of r + p columns: Q spans the range of
-A Omega, and (1 - Q Q^T) A is what is lost. The paper bounds its expectation by the singular values
-beyond r. Here: the Frobenius bound (10.5) and the spectral bound (10.6), the two expectations they
-rest on, and a sample.
+Here: the Frobenius bound (10.5) and the spectral bound (10.6), the two expectations they rest on,
+and a sample.
 
 Read: no part of the paper's own text; the statements are known from other sources, wording
 unverified.
@@ -15,7 +14,7 @@ unverified.
     k, p                 r, p: rank aimed at, oversampling
     Sigma_2              singular values beyond r; T = |Sigma_2|_F
     Omega_1, Omega_2     the first r and the other rows of Omega in the basis of right singular
-        vectors: independent Gaussian matrices
+                         vectors: independent Gaussian matrices
 """
 
 from __future__ import annotations
@@ -32,11 +31,13 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- what the proof rests on ----------------------------------------------------------------------
-# |(1 - Q Q^T) A|_F^2 <= |Sigma_2|_F^2 + |Sigma_2 Omega_2 Omega_1^+|_F^2 (structural bound). Given
-# Omega_1, E|S Omega_2 T|_F^2 = |S|_F^2 |T|_F^2, and E|Omega_1^+|_F^2 = tr E (Omega_1 Omega_1^T)^-1
-# = r/(p - 1) for p >= 2. Together E|(1 - Q Q^T) A|_F^2 <= (1 + r/(p - 1)) T^2, and Jensen takes the
-# root. For r = 1 the second expectation is that of 1/chi^2 with p + 1 degrees of freedom; row by
-# row it is that for every r (Schur complements), r times.
+# 1. |(1 - Q Q^T) A|_F^2 <= |Sigma_2|_F^2 + |Sigma_2 Omega_2 Omega_1^+|_F^2 (structural bound).
+# 2. E|S G T|_F^2 = |S|_F^2 |T|_F^2 for a Gaussian G. Given Omega_1 it is used with G = Omega_2.
+# 3. E|Omega_1^+|_F^2 = tr E (Omega_1 Omega_1^T)^-1 = r/(p - 1) for p >= 2.
+# 4. Together E|(1 - Q Q^T) A|_F^2 <= (1 + r/(p - 1)) T^2, and Jensen's inequality takes the root.
+#
+# For r = 1 the expectation of 3 is that of 1/chi^2 with p + 1 degrees of freedom. Row by row it is
+# that for every r (Schur complements), r times.
 
 
 def _expectations(offset: int = 1) -> Iterator[Identity]:
@@ -53,10 +54,6 @@ def _expectations(offset: int = 1) -> Iterator[Identity]:
         yield Identity(
             found, sp.Rational(1, p - offset) if p > offset else sp.oo, f"E 1/chi^2_{p + 1}"
         )
-
-
-def _expectations_off() -> Iterator[Identity]:
-    return _expectations(0)
 
 
 def _second_moment() -> Iterator[Identity]:

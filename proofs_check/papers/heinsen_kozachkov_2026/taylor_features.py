@@ -1,11 +1,11 @@
-"""F.
+"""F. A. Heinsen and L. Kozachkov: symmetric Taylor features, and what an odd degree does.
 
-A. Heinsen and L. Kozachkov, "Self-Attention at Constant Cost per Token via Symmetry-Aware Taylor
-Approximation", arXiv 2602.00294 (2026).
+"Self-Attention at Constant Cost per Token via Symmetry-Aware Taylor Approximation", arXiv
+2602.00294 (2026). Every term of the Taylor expansion of exp(q . k) is a sum over symmetric
+monomials. There are C(d + p - 1, p) of them of degree p instead of d^p, so that attention costs a
+constant per token. The code's default takes four Taylor terms, that is degree 3, and divides by the
+sum of the weights.
 
-Every term of the Taylor expansion of exp(q . k) is a sum over symmetric monomials, of which there
-are C(d + p - 1, p) of degree p instead of d^p, so that attention costs a constant per token. The
-code's default takes four Taylor terms, that is degree 3, and divides by the sum of the weights.
 Here: the count of monomials, and what an odd degree does to that sum.
 
 Read: the abstract, the README and the code; no wording of a statement is vouched for here.
@@ -25,8 +25,9 @@ from functools import partial
 from typing import Any
 
 from proofs_check.papers.heinsen_kozachkov_2026.source import CITATION
-from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.statements.experiment import Assumption, Identity, Instance, Symbolic
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- symmetric monomials --------------------------------------------------------------------------
@@ -103,26 +104,10 @@ def _weights(instance: Instance, degree: int) -> list[Fraction]:
     return [_taylor(Fraction(a, 2), degree) for a in instance["halves"]]
 
 
-def _confirm_denominator(instance: Instance) -> tuple[Fraction, int]:
-    """Minus the sum of the weights of one query, scores in halves, against 0."""
-    return -sum(_weights(instance, 3), Fraction(0)), 0
-
-
-def _confirm_larger_denominator(instance: Instance) -> tuple[Fraction, int]:
-    """The same against 1/4 of the tokens."""
-    return Fraction(len(instance["halves"]), 4) - sum(_weights(instance, 3), Fraction(0)), 0
-
-
-def _minus_denominator(instance: Instance) -> float:
-    return float(_confirm_denominator(instance)[0])
-
-
-def _missing_denominator(instance: Instance) -> float:
-    return float(_confirm_larger_denominator(instance)[0])
-
-
-def _nothing(_: Instance) -> float:
-    return 0.0
+def _denominator(instance: Instance, least: Fraction = Fraction(0)) -> tuple[Fraction, int]:
+    """What the sum of one query's weights lacks of `least` a token, against 0."""
+    weights = _weights(instance, 3)
+    return least * len(weights) - sum(weights, Fraction(0)), 0
 
 
 _README_CASE = {"halves": [-6, -6, -6, 1], "values": [1, 2, 3, 10]}
@@ -142,25 +127,25 @@ DENOMINATOR = Theorem(
         "For scores above -1.596 the weights are positive and the statement holds.",
     ),
     experiments=(
-        Falsify(
+        search_by(
+            _denominator,
             instances=_scores,
-            measured=_minus_denominator,
-            bound=_nothing,
-            confirm=_confirm_denominator,
             examples=(_README_CASE,),
             scope="up to four scores in [-4, 4], multiples of 1/2",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_denominator, least=Fraction(1, 4)),
         instances=_scores,
-        measured=_missing_denominator,
-        bound=_nothing,
-        confirm=_confirm_larger_denominator,
         examples=(_README_CASE,),
         scope="Z >= n/4",
     ),
     repaired_by="ours.even-taylor",
+    by_hand=ByHand(
+        instance="Scores -3, -3, -3, 1/2; P_3(x) = 1 + x + x²/2 + x³/6.",
+        shows="P_3(-3) = -2 and P_3(1/2) = 1.646, so Z = -4.354.",
+    ),
     remarks=(
         "P_g is positive everywhere for even g, so n_taylor = 3 or 5 is safe. Replacing NaN by 0 "
         "in S/Z, as the code does, hides the pole, not the sign.",
@@ -183,23 +168,11 @@ def _output(instance: Instance) -> Fraction:
     return Fraction(total) / sum(weights, Fraction(0))
 
 
-def _confirm_hull(instance: Instance) -> tuple[Fraction, int]:
-    """How far the output lies outside [min v, max v]."""
+def _beyond_hull(instance: Instance, share: Fraction = Fraction(0)) -> tuple[Fraction, Fraction]:
+    """How far the output lies outside [min v, max v], against a share of that interval."""
     out = _output(instance)
-    return max(out - max(instance["values"]), min(instance["values"]) - out), 0
-
-
-def _confirm_wider_hull(instance: Instance) -> tuple[Fraction, Fraction]:
-    spread = max(instance["values"]) - min(instance["values"])
-    return _confirm_hull(instance)[0], Fraction(spread, 8)
-
-
-def _outside(instance: Instance) -> float:
-    return float(_confirm_hull(instance)[0]) if _has_denominator(instance) else 0.0
-
-
-def _eighth(instance: Instance) -> float:
-    return float(max(instance["values"]) - min(instance["values"])) / 8
+    low, high = min(instance["values"]), max(instance["values"])
+    return max(out - high, low - out), share * (high - low)
 
 
 HULL = Theorem(
@@ -215,27 +188,30 @@ HULL = Theorem(
     ),
     assumptions=(_NO_POLE,),
     experiments=(
-        Falsify(
+        search_by(
+            _beyond_hull,
             instances=_scores,
-            measured=_outside,
-            bound=_nothing,
-            confirm=_confirm_hull,
             assumptions=(_NO_POLE,),
             examples=(_README_CASE,),
             scope="up to four scores in [-4, 4], multiples of 1/2, whole values",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_beyond_hull, share=Fraction(1, 8)),
         instances=_scores,
-        measured=_outside,
-        bound=_eighth,
-        confirm=_confirm_wider_hull,
         assumptions=(_NO_POLE,),
         examples=(_README_CASE,),
         scope="up to an eighth of the spread outside",
     ),
     repaired_by="ours.even-taylor",
+    by_hand=ByHand(
+        instance="Scores -3, -3, -3, 1/2 and values 1, 2, 3, 10.",
+        shows=(
+            "The sum of weights is -4.354, that of weights times values 4.458: the output is "
+            "-1.02, below every value."
+        ),
+    ),
     remarks=(
         "Scores -3, -3, -3, 1/2 and values 1, 2, 3, 10: softmax gives 9.3, degree 3 gives -1.02, "
         "degree 4 gives 4.28.",

@@ -1,18 +1,20 @@
-"""Z. Li and K. Yip, "BERT-LSH: Reducing Absolute Compute For Attention", arXiv 2404.08836 (2024).
+"""Z. Li and K. Yip, "BERT-LSH": the hash, the symmetric scores, and the scores left out.
 
-BERT-LSH computes the score of a query and a key only when their sign hashes collide in one of L
-tables, and leaves the logit 0 elsewhere. The hash is a random subset sum of K sign bits modulo the
-table size T. The paper reports KFLOPs per layer and accuracies of a small BERT trained with it. The
-counts are in `li_yip_2024_cost`.
+"BERT-LSH: Reducing Absolute Compute For Attention", arXiv 2404.08836 (2024). BERT-LSH computes the
+score of a query and a key only when their sign hashes collide in one of L tables, and leaves the
+logit 0 elsewhere. The hash is a random subset sum of K sign bits modulo the table size T. The paper
+reports KFLOPs per layer and accuracies of a small BERT trained with it. The counts are in
+`reported_cost`.
 
 Read: the abstract and an excerpt of the introduction, and the authors' code (modeling_lsh_bert.py,
-the tables of reported counts); not the paper's own tables, so wordings are not vouched for.
+the tables of reported counts). The paper's own tables were not read, so wordings are not vouched
+for.
 
     code                     here
     bands                    K, sign bits per table (not bands in the usual sense of LSH)
     num_hashes, table_size   L tables of T buckets
-    c_b                      uniform on 0 .. T - 1, one per bit and table; code = sum_b bit_b c_b
-        mod T
+    c_b                      uniform on 0 .. T - 1, one per bit and table;
+                             code = sum_b bit_b c_b mod T
     p                        1 - theta/pi, the probability that one sign bit agrees
 """
 
@@ -21,19 +23,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.papers.li_yip_2024.source import CITATION
 from proofs_check.papers.shared import planar_hashing as planar
 from proofs_check.papers.shared import softmax_shift as shift
-from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
+from proofs_check.statements.experiment import Assumption, Identity, Instance, Symbolic
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- collisions of the subset-sum hash ------------------------------------------------------------
-# Two different patterns differ in some bit b, where the codes differ by +-c_b plus terms
-# independent of c_b; c_b is uniform, so the codes agree modulo T with probability 1/T. Tables are
-# independent.
+# 1. Two different patterns differ in some bit b, where the codes differ by +-c_b plus terms
+#    independent of c_b.
+# 2. c_b is uniform, so the codes agree modulo T with probability 1/T.
+# 3. Tables are independent.
 
 
 def _accidental() -> Iterator[Identity]:
@@ -85,10 +91,6 @@ def _collisions(weight: int = 1) -> Iterator[Identity]:
         )
 
 
-def _collisions_counted_twice() -> Iterator[Identity]:
-    return _collisions(weight=2)
-
-
 COLLISION = Theorem(
     key="bert-lsh.collision",
     title="collision probability of the subset-sum hash",
@@ -117,7 +119,7 @@ COLLISION = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_collisions_counted_twice,
+        identities=partial(_collisions, weight=2),
         grade="exact-rational",
         scope="(2 - p^K)/T in place of (1 - p^K)/T",
     ),
@@ -144,29 +146,13 @@ def _positive(instance: Instance) -> bool:
     return all(x > 0 for x in (*instance["q"], *instance["k"]))
 
 
-def _confirm_scores(instance: Instance) -> tuple[Fraction, Fraction]:
+def _score_gap(instance: Instance, allowed: Fraction = Fraction(0)) -> tuple[Fraction, Fraction]:
     """Largest difference of q_min(i,j) k_max(i,j), which the code writes at (i, j), from
-    q_i k_j.
+    q_i k_j, against what is allowed.
     """
     q, k = instance["q"], instance["k"]
     gaps = [abs(q[min(i, j)] * k[max(i, j)] - q[i] * k[j]) for i in range(2) for j in range(2)]
-    return Fraction(max(gaps)), Fraction(0)
-
-
-def _confirm_scores_within_half(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm_scores(instance)[0], Fraction(1, 2)
-
-
-def _score_gap(instance: Instance) -> float:
-    return float(_confirm_scores(instance)[0])
-
-
-def _nothing(_: Instance) -> float:
-    return 0.0
-
-
-def _half(_: Instance) -> float:
-    return 0.5
+    return Fraction(max(gaps)), allowed
 
 
 _SAME_SIDE = Assumption(
@@ -186,25 +172,29 @@ DISTINCT = Theorem(
     reading="the code inspects i <= j only and writes q_i·k_j at (i, j) and at (j, i)",
     assumptions=(_SAME_SIDE,),
     experiments=(
-        Falsify(
+        search_by(
+            _score_gap,
             instances=_positive_pairs,
-            measured=_score_gap,
-            bound=_nothing,
-            confirm=_confirm_scores,
             assumptions=(_SAME_SIDE,),
             examples=({"q": (1, 1), "k": (1, 2)},),
             scope="two tokens, d = 1, positive integers",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_score_gap, allowed=Fraction(1, 2)),
         instances=_positive_pairs,
-        measured=_score_gap,
-        bound=_half,
-        confirm=_confirm_scores_within_half,
         assumptions=(_SAME_SIDE,),
         examples=({"q": (1, 1), "k": (1, 2)},),
         scope="scores right to within 1/2",
+    ),
+    by_hand=ByHand(
+        instance="d = 1, q = (1, 1), k = (1, 2); all pairs collide.",
+        shows="The code writes q_1 k_2 = 2 at (1, 2) and at (2, 1); there q_2 k_1 = 1 belongs.",
+        instead=(
+            "The code computes a symmetric matrix: q_min(i,j)·k_max(i,j) at (i, j), where that "
+            "pair collides."
+        ),
     ),
     remarks=(
         "The logits are a symmetric matrix, as if queries and keys were shared; collisions at i > "
@@ -230,7 +220,8 @@ def _dropped_rows() -> Any:
     )
 
 
-def _confirm_oscillation(instance: Instance) -> tuple[Any, Any]:
+def _oscillation(instance: Instance, divisor: int = 1) -> tuple[Any, Any]:
+    """Distance in the sum norm, against a part of its bound."""
     from flint import arb
 
     scores, kept = instance["scores"], instance["kept"]
@@ -241,28 +232,14 @@ def _confirm_oscillation(instance: Instance) -> tuple[Any, Any]:
     )
     moved = [arb(a) - arb(s) for a, s in zip(logits, scores, strict=True)]
     osc = max(moved, key=float) - min(moved, key=float)
-    return sum((abs(a - b) for a, b in zip(exact, approximate, strict=True)), arb(0)), 2 * (
-        osc / 4
-    ).tanh()
+    distance = sum((abs(a - b) for a, b in zip(exact, approximate, strict=True)), arb(0))
+    return distance, 2 * (osc / 4).tanh() / divisor
 
 
 def _distance(instance: Instance) -> float:
-    measured, bound = (float(x) for x in _confirm_oscillation(instance))
+    measured, bound = (float(x) for x in _oscillation(instance))
     # nothing dropped says nothing about tightness
     return measured if bound > 0 or measured > 1e-12 else float("nan")
-
-
-def _oscillation_bound(instance: Instance) -> float:
-    return float(_confirm_oscillation(instance)[1])
-
-
-def _confirm_oscillation_halved(instance: Instance) -> tuple[Any, Any]:
-    measured, bound = _confirm_oscillation(instance)
-    return measured, bound / 2
-
-
-def _oscillation_bound_halved(instance: Instance) -> float:
-    return _oscillation_bound(instance) / 2
 
 
 OSCILLATION = Theorem(
@@ -272,11 +249,7 @@ OSCILLATION = Theorem(
         "‖P~_i - P_i‖₁ <= 2 tanh(osc_j(t_ij)/4), t_ij = -s_ij where the pair was dropped (logit "
         "0), 0 where it was kept."
     ),
-    source=Source(
-        citation="proved here",
-        place="the oscillation lemma applied to BERT-LSH's logits",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="the oscillation lemma applied to BERT-LSH's logits"),
     reading="one query; for the corrected scores, not the symmetric ones",
     experiments=(
         Symbolic(
@@ -286,21 +259,19 @@ OSCILLATION = Theorem(
                 "of probability"
             ),
         ),
-        Falsify(
+        search_by(
+            _oscillation,
             instances=_dropped_rows,
             measured=_distance,
-            bound=_oscillation_bound,
-            confirm=_confirm_oscillation,
             tries=200,
             scope="2 to 5 keys, any pattern dropped",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_oscillation, divisor=2),
         instances=_dropped_rows,
         measured=_distance,
-        bound=_oscillation_bound_halved,
-        confirm=_confirm_oscillation_halved,
         examples=({"scores": (2.0, -2.0), "kept": (False, False)},),
         scope="half the bound",
     ),

@@ -1,13 +1,16 @@
-"""What BERT-LSH saves when all of its work is counted. Citation and letters: `li_yip_2024`.
+"""What BERT-LSH saves when all of its work is counted.
 
-P      expected share of colliding pairs; for one table of K bits and T cells at right angles 2^-K +
-    (1 - 2^-K)/T
+Citation and letters: `collisions`.
+
+P      expected share of colliding pairs; for one table of K bits and T cells, at right angles,
+       P = 2^-K + (1 - 2^-K)/T
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.papers.li_yip_2024.source import CITATION
@@ -38,10 +41,6 @@ def _table(off: int = 0) -> Iterator[Identity]:
             )
 
 
-def _table_off() -> Iterator[Identity]:
-    return _table(1)
-
-
 def _limits(share: Fraction | None = None) -> Iterator[Identity]:
     """The ratio at n minus its limit is 2 K L/n: nothing but the hashing fades, so the work grows
     as P n^2 d.
@@ -54,10 +53,6 @@ def _limits(share: Fraction | None = None) -> Iterator[Identity]:
                 Fraction(2 * k * tables, n),
                 f"K = {k}, L = {tables}, n = {n}",
             )
-
-
-def _no_limit() -> Iterator[Identity]:
-    return _limits(Fraction(0))
 
 
 _CODE = "modeling_lsh_bert.py and its configuration: K = 2, L = 1, T = 256, width 64"
@@ -79,7 +74,9 @@ THEOREMS: tuple[Any, ...] = (
             Symbolic(identities=_table, grade="exact-rational", scope="n = 10, 32, 128, 512"),
         ),
         expected=Status.PROVED,
-        mutant=Symbolic(identities=_table_off, grade="exact-rational", scope="a thousandth more"),
+        mutant=Symbolic(
+            identities=partial(_table, off=1), grade="exact-rational", scope="a thousandth more"
+        ),
         uses=("bert-lsh.collision", "bert-lsh.flops-hash-only"),
     ),
     Theorem(
@@ -102,7 +99,9 @@ THEOREMS: tuple[Any, ...] = (
             ),
         ),
         expected=Status.PROVED,
-        mutant=Symbolic(identities=_no_limit, grade="exact-rational", scope="P = 0"),
+        mutant=Symbolic(
+            identities=partial(_limits, share=Fraction(0)), grade="exact-rational", scope="P = 0"
+        ),
         uses=("bert-lsh.honest-flops",),
         remarks=("Subquadratic only if K grows with log n, when fewer pairs are seen.",),
     ),

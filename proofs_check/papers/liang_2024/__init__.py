@@ -9,6 +9,9 @@ from proofs_check.papers.liang_2024 import (
     printed_formulas,
     published_code,
 )
+from proofs_check.papers.liang_2024.unchecked import UNCHECKED
+
+__all__ = ["THEOREMS", "UNCHECKED"]
 
 THEOREMS = (
     *gradient.THEOREMS,

@@ -1,20 +1,25 @@
-"""Bounds and the residual step of Liang et al. 2024. Citation and letters: `liang_2024`."""
+"""Bounds of errors and scores, and the residual step, of Liang et al. 2024.
+
+Citation and letters: `gradient`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.papers.liang_2024.source import CITATION
 from proofs_check.statements.experiment import Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- from the error of f to the error of s --------------------------------------------------------
-# An entry of (f~ - f) h is a sum of n products: |sum_j x_j y_j| <= n X Y for |x_j| <= X, |y_j| <=
-# Y, since 2 (X Y - s x y) = (X - s x)(Y + y) + (X + s x)(Y - y).
+# 1. For |x| <= X and |y| <= Y, and s = 1 or -1,
+#        2 (X Y - s x y) = (X - s x)(Y + y) + (X + s x)(Y - y) >= 0.
+# 2. So |sum_j x_j y_j| <= n X Y. An entry of (f~ - f) h is such a sum of n products.
 
 
 def _products(count: int = 0) -> Iterator[Identity]:
@@ -38,10 +43,6 @@ def _products(count: int = 0) -> Iterator[Identity]:
             yield Identity(whole, parts, f"{n} tokens, sign {sign}")
 
 
-def _products_fewer() -> Iterator[Identity]:
-    return _products(1)
-
-
 OUTPUT_ERROR = Theorem(
     key="lss24.output-error",
     title="from the error of the attention matrix to that of the output",
@@ -51,7 +52,7 @@ OUTPUT_ERROR = Theorem(
     ),
     experiments=(Symbolic(identities=_products, scope="1, 2 and 5 tokens, all entries"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_products_fewer, scope="n - 1 in place of n"),
+    mutant=Symbolic(identities=partial(_products, count=1), scope="n - 1 in place of n"),
     remarks=("For f̃ with rows that sum to 1 the sharp form is ours.hilbert, which has no n.",),
 )
 
@@ -67,10 +68,6 @@ def _no_factor(*, kept: bool = False) -> Iterator[Identity]:
     yield Identity(
         int(bounded and not within), 1 if kept else 0, f"d = 2, all entries 1: a score of {top}"
     )
-
-
-def _factor_kept() -> Iterator[Identity]:
-    return _no_factor(kept=True)
 
 
 SCORES = Theorem(
@@ -95,11 +92,17 @@ SCORES = Theorem(
     ),
     expected=Status.REFUTED,
     mutant=Symbolic(
-        identities=_factor_kept,
+        identities=partial(_no_factor, kept=True),
         grade="exact-rational",
         scope="the same matrices have a score above d R²",
     ),
     repaired_by="as23.score-bound",
+    by_hand=ByHand(
+        instance="n = d = 2, R = 1, X all ones, W the unit matrix.",
+        shows=(
+            "|X W| = |X| = 1, and every entry of X W Xᵀ is 2, above R² = 1; divided by d it is 1."
+        ),
+    ),
     remarks=("The degree of the polynomial follows the largest score, d R² in place of R².",),
 )
 
@@ -123,10 +126,6 @@ def _residual(*, dropped: bool = False) -> Iterator[Identity]:
         yield Identity(loss.diff(s).expand(), claimed.expand(), f"coordinate {i}")
 
 
-def _residual_dropped() -> Iterator[Identity]:
-    return _residual(dropped=True)
-
-
 RESIDUAL = Theorem(
     key="lss24.residual",
     title="gradient through a residual connection",
@@ -145,7 +144,7 @@ RESIDUAL = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_residual_dropped, scope="without I"),
+    mutant=Symbolic(identities=partial(_residual, dropped=True), scope="without I"),
 )
 
 THEOREMS: tuple[Any, ...] = (OUTPUT_ERROR, SCORES, RESIDUAL)

@@ -1,21 +1,21 @@
-"""Y.
+"""Y. Liang et al. on multi-layer transformers: the gradients of one attention layer.
 
-Liang, Z. Sha, Z. Shi, Z. Song and Y. Zhou, "Multi-Layer Transformers Gradient Can be Approximated
-in Almost Linear Time", arXiv 2408.13233v2 (2024).
+Y. Liang, Z. Sha, Z. Shi, Z. Song and Y. Zhou, "Multi-Layer Transformers Gradient Can be
+Approximated in Almost Linear Time", arXiv 2408.13233v2 (2024). The paper backpropagates through a
+stack of attention layers in almost linear time. Every gradient of a layer is a sum of products with
+the attention matrix, or with its entrywise product by a matrix of rank d. The attention matrix has
+low rank up to a small error when its entries are bounded.
 
-Backpropagation through a stack of attention layers in almost linear time: every gradient of a layer
-is a sum of products with the attention matrix or with its entrywise product by a matrix of rank d,
-and the attention matrix has low rank up to a small error when its entries are bounded. Here: the
-gradients of one layer as they must be, and as they are printed.
+Here: the gradients of one layer as they must be, and as they are printed.
 
 Read: the paper's text.
 
     paper                        here
-    T_{i-1}, W = W_Q W_K^T       X, W; scores S = beta X W X^T (beta = 1/d in Definition 1.2, 1 in
-        C.6)
+    T_{i-1}, W = W_Q W_K^T       X, W; scores S = beta X W X^T
+                                 (beta = 1/d in Definition 1.2, 1 in C.6)
     f, h = X W_V, s = f h        the same; Attn(X) = s
-    G_i = dL / dAttn_i           G; near the point L = <G, s> up to a constant, so a linear loss is
-        no restriction
+    G_i = dL / dAttn_i           G; near the point L = <G, s> up to a constant,
+                                 so a linear loss is no restriction
     K = (G * s) 1 (D.16)         K_i = <G_i, s_i>
     z6, z7, z2, z4, D2, ..., D8  the five terms of dL/dX (E.11)
     p = p1 - p2                  P = f * (G h^T - K 1^T)
@@ -40,12 +40,13 @@ Inputs = Mapping[str, Any]
 directions zx, zw, zv.
 """
 
-# Derivatives in the directions Z of X, W, W_V, with U = G h^T (the loss is sum_ij f_ij U_ij):
-#     X:    S' = beta (Z W X^T + X W Z^T),  U' = G (Z W_V)^T
-#     W:    S' = beta X Z X^T,              U' = 0
-#     W_V:  S' = 0,                         U' = G (X Z)^T
-# Total degree of the residues: two f, one U (G, X, W_V) and one S' (beta, X, W, Z): at most 2 + 3 +
-# 4 = 9 on either side, and 9 / p < 2^-57.
+# 1. Derivatives in the directions Z of X, W, W_V, with U = G h^T (the loss is sum_ij f_ij U_ij):
+#        X:    S' = beta (Z W X^T + X W Z^T),  U' = G (Z W_V)^T
+#        W:    S' = beta X Z X^T,              U' = 0
+#        W_V:  S' = 0,                         U' = G (X Z)^T
+# 2. Total degree of the residues: two f, one U (G, X, W_V) and one S' (beta, X, W, Z). That is at
+#    most 2 + 3 + 4 = 9 on either side.
+# 3. Identity testing errs with probability at most 9 / p < 2^-57.
 
 
 def slopes(m: Inputs) -> dict[str, Any]:
@@ -123,10 +124,6 @@ def _symbolic(n: int, d: int, gradients: Any = _gradients) -> Iterator[Identity]
     return _identities(layer.indeterminates(shapes), n, d, gradients)
 
 
-def _tested(n: int, d: int, rng: np.random.Generator) -> Iterator[Identity]:
-    return _identities(layer.residues(rng), n, d)
-
-
 GRADIENT = Theorem(
     key="lss24.gradient",
     title="gradients of one self-attention layer",
@@ -147,7 +144,7 @@ GRADIENT = Theorem(
         Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs and every β"),
         Symbolic(identities=partial(_symbolic, 6, 3), scope="n = 6, d = 3, all inputs and every β"),
         Symbolic(
-            identities=partial(_tested, 32, 8),
+            identities=partial(layer.tested, _identities, 32, 8),
             grade="pit(2^-57)",
             scope="n = 32, d = 8, all inputs and every β",
         ),
@@ -164,8 +161,10 @@ GRADIENT = Theorem(
 )
 
 # --- one Khatri-Rao product -----------------------------------------------------------------------
-# Row i of (U kr A) holds all products U_ia A_ib, so (U kr A)(V kr B)^T = (U V^T) * (A B^T)
-# entrywise; take A = [G, -K], B = [h, 1]. Degree 4 on either side (U, V, G, h), and 4 / p < 2^-58.
+# 1. Row i of (U kr A) holds all products U_ia A_ib.
+# 2. So (U kr A)(V kr B)^T = (U V^T) * (A B^T) entrywise; take A = [G, -K], B = [h, 1].
+# 3. Degree 4 on either side (U, V, G, h): identity testing errs with probability at most
+#    4 / p < 2^-58.
 
 
 def _khatri_rao(u: Any, a: Any) -> Any:
@@ -194,10 +193,6 @@ def _one_product_symbolic(n: int, d: int, r: int, sign: int = -1) -> Iterator[Id
     return _one_product(layer.indeterminates(shapes), n, d, r, sign)
 
 
-def _one_product_tested(n: int, d: int, r: int, rng: np.random.Generator) -> Iterator[Identity]:
-    return _one_product(layer.residues(rng), n, d, r)
-
-
 KHATRI_RAO = Theorem(
     key="lss24.khatri-rao",
     title="the gradient's core matrix as one low-rank product",
@@ -218,7 +213,7 @@ KHATRI_RAO = Theorem(
             scope="n = 6, d = 3, r = 3, all inputs",
         ),
         Symbolic(
-            identities=partial(_one_product_tested, 32, 8, 5),
+            identities=partial(layer.tested, _one_product, 32, 8, 5),
             grade="pit(2^-58)",
             scope="n = 32, d = 8, r = 5, all inputs",
         ),

@@ -1,26 +1,31 @@
 """Hypotheses that statements of Liang, Sha, Shi, Song & Zhou (2024) need and do not state.
 
-Citation and letters: `liang_2024`.
+Citation and letters: `gradient`.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.liang_2024.source import CITATION
-from proofs_check.statements.experiment import Assumption, Enclose, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
+from proofs_check.statements.experiment import Assumption, Enclose, Instance
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- bounded entries ------------------------------------------------------------------------------
-# X has rows (i, i^2, 1), i = 1, ..., n, and W has 2 lambda at (1, 1), -lambda at (3, 2): S_ij =
-# lambda (2 i j - j^2), so f_ij is proportional to e^{-lambda (i-j)^2} and f is close to the
-# identity; entries of O(log n) bits (with 1/d in the scores, multiply W by 3). For any B within 1/n
-# of f in every entry
-#     (tr B)^2 <= rank(B) |B|_F^2  (the trace is at most the sum of singular values),  hence
-#     rank(B) >= (tr f - 1)^2 / sum_ij (f_ij + 1/n)^2.
+# 1. X has rows (i, i^2, 1), i = 1, ..., n, and W has 2 lambda at (1, 1), -lambda at (3, 2). So
+#    S_ij = lambda (2 i j - j^2).
+# 2. Hence f_ij is proportional to e^{-lambda (i-j)^2}, and f is close to the identity. The entries
+#    have O(log n) bits. (With 1/d in the scores, multiply W by 3.)
+# 3. For every B, (tr B)^2 <= rank(B) |B|_F^2: the trace is at most the sum of singular values.
+# 4. For any B within 1/n of f in every entry, tr B >= tr f - 1 and |B|_F^2 <= sum_ij (f_ij +
+#    1/n)^2.
+# 5. So rank(B) >= (tr f - 1)^2 / sum_ij (f_ij + 1/n)^2.
 
 
 def _sizes() -> Any:
@@ -40,35 +45,15 @@ _SIZES = Assumption(
 )
 
 
-def _least_rank(instance: Instance) -> Any:
+def _least_rank(instance: Instance, share: Fraction) -> tuple[Any, Fraction]:
+    """The bound of step 5, against a share of n."""
     n, strength = instance["n"], instance["lambda"]
     powers = [ball(-strength * t * t).exp() for t in range(n)]
     rows = [[powers[abs(i - j)] for j in range(n)] for i in range(n)]
     f = [[x / sum(row, ball(0)) for x in row] for row in rows]
     trace = sum((f[i][i] for i in range(n)), ball(0)) - 1
-    return trace.max(ball(0)) ** 2 / sum(
-        (sum(((x + ball(Fraction(1, n))) ** 2 for x in row), ball(0)) for row in f), ball(0)
-    )
-
-
-def _float_rank(instance: Instance) -> float:
-    return float(_least_rank(instance))
-
-
-def _half(instance: Instance) -> float:
-    return float(instance["n"] / 2)
-
-
-def _confirm_half(instance: Instance) -> tuple[Any, Fraction]:
-    return _least_rank(instance), Fraction(instance["n"], 2)
-
-
-def _more_than_half(instance: Instance) -> float:
-    return float(3 * instance["n"] / 5)
-
-
-def _confirm_more_than_half(instance: Instance) -> tuple[Any, Fraction]:
-    return _least_rank(instance), Fraction(3 * instance["n"], 5)
+    size = sum((sum(((x + ball(Fraction(1, n))) ** 2 for x in row), ball(0)) for row in f), ball(0))
+    return trace.max(ball(0)) ** 2 / size, share * n
 
 
 BOUNDED_ENTRIES = Theorem(
@@ -97,11 +82,9 @@ BOUNDED_ENTRIES = Theorem(
     ),
     assumptions=(_SIZES,),
     experiments=(
-        Falsify(
+        search_by(
+            partial(_least_rank, share=Fraction(1, 2)),
             instances=_sizes,
-            measured=_float_rank,
-            bound=_half,
-            confirm=_confirm_half,
             assumptions=(_SIZES,),
             tries=60,
             examples=({"n": 16, "lambda": 4},),
@@ -109,16 +92,24 @@ BOUNDED_ENTRIES = Theorem(
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_least_rank, share=Fraction(3, 5)),
         instances=_sizes,
-        measured=_float_rank,
-        bound=_more_than_half,
-        confirm=_confirm_more_than_half,
         assumptions=(_SIZES,),
         examples=({"n": 24, "lambda": 4},),
         scope="3n/5 columns",
     ),
     repaired_by="as23.degree-corrected",
+    by_hand=ByHand(
+        instance=(
+            "n = 16, X with rows (i, i², 1), W = 0 but W_11 = 8 and W_32 = -4: the scores are 4 (2 "
+            "i j - j²), so f_ij is proportional to e^(-4 (i - j)²)."
+        ),
+        shows=(
+            "tr f = 15.47. Any B within 1/16 of f has tr B >= 14.47 and ‖B‖_F² <= 17.97; as (tr "
+            "B)² <= rank(B) ‖B‖_F², its rank is at least 11.65, so 12, where 8 are claimed."
+        ),
+    ),
     remarks=(
         "Under the hypothesis: a polynomial of degree g by as23.degree-corrected, of rank C(d+g, "
         "g) by as23.low-rank.",
@@ -126,8 +117,9 @@ BOUNDED_ENTRIES = Theorem(
 )
 
 # --- activations ----------------------------------------------------------------------------------
-# G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1). With n = d = 1, W_g = 1 and upstream 1 it is
-# phi'(Attn_i), so an error of Attn_i enters through phi'.
+# 1. G_{i} = (upstream * phi'(Attn_i W_g)) W_g^T (H.1).
+# 2. With n = d = 1, W_g = 1 and upstream 1 it is phi'(Attn_i), so an error of Attn_i enters through
+#    phi'.
 
 
 def _two_sides() -> Any:
@@ -143,25 +135,9 @@ def _relu_slope(x: Any) -> int:
     return 1 if x > 0 else 0
 
 
-def _jump(instance: Instance) -> float:
-    return float(abs(_relu_slope(instance["exact"]) - _relu_slope(instance["approximate"])))
-
-
-def _million_errors(instance: Instance) -> float:
-    return float(1e6 * abs(instance["exact"] - instance["approximate"]))
-
-
-def _billion_errors(instance: Instance) -> float:
-    return 1e3 * _million_errors(instance)
-
-
-def _confirm_jump(instance: Instance, factor: int = 10**6) -> tuple[Fraction, Fraction]:
+def _jump(instance: Instance, factor: int = 10**6) -> tuple[Fraction, Fraction]:
     a, b = Fraction(instance["exact"]), Fraction(instance["approximate"])
     return Fraction(abs(_relu_slope(a) - _relu_slope(b))), factor * abs(a - b)
-
-
-def _confirm_large_jump(instance: Instance) -> tuple[Fraction, Fraction]:
-    return _confirm_jump(instance, 10**9)
 
 
 def _nonzero(instance: Instance) -> bool:
@@ -212,27 +188,27 @@ ACTIVATION = Theorem(
     ),
     assumptions=(_SMOOTH_THERE,),
     experiments=(
-        Falsify(
+        search_by(
+            _jump,
             instances=_two_sides,
-            measured=_jump,
-            bound=_million_errors,
-            confirm=_confirm_jump,
             assumptions=(_SMOOTH_THERE,),
             examples=({"exact": 2.0**-30, "approximate": -(2.0**-30)},),
             scope="φ = ReLU, powers of two of both signs",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_jump, factor=10**9),
         instances=_two_sides,
-        measured=_jump,
-        bound=_billion_errors,
-        confirm=_confirm_large_jump,
         assumptions=(_SMOOTH_THERE,),
         examples=({"exact": 2.0**-40, "approximate": -(2.0**-40)},),
         scope="C = 10⁹",
     ),
     repaired_by="lss24.activation-smooth",
+    by_hand=ByHand(
+        instance="n = d = 1, φ = ReLU, Attn = 2⁻³⁰, Attn~ = -2⁻³⁰.",
+        shows="φ' is 1 and 0, so |G̃ - G| = 1; C |Attn~ - Attn| = 10⁶ 2⁻²⁹ = 0.0019.",
+    ),
 )
 
 _BOX: dict[str, Any] = {"box": ((-8, 8),)}
@@ -241,9 +217,7 @@ ACTIVATION_SMOOTH = Theorem(
     key="lss24.activation-smooth",
     title="activations with a Lipschitz derivative",
     statement="|φ'(ã) - φ'(a)| <= 0.8 |ã - a| for φ = GELU and φ = tanh.",
-    source=Source(
-        citation="proved here", place="mean value theorem: |φ''| <= 0.8", fidelity="ours"
-    ),
+    source=here(__name__, how="mean value theorem: |φ''| <= 0.8"),
     reading=(
         "the hypothesis that lss24.activation lacks, with its constant for two activations; a, ã "
         "in [-8, 8]"

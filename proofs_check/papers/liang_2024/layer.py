@@ -1,6 +1,6 @@
 """Around the attention matrix: its output, the query and key weights, the map after it.
 
-Citation and letters: `liang_2024`.
+Citation and letters: `gradient`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Formulas of Liang, Sha, Shi, Song & Zhou (2024) that are false as printed.
 
-Citation, letters and the corrected ones: `liang_2024`.
+Citation, letters and the corrected formulas: `gradient`.
 
 Witnesses are whole matrices; both sides are computed in balls with the true softmax of the scores,
 the derivative by the quotient rule.
@@ -8,8 +8,9 @@ the derivative by the quotient rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 from proofs_check.papers.liang_2024.gradient import five_printed_terms, slopes
 from proofs_check.papers.liang_2024.source import CITATION
 from proofs_check.papers.shared import softmax_gradient as layer
+from proofs_check.papers.shared.searches import search_by
 from proofs_check.statements.experiment import Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 _SHAPES = {"x": "nd", "w": "dd", "v": "dd", "g": "nd", "zx": "nd", "zw": "dd", "zv": "dd"}
@@ -45,40 +47,15 @@ def _inputs_error(m: Mapping[str, Any], *, over_d: bool = False) -> Any:
     return abs(slopes(full)["X"] - np.sum(five_printed_terms(full) * full["zx"]))
 
 
-def _float_values(instance: Instance) -> float:
-    return max(float(_values_error(instance)) - 1e-9, 0.0)
+_ERRORS: dict[str, Callable[..., Any]] = {"values": _values_error, "inputs": _inputs_error}
 
 
-def _confirm_values(instance: Instance) -> tuple[Any, int]:
-    return _values_error(layer.ball_matrices(instance)), 0
+def _in_floats(instance: Instance, of: str, **variant: Any) -> float:
+    return max(float(_ERRORS[of](instance, **variant)) - 1e-9, 0.0)
 
 
-def _float_twice_values(instance: Instance) -> float:
-    return max(float(_values_error(instance, 2)) - 1e-9, 0.0)
-
-
-def _confirm_twice_values(instance: Instance) -> tuple[Any, int]:
-    return _values_error(layer.ball_matrices(instance), 2), 0
-
-
-def _float_inputs(instance: Instance) -> float:
-    return max(float(_inputs_error(instance)) - 1e-9, 0.0)
-
-
-def _confirm_inputs(instance: Instance) -> tuple[Any, int]:
-    return _inputs_error(layer.ball_matrices(instance)), 0
-
-
-def _float_scaled_inputs(instance: Instance) -> float:
-    return max(float(_inputs_error(instance, over_d=True)) - 1e-9, 0.0)
-
-
-def _confirm_scaled_inputs(instance: Instance) -> tuple[Any, int]:
-    return _inputs_error(layer.ball_matrices(instance), over_d=True), 0
-
-
-def _nothing(_instance: Instance) -> float:
-    return 0.0
+def _in_balls(instance: Instance, of: str, **variant: Any) -> tuple[Any, int]:
+    return _ERRORS[of](layer.ball_matrices(instance), **variant), 0
 
 
 def _matrices() -> Any:
@@ -94,8 +71,8 @@ def _witness(d: int) -> dict[str, Any]:
     return {"x": x, "g": g, "w": unit, "v": unit, "zx": x, "zw": unit, "zv": unit}
 
 
-# With d = 1, whole X and W = ln b the weights b^{x_i x_j} are rational. L(W_V) = W_V sum_ij G_i
-# f_ij x_j is linear, so dL/dW_V = L(1) - L(0).
+# 1. With d = 1, whole X and W = ln b the weights b^{x_i x_j} are rational.
+# 2. L(W_V) = W_V sum_ij G_i f_ij x_j is linear, so dL/dW_V = L(1) - L(0).
 
 
 def _rational_layers() -> Any:
@@ -108,7 +85,7 @@ def _rational_layers() -> Any:
     return st.integers(1, 3).flatmap(of_length)
 
 
-def _confirm_rational(instance: Instance) -> tuple[Fraction, int]:
+def _rational_error(instance: Instance) -> tuple[Fraction, int]:
     x, g, b = instance["x"], instance["g"], Fraction(instance["b"])
     e = [[b ** (y * z) for z in x] for y in x]
     f = [[entry / sum(row) for entry in row] for row in e]
@@ -120,11 +97,18 @@ def _confirm_rational(instance: Instance) -> tuple[Fraction, int]:
     return abs(printed - (at_one - at_zero)), 0
 
 
-def _rational_error(instance: Instance) -> float:
-    return float(_confirm_rational(instance)[0])
+def _search(scope: str, width: int, **variant: Any) -> Falsify:
+    """Search for an error of one of `_ERRORS`, starting from the witness of a width."""
+    return search_by(
+        partial(_in_balls, **variant),
+        instances=_matrices,
+        measured=partial(_in_floats, **variant),
+        tries=100,
+        examples=(_witness(width),),
+        scope=scope,
+    )
 
 
-_SEARCH: dict[str, Any] = {"instances": _matrices, "bound": _nothing, "tries": 100}
 _SMALL = (
     "n <= 3, d <= 2, whole inputs and directions in [-2, 2], scores X W Xᵀ; error of D_Z L against "
     "0"
@@ -142,32 +126,25 @@ VALUES_PRINTED = Theorem(
     ),
     reading="f = softmax(X W Xᵀ) without 1/d (C.6); the scale is immaterial",
     experiments=(
-        Falsify(
+        search_by(
+            _rational_error,
             instances=_rational_layers,
-            measured=_rational_error,
-            bound=_nothing,
-            confirm=_confirm_rational,
             tries=100,
             examples=({"b": 3, "x": [1, 0], "g": [0, 1]},),
             scope="n <= 3, d = 1, whole X and G, W = ln b, W_V = 1; |Xᵀ f G - dL/dW_V| against 0",
         ),
-        Falsify(
-            measured=_float_values,
-            confirm=_confirm_values,
-            examples=(_witness(1),),
-            scope=_SMALL,
-            **_SEARCH,
-        ),
+        _search(_SMALL, 1, of="values"),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
-        measured=_float_twice_values,
-        confirm=_confirm_twice_values,
-        examples=(_witness(2),),
-        scope="twice that",
-        **_SEARCH,
-    ),
+    mutant=_search("twice that", 2, of="values", factor=2),
     repaired_by="lss24.gradient",
+    by_hand=ByHand(
+        instance=(
+            "n = 2, d = 1, X = (1, 0)ᵀ, W = ln 3, W_V = 1, G = (0, 1)ᵀ, so f = [[3/4, 1/4], [1/2, "
+            "1/2]]."
+        ),
+        shows="L = s_2 = W_V/2, slope 1/2 = Xᵀ fᵀ G. Printed: Xᵀ f G = 1/4.",
+    ),
     remarks=(
         "With X = (1, 0), W = ln 3, W_V = 1, G = (0, 1): printed 1/4, true 1/2.",
         "The proof turns Σ_i f_i G_iᵀ, which is fᵀ G, into f G.",
@@ -188,24 +165,20 @@ INPUTS_PRINTED = Theorem(
     alternative_readings=(
         "With 1/d in the scores and in D2, D4, D6, D7 it fails as well: that is the mutant.",
     ),
-    experiments=(
-        Falsify(
-            measured=_float_inputs,
-            confirm=_confirm_inputs,
-            examples=(_witness(1),),
-            scope=_SMALL,
-            **_SEARCH,
+    experiments=(_search(_SMALL, 1, of="inputs"),),
+    expected=Status.REFUTED,
+    mutant=_search("the same with 1/d", 2, of="inputs", over_d=True),
+    repaired_by="lss24.gradient",
+    by_hand=ByHand(
+        instance=(
+            "n = 2, d = 1, X = (1, 0)ᵀ, W = W_V = 1, G = (0, 1)ᵀ, so f_12 = 1/(1 + e) and f_21 = "
+            "f_22 = 1/2; the slope in X_1."
+        ),
+        shows=(
+            "L = s_2 = f_21 X_1 + f_22 X_2, and f_21 does not move with X_1 at X_2 = 0: slope 1/2. "
+            "The printed terms add up to f_12 = 0.269."
         ),
     ),
-    expected=Status.REFUTED,
-    mutant=Falsify(
-        measured=_float_scaled_inputs,
-        confirm=_confirm_scaled_inputs,
-        examples=(_witness(2),),
-        scope="the same with 1/d",
-        **_SEARCH,
-    ),
-    repaired_by="lss24.gradient",
     remarks=(
         "Rank and running time are unchanged by the correction, as the factors of f change places.",
     ),

@@ -1,6 +1,6 @@
 """What the code published for Liang et al. 2024 computes and reports.
 
-Citation of the paper and letters: `liang_2024`.
+Citation of the paper and letters: `gradient`.
 
 The repository compares a degree-2 polynomial attention with what it calls exact attention. Here:
 its normaliser, and its measure of the error, both by exact rationals.
@@ -11,11 +11,13 @@ Read: the code.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.papers.liang_2024.source import CODE
-from proofs_check.statements.experiment import Assumption, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.statements.experiment import Assumption, Instance
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the normaliser -------------------------------------------------------------------------------
@@ -39,29 +41,14 @@ def _outputs(instance: Instance) -> tuple[list[Fraction], list[Fraction]]:
     return columns, rows
 
 
-def _confirm_output(instance: Instance) -> tuple[Fraction, int]:
-    return max(abs(x - y) for x, y in zip(*_outputs(instance), strict=True)), 0
-
-
-def _confirm_output_in_hull(instance: Instance) -> tuple[Fraction, Fraction]:
-    """The difference against half the largest value."""
-    return _confirm_output(instance)[0], Fraction(max(map(abs, instance["v"])), 2)
-
-
-def _difference(instance: Instance) -> float:
-    return float(_confirm_output(instance)[0])
-
-
-def _half(instance: Instance) -> float:
-    return float(max(map(abs, instance["v"]))) / 2
-
-
-def _nothing(_: Instance) -> float:
-    return 0.0
+def _difference(instance: Instance, share: Fraction = Fraction(0)) -> tuple[Fraction, Fraction]:
+    """Difference of the two outputs, against a share of the largest value."""
+    difference = max(abs(x - y) for x, y in zip(*_outputs(instance), strict=True))
+    return difference, share * max(map(abs, instance["v"]))
 
 
 _WITNESS = {"exponents": [[2, 2], [0, 0]], "v": [1, 1]}
-"""A = [[4, 4], [1, 1]], V = 1: D^-1 A V = 1, but A D^-1 V = (9/2, 9/8)."""
+"""A = [[4, 4], [1, 1]], V = 1: D^-1 A V = 1, but A D^-1 V = (5/2, 5/8)."""
 
 NORMALISATION = Theorem(
     key="lss24.code-normaliser",
@@ -83,25 +70,32 @@ NORMALISATION = Theorem(
         "are equal.",
     ),
     experiments=(
-        Falsify(
+        search_by(
+            _difference,
             instances=_matrices,
-            measured=_difference,
-            bound=_nothing,
-            confirm=_confirm_output,
             examples=(_WITNESS,),
             scope="2 x 2, A = 2^e, |e| <= 2",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_difference, share=Fraction(1, 2)),
         instances=_matrices,
-        measured=_difference,
-        bound=_half,
-        confirm=_confirm_output_in_hull,
         examples=(_WITNESS,),
         scope="off by at most half the largest value",
     ),
     repaired_by="lss24.output-range",
+    by_hand=ByHand(
+        instance="A = [[4, 4], [1, 1]], V = (1, 1)ᵀ, D = diag(8, 2).",
+        shows=(
+            "Row 1 of A D⁻¹ V is 4/8 + 4/2 = 2.5. Softmax attention averages the values, so it is "
+            "1."
+        ),
+        instead=(
+            "Row i is divided by its own sum, D⁻¹ A V. Its outputs lie in the range of the values "
+            "(lss24.output-range)."
+        ),
+    ),
     remarks=(
         "The same slip is in eqs. (4) and (15) of Linformer: linformer.column-normalisation.",
     ),
@@ -123,32 +117,14 @@ def _defined(instance: Instance) -> bool:
 _DEFINED = Assumption(text="y and x + y are not 0", predicate=_defined)
 
 
-def _confirm_error(instance: Instance) -> tuple[Fraction, Fraction]:
-    """Relative error of x against y, and what is reported."""
+def _error(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Fraction, Fraction]:
+    """Relative error of x against y, and a multiple of what is reported."""
     x, y = instance["x"], instance["y"]
-    return Fraction(abs(x - y), abs(y)), Fraction(abs(x - y), abs(x + y))
-
-
-def _confirm_error_half_more(instance: Instance) -> tuple[Fraction, Fraction]:
-    relative, reported = _confirm_error(instance)
-    return relative, reported * Fraction(3, 2)
-
-
-def _relative(instance: Instance) -> float:
-    return float(_confirm_error(instance)[0]) if _defined(instance) else 0.0
-
-
-def _reported(instance: Instance) -> float:
-    return float(_confirm_error(instance)[1]) if _defined(instance) else 0.0
-
-
-def _reported_half_more(instance: Instance) -> float:
-    return 1.5 * _reported(instance)
+    return Fraction(abs(x - y), abs(y)), factor * Fraction(abs(x - y), abs(x + y))
 
 
 _SEARCH: dict[str, Any] = {
     "instances": _pairs,
-    "measured": _relative,
     "assumptions": (_DEFINED,),
     "examples": ({"x": 9, "y": 8},),
 }
@@ -160,15 +136,16 @@ ERROR_METRIC = Theorem(
     source=Source(citation=CODE, place="evaluation script", fidelity="constants made explicit"),
     reading="x approximate, y exact; scalars suffice",
     assumptions=(_DEFINED,),
-    experiments=(
-        Falsify(bound=_reported, confirm=_confirm_error, scope="whole numbers up to 9", **_SEARCH),
-    ),
+    experiments=(search_by(_error, scope="whole numbers up to 9", **_SEARCH),),
     expected=Status.REFUTED,
-    mutant=Falsify(
-        bound=_reported_half_more,
-        confirm=_confirm_error_half_more,
-        scope="with a factor 3/2",
-        **_SEARCH,
+    mutant=search_by(partial(_error, factor=Fraction(3, 2)), scope="with a factor 3/2", **_SEARCH),
+    by_hand=ByHand(
+        instance="x = 9, y = 8.",
+        shows="The relative error is 1/8, reported is 1/17.",
+        instead=(
+            "If ‖x - y‖ = t ‖y‖ with t < 2, the reported figure lies between t/(2 + t) and t/(2 - "
+            "t): about half of t."
+        ),
     ),
     remarks=("For x close to y the reported figure is half the relative error.",),
 )

@@ -1,18 +1,19 @@
-"""Calls of `approxattn.attention` as instances: problem, method and settings in one dictionary that
-can be written down and replayed.
+"""Calls of `approxattn.attention` as instances that can be written down and replayed.
+
+Problem, method and settings stand in one dictionary:
 
     q, k, v     arrays of one dtype, shapes (n_q, d), (n_k, d), (n_k, dv)
     key_mask    bool, shape (n_k,); key 0 always takes part, so that every query sees a key
     causal      bool
     scaled_by   the integer s of a scale 1/s (in floats), 0 for 1/sqrt(d); an integer, so that
-        simplifying a witness leaves it alone
+                simplifying a witness leaves it alone
     method      {"name": class in approxattn, and its arguments}
     seed        of a randomised method
     divisor     the claim is that the error stays within the certificate divided by this integer: 1,
-        but for mutants
+                but for mutants
 
 `worst` is error / bound at the entry where it is largest, as a ball. Only the output and the
-certificate come from the code under test; what they are held against is computed here, by ball
+certificate come from the code under test. What they are held against is computed here, by ball
 arithmetic.
 """
 
@@ -172,7 +173,7 @@ def target(instance: Instance) -> Rows:
             q, k, v, scale=_scale(instance), causal=causal, key_mask=mask, bits=BITS
         )
     # A zero vector is at a right angle to all others and parallel to other zero vectors, as its
-    # signs are ("orthogonal" of the methods): one more axis, in which only the zero vectors point,
+    # signs are ("orthogonal" of the methods). One more axis, in which only the zero vectors point,
     # says the same without zero vectors.
     q, k = (np.concatenate([x, ~x.any(axis=1, keepdims=True)], axis=1) for x in (q, k))
     rows: Rows = []

@@ -1,5 +1,6 @@
-"""Claims about our own float code: what `approxattn.attention` returns is within its certificate of
-its target, in float64 and in float32.
+"""Claims about our own code: what `approxattn.attention` returns is within its certificate.
+
+Each is a claim about the target of the method, in float64 and in float32.
 
 A theorem about the mathematics and a claim about code are two things; these are the latter. For
 each method with a finite certificate, instances are searched for one whose error, measured against
@@ -21,8 +22,9 @@ from typing import Any
 
 from proofs_check.arithmetic.balls import upper
 from proofs_check.papers.our_code import calls as problems
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Assumption, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 DTYPES = ("float64", "float32")
@@ -99,11 +101,7 @@ class Claim:
                 f"The computed output of {self.title} is within its certificate of {self.target}, "
                 "row by row, in float64 and float32."
             ),
-            source=Source(
-                citation="approxattn 0.1 (2026), a claim about its code",
-                place=f"approxattn.{self.methods[0]['name']}",
-                fidelity="ours",
-            ),
+            source=our_code(f"approxattn.{self.methods[0]['name']}"),
             reading=(
                 "max over entries of |computed - enclosure| / bound of the row <= 1; a row without "
                 "a finite bound claims nothing"

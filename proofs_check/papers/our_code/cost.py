@@ -1,16 +1,18 @@
-"""Counted cost of exact attention and of polynomials; see `_counted` for what is counted.
+"""Counted cost of exact attention and of polynomials, and its exponent in the papers' regimes.
 
-Then the exponents along the papers' regimes.
+What is counted: `counted`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 from proofs_check.papers.our_code.counted import Cost, Settings, Work, rank
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 _ODD_AND_EVEN: tuple[Settings, ...] = (
@@ -20,12 +22,20 @@ _ODD_AND_EVEN: tuple[Settings, ...] = (
 )
 _LONG = (32023, 64023, 32033, 32025)
 
+
+def _fitted(passes: int, n: int, d: int, dv: int, own: Settings) -> int:
+    """Products with features, of the fitted rows with all keys, and of the keys' weights."""
+    features = passes * rank(d, own["degree"]) * (dv + 1)
+    fitted = own["rows"] * (d + dv * (own["degree"] + 2))
+    return int(n * (features + fitted + d))
+
+
 COSTS = (
     Cost(
         name="exact",
         method="Exact",
         settings=({},),
-        text=(
+        statement=(
             "Exact: n² (d + dv) multiplications and n² exponentials forward, n² (4d + 3 dv) and "
             "2n² for the gradient."
         ),
@@ -45,7 +55,7 @@ COSTS = (
         method="Polynomial",
         settings=_ODD_AND_EVEN,
         sizes=_LONG,
-        text=(
+        statement=(
             "Polynomial of degree g by features, r = C(d + g, g): 2 n r (dv + 1) + n (4d² + d) "
             "multiplications forward, n r (8 (dv + 1) + 4) + n (4d² + d) for the consistent "
             "gradient, no exponential."
@@ -74,7 +84,7 @@ COSTS = (
         method="Polynomial",
         sizes=_LONG,
         settings=tuple({"degree": g, "basis": "taylor", "gradient": "plug-in"} for g in (2, 4)),
-        text=(
+        statement=(
             "Polynomial of degree g, plug-in gradient by features of degree g and g + 1: n (r_g "
             "(4 (dv + 1) + 2) + 4 r_{g+1} (dv + 1) + 4d² + d) multiplications."
         ),
@@ -99,12 +109,16 @@ COSTS = (
         method="Polynomial",
         settings=tuple({"degree": g, "basis": "taylor"} for g in (8, 12)),
         sizes=(1634, 2434, 3244),
-        text=(
+        statement=(
             "Polynomial where features would cost more, by the scores themselves: n² (d + dv + 1) "
-            "+ n (4d² + d) multiplications forward, whatever the degree."
+            "+ n (4d² + d) multiplications forward, whatever the degree, and at most n "
+            "exponentials: one a key where queries are centred."
         ),
         forward=Work(
-            products=lambda n, d, dv, _: n**2 * (d + dv + 1) + n * (4 * d**2 + d), exponent=2
+            products=lambda n, d, dv, _: n**2 * (d + dv + 1) + n * (4 * d**2 + d),
+            functions=lambda n, _d, _dv, _: n,
+            exponent=2,
+            at_most=("functions",),
         ),
         gradient=None,
     ),
@@ -113,20 +127,30 @@ COSTS = (
         method="FittedPolynomial",
         settings=({"degree": 1, "rows": 8}, {"degree": 2, "rows": 8}, {"degree": 3, "rows": 16}),
         sizes=(12823, 25623, 12833, 12825),
-        text=(
+        statement=(
             "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + "
-            "2))) multiplications and n (3R + 1) exponentials and logarithms forward, 8 r (dv + "
-            "1) in place of 2 r (dv + 1) with the gradient for fixed coefficients."
+            "2)) + d) multiplications and n (3R + 1) exponentials and logarithms forward, 8 r "
+            "(dv + 1) in place of 2 r (dv + 1) with the gradient for fixed coefficients."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
-                n * (2 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2)))
+                n
+                * (
+                    2 * rank(d, s["degree"]) * (dv + 1)
+                    + s["rows"] * (d + dv * (s["degree"] + 2))
+                    + d
+                )
             ),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
         ),
         gradient=Work(
             products=lambda n, d, dv, s: (
-                n * (8 * rank(d, s["degree"]) * (dv + 1) + s["rows"] * (d + dv * (s["degree"] + 2)))
+                n
+                * (
+                    8 * rank(d, s["degree"]) * (dv + 1)
+                    + s["rows"] * (d + dv * (s["degree"] + 2))
+                    + d
+                )
             ),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
         ),
@@ -134,12 +158,16 @@ COSTS = (
 )
 
 # --- the regimes of the papers --------------------------------------------------------------------
-# n r with r = C(d + g, g): linear in n at fixed d and g. With d = log2 n and g fixed, log(n r)/log
-# n -> 1 still, since r <= (d + g)^g is a power of log n; at finite n the exponent is far above 1,
-# which is what a stopwatch sees. With d = c L and g = e L, L = ln n, Stirling's formula gives ln
-# C(d + g, g)/L -> h(c, e) = (c + e) ln (c + e) - c ln c - e ln e > 0: the exponent is 1 + h. It
-# comes down to 1 as e -> 0 at fixed c, that is for g = o(log n); so "almost linear" is as much a
-# claim about the degree as about d.
+# The products cost n r with r = C(d + g, g).
+#
+# 1. It is linear in n at fixed d and g.
+# 2. With d = log2 n and g fixed, log(n r)/log n -> 1 still: r <= (d + g)^g is a power of log n.
+# 3. At finite n the exponent is far above 1, which is what a stopwatch sees.
+# 4. With d = c L and g = e L, L = ln n, Stirling's formula gives ln C(d + g, g)/L -> h(c, e), where
+#    h(c, e) = (c + e) ln (c + e) - c ln c - e ln e > 0. So the exponent is 1 + h.
+# 5. It comes down to 1 as e -> 0 at fixed c, that is for g = o(log n). So "almost linear" is as
+#    much a
+#    claim about the degree as about d.
 
 
 def _regime(power: int = 1) -> Iterator[Identity]:
@@ -160,10 +188,6 @@ def _regime(power: int = 1) -> Iterator[Identity]:
     yield Identity(int(exact > n**1.8), 1, "at n = 2^20, g = 6 the cost n r is above n^1.8")
 
 
-def _regime_squared() -> Iterator[Identity]:
-    return _regime(2)
-
-
 REGIME = Theorem(
     key="code.cost-regime",
     title="the polynomial method along d = log n",
@@ -171,11 +195,7 @@ REGIME = Theorem(
         "log(n r)/log n -> 1 for r = C(d + g, g), d = log₂ n and fixed g; yet at n = 2²⁰, g = 6, n "
         "r exceeds n^1.8."
     ),
-    source=Source(
-        citation="approxattn 0.1 (2026), a claim about its code",
-        place="approxattn.Polynomial in the regime of Alman & Song 2023",
-        fidelity="ours",
-    ),
+    source=our_code("approxattn.Polynomial in the regime of Alman & Song 2023"),
     reading=(
         "the products of code.cost-polynomial, up to factors that do not depend on n; the limit "
         "taken by SymPy"
@@ -184,7 +204,7 @@ REGIME = Theorem(
         Symbolic(identities=_regime, scope="g = 2, 4, 6 in the limit; n = 2²⁰ and g = 6 exactly"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_regime_squared, scope="exponent 2"),
+    mutant=Symbolic(identities=partial(_regime, power=2), scope="exponent 2"),
     uses=("code.cost-polynomial", "as23.low-rank"),
 )
 
@@ -215,10 +235,6 @@ def _growing_degree(offset: int = 0) -> Iterator[Identity]:
     yield Identity(int(bounded), 1, "ln C(d + g, g) <= L h for d, g from 1 to 39")
 
 
-def _growing_degree_off() -> Iterator[Identity]:
-    return _growing_degree(1)
-
-
 GROWING = Theorem(
     key="code.cost-regime-degree",
     title="the polynomial method when the degree grows with log n",
@@ -226,11 +242,7 @@ GROWING = Theorem(
         "With d = c ln n and g = e ln n the exponent of n r, r = C(d + g, g), is 1 + h, h = (c + "
         "e) ln(c + e) - c ln c - e ln e; it tends to 1 as e -> 0."
     ),
-    source=Source(
-        citation="approxattn 0.1 (2026), a claim about its code",
-        place="approxattn.Polynomial in the regime of Alman & Song 2023",
-        fidelity="ours",
-    ),
+    source=our_code("approxattn.Polynomial in the regime of Alman & Song 2023"),
     reading="Stirling's leading terms, exact in c and e; the bound from above at integers",
     experiments=(
         Symbolic(
@@ -239,7 +251,7 @@ GROWING = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_growing_degree_off, scope="h + 1"),
+    mutant=Symbolic(identities=partial(_growing_degree, offset=1), scope="h + 1"),
     uses=("code.cost-polynomial", "as23.low-rank", "code.cost-regime"),
     remarks=(
         "So n^{1 + o(1)} needs g = o(log n) as well as d = O(log n), which is what bounded entries "
@@ -279,10 +291,6 @@ def _other_regimes(excess: int = 0) -> Iterator[Identity]:
     )
 
 
-def _other_regimes_off() -> Iterator[Identity]:
-    return _other_regimes(1)
-
-
 OTHERS = Theorem(
     key="code.cost-regimes",
     title="the other methods along their papers' regimes",
@@ -291,11 +299,7 @@ OTHERS = Theorem(
         "Yoso with τ = log₂ n and m fixed (tables of 2^τ = n cells included), for Nystrom and "
         "Performer with fixed ranks; it is 2 for BertLSH as its authors compute it."
     ),
-    source=Source(
-        citation="approxattn 0.1 (2026), a claim about its code",
-        place="the counted formulas of code.cost-*",
-        fidelity="ours",
-    ),
+    source=our_code("the counted formulas of code.cost-*"),
     reading="limit of log(cost)/log n of the counted formulas, taken by SymPy",
     experiments=(
         Symbolic(
@@ -304,7 +308,7 @@ OTHERS = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_other_regimes_off, scope="exponent 2"),
+    mutant=Symbolic(identities=partial(_other_regimes, excess=1), scope="exponent 2"),
     uses=(
         "code.cost-linformer-gaussian",
         "code.cost-yoso",

@@ -1,9 +1,10 @@
-"""Counted cost of hashed attention: YOSO, BERT-LSH, softmax over colliding pairs; see `_counted`
-for what is counted.
+"""Counted cost of hashed attention: YOSO, BERT-LSH, softmax over colliding pairs.
+
+What is counted: `counted`.
 
 What depends on the pairs that happen to collide is counted in its worst case, on queries and keys
-that are all equal: every pair collides, and the rows of pairs are padded to w, the power of two
-from n on. Up to n = 64 the code also computes exact variances for its facts, at n^3; the sizes
+that are all equal. Every pair collides there, and the rows of pairs are padded to w, the power of
+two from n on. Up to n = 64 the code also computes exact variances for its facts, at n^3; the sizes
 below are larger where that matters.
 """
 
@@ -69,7 +70,7 @@ COSTS = (
             {"bits": 4, "zero_rows": "orthogonal"},
             {"bits": 9, "zero_rows": "orthogonal", "gradient": "surrogate"},
         ),
-        text=(
+        statement=(
             "YosoExpectation: n² (d + dv + 1) multiplications and n² arc cosines forward, n² (3d + "
             "2 dv + 1) and n² for the gradient."
         ),
@@ -81,7 +82,7 @@ COSTS = (
         name="yoso-expectation-normalised",
         method="YosoExpectation",
         settings=({"bits": 3, "zero_rows": "orthogonal", "normalize": True},),
-        text=(
+        statement=(
             "YosoExpectation with unit rows: n² (d + dv + 1) multiplications and n² arc cosines "
             "forward, n² (4d + 3 dv + 2) and 2n² for the gradient."
         ),
@@ -93,7 +94,7 @@ COSTS = (
         method="Yoso",
         settings=(*_SAMPLED, {**_SAMPLED[0], "bound": "bernstein"}),
         sizes=_LONG,
-        text=(
+        statement=(
             "Yoso with τ bits and m hashes: 2 n d τ m multiplications and m (n ⌈log₂ n⌉ + 2 · 2^τ "
             "⌈log₂(n + 1)⌉) comparisons forward, whose sums are additions; the exact gradient is "
             "that of its expectation, n² (3d + 2 dv + 1) multiplications and n² arc cosines."
@@ -110,7 +111,7 @@ COSTS = (
         method="Yoso",
         settings=_with(_SAMPLED, normalize=True),
         sizes=_LONG,
-        text=(
+        statement=(
             "Yoso with unit rows: forward as without; the exact gradient n² (4d + 3 dv + 2) "
             "multiplications and 2n² arc cosines."
         ),
@@ -122,7 +123,7 @@ COSTS = (
         method="Yoso",
         settings=({"bits": 2, "hashes": 8, "hashing": "hadamard", "zero_rows": "orthogonal"},),
         sizes=(7043, 9643, 13045, 9683),
-        text=(
+        statement=(
             "Yoso with Hadamard hashing, its directions held as a matrix: multiplications and "
             "comparisons as with Gaussian hyperplanes."
         ),
@@ -137,7 +138,7 @@ COSTS = (
             ({"bits": 4, "hashes": 8}, {"bits": 3, "hashes": 13}), gradient="sampled", parallel=True
         ),
         sizes=_LONG,
-        text=(
+        statement=(
             "Yoso, sampled gradient, all tokens in one bucket: 2 n d τ m multiplications for the "
             "codes and 4 n d dv for each hash, once more for the certificate; 4 m n ⌈log₂ n⌉ "
             "comparisons."
@@ -157,7 +158,7 @@ COSTS = (
         name="bert-lsh",
         method="BertLSH",
         settings=({}, {"bits": 3, "tables": 2}),
-        text=(
+        statement=(
             "BertLSH, dense, K bits and L tables: n² (2d + dv) + 2 n d K L multiplications, n² "
             "exponentials and n² arc cosines forward; n² (3d + 2 dv) + 2 n d K L and n² "
             "exponentials for the gradient."
@@ -176,7 +177,7 @@ COSTS = (
         name="bert-lsh-dropped",
         method="BertLSH",
         settings=({"fill": _DROPPED}, {"bits": 3, "tables": 2, "fill": _DROPPED}),
-        text=(
+        statement=(
             "BertLSH, dense, other pairs dropped: products as with the logit 0; n² exponentials "
             "more forward, for what the dropped pairs would weigh."
         ),
@@ -190,7 +191,7 @@ COSTS = (
             {"fidelity": "paper-code"},
             {"bits": 3, "tables": 2, "table_size": 4, "fidelity": "paper-code"},
         ),
-        text=(
+        statement=(
             "BertLSH as the authors' code computes it: n² (3d + dv) + 2 n d K L multiplications "
             "forward, n² (6d + 2 dv) + 2 n d K L for the gradient."
         ),
@@ -209,7 +210,7 @@ COSTS = (
             for t, f in ((1, 0.0), (2, _DROPPED))
         ),
         sizes=(1623, 1723, 7023, 9643, 9625),
-        text=(
+        statement=(
             "BertLSH over colliding pairs, all of them colliding: n² d + n w (d + dv) + 2 n d K L "
             "multiplications, n² arc cosines and n (2w + 1) exponentials forward; n w (3d + 2 dv) "
             "+ 2 n d K L, 2n (2w + 1) and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for "
@@ -236,7 +237,7 @@ COSTS = (
         method="LSHSoftmax",
         settings=tuple({"bits": 2, "tables": t, "parallel": True} for t in (1, 3)),
         sizes=_LONG,
-        text=(
+        statement=(
             "LSHSoftmax, all pairs colliding: n w (2d + dv) + 2 n d K L multiplications and n (6w "
             "+ 1) exponentials, logarithms and arc cosines forward; n w (5d + 2 dv) + 2 n d K L, "
             "2n (6w + 1) and 2 n w ⌈log₂ n w⌉ + 4 n ⌈log₂(n w + 1)⌉ comparisons for the gradient."

@@ -1,4 +1,7 @@
-"""Counted cost of tensor attention and of a transformer; see `_counted` for what is counted."""
+"""Counted cost of tensor attention and of a transformer.
+
+What is counted: `counted`.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ COSTS = (
         run=_tensor,
         settings=tuple({"degree": g} for g in (2, 4, 6)),
         gradient=None,
-        text=(
+        statement=(
             "Tensor attention of degree g over n² pairs of keys: 3 n r (dv + 1) multiplications, r "
             "= C(d + g, g), no exponential."
         ),
@@ -98,7 +101,7 @@ COSTS = (
         run=_transformer,
         sizes=(3242, 6442, 3282, 3244),
         settings=tuple({**own, "method": "Exact"} for own in _SHAPES),
-        text=(
+        statement=(
             "m layers of h heads of width p over tokens of width d, exact attention: m h (4 n d p "
             "+ 2 n² p) multiplications and m h n² exponentials forward; m h (12 n d p + 9 n² p) "
             "and 3 m h n² for the whole gradient, forward pass included."
@@ -122,7 +125,7 @@ COSTS = (
         run=_transformer,
         sizes=(32042, 64042, 32082, 32043),
         settings=tuple({**own, "method": "Polynomial"} for own in _SHAPES),
-        text=(
+        statement=(
             "The same with polynomial attention of degree 2, r = C(p + 2, 2): m h (4 n d p + 2 n "
             "r (p + 1) + n (4p² + p)) multiplications forward, m h (12 n d p + n r (10 (p + 1) + "
             "4) + 2 n (4p² + p)) for the whole gradient; no exponential."

@@ -1,5 +1,6 @@
-"""Counted cost of low-rank methods: Linformer with every sketch, fitted values, landmarks, random
-features; see `_counted` for what is counted.
+"""Counted cost of low-rank methods: every sketch, fitted values, landmarks, random features.
+
+What is counted: `counted`.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ COSTS = (
             *_sketched("rademacher"),
             *_sketched("sparse"),
         ),
-        text=(
+        statement=(
             "Linformer with a dense sketch of rank k (Gaussian, signs, or their sparse form): 2 n "
             "k (d + dv) multiplications and n k exponentials forward, n k (6d + 5 dv) and 2 n k "
             "for the gradient."
@@ -160,7 +161,7 @@ COSTS = (
         name="linformer-count-sketch",
         method="Linformer",
         settings=_sketched("count-sketch"),
-        text=(
+        statement=(
             "Linformer with CountSketch: n k (d + dv) multiplications, n k exponentials and 2n "
             "⌈log₂ n⌉ + 4k ⌈log₂(n + 1)⌉ comparisons forward; n k (4d + 3 dv) and 2 n k for the "
             "gradient."
@@ -173,7 +174,7 @@ COSTS = (
         method="Linformer",
         settings=_sketched("srht"),
         sizes=(1623, 3223, 3243, 3225, 4023),
-        text=(
+        statement=(
             "Linformer with sampled rows of a Hadamard transform: n k (d + dv) multiplications and "
             "n k exponentials forward, n k (4d + 3 dv) and 2 n k for the gradient."
         ),
@@ -188,7 +189,7 @@ COSTS = (
         name="linformer-row-sample",
         method="Linformer",
         settings=_sketched("row-sample"),
-        text=(
+        statement=(
             "Linformer with k sampled rows: n k (d + dv) multiplications and n k exponentials "
             "forward, n k (4d + 3 dv) and 2 n k for the gradient."
         ),
@@ -199,7 +200,7 @@ COSTS = (
         name="linformer-mean-pool",
         method="Linformer",
         settings=_sketched("mean-pool"),
-        text=(
+        statement=(
             "Linformer with k block means: n k (d + dv) multiplications and n k exponentials "
             "forward, n k (4d + 3 dv + 4) and 2 n k for the gradient."
         ),
@@ -213,7 +214,7 @@ COSTS = (
         name="linformer-max-pool",
         method="Linformer",
         settings=_sketched("max-pool"),
-        text=(
+        statement=(
             "Linformer with k block maxima: n k (d + dv) multiplications and n k exponentials "
             "forward, n k (4d + 3 dv) and 2 n k for the gradient."
         ),
@@ -225,7 +226,7 @@ COSTS = (
         method="Linformer",
         settings=_RANKS,
         run=_given,
-        text=(
+        statement=(
             "Linformer with E = F given: 2 n k (d + dv) multiplications and n k exponentials "
             "forward; n k (7d + 6 dv) and 2 n k for the gradient, that of E included."
         ),
@@ -237,7 +238,7 @@ COSTS = (
         method="FittedLinformer",
         settings=({"rank": 3}, {"rank": 5}),
         sizes=(3223, 6423, 6443, 6425),
-        text=(
+        statement=(
             "FittedLinformer of rank k with 4k fitted rows: 5 n k (d + dv) + k² (4d + 9 dv) + 4k³ "
             "+ (k³ - k)/3 multiplications and 5 n k + 4k² exponentials forward; n k (24d + 19 dv "
             "+ 4) + k² (12d + 27 dv) + 8k³ + 2(k³ - k)/3 and 14 n k + 4k² for the gradient."
@@ -257,7 +258,7 @@ COSTS = (
         name="nystrom",
         method="Nystrom",
         settings=({"landmarks": 4, "iterations": 6}, {"landmarks": 5, "iterations": 3}),
-        text=(
+        statement=(
             "Nystrom with k landmarks and t iterations: 2 n k (d + dv) + k² (d + dv) + 4 t k³ "
             "multiplications and 2 n k + k² exponentials forward; n k (9d + 7 dv) + 3 k² (d + dv) "
             "+ 19 t k³ and 5 n k + k² for the gradient."
@@ -269,7 +270,7 @@ COSTS = (
         name="nystrom-cut",
         method="Nystrom",
         settings=({"landmarks": 4, "rcond": 0.05}, {"landmarks": 3, "rcond": 0.05}),
-        text=(
+        statement=(
             "Nystrom with k landmarks and cut singular values: 2 n k (d + dv) + k² (d + dv) + k³ "
             "multiplications and one decomposition forward; n k (9d + 7 dv) + 3 k² (d + dv) + 5 "
             "k³ and two for the gradient."
@@ -289,7 +290,7 @@ COSTS = (
             {"features": 11},
             {"features": 6, "kind": "hyperbolic", "orthogonal": False},
         ),
-        text=(
+        statement=(
             "Performer with m features: 2 n m (d + dv + 1) multiplications and 2 n m exponentials "
             "and n logarithms forward, n m (8d + 7 dv + 6), 6 n m and n for the gradient."
         ),
@@ -310,7 +311,7 @@ COSTS = (
             {"heavy": t, "key_blocks": k, "query_blocks": c}
             for t, k, c in ((2, 4, 2), (5, 8, 4), (0, 4, 1))
         ),
-        text=(
+        statement=(
             "Clustered with T heavy keys, K blocks of keys and C of queries: n (T + K)(d + dv + "
             "1) + C n d + C T K (d + dv) multiplications, n (T + K) exponentials and C n ⌈log₂ n⌉ "
             "comparisons forward; n (T + K)(4d + 3 dv + 4) + C n d + 2 C T K (d + dv) and 2n (T + "

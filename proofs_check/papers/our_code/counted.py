@@ -1,11 +1,14 @@
-"""Claims about the cost of our own code as data: what is counted while it runs on counting arrays,
-and the formulas that it must equal.
+"""Claims about the cost of our own code as data: what is counted, and formulas that it must equal.
 
-Every method is called through `approxattn.attention` and `attention_vjp`, certificate included, so
-nothing can hide. Counted are three things: the multiplications of matrix products (each has its
-addition), the elementary functions (exponentials, logarithms, arc cosines), and the comparisons of
-sorting and looking up at the prices of `counting`. The code for other array libraries than NumPy is
-what runs; on NumPy some sums have a path of their own with the same products.
+Counted is what happens while the code runs on counting arrays. Every method is called through
+`approxattn.attention` and `attention_vjp`, certificate included, so nothing can hide:
+
+- the multiplications of matrix products (each has its addition);
+- the elementary functions: exponentials, logarithms, arc cosines;
+- the comparisons of sorting and looking up, at the prices of `counting`.
+
+The code for other array libraries than NumPy is what runs; on NumPy some sums have a path of their
+own with the same products.
 
 Sizes are written 100 n + 10 d + dv, n_q = n_k = n.
 """
@@ -21,8 +24,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from proofs_check.arithmetic.counting import Tally
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Count, Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 Settings = Mapping[str, Any]
@@ -127,13 +131,14 @@ def _at(formula: Formula, settings: tuple[Items, ...], off: int, code: int) -> i
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Formulas of one pass."""
+    """Formulas of one pass; `at_most` names those that bound a count that depends on the data."""
 
     products: Formula
     functions: Formula = none
     sorting: Formula = none
     values: Formula = none
     exponent: int = 1
+    at_most: tuple[str, ...] = ()
 
     def formulas(self) -> Mapping[str, Formula]:
         """What is counted, by name."""
@@ -162,7 +167,7 @@ class Cost:
     name: str
     method: str
     settings: tuple[Settings, ...]
-    text: str
+    statement: str
     forward: Work
     gradient: Work | None
     sizes: tuple[int, ...] = SIZES
@@ -187,6 +192,7 @@ class Cost:
             formula=functools.partial(_at, work.formulas()[what], own, off),
             sizes=codes[:1] if off else codes,
             scope=f"{label}, {self.shown()}: {_SCOPES[what]}",
+            relation="<=" if what in work.at_most else "=",
         )
 
     def shown(self) -> str:
@@ -218,12 +224,8 @@ class Cost:
             key=f"code.cost-{self.name}",
             title=f"counted cost of {self.method}"
             + ("" if self.name == self.method.lower() else f" ({self.name})"),
-            statement=self.text,
-            source=Source(
-                citation="approxattn 0.1 (2026), a claim about its code",
-                place=self.place or f"approxattn.{self.method}",
-                fidelity="ours",
-            ),
+            statement=self.statement,
+            source=our_code(self.place or f"approxattn.{self.method}"),
             reading=(
                 "one head, n_q = n_k = n, no mask; certificate included; each multiplication of a "
                 "matrix product has its addition"

@@ -1,10 +1,10 @@
-"""Claims about our own gradients: what `approxattn.attention_vjp` returns is within its certificate
-of the exact gradient, in float64 and in float32.
+"""Claims about our own gradients: what `attention_vjp` returns is within its certificate.
 
-As in `code_certificates`, a search that finds nothing proves nothing; the largest error / bound it
-found is the tightness of the line. The error is that of dq, dk and dv row by row, held against
-enclosed gradients; its certain part counts, since the balls around a gradient that vanishes do not
-vanish.
+Each is a claim about the exact gradient, in float64 and in float32.
+
+As in `certificates`, a search that finds nothing proves nothing; the largest error / bound it found
+is the tightness of the line. The error is that of dq, dk and dv row by row, held against enclosed
+gradients. Its certain part counts, since the balls around a gradient that vanishes do not vanish.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from proofs_check.arithmetic.balls import ball, precision
 from proofs_check.arithmetic.gradient_balls import exact_attention_gradient
 from proofs_check.papers.our_code import calls as problems
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Assumption, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 _BITS = 300
@@ -32,7 +33,7 @@ _FAR = 2**1000
 
 
 def _posed(methods: tuple[Mapping[str, Any], ...], dtype: str, divisor: int) -> Any:
-    """Problems of `_attention_problems` with a cotangent of small integers, some rows zero, from
+    """Problems of `calls` with a cotangent of small integers, some rows zero, from
     the seed of the instance.
     """
 
@@ -145,11 +146,7 @@ def _theorem(
             f"The computed dq, dk and dv of {title} are within their certificate of the gradient "
             "of softmax attention, row by row, in float64 and float32."
         ),
-        source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code",
-            place=f"approxattn.{methods[0]['name']}",
-            fidelity="ours",
-        ),
+        source=our_code(f"approxattn.{methods[0]['name']}"),
         reading=(
             "max over entries of |computed - exact| / bound of the row <= 1; a row without a "
             "finite bound claims nothing"

@@ -1,10 +1,13 @@
-"""Claims about our hashing code, held against ten thousand random and adversarial problems each, by
-an exact binomial test.
+"""Claims about our hashing code, each held against ten thousand problems by a binomial test.
 
-Problems: n = 1 .. 24 keys, few or many queries, d = 1 .. 8, float32 and float64, random, clustered,
-with duplicate keys, antipodal keys, zero rows, all tokens in one bucket, one key at a right angle
-(a fair coin for each hash), rows and values of sizes 2^-40 .. 2^40, masked keys, arrays that are
-not contiguous. An output or a gradient that is NaN, or further from its target than its
+The problems are random and adversarial; the test is exact.
+
+Problems have n = 1 .. 24 keys, few or many queries and d = 1 .. 8, in float32 and float64. Tokens
+are random or clustered, with duplicate keys, antipodal keys or zero rows. They lie all in one
+bucket, or one key at a right angle (a fair coin for each hash). Rows and values have sizes
+2^-40 .. 2^40; keys are masked, arrays are not contiguous.
+
+An output or a gradient that is NaN, or further from its target than its
 certificate, is a failure. Targets are computed here, in extended precision, with angles 2 atan2(|a
 - b|, |a + b|) of unit rows, which are right to the last places at every angle.
 
@@ -21,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Plan, Sample
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 CASES = 10_000
@@ -242,11 +246,7 @@ def _theorem(
             f"{what} is a number and within its certificate except with probability at most "
             f"{target:g}, over random and adversarial problems and the draws."
         ),
-        source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code",
-            place=" and ".join(sorted({f"approxattn.{m['name']}" for m in methods})),
-            fidelity="ours",
-        ),
+        source=our_code(" and ".join(sorted({f"approxattn.{m['name']}" for m in methods}))),
         reading="one event a problem: any NaN, or any row above its bound",
         experiments=(
             Sample(

@@ -1,7 +1,8 @@
-"""Claims about our low-rank code, held against ten thousand random and adversarial problems each,
-by an exact binomial test.
+"""Claims about our low-rank code, each held against ten thousand problems by a binomial test.
 
-Problems, targets and what counts as a failure are those of `code_hashing_cases`: duplicate,
+The problems are random and adversarial; the test is exact.
+
+Problems, targets and what counts as a failure are those of `many_cases_hashing`: duplicate,
 clustered and antipodal keys, zero rows, sizes from 2^-40 to 2^40, masks, arrays that are not
 contiguous, float32 and float64. Row sampling may fail in at most 1 - confidence of them; means of
 blocks and heavy keys with means never.
@@ -19,8 +20,9 @@ from proofs_check.papers.our_code_campaigns.many_cases_hashing import (
     draw,
     output_fails,
 )
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Plan, Sample
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 Settings = tuple[Mapping[str, Any], ...]
@@ -50,11 +52,7 @@ def _theorem(
             f"The output of {what} is a number and within its certificate except with probability "
             f"at most {target:g}, over random and adversarial problems and the draws."
         ),
-        source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code",
-            place=f"approxattn.{methods[0]['name']}",
-            fidelity="ours",
-        ),
+        source=our_code(f"approxattn.{methods[0]['name']}"),
         reading="one event a problem: any NaN, or any row above its bound",
         experiments=(
             Sample(

@@ -1,8 +1,9 @@
-"""Claims about the running time of our own code as n grows: measured, so only in campaigns with the
-full budget, and never a proof.
+"""Claims about the running time of our own code as n grows.
 
-Timing separates n from n^1.5 and n²; the operations themselves are counted in `code_cost`. Queries
-and keys are uniform, d = dv = 16, float32, one head, one thread for matrix products.
+It is measured: so only in campaigns with the full budget, and never a proof.
+
+Timing separates n from n^1.5 and n²; the operations themselves are counted in `our_code/cost.py`.
+Queries and keys are uniform, d = dv = 16, float32, one head, one thread for matrix products.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.papers.shared.source import our_code
 from proofs_check.statements.experiment import Scale
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 _LONG, _SHORT = (
@@ -70,11 +72,7 @@ def _theorem(
             f"The processor time of {name} grows {order}: the slope of log time against log n lies "
             f"in [{slope[0]:g}, {slope[1]:g}]."
         ),
-        source=Source(
-            citation="approxattn 0.1 (2026), a claim about its code",
-            place=f"approxattn.{name}",
-            fidelity="ours",
-        ),
+        source=our_code(f"approxattn.{name}"),
         reading=(
             "Theil-Sen slope with its 95 % interval, the fastest of several runs a size; "
             "certificate included"

@@ -2,14 +2,14 @@
 
 The certificate of the Taylor basis cites it.
 
-    P_g(x) = sum_{t <= g} x^t / t!,   r(x) = ln P_g(x) - x = ln of the ratio of approximate to exact
-        weight
-    lo, hi   least and largest score of one row;   ln rho = r(lo) - r(hi) (see `ours_weights`)
+    P_g(x) = sum_{t <= g} x^t / t!
+    r(x)     ln P_g(x) - x = ln of the ratio of approximate to exact weight
+    lo, hi   least and largest score of one row;   ln rho = r(lo) - r(hi) (see `weights`)
 
-P_g' = P_g - x^g / g!, so r' = -x^g / (g! P_g).  At a minimum x of P_g, which exists for even g,
-    P_g' = 0 and P_g(x) = x^g / g!: positive unless
-x = 0, where P_g = 1. So P_g > 0 on the line, r decreases strictly, and over the scores of a row r
-ranges in [r(hi), r(lo)].
+1. P_g' = P_g - x^g / g!, so r' = -x^g / (g! P_g).
+2. At a minimum x of P_g, which exists for even g, P_g' = 0 and P_g(x) = x^g / g!.
+3. That is positive unless x = 0, where P_g = 1. So P_g > 0 on the line.
+4. By 1 and 3 r decreases strictly: over the scores of a row it ranges in [r(hi), r(lo)].
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
@@ -32,7 +33,7 @@ from proofs_check.statements.experiment import (
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 _EVEN = tuple(range(0, 41, 2))
@@ -68,14 +69,10 @@ def _real_roots(degrees: tuple[int, ...] = _EVEN) -> Iterator[Identity]:
         yield Identity(int(p.count_roots()), 0, f"number of real roots, degree {g}")
 
 
-def _odd_roots() -> Iterator[Identity]:
-    return _real_roots((1, 3, 5))
-
-
-# r(-B) = ln(1 + eps) and r(B) = ln(1 - Q), the two ends of the scores in [-B, B], by Taylor's
-# theorem with integral remainder:
-#     eps = (B^{g+1} / g!) int_0^1 u^g e^{uB} du,    Q = Pr[Poisson(B) > g] = (1/g!) int_0^B u^g
-#     e^{-u} du.
+# 5. The two ends of the scores in [-B, B] are r(-B) = ln(1 + eps) and r(B) = ln(1 - Q), by Taylor's
+#    theorem with integral remainder:
+#        eps = (B^{g+1} / g!) int_0^1 u^g e^{uB} du,
+#        Q = Pr[Poisson(B) > g] = (1/g!) int_0^B u^g e^{-u} du.
 
 _BOUNDS = (Fraction(1, 2), Fraction(1), Fraction(2), Fraction(4), Fraction(8), Fraction(16))
 
@@ -87,7 +84,7 @@ def _integrand(g: int, sign: int, x: Any, _analytic: bool) -> Any:
 def _ends(_bits: int) -> list[Comparison]:
     from flint import acb
 
-    found = []
+    comparisons = []
     for g in (2, 4, 8, 16):
         for b in _BOUNDS:
             eps, q = (
@@ -95,11 +92,13 @@ def _ends(_bits: int) -> list[Comparison]:
                 for sign in (1, -1)
             )
             at = f"degree {g}, B = {b}"
-            found.append(
+            comparisons.append(
                 Comparison(_taylor(g, ball(-b)) * ball(b).exp(), 1 + eps, f"e^r(-B), {at}")
             )
-            found.append(Comparison(_taylor(g, ball(b)) * ball(-b).exp(), 1 - q, f"e^r(B), {at}"))
-    return found
+            comparisons.append(
+                Comparison(_taylor(g, ball(b)) * ball(-b).exp(), 1 - q, f"e^r(B), {at}")
+            )
+    return comparisons
 
 
 def _rows() -> Any:
@@ -173,11 +172,7 @@ EVEN_TAYLOR = Theorem(
         "r(hi)) / 4). On [-B, B]: r(-B) = ln(1 + ε), r(B) = ln(1 - Q), ε = (B^{g+1}/g!) ∫_0^1 u^g "
         "e^{uB} du, Q = Pr[Poisson(B) > g]."
     ),
-    source=Source(
-        citation="proved here",
-        place="head of proofs_check/papers/ours/even_taylor.py",
-        fidelity="ours",
-    ),
+    source=here(__name__),
     reading=(
         "one row, any number of keys, no bound on the scores; lo and hi may be any lower and upper "
         "bound of them"
@@ -211,7 +206,7 @@ EVEN_TAYLOR = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_odd_roots,
+        identities=partial(_real_roots, degrees=(1, 3, 5)),
         grade="exact-rational",
         scope="odd degrees: P_1, P_3, P_5 have a real root and turn negative",
     ),

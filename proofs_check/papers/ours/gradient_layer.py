@@ -1,11 +1,11 @@
 """What T3 says of the gradients of a whole layer; nothing here is a quotation.
 
-Letters of `ours_gradient` and `liang_2024_layer`.
+Letters of `gradient_row`, and of `layer` of Liang et al. 2024.
 
-X, W, W_V, G     tokens, W_Q W_K^T, value weights, cotangent of the output; h = X W_V, z_ij = G_i .
-    h_j, P = f o (z - <f, z>)
+X, W, W_V, G     tokens, W_Q W_K^T, value weights, cotangent of the output; h = X W_V,
+                 z_ij = G_i . h_j, P = f o (z - <f, z>)
 f~, P~           approximate weights with log ratios of oscillation ln rho_i in row i, and the
-    plug-in P~; omega_i = osc_j z_ij
+                 plug-in P~; omega_i = osc_j z_ij
 tau_i            tanh(ln rho_i / 4), which bounds the total variation of f~_i and f_i
 
 dW = beta X^T P X,   dW_V = X^T f^T G,   dX = beta (P X W^T + P^T X W) + f^T G W_V^T
@@ -15,22 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball, softmax, upper
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place=(
-        "comments of proofs_check/papers/ours/gradient_layer.py and approxattn/bounds/gradients.py"
-    ),
-    fidelity="ours",
-)
+_HERE = here(__name__, "approxattn.bounds.gradients")
 
 # --- instances: one layer, integer inputs, weights off by integer ratios --------------------------
 
@@ -118,81 +114,21 @@ class _Layer:
         return error, own + others + (self.f * self.excess[:, None]).T @ np.abs(back)
 
 
-def _worst(instance: Instance, part: str) -> tuple[Any, Any]:
-    """The entry with the largest error / bound, and its bound."""
+def _worst(instance: Instance, part: str, divisor: int = 1) -> tuple[Any, Any]:
+    """The entry with the largest error / bound, and a part of its bound."""
     errors, bounds = getattr(_Layer(instance), part)()
     pairs = [(abs(e), b) for e, b in zip(np.ravel(errors), np.ravel(bounds), strict=True)]
-    return max(pairs, key=lambda pair: upper(pair[0]) / (float(pair[1].mid()) + 1e-300))
+    error, bound = max(pairs, key=lambda pair: upper(pair[0]) / (float(pair[1].mid()) + 1e-300))
+    return error, bound / divisor
 
 
 def _ratio(instance: Instance, part: str) -> float:
-    error, bound = _worst(instance, part)
-    top, below = float(error.mid()), float(bound.mid())
-    return top / below if below > 1e-30 else 0.0
+    error, bound = (float(side.mid()) for side in _worst(instance, part))
+    return error / bound if bound > 1e-30 else 0.0
 
 
-def _one(_instance: Instance) -> float:
-    return 1.0 + 1e-9
-
-
-def _third(_instance: Instance) -> float:
-    return 1 / 3
-
-
-def _tenth(_instance: Instance) -> float:
-    return 0.1
-
-
-def _measured_entrywise(instance: Instance) -> float:
-    return _ratio(instance, "entrywise")
-
-
-def _confirm_entrywise(instance: Instance) -> tuple[Any, Any]:
-    return _worst(instance, "entrywise")
-
-
-def _confirm_entrywise_third(instance: Instance) -> tuple[Any, Any]:
-    error, bound = _worst(instance, "entrywise")
-    return error, bound / 3
-
-
-def _measured_weights(instance: Instance) -> float:
-    return _ratio(instance, "weights")
-
-
-def _confirm_weights(instance: Instance) -> tuple[Any, Any]:
-    return _worst(instance, "weights")
-
-
-def _confirm_weights_tenth(instance: Instance) -> tuple[Any, Any]:
-    error, bound = _worst(instance, "weights")
-    return error, bound / 10
-
-
-def _measured_values(instance: Instance) -> float:
-    return _ratio(instance, "values")
-
-
-def _confirm_values(instance: Instance) -> tuple[Any, Any]:
-    return _worst(instance, "values")
-
-
-def _confirm_values_third(instance: Instance) -> tuple[Any, Any]:
-    error, bound = _worst(instance, "values")
-    return error, bound / 3
-
-
-def _measured_tokens(instance: Instance) -> float:
-    return _ratio(instance, "tokens")
-
-
-def _confirm_tokens(instance: Instance) -> tuple[Any, Any]:
-    return _worst(instance, "tokens")
-
-
-def _confirm_tokens_third(instance: Instance) -> tuple[Any, Any]:
-    error, bound = _worst(instance, "tokens")
-    return error, bound / 3
+def _largest_ratio(_instance: Instance, divisor: int) -> float:
+    return (1 + 1e-9) / divisor
 
 
 _SCOPE = (
@@ -201,27 +137,31 @@ _SCOPE = (
 )
 
 
-def _search(part: str, divisor: str = "") -> Falsify:
-    found = globals()
-    bound = {"": _one, "third": _third, "tenth": _tenth}[divisor]
+def _search(part: str, divisor: int = 1) -> Falsify:
     return Falsify(
         instances=_layers,
-        measured=found[f"_measured_{part}"],
-        bound=bound,
-        confirm=found[f"_confirm_{part}" + (f"_{divisor}" if divisor else "")],
+        measured=partial(_ratio, part=part),
+        bound=partial(_largest_ratio, divisor=divisor),
+        confirm=partial(_worst, part=part, divisor=divisor),
         assumptions=(_POSITIVE,),
-        scope=_SCOPE + (f"; the bound's {divisor}" if divisor else ""),
+        scope=_SCOPE + (f"; 1/{divisor} of the bound" if divisor > 1 else ""),
         tries=150,
     )
 
 
 # --- the identities behind the bounds -------------------------------------------------------------
-# (1) P~ - P = (f~ - f)(z - kappa~) + f (kappa - kappa~), and |f~ - f| <= (rho - 1) f, |z - kappa~|
-#     <= omega, |kappa - kappa~| <= tau omega (ours.hilbert). For f~ = f w / <f, w>: min w <= <f, w>
-#     <= max w, so f~/f lies in [1/rho, rho], and 1 - 1/rho <= rho - 1.
-# (2) a row whose entries sum to 0 does not see a constant: sum_j p_j x_j = sum_j p_j (x_j - m), and
-#     m half way leaves |p|_1 osc(x)/2. With T3, |p|_1 <= omega ln rho / 4; with the total
-#     variation, |f~ - f|_1 <= 2 tau.
+# Entry by entry, in one row, kappa = <f, z> and kappa~ = <f~, z>:
+#
+# 1. P~ - P = (f~ - f)(z - kappa~) + f (kappa - kappa~).
+# 2. |z - kappa~| <= omega, and |kappa - kappa~| <= tau omega (ours.hilbert).
+# 3. For f~ = f w / <f, w>: min w <= <f, w> <= max w, so f~/f lies in [1/rho, rho].
+# 4. |f~ - f| <= (rho - 1) f, since 1 - 1/rho <= rho - 1.
+#
+# Summed against a column x of the keys:
+#
+# 5. A row whose entries sum to 0 does not see a constant: sum_j p_j x_j = sum_j p_j (x_j - m).
+# 6. With m half way that is at most |p|_1 osc(x)/2.
+# 7. |p|_1 <= omega ln rho / 4 for p = P~ - P (T3), and |f~ - f|_1 <= 2 tau.
 
 
 def _split(*, without_mean: bool = False) -> Iterator[Identity]:
@@ -247,10 +187,6 @@ def _split(*, without_mean: bool = False) -> Iterator[Identity]:
         )
 
 
-def _split_without_mean() -> Iterator[Identity]:
-    return _split(without_mean=True)
-
-
 def _centred(total: int = 0) -> Iterator[Identity]:
     from sympy import QQ, ring
 
@@ -264,10 +200,6 @@ def _centred(total: int = 0) -> Iterator[Identity]:
         )
 
 
-def _not_centred() -> Iterator[Identity]:
-    return _centred(1)
-
-
 _ROWS = Symbolic(
     identities=_centred,
     scope="a row that sums to 0 does not see a constant: 2, 3 and 5 keys, all entries",
@@ -278,7 +210,7 @@ THEOREMS = (
         key="ours.gradient-entrywise",
         title="plug-in gradient, entry by entry",
         statement="|P~_ij - P_ij| <= f_ij ω_i (ρ_i - 1 + τ_i), τ_i = tanh(ln ρ_i / 4).",
-        source=_OURS,
+        source=_HERE,
         assumptions=(_POSITIVE,),
         expected=Status.PROVED,
         experiments=(
@@ -288,7 +220,9 @@ THEOREMS = (
             ),
             _search("entrywise"),
         ),
-        mutant=Symbolic(identities=_split_without_mean, scope="without the change of <f, z>"),
+        mutant=Symbolic(
+            identities=partial(_split, without_mean=True), scope="without the change of <f, z>"
+        ),
         uses=("ours.hilbert",),
     ),
     Theorem(
@@ -298,11 +232,11 @@ THEOREMS = (
             "|ΔdW_ab| <= (β/8) Σ_i |X_ia| ω_i ln ρ_i osc(X_:b) for dW = β Xᵀ P X with the plug-in "
             "P~."
         ),
-        source=_OURS,
+        source=_HERE,
         assumptions=(_POSITIVE,),
         expected=Status.PROVED,
         experiments=(_ROWS, _search("weights")),
-        mutant=_search("weights", "tenth"),
+        mutant=_search("weights", divisor=10),
         uses=("ours.gradient", "lss24.gradient"),
     ),
     Theorem(
@@ -311,11 +245,11 @@ THEOREMS = (
         statement=(
             "|ΔdW_{V,ab}| <= osc(X_:a) Σ_i τ_i |G_ib| for dW_V = Xᵀ fᵀ G with f~ in place of f."
         ),
-        source=_OURS,
+        source=_HERE,
         assumptions=(_POSITIVE,),
         expected=Status.PROVED,
         experiments=(_ROWS, _search("values")),
-        mutant=_search("values", "third"),
+        mutant=_search("values", divisor=3),
         uses=("ours.hilbert", "lss24.gradient"),
     ),
     Theorem(
@@ -326,7 +260,7 @@ THEOREMS = (
             "W)_ia|) + Σ_i (ρ_i - 1) f_ij |(G W_Vᵀ)_ia| for dX = β (P X Wᵀ + Pᵀ X W) + fᵀ G W_Vᵀ "
             "with f~, P~."
         ),
-        source=_OURS,
+        source=_HERE,
         assumptions=(_POSITIVE,),
         expected=Status.PROVED,
         experiments=(
@@ -334,7 +268,7 @@ THEOREMS = (
             Symbolic(identities=_split, scope="the split of P~ - P: 3 keys, all f, f~, z"),
             _search("tokens"),
         ),
-        mutant=_search("tokens", "third"),
+        mutant=_search("tokens", divisor=3),
         uses=("ours.gradient", "ours.gradient-entrywise", "lss24.gradient"),
     ),
 )

@@ -1,43 +1,45 @@
-"""Our own statement about an error in the weights of one attention row and its gradient;
+"""Our own statement about an error in the weights of one attention row and its gradient.
+
 `approxattn.attention_vjp` cites it.
 
     f, f~        exact and approximate weights of one row, rho = max (f~_j / f_j) / min (f~_j / f_j)
     z_j          G . v_j, what the cotangent G of the output makes of value j
     P_j          f_j (z_j - sum_l f_l z_l), the row that multiplies the keys in dq and the query in
-        dk; P~ likewise with f~ (the plug-in gradient)
+                 dk; P~ likewise with f~ (the plug-in gradient)
     omega        osc_j z_j
 
-The proof moves along f_t proportional to f e^{t lambda}, osc lambda = ln rho. |dP/dt|_1 is convex
-in lambda and in z, so both may be taken two-valued, and it is then ln rho omega E|(X - EX)(Y - EY)
-- c| for Bernoulli X, Y with means 1/2 - u, 1/2 - v and covariance c. What is left is that this is
-at most 1/4.
+1. The proof moves along f_t proportional to f e^{t lambda}, osc lambda = ln rho.
+2. |dP/dt|_1 is convex in lambda and in z, so both may be taken two-valued.
+3. It is then ln rho omega E|W|, W = (X - EX)(Y - EY) - c, for Bernoulli X, Y with means 1/2 - u,
+   1/2 - v and covariance c.
+4. What is left is E|W| <= 1/4.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Assumption, Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="proofs_check/papers/ours/gradient_row.py and approxattn/bounds/gradients.py",
-    fidelity="ours",
-)
+_HERE = here(__name__, "approxattn.bounds.gradients")
 
-# E|W| <= sqrt(E W^2) and E W^2 = Var[(X - EX)(Y - EY)] = (1/4 - u^2)(1/4 - v^2) + 4 c u v - c^2.
-# Swapping 0 and 1 of X makes u v >= 0. Then (1) 1/16 - E W^2 = (c - 2 u v)^2 + (u - v)^2 / 4 + u v
-# (1/2 - 5 u v), which is >= 0 for u v <= 1/10; (2) else c <= min(EX, EY)(1 - max(EX, EY)) <= 1/4 -
-# u v < 2 u v, where E W^2 grows with c, so E W^2 <= its value at c = 1/4 - u v, which is
-#     u v - 4 u^2 v^2 - (u - v)^2 / 4 <= u v - 4 u^2 v^2, and 1/16 minus that is (1/4 - 2 u v)^2 >=
-#     0.
+# 5. E|W| <= sqrt(E W^2), so E W^2 <= 1/16 is enough.
+# 6. E W^2 = Var[(X - EX)(Y - EY)] = (1/4 - u^2)(1/4 - v^2) + 4 c u v - c^2.
+# 7. Swapping 0 and 1 of X makes u v >= 0.
+# 8. 1/16 - E W^2 = (c - 2 u v)^2 + (u - v)^2 / 4 + u v (1/2 - 5 u v), which is >= 0 for u v <=
+#    1/10.
+# 9. Else c <= min(EX, EY)(1 - max(EX, EY)) <= 1/4 - u v < 2 u v, where E W^2 grows with c.
+# 10. So E W^2 is at most its value at c = 1/4 - u v, which is u v - 4 u^2 v^2 - (u - v)^2 / 4.
+# 11. That is at most u v - 4 u^2 v^2, and 1/16 minus it is (1/4 - 2 u v)^2 >= 0.
 
 
 def _variance_from_moments() -> list[Identity]:
@@ -52,7 +54,7 @@ def _variance_from_moments() -> list[Identity]:
     return [Identity(second, (QQ(1, 4) - u**2) * (QQ(1, 4) - v**2) + 4 * c * u * v - c**2, "E W^2")]
 
 
-def _at_most_a_sixteenth(constant: int = 16) -> list[Identity]:
+def _at_most_a_sixteenth(constant: int) -> list[Identity]:
     from sympy import QQ, ring
 
     _, u, v, c = ring("u, v, c", QQ)
@@ -71,12 +73,8 @@ def _at_most_a_sixteenth(constant: int = 16) -> list[Identity]:
     ]
 
 
-def _last_step() -> list[Identity]:
-    return [*_variance_from_moments(), *_at_most_a_sixteenth()]
-
-
-def _last_step_too_sharp() -> list[Identity]:
-    return [*_variance_from_moments(), *_at_most_a_sixteenth(constant=17)]
+def _last_step(constant: int = 16) -> list[Identity]:
+    return [*_variance_from_moments(), *_at_most_a_sixteenth(constant)]
 
 
 def _rows() -> Any:
@@ -125,12 +123,8 @@ def _ratio(instance: Instance) -> float:
     return float(np.max(ratios) / np.min(ratios))
 
 
-def _quarter(instance: Instance) -> float:
-    return float(np.ptp(instance["z"])) * math.log(_ratio(instance)) / 4
-
-
-def _fifth(instance: Instance) -> float:
-    return float(np.ptp(instance["z"])) * math.log(_ratio(instance)) / 5
+def _bound(instance: Instance, divisor: int = 4) -> float:
+    return float(np.ptp(instance["z"])) * math.log(_ratio(instance)) / divisor
 
 
 def _confirm(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
@@ -146,10 +140,6 @@ def _confirm(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
     ).log() / divisor
 
 
-def _confirm_fifth(instance: Instance) -> tuple[Any, Any]:
-    return _confirm(instance, divisor=5)
-
-
 _NEARLY_SHARP: Instance = {"exact": [32, 31], "approximate": [31, 32], "z": [0, 1]}
 
 THEOREMS = (
@@ -160,7 +150,7 @@ THEOREMS = (
             "|P~ - P|_1 ≤ (ω/4) ln ρ, where P = f∘(z - <f, z>), ω = osc z and ln ρ = osc ln(f~/f); "
             "P~ is P with f~ in place of f."
         ),
-        source=_OURS,
+        source=_HERE,
         reading=(
             "Every row length, all positive weights, all z. The bounds on dq, dk, dv follow "
             "because rows of P and P~ sum to 0."
@@ -177,7 +167,7 @@ THEOREMS = (
             Falsify(
                 instances=_rows,
                 measured=_distance,
-                bound=_quarter,
+                bound=_bound,
                 confirm=_confirm,
                 assumptions=(_POSITIVE,),
                 examples=(_NEARLY_SHARP,),
@@ -185,7 +175,9 @@ THEOREMS = (
             ),
         ),
         expected=Status.PROVED,
-        mutant=Symbolic(identities=_last_step_too_sharp, scope="the last step with 1/17"),
+        mutant=Symbolic(
+            identities=partial(_last_step, constant=17), scope="the last step with 1/17"
+        ),
         uses=("ours.hilbert",),
         remarks=(
             (

@@ -1,5 +1,6 @@
-"""Our own statements about hashed attention: Bernstein's bound with shared hashes, and the
-Horvitz-Thompson softmax over colliding keys.
+"""Our own statements about hashed attention: Bernstein's bound, and sums over colliding keys.
+
+They are Bernstein's bound with shared hashes, and the Horvitz-Thompson softmax over colliding keys.
 
 S. Bernstein's inequality as in Boucheron, Lugosi & Massart, "Concentration inequalities", 2013,
 section 2.8 (wording unverified). The estimator is that of D. Horvitz and D. Thompson, "A
@@ -7,9 +8,9 @@ generalization of sampling without replacement from a finite universe", JASA 47 
 (wording unverified).
 
     X_h, Y^, Y, W, s^2   one of m independent hashes, their mean, its expectation, range and
-        variance of X_h (`yoso.variance`)
+                         variance of X_h (`yoso.variance`)
     U_j, pi_j, pi_jl     key j collides with the query in at least one table; probability of that,
-        and of both j and l colliding
+                         and of both j and l colliding
     f_j, y               softmax weights of a query and its exact output sum_j f_j v_j
 """
 
@@ -18,17 +19,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 
-from proofs_check.papers.ours.sampling import _tails
+from proofs_check.papers.ours.sampling import tails
 from proofs_check.papers.shared import planar_hashing as planar
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- Bernstein ------------------------------------------------------------------------------------
-# e^x <= 1 + x + (x^2/2)/(1 - b/3) for x <= b < 3, as k! >= 2 3^(k-2); so ln E e^{s(X - mu)} <= s^2
-# sigma^2 / (2 (1 - s W/3)), and Markov's inequality at s = m t / (m (sigma^2 + W t/3)) per hash
-# gives exp(-m t^2 / (2 sigma^2 + (2/3) W t)).
+# Let X be one hash, of mean mu, variance sigma^2 and range W.
+#
+# 1. e^x <= 1 + x + (x^2/2)/(1 - b/3) for x <= b < 3, since k! >= 2 3^(k-2).
+# 2. So ln E e^{s(X - mu)} <= s^2 sigma^2 / (2 (1 - s W/3)).
+# 3. Markov's inequality with s = t / (sigma^2 + W t/3) a hash bounds the probability that the mean
+#    of
+#    m hashes exceeds mu by t: exp(-m t^2 / (2 sigma^2 + (2/3) W t)).
 
 
 def _factorials() -> Iterator[tuple[int, int]]:
@@ -68,10 +75,10 @@ _ROWS = (
 )
 
 
-def _tail_bounds(scale: int = 1) -> list[Comparison]:
+def _tail_bounds(_bits: int, scale: int = 1) -> list[Comparison]:
     from flint import arb, fmpq
 
-    found = []
+    comparisons = []
     for (keys, values), m in itertools.product(_ROWS, (1, 2, 3)):
         sums = [
             sum(b * v for b, v in zip(row, values, strict=True))
@@ -82,19 +89,13 @@ def _tail_bounds(scale: int = 1) -> list[Comparison]:
         deviations = [
             Fraction(sum(chosen), m) - mean for chosen in itertools.product(sums, repeat=m)
         ]
-        for t, tail in _tails(deviations):
+        for t, tail in tails(deviations):
             rate = scale * m * t**2 / (2 * variance + Fraction(2, 3) * width * t)
             bound = 2 * (-arb(fmpq(rate.numerator, rate.denominator))).exp()
-            found.append(Comparison(tail, bound, f"keys {keys}, values {values}, m = {m}, t = {t}"))
-    return found
-
-
-def _enumerated_tails(_bits: int) -> list[Comparison]:
-    return _tail_bounds()
-
-
-def _enumerated_tails_too_thin(_bits: int) -> list[Comparison]:
-    return _tail_bounds(scale=3)
+            comparisons.append(
+                Comparison(tail, bound, f"keys {keys}, values {values}, m = {m}, t = {t}")
+            )
+    return comparisons
 
 
 BERNSTEIN = Theorem(
@@ -120,7 +121,7 @@ BERNSTEIN = Theorem(
             scope="every σ², W, m, t (the exponential series and Markov's inequality in words)",
         ),
         Enclose(
-            certify=_enumerated_tails,
+            certify=_tail_bounds,
             scope=(
                 "four planar rows of 3 or 4 keys, τ = 1, m = 1, 2, 3, every attained deviation, "
                 "all hashes enumerated"
@@ -128,7 +129,7 @@ BERNSTEIN = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_enumerated_tails_too_thin, scope="three times the exponent"),
+    mutant=Enclose(certify=partial(_tail_bounds, scale=3), scope="three times the exponent"),
     uses=("yoso.variance",),
     remarks=(
         "With the variance of independent keys it would be false for the same reason as "
@@ -137,8 +138,8 @@ BERNSTEIN = Theorem(
 )
 
 # --- Horvitz-Thompson -----------------------------------------------------------------------------
-# U_j is 0 or 1 with mean pi_j: E U_j/pi_j = 1. E U_j U_l = pi_jl: the covariance of U_j/pi_j and
-# U_l/pi_l is pi_jl/(pi_j pi_l) - 1.
+# 1. U_j is 0 or 1 with mean pi_j, so E U_j/pi_j = 1.
+# 2. E U_j U_l = pi_jl: the covariance of U_j/pi_j and U_l/pi_l is pi_jl/(pi_j pi_l) - 1.
 
 
 def _kept(keys: Sequence[int], tables: int) -> list[tuple[int, ...]]:
@@ -187,10 +188,6 @@ def _horvitz_thompson(weighted: bool = True) -> Iterator[Identity]:
         yield Identity(variance, formula, f"variance, L = {tables}")
 
 
-def _without_weights() -> Iterator[Identity]:
-    return _horvitz_thompson(weighted=False)
-
-
 HORVITZ_THOMPSON = Theorem(
     key="ours.horvitz-thompson",
     title="the Horvitz-Thompson sum over colliding keys",
@@ -217,7 +214,7 @@ HORVITZ_THOMPSON = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_without_weights,
+        identities=partial(_horvitz_thompson, weighted=False),
         grade="exact-rational",
         scope="collided weights summed without 1/π_j, as BERT-LSH does",
     ),
@@ -245,22 +242,15 @@ def _reweighted(kept: Sequence[int], factor: int = 1) -> tuple[Fraction, Fractio
     return distance, (dropped + (1 - dropped) * tanh) / factor
 
 
-def _all_patterns(factor: int = 1) -> list[Comparison]:
+def _all_patterns(_bits: int, factor: int = 1) -> list[Comparison]:
     patterns = [kept for kept in itertools.product((0, 1), repeat=4) if any(kept)]
     return [Comparison(*_reweighted(kept, factor), f"kept {kept}") for kept in patterns]
 
 
-def _sure_bound(_bits: int) -> list[Comparison]:
-    return _all_patterns()
-
-
-def _half_of_it(_bits: int) -> list[Comparison]:
-    return _all_patterns(factor=2)
-
-
 def _mixture() -> list[Identity]:
-    """f = (1 - mu) g + mu h, g the kept part and h the dropped one renormalised: |f - f~| <= |f -
-    g| + |g - f~|, TV(f, g) = mu.
+    """f = (1 - mu) g + mu h, g the kept part and h the dropped one, renormalised.
+
+    |f - f~| <= |f - g| + |g - f~|, and TV(f, g) = mu.
     """
     from sympy import simplify, symbols
 
@@ -288,34 +278,32 @@ SURE = Theorem(
         "μ + (1 - μ) tanh(osc ln c / 4); μ <= D e^B / (D e^B + Z) for D dropped keys of scores at "
         "most B and Z the sum of exp over the kept ones."
     ),
-    source=Source(
-        citation="proved here",
-        place="convexity of the total variation and ours.hilbert",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="convexity of the total variation and ours.hilbert"),
     reading="one row, any draw: nothing random is left once the kept keys are known",
     experiments=(
         Symbolic(identities=_mixture, scope="any weights and any set of kept keys"),
         Enclose(
-            certify=_sure_bound, scope="weights 1 : 2 : 3 : 4, c = 1 or 4, all sets of kept keys"
+            certify=_all_patterns, scope="weights 1 : 2 : 3 : 4, c = 1 or 4, all sets of kept keys"
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_half_of_it, scope="half the bound"),
+    mutant=Enclose(certify=partial(_all_patterns, factor=2), scope="half the bound"),
     uses=("ours.hilbert",),
 )
 
 # --- the other keys at the logit 0 ----------------------------------------------------------------
-# f = (1-a) g + a h, f~ = (1-b) g + b u: g lives on the kept keys, h and u (uniform) on the others.
-# For a >= b, f - f~ = (a-b)(h - g) + b (h - u), else (a-b)(u - g) + a (h - u); TV <= |a-b| + min(a,
-# b) TV(h, u). That is largest at an end of the interval of a.
+# 1. f = (1-a) g + a h and f~ = (1-b) g + b u: g lives on the kept keys, h and u (uniform) on the
+#    others.
+# 2. For a >= b, f - f~ = (a-b)(h - g) + b (h - u).
+# 3. Else f - f~ = (a-b)(u - g) + a (h - u).
+# 4. So TV <= |a-b| + min(a, b) TV(h, u), which is largest at an end of the interval of a.
 
 
-def _filled(b_factor: int = 1) -> list[Comparison]:
-    """Weights e^s = x, 1/x <= x_j <= x on the others: TV against the bound with e^B = x, tanh(B/2)
-    = (x - 1)/(x + 1).
+def _filled(_bits: int, b_factor: int = 1) -> list[Comparison]:
+    """TV of weights with 1/x <= x_j <= x on the others, against the bound with e^B = x; there
+    tanh(B/2) = (x - 1)/(x + 1).
     """
-    found = []
+    comparisons = []
     for x, kept in itertools.product(
         (Fraction(3, 2), Fraction(4)),
         ((), (Fraction(1, 4),), (Fraction(4), Fraction(1)), (Fraction(30),)),
@@ -328,16 +316,10 @@ def _filled(b_factor: int = 1) -> list[Comparison]:
             distance = sum((abs(a - b) for a, b in zip(f, l, strict=True)), Fraction(0)) / 2
             b, high, low = r / (r + z), r * x / (r * x + z), r / x / (r / x + z)
             bound = min(t, max(high - b + b * t, b - low + low * t)) / b_factor
-            found.append(Comparison(distance, bound, f"e^B = {x}, kept {kept}, others {others}"))
-    return found
-
-
-def _filled_bound(_bits: int) -> list[Comparison]:
-    return _filled()
-
-
-def _half_filled_bound(_bits: int) -> list[Comparison]:
-    return _filled(b_factor=2)
+            comparisons.append(
+                Comparison(distance, bound, f"e^B = {x}, kept {kept}, others {others}")
+            )
+    return comparisons
 
 
 def _mixtures() -> list[Identity]:
@@ -359,11 +341,7 @@ FILLED = Theorem(
         "others, whose scores lie in [-B, B], the logit 0, then TV(f~, f) <= min(t, max(a₊ - b + "
         "b t, b - a₋ + a₋ t)) with t = tanh(B/2), b = r/(r + Z), a± = r e^±B/(r e^±B + Z)."
     ),
-    source=Source(
-        citation="proved here",
-        place="mixtures of the kept and the other keys, and ours.hilbert",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="mixtures of the kept and the other keys, and ours.hilbert"),
     reading=(
         "one row, any draw: nothing random is left once the kept keys are known; BERT-LSH without "
         "forming the other scores"
@@ -377,14 +355,14 @@ FILLED = Theorem(
             ),
         ),
         Enclose(
-            certify=_filled_bound,
+            certify=_filled,
             scope=(
                 "three others with weights e^-B, 1 or e^B, none to two kept keys, e^B = 3/2 and 4"
             ),
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_half_filled_bound, scope="half the bound"),
+    mutant=Enclose(certify=partial(_filled, b_factor=2), scope="half the bound"),
     uses=("ours.hilbert",),
 )
 

@@ -1,34 +1,31 @@
-"""Our own statements behind landmarks and random features; certificates of Nystrom and Performer
-cite them.
+"""Our own statements behind landmarks and random features.
 
-Nothing here is a quotation.
+Certificates of Nystrom and Performer cite them. Nothing here is a quotation.
 
 p, o, V       weights of one row, p_j > 0 and sum_j p_j = 1; o = sum_j p_j v_j; columns of V between
-    lo and hi
+              lo and hi
 A, Z          a square matrix and what stands for its inverse; e an eigenvalue of 1 - A Z
-x, y, z, w    scaled query and key, z = x + y; w a standard normal vector, so that w.z is N(0,
-    |z|^2)
+x, y, z, w    scaled query and key, z = x + y; w a standard normal vector, so that w.z is
+              N(0, |z|^2)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="comments of proofs_check/papers/ours/landmarks_and_features.py",
-    fidelity="ours",
-)
+_HERE = here(__name__)
 
 # --- the range of the values ----------------------------------------------------------------------
-# o - lo = sum_j p_j (v_j - lo) and hi - o = sum_j p_j (hi - v_j): sums of non-negative terms. So lo
-# <= o <= hi, and any number t has |t - o| <= max(t - lo, hi - t).
+# 1. o - lo = sum_j p_j (v_j - lo) and hi - o = sum_j p_j (hi - v_j): sums of non-negative terms.
+# 2. So lo <= o <= hi, and any number t has |t - o| <= max(t - lo, hi - t).
 
 
 def _within_range(total: int = 1) -> Iterator[Identity]:
@@ -47,10 +44,6 @@ def _within_range(total: int = 1) -> Iterator[Identity]:
         )
 
 
-def _not_normalised() -> Iterator[Identity]:
-    return _within_range(2)
-
-
 VALUE_RANGE = Theorem(
     key="ours.value-range",
     title="attention lies within the range of the values",
@@ -58,7 +51,7 @@ VALUE_RANGE = Theorem(
         "min_j V_jc <= o_c <= max_j V_jc for each column, hence |t - o_c| <= max(t - min_j V_jc, "
         "max_j V_jc - t) for every number t, whatever method made it."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="any positive weights that sum to 1; the visible keys only",
     experiments=(
         Symbolic(
@@ -69,12 +62,13 @@ VALUE_RANGE = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_not_normalised, scope="weights that sum to 2"),
+    mutant=Symbolic(identities=partial(_within_range, total=2), scope="weights that sum to 2"),
 )
 
 # --- the iteration for an inverse -----------------------------------------------------------------
-# Z' = Z (13 - AZ (15 - AZ (7 - AZ))) / 4 is a polynomial in AZ times Z, so 1 - AZ' is a polynomial
-# in 1 - AZ, eigenvalue by eigenvalue.
+# Z' = Z (13 - AZ (15 - AZ (7 - AZ))) / 4 is a polynomial in AZ times Z. So 1 - AZ' is a polynomial
+# in
+# 1 - AZ, eigenvalue by eigenvalue.
 
 
 def _residual(first: int = 13) -> Iterator[Identity]:
@@ -86,10 +80,6 @@ def _residual(first: int = 13) -> Iterator[Identity]:
     yield Identity(after, QQ(3, 4) * e**3 + QQ(1, 4) * e**4, "residual after one step")
 
 
-def _wrong_residual() -> Iterator[Identity]:
-    return _residual(14)
-
-
 NEWTON_SCHULZ = Theorem(
     key="ours.newton-schulz",
     title="residual of the Newton-Schulz iteration of Nystrom attention",
@@ -97,16 +87,17 @@ NEWTON_SCHULZ = Theorem(
         "Z' = Z (13 I - AZ (15 I - AZ (7 I - AZ))) / 4 turns an eigenvalue e of I - AZ into 3 e³/4 "
         "+ e⁴/4: order 3, and [0, 1) stays in [0, 1)."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="any A and Z for which AZ is diagonalisable, in exact arithmetic",
     experiments=(Symbolic(identities=_residual, scope="the polynomial identity, all e"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_wrong_residual, scope="14 in place of 13"),
+    mutant=Symbolic(identities=partial(_residual, first=14), scope="14 in place of 13"),
 )
 
 # --- row sums of Nystrom attention ----------------------------------------------------------------
-# F 1 = 1, A 1 = 1, B 1 = 1 and A invertible: A^{-1} 1 = A^{-1} A 1 = 1, so F A^{-1} B 1 = 1. By
-# Cramer's rule for matrices with given row sums.
+# Let F 1 = 1, A 1 = 1, B 1 = 1 and A invertible. Then A^{-1} 1 = A^{-1} A 1 = 1, so F A^{-1} B 1 =
+# 1.
+# It is decided by Cramer's rule for matrices with given row sums.
 
 
 def _row_sums(total: Fraction = Fraction(1)) -> Iterator[Identity]:
@@ -128,10 +119,6 @@ def _row_sums(total: Fraction = Fraction(1)) -> Iterator[Identity]:
             yield Identity(sum(row, domain.zero), domain.one, f"{n} landmarks, row {i}")
 
 
-def _other_row_sums() -> Iterator[Identity]:
-    return _row_sums(Fraction(1, 2))
-
-
 NYSTROM_ROWS = Theorem(
     key="ours.nystrom-rows",
     title="rows of Nystrom attention sum to 1",
@@ -139,21 +126,25 @@ NYSTROM_ROWS = Theorem(
         "If F, A, B have rows that sum to 1 and A is invertible, the rows of F A^{-1} B sum to 1. "
         "Its entries may be negative."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="exact inverse; with few iterations in its place the sums differ from 1",
     experiments=(
         Symbolic(identities=_row_sums, scope="A^{-1} 1 = 1: 1 to 3 landmarks, all entries"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_other_row_sums, scope="rows that sum to 1/2"),
+    mutant=Symbolic(
+        identities=partial(_row_sums, total=Fraction(1, 2)), scope="rows that sum to 1/2"
+    ),
 )
 
 # --- positive random features ---------------------------------------------------------------------
-# t = E e^{w.z} = e^{|z|^2/2} gives E e^{a w.z} = t^{a^2}. One pair of features is e^{w.z - (|x|^2 +
-# |y|^2)/2}, and e^{-|x|^2 - |y|^2} = e^{2 x.y} / t^2. With k = e^{x.y}: E = k; positive: variance
-# k^2 (t^4 - t^2)/t^2; hyperbolic: E cosh^2 = (t^4 + 1)/2 in place of t^4. For attention, o~ - o =
-# sum_j a~_j (v_j - o) / sum_j a~_j; Chebyshev's inequality for numerator and denominator, with |N|
-# <= a and D >= 1 - b, gives a / (1 - b).
+# 1. t = E e^{w.z} = e^{|z|^2/2} gives E e^{a w.z} = t^{a^2}.
+# 2. One pair of features is e^{w.z - (|x|^2 + |y|^2)/2}, and e^{-|x|^2 - |y|^2} = e^{2 x.y} / t^2.
+# 3. With k = e^{x.y} its mean is k. Positive features: variance k^2 (t^4 - t^2)/t^2.
+# 4. Hyperbolic features: E cosh^2 = (t^4 + 1)/2 in place of t^4.
+# 5. For attention, o~ - o = sum_j a~_j (v_j - o) / sum_j a~_j.
+# 6. Chebyshev's inequality bounds numerator and denominator: with |N| <= a and D >= 1 - b,
+#    |o~ - o| <= a / (1 - b).
 
 
 def _moment() -> Iterator[Any]:
@@ -173,10 +164,6 @@ def _variances(half: int = 2) -> Iterator[Identity]:
     yield Identity(
         k**2 / e * ((t**4 + 1) / 2 - t**2), k**2 * (e - 1) * (1 - 1 / e) / half, "hyperbolic"
     )
-
-
-def _wrong_variances() -> Iterator[Identity]:
-    return _variances(4)
 
 
 def _ratio() -> Iterator[Identity]:
@@ -201,7 +188,7 @@ POSITIVE_FEATURES = Theorem(
         "osc(V)/2) sqrt(2 n_q d_v/δ) / (1 - ρ sqrt(2 n_q/δ)) in all rows and columns with "
         "probability >= 1 - δ, for ρ the largest over the keys."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="z = x + y; the draws are independent of q, k, v; m vectors in all",
     experiments=(
         Symbolic(identities=_moment, scope="E e^{aw} = e^{a²/2}, all real a"),
@@ -210,7 +197,8 @@ POSITIVE_FEATURES = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_wrong_variances, scope="hyperbolic features with half of their variance"
+        identities=partial(_variances, half=4),
+        scope="hyperbolic features with half of their variance",
     ),
     remarks=(
         "That orthogonal vectors do not increase the variance, and the two Chebyshev "

@@ -1,23 +1,27 @@
-"""Our own statements about attention whose input is off; `approxattn.transformer` carries them
-through its layers.
+"""Our own statements about attention whose input is off, forward and backward.
+
+`approxattn.transformer` carries them through its layers.
 
 T4, forward:
-    u, u'        computed and exact tokens, numbers here, |u'_j - u_j| <= delta; scores beta w u_i
-        u_j, so that q = w u, k = v = u
+    u, u'        computed and exact tokens, numbers here, |u'_j - u_j| <= delta;
+                 scores beta w u_i u_j, so that q = w u, k = v = u
     sigma_i      root mean square of u_j - c under the weights of row i
     lambda_i     2 beta |w| max_j (|u_i| + |u_j - c| + delta) delta for any centre c: bounds the
-        oscillation over j of the change of the scores of row i
+                 oscillation over j of the change of the scores of row i
     Attn         row i: softmax of its scores, times u
 
 Backward:
     f, f', z, z' weights of one row and what the cotangent makes of each value, computed and exact;
-        ln rho = osc ln(f'/f)
+                 ln rho = osc ln(f'/f)
     P            f o (z - <f, z>), P' likewise with f', z'
 
-The proofs stand in approxattn/transformer/attention_error.py. Forward: T1 on the scores, then means
-of u' against means of u. Backward: T3 for f -> f', and for z -> z' that sum_j f_j |x_j - <f, x>| <=
-osc(x) / 2: it is convex in x, so x may be taken as an indicator, and a Bernoulli variable of mean a
-has 2 a (1 - a) <= 1/2.
+The proofs stand in approxattn/transformer/attention_error.py.
+
+1. Forward: T1 on the scores, then means of u' against means of u.
+2. Backward: T3 for f -> f'.
+3. For z -> z' it is used that sum_j f_j |x_j - <f, x>| <= osc(x) / 2.
+4. The left side is convex in x, so x may be taken as an indicator.
+5. A Bernoulli variable of mean a has 2 a (1 - a) <= 1/2.
 """
 
 from __future__ import annotations
@@ -27,39 +31,24 @@ from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Assumption, Falsify, Instance
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="proofs_check/papers/ours/layers.py and approxattn/transformer/attention_error.py",
-    fidelity="ours",
-)
+_HERE = here(__name__, "approxattn.transformer.attention_error")
 
 Pair = Callable[[Instance], tuple[Any, Any]]
 """What is measured and its bound, as balls."""
-
-
-def _measured(pair: Pair, instance: Instance) -> float:
-    return float(pair(instance)[0].mid())
-
-
-def _bound(pair: Pair, instance: Instance) -> float:
-    return float(pair(instance)[1].mid())
 
 
 def _search(
     pair: Pair, scope: str, instances: Any, assumption: Assumption, example: Instance
 ) -> Falsify:
     """Return the search for an instance where the first exceeds the second."""
-    sides: dict[str, Any] = {
-        "measured": partial(_measured, pair),
-        "bound": partial(_bound, pair),
-        "confirm": pair,
-    }
-    return Falsify(
-        instances=instances, assumptions=(assumption,), examples=(example,), scope=scope, **sides
+    return search_by(
+        pair, instances=instances, assumptions=(assumption,), examples=(example,), scope=scope
     )
 
 
@@ -131,10 +120,6 @@ def _forward(instance: Instance, own: int = 1) -> tuple[Any, Any]:
     return max(pairs, key=lambda pair: float((pair[0] - pair[1]).mid()))
 
 
-def _without_own(instance: Instance) -> tuple[Any, Any]:
-    return _forward(instance, own=0)
-
-
 def _by_moments(instance: Instance, own: int = 1) -> tuple[Any, Any]:
     """Return change and bound by second moments of the row where the one exceeds the other most."""
     u, moved = _both(instance)
@@ -152,10 +137,6 @@ def _by_moments(instance: Instance, own: int = 1) -> tuple[Any, Any]:
         change = abs(w) * delta * (abs(x) + sigma + delta)
         pairs.append((abs(after - before), own * delta + growth * sigma * change))
     return max(pairs, key=lambda pair: float((pair[0] - pair[1]).mid()))
-
-
-def _moments_without_own(instance: Instance) -> tuple[Any, Any]:
-    return _by_moments(instance, own=0)
 
 
 _SHIFTED: Instance = {"tokens": [8, 0], "errors": [4, 4], "delta": 1, "w": 0}
@@ -205,10 +186,6 @@ def _backward(instance: Instance, part: int = 2) -> tuple[Any, Any]:
     return distance, osc * (ratios[-1] / ratios[0]).log() / 4 + ball(_oscillation(instance)) / part
 
 
-def _too_small(instance: Instance) -> tuple[Any, Any]:
-    return _backward(instance, part=3)
-
-
 _ATTAINED: Instance = {"f": [1, 1], "f'": [1, 1], "z": [0, 0], "z'": [1, -1]}
 
 THEOREMS = (
@@ -219,7 +196,7 @@ THEOREMS = (
             "|Attn(u')_i - Attn(u)_i| ≤ δ + 2 tanh(λ_i / 4) max_j |u_j - c|, λ_i = 2 |w| δ max_j "
             "(|u_i| + |u_j - c| + δ), if |u'_j - u_j| ≤ δ for all j."
         ),
-        source=_OURS,
+        source=_HERE,
         reading=(
             "Tokens are numbers here; for vectors the moduli become norms of the products that the "
             "code measures."
@@ -236,7 +213,7 @@ THEOREMS = (
         ),
         expected=Status.INCONCLUSIVE,
         mutant=_search(
-            _without_own,
+            partial(_forward, own=0),
             "the same without δ itself: a common shift of all tokens refutes it",
             _tokens,
             _OFF_BY_DELTA,
@@ -254,7 +231,7 @@ THEOREMS = (
             "|Attn(u')_i - Attn(u)_i| ≤ δ + exp(λ_i) σ_i Λ_i, σ_i² = Σ_j f_ij (u_j - c)², Λ_i = "
             "|w| δ (|u_i| + σ_i + δ), λ_i as in ours.layers, if |u'_j - u_j| ≤ δ for all j."
         ),
-        source=_OURS,
+        source=_HERE,
         reading=(
             "Tokens are numbers, c is their mean; for vectors σ is the largest standard deviation "
             "of a direction (approxattn/transformer/second_moments.py)."
@@ -271,7 +248,11 @@ THEOREMS = (
         ),
         expected=Status.INCONCLUSIVE,
         mutant=_search(
-            _moments_without_own, "the same without δ itself", _tokens, _OFF_BY_DELTA, _SHIFTED
+            partial(_by_moments, own=0),
+            "the same without δ itself",
+            _tokens,
+            _OFF_BY_DELTA,
+            _SHIFTED,
         ),
         uses=("ours.layers",),
         remarks=("To first order in δ it bounds row i of the Jacobian at the computed point.",),
@@ -283,7 +264,7 @@ THEOREMS = (
             "|P' - P|_1 ≤ (ω/4) ln ρ + osc(z' - z)/2, where P = f∘(z - <f, z>), ω = osc z and ln ρ "
             "= osc ln(f'/f); P' is P with f', z'."
         ),
-        source=_OURS,
+        source=_HERE,
         reading=(
             "Every row length, all positive weights, all z. The bounds on dq, dk, dv follow "
             "because rows of P sum to 0."
@@ -300,7 +281,11 @@ THEOREMS = (
         ),
         expected=Status.INCONCLUSIVE,
         mutant=_search(
-            _too_small, "with a third in place of the half", _rows, _POSITIVE, _ATTAINED
+            partial(_backward, part=3),
+            "with a third in place of the half",
+            _rows,
+            _POSITIVE,
+            _ATTAINED,
         ),
         uses=("ours.gradient", "ours.layers"),
     ),

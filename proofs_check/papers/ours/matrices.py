@@ -1,6 +1,6 @@
 """Closed-form facts about attention matrices and sketches; nothing here is a quotation.
 
-Letters of `ours_low_rank`.
+Letters of `landmarks_and_features`.
 
 P            row-stochastic: p_ij >= 0, sum_j p_ij = 1; sigma_1 its largest singular value
 R            k x n, independent N(0, 1/k); rho = <x, y> for unit x, y; Y_rho = <Rx, Ry> - rho
@@ -11,25 +11,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="comments of proofs_check/papers/ours/matrices.py",
-    fidelity="ours",
-)
+_HERE = here(__name__)
 
 # --- row-stochastic matrices ----------------------------------------------------------------------
-# 1 - sum_j p_j^2 = sum_{j != l} p_j p_l >= 0 and sum_j p_j^2 - 1/n = sum_j (p_j - 1/n)^2 >= 0, row
-# by row: 1 <= |P|_F^2 <= n. P 1 = 1 gives sigma_1 >= 1. Schur's test: |P x|^2 = sum_i (sum_j p_ij
-# x_j)^2 <= sum_i sum_j p_ij x_j^2 (Jensen) <= c |x|^2 with c the largest column sum, so sigma_1 <=
-# sqrt c <= sqrt n; Jensen's step is sum_j p_j x_j^2 - (sum_j p_j x_j)^2 = sum_{j < l} p_j p_l (x_j
-# - x_l)^2.
+# 1. 1 - sum_j p_j^2 = sum_{j != l} p_j p_l >= 0 and sum_j p_j^2 - 1/n = sum_j (p_j - 1/n)^2 >= 0.
+# 2. Row by row: 1 <= |P|_F^2 <= n.
+# 3. P 1 = 1 gives sigma_1 >= 1.
+# 4. sum_j p_j x_j^2 - (sum_j p_j x_j)^2 = sum_{j < l} p_j p_l (x_j - x_l)^2 >= 0 (Jensen).
+# 5. So |P x|^2 = sum_i (sum_j p_ij x_j)^2 <= sum_i sum_j p_ij x_j^2 <= c |x|^2, with c the largest
+#    column sum (Schur's test).
+# 6. Hence sigma_1 <= sqrt c <= sqrt n.
 
 
 def _stochastic(total: int = 1) -> Iterator[Identity]:
@@ -55,29 +55,28 @@ def _stochastic(total: int = 1) -> Iterator[Identity]:
         yield Identity(second - mean**2, spread, f"Jensen's inequality, {n} keys")
 
 
-def _not_stochastic() -> Iterator[Identity]:
-    return _stochastic(2)
-
-
 STOCHASTIC = Theorem(
     key="ours.row-stochastic",
     title="norms of an attention matrix",
     statement=(
         "For row-stochastic P: 1 <= ‖P‖_F² <= n and 1 <= σ₁ <= sqrt(largest column sum) <= sqrt n."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="every n; Jensen's inequality and the two identities row by row",
     experiments=(
         Symbolic(identities=_stochastic, scope="1, 2 and 4 keys, all weights and vectors"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_not_stochastic, scope="rows that sum to 2"),
+    mutant=Symbolic(identities=partial(_stochastic, total=2), scope="rows that sum to 2"),
 )
 
 # --- the best matrix of lower rank ----------------------------------------------------------------
-# X of rank n - 1 has a unit w with X w = 0, so |P - X|_F >= |(P - X) w| = |P w| >= sigma_n (Eckart
-# and Young). Attained by X = P - P w w^T with w the last right singular vector. At n = 2: for X = a
-# b^T, w = (b_2, -b_1)/|b|, and |P - X|_F^2 |b|^2 - |P w'|^2 = |(P - X) b|^2 with w' = (b_2, -b_1).
+# 1. X of rank n - 1 has a unit w with X w = 0, so |P - X|_F >= |(P - X) w| = |P w| >= sigma_n
+#    (Eckart
+#    and Young).
+# 2. It is attained by X = P - P w w^T with w the last right singular vector.
+# 3. At n = 2, X = a b^T has w = (b_2, -b_1)/|b|. With w' = (b_2, -b_1),
+#        |P - X|_F^2 |b|^2 - |P w'|^2 = |(P - X) b|^2.
 
 
 def _eckart_young(*, wrong: bool = False) -> Iterator[Identity]:
@@ -93,10 +92,6 @@ def _eckart_young(*, wrong: bool = False) -> Iterator[Identity]:
     )
 
 
-def _eckart_young_wrong() -> Iterator[Identity]:
-    return _eckart_young(wrong=True)
-
-
 ECKART_YOUNG = Theorem(
     key="ours.eckart-young",
     title="the floor of every low-rank approximation",
@@ -104,14 +99,16 @@ ECKART_YOUNG = Theorem(
         "‖P - X‖_F² >= Σ_{j>k} σ_j² for every X of rank k (Eckart & Young 1936), attained by the "
         "truncated decomposition."
     ),
-    source=_OURS,
+    source=_HERE,
     reading=(
         "here decided for rank 1 of 2 x 2 matrices; in general by the same argument, wording of "
         "the source unverified"
     ),
     experiments=(Symbolic(identities=_eckart_young, scope="n = 2, rank 1: all P and X"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_eckart_young_wrong, scope="one term left out of P w"),
+    mutant=Symbolic(
+        identities=partial(_eckart_young, wrong=True), scope="one term left out of P w"
+    ),
 )
 
 # --- all tokens as landmarks ----------------------------------------------------------------------
@@ -132,26 +129,23 @@ def _all_landmarks(*, transposed: bool = False) -> Iterator[Identity]:
                 yield Identity(entry, domain.zero, f"{n} tokens, entry {i}, {j}")
 
 
-def _all_landmarks_transposed() -> Iterator[Identity]:
-    return _all_landmarks(transposed=True)
-
-
 ALL_LANDMARKS = Theorem(
     key="ours.nystrom-all-landmarks",
     title="Nystrom attention with every token a landmark",
     statement="With all tokens as landmarks F = A = B = P, and P P⁻¹ P = P: the method is exact.",
-    source=_OURS,
+    source=_HERE,
     reading="P invertible and its exact inverse",
     experiments=(Symbolic(identities=_all_landmarks, scope="2 and 3 tokens, all P"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_all_landmarks_transposed, scope="Pᵀ P⁻¹ P"),
+    mutant=Symbolic(identities=partial(_all_landmarks, transposed=True), scope="Pᵀ P⁻¹ P"),
     uses=("ours.nystrom-rows",),
 )
 
 # --- trigonometric features -----------------------------------------------------------------------
-# The feature pair gives cos(w.D) e^{(|x|^2 + |y|^2)/2}. With E cos(a w.D) = t^{a^2}, t =
-# e^{-|D|^2/2}: E cos = t, Var cos = (1 + t^4)/2 - t^2 = (1 - t^2)^2/2. And e^{|x|^2 + |y|^2} =
-# e^{|z|^2}/k^2 since |z|^2 = |x|^2 + |y|^2 + 2 x.y.
+# 1. The feature pair gives cos(w.D) e^{(|x|^2 + |y|^2)/2}.
+# 2. E cos(a w.D) = t^{a^2} with t = e^{-|D|^2/2}.
+# 3. So E cos = t and Var cos = (1 + t^4)/2 - t^2 = (1 - t^2)^2/2.
+# 4. e^{|x|^2 + |y|^2} = e^{|z|^2}/k^2, since |z|^2 = |x|^2 + |y|^2 + 2 x.y.
 
 
 def _trigonometric(power: int = 4) -> Iterator[Identity]:
@@ -168,10 +162,6 @@ def _trigonometric(power: int = 4) -> Iterator[Identity]:
     )
 
 
-def _trigonometric_off() -> Iterator[Identity]:
-    return _trigonometric(2)
-
-
 TRIGONOMETRIC = Theorem(
     key="ours.trigonometric-features",
     title="variance of trigonometric random features",
@@ -179,20 +169,25 @@ TRIGONOMETRIC = Theorem(
         "The estimate of k = e^{x.y} from cosines of m normal vectors has variance (1/2m) e^{|z|²} "
         "k⁻² (1 - e^{-|x - y|²})²: small where k is large."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="independent vectors; compare ours.positive-features, small where k is small",
     experiments=(Symbolic(identities=_trigonometric, scope="all x, y"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_trigonometric_off, scope="E cos² with the wrong power"),
+    mutant=Symbolic(
+        identities=partial(_trigonometric, power=2), scope="E cos² with the wrong power"
+    ),
     uses=("ours.positive-features",),
 )
 
 # --- tails without a dimension --------------------------------------------------------------------
-# Y_rho = ((1 + rho)(X1/k - 1) - (1 - rho)(X2/k - 1))/2 with X1, X2 independent chi^2_k, so
-# |Y_rho|_p <= |X1/k - 1|_p for p >= 1: a convex combination. For matrices |A R^T R B - A B|_F^2 =
-# sum_ij (|a_i||b_j| Y_ij)^2 and Minkowski's inequality in L^{p/2} give | |.|_F |_p <= |A|_F |B|_F
-# |X/k - 1|_p for p >= 2. By Markov's inequality Pr(|.|_F > eps |A|_F |B|_F) <= min_p (|X/k -
-# 1|_p/eps)^p, whatever the sizes of A and B. Moments: E X^i = k (k + 2) ... (k + 2 i - 2).
+# 1. Y_rho = ((1 + rho)(X1/k - 1) - (1 - rho)(X2/k - 1))/2 with X1, X2 independent chi^2_k.
+# 2. So |Y_rho|_p <= |X1/k - 1|_p for p >= 1: a convex combination.
+# 3. For matrices |A R^T R B - A B|_F^2 = sum_ij (|a_i||b_j| Y_ij)^2.
+# 4. Minkowski's inequality in L^{p/2} gives | |.|_F |_p <= |A|_F |B|_F |X/k - 1|_p for p >= 2.
+# 5. Markov's inequality: Pr(|.|_F > eps |A|_F |B|_F) <= min_p (|X/k - 1|_p/eps)^p, whatever the
+#    sizes
+#    of A and B.
+# 6. Moments: E X^i = k (k + 2) ... (k + 2 i - 2).
 
 
 def _central(k: Any, p: int) -> Any:
@@ -225,24 +220,16 @@ def _moments(gap: int = 0) -> Iterator[Identity]:
     yield Identity(margin, (1 - r**2) * (3 * k**2 * (3 + r**2) + 6 * k * (7 + r**2)), "p = 4")
 
 
-def _moments_off() -> Iterator[Identity]:
-    return _moments(1)
-
-
 def _tail(_bits: int, divisor: int = 1) -> list[Comparison]:
-    found = []
+    comparisons = []
     for k, eps, claimed, powers in (
         (256, Fraction(1, 2), Fraction(36, 10**7), range(2, 31, 2)),
         (256, Fraction(3, 10), Fraction(66, 10**4), range(2, 21, 2)),
         (91, Fraction(1, 2), Fraction(1, 100), range(2, 21, 2)),
     ):
         best = min((Fraction(_central(k, p), k**p) / eps**p for p in powers), default=Fraction(1))
-        found.append(Comparison(ball(best), ball(claimed) / divisor, f"k = {k}, eps = {eps}"))
-    return found
-
-
-def _tail_off(bits: int) -> list[Comparison]:
-    return _tail(bits, 2)
+        comparisons.append(Comparison(ball(best), ball(claimed) / divisor, f"k = {k}, eps = {eps}"))
+    return comparisons
 
 
 TAIL = Theorem(
@@ -253,7 +240,7 @@ TAIL = Theorem(
         "‖B‖_F with probability at most min_p (‖χ²_k/k - 1‖_p/ε)^p: at most 3.6e-6 for k = 256, ε "
         "= 1/2, and 1 % for k = 91, ε = 1/2, for matrices of any size."
     ),
-    source=_OURS,
+    source=_HERE,
     reading=(
         "Gaussian R; even p for the numbers; the convexity argument is in the comment above the "
         "entry"
@@ -266,7 +253,7 @@ TAIL = Theorem(
         Enclose(certify=_tail, scope="three pairs (k, ε), even p up to 30"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_moments_off, scope="p = 2, off by one"),
+    mutant=Symbolic(identities=partial(_moments, gap=1), scope="p = 2, off by one"),
     uses=("linformer.lemma-1", "ours.sketch-second-moment"),
 )
 

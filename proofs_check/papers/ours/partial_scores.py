@@ -1,33 +1,35 @@
-"""Our own statement about a softmax some of whose scores are exact; certificates of methods that
-meet a few keys exactly cite it.
+"""Our own statement about a softmax some of whose scores are exact.
 
-Nothing here is a quotation.
+Certificates of methods that meet a few keys exactly cite it. Nothing here is a quotation.
 
-f, f~     exact and approximate weights of one row, f_j = f~_j e^{t_j} / Z;   R    the tokens whose
-    t_j need not be 0;   r = f~(R),   |t_j| <= eta
+f, f~     exact and approximate weights of one row, f_j = f~_j e^{t_j} / Z
+R         the tokens whose t_j need not be 0;   r = f~(R),   |t_j| <= eta
 
-TV = max_A f(A) - f~(A) is attained by A = {j: t_j > ln Z}; tokens with t_j = 0 are all in A or all
-outside. f(A) grows with t on A and falls with t outside, so within R it is eta on one side and -eta
-on the other. With E = e^eta, x the f~-mass of A in R if the exact tokens are outside, and D(x) = 1
-- r + r / E + x (E - 1/E),
-
-    f(A) - f~(A) = x E / D(x) - x = (E + D(0) - D(x) - D(0) E / D(x)) / (E - 1/E),
-
-at most (E + D(0) - 2 sqrt(D(0) E)) / (E - 1/E), and less by (D(x) - sqrt(D(0) E))^2 / (D(x) (E -
-1/E)). If they are in A, the same holds of the complement with 1/E for E.
+1. TV = max_A f(A) - f~(A) is attained by A = {j: t_j > ln Z}. Tokens with t_j = 0 are all in A or
+   all outside.
+2. f(A) grows with t on A and falls with t outside. So within R it is eta on one side and -eta on
+   the other.
+3. Let E = e^eta, x the f~-mass of A in R if the exact tokens are outside, and
+       D(x) = 1 - r + r / E + x (E - 1/E).
+4. f(A) - f~(A) = x E / D(x) - x = (E + D(0) - D(x) - D(0) E / D(x)) / (E - 1/E).
+5. That is (E + D(0) - 2 sqrt(D(0) E)) / (E - 1/E), less
+   (D(x) - sqrt(D(0) E))^2 / (D(x) (E - 1/E)) >= 0.
+6. If the exact tokens are in A, the same holds of the complement with 1/E for E.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.ours.weights import enclose_tv
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Falsify, Identity, Instance, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 
@@ -46,14 +48,6 @@ def _gain(slope: int) -> list[Identity]:
             "distance to the largest difference",
         )
     ]
-
-
-def _distance() -> list[Identity]:
-    return _gain(1)
-
-
-def _wrong_distance() -> list[Identity]:
-    return _gain(2)
 
 
 def _rows() -> Any:
@@ -93,20 +87,11 @@ def _share(instance: Instance) -> tuple[float, float]:
     )
 
 
-def _bound(instance: Instance) -> float:
+def _bound(instance: Instance, part: int = 1) -> float:
     eta, r = _share(instance)
     if eta == 0:
         return 0.0
-    return float(max(_largest(math.exp(eta), r, math.sqrt), _largest(math.exp(-eta), r, math.sqrt)))
-
-
-def _small_bound(instance: Instance) -> float:
-    eta, r = _share(instance)
-    if eta == 0:
-        return 0.0
-    return float(
-        max(_largest(math.exp(eta), r / 2, math.sqrt), _largest(math.exp(-eta), r / 2, math.sqrt))
-    )
+    return float(max(_largest(math.exp(s * eta), r / part, math.sqrt) for s in (1, -1)))
 
 
 def _confirm(instance: Instance, part: int = 1) -> tuple[Any, Any]:
@@ -120,10 +105,6 @@ def _confirm(instance: Instance, part: int = 1) -> tuple[Any, Any]:
     return change, up if float(up) > float(down) else down
 
 
-def _confirm_small(instance: Instance) -> tuple[Any, Any]:
-    return _confirm(instance, 2)
-
-
 TANH_PART = Theorem(
     key="ours.tanh-part",
     title="change of a softmax some of whose scores are exact",
@@ -132,15 +113,11 @@ TANH_PART = Theorem(
         "TV <= max over x in [0, r] of x e^η / (1 - r + r e^-η + 2 x sinh η) - x and "
         "x - x e^-η / (1 - r + r e^η - 2 x sinh η), which is tanh(η/2) for r = 1."
     ),
-    source=Source(
-        citation="proved here",
-        place="comments of proofs_check/papers/ours/partial_scores.py",
-        fidelity="ours",
-    ),
+    source=here(__name__),
     reading="any number of keys, all real scores; per row",
     experiments=(
         Symbolic(
-            identities=_distance,
+            identities=partial(_gain, slope=1),
             scope="the maximum over x, given that scores are off by η or -η: all r and η",
         ),
         Falsify(
@@ -156,8 +133,8 @@ TANH_PART = Theorem(
     mutant=Falsify(
         instances=_rows,
         measured=_change,
-        bound=_small_bound,
-        confirm=_confirm_small,
+        bound=partial(_bound, part=2),
+        confirm=partial(_confirm, part=2),
         scope="half of the mass",
     ),
     uses=("ours.tanh",),

@@ -1,30 +1,28 @@
-"""What the polynomial method does numerically, and the two gradients it could have; nothing here is
-a quotation.
+"""What the polynomial method does numerically, and the two gradients it could have.
 
-P_g is the Taylor polynomial of exp of degree g.
+Nothing here is a quotation. P_g is the Taylor polynomial of exp of degree g.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="comments of proofs_check/papers/ours/polynomials_conditioning.py",
-    fidelity="ours",
-)
+_HERE = here(__name__)
 
 # --- cancellation in monomials --------------------------------------------------------------------
-# sum_t |x|^t/t! = P_g(|x|), and for even g P_g(x) e^-x decreases (ours.even-taylor): P_g(B) <= e^B
-# and P_g(-B) >= e^-B. So the terms of P_g(x) are at most e^{2B} times their sum on [-B, B], largest
-# at -B; the ratio P_g(B)/P_g(-B) tends to e^{2B} as g grows.
+# 1. sum_t |x|^t/t! = P_g(|x|).
+# 2. For even g, P_g(x) e^-x decreases (ours.even-taylor): P_g(B) <= e^B and P_g(-B) >= e^-B.
+# 3. So the terms of P_g(x) are at most e^{2B} times their sum on [-B, B], most of all at -B.
+# 4. The ratio P_g(B)/P_g(-B) tends to e^{2B} as g grows.
 
 
 def _taylor(x: Fraction, g: int) -> Fraction:
@@ -39,14 +37,14 @@ _CELLS = tuple((Fraction(b), g) for b in (Fraction(1, 2), 1, 2, 4, 8) for g in (
 
 
 def _amplified(_bits: int, exponent: Fraction = Fraction(2)) -> list[Comparison]:
-    found = []
+    comparisons = []
     for b, g in _CELLS:
         for x in (-b, -b / 2, b):
             ratio = _taylor(abs(x), g) / _taylor(x, g)
-            found.append(
+            comparisons.append(
                 Comparison(ball(ratio), ball(exponent * b).exp(), f"B = {b}, g = {g}, x = {x}")
             )
-    return found
+    return comparisons
 
 
 def _approached(_bits: int) -> list[Comparison]:
@@ -64,10 +62,6 @@ def _both(bits: int) -> list[Comparison]:
     return [*_amplified(bits), *_approached(bits)]
 
 
-def _amplified_less(bits: int) -> list[Comparison]:
-    return _amplified(bits, Fraction(3, 2))
-
-
 CONDITIONING = Theorem(
     key="ours.monomial-conditioning",
     title="cancellation in the monomials of a Taylor polynomial",
@@ -75,7 +69,7 @@ CONDITIONING = Theorem(
         "Σ_t |x|^t/t! <= e^{2B} P_g(x) for |x| <= B and even g, and e^{2B} is approached at x = "
         "-B: about log₁₀ e^{2B} digits can be lost."
     ),
-    source=_OURS,
+    source=_HERE,
     reading=(
         "terms up to degree g against their sum; with a unit roundoff of 6e-8, float32 keeps two "
         "digits up to B of about 5.5"
@@ -90,14 +84,15 @@ CONDITIONING = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_amplified_less, scope="e^{3B/2}"),
+    mutant=Enclose(certify=partial(_amplified, exponent=Fraction(3, 2)), scope="e^{3B/2}"),
     uses=("ours.even-taylor",),
 )
 
 # --- two gradients --------------------------------------------------------------------------------
-# o = N/D, N = sum_j P_g(s_j) z_j, D = sum_j P_g(s_j): the consistent gradient is do/ds_l =
-# P_{g-1}(s_l) (z_l - o)/D, the plug-in one P_g(s_l) (z_l - o)/D. Rows of the latter sum to 0; those
-# of the former to -sum_l (s_l^g/g!) (z_l - o)/D, since P_{g-1} = P_g - s^g/g!.
+# 1. Let o = N/D, N = sum_j P_g(s_j) z_j, D = sum_j P_g(s_j).
+# 2. The consistent gradient is do/ds_l = P_{g-1}(s_l) (z_l - o)/D.
+# 3. The plug-in gradient is P_g(s_l) (z_l - o)/D. Its rows sum to 0.
+# 4. Those of the consistent one sum to -sum_l (s_l^g/g!) (z_l - o)/D, since P_{g-1} = P_g - s^g/g!.
 
 
 def _gradients(g: int = 2, *, plug_in: bool = False) -> Iterator[Identity]:
@@ -126,10 +121,6 @@ def _gradients(g: int = 2, *, plug_in: bool = False) -> Iterator[Identity]:
     )
 
 
-def _plug_in_as_derivative() -> Iterator[Identity]:
-    return _gradients(plug_in=True)
-
-
 GRADIENTS = Theorem(
     key="ours.two-gradients",
     title="plug-in and consistent gradients of polynomial attention",
@@ -138,12 +129,12 @@ GRADIENTS = Theorem(
         "P_g(s_l)(z_l - o)/D, which puts the weights into the gradient of softmax attention. Rows "
         "of the second sum to 0, those of the first to -Σ_l (s_l^g/g!)(z_l - o)/D."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="one row, Taylor polynomial; the papers' gradient is the plug-in one",
     experiments=(Symbolic(identities=_gradients, scope="3 keys, g = 2, all scores and values"),),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_plug_in_as_derivative,
+        identities=partial(_gradients, plug_in=True),
         scope="the plug-in gradient as the derivative of the output",
     ),
     uses=("ours.gradient",),

@@ -1,16 +1,16 @@
-"""Our own statements about sampled attention: Hoeffding's bound with the l1 width, attention to
-sampled rows, and the audit of sampled rows.
+"""Our own statements about sampled attention: sampled hashes, sampled keys, an audit.
 
-Nothing here is a quotation but Hoeffding's inequality, whose proof is short enough to be checked:
-W. Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 58 (1963) 13-30,
-theorem 2 (wording unverified).
+They are Hoeffding's bound with the l1 width, attention to sampled rows, and the audit of sampled
+rows. Nothing here is a quotation but Hoeffding's inequality, whose proof is short enough to be
+checked: W. Hoeffding, "Probability inequalities for sums of bounded random variables", JASA 58
+(1963) 13-30, theorem 2 (wording unverified).
 
-    X_h in [a, a + W]        one of m independent variables, Y^ their mean, Y = E Y^; for YOSO X_h =
-        sum_j B_ij v_jc and W = sum_j |v_jc|
-    w, t = e^w, p = t/sum t  centred scores (mean 0, |w_j| <= B) and softmax weights of one query; o
-        = sum_j p_j v_j
+    X_h in [a, a + W]        one of m independent variables, Y^ their mean, Y = E Y^; for YOSO
+                             X_h = sum_j B_ij v_jc and W = sum_j |v_jc|
+    w, t = e^w, p = t/sum t  centred scores (mean 0, |w_j| <= B) and softmax weights of one query;
+                             o = sum_j p_j v_j
     s_1 .. s_k               keys drawn uniformly with replacement; o~ = sum t_s v_s / sum t_s the
-        attention to them
+                             attention to them
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.papers.shared import planar_hashing as planar
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Plan, Sample, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- Hoeffding's inequality -----------------------------------------------------------------------
-# For X in [a, a + W] with mean mu, convexity of exp bounds E e^{s(X - mu)} by that of the
-# two-valued variable on the ends with the same mean: ln E <= psi(u) = ln(1 - p + p e^u) - p u, u =
-# s W. psi(0) = psi'(0) = 0 and psi'' = y (1 - y) <= 1/4, so psi <= u^2/8. Markov's inequality for
-# the mean of m variables gives Pr[Y^ - Y >= t] <= exp(-s t + s^2 W^2 / (8 m)) for all s; s = 4 m t
-# / W^2 is best; the other side alike, hence the 2.
+# 1. For X in [a, a + W] with mean mu, convexity of exp bounds E e^{s(X - mu)} by that of the
+#    two-valued variable on the ends with the same mean.
+# 2. With u = s W its logarithm is psi(u) = ln(1 - p + p e^u) - p u.
+# 3. psi(0) = psi'(0) = 0 and psi'' = y (1 - y) <= 1/4, so psi <= u^2/8.
+# 4. Markov's inequality for the mean of m variables: Pr[Y^ - Y >= t] <= exp(-s t + s^2 W^2 / (8 m))
+#    for all s.
+# 5. s = 4 m t / W^2 is best. The other side alike, hence the factor 2.
 
 
 def _hoeffding(best: int = 4) -> list[Identity]:
@@ -65,7 +69,7 @@ def _exponential(constant: int, exponent: Fraction) -> Any:
     return 2 * (-arb(fmpq(rate.numerator, rate.denominator))).exp()
 
 
-def _tails(deviations: Sequence[Fraction]) -> Iterator[tuple[Fraction, Fraction]]:
+def tails(deviations: Sequence[Fraction]) -> Iterator[tuple[Fraction, Fraction]]:
     """(x, Pr[|deviation| >= x]) at every attained x > 0, the deviations being equally likely."""
     counts = Counter(abs(d) for d in deviations)
     above = 0
@@ -76,7 +80,7 @@ def _tails(deviations: Sequence[Fraction]) -> Iterator[tuple[Fraction, Fraction]
 
 
 def _hash_tails(_bits: int, constant: int = 2) -> list[Comparison]:
-    found = []
+    comparisons = []
     for (keys, values), m in itertools.product(
         (((3, 3, 3), (1, 1, 1)), ((0, 2, 5), (2, -1, 1)), ((1, 1, 4, 7), (1, -2, 3, 1))), (1, 2, 3)
     ):
@@ -89,14 +93,12 @@ def _hash_tails(_bits: int, constant: int = 2) -> list[Comparison]:
             Fraction(sum(chosen), m) - planar.mean(sums)
             for chosen in itertools.product(sums, repeat=m)
         ]
-        for x, tail in _tails(deviations):
+        for x, tail in tails(deviations):
             bound = _exponential(constant, m * x**2 / Fraction(width) ** 2)
-            found.append(Comparison(tail, bound, f"keys {keys}, values {values}, m = {m}, t = {x}"))
-    return found
-
-
-def _hash_tails_too_thin(bits: int) -> list[Comparison]:
-    return _hash_tails(bits, constant=3)
+            comparisons.append(
+                Comparison(tail, bound, f"keys {keys}, values {values}, m = {m}, t = {x}")
+            )
+    return comparisons
 
 
 _CLUSTER = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 0.0]) + 0.1 * np.random.default_rng(
@@ -160,14 +162,19 @@ HOEFFDING = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_hash_tails_too_thin, scope="exponent -3 m t² / W² in place of -2"),
+    mutant=Enclose(
+        certify=partial(_hash_tails, constant=3), scope="exponent -3 m t² / W² in place of -2"
+    ),
     uses=("yoso.collision",),
 )
 
 # --- attention to sampled rows --------------------------------------------------------------------
-# Tail: for 0 < x < b - o, values in [a, b], o~ >= o + x iff the mean over the sample of Y = t (v -
-# o - x) / T is >= 0, T the mean of t over all keys; E Y = -x, and T >= 1 by Jensen, so Y lies in an
-# interval of length e^B (b - a). Hoeffding with m = k, W = e^B osc(V), t = x; both sides.
+# Let the values lie in [a, b], 0 < x < b - o, and T be the mean of t over all keys.
+#
+# 1. o~ >= o + x exactly when the mean over the sample of Y = t (v - o - x) / T is >= 0.
+# 2. E Y = -x.
+# 3. T >= 1 by Jensen, so Y lies in an interval of length e^B (b - a).
+# 4. Hoeffding's bound with m = k, W = e^B osc(V), t = x; both sides alike.
 
 
 def _sample_moments(last: int = 1) -> Iterator[Identity]:
@@ -196,10 +203,6 @@ def _sample_moments(last: int = 1) -> Iterator[Identity]:
         sampled = sum(t[s] * v[s] for s in drawn) / sum(t[s] for s in drawn)
         yield Identity(sampled - o, top / bottom, f"o~ - o for the sample {drawn}")
     yield Identity(sum(tj * (vj - o - x) for tj, vj in zip(t, v, strict=True)) / total, -x, "E Y")
-
-
-def _sample_moments_wrong() -> Iterator[Identity]:
-    return _sample_moments(last=0)
 
 
 def _kantorovich() -> list[Identity]:
@@ -232,7 +235,7 @@ _ROWS = (
 
 
 def _row_tails(_bits: int, inflation: bool = True) -> list[Comparison]:
-    found = []
+    comparisons = []
     for (exponents, values), k in itertools.product(_ROWS, (1, 2, 4)):
         t = [Fraction(2) ** e for e in exponents]
         o = sum((a * v for a, v in zip(t, values, strict=True)), Fraction(0)) / sum(t)
@@ -242,19 +245,15 @@ def _row_tails(_bits: int, inflation: bool = True) -> list[Comparison]:
         ]
         e_b = Fraction(2) ** max(abs(e) for e in exponents)
         width = (e_b if inflation else 1 / e_b) * (max(values) - min(values))
-        for x, tail in _tails(deviations):
-            found.append(
+        for x, tail in tails(deviations):
+            comparisons.append(
                 Comparison(
                     tail,
                     _exponential(2, k * x**2 / width**2),
                     f"weights 2^{exponents}, values {values}, k = {k}, x = {x}",
                 )
             )
-    return found
-
-
-def _row_tails_without_inflation(bits: int) -> list[Comparison]:
-    return _row_tails(bits, inflation=False)
+    return comparisons
 
 
 ROW_SAMPLE = Theorem(
@@ -265,10 +264,8 @@ ROW_SAMPLE = Theorem(
         "1)/k, and n‖p‖² <= cosh² B; Pr[|õ_c - o_c| >= x] <= 2 exp(-2 k x² / (e^B osc(V_c))²) for "
         "x > 0."
     ),
-    source=Source(
-        citation="proved here",
-        place="moments of the sample, Kantorovich's inequality, Hoeffding's inequality",
-        fidelity="ours",
+    source=here(
+        __name__, how="moments of the sample, Kantorovich's inequality, Hoeffding's inequality"
     ),
     reading=(
         "k keys drawn uniformly with replacement, E = F in Linformer's form; scores within B of "
@@ -289,7 +286,7 @@ ROW_SAMPLE = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_row_tails_without_inflation, scope="e^-B in place of e^B"),
+    mutant=Enclose(certify=partial(_row_tails, inflation=False), scope="e^-B in place of e^B"),
     uses=("ours.l1-hoeffding",),
     remarks=(
         "This is the repaired form of Linformer's Theorem 2; k does not grow with n, but it grows "
@@ -298,11 +295,14 @@ ROW_SAMPLE = Theorem(
 )
 
 # --- audit ----------------------------------------------------------------------------------------
-# Let x_(1) <= ... <= x_(s) be the errors of s rows drawn from N without repetition, 0 < f <= 1, M =
-# ceil(f N) - 1. If fewer than f N rows err by at most x_(r), those rows, of which the sample holds
-# r, number at most M, and are among the M rows of smallest error (ties broken anyhow, small ones
-# first). So the event implies H >= r, H the hypergeometric number of drawn rows among M marked
-# ones. Pr[H = s] = prod (M - i)/(N - i) <= (M/N)^s <= f^s.
+# Let x_(1) <= ... <= x_(s) be the errors of s rows drawn from N without repetition, 0 < f <= 1 and
+# M = ceil(f N) - 1.
+#
+# 1. If fewer than f N rows err by at most x_(r), those rows number at most M. The sample holds r of
+#    them.
+# 2. They are among the M rows of smallest error (ties broken anyhow, small ones first).
+# 3. So the event implies H >= r, H the hypergeometric number of drawn rows among M marked ones.
+# 4. Pr[H = s] = prod (M - i)/(N - i) <= (M/N)^s <= f^s.
 
 
 def _hypergeometric_tail(total: int, marked: int, drawn: int, least: int) -> Fraction:
@@ -331,7 +331,7 @@ def _miss(
 
 # Rationals need no precision.
 def _audits(_bits: int, extra: int = 0) -> list[Comparison]:
-    found = []
+    comparisons = []
     fractions = (Fraction(1, 5), Fraction(1, 2), Fraction(2, 3), Fraction(9, 10), Fraction(1))
     for total in (1, 2, 3, 5):
         for errors, s, f in itertools.product(_tied_errors(total), range(1, total + 1), fractions):
@@ -342,22 +342,20 @@ def _audits(_bits: int, extra: int = 0) -> list[Comparison]:
             marked = math.ceil(f * total) - 1
             for r in range(1, s + 1):
                 bound = _hypergeometric_tail(total, marked, s, r)
-                found.append(Comparison(_miss(errors, samples, r, f), bound, f"{label}, order {r}"))
-            found.append(
+                comparisons.append(
+                    Comparison(_miss(errors, samples, r, f), bound, f"{label}, order {r}")
+                )
+            comparisons.append(
                 Comparison(_miss(errors, samples, s, f), f ** (s + extra), f"{label}, largest")
             )
             if s <= 3:
                 repeated = list(itertools.product(range(total), repeat=s))
-                found.append(
+                comparisons.append(
                     Comparison(
                         _miss(errors, repeated, s, f), f ** (s + extra), f"{label}, with repetition"
                     )
                 )
-    return found
-
-
-def _audits_one_row_better(bits: int) -> list[Comparison]:
-    return _audits(bits, extra=1)
+    return comparisons
 
 
 AUDIT = Theorem(
@@ -369,9 +367,7 @@ AUDIT = Theorem(
         "smallest, with probability >= 1 - Pr[H >= r], H hypergeometric (s of N, ⌈f N⌉ - 1 "
         "marked)."
     ),
-    source=Source(
-        citation="proved here", place="order statistics of a finite population", fidelity="ours"
-    ),
+    source=here(__name__, how="order statistics of a finite population"),
     reading=(
         "rows drawn uniformly, without repetition; the first statement also with repetition; "
         "errors may be tied"
@@ -386,7 +382,7 @@ AUDIT = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_audits_one_row_better, scope="as if one more row had been sampled"),
+    mutant=Enclose(certify=partial(_audits, extra=1), scope="as if one more row had been sampled"),
 )
 
 THEOREMS = (HOEFFDING, ROW_SAMPLE, AUDIT)

@@ -3,19 +3,22 @@
 Nothing here is a quotation.
 
 w, w + t      exact and perturbed scores of one row;   osc(t) = max_j t_j - min_j t_j
-a_j = e^{w_j}, a~_j = e^{w_j + t_j}    the weights of `ours_weights`, whose bound is used
+a_j = e^{w_j}, a~_j = e^{w_j + t_j}    the weights of `weights`, whose bound is used
 """
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.ours.weights import enclose_tv, metric_bound
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import (
     Comparison,
     Enclose,
@@ -24,18 +27,15 @@ from proofs_check.statements.experiment import (
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="comments of proofs_check/papers/ours/scores.py",
-    fidelity="ours",
-)
+_HERE = here(__name__)
 
-# softmax(w) and softmax(w + t) have a~_j / a_j = e^{t_j}, so ln rho = osc(t) <= 2 max|t|. Two
-# tokens at w = (-h, h) moved by t = (2h, -2h) exchange their weights 1/(1 + e^{2h}) and e^{2h}/(1 +
-# e^{2h}): TV = tanh(h), while osc(t)/4 = max|t|/2 = h.
+# 1. softmax(w) and softmax(w + t) have a~_j / a_j = e^{t_j}, so ln rho = osc(t) <= 2 max|t|.
+# 2. Two tokens at w = (-h, h) moved by t = (2h, -2h) exchange their weights 1/(1 + e^{2h}) and
+#    e^{2h}/(1 + e^{2h}).
+# 3. There TV = tanh(h), while osc(t)/4 = max|t|/2 = h: the bound is attained.
 
 
 def _moved_scores() -> list[Identity]:
@@ -55,23 +55,19 @@ _SHIFTS = (*(Fraction(i, 8) for i in range(1, 33)), Fraction(1, 1000), Fraction(
 
 
 def _exchanged_weights(_bits: int, shift: Fraction = Fraction(0)) -> list[Comparison]:
-    found = []
+    comparisons = []
     for h in _SHIFTS:
         w, t = (-h, h), (2 * h + shift, -2 * h + shift)
         before, after = (
             [ball(x).exp() for x in w],
             [ball(x + y).exp() for x, y in zip(w, t, strict=True)],
         )
-        found.append(
+        comparisons.append(
             Comparison(
                 2 * enclose_tv(before, after), 2 * (ball(max(t) - min(t)) / 4).tanh(), f"h = {h}"
             )
         )
-    return found
-
-
-def _exchanged_and_shifted_weights(bits: int) -> list[Comparison]:
-    return _exchanged_weights(bits, Fraction(7))
+    return comparisons
 
 
 def _rows() -> Any:
@@ -104,36 +100,27 @@ def _largest(instance: Instance) -> float:
     return float(max(abs(x) for x in instance["t"]))
 
 
-def _osc_bound(instance: Instance) -> float:
-    return 2 * math.tanh(_osc(instance) / 4)
+_SIZES = {"osc": _osc, "largest": _largest}
 
 
-def _confirm_osc(instance: Instance) -> tuple[Any, Any]:
-    return _enclose_change(instance), 2 * (ball(_osc(instance)) / 4).tanh()
+def _bound(instance: Instance, of: str, divisor: int) -> float:
+    return 2 * math.tanh(_SIZES[of](instance) / divisor)
 
 
-def _small_osc_bound(instance: Instance) -> float:
-    return 2 * math.tanh(_osc(instance) / 5)
+def _change(instance: Instance, of: str, divisor: int) -> tuple[Any, Any]:
+    """Change of the softmax against 2 tanh(size of t / divisor)."""
+    return _enclose_change(instance), 2 * (ball(_SIZES[of](instance)) / divisor).tanh()
 
 
-def _confirm_small_osc(instance: Instance) -> tuple[Any, Any]:
-    return _enclose_change(instance), 2 * (ball(_osc(instance)) / 5).tanh()
-
-
-def _tanh_bound(instance: Instance) -> float:
-    return 2 * math.tanh(_largest(instance) / 2)
-
-
-def _confirm_tanh(instance: Instance) -> tuple[Any, Any]:
-    return _enclose_change(instance), 2 * (ball(_largest(instance)) / 2).tanh()
-
-
-def _small_tanh_bound(instance: Instance) -> float:
-    return 2 * math.tanh(_largest(instance) / 3)
-
-
-def _confirm_small_tanh(instance: Instance) -> tuple[Any, Any]:
-    return _enclose_change(instance), 2 * (ball(_largest(instance)) / 3).tanh()
+def _search(of: str, divisor: int, scope: str, tries: int = 300) -> Falsify:
+    return search_by(
+        partial(_change, of=of, divisor=divisor),
+        instances=_rows,
+        measured=_softmax_change,
+        bound=partial(_bound, of=of, divisor=divisor),
+        scope=scope,
+        tries=tries,
+    )
 
 
 _EQUAL: dict[str, Any] = {"relation": "=", "radius": Fraction(1, 2**64)}
@@ -145,7 +132,7 @@ TANH = Theorem(
         "Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(max_j |t_j| / 2), and two tokens attain "
         "it for every max |t|."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="any number of keys, all real scores; per row",
     experiments=(
         Symbolic(
@@ -157,23 +144,10 @@ TANH = Theorem(
             scope="attained: max |t| = 2h, h = 1/1000, 20 and i/8, i = 1, ..., 32",
             **_EQUAL,
         ),
-        Falsify(
-            instances=_rows,
-            measured=_softmax_change,
-            bound=_tanh_bound,
-            confirm=_confirm_tanh,
-            tries=150,
-            scope="up to 5 keys, scores and changes in [-3, 3]",
-        ),
+        _search("largest", 2, "up to 5 keys, scores and changes in [-3, 3]", tries=150),
     ),
     expected=Status.PROVED,
-    mutant=Falsify(
-        instances=_rows,
-        measured=_softmax_change,
-        bound=_small_tanh_bound,
-        confirm=_confirm_small_tanh,
-        scope="a third in place of a half",
-    ),
+    mutant=_search("largest", 3, "a third in place of a half"),
     uses=("ours.hilbert",),
     remarks=("A change common to all scores moves nothing, so ours.oscillation is never worse.",),
 )
@@ -185,7 +159,7 @@ OSCILLATION = Theorem(
         "Σ_j |softmax(w)_j - softmax(w + t)_j| <= 2 tanh(osc(t) / 4), and two tokens attain it for "
         "every osc(t)."
     ),
-    source=_OURS,
+    source=_HERE,
     reading="any number of keys, all real scores; per row; osc(t) = max_j t_j - min_j t_j",
     experiments=(
         Symbolic(
@@ -196,29 +170,16 @@ OSCILLATION = Theorem(
             ),
         ),
         Enclose(
-            certify=_exchanged_and_shifted_weights,
+            certify=partial(_exchanged_weights, shift=Fraction(7)),
             scope=(
                 "attained: osc(t) = 4h with 7 added to t, h = 1/1000, 20 and i/8, i = 1, ..., 32"
             ),
             **_EQUAL,
         ),
-        Falsify(
-            instances=_rows,
-            measured=_softmax_change,
-            bound=_osc_bound,
-            confirm=_confirm_osc,
-            tries=150,
-            scope="up to 5 keys, scores and changes in [-3, 3]",
-        ),
+        _search("osc", 4, "up to 5 keys, scores and changes in [-3, 3]", tries=150),
     ),
     expected=Status.PROVED,
-    mutant=Falsify(
-        instances=_rows,
-        measured=_softmax_change,
-        bound=_small_osc_bound,
-        confirm=_confirm_small_osc,
-        scope="a fifth in place of a quarter",
-    ),
+    mutant=_search("osc", 5, "a fifth in place of a quarter"),
     uses=("ours.hilbert",),
 )
 

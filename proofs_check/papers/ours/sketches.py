@@ -1,9 +1,9 @@
-"""Our own statements about sketched and pooled attention: exact second moments, mean pooling, and a
-ceiling for Gaussian projections.
+"""Our own statements about sketched and pooled attention.
 
-The forms are those of Linformer (see `wang_2020`, whose theorems they replace): P V is approximated
-by P R^T R V, or softmax(w) V by attention to k combinations of keys and values. Nothing here is a
-quotation.
+They are exact second moments, mean pooling, and a ceiling for Gaussian projections. The forms are
+those of Linformer (see `theorem_1` of Wang et al. 2020, whose theorems they replace). P V is
+approximated by P R^T R V, or softmax(w) V by attention to k combinations of keys and values.
+Nothing here is a quotation.
 
     A (m, n), B (n, q)   the two factors; a_j the columns of A, b_j the rows of B
     R (k, n)             entries r/sqrt(k), i.i.d., E r = 0, E r^2 = 1, E r^4 = mu4
@@ -16,11 +16,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.papers.shared import softmax_shift as shift
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import (
     Comparison,
     Enclose,
@@ -29,13 +31,14 @@ from proofs_check.statements.experiment import (
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
 # --- second moment of a sketched product ----------------------------------------------------------
-# One row r: E r_a r_b r_c r_d = d_ab d_cd + d_ac d_bd + d_ad d_bc + (mu4 - 3) d_abcd gives E|A r
-# r^T B|^2 = |A|^2 |B|^2 + 2 |AB|^2 + (mu4 - 3) sum_j |a_j|^2 |b_j|^2, and the mean A B; k
-# independent rows divide the variance by k.
+# 1. One row r has E r_a r_b r_c r_d = d_ab d_cd + d_ac d_bd + d_ad d_bc + (mu4 - 3) d_abcd.
+# 2. So E|A r r^T B|^2 = |A|^2 |B|^2 + 2 |AB|^2 + (mu4 - 3) sum_j |a_j|^2 |b_j|^2, and the mean is A
+#    B.
+# 3. k independent rows divide the variance by k.
 
 
 def _sizes() -> tuple[tuple[int, int, int, int], ...]:
@@ -84,10 +87,6 @@ def _second_moments(kurtosis: int = 3) -> Iterator[Identity]:
         yield Identity(measured, k * squares, f"m, n, q, k = {m}, {n}, {q}, {k}")
 
 
-def _second_moments_wrong() -> Iterator[Identity]:
-    return _second_moments(kurtosis=2)
-
-
 def _sampled_products() -> Iterator[Identity]:
     """Column sampling: draw j with probability q_j, estimate a_j b_j / q_j; every one of the n^k
     samples enumerated.
@@ -128,9 +127,7 @@ SECOND_MOMENT = Theorem(
         "E‖A RᵀR B - AB‖_F² = (‖A‖_F² ‖B‖_F² + ‖AB‖_F² + (μ₄ - 3) Σ_j ‖a_j‖² ‖b_j‖²) / k; "
         "for k columns drawn with probabilities q_j it is (Σ_j ‖a_j‖² ‖b_j‖² / q_j - ‖AB‖_F²) / k."
     ),
-    source=Source(
-        citation="proved here", place="fourth moments of independent entries", fidelity="ours"
-    ),
+    source=here(__name__, how="fourth moments of independent entries"),
     reading=(
         "R with i.i.d. entries r/√k, E r = 0, E r² = 1, E r⁴ = μ₄ (Gaussian 3, Rademacher 1), odd "
         "moments up to the third irrelevant"
@@ -147,7 +144,9 @@ SECOND_MOMENT = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_second_moments_wrong, scope="μ₄ - 2 in place of μ₄ - 3"),
+    mutant=Symbolic(
+        identities=partial(_second_moments, kurtosis=2), scope="μ₄ - 2 in place of μ₄ - 3"
+    ),
     remarks=(
         "The Linformer form P RᵀR V has relative error √((κ² + 1)/k) with κ = ‖P‖_F ‖V‖_F / "
         "‖PV‖_F.",
@@ -169,10 +168,6 @@ def _pooling(kept: bool = True) -> list[Identity]:
     pooled = (x0 * v[0] + size * x1 * (v[1] + v[2] + v[3]) / 3) / (x0 + size * x1)
     replaced = (x0 * v[0] + x1 * v[1] + x1 * v[2] + x1 * v[3]) / (x0 + 3 * x1)
     return [Identity(pooled, replaced, "pooled output"), *shift.largest_shift()]
-
-
-def _pooling_without_sizes() -> list[Identity]:
-    return _pooling(kept=False)
 
 
 def _pooled(instance: Instance) -> tuple[list[int], list[float]]:
@@ -236,11 +231,7 @@ MEAN_POOL = Theorem(
         "|õ - o| <= osc(V) tanh(η/2), η = β max_j |q·(k_j - k̄_{b(j)})|, for blocks b of m_b keys "
         "with means k̄_b, v̄_b weighted by m_b exp(β q·k̄_b)."
     ),
-    source=Source(
-        citation="proved here",
-        place="the tanh lemma applied to scores moved by at most η",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="the tanh lemma applied to scores moved by at most η"),
     reading=(
         "one query, one column of V, blocks of any sizes; without the factor m_b only for blocks "
         "of one size"
@@ -262,14 +253,16 @@ MEAN_POOL = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_pooling_without_sizes, scope="block sizes left out"),
+    mutant=Symbolic(identities=partial(_pooling, kept=False), scope="block sizes left out"),
     uses=("ours.tanh",),
 )
 
 # --- a ceiling for Gaussian projections -----------------------------------------------------------
-# Q = 0, V = 1: exact attention is 1. softmax(w E^T) F V with E = delta R, F = e^-delta R is
-# (e^-delta / k) 1^T R 1 = Z / x, Z standard normal and x = k e^delta / sqrt(n). |Z / x - 1| <= 1/2
-# has probability Phi(3x/2) - Phi(x/2), whatever n, k and delta.
+# 1. Let Q = 0 and V = 1: exact attention is 1.
+# 2. softmax(w E^T) F V with E = delta R, F = e^-delta R is (e^-delta / k) 1^T R 1 = Z / x, Z
+#    standard
+#    normal and x = k e^delta / sqrt(n).
+# 3. |Z / x - 1| <= 1/2 has probability Phi(3x/2) - Phi(x/2), whatever n, k and delta.
 
 _EDGE = 64  # beyond it Phi(x/2) > 1 - 10^-200
 
@@ -308,11 +301,7 @@ CEILING = Theorem(
         "For Q = 0, V = 1 and E = δR, F = exp(-δ)R with Gaussian R: Pr(|softmax(wEᵀ)FV - "
         "softmax(w)V| <= 1/2) <= 0.2422 for every n, k and δ."
     ),
-    source=Source(
-        citation="proved here",
-        place="the output is N(0, n exp(-2δ)/k²)-distributed",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="the output is N(0, n exp(-2δ)/k²)-distributed"),
     reading="R of shape (k, n) with i.i.d. N(0, 1/k) entries; ε = 1/2, where ‖softmax(w)‖ ‖V‖ = 1",
     experiments=(
         Enclose(lhs=_success, rhs=_ceiling, box=((0, _EDGE),), scope="k exp(δ)/√n in [0, 64]"),

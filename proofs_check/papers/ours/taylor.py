@@ -1,8 +1,11 @@
-"""Our own statements about polynomials next to exp: the Taylor polynomial exactly, truncated
-Chebyshev series below zero, positive coefficients.
+"""Our own statements about polynomials next to exp: Taylor, Chebyshev, positive coefficients.
 
-Letters: P_g the Taylor polynomial of degree g, S_n the truncated Chebyshev series on [-B, B],
-E_T(B, g) = max over [-B, B] of |P_g e^-x - 1|.
+They are the error of the Taylor polynomial exactly, truncated Chebyshev series below zero, and
+near-best polynomials with positive coefficients.
+
+P_g           the Taylor polynomial of degree g
+S_n           the truncated Chebyshev series on [-B, B]
+E_T(B, g)     max over [-B, B] of |P_g e^-x - 1|
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ from proofs_check.arithmetic import supnorm
 from proofs_check.arithmetic.balls import Ball, ball
 from proofs_check.papers.aggarwal_alman_2022.degree_table import HALF_WIDTHS, TOLERANCES
 from proofs_check.papers.aggarwal_alman_2022.minimal_degree import (
-    _truncation as chebyshev_truncation,
+    truncation as chebyshev_truncation,
 )
 from proofs_check.papers.shared import softmax_gradient as layer
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_HERE = Source(citation="proved here", place="approxattn.exponential.taylor", fidelity="ours")
+_HERE = here(__name__, "approxattn.exponential.taylor")
 
 _CELLS = tuple((Fraction(b), g) for b in (Fraction(1, 2), 1, 4, 8) for g in (0, 1, 2, 5, 8, 16))
 
@@ -37,10 +41,12 @@ def _taylor(g: int) -> list[Fraction]:
 
 
 # --- the relative error, exactly ------------------------------------------------------------------
-# (P_g e^-x - 1)' = (P_{g-1} - P_g) e^-x = -x^g e^-x / g!. So at x = -B the error is (-1)^g times
-# int_0^B t^g e^t dt / g! = (B^{g+1}/g!) int_0^1 u^g e^{uB} du, and at x = B it is int_0^B t^g e^-t
-# / g! dt in size, which is smaller. The integral is sum_m B^m / (m! (g + 1 + m)): between 1/(g+1)
-# times e^{B (g+1)/(g+2)} (Jensen) and e^B.
+# 1. (P_g e^-x - 1)' = (P_{g-1} - P_g) e^-x = -x^g e^-x / g!.
+# 2. So at x = -B the error is (-1)^g times
+#        int_0^B t^g e^t dt / g! = (B^{g+1}/g!) int_0^1 u^g e^{uB} du.
+# 3. At x = B it is int_0^B t^g e^-t / g! dt in size, which is smaller.
+# 4. int_0^1 u^g e^{uB} du = sum_m B^m / (m! (g + 1 + m)).
+# 5. It lies between e^{B (g+1)/(g+2)} / (g+1) (Jensen) and e^B / (g+1).
 
 
 def _integral(b: Fraction, g: int, terms: int = 200) -> Ball:
@@ -66,23 +72,21 @@ def _taylor_errors(_bits: int, shift: int = 0) -> list[Comparison]:
     ]
 
 
-def _taylor_errors_one_off(_bits: int) -> list[Comparison]:
-    return _taylor_errors(_bits, 1)
-
-
 def _elementary(_bits: int) -> list[Comparison]:
-    found = []
+    comparisons = []
     for b, g in _CELLS:
         error, size = _integral(b, g), ball(b ** (g + 1) / math.factorial(g + 1))
-        found.append(Comparison(error, size * ball(b).exp(), f"upper bound, B = {b}, g = {g}"))
-        found.append(
+        comparisons.append(
+            Comparison(error, size * ball(b).exp(), f"upper bound, B = {b}, g = {g}")
+        )
+        comparisons.append(
             Comparison(
                 size * ball(b * Fraction(g + 1, g + 2)).exp(),
                 error,
                 f"lower bound, B = {b}, g = {g}",
             )
         )
-    return found
+    return comparisons
 
 
 _EXACT: dict[str, Any] = {"relation": "=", "radius": Fraction(1, 2**60), "bits": 256}
@@ -110,7 +114,9 @@ TAYLOR_ERROR = Theorem(
         Enclose(certify=_elementary, scope="the elementary bounds in the same cells"),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_taylor_errors_one_off, scope="the error of degree g + 1", **_EXACT),
+    mutant=Enclose(
+        certify=partial(_taylor_errors, shift=1), scope="the error of degree g + 1", **_EXACT
+    ),
     uses=("ours.even-taylor",),
 )
 
@@ -163,27 +169,23 @@ TAYLOR_DEGREES: tuple[tuple[int, ...], ...] = (
     (30, 31, 33, 34, 36, 37, 39, 40, 42, 43, 44),
     (58, 60, 62, 63, 65, 66, 68, 70, 71, 73, 74),
 )
-"""Least g with E_T(B, g) <= eps; rows by B, columns by eps, as in `aggarwal_alman_2022_degrees`."""
+"""Least g with E_T(B, g) <= eps; rows by B, columns by eps, as in `degree_table`."""
 
 
 def _degrees(_bits: int, lowered: int = 0) -> list[Comparison]:
     """Every smaller degree is excluded by itself: below B the error rises with g before it
     falls.
     """
-    found = []
+    comparisons = []
     for b, row in zip(HALF_WIDTHS, TAYLOR_DEGREES, strict=True):
         errors = [_integral(b, g) for g in range(max(row) + 1)]
         for eps, g in zip(TOLERANCES, (g - lowered for g in row), strict=True):
             cell = f"B = {b}, eps = {float(eps):g}"
-            found.append(Comparison(errors[g], eps, f"{cell}: degree {g} reaches eps"))
-            found.extend(
+            comparisons.append(Comparison(errors[g], eps, f"{cell}: degree {g} reaches eps"))
+            comparisons.extend(
                 Comparison(eps, errors[h], f"{cell}: degree {h} misses eps") for h in range(g)
             )
-    return found
-
-
-def _degrees_one_less(_bits: int) -> list[Comparison]:
-    return _degrees(_bits, 1)
+    return comparisons
 
 
 DEGREES = Theorem(
@@ -201,7 +203,7 @@ DEGREES = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_degrees_one_less, bits=192, scope="one degree less"),
+    mutant=Enclose(certify=partial(_degrees, lowered=1), bits=192, scope="one degree less"),
     uses=("ours.taylor-error", "aa22.minimal-degrees-table"),
 )
 
@@ -219,21 +221,23 @@ def _negative(_bits: int, shift: int = 0) -> list[Comparison]:
     """At some rational point S_n <= 0, for every n up to the last; from the next on the relative
     error is below 1.
     """
-    found = []
+    comparisons = []
     for b, last in _LAST_NEGATIVE:
         for n in range(1, last + shift + 1):
             coefficients, away = chebyshev_truncation(Fraction(b), n)
             # on [-B, -B/2]
             lowest = min(_value(coefficients, Fraction(-b * i, 256)) for i in range(128, 257))
-            found.append(Comparison(ball(lowest) + away, 0, f"S_{n} <= 0 somewhere on [-{b}, {b}]"))
-    return found
+            comparisons.append(
+                Comparison(ball(lowest) + away, 0, f"S_{n} <= 0 somewhere on [-{b}, {b}]")
+            )
+    return comparisons
 
 
 def _positive(_bits: int) -> list[Comparison]:
     """S_n >= (1 - e) e^x > 0 when its relative error e is below 1; `away` is its distance from the
     rational polynomial enclosed.
     """
-    found = []
+    comparisons = []
     for b, last in _LAST_NEGATIVE:
         for n in range(last + 1, last + 4):
             coefficients, away = chebyshev_truncation(Fraction(b), n)
@@ -241,12 +245,8 @@ def _positive(_bits: int) -> list[Comparison]:
                 supnorm.sup_error(coefficients, (-b, b), "relative", bits=256)
                 + away * ball(b).exp()
             )
-            found.append(Comparison(error, 1, f"S_{n} > 0 on [-{b}, {b}]"))
-    return found
-
-
-def _negative_further(_bits: int) -> list[Comparison]:
-    return _negative(_bits, 1)
+            comparisons.append(Comparison(error, 1, f"S_{n} > 0 on [-{b}, {b}]"))
+    return comparisons
 
 
 CHEBYSHEV_SIGN = Theorem(
@@ -256,18 +256,14 @@ CHEBYSHEV_SIGN = Theorem(
         "S_n takes a value <= 0 on [-B, B] for 1 <= n <= 2 (B = 2), 6 (B = 4), 15 (B = 8), 24 (B = "
         "12), and is positive there for the next three n."
     ),
-    source=Source(
-        citation="proved here",
-        place="why the bases of approxattn.Polynomial are Taylor and minimax",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="why the bases of approxattn.Polynomial are Taylor and minimax"),
     reading="a point with S_n <= 0 is exhibited; positivity by a relative error below 1",
     experiments=(
         Enclose(certify=_negative, bits=256, scope="every n up to the last, B = 2, 4, 8, 12"),
         Enclose(certify=_positive, bits=256, scope="the next three n, B = 2, 4, 8, 12"),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_negative_further, bits=256, scope="one n further"),
+    mutant=Enclose(certify=partial(_negative, shift=1), bits=256, scope="one n further"),
     uses=("aa22.chebyshev-tail",),
 )
 
@@ -277,22 +273,18 @@ _GRID = tuple((Fraction(b), g) for b in (1, 2, 4, 8) for g in range(2, 17, 2))
 
 
 def _positive_coefficients(_bits: int, worse: Fraction = Fraction(1, 10**6)) -> list[Comparison]:
-    found = []
+    comparisons = []
     for b, g in _GRID:
         coefficients, reference = supnorm.minimax(g, (-b, b), "relative")
         error = supnorm.sup_error(coefficients, (-b, b), "relative")
         best = supnorm.levelled_error(reference, "relative")
-        found.append(Comparison(0, min(coefficients), f"coefficients, B = {b}, g = {g}"))
-        found.append(
+        comparisons.append(Comparison(0, min(coefficients), f"coefficients, B = {b}, g = {g}"))
+        comparisons.append(
             Comparison(
                 error, best * ball(1 + worse), f"within a millionth of the best, B = {b}, g = {g}"
             )
         )
-    return found
-
-
-def _better_than_best(_bits: int) -> list[Comparison]:
-    return _positive_coefficients(_bits, Fraction(-1, 10))
+    return comparisons
 
 
 POSITIVE = Theorem(
@@ -303,7 +295,7 @@ POSITIVE = Theorem(
         "positive whose relative error on [-B, B] is within a factor 1 + 1e-6 of the least "
         "possible, so that symmetric features sqrt(c_α) q^α serve."
     ),
-    source=Source(citation="proved here", place="approxattn.exponential.minimax", fidelity="ours"),
+    source=here(__name__, "approxattn.exponential.minimax"),
     reading="in the cells; for all B and g it is an observation that we cannot prove",
     experiments=(
         Enclose(
@@ -312,13 +304,16 @@ POSITIVE = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Enclose(
-        certify=_better_than_best, bits=192, scope="a tenth better than the least possible"
+        certify=partial(_positive_coefficients, worse=Fraction(-1, 10)),
+        bits=192,
+        scope="a tenth better than the least possible",
     ),
 )
 
 # --- the kernel of one degree more ----------------------------------------------------------------
-# P'_{g+1} = P_g, so the gradient in q of sum_j P_{g+1}(q . k_j) (G . h_j) is sum_j P_g(q . k_j) (G
-# . h_j) k_j. Degree 3 g + 3 + 2 in all; 20 / p < 2^-56 for g <= 5.
+# 1. P'_{g+1} = P_g, so the gradient in q of sum_j P_{g+1}(q . k_j) (G . h_j) is
+#        sum_j P_g(q . k_j) (G . h_j) k_j.
+# 2. Degree 3 g + 3 + 2 in all: for g <= 5 identity testing would err with probability below 2^-56.
 
 
 def _degree_raising(n: int, d: int, g: int, raised: int = 1) -> Iterator[Identity]:
@@ -348,9 +343,7 @@ RAISING = Theorem(
         "Σ_j P_g(q·k_j) z_j k_j = ∇_q Σ_j P_{g+1}(q·k_j) z_j, z_j = G·h_j: the plug-in gradient in "
         "O(n r d) without a product of width r d."
     ),
-    source=Source(
-        citation="proved here", place="approxattn.methods.polynomials.gradient", fidelity="ours"
-    ),
+    source=here(__name__, "approxattn.methods.polynomials.gradient"),
     experiments=(
         Symbolic(
             identities=_raised, scope="n = 3, d = 2, g = 2, and n = 2, d = 1, g = 5, all inputs"

@@ -1,14 +1,14 @@
 """Our own statement about an error in the weights of one attention row.
 
 It turns what a method knows about its weights into a bound on its output, and the certificates of
-`approxattn` cite it. A Birkhoff-Hilbert metric fact (priority not searched); `ours_scores` reads it
-for perturbed scores. Nothing here is a quotation.
+`approxattn` cite it. A Birkhoff-Hilbert metric fact (priority not searched); `scores` reads it for
+perturbed scores. Nothing here is a quotation.
 
     a_j, a~_j > 0        exact and approximate weights of one row, up to a factor
     f_j = a_j / sum a    and f~_j likewise: the rows that multiply V
     rho                  max_j (a~_j / a_j) / min_j (a~_j / a_j), so ln rho = osc_j ln(a~_j / a_j)
-    TV(f~, f)            half of sum_j |f~_j - f_j|; for every column c of V, |(f~ V)_c - (f V)_c|
-        <= TV osc(V_:c)
+    TV(f~, f)            half of sum_j |f~_j - f_j|; for every column c of V,
+                         |(f~ V)_c - (f V)_c| <= TV osc(V_:c)
 """
 
 from __future__ import annotations
@@ -16,40 +16,43 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
 from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Enclose,
-    Falsify,
     Identity,
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_OURS = Source(
-    citation="proved here",
-    place="comments of proofs_check/papers/ours/weights.py",
-    fidelity="ours",
-)
+_HERE = here(__name__)
 
 # --- the metric bound -----------------------------------------------------------------------------
-# TV(f~, f) = f~(S) - f(S) for S = {j : f~_j > f_j}. Let a = f(S), w_j = a~_j / a_j in [m, rho m];
-# then sum_S f w = a (rho m - u) and sum_rest f w = (1 - a)(m + v) with u, v >= 0, and f~(S) = sum_S
-# / (sum_S + sum_rest). (1) a rho / (1 - a + a rho) - f~(S) = a (1 - a)(u + rho v) / ((1 - a + a
-# rho)(sum_S + sum_rest)) >= 0: two values of w are the worst case. (2) With r = sqrt(rho):
-# (r-1)/(r+1) - (a rho / (1 - a + a rho) - a) = (r-1)(1 - a(r+1))^2 / ((r+1)(1 - a + a rho)) >= 0,
-# zero at a = 1/(r+1). (3) (r-1)/(r+1) = tanh(ln rho / 4), with r = e^{2x}, x = ln(rho)/4. (4) |a~ -
-# a| <= eps a allows rho = (1+eps)/(1-eps). Every eps in (0, 1) is 2t/(1+t^2) for one t in (0, 1),
-# and then eps/(1+sqrt(1-eps^2)) = t,
-#     r = (1+t)/(1-t), a = (1-t)/2: the two tokens f = ((1-t)/2, (1+t)/2), a~ = ((1+eps) f_1,
-#     (1-eps) f_2) have TV = t exactly.
+# 1. TV(f~, f) = f~(S) - f(S) for S = {j : f~_j > f_j}. Let a = f(S).
+# 2. Let w_j = a~_j / a_j in [m, rho m]. Then sum_S f w = a (rho m - u) and
+#    sum_rest f w = (1 - a)(m + v) with u, v >= 0, and f~(S) = sum_S / (sum_S + sum_rest).
+# 3. a rho / (1 - a + a rho) - f~(S)
+#        = a (1 - a)(u + rho v) / ((1 - a + a rho)(sum_S + sum_rest)) >= 0.
+#    So two values of w are the worst case.
+# 4. With r = sqrt(rho), (r-1)/(r+1) - (a rho / (1 - a + a rho) - a)
+#        = (r-1)(1 - a(r+1))^2 / ((r+1)(1 - a + a rho)) >= 0, zero at a = 1/(r+1).
+# 5. (r-1)/(r+1) = tanh(ln rho / 4), since r = e^{2x} with x = ln(rho)/4.
+#
+# It is attained where |a~ - a| <= eps a is all that is known:
+#
+# 6. That allows rho = (1+eps)/(1-eps). Every eps in (0, 1) is 2t/(1+t^2) for one t in (0, 1).
+# 7. Then eps/(1+sqrt(1-eps^2)) = t, r = (1+t)/(1-t), a = (1-t)/2.
+# 8. The two tokens f = ((1-t)/2, (1+t)/2), a~ = ((1+eps) f_1, (1-eps) f_2) have TV = t exactly.
 
 
 def _two_values_are_worst() -> list[Identity]:
@@ -84,13 +87,9 @@ def _best_mass(power: int = 2) -> list[Identity]:
     ]
 
 
-def metric_bound() -> list[Identity]:
-    """Identities (1), (2) and (3) above."""
-    return [*_two_values_are_worst(), *_best_mass()]
-
-
-def _metric_bound_with_wrong_root() -> list[Identity]:
-    return [*_two_values_are_worst(), *_best_mass(power=1)]
+def metric_bound(power: int = 2) -> list[Identity]:
+    """Identities of steps 3, 4 and 5, with rho = r^power."""
+    return [*_two_values_are_worst(), *_best_mass(power)]
 
 
 def _attained_for_every_eps() -> list[Identity]:
@@ -138,7 +137,7 @@ def enclose_tv(exact: Sequence[Any], approximate: Sequence[Any]) -> Any:
     return sum(abs(y / other - x / total) for x, y in zip(exact, approximate, strict=True)) / 2
 
 
-def _log_rho(exact: Sequence[Any], approximate: Sequence[Any]) -> Fraction:
+def _rho(exact: Sequence[Any], approximate: Sequence[Any]) -> Fraction:
     ratios = [Fraction(y) / Fraction(x) for x, y in zip(exact, approximate, strict=True)]
     return max(ratios) / min(ratios)
 
@@ -166,24 +165,16 @@ def _tv(instance: Instance) -> float:
     return max(float(np.sum(np.abs(g / g.sum() - f / f.sum())) / 2) - 1e-14, 0.0)
 
 
-def _metric(instance: Instance) -> float:
-    return math.tanh(math.log(_log_rho(instance["exact"], instance["approximate"])) / 4)
+def _bound(instance: Instance, divisor: int = 4) -> float:
+    return math.tanh(math.log(_rho(instance["exact"], instance["approximate"])) / divisor)
 
 
-def _small_metric(instance: Instance) -> float:
-    return math.tanh(math.log(_log_rho(instance["exact"], instance["approximate"])) / 5)
-
-
-def _confirm_metric(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
+def _distance(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
     exact, approximate = (
         [Fraction(x) for x in instance[name]] for name in ("exact", "approximate")
     )
-    bound = (ball(_log_rho(exact, approximate)).log() / divisor).tanh()
+    bound = (ball(_rho(exact, approximate)).log() / divisor).tanh()
     return ball(enclose_tv(exact, approximate)), bound
-
-
-def _confirm_small_metric(instance: Instance) -> tuple[Any, Any]:
-    return _confirm_metric(instance, divisor=5)
 
 
 HILBERT = Theorem(
@@ -194,7 +185,7 @@ HILBERT = Theorem(
         "tanh(ln ρ / 4) osc(V_:c). In particular |ã - a| <= ε a gives TV <= τ(ε) = ε / (1 + "
         "sqrt(1 - ε²)), and two tokens attain it for every ε in (0, 1)."
     ),
-    source=_OURS,
+    source=_HERE,
     reading=(
         "any number of keys, any positive weights; a factor common to a row is invisible; the "
         "constants cannot be improved"
@@ -215,22 +206,22 @@ HILBERT = Theorem(
             radius=Fraction(1, 2**64),
             scope="τ(ε) is attained: ε = 1/1000, 999/1000 and i/32, i = 1, ..., 31",
         ),
-        Falsify(
+        search_by(
+            _distance,
+            bound=_bound,
             instances=_weights,
             measured=_tv,
-            bound=_metric,
-            confirm=_confirm_metric,
             assumptions=(_POSITIVE,),
             tries=150,
             scope="up to 5 keys, whole weights up to 32",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_distance, divisor=5),
+        bound=partial(_bound, divisor=5),
         instances=_weights,
         measured=_tv,
-        bound=_small_metric,
-        confirm=_confirm_small_metric,
         assumptions=(_POSITIVE,),
         scope="a fifth in place of a quarter",
     ),

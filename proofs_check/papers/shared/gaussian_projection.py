@@ -1,9 +1,7 @@
-"""Exact probabilities about a Gaussian projection R of shape (k, n), entries i.i.d.
+"""Exact probabilities about a Gaussian projection, as balls.
 
-N(0, 1/k), as balls.
-
-|Rx|^2 = |x|^2 chi2_k / k. For u, z orthogonal, Ru and Rz are independent, so that given Ru the
-product <Ru, Rz> is N(0, |Ru|^2 |z|^2 / k).
+R of shape (k, n) has i.i.d. entries N(0, 1/k), so |Rx|^2 = |x|^2 chi2_k / k. For u, z orthogonal,
+Ru and Rz are independent: given Ru, the product <Ru, Rz> is N(0, |Ru|^2 |z|^2 / k).
 """
 
 from __future__ import annotations
@@ -21,21 +19,22 @@ def _arb(x: int | Fraction) -> Any:
 
 
 def claimed_success(k: int, epsilon: Fraction, events: int) -> Any:
-    """1 - 2 events exp(-(epsilon^2 - epsilon^3) k / 4), the form of every probability in
-    the paper.
-    """
+    """1 - 2 events exp(-(epsilon^2 - epsilon^3) k / 4), as every probability of the paper reads."""
     return 1 - 2 * events * (-_arb((epsilon**2 - epsilon**3) * k / 4)).exp()
 
 
 def relative_success(k: int, epsilon: Fraction, ratio: Any) -> Any:
-    """Upper bound of Pr[|<Ru, Ry> - <u, y>| <= epsilon |<u, y>|] for k >= 2, where `ratio` is |<u,
-    y>| / (|u| |z|), z the part of y orthogonal to u.
+    """Bound from above the probability that a projected product is off by a relative epsilon.
 
-    With c = <u, y> / |u|^2: <Ru, Ry> - <u, y> = c (|Ru|^2 - |u|^2) + <Ru, Rz>. Given Ru this is
-    normal with variance |Ru|^2 |z|^2 / k, so it lies in any interval of length 2 epsilon |<u, y>|
-    with probability at most 2 epsilon |<u, y>| sqrt(k) / (sqrt(2 pi) |Ru| |z|). E[|u| / |Ru|] =
-    sqrt(k) E[chi_k^-1] = sqrt(k/2) Gamma((k - 1)/2) / Gamma(k/2). Together: epsilon k ratio
-    Gamma((k - 1)/2) / (sqrt(pi) Gamma(k/2)).
+    That is Pr[|<Ru, Ry> - <u, y>| <= epsilon |<u, y>|] for k >= 2. `ratio` is
+    |<u, y>| / (|u| |z|), z the part of y orthogonal to u.
+
+    1. With c = <u, y> / |u|^2: <Ru, Ry> - <u, y> = c (|Ru|^2 - |u|^2) + <Ru, Rz>.
+    2. Given Ru this is normal with variance |Ru|^2 |z|^2 / k.
+    3. So it lies in any interval of length 2 epsilon |<u, y>| with probability at most
+       2 epsilon |<u, y>| sqrt(k) / (sqrt(2 pi) |Ru| |z|).
+    4. E[|u| / |Ru|] = sqrt(k) E[chi_k^-1] = sqrt(k/2) Gamma((k - 1)/2) / Gamma(k/2).
+    5. Together: epsilon k ratio Gamma((k - 1)/2) / (sqrt(pi) Gamma(k/2)).
     """
     from flint import arb, fmpq
 

@@ -1,10 +1,11 @@
-"""Sign hashing in the plane, where every probability is a finite sum of equal arcs and hence an
-exact rational.
+"""Sign hashing in the plane, where every probability is an exact rational.
 
-Vectors point along multiples of pi/6. A hyperplane's bit 1[<w, x> > 0] changes only where w crosses
-a multiple of pi/6 (pi/2 = 3 pi/6 away from some x), so it is constant on the 12 open arcs between
-them, and a Gaussian w lies in each with probability 1/12. `bits` hyperplanes are 12^bits equally
-likely tuples of arcs.
+1. Vectors point along multiples of pi/6.
+2. A hyperplane's bit 1[<w, x> > 0] changes only where w crosses a multiple of pi/6, since
+   pi/2 = 3 pi/6 away from some x is one.
+3. So it is constant on the 12 open arcs between them. A Gaussian w lies in each with probability
+   1/12.
+4. `bits` hyperplanes are 12^bits equally likely tuples of arcs.
 """
 
 from __future__ import annotations

@@ -1,32 +1,33 @@
-"""Derivatives of one attention layer, exact over any commutative ring, for the papers on gradients.
+"""Derivatives of one attention layer, exact over any commutative ring.
 
 Matrices are NumPy arrays of objects: elements of a polynomial ring, residues modulo a prime,
-rationals or balls.
+rationals or balls. The weights are free indeterminates. Let e_ij = exp(S_ij),
+alpha_i = sum_j e_ij and N_i = sum_j e_ij U_ij for any U; the loss is sum_i N_i / alpha_i.
 
-The weights are free indeterminates. With e_ij = exp(S_ij), alpha_i = sum_j e_ij and any U (the loss
-is sum_i N_i / alpha_i, N_i = sum_j e_ij U_ij),
+1. (N_i / alpha_i)' = (N_i' alpha_i - N_i alpha_i') / alpha_i^2, with
+       N_i' = sum_j e_ij (S'_ij U_ij + U'_ij)    and    alpha_i' = sum_j e_ij S'_ij.
+   Only this quotient rule is used, not the Jacobian of softmax that the papers' formulas come from.
+2. Both sides of every identity tested are rational in the e_ij, and do not change when a row of e
+   is multiplied by a number. So sum_j e_ij = 1 may be assumed.
+3. Then e_i1 = 1 - the rest, e = f, alpha = 1, and the identities become polynomial.
+4. An identity of polynomials holds in particular at the values of exp.
 
-    (N_i / alpha_i)' = (N_i' alpha_i - N_i alpha_i') / alpha_i^2,    N_i' = sum_j e_ij (S'_ij U_ij +
-        U'_ij),    alpha_i' = sum_j e_ij S'_ij.
+Identity testing takes all indeterminates uniform in F_p, p = 2^61 - 1.
 
-Both sides of every identity tested are rational in the e_ij and do not change when a row of e is
-multiplied by a number, so sum_j e_ij = 1 may be assumed: e_i1 = 1 - the rest, e = f, alpha = 1, and
-the identities become polynomial. An identity of polynomials holds in particular at the values of
-exp. Only the quotient rule is used for the derivative, not the Jacobian of softmax that the papers'
-formulas come from.
-
-Identity testing takes all indeterminates uniform in F_p, p = 2^61 - 1: a polynomial that does not
-vanish, of total degree D, vanishes at the point with probability at most D / p (Schwartz-Zippel).
-The coefficients are sums of fewer than p terms +-1, so none that differs from zero vanishes modulo
-p.
+5. A polynomial that does not vanish, of total degree D, vanishes at the point with probability at
+   most D / p (Schwartz-Zippel).
+6. The coefficients are sums of fewer than p terms +-1. So none that differs from zero vanishes
+   modulo p.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from proofs_check.statements.experiment import Identity
 
 __all__ = [
     "PRIME",
@@ -38,6 +39,7 @@ __all__ = [
     "integer_matrices",
     "residues",
     "softmax",
+    "tested",
     "weights",
 ]
 
@@ -85,6 +87,14 @@ def residues(rng: np.random.Generator) -> Source:
         return np.array(drawn, dtype=object).reshape(rows, columns)
 
     return source
+
+
+def tested(
+    identities: Callable[..., Iterator[Identity]], *sizes_and_rng: Any
+) -> Iterator[Identity]:
+    """``identities`` of the sizes given, at residues drawn by the generator that comes last."""
+    *sizes, rng = sizes_and_rng
+    return identities(residues(rng), *sizes)
 
 
 def weights(rest: Matrix) -> Matrix:

@@ -1,14 +1,14 @@
 """What moving the scores does to a softmax, as identities for the statements that rest on it.
 
-Total variation between p = softmax(w) and p' = softmax(w + t) is attained on a set S of keys. With
-p(S) = sigma(a), p'(S) = sigma(a + c), and |c| <= osc(t) <= 2 max|t|: the log-odds of S change by
-the difference of two averages of t in the exponential sense. Let c > 0 (else exchange the two).
-Then
+Let p = softmax(w) and p' = softmax(w + t), and sigma the logistic function.
 
-    sigma(a + c) - sigma(a) = sinh(c/2) / (cosh(a + c/2) + cosh(c/2)) <= sinh(c/2) / (1 + cosh(c/2))
-        = tanh(c/4),
-
-so TV <= tanh(osc(t)/4) <= tanh(max|t| / 2), and |p' V - p V| <= osc(V) TV.
+1. The total variation of p and p' is attained on a set S of keys: TV = |p'(S) - p(S)|.
+2. Let p(S) = sigma(a) and p'(S) = sigma(a + c), and let c > 0 (else exchange the two).
+3. c is the difference of two averages of t in the exponential sense: |c| <= osc(t) <= 2 max|t|.
+4. sigma(a + c) - sigma(a) = sinh(c/2) / (cosh(a + c/2) + cosh(c/2)).
+5. That is at most sinh(c/2) / (1 + cosh(c/2)) = tanh(c/4).
+6. So TV <= tanh(osc(t)/4) <= tanh(max|t| / 2).
+7. |p' V - p V| <= osc(V) TV.
 """
 
 from __future__ import annotations

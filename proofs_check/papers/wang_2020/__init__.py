@@ -7,6 +7,9 @@ from proofs_check.papers.wang_2020 import (
     theorem_1,
     theorem_2,
 )
+from proofs_check.papers.wang_2020.unchecked import UNCHECKED
+
+__all__ = ["THEOREMS", "UNCHECKED"]
 
 THEOREMS = (
     *theorem_1.THEOREMS,

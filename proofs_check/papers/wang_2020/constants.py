@@ -1,6 +1,6 @@
 """The constants of Linformer's theorems, and the step on which Theorem 2 rests.
 
-Citation and letters: `wang_2020`.
+Citation and letters: `theorem_1`.
 
 k is 5 ln n / (eps^2 - eps^3) in the proof of Theorem 1; eps^2 - eps^3 is largest at eps = 2/3,
 where it is 4/27.
@@ -15,16 +15,16 @@ from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball
+from proofs_check.papers.shared.searches import search_by
 from proofs_check.papers.wang_2020.source import CITATION
 from proofs_check.statements.experiment import (
     Comparison,
     Enclose,
-    Falsify,
     Identity,
     Instance,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the experiments' k ---------------------------------------------------------------------------
@@ -49,10 +49,6 @@ def _needed(_bits: int, k: int = 211) -> list[Comparison]:
     return [Comparison(k - 1, least, f"{k - 1} <= least k of the theorem at n = 512")]
 
 
-def _needed_too_much(_bits: int) -> list[Comparison]:
-    return _needed(_bits, 212)
-
-
 EXPERIMENTS = Theorem(
     key="linformer.experiments-k",
     title="the k of the experiments against the k of the theorem",
@@ -72,7 +68,7 @@ EXPERIMENTS = Theorem(
         Enclose(certify=_needed, scope="33.75 ln 512 > 210"),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_needed_too_much, scope="33.75 ln 512 > 211"),
+    mutant=Enclose(certify=partial(_needed, k=212), scope="33.75 ln 512 > 211"),
     remarks=(
         "The failure probability at that k is 2 n^(-1/4), which is 0.42 at n = 512 and vacuous for "
         "n <= 16: linformer.union-bound.",
@@ -83,10 +79,6 @@ EXPERIMENTS = Theorem(
 def _vacuous(_bits: int, largest: int = 16) -> list[Comparison]:
     """2 n^(-1/4) >= 1 for n <= 16."""
     return [Comparison(1, 2 / ball(n).sqrt().sqrt(), f"n = {n}") for n in range(1, largest + 1)]
-
-
-def _vacuous_further(_bits: int) -> list[Comparison]:
-    return _vacuous(_bits, 17)
 
 
 UNION_BOUND = Theorem(
@@ -104,7 +96,7 @@ UNION_BOUND = Theorem(
     reading="the union bound over n rows, one column of V",
     experiments=(Enclose(certify=_vacuous, scope="n = 1, ..., 16"),),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_vacuous_further, scope="n = 17 as well"),
+    mutant=Enclose(certify=partial(_vacuous, largest=17), scope="n = 17 as well"),
     remarks=("It is 0.42 at n = 512 and 0.125 at n = 65,536.",),
 )
 
@@ -119,10 +111,6 @@ def _branch(_bits: int, exponent: int = 9) -> list[Comparison]:
         Comparison(n**5, d ** (exponent * d), f"d = {d}, n = {n.bit_length() - 1} bits")
         for d, n in cases
     ]
-
-
-def _branch_short(_bits: int) -> list[Comparison]:
-    return _branch(_bits, 8)
 
 
 BRANCH = Theorem(
@@ -141,7 +129,7 @@ BRANCH = Theorem(
     reading="both Θ read as 1; 5 ln n <= 9 d ln d exactly when n^5 <= d^(9d)",
     experiments=(Enclose(certify=_branch, scope="d = 8, 32, 64"),),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_branch_short, scope="8 d ln d in place of 9 d ln d"),
+    mutant=Enclose(certify=partial(_branch, exponent=8), scope="8 d ln d in place of 9 d ln d"),
     remarks=(
         "So at any length that fits a machine the theorem's k grows with log n; linear time "
         "independent of n is the other branch.",
@@ -158,28 +146,11 @@ def _tokens() -> Any:
     return st.fixed_dictionaries({"q": pair, "k": pair})
 
 
-def _minor(instance: Instance) -> tuple[Any, int]:
-    """|det| of exp(q_i k_j), 2 x 2, d = 1."""
+def _minor(instance: Instance, most: int = 0) -> tuple[Any, int]:
+    """|det| of exp(q_i k_j), 2 x 2, d = 1, against what it may be."""
     (a, b), (x, y) = instance["q"], instance["k"]
     first, second = ball(a * x + b * y).exp(), ball(a * y + b * x).exp()
-    return (abs(first - second), 0) if a * x + b * y != a * y + b * x else (0, 0)
-
-
-def _minor_over_two(instance: Instance) -> tuple[Any, int]:
-    found, _ = _minor(instance)
-    return found, 2
-
-
-def _float_minor(instance: Instance) -> float:
-    return float(ball(_minor(instance)[0]))
-
-
-def _nothing(_: Instance) -> float:
-    return 0.0
-
-
-def _two(_: Instance) -> float:
-    return 2.0
+    return (abs(first - second) if a * x + b * y != a * y + b * x else 0), most
 
 
 EXP_RANK = Theorem(
@@ -197,25 +168,25 @@ EXP_RANK = Theorem(
     ),
     reading="d = 1, two queries and two keys",
     experiments=(
-        Falsify(
+        search_by(
+            _minor,
             instances=_tokens,
-            measured=_float_minor,
-            bound=_nothing,
-            confirm=_minor,
             examples=({"q": [0, 1], "k": [0, 1]},),
             scope="whole q and k in [-2, 2]",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_minor, most=2),
         instances=_tokens,
-        measured=_float_minor,
-        bound=_two,
-        confirm=_minor_over_two,
         examples=({"q": [0, 2], "k": [0, 2]},),
         scope="minors of at most 2",
     ),
     repaired_by="ours.polynomial-rank-bound",
+    by_hand=ByHand(
+        instance="d = 1, q = k = (0, 1).",
+        shows="exp(A) = [[1, 1], [1, e]] has determinant e - 1 = 1.718, rank 2.",
+    ),
     remarks=(
         "q = k = (0, 1): [[1, 1], [1, e]] has determinant e - 1. For distinct queries and keys the "
         "matrix has full rank, however small d.",

@@ -1,53 +1,57 @@
-"""Lemma 1 of Linformer, the inner products of projected vectors, in the two readings of its
-right-hand side.
+"""Lemma 1 of Linformer, the inner products of projected vectors, in its two readings.
 
-Citation and letters: `wang_2020`.
+Citation and letters: `theorem_1`.
 
 The lemma is attributed to Arriaga & Vempala (2006) and prints "||xy||"; its proofs use this once as
 |x y^T| (eq. 19), once as |x| |y| (eq. 22).
 
     rho          x . y for |x| = |y| = 1
     f(rho, s)    ln E exp(k s (<Rx, Ry> - rho)) / k = -ln(1 - 2 rho s - (1 - rho^2) s^2)/2 - rho s
-    h(u)         -ln(1 - 2u)/2 - u = sum_{m>=2} 2^{m-1} u^m / m, so h(-u) <= h(u) and h(u) + h(v) <=
-        h(u + v) for 0 <= u, v, u + v < 1/2
+    h(u)         -ln(1 - 2u)/2 - u = sum_{m>=2} 2^{m-1} u^m / m, so h(-u) <= h(u) and
+                 h(u) + h(v) <= h(u + v) for 0 <= u, v, u + v < 1/2
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.shared.gaussian_projection import (
     chi_square_tails,
     claimed_success,
     relative_success,
 )
+from proofs_check.papers.shared.searches import search_by
 from proofs_check.papers.wang_2020.source import CITATION
 from proofs_check.papers.wang_2020.theorem_1 import HALF
 from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Enclose,
-    Falsify,
     Identity,
     Instance,
     Plan,
     Sample,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- eq. (12) with |x||y| -------------------------------------------------------------------------
-# <Rx, Ry> is the mean of k independent products of normal pairs with correlation rho; its moment
-# generating function gives f, and the quadratic factors, so f(rho, s) = h((1 + rho)s/2) + h(-(1 -
-# rho)s/2) <= h((1 + rho)s/2) + h((1 - rho)s/2) <= h(s) for 0 <= s < 1/2. Markov's inequality:
-# Pr[<Rx, Ry> - rho >= epsilon] <= exp(k (h(s) - epsilon s)); s = epsilon / (2 (1 + epsilon)) gives
-# exp(-(k/2)(epsilon - ln(1 + epsilon))). The other tail is that of x, -y. Finally d/d epsilon of
-# [epsilon - ln(1 + epsilon) - epsilon^2/2 + epsilon^3/3] is epsilon^3/(1 + epsilon) >= 0.
+# 1. <Rx, Ry> is the mean of k independent products of normal pairs with correlation rho. Its moment
+#    generating function gives f.
+# 2. The quadratic in f factors, so f(rho, s) = h((1 + rho)s/2) + h(-(1 - rho)s/2).
+# 3. So f(rho, s) <= h((1 + rho)s/2) + h((1 - rho)s/2) <= h(s) for 0 <= s < 1/2.
+# 4. Markov's inequality: Pr[<Rx, Ry> - rho >= epsilon] <= exp(k (h(s) - epsilon s)).
+# 5. With s = epsilon / (2 (1 + epsilon)) that is exp(-(k/2)(epsilon - ln(1 + epsilon))).
+# 6. The other tail is that of x, -y.
+# 7. epsilon - ln(1 + epsilon) >= epsilon^2/2 - epsilon^3/3: both are 0 at 0, and the derivative of
+#    the difference is epsilon^3/(1 + epsilon) >= 0.
 
 
 def _proof() -> Iterator[Identity]:
@@ -91,17 +95,17 @@ def _log_mgf_parallel(rho: Any, s: Any) -> Any:
 
 def _parallel_tails(_bits: int) -> list[Comparison]:
     """x = y, where the probability is that of two chi-square tails."""
-    found = []
+    comparisons = []
     for k in (1, 4, 16, 64, 256, 1024, 4096):
         for eps in (Fraction(1, 10), Fraction(1, 2), Fraction(2, 3), Fraction(9, 10)):
-            found.append(
+            comparisons.append(
                 Comparison(
                     chi_square_tails(k, eps),
                     1 - claimed_success(k, eps, events=1),
                     f"k = {k}, epsilon = {eps}",
                 )
             )
-    return found
+    return comparisons
 
 
 def _twice_the_exponent(_bits: int) -> list[Comparison]:
@@ -185,32 +189,12 @@ def _independent(instance: Instance) -> bool:
     return bool(instance["k"] >= 2 and a * d - b * c != 0)
 
 
-def _confirm_product(instance: Instance) -> tuple[Any, Any]:
-    (a, b), (c, d) = instance["x"], instance["y"]
-    ratio = Fraction(
-        abs(a * c + b * d), abs(a * d - b * c)
-    )  # |x . y| over |x| times the length of y's part orthogonal to x
-    from proofs_check.arithmetic.balls import ball
-
-    return claimed_success(instance["k"], HALF, events=1), relative_success(
-        instance["k"], HALF, ball(ratio)
-    )
-
-
-def _confirm_product_stronger(instance: Instance) -> tuple[Any, Any]:
-    return claimed_success(2 * instance["k"], HALF, events=1), _confirm_product(instance)[1]
-
-
-def _claimed(instance: Instance) -> float:
-    return float(_confirm_product(instance)[0])
-
-
-def _claimed_stronger(instance: Instance) -> float:
-    return float(_confirm_product_stronger(instance)[0])
-
-
-def _true(instance: Instance) -> float:
-    return float(_confirm_product(instance)[1])
+def _probabilities(instance: Instance, factor: int = 1) -> tuple[Any, Any]:
+    """Claimed, with a multiple of the exponent, and an upper bound of the true one."""
+    k, (a, b), (c, d) = instance["k"], instance["x"], instance["y"]
+    # |x . y| over |x| times the length of y's part orthogonal to x
+    ratio = Fraction(abs(a * c + b * d), abs(a * d - b * c))
+    return claimed_success(factor * k, HALF, events=1), relative_success(k, HALF, ball(ratio))
 
 
 _SPAN = Assumption(
@@ -231,30 +215,31 @@ LEMMA_1_PRODUCT = Theorem(
     alternative_readings=("With ‖x‖ ‖y‖ it is true: linformer.lemma-1.",),
     assumptions=(_SPAN,),
     experiments=(
-        Falsify(
+        search_by(
+            _probabilities,
             instances=_pairs,
-            measured=_claimed,
-            bound=_true,
-            confirm=_confirm_product,
             assumptions=(_SPAN,),
             examples=({"x": (1, 0), "y": (0, 1), "k": 64},),
-            scope=(
-                "integer vectors in the plane: claimed probability against an upper bound of the "
-                "true one"
-            ),
+            scope="integer vectors in the plane: claimed probability against an upper bound of the "
+            "true one",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_probabilities, factor=2),
         instances=_pairs,
-        measured=_claimed_stronger,
-        bound=_true,
-        confirm=_confirm_product_stronger,
         assumptions=(_SPAN,),
         examples=({"x": (1, 0), "y": (0, 1), "k": 64},),
         scope="exponent doubled",
     ),
     repaired_by="linformer.lemma-1",
+    by_hand=ByHand(
+        instance="k = 64, ε = 1/2, x = (1, 0), y = (0, 1).",
+        shows=(
+            "<x, y> = 0, so <Rx, Ry> would have to vanish: probability 0. Claimed is at least 1 - "
+            "2 e^(-2) = 0.729."
+        ),
+    ),
     remarks=(
         "Orthogonal vectors fail with probability 1 for every k; at correlation ρ it takes k of "
         "order 1/(ε ρ)².",

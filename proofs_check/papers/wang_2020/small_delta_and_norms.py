@@ -1,7 +1,9 @@
-"""More of the statements of Wang et al. 2020: norms of projections, one matrix for all columns, the
-limit of small delta, four k.
+"""Four smaller statements of Wang et al. 2020, from norms of projections to the choice of k.
 
-Citation and letters: `wang_2020`.
+Citation and letters: `theorem_1`.
+
+They are the norm of a projected vector, one matrix for all columns, the limit of small delta, and
+four different k.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from proofs_check.arithmetic.balls import ball, softmax
@@ -18,10 +21,11 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- norms of projections -------------------------------------------------------------------------
-# |Rx|^2 k / |x|^2 is chi^2_k, and Chernoff's bound is Pr(chi^2_k > k a) <= exp(-(k/2)(a - 1 - ln
-# a)) for a > 1. With a = (1 + e)^2 the rate is h(e) = e + e^2/2 - ln(1 + e), and g = h - (e^2 -
-# e^3)/4 has g(0) = 0 and (1 + e) g' = e (6 + 5 e + 3 e^2 ...)/4 >= 0: h >= (e^2 - e^3)/4 for all e
-# >= 0.
+# 1. |Rx|^2 k / |x|^2 is chi^2_k.
+# 2. Chernoff's bound: Pr(chi^2_k > k a) <= exp(-(k/2)(a - 1 - ln a)) for a > 1.
+# 3. With a = (1 + e)^2 that is exp(-k h(e)), h(e) = e + e^2/2 - ln(1 + e).
+# 4. g = h - (e^2 - e^3)/4 has g(0) = 0 and (1 + e) g' = e (6 + 5 e + 3 e^2)/4 >= 0.
+# 5. So h >= (e^2 - e^3)/4 for all e >= 0.
 
 
 def _rate(quarter: int = 4) -> Iterator[Identity]:
@@ -35,10 +39,6 @@ def _rate(quarter: int = 4) -> Iterator[Identity]:
         expand(e * (6 + 5 * e + 3 * e**2) * Rational(1, 4)),
         "(1 + e) g', all of whose terms are >= 0",
     )
-
-
-def _rate_off() -> Iterator[Identity]:
-    return _rate(2)
 
 
 NORM = Theorem(
@@ -67,7 +67,7 @@ NORM = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_rate_off, scope="(ε² - ε³)/2 by the same identity"),
+    mutant=Symbolic(identities=partial(_rate, quarter=2), scope="(ε² - ε³)/2 by the same identity"),
     remarks=(
         "The rate without its lower bound is about 3 ε²/2 + ε²/2 at small ε: (11) is far from "
         "sharp.",
@@ -75,9 +75,9 @@ NORM = Theorem(
 )
 
 # --- one matrix for all columns -------------------------------------------------------------------
-# P~ = U V^T of rank below n has a w != 0 with V^T w = 0, so P~ w = 0 and the error is |P w|, which
-# is not below eps |P w| for eps <= 1 unless P w = 0. There are invertible P: scores (ln 2) 1 give P
-# = [[2, 1], [1, 2]]/3.
+# 1. P~ = U V^T of rank below n has a w != 0 with V^T w = 0, so P~ w = 0.
+# 2. The error is |P w|, which is not below eps |P w| for eps <= 1, unless P w = 0.
+# 3. There are invertible P: scores (ln 2) 1 give P = [[2, 1], [1, 2]]/3.
 
 
 def _null_vector(*, kept: bool = False) -> Iterator[Identity]:
@@ -104,10 +104,6 @@ def _null_vector(*, kept: bool = False) -> Iterator[Identity]:
     )
 
 
-def _null_vector_kept() -> Iterator[Identity]:
-    return _null_vector(kept=True)
-
-
 ONE_MATRIX = Theorem(
     key="linformer.one-matrix-for-all",
     title="one low-rank matrix for all columns",
@@ -132,7 +128,7 @@ ONE_MATRIX = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_null_vector_kept, scope="P~ w + w = 0"),
+    mutant=Symbolic(identities=partial(_null_vector, kept=True), scope="P~ w + w = 0"),
     uses=("linformer.theorem-1-existence",),
 )
 
@@ -143,7 +139,7 @@ ONE_MATRIX = Theorem(
 
 # Balls carry their precision.
 def _small_delta(_bits: int, divisor: int = 1) -> list[Comparison]:
-    found = []
+    comparisons = []
     for y in ((0, 1), (-1, 2, 0), (3, -1, 4, 1, -5)):
         osc = max(y) - min(y)
         for exponent in (0, 3, 10, 30):
@@ -152,18 +148,14 @@ def _small_delta(_bits: int, divisor: int = 1) -> list[Comparison]:
                 (abs(p - ball(Fraction(1, len(y)))) for p in softmax([ball(delta * x) for x in y])),
                 ball(0),
             )
-            found.append(
+            comparisons.append(
                 Comparison(
                     away,
                     2 * (ball(delta * osc) / 4).tanh() / divisor,
                     f"scores {y}, delta = 2^-{exponent}",
                 )
             )
-    return found
-
-
-def _small_delta_off(bits: int) -> list[Comparison]:
-    return _small_delta(bits, 4)
+    return comparisons
 
 
 SMALL_DELTA = Theorem(
@@ -185,7 +177,7 @@ SMALL_DELTA = Theorem(
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_small_delta_off, scope="a quarter of the bound"),
+    mutant=Enclose(certify=partial(_small_delta, divisor=4), scope="a quarter of the bound"),
     uses=("ours.oscillation", "ours.projection-ceiling"),
     remarks=("For all rows it is ours.oscillation with the change δ w Rᵀ.",),
 )
@@ -212,10 +204,6 @@ def _four(_bits: int, factor: int = 1) -> list[Comparison]:
     ]
 
 
-def _four_far_apart(bits: int) -> list[Comparison]:
-    return _four(bits, 2)
-
-
 FOUR = Theorem(
     key="linformer.four-k",
     title="the k of the text, the theorem and the appendix differ",
@@ -232,7 +220,7 @@ FOUR = Theorem(
     reading="constants of Θ and O read as 1; natural logarithms",
     experiments=(Enclose(certify=_four, scope="n = 512, d = 64, ε = 1/2"),),
     expected=Status.PROVED,
-    mutant=Enclose(certify=_four_far_apart, scope="a factor 2.04 apart"),
+    mutant=Enclose(certify=partial(_four, factor=2), scope="a factor 2.04 apart"),
 )
 
 THEOREMS: tuple[Any, ...] = (NORM, ONE_MATRIX, SMALL_DELTA, FOUR)

@@ -7,6 +7,9 @@ from proofs_check.papers.zeng_2021 import (
     hadamard_hashing,
     variance,
 )
+from proofs_check.papers.zeng_2021.unchecked import UNCHECKED
+
+__all__ = ["THEOREMS", "UNCHECKED"]
 
 THEOREMS = (
     *collision.THEOREMS,

@@ -1,12 +1,15 @@
-"""More about the estimator of Zeng et al. 2021: its slope at the ends, a bound of its variance, the
-bias of gradients that share its hashes.
+"""The estimator of Zeng et al. 2021 at its ends, and the bias of gradients that share its hashes.
 
-Citation and letters: `zeng_2021`.
+Citation and letters: `collision`.
+
+They are the slope of the weight at the ends, a bound of the variance, the bias of gradients from
+the same hashes, and that of rows of unit length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from proofs_check.papers.zeng_2021.source import CITATION
@@ -15,8 +18,9 @@ from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the slope of the weight at opposite directions -----------------------------------------------
-# p(x) = (1 - theta/pi)^tau, theta = arccos x: p' = tau (1 - theta/pi)^(tau - 1)/(pi sin theta).
-# With e = pi - theta it is tau e^(tau - 1)/(pi^tau sin e).
+# 1. p(x) = (1 - theta/pi)^tau with theta = arccos x.
+# 2. p' = tau (1 - theta/pi)^(tau - 1)/(pi sin theta).
+# 3. With e = pi - theta it is tau e^(tau - 1)/(pi^tau sin e).
 
 
 def _end(second: int = 2) -> Iterator[Identity]:
@@ -29,10 +33,6 @@ def _end(second: int = 2) -> Iterator[Identity]:
         yield Identity(int(bool(found == expected)), 1, f"x -> -1, tau = {tau}: {found}")
         near = tau * (1 - e / sp.pi) ** (tau - 1) / (sp.pi * sp.sin(e))
         yield Identity(int(bool(sp.limit(near, e, 0, "+") == sp.oo)), 1, f"x -> 1, tau = {tau}")
-
-
-def _end_off() -> Iterator[Identity]:
-    return _end(4)
 
 
 ENDS = Theorem(
@@ -49,14 +49,17 @@ ENDS = Theorem(
     ),
     experiments=(Symbolic(identities=_end, scope="τ = 1, 2, 3, 4, 9"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_end_off, scope="4/π² at τ = 2"),
+    mutant=Symbolic(identities=partial(_end, second=4), scope="4/π² at τ = 2"),
     uses=("yoso.collision", "yoso.exact-gradient"),
 )
 
 # --- a bound of the variance without triple collisions --------------------------------------------
-# For indicators B, C with joint probabilities a (both), b, c, d: Cov = a d - b c, Var B = (a + b)(c
-# + d), Var C = (a + c)(b + d), and Var B Var C - Cov^2 has positive coefficients. So |Cov(B_j,
-# B_l)| <= s_j s_l, s_j = sqrt(p_j (1 - p_j)), and sum_jl Cov <v_j, v_l> <= (sum_j s_j |v_j|)^2.
+# 1. Let indicators B, C have the joint probabilities a (both), b (B alone), c (C alone), d
+#    (neither).
+# 2. Cov = a d - b c, Var B = (a + b)(c + d), Var C = (a + c)(b + d).
+# 3. Var B Var C - Cov^2 has positive coefficients.
+# 4. So |Cov(B_j, B_l)| <= s_j s_l with s_j = sqrt(p_j (1 - p_j)).
+# 5. Hence sum_jl Cov <v_j, v_l> <= (sum_j s_j |v_j|)^2.
 
 
 def _indicators(extra: int = 0) -> Iterator[Identity]:
@@ -84,10 +87,6 @@ def _indicators(extra: int = 0) -> Iterator[Identity]:
     )
 
 
-def _indicators_off() -> Iterator[Identity]:
-    return _indicators(1)
-
-
 VARIANCE_BOUND = Theorem(
     key="yoso.variance-bound",
     title="a bound of the variance from collision probabilities alone",
@@ -105,13 +104,13 @@ VARIANCE_BOUND = Theorem(
         Symbolic(identities=_indicators, scope="two indicators with any joint probabilities"),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_indicators_off, scope="off by one"),
+    mutant=Symbolic(identities=partial(_indicators, extra=1), scope="off by one"),
     uses=("yoso.variance", "yoso.independent-variance"),
 )
 
 # --- gradients from the same hashes ---------------------------------------------------------------
-# One key, one column, loss Y^2/2: G = Y^ = M v with M the mean of m indicators, and the sampled
-# dL/dv is M G = M^2 v, of mean (p^2 + p (1 - p)/m) v.
+# 1. One key, one column, loss Y^2/2: G = Y^ = M v with M the mean of m indicators.
+# 2. The sampled dL/dv is M G = M^2 v, of mean (p^2 + p (1 - p)/m) v.
 
 
 def _shared(*, independent: bool = False) -> Iterator[Identity]:
@@ -126,10 +125,6 @@ def _shared(*, independent: bool = False) -> Iterator[Identity]:
             found += comb(m, hits) * p**hits * (1 - p) ** (m - hits) * QQ(hits * hits, m * m)
         bias = 0 * p if independent else p * (1 - p) * QQ(1, m)
         yield Identity(found, p**2 + bias, f"E M^2 of {m} hashes")
-
-
-def _independent() -> Iterator[Identity]:
-    return _shared(independent=True)
 
 
 SHARED = Theorem(
@@ -148,13 +143,16 @@ SHARED = Theorem(
     reading="the bias falls like 1/m; it is that of a square of a mean",
     experiments=(Symbolic(identities=_shared, scope="1, 2 and 5 hashes, all p"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_independent, scope="as if the hashes were drawn anew"),
+    mutant=Symbolic(
+        identities=partial(_shared, independent=True), scope="as if the hashes were drawn anew"
+    ),
     uses=("yoso.sampled-gradient", "yoso.collision"),
 )
 
 # --- rows of unit length --------------------------------------------------------------------------
-# Two keys at right angles to each other, values e1 and e2, collisions independent: E Y^/|Y^| in the
-# first coordinate, one hash: p1 (1 - p2) + p1 p2/sqrt 2, against p1/sqrt(p1^2 + p2^2).
+# 1. Two keys at right angles to each other, values e1 and e2, collisions independent, one hash.
+# 2. E Y^/|Y^| in the first coordinate is p1 (1 - p2) + p1 p2/sqrt 2.
+# 3. It should be p1/sqrt(p1^2 + p2^2).
 
 
 def _unit_rows(*, equal: bool = False) -> Iterator[Identity]:
@@ -170,10 +168,6 @@ def _unit_rows(*, equal: bool = False) -> Iterator[Identity]:
         0 if equal else 1,
         "p1 = p2 = 1/4, one hash",
     )
-
-
-def _unit_rows_equal() -> Iterator[Identity]:
-    return _unit_rows(equal=True)
 
 
 UNIT_ROWS = Theorem(
@@ -194,7 +188,7 @@ UNIT_ROWS = Theorem(
     ),
     experiments=(Symbolic(identities=_unit_rows, scope="one hash, p = 1/4, exactly"),),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=_unit_rows_equal, scope="no bias"),
+    mutant=Symbolic(identities=partial(_unit_rows, equal=True), scope="no bias"),
     uses=("yoso.triple", "ours.dunkl-williams"),
 )
 

@@ -1,10 +1,10 @@
-"""Z.
+"""Z. Zeng et al., "You Only Sample (Almost) Once": when hashes collide, and the slope of that.
 
-Zeng, Y. Xiong, S. Ravi, S. Acharya, G. Fung and V. Singh, "You Only Sample (Almost) Once: Linear
+Z. Zeng, Y. Xiong, S. Ravi, S. Acharya, G. Fung and V. Singh, "You Only Sample (Almost) Once: Linear
 cost self-attention via Bernoulli sampling", ICML 2021, PMLR 139:12321-12332, arXiv 2111.09714.
 
 YOSO replaces the softmax weight of query i and key j by the probability that their sign hashes
-agree, so that a hash table samples the weighted sum of values in time linear in n. YOSO-E is the
+agree. So a hash table samples the weighted sum of values in time linear in n. YOSO-E is the
 expectation, YOSO-m the mean of m sampled hashes. Its backward pass replaces the derivative of the
 weight, which diverges at parallel vectors, by a lower bound.
 
@@ -30,7 +30,9 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.arithmetic.balls import ball
 from proofs_check.papers.shared import planar_hashing as planar
+from proofs_check.papers.shared.source import here
 from proofs_check.papers.zeng_2021.source import CITATION
 from proofs_check.statements.experiment import Comparison, Enclose, Identity, Plan, Sample, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
@@ -39,24 +41,21 @@ from proofs_check.statements.verdict import Status
 # --- collisions -----------------------------------------------------------------------------------
 
 
-def _pair_collisions() -> Iterator[Identity]:
+def _pair_collisions(claimed_bits: int | None = None) -> Iterator[Identity]:
     for bits, turn in itertools.product((1, 2, 3), range(7)):
         counted = planar.mean([row[0] for row in planar.collisions(0, (turn,), bits)])
-        yield Identity(counted, (1 - Fraction(turn, 6)) ** bits, f"angle {turn} pi/6, {bits} bits")
-
-
-def _pair_collisions_without_power() -> Iterator[Identity]:
-    for turn in range(7):
-        counted = planar.mean([row[0] for row in planar.collisions(0, (turn,), 2)])
-        yield Identity(counted, 1 - Fraction(turn, 6), f"angle {turn} pi/6")
+        claimed = (1 - Fraction(turn, 6)) ** (bits if claimed_bits is None else claimed_bits)
+        yield Identity(counted, claimed, f"angle {turn} pi/6, {bits} bits")
 
 
 def _wedge() -> list[Identity]:
-    """Only the projection of w on the plane of q and k counts; it is a standard Gaussian of that
-    plane, in polar coordinates (r, phi) with density r e^{-r^2/2} / (2 pi).
+    """The probability that one bit of two vectors agrees.
 
-    With q at angle 0 and k at theta both bits are 1 for theta - pi/2 < phi < pi/2, both 0 on the
-    opposite wedge. The bits of one hash use independent hyperplanes, hence the power tau.
+    1. Only the projection of w on the plane of q and k counts. It is a standard Gaussian of that
+       plane, in polar coordinates (r, phi) with density r e^{-r^2/2} / (2 pi).
+    2. With q at angle 0 and k at theta both bits are 1 for theta - pi/2 < phi < pi/2.
+    3. Both are 0 on the opposite wedge.
+    4. The bits of one hash use independent hyperplanes, hence the power tau.
     """
     from sympy import exp, integrate, oo, pi, symbols
 
@@ -73,21 +72,22 @@ def _half_orthant(c: Any, x: Any, _: bool) -> Any:
 
 
 def _orthant_integrals(bits: int) -> list[Comparison]:
-    """With <q,w> = x and <k,w> = rho x + sqrt(1 - rho^2) y, x and y independent normal: Pr[agree] =
-    2 int_0^oo phi(x) Phi(c x) dx, c = rho / sqrt(1 - rho^2).
+    """The same probability as an integral over one coordinate.
 
-    The part beyond x = 24 is below e^{-24^2/2} < 2^-400.
+    1. <q,w> = x and <k,w> = rho x + sqrt(1 - rho^2) y with x and y independent normal.
+    2. Pr[agree] = 2 int_0^oo phi(x) Phi(c x) dx, c = rho / sqrt(1 - rho^2).
+    3. The part beyond x = 24 is below e^{-24^2/2} < 2^-400.
     """
     from flint import acb, arb, fmpq
 
-    found = []
+    comparisons = []
     for rho in (fmpq(-9, 10), fmpq(-1, 3), fmpq(0), fmpq(1, 2), fmpq(7, 8), fmpq(99, 100)):
         c = acb(arb(rho) / (1 - arb(rho) ** 2).sqrt()) / acb(2).sqrt()
         agree = 2 * acb.integral(partial(_half_orthant, c), 0, 24).real / (2 * arb.pi()).sqrt()
-        found.append(
+        comparisons.append(
             Comparison(agree, 1 - arb(rho).acos() / arb.pi(), f"cosine {rho}, {bits} binary digits")
         )
-    return found
+    return comparisons
 
 
 def _codes(x: np.ndarray, hyperplanes: np.ndarray) -> np.ndarray:
@@ -154,9 +154,9 @@ COLLISION = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_pair_collisions_without_power,
+        identities=partial(_pair_collisions, claimed_bits=1),
         grade="exact-rational",
-        scope="τ = 2 without the power",
+        scope="without the power",
     ),
     remarks=(
         "For rows of a randomised Hadamard transform the bits of a code are dependent and the "
@@ -180,10 +180,6 @@ def _triple_collisions(half: int = 2) -> Iterator[Identity]:
         )
 
 
-def _triple_without_half() -> Iterator[Identity]:
-    return _triple_collisions(half=1)
-
-
 def _draw_triple(rng: np.random.Generator, m: int) -> np.ndarray:
     w = rng.standard_normal((m, 1, 5))
     q, k, l = (_codes(x, w)[:, 0] for x in (_Q, _K, _L))
@@ -194,11 +190,7 @@ TRIPLE = Theorem(
     key="yoso.triple",
     title="joint collision of one query with two keys",
     statement="Pr[h(q) = h(k) = h(l)] = (1 - (θ_qk + θ_ql + θ_kl) / 2π)^τ.",
-    source=Source(
-        citation="proved here",
-        place="from yoso.collision by counting disagreeing pairs",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="from yoso.collision by counting disagreeing pairs"),
     reading=(
         "any dimension, any three non-zero vectors, one hash of τ independent Gaussian hyperplanes "
         "shared by all"
@@ -223,7 +215,7 @@ TRIPLE = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_triple_without_half,
+        identities=partial(_triple_collisions, half=1),
         grade="exact-rational",
         scope="the same without the factor 2",
     ),
@@ -239,25 +231,14 @@ def _pi_minus_theta_times_sine(theta: Any) -> Any:
     return (arb.pi() - theta) * theta.sin()
 
 
-def _two(theta: Any) -> Any:
-    return theta * 0 + 2
-
-
-def _sharp(theta: Any) -> Any:
-    from flint import arb, fmpq
-
-    return theta * 0 + 1 / arb(fmpq(5495, 10_000))
-
-
-def _too_sharp(theta: Any) -> Any:
-    from flint import arb, fmpq
-
-    return theta * 0 + 1 / arb(fmpq(55, 100))
+def _reciprocal(constant: Fraction, theta: Any) -> Any:
+    """1 / constant, whatever the angle."""
+    return theta * 0 + 1 / ball(constant)
 
 
 def _derivative() -> list[Identity]:
-    """With theta = arccos x: dp/dx = -(1/sin theta) dp/dtheta, and p' / (tau p) = 1 / ((pi - theta)
-    sin theta).
+    """With theta = arccos x, dp/dx = -(1/sin theta) dp/dtheta; so p' / (tau p) is
+    1 / ((pi - theta) sin theta).
     """
     from sympy import diff, pi, simplify, sin, symbols
 
@@ -294,20 +275,23 @@ GRADIENT = Theorem(
         Symbolic(identities=_derivative, scope="every τ > 0 and 0 < θ < π"),
         Enclose(
             lhs=_pi_minus_theta_times_sine,
-            rhs=_two,
+            rhs=partial(_reciprocal, Fraction(1, 2)),
             box=_ANGLES,
             scope="(π - θ) sin θ <= 2 for all θ in [0, π]",
         ),
         Enclose(
             lhs=_pi_minus_theta_times_sine,
-            rhs=_sharp,
+            rhs=partial(_reciprocal, Fraction(5495, 10_000)),
             box=_ANGLES,
             scope="(π - θ) sin θ <= 1/0.5495 for all θ in [0, π]",
         ),
     ),
     expected=Status.PROVED,
     mutant=Enclose(
-        lhs=_pi_minus_theta_times_sine, rhs=_too_sharp, box=_ANGLES, scope="constant 0.55"
+        lhs=_pi_minus_theta_times_sine,
+        rhs=partial(_reciprocal, Fraction(55, 100)),
+        box=_ANGLES,
+        scope="constant 0.55",
     ),
     remarks=(
         (
@@ -319,9 +303,10 @@ GRADIENT = Theorem(
 )
 
 # --- the shape ------------------------------------------------------------------------------------
-# Both sides are tau-th powers, so tau = 1 decides. In theta = arccos x the crossings lie at 0.76663
-# and 2.66667 (x = 0.72025 and -0.88933). Near theta = 0, where both are 1: e^{cos theta - 1} >= cos
-# theta >= 1 - theta^2/2 >= 1 - theta/pi as long as theta <= 2/pi.
+# 1. Both sides are tau-th powers, so tau = 1 decides.
+# 2. In theta = arccos x the crossings lie at 0.76663 and 2.66667 (x = 0.72025 and -0.88933).
+# 3. Near theta = 0 both are 1. There e^{cos theta - 1} >= cos theta >= 1 - theta^2/2.
+# 4. That is at least 1 - theta/pi as long as theta <= 2/pi.
 
 
 def _hash_weight(theta: Any) -> Any:

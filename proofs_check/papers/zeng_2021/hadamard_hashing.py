@@ -1,10 +1,9 @@
-"""What hashing does to YOSO-m: rows of a Hadamard transform in the place of independent
-hyperplanes, and the error against m and n.
+"""What hashing does to YOSO-m: Hadamard transforms for hyperplanes, and the error in m and n.
 
-Letters: `zeng_2021`.
+Letters: `collision`.
 
 HD3       the rows of H D3 H D2 H D1, H the Walsh-Hadamard matrix, D1, D2, D3 random diagonals of
-    signs
+          signs; they take the place of independent hyperplanes
 """
 
 from __future__ import annotations
@@ -12,23 +11,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
 from proofs_check.papers.zeng_2021.source import CITATION
-from proofs_check.papers.zeng_2021.variance import _row_error
+from proofs_check.papers.zeng_2021.variance import row_error
 from proofs_check.statements.experiment import (
     Assumption,
-    Falsify,
     Identity,
     Instance,
     Plan,
     Sample,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- codes of Hadamard hashes ---------------------------------------------------------------------
@@ -71,9 +71,9 @@ def _generic_and_far(instance: Instance) -> bool:
     return bool((_draws() @ x).all() and (_draws() @ y).all())
 
 
-def _confirm_power(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
-    """p^4 for independent hyperplanes, against the counted collisions of codes of four bits: the
-    claim is p^4 <= counted / factor.
+def _power(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
+    """p^4 for independent hyperplanes, against the counted collisions of codes of four bits,
+    divided by a factor.
     """
     from flint import arb, fmpq
 
@@ -85,22 +85,6 @@ def _confirm_power(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[
     p = 1 - (arb(inner) / arb(square).sqrt()).acos() / arb.pi()
     counted = _code_collision(tuple(x), tuple(y), _WIDTH) / factor
     return p**_WIDTH, arb(fmpq(counted.numerator, counted.denominator))
-
-
-def _confirm_half(instance: Instance) -> tuple[Any, Any]:
-    return _confirm_power(instance, Fraction(9, 10))
-
-
-def _power(instance: Instance) -> float:
-    return float(_confirm_power(instance)[0])
-
-
-def _counted(instance: Instance) -> float:
-    return float(_confirm_power(instance)[1])
-
-
-def _counted_more(instance: Instance) -> float:
-    return float(_confirm_half(instance)[1])
 
 
 _GENERIC = Assumption(
@@ -127,11 +111,9 @@ HADAMARD = Theorem(
     ),
     assumptions=(_GENERIC,),
     experiments=(
-        Falsify(
+        search_by(
+            _power,
             instances=_integer_pairs,
-            measured=_power,
-            bound=_counted,
-            confirm=_confirm_power,
             assumptions=(_GENERIC,),
             examples=_EXAMPLES,
             tries=60,
@@ -139,17 +121,25 @@ HADAMARD = Theorem(
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_power, factor=Fraction(9, 10)),
         instances=_integer_pairs,
-        measured=_power,
-        bound=_counted_more,
-        confirm=_confirm_half,
         assumptions=(_GENERIC,),
         examples=_EXAMPLES,
         tries=60,
         scope="10/9 of the counted collisions",
     ),
     repaired_by="yoso.collision",
+    by_hand=ByHand(
+        instance=(
+            "D = τ = 4 and <x, y> < 0, for example at 120 degrees; M = H D3 H D2 H D1 has MᵀM = 64 "
+            "I."
+        ),
+        shows=(
+            "Equal signs in all four rows would make 64 <x, y> = Σ_i (Mx)_i (My)_i positive: "
+            "probability 0. Independent hyperplanes give (1/3)⁴ = 0.0123."
+        ),
+    ),
     remarks=(
         (
             "The rows of one block are orthogonal, so the bits of a code are not independent; "
@@ -189,11 +179,7 @@ BIAS = Theorem(
         "At d = 32, τ = 8 and a right angle, codes of HD3HD2HD1 collide with probability at most "
         "0.8 · 2^-8, not 2^-8."
     ),
-    source=Source(
-        citation="proved here",
-        place="measured; exact orthonormal rows give 0.65 · 2^-8",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="measured; exact orthonormal rows give 0.65 · 2^-8"),
     reading="one pair of generic orthogonal vectors; the first code of a block",
     experiments=(
         Sample(
@@ -227,10 +213,10 @@ def _slope() -> Iterator[Identity]:
     c, m = symbols("c m", positive=True)
     yield Identity(simplify(m * diff(log(sqrt(c / m)), m)), Fraction(-1, 2), "log-log slope")
     values = ((1, 2), (3, -1), (0, 1), (2, 2))
-    one = _row_error((0, 0, 1, 3), values, 1)
+    one = row_error((0, 0, 1, 3), values, 1)
     for hashes in (2, 3):
         yield Identity(
-            hashes * _row_error((0, 0, 1, 3), values, hashes),
+            hashes * row_error((0, 0, 1, 3), values, hashes),
             one,
             f"m times the squared error, m = {hashes}",
         )
@@ -240,8 +226,8 @@ def _slope_of_one() -> Iterator[Identity]:
 
     values = ((1, 2), (3, -1), (0, 1), (2, 2))
     yield Identity(
-        4 * _row_error((0, 0, 1, 3), values, 2),
-        _row_error((0, 0, 1, 3), values, 1),
+        4 * row_error((0, 0, 1, 3), values, 2),
+        row_error((0, 0, 1, 3), values, 1),
         "m^2 times the squared error",
     )
 
@@ -252,7 +238,7 @@ SLOPE = Theorem(
     statement=(
         "√E|Ŷ_i - Y_i|² = m^(-1/2) · (a number free of m): the log-log slope in m is -1/2 exactly."
     ),
-    source=Source(citation="proved here", place="from yoso.variance", fidelity="ours"),
+    source=here(__name__, how="from yoso.variance"),
     reading="independent hashes, any keys and values",
     experiments=(
         Symbolic(
@@ -265,29 +251,28 @@ SLOPE = Theorem(
     uses=("yoso.variance",),
 )
 
-# n keys drawn at random, values 1: given the hash, the row is n times the mass mu of the bucket of
-# q plus fluctuations of order sqrt n. For keys evenly spread over the circle (multiples of 2 pi/n,
-# n a multiple of 12) and one bit, the bucket is always a half circle: mu = 1/2 surely, and the
-# error vanishes. For half of the keys at q and the other half at a right angle, mu is 1 or 1/2: the
-# relative error is that of n = 2 for every n.
+# 1. n keys drawn at random, values 1: given the hash, the row is n times the mass mu of the bucket
+#    of
+#    q, plus fluctuations of order sqrt n.
+# 2. Let the keys be evenly spread over the circle (multiples of 2 pi/n, n a multiple of 12) and
+#    take
+#    one bit. The bucket is always a half circle: mu = 1/2 surely, and the error vanishes.
+# 3. Let half of the keys lie at q and half at a right angle. Then mu is 1 or 1/2, and the relative
+#    error is that of n = 2 for every n.
 
 
 def _floor(claim: int = 1) -> Iterator[Identity]:
 
-    two = _row_error((0, 3), ((1,), (1,)), 1)
+    two = row_error((0, 3), ((1,), (1,)), 1)
     for half in (1, 2, 4, 8):
         keys = (0,) * half + (3,) * half
-        error = _row_error(keys, ((1,),) * (2 * half), 1)
+        error = row_error(keys, ((1,),) * (2 * half), 1)
         expected = Fraction(3, 2) * half  # sum of p_j = half (1 + 1/2)
         yield Identity(
             error / expected**2 * half ** (claim - 1),
             two / Fraction(3, 2) ** 2,
             f"relative squared error, n = {2 * half}",
         )
-
-
-def _vanishing_floor() -> Iterator[Identity]:
-    return _floor(claim=2)
 
 
 FLOOR = Theorem(
@@ -297,11 +282,7 @@ FLOOR = Theorem(
         "With values of common mean the relative error does not vanish as n grows: for half the "
         "keys at q, half at a right angle, it is the same for every n."
     ),
-    source=Source(
-        citation="proved here",
-        place="from yoso.variance: keys of one row share the hash",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="from yoso.variance: keys of one row share the hash"),
     reading="relative squared error E|Ŷ - Y|²/|Y|² = 1/(9 m) at τ = 1; only more hashes reduce it",
     experiments=(
         Symbolic(
@@ -312,7 +293,9 @@ FLOOR = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_vanishing_floor, grade="exact-rational", scope="an error that falls as 1/√n"
+        identities=partial(_floor, claim=2),
+        grade="exact-rational",
+        scope="an error that falls as 1/√n",
     ),
     uses=("yoso.variance",),
 )

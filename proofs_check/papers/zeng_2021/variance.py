@@ -1,14 +1,13 @@
-"""The spread of YOSO-m about YOSO-E: what is true when all keys of a row share the hash, and what
-is not.
+"""The spread of YOSO-m about YOSO-E when all keys of a row share the hash.
 
-Citation and letters: `zeng_2021`.
+Citation and letters: `collision`.
 
 Whether the paper states a variance or a concentration lemma could not be checked. The two refuted
-statements below are what one writes down by treating the n indicators of a row as independent, as
-"all can be sampled by a single hash" invites; they are not quotations.
+statements below are no quotations. They are what one writes down by treating the n indicators of a
+row as independent, as "all can be sampled by a single hash" invites.
 
-    X_h = sum_j B_ij^(h) v_j      one hash; the m hashes are independent, the indicators B_ij, B_il
-        of one hash are not
+    X_h = sum_j B_ij^(h) v_j      one hash; the m hashes are independent,
+                                  the indicators B_ij, B_il of one hash are not
     Y^_i = (1/m) sum_h X_h        YOSO-m;  Y_i = sum_j p_ij v_j   YOSO-E
 """
 
@@ -18,27 +17,30 @@ import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.papers.shared import planar_hashing as planar
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.papers.shared.source import here
 from proofs_check.papers.zeng_2021.source import CITATION
 from proofs_check.statements.experiment import (
     Assumption,
-    Falsify,
     Identity,
     Instance,
     Plan,
     Sample,
     Symbolic,
 )
-from proofs_check.statements.theorem import Source, Theorem
+from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- the exact variance ---------------------------------------------------------------------------
-# E|Y^ - Y|^2 = (1/m) E|X - E X|^2 as the hashes are independent, and E B_ij B_il = p_ijl. Hence
-# (1/m) sum_jl (p_ijl - p_ij p_il) <v_j, v_l>.
+# 1. E|Y^ - Y|^2 = (1/m) E|X - E X|^2, since the hashes are independent.
+# 2. E B_ij B_il = p_ijl.
+# 3. Hence E|Y^ - Y|^2 = (1/m) sum_jl (p_ijl - p_ij p_il) <v_j, v_l>.
 
 _KEYS = (0, 0, 1, 3, 4, 6, 9, 11)
 """Directions of keys against a query at 0: duplicates, near, orthogonal, opposite."""
@@ -56,7 +58,7 @@ def _covariances() -> Iterator[Identity]:
             yield Identity(counted, claimed, f"coefficient of <v_{j}, v_{l}>, {bits} bits")
 
 
-def _row_error(keys: tuple[int, ...], values: tuple[tuple[int, ...], ...], m: int) -> Fraction:
+def row_error(keys: tuple[int, ...], values: tuple[tuple[int, ...], ...], m: int) -> Fraction:
     """E|Y^ - Y|^2 over all m-tuples of one-bit hashes, Y taken as the exact expectation."""
     rows = planar.collisions(0, keys, 1)
     sums = [
@@ -93,14 +95,10 @@ _VALUES = ((1, 2), (3, -1), (0, 1), (2, 2))
 def _row_errors(shared: bool = True) -> Iterator[Identity]:
     for keys, m in itertools.product(((0, 0, 1, 3), (2, 5, 7, 9), (3, 3, 3, 3)), (1, 2, 3)):
         yield Identity(
-            _row_error(keys, _VALUES, m),
+            row_error(keys, _VALUES, m),
             _formula(keys, _VALUES, m, shared=shared),
             f"keys {keys}, m = {m}",
         )
-
-
-def _row_errors_if_independent() -> Iterator[Identity]:
-    return _row_errors(shared=False)
 
 
 _RNG = np.random.default_rng(7)
@@ -148,11 +146,7 @@ VARIANCE = Theorem(
         "E|Ŷ_i - Y_i|² = (1/m) Σ_jl (p_ijl - p_ij p_il) <v_j, v_l>, with p_ijl the joint collision "
         "probability of yoso.triple."
     ),
-    source=Source(
-        citation="proved here",
-        place="from yoso.triple and the independence of the m hashes",
-        fidelity="ours",
-    ),
+    source=here(__name__, how="from yoso.triple and the independence of the m hashes"),
     reading=(
         "one query row, m independent hashes of τ Gaussian hyperplanes, each shared by the query "
         "and all keys"
@@ -186,7 +180,9 @@ VARIANCE = Theorem(
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=_row_errors_if_independent, grade="exact-rational", scope="covariances left out"
+        identities=partial(_row_errors, shared=False),
+        grade="exact-rational",
+        scope="covariances left out",
     ),
     uses=("yoso.collision", "yoso.triple"),
 )
@@ -208,30 +204,14 @@ def _row_instances() -> Any:
     )
 
 
-def _confirm_variance(instance: Instance) -> tuple[Fraction, Fraction]:
+def _variance(instance: Instance, factor: int = 1) -> tuple[Fraction, Fraction]:
+    """The variance, against a multiple of what it would be for independent keys."""
     keys, values, m = (
         tuple(instance["keys"]),
         tuple((v,) for v in instance["values"]),
         instance["hashes"],
     )
-    return _row_error(keys, values, m), _formula(keys, values, m, shared=False)
-
-
-def _confirm_twice_variance(instance: Instance) -> tuple[Fraction, Fraction]:
-    measured, bound = _confirm_variance(instance)
-    return measured, 2 * bound
-
-
-def _variance(instance: Instance) -> float:
-    return float(_confirm_variance(instance)[0])
-
-
-def _independent_variance(instance: Instance) -> float:
-    return float(_confirm_variance(instance)[1])
-
-
-def _twice_independent_variance(instance: Instance) -> float:
-    return 2 * _independent_variance(instance)
+    return row_error(keys, values, m), factor * _formula(keys, values, m, shared=False)
 
 
 INDEPENDENT = Theorem(
@@ -248,11 +228,9 @@ INDEPENDENT = Theorem(
         "A fresh hash for every pair would make it true, at the cost of n² hashes.",
     ),
     experiments=(
-        Falsify(
+        search_by(
+            _variance,
             instances=_row_instances,
-            measured=_variance,
-            bound=_independent_variance,
-            confirm=_confirm_variance,
             examples=({"keys": (3, 3), "values": (1, 1), "hashes": 1},),
             scope=(
                 "planar keys at multiples of π/6 of the query (keys = multiple), integer values, τ "
@@ -261,16 +239,23 @@ INDEPENDENT = Theorem(
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_variance, factor=2),
         instances=_row_instances,
-        measured=_variance,
-        bound=_twice_independent_variance,
-        confirm=_confirm_twice_variance,
         examples=({"keys": (3, 3, 3), "values": (1, 1, 1), "hashes": 1},),
         scope="twice the bound: three equal keys exceed it",
     ),
     uses=("yoso.variance",),
     repaired_by="yoso.variance",
+    by_hand=ByHand(
+        instance=(
+            "One hash of one bit, two equal keys at a right angle to the query, values 1: p = 1/2."
+        ),
+        shows=(
+            "Both keys collide or none: Ŷ is 0 or 2, Y = 1, so E|Ŷ - Y|² = 1. The formula gives "
+            "1/4 + 1/4."
+        ),
+    ),
     remarks=(
         "n equal keys with equal values: the true variance is n times this one, so the ratio is "
         "unbounded.",
@@ -278,8 +263,8 @@ INDEPENDENT = Theorem(
 )
 
 # --- concentration with the l2 width --------------------------------------------------------------
-# n equal keys at pi/2 from the query, values 1, tau = 1: X_h = n b_h with fair bits b_h, so Y^ =
-# (n/m) Bin(m, 1/2) and Y = n/2 exactly.
+# 1. n equal keys at pi/2 from the query, values 1, tau = 1: X_h = n b_h with fair bits b_h.
+# 2. So Y^ = (n/m) Bin(m, 1/2) and Y = n/2 exactly.
 
 
 def _tail_instances() -> Any:
@@ -299,27 +284,12 @@ def _tail(instance: Instance) -> Fraction:
     return Fraction(far, 2**m)
 
 
-def _tail_in_floats(instance: Instance) -> float:
-    return float(_tail(instance))
-
-
-def _l2_bound(instance: Instance) -> float:
-    return 2 * math.exp(-2 * instance["m"] * instance["deviation"] ** 2 / instance["n"])
-
-
-def _ten_l2_bounds(instance: Instance) -> float:
-    return 10 * _l2_bound(instance)
-
-
-def _confirm_l2(instance: Instance, factor: int = 1) -> tuple[Fraction, Any]:
+def _l2_tail(instance: Instance, factor: int = 1) -> tuple[Fraction, Any]:
+    """The tail, against a multiple of the bound with the Euclidean width."""
     from flint import arb, fmpq
 
     exponent = arb(fmpq(-2 * instance["m"] * instance["deviation"] ** 2, instance["n"]))
     return _tail(instance), 2 * factor * exponent.exp()
-
-
-def _confirm_ten_l2(instance: Instance) -> tuple[Fraction, Any]:
-    return _confirm_l2(instance, factor=10)
 
 
 def _is_tail(instance: Instance) -> bool:
@@ -347,26 +317,31 @@ L2_HOEFFDING = Theorem(
     ),
     assumptions=(_TAIL_SIZES,),
     experiments=(
-        Falsify(
+        search_by(
+            _l2_tail,
             instances=_tail_instances,
-            measured=_tail_in_floats,
-            bound=_l2_bound,
-            confirm=_confirm_l2,
             assumptions=(_TAIL_SIZES,),
             scope="n <= 64 equal keys, m <= 16 hashes, whole deviations",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=Falsify(
+    mutant=search_by(
+        partial(_l2_tail, factor=10),
         instances=_tail_instances,
-        measured=_tail_in_floats,
-        bound=_ten_l2_bounds,
-        confirm=_confirm_ten_l2,
         assumptions=(_TAIL_SIZES,),
         examples=({"n": 64, "m": 16, "deviation": 8},),
         scope="ten times the bound",
     ),
     repaired_by="ours.l1-hoeffding",
+    by_hand=ByHand(
+        instance=(
+            "One hash of one bit, four equal keys at a right angle to the query, values 1, t = 2."
+        ),
+        shows=(
+            "Ŷ is 0 or 4, Y = 2: the deviation is 2 with probability 1. The formula allows 2 "
+            "e^(-2) = 0.271."
+        ),
+    ),
 )
 
 THEOREMS = (VARIANCE, INDEPENDENT, L2_HOEFFDING)

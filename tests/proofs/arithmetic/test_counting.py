@@ -4,6 +4,8 @@ arrays.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_softmax_attention_costs_what_the_formula_says(n: int, m: int, d: int, d
 
 def test_values_are_those_of_numpy() -> None:
     tally, x = Tally(), np.random.default_rng(1).normal(size=(3, 4))
-    a = tally.array(x)
+    a: Any = tally.array(x)
     assert np.array_equal((2.0 * a - a / 3 + 1).data, 2.0 * x - x / 3 + 1)
     assert np.array_equal((np.float64(2) * a).data, 2 * x)
     assert np.array_equal(tally.cumulative_sum(a, axis=1).data, np.cumsum(x, axis=1))

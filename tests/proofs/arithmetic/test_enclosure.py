@@ -197,8 +197,9 @@ def test_yoso_expectation_at_special_angles() -> None:
     k = np.array([[3.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [1.0, 1.0]])
     for bits in (1, 3, 8):
         (row,) = yoso_expectation(q, k, np.eye(4), bits=bits)
-        for p, exact in zip(row, (1, Fraction(1, 2), 0, Fraction(3, 4)), strict=True):
-            assert (p - ball(Fraction(exact) ** bits)).contains(0)
+        weights = (Fraction(1), Fraction(1, 2), Fraction(0), Fraction(3, 4))
+        for p, exact in zip(row, weights, strict=True):
+            assert (p - ball(exact**bits)).contains(0)
             assert float(p.rad()) < 1e-30
     (unit,) = yoso_expectation(q, k, np.eye(4), bits=2, normalize=True)
     assert abs(sum(float(x) ** 2 for x in unit) - 1) < 1e-12

@@ -241,7 +241,7 @@ def test_means_without_bounds_are_tested_once_and_closer() -> None:
 
 
 def test_bounds_leave_room_for_the_margin() -> None:
-    with pytest.raises(ValueError, match="strictly contain"):
+    with pytest.raises(ValueError, match="strictly: widen them"):
         spread(0.5, bounds=(0.45, 1.0))
     with pytest.raises(ValueError, match="no meaning"):
         Sample(

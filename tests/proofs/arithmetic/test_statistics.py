@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,43 @@ def test_binomial_bounds_are_one_sided_clopper_pearson(failures: int, n: int, al
     assert binomial_bounds(failures, n, alpha) == pytest.approx(expected)
 
 
+LEVELS = (0.3, 0.05, 1e-6, 1e-16, 1e-17, 1e-50, 1e-100, 1e-200, 1e-300)
+
+
+@pytest.mark.parametrize("alpha", LEVELS)
+@pytest.mark.parametrize("n", [1, 2, 10, 100, 2000])
+def test_binomial_bounds_hold_at_every_level_and_are_sharp(n: int, alpha: float) -> None:
+    """The tails at the bounds, summed exactly: at most alpha, and more than that a little inside.
+
+    One minus a small level is one, and SciPy's quantiles are NaN for some of these.
+    """
+    for failures in sorted({0, 1, n // 20, n // 2, n - 1, n}):
+        low, high = binomial_bounds(failures, n, alpha)
+        assert 0 <= low < high <= 1
+        if failures < n:
+            assert at_most(failures, n, Fraction(high)) <= Fraction(alpha)
+            inner = Fraction(high) * (1 - Fraction(2) ** -38)
+            assert at_most(failures, n, inner) > Fraction(alpha)
+        if failures > 0:
+            assert at_most(n - failures, n, 1 - Fraction(low)) <= Fraction(alpha)
+            inner = Fraction(low) * (1 + Fraction(2) ** -38)
+            assert at_most(n - failures, n, 1 - inner) > Fraction(alpha)
+
+
+def at_most(k: int, n: int, p: Fraction) -> Fraction:
+    """Probability of at most k events in n draws, to 400 digits: far finer than what is asked."""
+    with mpmath.workdps(400):
+        x = mpmath.mpf(p.numerator) / p.denominator
+        term, total = (1 - x) ** n, mpmath.mpf(0)
+        for i in range(k + 1):
+            total += term
+            if x == 1:
+                break
+            term = term * (n - i) / (i + 1) * x / (1 - x)
+        mantissa, exponent = mpmath.frexp(total)
+        return Fraction(int(mantissa * 2**1400), 2**1400) * Fraction(2) ** exponent
+
+
 @given(st.integers(1, 60), st.data(), st.floats(0.01, 0.99))
 def test_binomial_p_values_are_exact(n: int, data: st.DataObject, delta: float) -> None:
     failures = data.draw(st.integers(0, n))
@@ -54,6 +93,9 @@ def test_counts_are_checked() -> None:
         binomial_bounds(5, 4, 0.1)
     with pytest.raises(ValueError, match="delta"):
         draws_to_support(0.0, 0.1)
+    for alpha in (0.0, 1.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="alpha"):
+            binomial_bounds(1, 4, alpha)
 
 
 def test_block_means() -> None:
@@ -133,3 +175,12 @@ def test_decisions_need_their_p_values() -> None:
         campaign_decisions([0.1], [], 0.01)
     with pytest.raises(ValueError, match="level"):
         holm([0.1], 1.0)
+
+
+@pytest.mark.parametrize("p", [math.nan, -0.1, 1.1, math.inf])
+def test_what_is_no_p_value_decides_nothing(p: float) -> None:
+    """NaN compares as not too large, and would count as a rejection."""
+    with pytest.raises(ValueError, match="p-value lies in"):
+        holm([p, 0.5], 0.05)
+    with pytest.raises(ValueError, match="p-value lies in"):
+        campaign_decisions([0.5], [p], 0.05)

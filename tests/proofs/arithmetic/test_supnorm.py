@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -108,7 +108,8 @@ def test_remez_meets_the_lower_bound(kind: Kind, half_width: int, degree: int) -
 )
 def test_no_polynomial_beats_the_levelled_error(points: list[Fraction], kind: Kind) -> None:
     below = levelled_error(points, kind)
-    for rival in ([1, 1, Fraction(1, 2)], minimax(2, (-2, 2), kind, steps=3)[0]):
+    rivals: list[Any] = [[1, 1, Fraction(1, 2)], minimax(2, (-2, 2), kind, steps=3)[0]]
+    for rival in rivals:
         exact = [Fraction(c) for c in rival]
         assert lower(below) <= max(upper(error_at(exact, x, kind)) for x in points)
 

@@ -43,7 +43,7 @@ def test_correct_attention_passes_every_check() -> None:
     found = check_attention(right, gradient=gradient)
     assert found.ok, found
     assert all(finding.held for finding in found.findings)
-    assert "25 of 25 checks held" in str(found)
+    assert "31 of 31 checks held" in str(found)
 
 
 def test_our_methods_pass() -> None:
@@ -391,6 +391,15 @@ def test_command_line(tmp_path: Path) -> None:
     done = audit("mine:attention", "--approximate", folder=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "mean of V" in done.stdout
-    assert audit("mine:nothing", folder=tmp_path).returncode == 2
-    assert "PACKAGE:FUNCTION" in audit("mine", folder=tmp_path).stderr
-    assert audit("no_such_module:f", folder=tmp_path).returncode == 2
+    for wrong, complaint in (
+        (("mine:nothing",), "no attribute 'nothing'"),
+        (("mine",), "PACKAGE:FUNCTION"),
+        (("no_such_module:f",), "No module named"),
+        (("mine:attention", "--time-limit", "0"), "time_limit"),
+        (("mine:attention", "--scale", "nan"), "scale"),
+        (("mine:attention", "--autograd"), "--torch"),
+    ):
+        done = audit(*wrong, folder=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert complaint in line

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import re
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
 import synthetic_theorems
 from synthetic_theorems import PROVES, entry
 
+import proofs_check.papers
 from proofs_check import catalogue
 from proofs_check.statements.theorem import Theorem
 
@@ -24,6 +26,15 @@ def paper(*entries: Theorem) -> Any:
 
 def test_the_catalogue_is_found_by_name_too() -> None:
     assert catalogue.load(p.__name__ for p in catalogue.PAPERS) == THEOREMS
+
+
+def test_every_statement_left_out_is_collected() -> None:
+    papers = (*catalogue.PAPERS, *catalogue.TIMED)
+    with_some = {paper.__name__ for paper in papers if hasattr(paper, "UNCHECKED")}
+    assert {paper.__name__ for paper in catalogue.LEFT_OUT} == with_some
+    files = sorted(Path(str(proofs_check.papers.__file__)).parent.glob("*/unchecked.py"))
+    assert {f"proofs_check.papers.{file.parent.name}" for file in files} == with_some
+    assert len(catalogue.unchecked()) == len(set(catalogue.unchecked())) > 10
 
 
 @pytest.mark.parametrize("key", THEOREMS)

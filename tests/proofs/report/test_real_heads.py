@@ -14,7 +14,8 @@ from approxattn.data import minilm_heads
 from proofs_check import catalogue
 from proofs_check.papers.our_code import certificates as code_certificates
 from proofs_check.report import real_heads
-from proofs_check.report.real_heads import DTYPES, Line, Measurement, Run, methods
+from proofs_check.report.head_methods import methods
+from proofs_check.report.real_heads import DTYPES, Line, Measurement, Run
 
 
 @pytest.fixture(scope="module")

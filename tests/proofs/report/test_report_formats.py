@@ -19,7 +19,7 @@ import jsonschema
 import pytest
 
 from proofs_check import catalogue
-from proofs_check.report import FILES, write
+from proofs_check.report.files import FILES, write
 from proofs_check.report.json_document import document, schema
 from proofs_check.report.junit import junit
 from proofs_check.report.markdown import markdown
@@ -267,7 +267,7 @@ def test_markdown_says_first_what_is_wrong(outcome: Outcome) -> None:
 
 def test_write_writes_what_is_asked_for(tmp_path: Path, store: Evidence, outcome: Outcome) -> None:
     written = write(
-        outcome, store.path, tmp_path / "deep" / "report", formats=("json", "junit", "md", "json")
+        outcome, store, tmp_path / "deep" / "report", formats=("json", "junit", "md", "json")
     )
     assert [p.name for p in written] == [FILES["json"], FILES["junit"], FILES["md"]]
     assert sorted(p.name for p in (tmp_path / "deep" / "report").iterdir()) == sorted(
@@ -279,7 +279,7 @@ def test_write_writes_what_is_asked_for(tmp_path: Path, store: Evidence, outcome
     with pytest.raises(
         ValueError, match=r"formats\(=\['pdf'\]\) holds 'pdf': choose from html, md, json, junit"
     ):
-        write(outcome, store.path, tmp_path, formats=("pdf",))
+        write(outcome, store, tmp_path, formats=("pdf",))
 
 
 def test_evidence_of_another_version_of_the_catalogue_is_refused(
@@ -293,7 +293,7 @@ def test_evidence_of_another_version_of_the_catalogue_is_refused(
             f"evidence on {first.theorem.key} is of another version of the catalogue: carry out"
         ),
     ):
-        write(older, store.path, tmp_path, formats=("json",))
+        write(older, store, tmp_path, formats=("json",))
 
 
 def test_the_command_line_writes_the_forms(tmp_path: Path, store: Evidence) -> None:

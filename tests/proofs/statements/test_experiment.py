@@ -20,6 +20,8 @@ from proofs_check import (
     Symbolic,
     Theorem,
 )
+from proofs_check.statements.theorem import ByHand
+from proofs_check.statements.unchecked import Unchecked
 
 
 def anything(*_: Any) -> Any:
@@ -128,6 +130,7 @@ def test_a_source_says_when_its_wording_was_not_read() -> None:
         ({"experiments": ()}, "experiments"),
         ({"expected": "true"}, "true"),
         ({"repaired_by": "author20.other"}, "repaired_by"),
+        ({"by_hand": ByHand(instance="x = 0", shows="0 > 0 is false")}, "by_hand"),
         (
             {
                 "experiments": (
@@ -141,6 +144,23 @@ def test_a_source_says_when_its_wording_was_not_read() -> None:
 def test_theorems_are_checked(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         Theorem(**(THEOREM | fields))
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "complaint"),
+    [
+        (ByHand, {"instance": "", "shows": "1 > 0"}, "instance"),
+        (ByHand, {"instance": "x = 1", "shows": ""}, "shows"),
+        (Unchecked, {"statement": "", "source": "x", "reason": "No."}, "statement"),
+        (Unchecked, {"statement": "x", "source": "", "reason": "No."}, "source"),
+        (Unchecked, {"statement": "x", "source": "x", "reason": "no"}, "full stop"),
+    ],
+)
+def test_what_is_said_in_words_is_complete(
+    kind: Any, fields: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        kind(**fields)
 
 
 def test_a_theorem_is_frozen_data() -> None:

@@ -1,0 +1,286 @@
+"""One attention problem: q, k, v and masks, checked once, so that the methods can trust their
+inputs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arguments import check_flag
+from approxattn._arrays import Array, HostArray, Namespace, precision
+from approxattn._problem.input import (
+    check_dtypes,
+    check_finite,
+    check_mask,
+    check_scale,
+    check_shapes,
+    common_batch,
+    hide,
+    max_abs,
+)
+
+Fact = TypeVar("Fact")
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Checked input of a method.
+
+    Leading batch axes are equal; q, k, v are finite and in the dtype computed in.
+
+    Attributes
+    ----------
+    q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
+        Queries, keys, values; keys and values that the mask hides are 0.
+    scale : float
+        Factor beta of the scores beta q_i . k_j.
+    scale_given : bool
+        Whether the caller chose it (False: 1/sqrt(d)).
+    causal : bool
+        Query i sees keys 0..i; n_q = n_k.
+    key_mask : array of bool, shape (..., n_k), or None
+        True where a key takes part. Every query sees at least one key.
+    xp : namespace
+        The array-API namespace of q, k, v.
+    out_dtype : str
+        Name of the dtype of the result.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    scale: float
+    scale_given: bool
+    causal: bool
+    key_mask: Array | None
+    xp: Namespace
+    out_dtype: str
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Leading batch axes."""
+        return tuple(self.q.shape[:-2])
+
+    @property
+    def n_q(self) -> int:
+        """Number of queries."""
+        return int(self.q.shape[-2])
+
+    @property
+    def n_k(self) -> int:
+        """Number of keys."""
+        return int(self.k.shape[-2])
+
+    @property
+    def d(self) -> int:
+        """Width of queries and keys."""
+        return int(self.q.shape[-1])
+
+    @property
+    def dv(self) -> int:
+        """Width of values."""
+        return int(self.v.shape[-1])
+
+    @property
+    def dtype(self) -> str:
+        """Name of the dtype computed in."""
+        return _arrays.dtype_name(self.q)
+
+    @functools.cached_property
+    def value_range(self) -> tuple[HostArray, HostArray]:
+        """Largest and smallest visible value of each column, shapes (..., dv), in float64 on the
+        host; found once, for all that ask.
+        """
+        xp, high, low = self.xp, self.v, self.v
+        if self.key_mask is not None:
+            keep = self.key_mask[..., None]
+            edge = xp.full_like(self.v, xp.inf)
+            high, low = xp.where(keep, self.v, -edge), xp.where(keep, self.v, edge)
+        ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
+        top, bottom = (_arrays.to_float64(end) for end in ends)
+        return top, bottom
+
+    @functools.cached_property
+    def visible_keys(self) -> HostArray:
+        """Number of keys that each query sees, shape (..., n_q), on the host."""
+        shape = (*self.batch, self.n_q)
+        if self.key_mask is None and not self.causal:
+            return np.broadcast_to(np.asarray(self.n_k), shape)
+        mask = np.ones((*self.batch, self.n_k), bool)
+        if self.key_mask is not None:
+            mask = _arrays.to_host(self.key_mask)
+        if self.causal:
+            return np.asarray(np.cumsum(mask, axis=-1))
+        return np.broadcast_to(np.sum(mask, axis=-1, keepdims=True), shape)
+
+    @functools.cached_property
+    def facts(self) -> dict[Any, Any]:
+        """What `once` has found; `replace` makes a new object, and so starts anew."""
+        return {}
+
+    @property
+    def u(self) -> float:
+        """Unit roundoff of the dtype computed in, or of its products where they are less exact."""
+        return precision.unit_roundoff(self.q)
+
+    def shown(self, x: Array) -> Array:
+        """Return x, shape (..., n_k, m), with 0 in the rows of hidden keys."""
+        if self.key_mask is None:
+            return x
+        return self.xp.where(self.key_mask[..., None], x, self.xp.zeros_like(x))
+
+    def item(self, index: tuple[int, ...]) -> Problem:
+        """Return the problem of one leading index, without leading axes."""
+        mask = None if self.key_mask is None else self.key_mask[(*index, ...)]
+        q, k, v = (x[(*index, ...)] for x in (self.q, self.k, self.v))
+        return replace(self, q=q, k=k, v=v, key_mask=mask)
+
+
+def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
+    """Let a fact of a problem be found at the first call only; it is kept with the problem."""
+
+    @functools.wraps(find)
+    def kept(problem: Problem) -> Fact:
+        if find not in problem.facts:
+            problem.facts[find] = find(problem)
+        fact: Fact = problem.facts[find]
+        return fact
+
+    return kept
+
+
+def pose(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    key_mask: Array | None = None,
+) -> Problem:
+    """Check q, k, v and masks, and return them as a `Problem`.
+
+    Raises
+    ------
+    TypeError
+        Not arrays, several libraries, devices or dtypes, a dtype without an attention, a mask that
+        is not bool.
+    ValueError
+        Shapes that do not fit, no keys, NaN or infinity, scores that could overflow, a query that
+        sees no key.
+    """
+    masks = {} if key_mask is None else {"key_mask": key_mask}
+    xp = _arrays.namespace(q=q, k=k, v=v, **masks)
+    check_flag("causal", causal)
+    check_dtypes(q, k, v)
+    check_shapes(q, k, v, causal)
+    batch, n_k = common_batch(q, k, v), int(k.shape[-2])
+    out_dtype = _arrays.dtype_name(q)
+    compute = _arrays.compute_dtype_name(q, "q")
+    beta = check_scale(scale, int(q.shape[-1]), compute)
+    full = None if key_mask is None else check_mask(key_mask, batch, n_k, causal, xp)
+    q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
+    shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
+    k, v = (hide(array, key_mask, xp) for array in (k, v))
+    tops = [max_abs(array, xp) for array in (q, k, v)]
+    for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
+        if not math.isfinite(top):
+            check_finite(name, array, xp, _REMEDIES[name], shapes[name])
+    _check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
+    q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
+    out_dtype = out_dtype if "float" in out_dtype else compute
+    return Problem(
+        q=q,
+        k=k,
+        v=v,
+        scale=beta,
+        scale_given=scale is not None,
+        causal=bool(causal),
+        key_mask=full,
+        xp=xp,
+        out_dtype=out_dtype,
+    )
+
+
+_REMEDIES = {
+    "q": "mend the query",
+    "k": "mend the key, or mask it with key_mask",
+    "v": "mend the value, or mask its key with key_mask",
+}
+
+
+def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: str) -> None:
+    """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its
+    size, a value sum n max|v|.
+    """
+    top_q, top_k, top_v = tops
+    score = 2 * max(beta, 1.0) * d * max(top_q, 1.0) * max(top_k, 1.0)
+    for what, size in (
+        ("beta d max|q| max|k|", score),
+        ("n max|k|", 2 * n * top_k),
+        ("n max|v|", 2 * n * top_v),
+    ):
+        refuse_overflow(what, size, compute)
+
+
+def refuse_overflow(what: str, size: float, dtype: str) -> None:
+    """Raise ValueError where a sum of that size could overflow.
+
+    The limit is a sixteenth of the largest number of the dtype. *Chosen*: room for the few
+    operations that follow.
+    """
+    limit = _arrays.largest(dtype) / 16
+    if not size <= limit:
+        msg = (
+            f"{what} = {size:.3g} could overflow {dtype} (limit {limit:.3g}): rescale the "
+            "input or use float64"
+        )
+        raise ValueError(msg)
+
+
+def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
+    """Check dout against the output's shape and dtype and return it in the dtype computed in.
+
+    A gradient forms z_ij = G_i . v_j and differences of such, and adds up G over the queries: what
+    could overflow there is refused.
+    """
+    xp = _arrays.namespace(q=q, dout=dout)
+    shape = (*problem.batch, problem.n_q, problem.dv)
+    if tuple(dout.shape) != shape:
+        msg = f"dout has shape {tuple(dout.shape)}: it must be that of the output, {shape}"
+        raise ValueError(msg)
+    if _arrays.dtype_name(dout) != problem.out_dtype:
+        msg = f"dout has dtype {dout.dtype}: it must be that of the output, {problem.out_dtype}"
+        raise TypeError(msg)
+    cotangent = _arrays.contiguous(_arrays.cast(dout, problem.dtype, xp))
+    top = max_abs(cotangent, xp)
+    top_v = float(np.max(np.abs(problem.value_range), initial=1.0))
+    if not math.isfinite(top):
+        check_finite("dout", cotangent, xp, "mend the loss that it is the gradient of")
+    refuse_overflow("dv max|dout| max|v|", 4 * problem.dv * top * top_v, problem.dtype)
+    refuse_overflow("n max|dout|", 2 * problem.n_q * top, problem.dtype)
+    return cotangent
+
+
+def quietly(call: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let a public function compute without floating-point warnings or errors.
+
+    Whatever the caller's `numpy.seterr` says: what overflows or underflows is bounded, or looked
+    at in the result.
+    """
+
+    @functools.wraps(call)
+    def quiet(*args: Given.args, **options: Given.kwargs) -> Result:
+        with np.errstate(all="ignore"):
+            return call(*args, **options)
+
+    return quiet

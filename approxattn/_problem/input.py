@@ -1,0 +1,232 @@
+"""What q, k, v, masks and scale must be: every rule that an array can break, with its remedy.
+
+A hidden key does not exist. So its row is set to 0 in k and v before any number is looked at:
+nothing behind a mask can reach a value, a bound or an error message.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NoReturn
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arguments import check_number
+from approxattn._arrays import Array, HostArray, Namespace
+
+
+class NotFiniteError(ValueError):
+    """A NaN or an infinity stands in an array that must be finite."""
+
+
+def check_dtypes(q: Array, k: Array, v: Array) -> None:
+    """Raise TypeError unless q, k, v share one dtype that attention is computed for."""
+    for name, array in (("q", q), ("k", k), ("v", v)):
+        _arrays.compute_dtype_name(array, name)
+    if not q.dtype == k.dtype == v.dtype:
+        msg = (
+            f"q, k, v have dtypes {q.dtype}, {k.dtype}, {v.dtype}: they must be equal; cast them, "
+            "so that no precision is lost unseen"
+        )
+        raise TypeError(msg)
+
+
+def check_shapes(q: Array, k: Array, v: Array, causal: bool) -> None:
+    """Raise ValueError unless the last two axes of q, k, v fit."""
+    for name, array in (("q", q), ("k", k), ("v", v)):
+        if array.ndim < 2:
+            _refuse(
+                f"{name} has shape {array.shape}: it needs (..., tokens, features); use "
+                f"{name}[None, :] for one token"
+            )
+    if q.shape[-1] != k.shape[-1]:
+        _refuse(
+            f"q{q.shape} and k{k.shape} differ in the last axis: queries and keys must have the "
+            "same width"
+        )
+    if q.shape[-1] == 0:
+        _refuse(
+            f"q has shape {q.shape}: width 0 leaves no score to compare; queries need at least one "
+            "feature"
+        )
+    if k.shape[-2] != v.shape[-2]:
+        _refuse(f"k{k.shape} and v{v.shape} differ in tokens: every key needs one value")
+    if k.shape[-2] == 0:
+        _refuse(
+            f"k has shape {k.shape}: the softmax over no keys is undefined; give at least one key"
+        )
+    if causal and q.shape[-2] != k.shape[-2]:
+        _refuse(
+            f"causal=True with {q.shape[-2]} queries and {k.shape[-2]} keys is ambiguous: align "
+            "them to equal lengths"
+        )
+
+
+def _refuse(msg: str) -> NoReturn:
+    raise ValueError(msg)
+
+
+def check_scale(scale: float | None, d: int, dtype: str) -> float:
+    """Return the factor of the scores: `scale`, or 1/sqrt(d) for None.
+
+    It must be a normal number of the dtype computed in: methods multiply by it there, and a
+    subnormal one is off by as much as itself.
+    """
+    if scale is None:
+        return 1.0 / math.sqrt(d)
+    rule = "be a finite positive number; None means 1/sqrt(d)"
+    beta = check_number("scale", scale, rule, low=0.0, high=math.inf)
+    least, most = _arrays.smallest_normal(dtype), _arrays.largest(dtype)
+    if not least <= beta <= most:
+        msg = (
+            f"scale(={scale!r}) must lie in [{least:.3g}, {most:.3g}], the normal numbers of "
+            f"{dtype}: put a part of it into q, or use float64"
+        )
+        raise ValueError(msg)
+    return beta
+
+
+def common_batch(q: Array, k: Array, v: Array) -> tuple[int, ...]:
+    """Return the leading axes that q, k, v have in common."""
+    shapes = [tuple(array.shape[:-2]) for array in (q, k, v)]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        msg = (
+            f"leading axes {shapes[0]}, {shapes[1]}, {shapes[2]} of q, k, v do not broadcast: make "
+            "them equal or 1"
+        )
+        raise ValueError(msg) from None
+
+
+def check_mask(
+    key_mask: Array, batch: tuple[int, ...], n_k: int, causal: bool, xp: Namespace
+) -> Array:
+    """Return the mask in full, shape (*batch, n_k), contiguous: no sum may depend on its layout."""
+    if _arrays.dtype_name(key_mask) != "bool":
+        msg = f"key_mask has dtype {key_mask.dtype}: it must be bool, True where a key takes part"
+        raise TypeError(msg)
+    given = tuple(key_mask.shape)
+    _refuse_ambiguous_mask(given, batch)
+    try:
+        mask = xp.broadcast_to(key_mask, (*batch, n_k))
+    except (ValueError, RuntimeError, TypeError) as error:
+        hint = ""
+        if _fits_left(given, batch):
+            hint = f"; {_spelled(given, batch)[0]} gives one mask to each batch item"
+        msg = f"key_mask has shape {given}: it must broadcast to (..., n_k) = {(*batch, n_k)}{hint}"
+        raise ValueError(msg) from error
+    if not bool(xp.all(mask[..., 0] if causal else xp.any(mask, axis=-1))):
+        who = "query 0 sees no key under causal=True" if causal else "a batch item has no key left"
+        _refuse(
+            f"key_mask leaves a query without keys ({who}): the softmax over no keys is undefined; "
+            "unmask one, e.g. the query's own"
+        )
+    return _arrays.contiguous(mask)
+
+
+def _refuse_ambiguous_mask(given: tuple[int, ...], batch: tuple[int, ...]) -> None:
+    """Refuse a mask of fewer axes than the batch that fits it from the left as well.
+
+    (B, n) on q of shape (B, H, n, d), B = H > 1: one mask for each item, or one for each head?
+    """
+    lead = given[:-1]
+    if all(size <= 1 for size in lead):
+        return
+    last = batch[len(batch) - len(lead) :]
+    fits = all(have in (1, want) for have, want in zip(lead, last, strict=False))
+    if fits and _fits_left(given, batch):
+        for_items, for_heads = _spelled(given, batch)
+        _refuse(
+            f"key_mask has shape {given} and the leading axes are {batch}: its own could be the "
+            f"first of them or the last; write {for_items} for the first (one mask for each batch "
+            f"item), {for_heads} for the last (one for each head)"
+        )
+
+
+def _fits_left(given: tuple[int, ...], batch: tuple[int, ...]) -> bool:
+    """Return whether a mask has fewer axes than needed and fits the first of them."""
+    lead = given[:-1]
+    first = batch[: len(lead)]
+    fits = all(have in (1, want) for have, want in zip(lead, first, strict=False))
+    return 0 < len(lead) < len(batch) and fits
+
+
+def _spelled(given: tuple[int, ...], batch: tuple[int, ...]) -> tuple[str, str]:
+    """Return how to write a mask for the first leading axes, and for the last."""
+    own, new = [":"] * (len(given) - 1), ["None"] * (len(batch) - len(given) + 1)
+    first, last = ", ".join([*own, *new, ":"]), ", ".join([*new, *own, ":"])
+    return f"key_mask[{first}]", f"key_mask[{last}]"
+
+
+def hide(x: Array, key_mask: Array | None, xp: Namespace) -> Array:
+    """Return x, shape (..., n_k, m), with 0 in the rows that the mask hides.
+
+    The mask keeps its own leading axes, so keys that several heads share stay shared.
+    """
+    if key_mask is None:
+        return x
+    zero = xp.zeros((1, 1), dtype=x.dtype, device=_arrays.device(x))
+    return xp.where(key_mask[..., None], x, zero)
+
+
+def max_abs(array: Array, xp: Namespace) -> float:
+    """Return the largest absolute entry, 0 of no entries; NaN or infinite where an entry is."""
+    if not math.prod(array.shape):
+        return 0.0
+    return float(_arrays.to_host(xp.max(_arrays.largest_size(array, xp))))
+
+
+def check_finite(
+    name: str, array: Array, xp: Namespace, remedy: str, given: tuple[int, ...] | None = None
+) -> None:
+    """Raise NotFiniteError, naming the first index, where an entry is NaN or infinite.
+
+    `given` is the shape that the caller knows, where a mask has added leading axes.
+    """
+    if not _arrays.is_floating(array) or bool(xp.all(xp.isfinite(array))):
+        return
+    host = _arrays.to_host(array)
+    place = np.argwhere(~np.isfinite(host))[0]
+    shape = array.shape if given is None else given
+    named = [min(int(i), n - 1) for i, n in zip(place[-len(shape) :], shape, strict=True)]
+    msg = f"{name}{named} is {host[tuple(place)]}: {name} must be finite; {remedy}"
+    raise NotFiniteError(msg)
+
+
+def quarantine(
+    q: Array, k: Array, v: Array, key_mask: Array | None = None
+) -> tuple[Array, Array, Array, HostArray]:
+    """Zero the batch items that hold NaN or infinity where it can be seen, and say which.
+
+    What `pose` will refuse anyway is left to it. The last array returned is bool and has the shape
+    of the leading axes, or broadcasts to it.
+    """
+    masks = {} if key_mask is None else {"key_mask": key_mask}
+    xp = _arrays.namespace(q=q, k=k, v=v, **masks)
+    clean, bad = [], []
+    for array, mask in ((q, None), (k, key_mask), (v, key_mask)):
+        if array.ndim < 2 or not _arrays.is_floating(array):
+            clean.append(array)
+            continue
+        fine = xp.all(xp.isfinite(array), axis=-1)  # (..., tokens)
+        if mask is not None and _fits(mask, fine):
+            fine = fine | ~mask
+        fine = xp.all(fine, axis=-1)
+        clean.append(xp.where(fine[..., None, None], array, xp.zeros_like(array)))
+        bad.append(~_arrays.to_host(fine))
+    try:
+        spoilt = np.logical_or.reduce(np.broadcast_arrays(*bad)) if bad else np.zeros((), bool)
+    except ValueError:
+        return q, k, v, np.zeros((), bool)
+    return clean[0], clean[1], clean[2], spoilt
+
+
+def _fits(mask: Array, rows: Array) -> bool:
+    """Return whether a mask can be laid over rows of that shape."""
+    try:
+        np.broadcast_shapes(tuple(mask.shape), tuple(rows.shape))
+    except ValueError:
+        return False
+    return _arrays.dtype_name(mask) == "bool" and mask.shape[-1:] == rows.shape[-1:]

@@ -1,0 +1,94 @@
+"""What some rows of the scores look like, and what is certain of all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import HostArray
+from approxattn._problem import Problem
+from approxattn.bounds.rounding import up
+from approxattn.bounds.scores import key_centre, score_bound, score_bound_of
+from approxattn.methods.polynomials.centring import centre_scores
+from approxattn.softmax.rows import RowBlock, row_blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics:
+    """Statistics of the rows measured, each of shape (r,).
+
+    Attributes
+    ----------
+    largest, largest_centred, largest_both_centred : ndarray
+        Largest ``|score|``: as given, with the mean key taken off, and the mean query too.
+    half_range : ndarray
+        Half of max - min.
+    effective, visible : ndarray
+        ``1/|p|^2``, p the weights, and the number of keys that the row may look at.
+    """
+
+    largest: HostArray
+    largest_centred: HostArray
+    largest_both_centred: HostArray
+    half_range: HostArray
+    effective: HostArray
+    visible: HostArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreBounds:
+    """Certified bounds on the largest ``|score|`` of all rows, centred in the same three ways."""
+
+    given: float
+    centred: float
+    both_centred: float
+
+
+def score_bounds(problem: Problem) -> ScoreBounds:
+    """Return the bounds, by Cauchy-Schwarz."""
+    moved = score_bound_of(problem, problem.k - key_centre(problem))
+    return ScoreBounds(
+        given=float(np.max(score_bound(problem))),
+        centred=float(up(np.max(moved) * (1 + 4 * problem.u))),
+        both_centred=float(np.max(centre_scores(problem).bound)),
+    )
+
+
+def statistics(problem: Problem, chosen: HostArray) -> Statistics:
+    """Measure the rows chosen, numbers in range(batch size * n_q)."""
+    blocks = [_measure(block, problem) for block in row_blocks(problem, chosen)]
+    return Statistics(
+        **{
+            name: np.concatenate([block[name] for block in blocks])
+            for name in Statistics.__dataclass_fields__
+        }
+    )
+
+
+def _measure(block: RowBlock, whole: Problem) -> dict[str, HostArray]:
+    """Return the statistics of one block, by name."""
+    problem, scores = block.problem, block.scores
+    xp = problem.xp
+    seen = xp.isfinite(scores)
+    centre = key_centre(problem)
+    shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(centre))  # (r, 1)
+    plain, zero = xp.where(seen, scores, xp.zeros_like(scores)), xp.zeros_like(scores)
+    centred = xp.where(seen, plain - shift, zero)
+    queries = _arrays.cast(whole.q[(*block.index, ...)], "float64", xp)
+    mean = xp.mean(queries, axis=-2, keepdims=True)  # (1, d)
+    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - centre))  # (1, n_k)
+    both = xp.where(seen, centred - common, zero)
+    high = xp.max(scores, axis=-1)
+    low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
+    weights = block.weights
+    columns = {
+        "largest": xp.max(xp.abs(plain), axis=-1),
+        "largest_centred": xp.max(xp.abs(centred), axis=-1),
+        "largest_both_centred": xp.max(xp.abs(both), axis=-1),
+        "half_range": (high - low) / 2,
+        "effective": xp.sum(weights, axis=-1) ** 2 / xp.vecdot(weights, weights),
+        "visible": xp.sum(xp.astype(seen, scores.dtype), axis=-1),
+    }
+    return {name: _arrays.to_float64(column) for name, column in columns.items()}

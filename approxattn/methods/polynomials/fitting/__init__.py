@@ -1,0 +1,1 @@
+"""Coefficients fitted to sampled rows of the data at hand."""

@@ -1,0 +1,139 @@
+"""The certificate of a query of a `PolynomialState`.
+
+As in `forward`, for keys of weight 1 and scores of at most B_i = beta |q_i| max_j |k_j - c|: K
+counts what has nothing to do with the number of keys, the additions behind a sum, and 3 g for the
+rounding of queries and keys.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import HostArray
+from approxattn._problem import Problem
+from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
+from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.scores import query_norms, spread_of
+from approxattn.certificate import SOFTMAX, Certificate
+from approxattn.exponential import ExpPolynomial
+from approxattn.methods.polynomials.row_rounding import (
+    Columns,
+    all_within,
+    promise,
+    row_rounding,
+    weight_noise,
+)
+from approxattn.monomials.index import rank
+from approxattn.monomials.kernel import feature_roundings, underflow
+
+
+class Remembered(Protocol):
+    """What the certificate needs of a state; see `PolynomialState`."""
+
+    @property
+    def polynomial(self) -> ExpPolynomial:
+        """P."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """beta."""
+        ...
+
+    @property
+    def radius(self) -> HostArray:
+        """Largest length of a centred key."""
+        ...
+
+    @property
+    def reach(self) -> float:
+        """Largest entry of a centred key."""
+        ...
+
+    @property
+    def high(self) -> HostArray:
+        """Largest value of each column."""
+        ...
+
+    @property
+    def low(self) -> HostArray:
+        """Smallest value of each column."""
+        ...
+
+    @property
+    def keys(self) -> HostArray:
+        """Number of keys."""
+        ...
+
+    @property
+    def additions(self) -> int:
+        """Longest chain of additions."""
+        ...
+
+    @property
+    def tolerance(self) -> float | None:
+        """What was promised."""
+        ...
+
+
+def state_certificate(
+    state: Remembered, problem: Problem, largest_query: float, denominator: HostArray
+) -> Certificate:
+    """Return the certificate of queries posed as `problem`, whose largest scaled entry is given."""
+    p, u, degree = state.polynomial, problem.u, state.polynomial.degree
+    seen, keys = (state.keys > 0)[..., None], state.keys[..., None]
+    columns = Columns(high=np.where(seen, state.high, 0.0), low=np.where(seen, state.low, 0.0))
+    spread = spread_of(columns.high, columns.low)
+    bound = up(state.scale * query_norms(problem) * state.radius[..., None] * (1 + 4 * u))
+    inside = bound <= p.half_range
+    roundings = feature_roundings(problem.d, degree) + state.additions + 2 + 3 * degree
+    tiny = _arrays.smallest_normal(problem.dtype)
+    lost = underflow("features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny)
+    error = gamma(roundings, u) * p.absolute(bound)
+    noise = weight_noise(denominator, error * keys, lost * keys)
+    rounding = row_rounding(denominator, keys, noise, lost, problem.dtype)
+    tv = np.where(inside, tv_from_log_ratio(p.log_ratio(np.where(inside, bound, 0.0))), np.inf)
+    total = up(output_bound(tv, spread.osc) + rounding.rows(spread.top))
+    rows = np.where(inside & seen, total, np.inf)
+    facts = {
+        "basis": p.basis,
+        "degree": degree,
+        "rank": rank(problem.d, degree),
+        "keys": state.keys,
+        "score bound": bound,
+        "rounding": rounding.rows(spread.top),
+    }
+    promised = None
+    if state.tolerance is not None:
+        facts["tolerance"] = state.tolerance
+        within = all_within(state.tolerance, columns, tv, rounding, problem)
+        promised = promise(state.tolerance, columns, rows, within, problem)
+    return Certificate(
+        rows=rows,
+        target=SOFTMAX,
+        theorem="ours.even-taylor" if p.basis == "taylor" else "ours.hilbert",
+        facts=facts,
+        unmet=_unmet(state, inside, ~(denominator > 0) & seen, problem.dtype),
+        promised=promised,
+    )
+
+
+def _unmet(state: Remembered, inside: HostArray, lost: HostArray, dtype: str) -> tuple[str, ...]:
+    reasons = []
+    unseen = int(np.sum(state.keys == 0))
+    if unseen:
+        reasons.append(f"{unseen} item(s) have seen no key and their rows are NaN")
+    if not inside.all():
+        reasons.append(
+            f"{int(np.sum(~inside))} query(s) may have scores beyond "
+            f"{state.polynomial.half_range:.4g}, the half range of the state"
+        )
+    if lost.any():
+        reasons.append(
+            f"{int(np.sum(lost))} denominator(s) are lost to rounding in {dtype} and their rows "
+            "are NaN"
+        )
+    return tuple(reasons)

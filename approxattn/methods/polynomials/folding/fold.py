@@ -1,0 +1,110 @@
+"""Keys and values made into the sums of a `PolynomialState`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, pose
+from approxattn._problem.input import hide
+from approxattn.bounds.scores import spread_of
+from approxattn.exponential import ExpPolynomial
+from approxattn.monomials.kernel import largest_partial_sum
+from approxattn.monomials.memory import refuse_memory, state_bytes
+
+
+def pose_keys(k: Array, v: Array, scale: float | None, key_mask: Array | None) -> Problem:
+    """Check keys and values as `attention` would, with one exception: an item may have no key.
+
+    Ragged batches need that. Such an item is checked as if its first key took part, as a row of
+    zeros.
+    """
+    if key_mask is None or not _fits(k, v, key_mask):
+        return pose(k, k, v, scale=scale, key_mask=key_mask)  # which says what is wrong
+    xp = _arrays.namespace(k=k, v=v, key_mask=key_mask)
+    first = xp.arange(k.shape[-2], device=_arrays.device(k)) == 0
+    checked = key_mask | (~xp.any(key_mask, axis=-1, keepdims=True) & first)
+    keys, values = (hide(x, key_mask, xp) for x in (k, v))
+    problem = pose(keys, keys, values, scale=scale, key_mask=checked)
+    full = xp.broadcast_to(key_mask, (*problem.batch, problem.n_k))
+    return replace(problem, key_mask=_arrays.contiguous(full))
+
+
+def _fits(k: Array, v: Array, key_mask: Array) -> bool:
+    """Tell whether the mask is one and can be laid over the keys."""
+    try:
+        dtype = _arrays.dtype_name(key_mask)
+        full = (*np.broadcast_shapes(tuple(k.shape[:-2]), tuple(v.shape[:-2])), k.shape[-2])
+        return dtype == "bool" and np.broadcast_shapes(tuple(key_mask.shape), full) == full
+    except (AttributeError, IndexError, ValueError):
+        return False
+
+
+def centre_of(centre: Array | None, problem: Problem) -> Array:
+    """Return the centre of the keys, shape (..., 1, d), in the dtype computed in; 0 if none is
+    given.
+    """
+    xp, shape = problem.xp, (*problem.batch, 1, problem.d)
+    if centre is None:
+        return xp.zeros(shape, dtype=problem.k.dtype, device=_arrays.device(problem.k))
+    _arrays.namespace(k=problem.k, centre=centre)
+    _arrays.compute_dtype_name(centre, "centre")
+    try:
+        fits = np.broadcast_shapes(tuple(centre.shape), shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        msg = (
+            f"centre has shape {tuple(centre.shape)}: it must broadcast to {shape}, one vector of "
+            "the width of the keys for each leading index"
+        )
+        raise ValueError(msg)
+    centre = _arrays.cast(centre, problem.dtype, xp)
+    if not bool(xp.all(xp.isfinite(centre))):
+        msg = f"centre holds NaN or infinity in {problem.dtype}: give finite numbers, or no centre"
+        raise ValueError(msg)
+    return _arrays.contiguous(xp.broadcast_to(centre, shape))
+
+
+def announce(d: int, degree: int, columns: int, items: int, dtype: str) -> None:
+    """Refuse states that would not fit the memory, before any work."""
+    width = 8 if dtype == "float64" else 4
+    refuse_memory(
+        f"a state of degree {degree} for keys of width {d}",
+        state_bytes(d, degree, columns, items, width),
+        "lower the degree, or project queries and keys to a smaller width",
+    )
+
+
+def items_of(problem: Problem) -> int:
+    """Return the number of leading indices."""
+    return math.prod(problem.batch)
+
+
+def refuse_large_sums(
+    polynomial: ExpPolynomial,
+    problem: Problem,
+    largest: tuple[float, float],
+    keys: HostArray,
+    ends: tuple[HostArray, HostArray],
+) -> None:
+    """Refuse sums that could overflow the dtype; `largest` are the largest entries of scaled
+    queries and centred keys.
+    """
+    m_x, m_y = largest
+    seen = keys[..., None] > 0
+    high, low = (np.where(seen, end, 0.0) for end in ends)
+    top = max(1.0, float(np.max(spread_of(high, low).top, initial=0.0)))
+    terms = float(np.max(keys, initial=0))
+    size = largest_partial_sum(polynomial.coefficients, problem.d, m_x, m_y) * terms * top
+    if not size < _arrays.largest(problem.dtype) / 16:
+        msg = (
+            f"entries of up to {m_x:.3g} (scaled queries) and {m_y:.3g} (centred keys) can make "
+            f"sums of {size:.3g}, which overflows {problem.dtype}: lower the degree, centre or "
+            "rescale the keys, or use float64"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,69 @@
+"""What every kernel has in common: sums over keys give sums over queries, and one item gives many.
+
+Under a causal mask j <= i. With the roles of x and y swapped it would be i <= j; once both run
+backwards it is j <= i again, and the sums over queries are suffix sums.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from approxattn._arrays import Array, Namespace
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothWays(abc.ABC):
+    """A kernel K(x_i, y_j) for i < n_x, j < n_y, with j <= i if causal.
+
+    Attributes
+    ----------
+    kind : str
+        "features" or "scores".
+    """
+
+    causal: bool
+    kind: str
+    xp: Namespace
+
+    @abc.abstractmethod
+    def sums(self, x: Array, y: Array, values: Array) -> Array:
+        """Return sum_j K(x_i, y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
+        (..., n_x, m).
+        """
+
+    @abc.abstractmethod
+    def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape
+        (..., n_x, d).
+        """
+
+    def transposed_sums(self, x: Array, y: Array, values: Array) -> Array:
+        """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
+        (..., n_y, m).
+        """
+        return self._flipped(self.sums, y, x, values)
+
+    def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
+        """Return the gradient with respect to y, shape (..., n_y, d)."""
+        return self._flipped(self.gradient_x, y, right, x, left)
+
+    def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """Apply f to each item of the leading axes: features of many items at a time would not fit
+        the memory promised.
+        """
+        batch = arrays[0].shape[:-2]
+        if not batch:
+            return f(*arrays)
+        count = math.prod(batch)
+        flat = [self.xp.reshape(a, (count, *a.shape[-2:])) for a in arrays]
+        out = self.xp.stack([f(*(a[i, ...] for a in flat)) for i in range(count)])
+        return self.xp.reshape(out, (*batch, *out.shape[-2:]))
+
+    def _flipped(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """Apply f with the roles of x and y swapped."""
+        if not self.causal:
+            return f(*arrays)
+        return self.xp.flip(f(*(self.xp.flip(a, axis=-2) for a in arrays)), axis=-2)

@@ -1,0 +1,1 @@
+"""The commands of `proofs_check`; everything heavy is imported inside them."""

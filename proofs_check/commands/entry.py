@@ -1,0 +1,77 @@
+"""How a command is registered, and how it says in one line what went wrong outside of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import NoReturn, ParamSpec, TypeVar
+
+import typer
+
+MISUSE, INTERRUPTED = 2, 130
+"""Exit statuses."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Check what is claimed about approximate attention.",
+)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def command(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Register a command, whose misuse is one line and an interrupt no traceback."""
+
+    def register(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(function)
+        def call(*arguments: _P.args, **options: _P.kwargs) -> _R:
+            try:
+                return function(*arguments, **options)
+            except (typer.Exit, typer.Abort):
+                raise
+            except KeyboardInterrupt:
+                typer.echo("interrupted", err=True)
+                raise typer.Exit(INTERRUPTED) from None
+            except Exception as error:
+                if isinstance(error, _troubles()):
+                    fail(error)
+                raise
+
+        return app.command(name, help=_unwrapped(function.__doc__ or ""))(call)
+
+    return register
+
+
+def _unwrapped(text: str) -> str:
+    """The paragraphs as one line each: the terminal breaks them where it ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def _troubles() -> tuple[type[Exception], ...]:
+    """What may go wrong anywhere, outside of the program."""
+    from approxattn.diagnosis.whole_files import NotWrittenError
+    from proofs_check.faults.fault import StaleFaultError
+    from proofs_check.running.dask_workers import SchedulerError
+    from proofs_check.running.database import EvidenceError
+    from proofs_check.running.unit_process import OtherCodeError
+
+    return EvidenceError, NotWrittenError, OtherCodeError, SchedulerError, StaleFaultError
+
+
+@contextlib.contextmanager
+def misuse(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn what the user got wrong into one line and exit status 2."""
+    try:
+        yield
+    except kinds as error:
+        fail(error)
+
+
+def fail(error: Exception | str) -> NoReturn:
+    """Say on one line of standard error what is wrong, and end with exit status 2."""
+    message = error if isinstance(error, str) else str(error.args[0])
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    raise typer.Exit(MISUSE)

@@ -1,0 +1,1 @@
+"""Ways to call: attention and its gradient, states, tensors, audits, whole networks."""

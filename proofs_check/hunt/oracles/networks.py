@@ -1,0 +1,156 @@
+"""The exact network by its definition: in extended precision with complex numbers, so that a
+gradient is a complex step without cancellation, or in balls, for what has to be certain.
+
+Whatever is given leading axes broadcasts: one run can hold a network for each entry of a parameter.
+Arrays are plain, under the names of `approxattn.transformer.parameters`; nothing here knows how the
+package computes. Balls stand in arrays of objects.
+
+Tokens that are masked take no part: their rows of the output are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from proofs_check.arithmetic.balls import ball, softmax
+
+Host: TypeAlias = Any
+"""Arrays of numbers, or of balls."""
+Weights = Mapping[str, Host]
+
+EPSILON = 1e-5
+
+
+def _swap(x: Host) -> Host:
+    return np.swapaxes(x, -1, -2)
+
+
+def _row(b: Host) -> Host:
+    """Return a vector, or a stack of vectors, to be added to every token."""
+    return b[..., None, :]
+
+
+def normalise(x: Host, gain: Host, shift: Host) -> Host:
+    """Return layer normalisation of tokens."""
+    c = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(c * c, axis=-1, keepdims=True)
+    return c / np.sqrt(variance + EPSILON) * _row(gain) + _row(shift)
+
+
+def activate(x: Host, name: str) -> Host:
+    """Return tanh, silu or gelu of balls, or of complex numbers with a tiny imaginary part."""
+    if x.dtype == object:
+        return np.vectorize(_BALLS[name], otypes=[object])(x)
+    if name == "tanh":
+        flat = np.clip(x.real, -50, 50)  # 1 - |tanh| is 2e-44 there
+        slope = 1 / np.cosh(flat) ** 2
+        return np.tanh(flat) + 1j * x.imag * slope
+    if name == "silu":
+        s = 1 / (1 + np.exp(-np.clip(x.real, -11000, 11000)))
+        return x.real * s + 1j * x.imag * (s + x.real * s * (1 - s))
+    phi, density = _normal(x.real)
+    return x.real * phi + 1j * x.imag * (phi + x.real * density)
+
+
+_BALLS: dict[str, Any] = {
+    "tanh": lambda x: x.tanh(),
+    "silu": lambda x: x / (1 + (-x).exp()),
+    "gelu": lambda x: x * (-x / ball(2).sqrt()).erfc() / 2,
+}
+
+
+def _normal(x: Host) -> tuple[Host, Host]:
+    """Return distribution and density of the normal law: the series of positive terms for erf near
+    0, a continued fraction for the tail farther out, where the series would cancel.
+    """
+    pi = 4 * np.arctan(np.longdouble(1))
+    density = np.exp(-np.clip(x * x, 0, 22000) / 2) / np.sqrt(2 * pi)
+    a = np.clip(x, -4, 4)
+    near, term = np.zeros_like(a), a * np.exp(-a * a / 2) / np.sqrt(2 * pi)
+    for k in range(120):
+        near = near + term
+        term = term * a * a / (2 * k + 3)
+    far = np.maximum(np.abs(x), 4)
+    fraction = far
+    for k in range(200, 0, -1):
+        fraction = far + k / fraction
+    tail = density / fraction
+    return np.where(np.abs(x) < 4, 0.5 + near, np.where(x > 0, 1 - tail, tail)), density
+
+
+def attend(u: Host, w: Weights, at: str, causal: bool, mask: Host | None) -> Host:
+    """Return multi-head self-attention of tokens, before the residual sum."""
+    n = u.shape[-2]
+    keep = np.tril(np.ones((n, n), bool)) if causal else np.ones((n, n), bool)
+    keep = keep if mask is None else keep & mask[..., None, :]
+    heads = []
+    for h in range(w[f"{at}.wv"].shape[-3]):
+        q, k, v = (
+            u @ w[f"{at}.{p}"][..., h, :, :] + _row(w[f"{at}.b{p[1]}"][..., h, :])
+            for p in ("wq", "wk", "wv")
+        )
+        heads.append(_softmax(q @ _swap(k), keep, q.shape[-1]) @ v)
+    return np.concatenate(heads, axis=-1) @ w[f"{at}.wo"] + _row(w[f"{at}.bo"])
+
+
+def _softmax(products: Host, keep: Host, width: int) -> Host:
+    if products.dtype == object:
+        f = np.full(products.shape, ball(0), object)
+        for i, row in enumerate(np.broadcast_to(keep, products.shape)):
+            seen = np.flatnonzero(row)
+            f[i, seen] = softmax([products[i, j] / ball(width).sqrt() for j in seen])
+        return f
+    s = np.where(keep, products / np.sqrt(np.longdouble(width)), -np.inf)
+    e = np.where(keep, np.exp(s - np.max(s.real, axis=-1, keepdims=True)), 0)
+    return np.asarray(e / np.sum(e, axis=-1, keepdims=True))
+
+
+def run(plan: Mapping[str, Any], w: Weights, x: Host, mask: Host | None = None) -> Host:
+    """Return F(x) for the architecture that `transformers.model_of` builds from the same plan."""
+    x = x @ w["first.0.w"] + _row(w["first.0.b"])
+    for i in range(plan["layers"]):
+        at = f"layers.{i}"
+        u = normalise(x, w[f"{at}.norm.gain"], w[f"{at}.norm.shift"]) if plan["pre"] else x
+        y = attend(u, w, f"{at}.attention", plan["causal"], mask)
+        x = x + y if plan["residual"] else y
+        z = normalise(x, w[f"{at}.then.0.gain"], w[f"{at}.then.0.shift"])
+        mlp = f"{at}.then.1.maps.0"
+        inner = activate(z @ w[f"{mlp}.w1"] + _row(w[f"{mlp}.b1"]), plan["activation"])
+        x = z + (inner @ w[f"{mlp}.w2"] + _row(w[f"{mlp}.b2"]))
+    return x
+
+
+def shown(x: Host, mask: Host | None) -> Host:
+    """Return tokens with zeros in the places of masked ones."""
+    return x if mask is None else np.where(mask[..., None], x, np.zeros_like(x))
+
+
+def value(plan: Mapping[str, Any], w: Weights, x: Host, mask: Host | None = None) -> Host:
+    """Return F(x), real, of the shape of the tokens."""
+    x = shown(x, mask)
+    wide = {name: p.astype(np.clongdouble) for name, p in w.items()}
+    with np.errstate(all="ignore"):
+        return shown(run(plan, wide, x.astype(np.clongdouble), mask).real, mask)
+
+
+def slopes(
+    plan: Mapping[str, Any], w: Weights, x: Host, dout: Host, name: str, mask: Host | None = None
+) -> Host:
+    """Return dL/d(parameter), or dL/dX for the name "x", L = <dout, F(x)>, one item x of shape
+    (n, d): entry p is the slope of copy p, in which that entry has an imaginary part.
+    """
+    x, dout = shown(x, mask), shown(dout, mask)
+    wide = {key: p.astype(np.clongdouble) for key, p in w.items()}
+    given = x.astype(np.clongdouble) if name == "x" else wide[name]
+    top = np.max(np.abs(given))
+    step = np.ldexp(top if top > 0 else np.longdouble(1), -2000)
+    copies = np.broadcast_to(given, (given.size, *given.shape)).copy()
+    copies.reshape(given.size, -1)[np.arange(given.size), np.arange(given.size)] += 1j * step
+    tokens = copies if name == "x" else x.astype(np.clongdouble)
+    changed = wide if name == "x" else {**wide, name: copies}
+    with np.errstate(all="ignore"):
+        out = run(plan, changed, tokens, mask).imag / step
+        return np.sum(dout * out, axis=(-2, -1)).reshape(given.shape)

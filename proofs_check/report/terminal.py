@@ -1,0 +1,180 @@
+"""What the commands print: tables, colours, JSON, and text that any terminal can take."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proofs_check.running.campaign import Outcome, Result
+    from proofs_check.statements.theorem import Theorem
+
+__all__ = [
+    "accept_any_text",
+    "as_data",
+    "print_code",
+    "print_json",
+    "print_list",
+    "print_outcome",
+    "print_text",
+    "print_theorem",
+]
+
+_COLOURS = {"proved": "green", "refuted": "red", "supported": "cyan", "inconclusive": "yellow"}
+_WIDTH = 160
+"""Columns where no terminal says how many it has. *Chosen*."""
+
+
+def accept_any_text() -> None:
+    """Let standard output replace what its encoding cannot write, instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def print_text(text: str) -> None:
+    """Print a line or more as they are."""
+    sys.stdout.write(f"{text}\n")
+
+
+def print_code(code: str) -> None:
+    """Print Python that means the same in every encoding: escapes for what it cannot write."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print_text(code.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def print_json(data: Any) -> None:
+    """Print JSON; outside of UTF-8 with escapes for all that is not ASCII."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("_", "-") in ("utf-8", "utf8")
+    text = json.dumps(data, sort_keys=True, allow_nan=False, indent=1, ensure_ascii=not utf8)
+    # UTF-8 has no half of a surrogate pair, which damaged input may hold; JSON has an escape.
+    print_text(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def print_list(theorems: Sequence[Theorem]) -> None:
+    """Print a line for each theorem with the verdict expected of it."""
+    from rich.markup import escape
+
+    rows = [(t.key, _coloured(str(t.expected)), escape(t.title)) for t in theorems]
+    _print_table(("key", "expected", "title"), rows)
+
+
+def print_theorem(theorem: Theorem) -> None:
+    """Print all that the catalogue says of a theorem."""
+    console = _console()
+    for name, text in _description(theorem):
+        console.print(f"[bold]{name}[/bold]", highlight=False)
+        console.print(text, markup=False, highlight=False)
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """Print a line for each theorem, then what did not come out as expected."""
+    rows = [_row(result) for result in outcome.results]
+    _print_table(("theorem", "verdict", "grade", "tightness", "seconds", "source"), rows)
+    console = _console()
+    for complaint in _complaints(outcome):
+        console.print(complaint, markup=False, highlight=False, style="bold red")
+    counts = {name: sum(r.verdict.status == name for r in outcome.results) for name in _COLOURS}
+    summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    console.print(f"{len(outcome.results)} theorems: {summary}", markup=False, highlight=False)
+    if outcome.missing:
+        text = (
+            f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "
+            "does them"
+        )
+        console.print(text, markup=False, highlight=False, style="bold yellow")
+
+
+def as_data(outcome: Outcome) -> dict[str, Any]:
+    """Return what a campaign says, for JSON."""
+    results = [
+        {
+            "key": r.theorem.key,
+            "expected": str(r.theorem.expected),
+            "as_expected": r.as_expected,
+            "source": str(r.theorem.source),
+            "verdict": json.loads(r.verdict.to_json()),
+        }
+        for r in outcome.results
+    ]
+    return {
+        "ok": outcome.ok,
+        "failed_controls": list(outcome.failed_controls),
+        "contradictions": list(outcome.contradictions),
+        "missing": outcome.missing,
+        "results": results,
+    }
+
+
+def _complaints(outcome: Outcome) -> Iterator[str]:
+    for result in outcome.results:
+        if not result.as_expected and not result.waiting:
+            yield (
+                f"unexpected: {result.theorem.key}: {result.verdict.status}, expected "
+                f"{result.theorem.expected}. {result.verdict.note}"
+            )
+    for contradiction in outcome.contradictions:
+        yield f"contradiction: {contradiction}"
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    from rich.markup import escape
+
+    verdict, source = result.verdict, result.theorem.source
+    mark = "" if result.as_expected else " [bold red]![/bold red]"
+    return (
+        result.theorem.key,
+        _coloured(str(verdict.status)) + mark,
+        verdict.grade,
+        "" if verdict.tightness is None else f"{verdict.tightness:.4g}",
+        f"{verdict.seconds:.1f}",
+        escape(f"{source.citation.split(',')[0]}, {source.place}"),
+    )
+
+
+def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
+    yield "key", theorem.key
+    yield "statement", theorem.statement
+    yield "source", str(theorem.source)
+    yield "expected verdict", str(theorem.expected)
+    lists = {
+        "reading": (theorem.reading,) if theorem.reading else (),
+        "alternative readings": theorem.alternative_readings,
+        "assumptions": tuple(a.text for a in theorem.assumptions),
+        "experiments": tuple(f"{type(e).__name__}: {e.scope}" for e in theorem.experiments),
+        "mutant, which must be refuted": (
+            f"{type(theorem.mutant).__name__}: {theorem.mutant.scope}",
+        ),
+        "rests on": theorem.uses,
+        "repaired by": (theorem.repaired_by,) if theorem.repaired_by else (),
+        "remarks": theorem.remarks,
+    }
+    for name, lines in lists.items():
+        if lines:
+            yield name, "\n".join(f"- {line}" for line in lines)
+
+
+def _coloured(status: str) -> str:
+    return f"[{_COLOURS[status]}]{status}[/{_COLOURS[status]}]"
+
+
+def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=_WIDTH)
