@@ -52,17 +52,6 @@ def tv_from_log_ratio(log_ratio: HostArray | float) -> HostArray:
     return up(np.tanh(np.asarray(log_ratio, dtype=np.float64) / 4))
 
 
-def tv_from_relative_error(epsilon: HostArray | float) -> HostArray:
-    """Bound TV when |a~_j - a_j| <= epsilon a_j: tanh(artanh(epsilon) / 2) = epsilon / (1 + sqrt(1
-    - epsilon^2)), 1 for epsilon >= 1.
-
-    The constant is sharp; Alman & Song (2023), attention-error lemma (wording unverified), give
-    twice as much as epsilon goes to 0.
-    """
-    eps = np.minimum(np.asarray(epsilon, dtype=np.float64), 1.0)
-    return up(eps / (1 + np.sqrt(1 - eps * eps)))
-
-
 def tv_from_score_error(eta: HostArray | float) -> HostArray:
     """Bound TV when every score is off by at most eta: tanh(eta / 2).
 

@@ -14,7 +14,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
 from approxattn._arrays.precision import plain
 from approxattn._problem import Problem, once
-from approxattn.bounds.rounding import U64, gamma, up
+from approxattn.bounds.rounding import gamma, up
 
 
 def row_norms(x: Array, xp: Namespace) -> HostArray:
@@ -118,22 +118,6 @@ class ValueSpread:
 def value_spread(problem: Problem) -> ValueSpread:
     """Return the oscillation and the largest absolute entry of the visible values."""
     return spread_of(*problem.value_range)
-
-
-@once
-def column_spread(problem: Problem) -> HostArray:
-    """Return max - min of the visible values of each column, rounded to nearest, (..., dv)."""
-    top, bottom = problem.value_range
-    return top - bottom
-
-
-def narrowest_spread(problem: Problem) -> HostArray:
-    """Return the least of them over the columns, shape (...), rounded down.
-
-    Times a tolerance, it is the error that every column allows: see `Certificate.promised`.
-    """
-    least = np.min(column_spread(problem), axis=-1, initial=np.inf)
-    return np.asarray(np.where(np.isfinite(least), least * (1 - 2 * U64), 0.0))
 
 
 def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:

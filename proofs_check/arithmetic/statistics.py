@@ -23,7 +23,6 @@ __all__ = [
     "binomial_p_values",
     "block_means",
     "campaign_decisions",
-    "draws_to_support",
     "holm",
     "mean_p_values",
 ]
@@ -132,16 +131,6 @@ def _check_counts(failures: int, n: int) -> None:
     if not 0 <= failures <= n or n < 1:
         msg = f"failures(={failures}) must lie in [0, n], n(={n}) >= 1"
         raise ValueError(msg)
-
-
-def draws_to_support(delta: float, alpha: float) -> int:
-    """Least n for which no failure at all in n draws supports p <= delta at level alpha: (1 -
-    delta)^n <= alpha.
-    """
-    if not (0 < delta < 1 and 0 < alpha < 1):
-        msg = f"delta(={delta}) and alpha(={alpha}) must lie in (0, 1)"
-        raise ValueError(msg)
-    return math.ceil(math.log(alpha) / math.log1p(-delta))
 
 
 def block_means(values: np.ndarray, blocks: int) -> np.ndarray:

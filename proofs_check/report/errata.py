@@ -112,7 +112,7 @@ def markdown(outcome: Outcome) -> str:
     """
     page = [_OPENING]
     for citation, entries in errata(outcome.results).items():
-        page += [f"## {citation}", ""]
+        page += [*_heading(citation), ""]
         for entry in entries:
             page += [*lines(entry), ""]
     page += [_UNCHECKED]
@@ -125,6 +125,15 @@ def markdown(outcome: Outcome) -> str:
             ]
     escaped = re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(page))  # an inner product is no HTML
     return wrapped(escaped) + "\n"
+
+
+def _heading(citation: str) -> list[str]:
+    """A short heading, authors and year, then the whole citation where it says more."""
+    authors = re.match(r".*? & [^,]+(?=, )", citation)
+    years = re.findall(r"\b(?:19|20)\d\d\b(?!\.\d)", citation)  # and not the number at arXiv
+    if authors is None or not years:
+        return [f"## {citation}"]
+    return [f"## {authors[0]} {years[-1]}", "", f"{citation}."]
 
 
 def lines(entry: Erratum) -> Iterator[str]:

@@ -15,7 +15,6 @@ from methods import TABLE
 import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
-from approxattn.bounds.scores import narrowest_spread
 from approxattn.certificate import held_to_promise
 from approxattn.methods.protocol import Differentiable
 
@@ -44,7 +43,7 @@ class Spoilt:
         rows = self._spoil(out.certificate.rows[..., None], self.bound)[..., 0]
         promised = None
         if self.tolerance is not None:
-            promised = self.tolerance * narrowest_spread(problem)
+            promised = self.tolerance * np.min(np.subtract(*problem.value_range), axis=-1)
         certificate = replace(out.certificate, rows=rows, failure=self.failure, promised=promised)
         return aa.Approximation(value=self._spoil(out.value, self.value), certificate=certificate)
 

@@ -20,7 +20,6 @@ from proofs_check.arithmetic.statistics import (
     binomial_p_values,
     block_means,
     campaign_decisions,
-    draws_to_support,
     holm,
     mean_p_values,
 )
@@ -79,20 +78,9 @@ def test_binomial_p_values_are_exact(n: int, data: st.DataObject, delta: float) 
     assert binomial_p_values(failures, n, delta) == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("delta", "alpha", "n"),
-    [(0.1, 0.05, 29), (0.1, 1e-3, 66), (0.05, 0.01, 90), (0.01, 1e-6, 1375), (1e-3, 0.05, 2995)],
-)
-def test_draws_to_support(delta: float, alpha: float, n: int) -> None:
-    assert draws_to_support(delta, alpha) == n
-    assert binomial_p_values(0, n, delta)[0] <= alpha < binomial_p_values(0, n - 1, delta)[0]
-
-
 def test_counts_are_checked() -> None:
     with pytest.raises(ValueError, match="failures"):
         binomial_bounds(5, 4, 0.1)
-    with pytest.raises(ValueError, match="delta"):
-        draws_to_support(0.0, 0.1)
     for alpha in (0.0, 1.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="alpha"):
             binomial_bounds(1, 4, alpha)

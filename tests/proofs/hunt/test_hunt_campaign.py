@@ -274,7 +274,7 @@ def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:
 def test_a_finding_is_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = json.dumps(finding())
     assert invoke("--replay", sound).exit_code == 0
-    from proofs_check.hunt import trial
+    import wrong_methods as trial
 
     wrong = ROWS | {"exact": trial.wrong_row("exact", trial.scaled(1e-3))}
     monkeypatch.setattr("proofs_check.hunt.chunk.ROWS", wrong)

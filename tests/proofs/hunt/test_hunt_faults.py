@@ -10,13 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from proofs_check.hunt import chunk
-from proofs_check.hunt.claims import Claim, row_claim
-from proofs_check.hunt.judge import Judgement, _hold, judge
-from proofs_check.hunt.methods import ROWS, Cell
-from proofs_check.hunt.modes.calls import library
-from proofs_check.hunt.trial import (
+from wrong_methods import (
     mask_ignored,
     not_causal,
     notices,
@@ -24,6 +18,12 @@ from proofs_check.hunt.trial import (
     without_rounding,
     wrong_row,
 )
+
+from proofs_check.hunt import chunk
+from proofs_check.hunt.claims import Claim, row_claim
+from proofs_check.hunt.judge import Judgement, _hold, judge
+from proofs_check.hunt.methods import ROWS, Cell
+from proofs_check.hunt.modes.calls import library
 
 TENTH = (
     "exact",
