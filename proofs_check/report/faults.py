@@ -15,9 +15,10 @@ function of `approxattn` by a wrong one, in a process of its own (nothing is wri
 the checks named look at the result: claims about certificates by search, slopes by finite
 differences, closed forms by counting, means by drawing. They hold the code against definitions and
 theorems, never against the code as it was. The list was written before it was known which faults
-are caught. At first 19 of the 226 survived; checks were then made stronger, so the share below says
-what is caught now, not what a fault that nobody thought of would meet. One of the 19 (the bias of
-the keys, to which softmax is blind) changed nothing and was replaced by one that does.
+are caught. Of the first 226 faults 19 survived at first; checks were then made stronger, so the
+share below says what is caught now, not what a fault that nobody thought of would meet. One of the
+19 (the bias of the keys, to which softmax is blind) changed nothing and was replaced by one that
+does.
 
 Written by `python -m proofs_check faults --out docs/generated/faults.md`; a text that no longer
 occurs exactly once in the function it names stops it."""
