@@ -15,6 +15,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
            bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
+           bench moments: how near the bounds from moments are to what they bound
            bench transformer: the gradient of four layers, its growth, memory and operations
            (PyTorch and other packages only where they are installed)
   docs     build the documentation into docs/_build/html
@@ -94,7 +95,7 @@ lint() {
 
 bench() {
     name=forward
-    case ${1-} in polynomial | lsh | low-rank | transformer) name=$1; shift ;; esac
+    case ${1-} in polynomial | lsh | low-rank | moments | transformer) name=$1; shift ;; esac
     set_up verify
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py

@@ -12,7 +12,7 @@ import numpy as np
 from approxattn.diagnosis.files import read_qkv
 from approxattn.diagnosis.page import page
 from approxattn.diagnosis.regime import Regime, diagnose
-from approxattn.diagnosis.whole_files import write_text
+from approxattn.whole_files import write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

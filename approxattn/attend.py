@@ -14,6 +14,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, check_cotangent, pose, quietly
 from approxattn._problem.input import NotFiniteError, quarantine
+from approxattn.bounds.centred_values import middle_of, moved_back, with_values_about_0
 from approxattn.bounds.returned import as_input, looked_at, narrow, poison
 from approxattn.certificate import (
     SOFTMAX,
@@ -105,7 +106,7 @@ def attention(
     _check_call(method, problem, rng)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         return _empty(problem)
-    result = narrow(method.compute(problem, rng), problem)
+    result = narrow(_computed(method, problem, rng), problem)
     rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
     unmet = (*result.certificate.unmet, *reasons)
     certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
@@ -174,6 +175,19 @@ def attention_vjp(
     else:
         result = method.vjp(problem, cotangent, rng)
     return as_input(result, (q, k, v), problem)
+
+
+def _computed(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
+    """Let the method compute, on centred values where its weights sum to 1. A tolerance is judged
+    column by column, and by the method alone: its values stay as they are.
+    """
+    promised = getattr(method, "tolerance", None) is not None
+    averages = getattr(method, "averages_values", False) and not promised
+    middle = middle_of(problem) if averages else None
+    if middle is None:
+        return method.compute(problem, rng)
+    shifted = with_values_about_0(problem, middle)
+    return moved_back(method.compute(shifted, rng), middle, shifted)
 
 
 def _no_gradient(problem: Problem) -> Gradients:

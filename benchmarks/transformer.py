@@ -249,7 +249,8 @@ def formula(n: Any, d: Any = D, layers: Any = LAYERS, degree: int = DEGREE) -> A
 
     (cost,) = (c for c in COSTS if c.name == "polynomial-plug-in")
     assert cost.gradient is not None  # noqa: S101 - it has one
-    own = sum(work.products(n, d, d, {"degree": degree}) for work in (cost.forward, cost.gradient))
+    settings = {"degree": degree, "basis": METHOD.basis}
+    own = sum(work.products(n, d, d, settings) for work in (cost.forward, cost.gradient))
     return layers * (26 * n * d**2 + own)
 
 

@@ -1,4 +1,5 @@
-"""The command line: list, run, show, replay, audit, faults, report, errata, export, hunt.
+"""The command line: list, run, show, replay, audit, faults, report, errata, pages, export,
+hunt.
 
 Exit statuses: 0 when all is as it should be, 1 when something is not, 2 on misuse, 3 when
 experiments are left to do, 130 after an interrupt. Misuse is told in one line.

@@ -12,29 +12,49 @@ from types import ModuleType
 
 from proofs_check.papers import (
     aggarwal_alman_2022,
+    aliakbarpour_2025,
     alman_song_2023,
     alman_song_2024,
+    alman_yu_2024,
+    budzinskiy_2024,
+    castin_2024,
+    chen_2024,
     controls,
+    gu_2024,
+    gupta_2025,
     halko_2011,
+    han_2023,
+    haverbeck_2026,
     heinsen_kozachkov_2026,
+    kacham_2023,
+    kim_2021,
     li_yip_2024,
     liang_2024,
     our_code,
     our_code_campaigns,
     ours,
+    schroeder_2026,
+    tzachristas_2025,
     wang_2020,
+    zandieh_2023,
+    zandieh_2024,
     zeng_2021,
 )
+from proofs_check.statements.coverage import Place
 from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.unchecked import Unchecked
 
 __all__ = [
     "LEFT_OUT",
+    "OWN",
     "PAPERS",
     "TIMED",
     "close_matches",
     "collect",
+    "coverage",
     "is_control",
+    "is_erratum",
+    "is_statement",
     "load",
     "theorem",
     "theorems",
@@ -53,9 +73,27 @@ PAPERS: tuple[ModuleType, ...] = (
     li_yip_2024,
     ours,
     halko_2011,
+    kim_2021,
+    zandieh_2023,
+    han_2023,
+    castin_2024,
+    kacham_2023,
+    zandieh_2024,
+    gu_2024,
+    budzinskiy_2024,
+    alman_yu_2024,
+    chen_2024,
+    gupta_2025,
+    aliakbarpour_2025,
+    tzachristas_2025,
+    schroeder_2026,
+    haverbeck_2026,
     our_code,
 )
 """One folder a source, each with its ``THEOREMS``."""
+
+OWN: tuple[ModuleType, ...] = (controls, ours, our_code)
+"""Those that are no paper. Every other one has its ``COVERAGE``, place by place."""
 
 LEFT_OUT: tuple[ModuleType, ...] = (
     aggarwal_alman_2022,
@@ -82,6 +120,13 @@ def theorems(*, timed: bool = False) -> dict[str, Theorem]:
 def unchecked() -> tuple[Unchecked, ...]:
     """Every statement that a paper makes and that cannot be checked, in the order of `LEFT_OUT`."""
     return tuple(item for paper in LEFT_OUT for item in paper.UNCHECKED)
+
+
+def coverage() -> dict[str, tuple[Place, ...]]:
+    """What became of each numbered statement of a paper, by the name of its room."""
+    return {
+        paper.__name__.rsplit(".", 1)[-1]: paper.COVERAGE for paper in PAPERS if paper not in OWN
+    }
 
 
 def load(modules: Iterable[str]) -> dict[str, Theorem]:
@@ -170,3 +215,13 @@ def _suggestion(key: str, keys: Iterable[str]) -> str:
 def is_control(key: str) -> bool:
     """Whether the key names a control, whose verdict decides whether the run can be trusted."""
     return key.startswith("controls.")
+
+
+def is_statement(theorem: Theorem) -> bool:
+    """Whether the theorem counts among the statements: no control, no bookkeeping."""
+    return not is_control(theorem.key) and not theorem.bookkeeping
+
+
+def is_erratum(theorem: Theorem) -> bool:
+    """Whether a refuted statement stands in a source as it is: in its text or in its code."""
+    return theorem.kind in ("printed", "code")

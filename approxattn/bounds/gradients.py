@@ -60,6 +60,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
+from approxattn.bounds.moments import pair_error
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, times, up
 from approxattn.bounds.scores import query_norms, row_norms, score_bound, value_spread, visible_max
@@ -146,10 +147,12 @@ def gradient_bounds(
     *,
     log_ratio: HostArray,
     noise: GradientNoise,
+    mu: HostArray | float = np.inf,
+    positive: HostArray | bool = True,
     query_norm: HostArray | None = None,
     key_norm: HostArray | None = None,
 ) -> GradientBounds:
-    """Combine T3 with rounding and underflow.
+    """Combine T3, or what `bounds.moments` says of a gradient, with rounding and underflow.
 
     Parameters
     ----------
@@ -159,6 +162,10 @@ def gradient_bounds(
         ln rho_i of the weights in exact arithmetic.
     noise : GradientNoise
         What computing adds.
+    mu : ndarray, shape (..., n_q), optional
+        mu_i of T5 for the same weights: the smaller of both bounds counts, row by row.
+    positive : ndarray of bool, shape (..., n_q), optional
+        Where no weight is negative, so that T1 counts; ln rho_i is inf elsewhere.
     query_norm : ndarray, shape (..., n_q), optional
         Bound on the length of the parts that q_i is summed from in dk, in total; that of q_i if not
         given.
@@ -175,14 +182,16 @@ def gradient_bounds(
     lost = ~np.isfinite(noise.weights + noise.pairs)
     weight_noise, pair_noise = (np.where(lost, 0.0, x) for x in (noise.weights, noise.pairs))
     with np.errstate(over="ignore"):
-        truncation = up(times(omega, log_ratio) / 4)  # l1, rows sum to 0
+        # l1, rows sum to 0
+        truncation = np.minimum(up(times(omega, log_ratio) / 4), up(times(omega, pair_error(mu))))
         slope = times(omega, noise.slope) / 2
         # l1, rows need not sum to 0
         added = up(weight_noise * largest_pair + 2 * pair_noise + slope)
         # osc of a key column is at most 2 max|k_j|
         dq = times(beta, key_norm, truncation + added)
         dk = times(beta, query_norm, truncation / 2 + added)
-        dv = (tv_from_log_ratio(log_ratio) + weight_noise) * size
+        by_range = np.where(positive, tv_from_log_ratio(log_ratio), np.inf)
+        dv = times(np.minimum(by_range, mu) + weight_noise, size)
         below = _underflow(problem, noise, largest_pair, key_norm, query_norm)
         dq = up(dq + below.dq)
         dk, dv = (

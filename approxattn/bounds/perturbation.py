@@ -87,6 +87,7 @@ def _largest_gain(eta: HostArray, r: HostArray) -> HostArray:
 
 def output_bound(tv: HostArray, value_osc: HostArray) -> HostArray:
     """Return the bound on the largest entry of each row: TV, shape (..., n), times the largest
-    column oscillation, shape (...).
+    column oscillation, shape (...). For weights that are not negative, which have a TV of 1 at
+    most.
     """
     return up(np.minimum(tv, 1.0) * value_osc[..., None])

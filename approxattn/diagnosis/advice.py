@@ -41,21 +41,20 @@ def advice(needs: tuple[Need, ...], bound: float, share: float) -> str:
     Total variation from uniform weights over n keys: (1/2) sum |p_j - 1/n| <= (1/2) sqrt(n |p|^2 -
     1), by Cauchy-Schwarz.
     """
-    certified = [
+    within = [
         need
         for need in needs
-        if need.tolerance == 1e-2 and need.scores == "certified" and need.rank is not None
+        if need.tolerance == 1e-2 and need.scores != "measured" and need.rank is not None
     ]
-    # minimax before taylor
-    best = min(certified, key=lambda need: (need.rank, need.basis), default=None)
+    # what a tolerance takes without a basis before taylor
+    best = min(within, key=lambda need: (need.rank, need.basis == "taylor"), default=None)
     if best is None:
         first = (
             f"Use Exact(): scores may reach {bound:.3g}, out of reach of any polynomial in float64"
         )
     elif best.pays:
-        basis = "" if best.basis == "minimax" else f", basis={best.basis!r}"
         first = (
-            f"Polynomial(tolerance=0.01{basis}) needs degree {best.degree}, {best.rank} features, "
+            f"Polynomial(tolerance=0.01) needs degree {best.degree}, {best.rank} features, "
             f"and {best.cost:.2g} of the multiply-adds of exact attention"
         )
     else:

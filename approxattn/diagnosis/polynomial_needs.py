@@ -23,6 +23,8 @@ import numpy as np
 
 from approxattn._problem import Problem
 from approxattn.exponential import degree_for
+from approxattn.methods.polynomials.centring import centre_scores
+from approxattn.methods.polynomials.choosing.foresight import MOMENT_BASES, foresee, least_degree
 from approxattn.monomials.index import MANY, rank
 
 TOLERANCES = (1e-1, 1e-2, 1e-3)
@@ -46,12 +48,13 @@ class Need:
     ----------
     tolerance : float
         Largest error as a fraction of the oscillation of each column of v.
-    scores : {"certified", "measured"}
+    scores : {"certified", "measured", "moments"}
         Whether the half range is the O(n d) bound, which a certificate rests on, or the largest
-        score found.
+        score found; "moments": the O(n d) bound with the moments of the scores of a few rows, which
+        is what a tolerance chooses by (T5, `ours.moments`).
     half_range : float
         Largest absolute score, keys centred.
-    basis : {"taylor", "minimax"}
+    basis : {"taylor", "minimax", "one-sided"}
         Family of polynomials.
     degree, rank : int or None
         Smallest degree g and the number of features C(d + g, g); None: none found that float64
@@ -80,12 +83,12 @@ class Need:
         degree = "-" if self.degree is None else str(self.degree)
         cost = "-" if self.cost is None else f"{self.cost:.3g}"
         return (
-            f"{self.tolerance:<9g}  {self.scores:<9}  {self.half_range:>10.3g}  {self.basis:<7}  "
+            f"{self.tolerance:<9g}  {self.scores:<9}  {self.half_range:>10.3g}  {self.basis:<9}  "
             f"{degree:>6}  {count(self.rank):>10}  {cost:>10}  {count(self.break_even):>11}"
         )
 
 
-HEADER = "tolerance  scores     half range  basis    degree        rank  cost/exact  pays from n"
+HEADER = "tolerance  scores     half range  basis      degree        rank  cost/exact  pays from n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,23 +120,27 @@ class _Costs:
 
 
 def polynomial_needs(problem: Problem, half_ranges: Mapping[str, float]) -> tuple[Need, ...]:
-    """Return the needs for all TOLERANCES, each of the half ranges (by name) and both bases."""
-    costs = _costs(problem)
+    """Return the needs for all TOLERANCES: for each of the half ranges (by name) in both bases that
+    need no more, and by moments.
+    """
+    costs, rows = _costs(problem), [*itertools.product(half_ranges, ("taylor", "minimax"))]
     degrees: dict[tuple[float, str, str], int | None] = {}
-    for (scores, half_range), basis in itertools.product(
-        half_ranges.items(), ("taylor", "minimax")
-    ):
+    for scores, basis in rows:
         degree: int | None = 0
         for tolerance in TOLERANCES:  # the loosest first: where it cannot be met, the others cannot
-            degree = None if degree is None else _degree(half_range, tolerance, basis, costs)
+            if degree is not None:
+                degree = _degree(half_ranges[scores], tolerance, basis, costs)
             degrees[tolerance, scores, basis] = degree
+    seen = centre_scores(problem)
+    widest, foresight = float(np.max(seen.bound)), foresee(problem, seen)
+    for tolerance, basis in itertools.product(TOLERANCES, MOMENT_BASES):
+        found = least_degree(foresight, widest, tolerance, basis)
+        degrees[tolerance, "moments", basis] = found
+    ranges = {**half_ranges, "moments": widest}
+    rows += [("moments", basis) for basis in MOMENT_BASES]
     return tuple(
-        _need(
-            tolerance, scores, half_ranges[scores], basis, degrees[tolerance, scores, basis], costs
-        )
-        for tolerance, scores, basis in itertools.product(
-            TOLERANCES, half_ranges, ("taylor", "minimax")
-        )
+        _need(tolerance, scores, ranges[scores], basis, degrees[tolerance, scores, basis], costs)
+        for tolerance, (scores, basis) in itertools.product(TOLERANCES, rows)
     )
 
 

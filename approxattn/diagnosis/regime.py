@@ -184,8 +184,9 @@ def diagnose(
     Notes
     -----
     Certified ranges are Cauchy-Schwarz bounds at O(n d); measured ones hold for the rows measured
-    only. Degrees are the smallest with a total variation bound within the tolerance (theorems
-    `ours.hilbert` and `ours.even-taylor`).
+    only. Degrees are the smallest with a total variation bound within the tolerance: by the range
+    of the scores (theorems `ours.hilbert` and `ours.even-taylor`), or by their moments in a few
+    rows (`ours.moments`), as a tolerance chooses them; the call itself then looks at every row.
 
     Examples
     --------

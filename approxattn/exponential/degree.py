@@ -11,17 +11,23 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.exponential.chebyshev import TooLowDegreeError, chebyshev
 from approxattn.exponential.minimax import MAX_DEGREE as MAX_MINIMAX
 from approxattn.exponential.minimax import MAX_HALF_RANGE, MinimaxRefusedError, minimax, widened
+from approxattn.exponential.one_sided import MAX_DEGREE as MAX_ONE_SIDED
 from approxattn.exponential.polynomial import ExpPolynomial
 from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
 from approxattn.exponential.taylor import taylor
 
 BASES = ("taylor", "chebyshev", "minimax")
+"""Those that need nothing of the scores but their range."""
+
+POLYNOMIAL_BASES = (*BASES, "one-sided")
 
 
 def check_degree(degree: int, basis: str) -> None:
     """Refuse a basis that does not exist and a degree that no interval has."""
-    check_choice("basis", basis, BASES)
-    if basis == "taylor":
+    check_choice("basis", basis, POLYNOMIAL_BASES)
+    if basis == "one-sided":
+        check_integer("degree", degree, 0, MAX_ONE_SIDED, "float64 loses the nodes of higher ones")
+    elif basis == "taylor":
         check_integer("degree", degree, 0, MAX_TAYLOR, "float64 holds no further coefficient")
         taylor(degree)
     else:
@@ -32,7 +38,9 @@ def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
     """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis,
     "taylor", "chebyshev" or "minimax".
     """
+    check_choice("basis", basis, BASES)
     check_degree(degree, basis)
+    degree = int(degree)  # decimal arithmetic takes no integers of NumPy
     if basis == "taylor":
         return taylor(degree)
     return chebyshev(degree, half_range) if basis == "chebyshev" else minimax(degree, half_range)

@@ -11,13 +11,31 @@ from approxattn._arrays import HostArray
 
 
 @dataclass(frozen=True, kw_only=True)
+class MomentBound:
+    """How moments m_t = sum_j w_j s_j^t of scores bound sum_j w_j |P(s_j) - e^(s_j)|.
+
+    Attributes
+    ----------
+    degrees : tuple of int
+        The t > 0 that are needed, increasing.
+    weigh : callable
+        Takes bounds b on the scores, shape (...); the moments of degree 0 and of `degrees`, shape
+        (..., 1 + their number); and bounds on their errors, of the same shape. Returns the bound,
+        shape (...), for any moments within these errors; inf where there is none.
+    """
+
+    degrees: tuple[int, ...]
+    weigh: Callable[[HostArray, HostArray, HostArray], HostArray]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExpPolynomial:
     """P(x) = sum_t c_t x^t, positive on [-half_range, half_range] and close to exp there in ratio.
 
     Attributes
     ----------
     basis : str
-        How it was found: taylor, chebyshev or minimax.
+        How it was found: taylor, chebyshev, minimax, one-sided or given.
     coefficients : tuple of float
         c_0 ... c_g, the float64 numbers used, not the real ones they were rounded from.
     half_range : float
@@ -31,6 +49,9 @@ class ExpPolynomial:
     slope_error : callable
         Takes b; returns a bound on |P'/P - 1| over [-b, b], inf when there is none: what the
         gradient of the polynomial itself needs.
+    moments : MomentBound or None
+        What the moments of a row of scores say of the error; None where they say nothing that
+        `log_ratio` does not.
     """
 
     basis: str
@@ -39,6 +60,7 @@ class ExpPolynomial:
     at_floor: bool
     log_ratio: Callable[[HostArray], HostArray]
     slope_error: Callable[[HostArray], HostArray]
+    moments: MomentBound | None = None
 
     @property
     def degree(self) -> int:
@@ -49,7 +71,7 @@ class ExpPolynomial:
         """Return a bound on |P(x) e^-x - 1| over [-b, b], for 0 <= b <= B, shape of b.
 
         For Taylor ln P - x vanishes at 0, so it is at most ln rho in size; for the other bases ln
-        rho is 2 artanh of that bound.
+        rho is 2 artanh of that bound. inf where there is none.
         """
         ratio = np.asarray(self.log_ratio(half_range), dtype=np.float64)
         with np.errstate(over="ignore"):
@@ -58,7 +80,7 @@ class ExpPolynomial:
                 if self.basis == "taylor"
                 else -np.expm1(-ratio) / (1 + np.exp(-ratio))
             )  # tanh(ratio / 2)
-        return np.asarray(error * (1 + 2.0**-48))
+        return np.asarray(np.where(np.isinf(ratio), np.inf, error * (1 + 2.0**-48)))
 
     def absolute(self, x: HostArray) -> HostArray:
         """Return sum_t |c_t| x^t for x >= 0: the size of the terms, which is what rounding errors

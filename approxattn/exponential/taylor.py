@@ -23,7 +23,8 @@ import math
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.exponential.polynomial import ExpPolynomial
+from approxattn.exponential.polynomial import ExpPolynomial, MomentBound
+from approxattn.exponential.taylor_majorants import degrees_used, weigh_taylor
 
 MAX_DEGREE = 150
 """*Chosen*: 1/150! is still a normal float64."""
@@ -57,6 +58,9 @@ def taylor(degree: int) -> ExpPolynomial:
         at_floor=False,
         log_ratio=functools.partial(_log_ratio, degree),
         slope_error=functools.partial(_slope_error, degree),
+        moments=MomentBound(
+            degrees=degrees_used(degree), weigh=functools.partial(weigh_taylor, degree)
+        ),
     )
 
 

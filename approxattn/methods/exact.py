@@ -32,6 +32,7 @@ class Exact:
     gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:

@@ -20,6 +20,10 @@ Cost: TypeAlias = Callable[[float, float], float]
 class Method(Protocol):
     """Anything that computes attention and bounds its error.
 
+    A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
+    constant to a column of v adds it to the output: then `attention` centres values that are far
+    from 0, and their rounding with them.
+
     Attributes
     ----------
     randomised : bool

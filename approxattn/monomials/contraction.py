@@ -16,6 +16,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn.monomials.dense import dense_sums
 from approxattn.monomials.index import degrees, multiplicities, rank, suffix_length
+from approxattn.monomials.parts.dense import dense_sums_with_parts
 
 FEATURES_AT_ONCE = 2**21
 """Feature values held at one time. *Chosen*: 16 MiB in float64."""
@@ -66,6 +67,17 @@ def weights(coefficients: tuple[float, ...], d: int) -> HostArray:
     return result
 
 
+def widened(state: Array, d: int, degree: int, asked: tuple[int, ...], xp: Namespace) -> Array:
+    """Return the state, shape (r, m), with one more column for each degree asked for: the last one,
+    0 but for the monomials of that degree.
+    """
+    if not asked:
+        return state
+    own = (degrees(d, degree)[:, None] == np.asarray(asked)).astype(np.float64)
+    of_degree = xp.astype(_arrays.from_host(own, state), state.dtype)
+    return xp.concat([state, state[:, -1:] * of_degree], axis=1)
+
+
 def state_of(
     y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace, before: Array | None
 ) -> Array:
@@ -76,28 +88,50 @@ def state_of(
 
 
 def contract(
-    x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
+    x: Array,
+    y: Array,
+    values: Array,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    xp: Namespace,
+    asked: tuple[int, ...] = (),
 ) -> Array:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (n_x, d), (n_y, d), (n_y,
-    m) -> (n_x, m), at O((n_x + n_y) r m).
+    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal, and behind these columns the parts
+    of the last one that belong to the degrees asked for; shapes (n_x, d), (n_y, d), (n_y, m) ->
+    (n_x, m + number of degrees), at O((n_x + n_y) r m).
 
     Causal: earlier chunks through the state, the own chunk by its scores.
     """
-    degree = len(coefficients) - 1
-    step = chunk_length(x.shape[1], degree)
+    degree, d = len(coefficients) - 1, x.shape[1]
+    step = chunk_length(d, degree)
     state: Array | None = None
     if not causal:
         for chunk in chunks(y.shape[0], step):
             state = state_of(y[chunk, :], values[chunk, :], coefficients, xp, state)
+        state = widened(state, d, degree, asked, xp)
         return xp.concat(
             [_query(x[chunk, :], state, degree, xp) for chunk in chunks(x.shape[0], step)], axis=0
         )
-    out = []
+    out, total = [], None
     for chunk in chunks(x.shape[0], step):
-        own = dense_sums(x[chunk, :], y[chunk, :], values[chunk, :], coefficients, True, xp)
+        own = _own_chunk(x[chunk, :], y[chunk, :], values[chunk, :], coefficients, asked, xp)
         out.append(own if state is None else own + _query(x[chunk, :], state, degree, xp))
-        state = state_of(y[chunk, :], values[chunk, :], coefficients, xp, state)
+        total = state_of(y[chunk, :], values[chunk, :], coefficients, xp, total)
+        state = widened(total, d, degree, asked, xp)
     return xp.concat(out, axis=0)
+
+
+def _own_chunk(
+    x: Array,
+    y: Array,
+    values: Array,
+    coefficients: tuple[float, ...],
+    asked: tuple[int, ...],
+    xp: Namespace,
+) -> Array:
+    if not asked:
+        return dense_sums(x, y, values, coefficients, True, xp)
+    return dense_sums_with_parts(x, y, values, coefficients, True, xp, asked)
 
 
 def _query(x: Array, state: Array, degree: int, xp: Namespace) -> Array:

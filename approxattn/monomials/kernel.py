@@ -13,6 +13,9 @@ Rounding (proved here).
    state, t_n for the sum over keys.
 3. By scores: g (d + 2) for the powers of a dot product, 2 g for Horner's rule, t_n.
 4. The caller adds what the tokens themselves were rounded by, g times for each.
+5. A term of part_t, sum_j c_t (x_i . y_j)^t v_j, is off by the same factor at most, relative to
+   |c_t| (|x_i| |y_j|)^t |v_j|. By features a part is a sum over fewer monomials
+   (`numpy_contraction`, 7), by scores it is a power (`parts.powers`, 4).
 
 Underflow (proved here), all per key. Let w be the smallest normal number, M_x, M_y >= 1 bounds on
 the entries of the tokens, B one on the scores, omega one on the weights; values are at most 1.
@@ -25,10 +28,13 @@ the entries of the tokens, B one on the scores, omega one on the weights; values
 4. By features a monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w
    omega M_y^g more, a monomial of x g w M_x^{g-1}, the last product w.
 5. So features lose at most (2 g + 4) omega w (M_x M_y)^g in each of r products.
+6. A part loses no more by 2, 4 and 5, since its terms are some of those. Its powers in the place of
+   Horner's rule lose what `parts.powers` says: `parts_underflow` adds it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,8 +49,15 @@ from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
-from approxattn.monomials.numpy_contraction import numpy_sums, numpy_sums_and_states
+from approxattn.monomials.numpy_contraction import (
+    numpy_sums,
+    numpy_sums_and_states,
+    numpy_sums_with_parts,
+)
 from approxattn.monomials.numpy_features import chunk_tokens
+from approxattn.monomials.parts import powers
+from approxattn.monomials.parts.cuts import check_degrees
+from approxattn.monomials.parts.dense import dense_sums_with_parts, numpy_dense_sums_with_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +97,48 @@ class Kernel(BothWays):
         if self.kind == "features" and not self.causal and _arrays.on_host(x, y, values):
             return numpy_sums_and_states(x, y, values, self.coefficients)
         return self.sums(x, y, values), None
+
+    def sums_with_parts(
+        self, x: Array, y: Array, values: Array, degrees: tuple[int, ...], *, keep: bool = False
+    ) -> tuple[Array, Array, Array | None]:
+        """Return the sums, the parts of their last column by degree, and what `sums_and_states`
+        keeps.
+
+        Parameters
+        ----------
+        x, y, values : array, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m)
+            As for `sums`.
+        degrees : tuple of int
+            The t for which part_t(i) = sum_j c_t (x_i . y_j)^t values_jm is wanted, increasing,
+            each in 1 ... g.
+        keep : bool
+            Whether to return the states for `gradients`.
+
+        Returns
+        -------
+        sums, parts : array, shapes (..., n_x, m), (..., n_x, number of degrees)
+            The sums equal those of `sums` up to the order of their additions.
+        states : array or None
+        """
+        m = values.shape[-1]
+        check_degrees(degrees, len(self.coefficients) - 1, m)
+        if _arrays.on_host(x, y, values):
+            common = x, y, values, self.coefficients, self.causal, degrees
+            if self.kind == "features":
+                return numpy_sums_with_parts(*common, keep)
+            return *numpy_dense_sums_with_parts(*common), None
+        if not (math.prod(x.shape[:-1]) and y.shape[-2]):
+            shape = (*x.shape[:-1], m + len(degrees))
+            wide = self.xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
+        else:
+            by = contract if self.kind == "features" else dense_sums_with_parts
+            wide = self._items(
+                lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp, degrees),
+                x,
+                y,
+                values,
+            )
+        return wide[..., :m], wide[..., m:], None
 
     def gradients(
         self, x: Array, left: Array, y: Array, right: Array, states: Array | None = None
@@ -137,6 +192,22 @@ def underflow(
         return up(
             lost + (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y) + own_chunk
         )
+
+
+def parts_underflow(
+    kind: str,
+    coefficients: tuple[float, ...],
+    bound: HostArray,
+    m_x: float,
+    m_y: float,
+    d: int,
+    tiny: float,
+) -> HostArray:
+    """Return what underflow can take from one term c_t (x_i . y_j)^t v_j of any part, |v_j| <= 1,
+    as `underflow` does for a term of the sums.
+    """
+    sums = underflow(kind, coefficients, bound, m_x, m_y, d, tiny)
+    return up(sums + powers.loss(coefficients, bound, tiny))
 
 
 def largest_partial_sum(coefficients: tuple[float, ...], d: int, m_x: float, m_y: float) -> float:

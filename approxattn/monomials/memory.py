@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from approxattn._arguments import memory
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_features import SMALLEST_CHUNK
 
 LARGEST_STATE = 2**34
-"""Bytes that states and what makes them may take. *Chosen*: 16 GiB, more than most machines give to
-one call.
+"""Bytes that states and what makes them may take at most. *Chosen*: 16 GiB, more than most machines
+give to one call; never more than half of what this machine has.
 """
 
 
@@ -23,9 +24,10 @@ def state_bytes(d: int, degree: int, columns: int, items: int, width: int) -> in
 
 def refuse_memory(what: str, size: int, remedy: str) -> None:
     """Raise MemoryError where `size` bytes are more than a call may take."""
-    if size > LARGEST_STATE:
+    limit = min(LARGEST_STATE, memory() / 2)
+    if size > limit:
         msg = (
             f"{what} would take {size} bytes ({size / 2**30:.3g} GiB; the limit is "
-            f"{LARGEST_STATE / 2**30:.3g} GiB): {remedy}"
+            f"{limit / 2**30:.3g} GiB): {remedy}"
         )
         raise MemoryError(msg)

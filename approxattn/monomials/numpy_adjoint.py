@@ -22,21 +22,18 @@ import numpy as np
 from approxattn._arrays import HostArray
 from approxattn.monomials.contraction import weights
 from approxattn.monomials.index import rank
-from approxattn.monomials.numpy_contraction import (
-    State,
-    Summation,
-    canonical,
-    flat,
-    groups,
-    joined,
-    share,
-    total_state,
-    weigh,
-    weights_of,
-    within,
-)
+from approxattn.monomials.numpy_contraction import Summation, flat, share, total_state, within
 from approxattn.monomials.numpy_dense import Triangle
 from approxattn.monomials.numpy_features import TILE_ROWS, Scratch, plan, products, tiles
+from approxattn.monomials.numpy_state import (
+    State,
+    canonical,
+    groups,
+    joined,
+    weigh,
+    weights_of,
+    zeros,
+)
 from approxattn.monomials.workers import gather, shares, worker_count
 
 TOGETHER = 2
@@ -151,7 +148,7 @@ def numpy_gradient(
         worker = Summation(p, x.dtype)
         back, triangle = PullBack(worker, x.dtype), Triangle(p.chunk, x.dtype) if causal else None
         for i in range(span.start, span.stop):
-            state = worker.zeros(x.dtype) if causal else total_state([worker], y[i], right[i])
+            state = zeros(p, x.dtype) if causal else total_state([worker], y[i], right[i])
             weighted = canonical(p, state) * weight
             for chunk in within(slice(0, n_x), p.chunk):
                 worker.held.load(x[i, chunk])
@@ -229,7 +226,7 @@ def _one_item(
         of_y = canonical(p, weigh(total_state(workers, y, right), weight))
 
     def along_x(worker: Summation, span: slice) -> list[HostArray]:
-        state = worker.zeros(dtype)
+        state = zeros(p, dtype)
         for chunk in within(span, p.chunk):
             worker.add(state, x[chunk], left[chunk])
             backs[id(worker)].into(outs[0][chunk], of_y, left[chunk])

@@ -19,20 +19,26 @@ keys, T threads share them, r be the number of monomials, d the width, g the deg
 5. 2 g + 6 + r roundings are counted besides sums over keys, and at most 2 g + 3 + r occur. These
    are g - 1 for each monomial, 3 for the weight, 1 for each of two products, r - 1 additions, and 1
    for the own chunk under a causal mask.
+6. A product cut into pieces of r_1 + ... + r_p = r rows, each r_i >= 1, takes at most max(r_i) - 1
+   + p - 1 <= r - 1 additions.
+7. The part of a degree t is a product over its own rows, at most r of them: 2 to 5 hold for it, and
+   what is off is relative to |c_t| (|x_i| |y_j|)^t |v_j| alone. No part is a difference.
+8. The highest degree of "top" and "tiled" is added up from 0 in the last column, which is exact,
+   and joins the rest by one addition: no chain is longer than when each of its terms did.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.monomials.contraction import weights
-from approxattn.monomials.index import rank, suffix_length
+from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_dense import Triangle
 from approxattn.monomials.numpy_features import (
     COORDINATES_AT_ONCE,
@@ -43,36 +49,37 @@ from approxattn.monomials.numpy_features import (
     built,
     plan,
 )
+from approxattn.monomials.numpy_state import (
+    State,
+    canonical,
+    groups,
+    joined,
+    weigh,
+    weights_of,
+    zeros,
+)
+from approxattn.monomials.parts.cuts import cuts
 from approxattn.monomials.workers import gather, shares, worker_count
 
 R = TypeVar("R")
-State = list[HostArray]
-"""sum_j phi(y_j) values_j^T without weights, in parts: shapes (rows, m), or (rows, coordinates m)
-for the groups of "top".
-"""
 
 
 class Summation:
-    """Sums over features by a plan, with the memory they need; one for each thread."""
+    """Sums over features by a plan, with the memory they need; one for each thread.
 
-    def __init__(self, plan: Plan, dtype: np.dtype[Any]) -> None:
+    `degrees` are those whose parts of the last column's sum are asked for.
+    """
+
+    def __init__(self, plan: Plan, dtype: np.dtype[Any], degrees: tuple[int, ...] = ()) -> None:
         d, m, chunk = plan.d, plan.m, plan.chunk
         self.plan = plan
+        self.degrees, self.cuts = degrees, cuts(d, m, plan.depth, degrees)
+        self.highest = plan.degree > plan.depth and plan.degree in degrees
         self.held = Monomials(d, plan.depth, chunk, dtype)
         self.values, self.sums, self.more = (Scratch(m * chunk, dtype) for _ in range(3))
         self.tile = Scratch(TILE_ROWS * chunk if plan.scheme == "tiled" else 0, dtype)
         self.scaled = Scratch(COORDINATES_AT_ONCE * m * chunk if plan.scheme == "top" else 0, dtype)
-        self.product = Scratch(max(part.size for part in self.zeros(dtype)), dtype)
-
-    def zeros(self, dtype: np.dtype[Any]) -> State:
-        """Return the state of no tokens."""
-        p = self.plan
-        base = rank(p.d, p.depth)
-        if p.scheme != "top":
-            return [np.zeros((rank(p.d, p.degree), p.m), dtype)]
-        return [np.zeros((base, p.m), dtype)] + [
-            np.zeros((_suffix(p, first), (last - first) * p.m), dtype) for first, last in groups(p)
-        ]
+        self.product = Scratch(max(part.size for part in zeros(plan, dtype)), dtype)
 
     def add(self, state: State, y: HostArray, values: HostArray) -> None:
         """Add a chunk of tokens to a state, shapes (tokens, d), (tokens, m)."""
@@ -90,27 +97,66 @@ class Summation:
                 flattened = scaled.reshape(part.shape[1], y.shape[0])
                 self._accumulate(part, self.held.rows[-part.shape[0] :], flattened.T)
 
-    def read(self, weighted: State, x: HostArray, out: HostArray) -> None:
-        """Set out, shape (tokens, m), to phi(x)^T S for a chunk of tokens."""
+    def read(
+        self, weighted: State, x: HostArray, out: HostArray, parts: HostArray | None = None
+    ) -> None:
+        """Set out, shape (tokens, m), to phi(x)^T S for a chunk of tokens, and parts, shape
+        (degrees, tokens), to what those degrees add to its last column.
+        """
         self.held.load(x)
         rows, m, n = self.held.rows, self.plan.m, x.shape[0]
         if self.plan.scheme == "top":
             total = self.sums.shaped(m, n)
-            np.matmul(weighted[0].T, rows, out=total)
-            for part, (first, last) in zip(weighted[1:], groups(self.plan), strict=True):
-                blocks = self.scaled.shaped(last - first, m, n)
-                np.matmul(part.T, rows[-part.shape[0] :], out=blocks.reshape(part.shape[1], n))
-                blocks *= self.held.columns[first:last, None]
-                for block in blocks:
-                    total += block
+            self._read_held(weighted[0], total.T, self.more.shaped(m, n).T, parts)
+            with self._apart(total[-1:], parts):
+                for part, (first, last) in zip(weighted[1:], groups(self.plan), strict=True):
+                    blocks = self.scaled.shaped(last - first, m, n)
+                    np.matmul(part.T, rows[-part.shape[0] :], out=blocks.reshape(part.shape[1], n))
+                    blocks *= self.held.columns[first:last, None]
+                    for block in blocks:
+                        total += block
             out[...] = total.T
             return
-        np.matmul(rows.T, weighted[0][: rows.shape[0]], out=out)
+        more = self.more.shaped(n, m)
+        self._read_held(weighted[0], out, more, parts)
         if self.plan.scheme == "tiled":
-            more = self.more.shaped(n, m)
-            for span, tile in built(self.held, self.plan.degree, self.tile):
-                np.matmul(tile.T, weighted[0][span], out=more)
-                out += more
+            with self._apart(out.T[-1:], parts):
+                for span, tile in built(self.held, self.plan.degree, self.tile):
+                    np.matmul(tile.T, weighted[0][span], out=more)
+                    out += more
+
+    def _read_held(
+        self, weighted: HostArray, total: HostArray, more: HostArray, parts: HostArray | None
+    ) -> None:
+        """Set total, shape (tokens, m), to what the monomials held give, and their parts.
+
+        Degrees that are cut out get a product of their own, which joins the total.
+        """
+        rows = self.held.rows
+        for span, k in self.cuts.pieces:
+            target = more if span.start else total
+            np.matmul(rows[span].T, weighted[span], out=target)
+            if parts is not None and k is not None:
+                parts[k] = target[:, -1]
+            if span.start:
+                total += more
+        if parts is not None:
+            for span, k in self.cuts.thin:
+                np.matmul(weighted[span, -1], rows[span], out=parts[k])
+
+    @contextmanager
+    def _apart(self, last: HostArray, parts: HostArray | None) -> Iterator[None]:
+        """Let what is added to the last column inside start from 0: it is the part of the highest
+        degree, which joins the column in the end.
+        """
+        if parts is None or not self.highest:
+            yield
+            return
+        before = last.copy()
+        last[...] = 0
+        yield
+        parts[-1] = last[0]
+        last += before
 
     def _accumulate(self, state: HostArray, left: HostArray, right: HostArray) -> None:
         product = self.product.shaped(*state.shape)
@@ -119,58 +165,13 @@ class Summation:
             state += product
 
 
-def groups(p: Plan) -> list[tuple[int, int]]:
-    """Return the runs of coordinates that share one product in "top"."""
-    return [(i, min(p.d, i + COORDINATES_AT_ONCE)) for i in range(0, p.d, COORDINATES_AT_ONCE)]
-
-
-def _suffix(p: Plan, i: int) -> int:
-    return suffix_length(p.d, i, p.degree - 1)
-
-
-def weights_of(p: Plan, coefficients: tuple[float, ...], dtype: np.dtype[Any]) -> State:
-    """Return the weights of every entry of a state, 0 for the entries of "top" that stand for no
-    monomial.
-    """
-    w = weights(coefficients, p.d).astype(dtype)
-    if p.scheme != "top":
-        return [w[:, None]]
-    start = rank(p.d, p.depth)
-    found = [w[:start, None]]
-    for first, last in groups(p):
-        part = np.zeros((_suffix(p, first), last - first), dtype)
-        for i in range(first, last):
-            length = _suffix(p, i)
-            part[-length:, i - first] = w[start : start + length]
-            start += length
-        found.append(np.repeat(part, p.m, axis=1))
-    return found
-
-
-def canonical(p: Plan, state: State) -> HostArray:
-    """Return a state in the order of `index`, shape (r, m)."""
-    if p.scheme != "top":
-        return state[0]
-    blocks = [state[0]]
-    for part, (first, last) in zip(state[1:], groups(p), strict=True):
-        blocks += [
-            part[-_suffix(p, i) :, (i - first) * p.m :][:, : p.m] for i in range(first, last)
-        ]
-    return np.concatenate(blocks)
-
-
-def weigh(state: State, weight: State) -> State:
-    """Return the state times the weights."""
-    return [part * w for part, w in zip(state, weight, strict=True)]
-
-
 def numpy_sums(
     x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], causal: bool
 ) -> HostArray:
     """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y,
     d), (..., n_y, m) -> (..., n_x, m).
     """
-    return _sums(x, y, values, coefficients, causal, None)
+    return _sums(x, y, values, coefficients, causal)[0]
 
 
 def numpy_sums_and_states(
@@ -179,9 +180,31 @@ def numpy_sums_and_states(
     """Return the sums over all j and the weighted states of (y, values), shape (..., r, m), for the
     gradient.
     """
+    states = _no_states(x, values, coefficients)
+    return _sums(x, y, values, coefficients, False, flat(states))[0], states
+
+
+def numpy_sums_with_parts(
+    x: HostArray,
+    y: HostArray,
+    values: HostArray,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    degrees: tuple[int, ...],
+    keep: bool = False,
+) -> tuple[HostArray, HostArray, HostArray | None]:
+    """Return the sums, the parts of their last column that belong to those degrees, shape (...,
+    n_x, degrees), and the states if they are to be kept and there is no mask.
+    """
+    states = _no_states(x, values, coefficients) if keep and not causal else None
+    kept = None if states is None else flat(states)
+    sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees)
+    return sums, parts, states
+
+
+def _no_states(x: HostArray, values: HostArray, coefficients: tuple[float, ...]) -> HostArray:
     shape = (*x.shape[:-2], rank(x.shape[-1], len(coefficients) - 1), values.shape[-1])
-    states = np.empty(shape, x.dtype)
-    return _sums(x, y, values, coefficients, False, flat(states)), states
+    return np.empty(shape, x.dtype)
 
 
 def _sums(
@@ -190,29 +213,32 @@ def _sums(
     values: HostArray,
     coefficients: tuple[float, ...],
     causal: bool,
-    states: HostArray | None,
-) -> HostArray:
+    states: HostArray | None = None,
+    degrees: tuple[int, ...] = (),
+) -> tuple[HostArray, HostArray]:
     *batch, n_x, d = x.shape
     m, n_y = values.shape[-1], y.shape[-2]
     p = plan(d, m, len(coefficients) - 1, max(n_x, n_y), causal)
     x, y, values = (flat(a) for a in (x, y, values))
     out = np.empty((x.shape[0], n_x, m), x.dtype)
+    parts = np.empty((x.shape[0], len(degrees), n_x), x.dtype)  # each degree's in one run
     one = (n_x + n_y) * rank(d, p.degree) * m
     items = worker_count(one * x.shape[0], x.shape[0])
 
     def some(span: slice, threads: int) -> None:
-        workers = [Summation(p, x.dtype) for _ in range(threads)]
+        workers = [Summation(p, x.dtype, degrees) for _ in range(threads)]
         for i in range(span.start, span.stop):
             if causal:
-                _causal(workers[0], x[i], y[i], values[i], coefficients, out[i])
+                _causal(workers[0], x[i], y[i], values[i], coefficients, out[i], parts[i])
             else:
-                weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i])
+                weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i], parts[i])
                 if states is not None:
                     states[i] = canonical(p, weighted)
 
     inner = worker_count(one, -(-min(n_x, n_y) // p.chunk)) if items == 1 and not causal else 1
     gather([partial(some, span, inner) for span in shares(x.shape[0], items)])
-    return out.reshape(*batch, n_x, m)
+    split = parts.reshape(*batch, len(degrees), n_x)
+    return out.reshape(*batch, n_x, m), np.swapaxes(split, -1, -2)
 
 
 def _whole(
@@ -222,14 +248,15 @@ def _whole(
     values: HostArray,
     coefficients: tuple[float, ...],
     out: HostArray,
+    parts: HostArray,
 ) -> State:
-    """Set out to the sums and return the weighted state."""
+    """Set out to the sums, parts to those of their last column; return the weighted state."""
     p = workers[0].plan
     weighted = weigh(total_state(workers, y, values), weights_of(p, coefficients, x.dtype))
 
     def read(worker: Summation, span: slice) -> None:
         for chunk in within(span, p.chunk):
-            worker.read(weighted, x[chunk], out[chunk])
+            worker.read(weighted, x[chunk], out[chunk], parts[:, chunk])
 
     share(workers, x.shape[0], read)
     return weighted
@@ -240,21 +267,12 @@ def total_state(workers: list[Summation], y: HostArray, values: HostArray) -> St
     chunk = workers[0].plan.chunk
 
     def add(worker: Summation, span: slice) -> State:
-        state = worker.zeros(y.dtype)
+        state = zeros(worker.plan, y.dtype)
         for part in within(span, chunk):
             worker.add(state, y[part], values[part])
         return state
 
     return joined(share(workers, y.shape[0], add))
-
-
-def joined(states: list[State]) -> State:
-    """Return the sum of the states, in the memory of the first."""
-    total, *others = states
-    for other in others:
-        for part, more in zip(total, other, strict=True):
-            part += more
-    return total
 
 
 def share(workers: list[Summation], n: int, task: Callable[[Summation, slice], R]) -> list[R]:
@@ -284,19 +302,22 @@ def _causal(
     values: HostArray,
     coefficients: tuple[float, ...],
     out: HostArray,
+    parts: HostArray,
 ) -> None:
     """Take earlier chunks through the state, the own chunk by its scores."""
     weight = weights_of(worker.plan, coefficients, x.dtype)
-    state = worker.zeros(x.dtype)
+    state = zeros(worker.plan, x.dtype)
     weighted = [np.empty_like(part) for part in state]
     triangle = Triangle(worker.plan.chunk, x.dtype)
     for chunk in within(slice(0, x.shape[0]), worker.plan.chunk):
         if chunk.start:
             for part, w, target in zip(state, weight, weighted, strict=True):
                 np.multiply(part, w, out=target)
-            worker.read(weighted, x[chunk], out[chunk])
+            worker.read(weighted, x[chunk], out[chunk], parts[:, chunk])
         else:
             out[chunk] = 0
-        triangle.add_sums(x[chunk], y[chunk], values[chunk], coefficients, out[chunk])
+            parts[:, chunk] = 0
+        own = (x[chunk], y[chunk], values[chunk])
+        triangle.add_sums(*own, coefficients, out[chunk], worker.degrees, parts[:, chunk])
         if chunk.stop < x.shape[0]:
             worker.add(state, y[chunk], values[chunk])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from approxattn._arrays import HostArray
 from approxattn.monomials.dense import derivative, radix
 from approxattn.monomials.numpy_features import Scratch
+from approxattn.monomials.parts.powers import powers, scales
 
 BLOCK = 128
 """Queries that share their scores. *Chosen*: against a chunk of keys they fill some 100 KiB in
@@ -32,10 +34,19 @@ class Triangle:
         values: HostArray,
         coefficients: tuple[float, ...],
         out: HostArray,
+        degrees: tuple[int, ...] = (),
+        parts: HostArray | None = None,
     ) -> None:
-        """Add sum_j P(x_i . y_j) values_j to out; shapes (n, d), (n, d), (n, m), (n, m)."""
+        """Add sum_j P(x_i . y_j) values_j to out, and the parts of its last column to `parts`;
+        shapes (n, d), (n, d), (n, m), (n, m), (degrees, n).
+        """
+        last = np.ascontiguousarray(values[:, -1]) if degrees else values
+        factors = scales(coefficients, degrees)
         for rows in _rows(x.shape[0]):
             out[rows] += self._weights_of(x, y, rows, coefficients) @ values[: rows.stop]
+            if parts is not None and degrees:
+                for k, power in enumerate(self._powers(rows, degrees)):
+                    parts[k, rows] += factors[k] * (power @ last[: rows.stop])
 
     def add_gradient(
         self,
@@ -63,6 +74,13 @@ class Triangle:
         p = horner_into(self._weights.shaped(*shape), scores, coefficients)
         p[:, rows] *= self._below[: shape[0], : shape[0]]
         return p
+
+    def _powers(self, rows: slice, degrees: tuple[int, ...]) -> Iterator[HostArray]:
+        """Yield the powers of the scores that `_weights_of` has left, divided by the radix."""
+        shape = (rows.stop - rows.start, rows.stop)
+        y, z = self._scores.shaped(*shape), self._pairs.shaped(*shape)
+        y[:, rows] *= self._below[: shape[0], : shape[0]]
+        return powers(y, degrees, lambda a, b: np.multiply(a, b, out=z))
 
 
 def _rows(n: int) -> list[slice]:

@@ -12,10 +12,19 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn.monomials.contraction import chunk_length, chunks, features, state_of, weights
+from approxattn.monomials.contraction import (
+    chunk_length,
+    chunks,
+    features,
+    state_of,
+    weights,
+    widened,
+)
 from approxattn.monomials.index import rank
-from approxattn.monomials.numpy_contraction import Summation, canonical, flat, total_state, within
+from approxattn.monomials.numpy_contraction import Summation, flat, total_state, within
 from approxattn.monomials.numpy_features import plan
+from approxattn.monomials.numpy_state import canonical
+from approxattn.monomials.parts.cuts import check_degrees
 
 
 def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
@@ -39,17 +48,42 @@ def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespa
 def read_states(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
     """Return phi(x)^T S, shapes (..., n, d), (..., r, m) -> (..., n, m)."""
     if _arrays.on_host(x, state):
-        return _numpy_read(x, state, degree)
-    step = chunk_length(x.shape[-1], degree)
+        return _numpy_read(x, state, degree)[0]
+    return _items(
+        lambda tokens, own: _read(tokens, own, degree, xp),
+        xp,
+        x,
+        state,
+        (x.shape[-2], state.shape[-1]),
+    )
+
+
+def read_states_with_parts(
+    x: Array, state: Array, degree: int, xp: Namespace, degrees: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """Return phi(x)^T S, and the parts of its last column that belong to those degrees, shape (...,
+    n, number of degrees).
+    """
+    m = state.shape[-1]
+    check_degrees(degrees, degree, m)
+    if _arrays.on_host(x, state):
+        return _numpy_read(x, state, degree, degrees)
+    wide = (x.shape[-2], m + len(degrees))
 
     def one(tokens: Array, own: Array) -> Array:
-        outputs = [
-            xp.matmul(xp.matrix_transpose(features(tokens[chunk, :], degree, xp)), own)
-            for chunk in chunks(tokens.shape[0], step)
-        ]
-        return xp.concat(outputs, axis=0)
+        own = widened(own, tokens.shape[-1], degree, degrees, xp)
+        return _read(tokens, own, degree, xp)
 
-    return _items(one, xp, x, state, (x.shape[-2], state.shape[-1]))
+    both = _items(one, xp, x, state, wide)
+    return both[..., :m], both[..., m:]
+
+
+def _read(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
+    outputs = [
+        xp.matmul(xp.matrix_transpose(features(x[chunk, :], degree, xp)), state)
+        for chunk in chunks(x.shape[0], chunk_length(x.shape[-1], degree))
+    ]
+    return xp.concat(outputs, axis=0)
 
 
 def _items(
@@ -75,14 +109,18 @@ def _numpy_states(y: HostArray, values: HostArray, coefficients: tuple[float, ..
     return out
 
 
-def _numpy_read(x: HostArray, state: HostArray, degree: int) -> HostArray:
-    n, m = x.shape[-2], state.shape[-1]
+def _numpy_read(
+    x: HostArray, state: HostArray, degree: int, degrees: tuple[int, ...] = ()
+) -> tuple[HostArray, HostArray]:
+    *batch, n, _ = x.shape
+    m = state.shape[-1]
     p = plan(x.shape[-1], m, degree, n, False)
     # "top" would first have to lay out every state anew
     p = replace(p, scheme="tiled") if p.scheme == "top" else p
-    worker = Summation(p, x.dtype)
-    out = np.empty((*x.shape[:-1], m), x.dtype)
-    for tokens, own, target in zip(flat(x), flat(state), flat(out), strict=True):
+    worker = Summation(p, x.dtype, degrees)
+    out = np.empty((*batch, n, m), x.dtype)
+    parts = np.empty((*batch, len(degrees), n), x.dtype)
+    for tokens, own, target, split in zip(*map(flat, (x, state, out, parts)), strict=True):
         for chunk in within(slice(0, n), p.chunk):
-            worker.read([own], tokens[chunk], target[chunk])
-    return out
+            worker.read([own], tokens[chunk], target[chunk], split[:, chunk])
+    return out, np.swapaxes(parts, -1, -2)

@@ -208,13 +208,6 @@ class Tally:
         self.counts["divide"] += int(bare(total).size)
         return self.wrap(np.mean(bare(x), axis=axis, keepdims=keepdims))
 
-    def vector_norm(self, x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Any:
-        """Euclidean norm: squares, their sum, one square root per result."""
-        squares = self._elementwise("square")(x)
-        return self._elementwise("sqrt")(
-            self._reduction("sum")(squares, axis=axis, keepdims=keepdims)
-        )
-
     def cumulative_sum(self, x: Any, /, *, axis: int | None = None) -> Any:
         """Prefix sums: one addition for each element but the first of a line."""
         values = bare(x)

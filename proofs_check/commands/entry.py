@@ -52,7 +52,7 @@ def _unwrapped(text: str) -> str:
 
 def _troubles() -> tuple[type[Exception], ...]:
     """What may go wrong anywhere, outside of the program."""
-    from approxattn.diagnosis.whole_files import NotWrittenError
+    from approxattn.whole_files import NotWrittenError
     from proofs_check.faults.fault import StaleFaultError
     from proofs_check.running.dask_workers import SchedulerError
     from proofs_check.running.database import EvidenceError

@@ -57,7 +57,7 @@ def faults(
     Exit status 0 when 95 % of them are and the control, the code as it is, passes all checks; 1
     when not, 2 on misuse.
     """
-    from approxattn.diagnosis.whole_files import write_text
+    from approxattn.whole_files import write_text
     from proofs_check.faults.run import chosen, gathered, run
     from proofs_check.report.faults import markdown
 

@@ -57,6 +57,7 @@ Formats = Annotated[
     typer.Option("--format", help="Forms to write; all when none is given."),
 ]
 Page = Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page.")]
+PageFolder = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pages.")]
 Table = Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .csv or .parquet.")]
 Target = Annotated[str, typer.Argument(metavar="PACKAGE:FUNCTION", help="A function of q, k, v.")]
 Approximate = Annotated[

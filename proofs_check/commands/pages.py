@@ -1,14 +1,19 @@
-"""The commands that write what was found: report, errata, export."""
+"""The commands that write what was found: report, errata, pages, export."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from proofs_check.commands import options
 from proofs_check.commands.entry import command, misuse
 from proofs_check.report import terminal
+
+if TYPE_CHECKING:
+    from proofs_check.running.campaign import Outcome
 
 
 @command("report")
@@ -38,28 +43,64 @@ def errata(
     evidence: options.EvidencePath = options.DEFAULT_EVIDENCE,
     out: options.Page = Path("docs/generated/errata.md"),
 ) -> None:
-    """Write the page of refuted statements and their repairs.
+    """Write the page of what is printed and false, with repairs.
 
-    It also says what cannot be checked. What the evidence lacks is checked first. Exit status 0
-    when every verdict is the expected one, 1 when not, 2 on misuse.
+    What published code does counts as printed. The page also says what cannot be checked. What
+    the evidence lacks is checked first. Exit status 0 when every verdict is the expected one, 1
+    when not, 2 on misuse.
     """
-    from approxattn.diagnosis.whole_files import write_text
+    from approxattn.whole_files import write_text
     from proofs_check import catalogue
     from proofs_check.report.errata import markdown
-    from proofs_check.running.campaign import Campaign
-    from proofs_check.running.evidence import Evidence
 
     refuted = [t for t in catalogue.theorems().values() if t.expected == "refuted"]
-    campaign = Campaign(
-        {t.key for t in refuted} | {t.repaired_by for t in refuted if t.repaired_by}
-    )
-    with Evidence(evidence) as store:
-        for _ in campaign.run(store, record=False):
-            pass
-        outcome = campaign.conclude(store)
+    repairs = {t.repaired_by for t in refuted if t.repaired_by}
+    outcome = _checked(evidence, {t.key for t in refuted} | repairs)
     write_text(out, markdown(outcome))
     terminal.print_text(str(out))
     raise typer.Exit(0 if outcome.ok else 1)
+
+
+@command("pages")
+def pages(
+    evidence: options.EvidencePath = options.DEFAULT_EVIDENCE,
+    out: options.PageFolder = Path("docs/generated"),
+) -> None:
+    """Write every page about the statements and their mutants.
+
+    They are errata, sharpness, searches, coverage and mutants. What the evidence lacks is checked
+    first, by the quick budget; then every mutant is carried out, a minute or two. Exit status 0
+    when every verdict is the expected one, 1 when not, 2 on misuse.
+    """
+    from approxattn.whole_files import make_folder, write_text
+    from proofs_check.report import coverage, mutants, searches
+    from proofs_check.report import errata as refuted
+
+    outcome = _checked(evidence, ())
+    texts = {
+        "errata.md": refuted.markdown(outcome),
+        "sharpness.md": refuted.stronger_markdown(outcome),
+        "searches.md": searches.markdown(outcome),
+        "coverage.md": coverage.markdown(outcome),
+        "mutants.md": mutants.markdown(),
+    }
+    folder = make_folder(out)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+        terminal.print_text(str(folder / name))
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
+def _checked(evidence: Path, keys: Iterable[str]) -> Outcome:
+    """What is known of the theorems, all for none; what the evidence lacks is carried out."""
+    from proofs_check.running.campaign import Campaign
+    from proofs_check.running.evidence import Evidence
+
+    campaign = Campaign(keys)
+    with Evidence(evidence) as store:
+        for _ in campaign.run(store, record=False):
+            pass
+        return campaign.conclude(store)
 
 
 @command("export")

@@ -26,6 +26,9 @@ KINDS = (
     "missing term",
     "wrong gradient term",
     "wrong formula",
+    "missing check",
+    "leak",
+    "side effect",
 )
 """What can go wrong."""
 
@@ -45,13 +48,14 @@ class Fault:
     kind : str
         One of `KINDS`.
     module : str
-        Dotted name of the module of approxattn.
+        Dotted name of the module, in approxattn or proofs_check.
     function : str
         The function that is changed, or "Class.method".
     text, wrong : str
         What the canonical form of the function says, once, and what stands in its place.
     checks : tuple of str
-        Names of the checks that look at it, quick ones first (`proofs_check.faults.checks`).
+        Names of the checks that look at it, quick ones first (`proofs_check.faults.checks`), or
+        places of tests as pytest takes them: "tests/trust/test_quiet.py -k taylor".
     """
 
     key: str
@@ -129,7 +133,7 @@ def fault(
     return Fault(
         key=key,
         kind=kind,
-        module=f"approxattn.{module}",
+        module=module if module.startswith("proofs_check.") else f"approxattn.{module}",
         function=function,
         text=text,
         wrong=wrong,

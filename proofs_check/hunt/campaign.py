@@ -28,11 +28,11 @@ SECONDS = {"quick": 55.0, "full": math.inf}
 
 
 def _share(cell: Cell) -> float:
-    """Return how many problems a cell gets, beside others. *Chosen*: a call of a costly row takes
-    a second, the oracle for the gradient of a network a tenth.
+    """Return how many problems a cell gets, beside others. *Chosen*: now and then a call of a
+    costly row takes seconds, and the gradient of a network always takes some hundredths.
     """
     if ROWS[cell.row].costly:
-        return 1 / 8
+        return 1 / 2
     return 1 / 4 if cell.mode == "network-gradient" else 1.0
 
 
@@ -55,17 +55,22 @@ class Hunt:
     seed : int
         All problems follow from it.
     problems : int
-        Target for all cells together; each gets the same share, and whole chunks.
+        Target for all cells together; each gets its share, and whole chunks.
+    each : int
+        Target for every single cell, whatever its share.
     store : Store
         What was done before, and where records go.
     """
 
-    def __init__(self, cells: Sequence[Cell], *, seed: int, problems: int, store: Store) -> None:
+    def __init__(
+        self, cells: Sequence[Cell], *, seed: int, problems: int = 1, each: int = 0, store: Store
+    ) -> None:
         if problems < 1:
             msg = f"problems(={problems}) must be at least 1: no problem proves nothing"
             raise ValueError(msg)
         self.cells, self.seed, self.store = list(cells), seed, store
-        self.target = math.ceil(problems / sum(_share(cell) for cell in self.cells))
+        unit = problems / sum(_share(cell) for cell in self.cells)
+        self.targets = {c: max(each, math.ceil(unit * _share(c))) for c in self.cells}
         self.progress = {cell: Progress() for cell in self.cells}
         for record in store.records:
             if record["seed"] == seed and (cell := cell_of(record)) in self.progress:
@@ -75,9 +80,8 @@ class Hunt:
         heapq.heapify(self._waiting)
 
     def _rank(self, cell: Cell) -> tuple[float, str]:
-        return self.progress[cell].done / _share(cell), hashlib.sha256(
-            str(cell).encode()
-        ).hexdigest()
+        done = self.progress[cell].done / self.targets[cell]
+        return done, hashlib.sha256(str(cell).encode()).hexdigest()
 
     @property
     def left(self) -> int:
@@ -85,7 +89,7 @@ class Hunt:
         return sum(not self._met(cell) for cell in self.cells)
 
     def _met(self, cell: Cell) -> bool:
-        return self.progress[cell].done >= self.target * _share(cell)
+        return self.progress[cell].done >= self.targets[cell]
 
     def run(self, *, time_limit: float = math.inf, jobs: int = 1) -> Iterator[dict[str, Any]]:
         """Carry out chunks and yield their records, until all targets are met or time is over."""

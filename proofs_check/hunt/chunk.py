@@ -114,7 +114,8 @@ def _alone(
     cell: Cell, row: Row, posed: Posed, line: Mapping[str, Any], lib: Library
 ) -> dict[str, Any]:
     """Return the one problem of a finding, if it is small, and whether it is wrong by itself."""
-    one = posed if posed.outer else replace(posed.take([line["item"]]), singly=False)
+    whole = posed.outer or (cell.mode == "network-gradient" and not posed.singly)  # sums over items
+    one = posed if whole else replace(posed.take([line["item"]]), singly=False)
     if posed.singly and not posed.outer:
         one = replace(one, seed=posed.seed + line["item"])
     text = written.as_json(one)

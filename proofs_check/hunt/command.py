@@ -36,7 +36,10 @@ def hunt(
         Budget, typer.Option(help="quick: at most 55 s; full: 300,000 problems.")
     ] = Budget.QUICK,
     problems: Annotated[
-        int | None, typer.Option(min=1, help="How many, all cells together.")
+        int | None, typer.Option(min=1, help="How many, all cells together; costly ones get fewer.")
+    ] = None,
+    each: Annotated[
+        int | None, typer.Option(min=1, help="How many in every cell, also a costly one.")
     ] = None,
     methods: Annotated[
         str, typer.Option(help="Rows of the table, with commas; a star stands for any ending.")
@@ -72,7 +75,8 @@ def hunt(
     from proofs_check.hunt.store import Store, read
     from proofs_check.hunt.table import markdown
 
-    limit = SECONDS[budget] if time_limit is None and problems is None else time_limit or math.inf
+    said = time_limit is not None or problems is not None or each is not None
+    limit = (time_limit or math.inf) if said else SECONDS[budget]
     if not limit > 0:
         _fail(f"time_limit(={time_limit}) must be positive: give seconds")
     try:
@@ -89,7 +93,8 @@ def hunt(
             library=library.value,
         )
         with Store(store) as opened:
-            campaign = Hunt(chosen, seed=seed, problems=problems or PROBLEMS[budget], store=opened)
+            total = problems or (1 if each else PROBLEMS[budget])
+            campaign = Hunt(chosen, seed=seed, problems=total, each=each or 0, store=opened)
             for record in campaign.run(time_limit=limit, jobs=jobs):
                 _tell(record["findings"], quiet=as_json)
             found = summary(opened.records, campaign.left)

@@ -55,8 +55,8 @@ class Row:
     options : tuple of (str, object)
         Arguments of the function, where there is no method.
     costly : bool
-        Whether a call may search for a polynomial for seconds: then scores stay below 2^3, a call
-        that is refused is not taken apart, and an eighth of the problems will do.
+        Whether a call may search for a polynomial for seconds: then scores stay below 2^5, a call
+        that is refused is not taken apart, and half the problems will do.
     """
 
     name: str
@@ -80,7 +80,7 @@ def _row(name: str, method: Any, **more: Any) -> Row:
         modes.append("causal")
     if isinstance(method, Differentiable):
         modes += ["gradient", "network-gradient"]
-    if isinstance(method, aa.Polynomial) and method.index == "full":
+    if isinstance(method, aa.Polynomial) and method.index == "full" and method.basis != "one-sided":
         modes.append("state")
     if more.get("target", "softmax") != "softmax" or more.get("costly"):
         modes = [mode for mode in modes if not mode.startswith("network")]
@@ -104,6 +104,9 @@ _POLYNOMIALS = (
     _row("chebyshev-4", aa.Polynomial(degree=4, basis="chebyshev", centre="keys")),
     _row("minimax-5", aa.Polynomial(degree=5)),
     _row("minimax-3-plug-in", aa.Polynomial(degree=3, gradient="plug-in")),
+    _row("one-sided-4", aa.Polynomial(degree=4, basis="one-sided")),
+    _row("one-sided-1e-3", aa.Polynomial(tolerance=1e-3, basis="one-sided", fallback=False)),
+    _row("tolerance-1e-2", aa.Polynomial(tolerance=1e-2), costly=True),
     _row("minimax-1e-1", aa.Polynomial(tolerance=0.1, fallback=False), costly=True),
     _row("fitted-polynomial-2", aa.FittedPolynomial(degree=2, rows=4)),
 )

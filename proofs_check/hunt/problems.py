@@ -25,6 +25,11 @@ SCALES = (None, None, None, 1.0, 0.1, 2.0**-10, 3.7, 50.0, 1e-12)
 """Factors of the scores, as often as they are tried."""
 
 
+TAME = 5
+"""Scores of costly rows stay below this power of two, the largest of the ordinary ones. *Chosen*:
+a search for a polynomial takes milliseconds there, and seconds or a refusal above."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Posed:
     """Problems of one shape and the options that they share.
@@ -138,15 +143,15 @@ def _options(rng: np.random.Generator, cell: Cell) -> dict[str, Any]:
 
 
 def _tame(posed: Posed) -> None:
-    """Make queries smaller by a power of two until no score can exceed 2^3."""
+    """Make queries smaller by a power of two until no score can exceed 2^TAME."""
     q = posed.arrays["q"]
     sizes = [float(np.max(np.abs(posed.arrays[n].astype(np.float64)))) for n in ("q", "k")]
     other = float(np.max(np.abs(posed.arrays.get("k2", np.ones(1)).astype(np.float64))))
     factors = (q.shape[-1], *sizes, other, 1.0 if posed.scale is None else posed.scale)
     exponent = sum(float(np.log2(x)) for x in factors if x > 0)
-    if exponent > 3:
+    if exponent > TAME:
         with np.errstate(all="ignore"):
-            posed.arrays["q"] = np.ldexp(q, -int(np.ceil(exponent - 3)))
+            posed.arrays["q"] = np.ldexp(q, -int(np.ceil(exponent - TAME)))
 
 
 def masked(rng: np.random.Generator, posed: Posed, cell: Cell) -> Posed:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from proofs_check.hunt.campaign import findings_of, improbable
-from proofs_check.hunt.methods import MODES, TABLE
+from proofs_check.hunt.chunk import cell_of
+from proofs_check.hunt.methods import MODES, TABLE, Cell
 
 _HEAD = """# The hunt for a certificate below the error
 
@@ -23,6 +25,9 @@ _LIMITS = """## What it cannot see
 - A fault smaller than the slack of a bound. A tenth of the bound is caught at once for most rows;
   a hundredth is needed for `minimax-5`, `taylor-2-plug-in` and the gradient of `Exact`. The bounds
   of networks are hundreds of times too large, and so would a fault have to be.
+- Of 29 deliberate faults in what all methods share (softmax, scores, bounds) it found 23 by itself,
+  with 25 s for each. Missed: sums over more than one block of keys (three faults), a width of
+  columns that only sampled hashes use, exact gradients without rounding, a causal audit.
 - A mask that `Nystrom` ignores: its bound is the range of the values, and covers that.
 - Certificates that hold with a probability (`row-sample`, `yoso`): single events prove nothing.
   Calls are counted, and an exact test judges the whole hunt. Their ratios stand as 0 above.
@@ -30,8 +35,9 @@ _LIMITS = """## What it cannot see
   decides alone. For networks its own error is estimated; doubt is settled in balls, for slopes by
   central differences there.
 - Large problems: there are at most 64 tokens and nine columns. Rows that search for a polynomial
-  (`minimax-1e-1`, `tensor-1e-2`) meet scores below 2^3 only and get an eighth of the problems,
-  gradients of networks a quarter. States with a mask are folded in one part.
+  (`minimax-1e-1`, `tensor-1e-2`) meet scores below 2^5 only. States with a mask are folded in one
+  part. Of `--problems` these rows get half the share of others, and gradients of networks a
+  quarter; `--each` counts every cell alike.
 """
 
 
@@ -62,14 +68,22 @@ def _ratios(records: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _counts(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "## Counts"
     yield ""
-    yield "| mode | problems | refused | rows with a bound | without | not decided |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "| mode | cells | problems | fewest in a cell | refused | bounded rows | without | open |"
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     names = ("problems", "refused", "rows", "unbounded", "undecided")
     for mode in (*MODES, "all"):
         own = [r for r in records if mode in ("all", r["mode"])]
         if own:
-            totals = (f"{sum(r[name] for r in own):,}" for name in names)
-            yield f"| {mode} | {' | '.join(totals)} |"
+            done: Counter[Cell] = Counter()
+            for r in own:
+                done[cell_of(r)] += r["problems"]
+            total, *rest = (sum(r[name] for r in own) for name in names)
+            shown = (len(done), total, min(done.values()), *rest)
+            yield f"| {mode} | {' | '.join(f'{number:,}' for number in shown)} |"
+    yield ""
+    yield "A cell is a row of the first table in one mode, one dtype and one array library. Rows of"
+    yield "results are bounded where the certificate is finite; open: problems no oracle decided."
+    yield "A problem of networks is one matrix of tokens: 16 share a network, 6 that of gradients."
 
 
 def _findings(records: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -63,7 +63,7 @@ def _together(
     theorem: Theorem, verdicts: Sequence[Verdict], seed: int, budget: Budget
 ) -> Iterator[Finding]:
     try:
-        whole = combine(verdicts)
+        whole = combine(verdicts, theorem.covers)
     except Contradiction as error:
         yield Finding(name="experiments agree", held=False, detail=str(error))
         return

@@ -42,9 +42,11 @@ def _softmax_row(total: int) -> Iterable[Identity]:
     return [Identity(a / (a + b) + b / (a + b), total, "row sum")]
 
 
-_SYMBOLIC = Symbolic(identities=partial(_softmax_row, total=1), scope="n = 2 keys, all weights")
+_SYMBOLIC = Symbolic(
+    identities=partial(_softmax_row, total=1), covers="statement", scope="n = 2 keys, all weights"
+)
 _SYMBOLIC_FALSE = Symbolic(
-    identities=partial(_softmax_row, total=2), scope="n = 2 keys, all weights"
+    identities=partial(_softmax_row, total=2), covers="statement", scope="n = 2 keys, all weights"
 )
 
 # e^x = 1 + x + x^2/2 + e^xi x^3/6 with xi between 0 and x, so 1 + x + x^2/2 <= e^x for x >= 0; and
@@ -61,10 +63,18 @@ def _quadratic(x: Any, divisor: int) -> Any:
 
 _BOX = ((Fraction(1, 8), Fraction(4)),)
 _ENCLOSE = Enclose(
-    lhs=partial(_quadratic, divisor=2), rhs=_exp, box=_BOX, scope="for all x in [1/8, 4]"
+    lhs=partial(_quadratic, divisor=2),
+    rhs=_exp,
+    box=_BOX,
+    covers="statement",
+    scope="for all x in [1/8, 4]",
 )
 _ENCLOSE_FALSE = Enclose(
-    lhs=partial(_quadratic, divisor=1), rhs=_exp, box=_BOX, scope="for all x in [1/8, 4]"
+    lhs=partial(_quadratic, divisor=1),
+    rhs=_exp,
+    box=_BOX,
+    covers="statement",
+    scope="for all x in [1/8, 4]",
 )
 
 # Two-key attention lies between its values, so |out| <= max|v|; it exceeds max|v| / 2, for example
@@ -117,6 +127,7 @@ _FALSIFY = Falsify(
     bound=_largest_value,
     confirm=confirm_output,
     assumptions=(_BOUNDED,),
+    covers="statement",
     scope="two keys, score and values in [-3, 3]",
     tries=50,
 )
@@ -135,7 +146,12 @@ def _separated(rng: np.random.Generator, m: int) -> np.ndarray:
 
 _PLAN = Plan(n=2000, alpha=1e-6, sampler="Gaussian hyperplanes through the origin of the plane")
 _SAMPLE = Sample(
-    draw=_separated, claim="probability <=", target=0.6, plan=_PLAN, scope="q = (1, 0), k = (0, 1)"
+    draw=_separated,
+    claim="probability <=",
+    target=0.6,
+    plan=_PLAN,
+    covers="statement",
+    scope="q = (1, 0), k = (0, 1)",
 )
 _SAMPLE_FALSE = replace(_SAMPLE, target=0.4)
 
@@ -151,6 +167,7 @@ _MEAN = Sample(
     target=0.5,
     plan=_MEAN_PLAN,
     bounds=(0.0, 1.0),
+    covers="statement",
     scope="q = (1, 0), k = (0, 1)",
 )
 _MEAN_FALSE = replace(_MEAN, target=0.8)
@@ -175,6 +192,7 @@ _COUNT = Count(
     measured=_matmul_flops,
     formula=partial(_per_entry, operations=5),
     sizes=(1, 2, 5),
+    covers="statement",
     scope="(n, 3) times (3, n)",
 )
 _COUNT_FALSE = replace(_COUNT, formula=partial(_per_entry, operations=6))

@@ -1,5 +1,7 @@
-"""The errata as a page: every refuted statement of a paper, where it stands, a witness, and what is
-true instead.
+"""What is refuted, as two pages: the errata, and what only looks stronger than it is.
+
+Errata stand in a source, in its text or in its code, and were read there. The others are what a
+reader may take from a source that does not say it, and sharpened forms of true bounds.
 """
 
 from __future__ import annotations
@@ -13,26 +15,53 @@ from typing import Any
 import numpy as np
 
 from proofs_check import catalogue
-from proofs_check.report.wrapping import wrapped
+from proofs_check.report.wrapping import flowing, page_of
 from proofs_check.running.campaign import Outcome, Result
 from proofs_check.statements.experiment import Count, Falsify
 from proofs_check.statements.verdict import Status, Verdict
 
-__all__ = ["Erratum", "errata", "lines", "markdown"]
+__all__ = ["Erratum", "errata", "lines", "markdown", "stronger", "stronger_markdown"]
 
-_OPENING = """\
+_WITNESSES = """\
+Every stored witness was confirmed by exact or ball arithmetic, or by an exact count;
+`proofs_check replay KEY` prints the Python that does it again, and runs it in a fresh process.
+"""
+
+_OPENING = f"""\
 # Errata
 
 Statements that are false as they are printed, or as the published code computes them, one section a
-paper. Each entry gives the exact place, what is printed, the reading that was tested, a witness in
-two lines to follow by hand, the witness that is stored, and what is true instead. Every stored
-witness was confirmed by exact or ball arithmetic, or by an exact count; `proofs_check replay KEY`
-prints the Python that does it again, and runs it in a fresh process. Where we know that a slip is
-harmless to the theorem it stands in, the entry says so. "Wording unverified": the place was not
-read in the authors' own text.
+paper. We read every one of them in the authors' own text or code. Each entry gives the exact place,
+what is printed, the reading that was tested, a witness in two lines to follow by hand, the witness
+that is stored, and what is true instead. "In its defence" gives the strongest defence of the text
+that we know, and why it does not help. Where we know that a slip is harmless to the theorem it
+stands in, the entry says so. {_WITNESSES}
+What a source does not say, though it is easily taken from it, and sharpened forms of true bounds
+stand on [a page of their own](sharpness.md).
 
 This page is written by `python -m proofs_check errata`.
 """
+
+_STRONGER_OPENING = f"""\
+# What looks stronger than it is
+
+Statements that are false, and that no source makes: nothing here is an erratum. {_WITNESSES}
+This page is written by `python -m proofs_check pages`.
+"""
+
+_STRONGER = {
+    "implied": (
+        "Easily taken from a source",
+        "A reader may well take these from the source named, which does not say them in these "
+        "words, or whose words we have not read.",
+    ),
+    "sharpness": (
+        "True bounds made sharper",
+        "Nobody claims these. Each shows that a true statement cannot be improved by much, or "
+        "needs its hypothesis.",
+    ),
+}
+"""Heading and opening of each section, by the kind of its statements."""
 
 _UNCHECKED = """\
 ## What cannot be checked
@@ -40,8 +69,6 @@ _UNCHECKED = """\
 Statements of the papers that no finite computation decides, with the reason, and the finite
 statements of the catalogue that stand in for them.
 """
-
-_ASSUMED = "Not printed, but easily assumed"
 
 _WIDEST = 200
 """Longest witness shown, in characters; `replay` prints it whole."""
@@ -53,9 +80,10 @@ class Erratum:
 
     Parameters
     ----------
-    key, title, place
-        Which statement, and exactly where it stands; `verified` says whether the wording was read
-        there.
+    key, title, kind
+        Which statement, and of what sort; see `proofs_check.statements.theorem.Kind`.
+    citation, place
+        Exactly where it stands; `verified` says whether the wording was read there.
     printed, reading
         What is printed, in the notation of the project, and how it was read.
     by_hand
@@ -65,12 +93,16 @@ class Erratum:
     instead
         What is true instead, each a sentence; `repaired_by` is the key of the entry that says so,
         or empty.
+    defence
+        The best that can be said for the source's text, and why it does not help; may be empty.
     remarks
         What else there is to say, other readings among them.
     """
 
     key: str
     title: str
+    kind: str
+    citation: str
     place: str
     verified: bool
     printed: str
@@ -82,40 +114,47 @@ class Erratum:
     instead: tuple[str, ...]
     repaired_by: str
     repair_status: str
+    defence: str
     remarks: tuple[str, ...]
 
 
 def errata(results: Sequence[Result]) -> dict[str, list[Erratum]]:
-    """Refuted statements of papers by citation, in the order of the results; what is not printed
-    anywhere comes last.
-    """
-    by_key = {result.theorem.key: result for result in results}
+    """What is refuted as it stands in a source, by citation, in the order of the results."""
     papers: dict[str, list[Erratum]] = {}
-    assumed = []
-    for result in results:
-        if result.verdict.status is not Status.REFUTED or catalogue.is_control(result.theorem.key):
-            continue
-        if result.theorem.source.place.startswith("not a quotation"):
-            assumed.append(_erratum(result, by_key))
-        else:
-            papers.setdefault(result.theorem.source.citation, []).append(_erratum(result, by_key))
-    return papers | ({_ASSUMED: assumed} if assumed else {})
+    for entry in _refuted(results, "printed", "code"):
+        papers.setdefault(entry.citation, []).append(entry)
+    return papers
+
+
+def stronger(results: Sequence[Result]) -> dict[str, list[Erratum]]:
+    """What is refuted and stands in no source, by kind, in the order of the results."""
+    kinds = {kind: _refuted(results, kind) for kind in _STRONGER}
+    return {kind: entries for kind, entries in kinds.items() if entries}
+
+
+def _refuted(results: Sequence[Result], *kinds: str) -> list[Erratum]:
+    by_key = {result.theorem.key: result for result in results}
+    return [
+        _erratum(result, by_key)
+        for result in results
+        if result.verdict.status is Status.REFUTED and result.theorem.kind in kinds
+    ]
 
 
 def markdown(outcome: Outcome) -> str:
-    """The page for a campaign.
+    """The page of the errata for a campaign, with what cannot be checked at all.
 
     Parameters
     ----------
     outcome : Outcome
-        What the campaign says; refuted statements of the catalogue appear, controls do not.
+        What the campaign says.
     """
-    page = [_OPENING]
+    page = [flowing(_OPENING)]
     for citation, entries in errata(outcome.results).items():
         page += [*_heading(citation), ""]
         for entry in entries:
             page += [*lines(entry), ""]
-    page += [_UNCHECKED]
+    page += [flowing(_UNCHECKED)]
     for item in catalogue.unchecked():
         page += [f"- **{item.source}**: {item.statement} {item.reason}"]
         if item.instead:
@@ -123,8 +162,18 @@ def markdown(outcome: Outcome) -> str:
                 f"  Instead: {', '.join(f'`{key}`' for key in item.instead)}."
                 + f" {item.remark}".rstrip()
             ]
-    escaped = re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(page))  # an inner product is no HTML
-    return wrapped(escaped) + "\n"
+    return page_of(page)
+
+
+def stronger_markdown(outcome: Outcome) -> str:
+    """The page of what is refuted and stands in no source."""
+    page = [flowing(_STRONGER_OPENING)]
+    for kind, entries in stronger(outcome.results).items():
+        heading, opening = _STRONGER[kind]
+        page += [f"## {heading}", "", opening, ""]
+        for entry in entries:
+            page += [*lines(entry), ""]
+    return page_of(page[:-1])
 
 
 def _heading(citation: str) -> list[str]:
@@ -140,7 +189,10 @@ def lines(entry: Erratum) -> Iterator[str]:
     """The entry as Markdown."""
     yield f"### `{entry.key}`: {entry.title}"
     yield ""
-    yield f"*{entry.place}*" + ("" if entry.verified else " (wording unverified)")
+    stands_apart = entry.kind in _STRONGER and not entry.place.startswith("not a quotation")
+    cited = f"{entry.citation}, " if stands_apart else ""
+    unread = "" if entry.verified or entry.kind == "sharpness" else " (wording unverified)"
+    yield f"*{cited}{entry.place}*{unread}"
     yield ""
     yield f"> {entry.printed}"
     yield ""
@@ -154,6 +206,8 @@ def lines(entry: Erratum) -> Iterator[str]:
             f"- True instead{f', `{entry.repaired_by}` ({entry.repair_status})' if named else ''}: "
             f"{sentence}"
         )
+    if entry.defence:
+        yield f"- In its defence: {entry.defence}"
     for remark in entry.remarks:
         yield f"- {remark}"
 
@@ -169,6 +223,8 @@ def _erratum(result: Result, by_key: Mapping[str, Result]) -> Erratum:
     return Erratum(
         key=theorem.key,
         title=theorem.title,
+        kind=theorem.kind or "",
+        citation=theorem.source.citation,
         place=theorem.source.place,
         verified=theorem.source.wording_verified,
         printed=theorem.statement,
@@ -180,6 +236,7 @@ def _erratum(result: Result, by_key: Mapping[str, Result]) -> Erratum:
         instead=tuple(instead),
         repaired_by=theorem.repaired_by or "",
         repair_status=str(repair.verdict.status) if repair else "not in this run",
+        defence=theorem.defence,
         remarks=(
             *theorem.remarks,
             *(f"Other reading: {text}" for text in theorem.alternative_readings),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from approxattn.diagnosis.whole_files import make_folder, write_text
+from approxattn.whole_files import make_folder, write_text
 from proofs_check.report import web_page as page
 from proofs_check.report.json_document import document
 from proofs_check.report.junit import junit

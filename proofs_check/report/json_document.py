@@ -10,15 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from proofs_check.catalogue import is_control, unchecked
-from proofs_check.report.errata import errata
+from proofs_check.catalogue import is_control, is_statement, unchecked
+from proofs_check.report.coverage import tables
+from proofs_check.report.errata import errata, stronger
+from proofs_check.report.searches import searches
 from proofs_check.report.table import schema as verdict_schema
 from proofs_check.running.campaign import Outcome, Result
 from proofs_check.statements.verdict import Status
 
 __all__ = ["FORMAT", "document", "schema"]
 
-FORMAT = "proofs-check-report/1"
+FORMAT = "proofs-check-report/2"
 
 
 def document(outcome: Outcome, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def document(outcome: Outcome, environment: Mapping[str, str]) -> dict[str, Any]
         Where and how it ran, as text.
     """
     results = [_result(result) for result in outcome.results]
-    claims = [r for r in outcome.results if not is_control(r.theorem.key)]
+    claims = [r for r in outcome.results if is_statement(r.theorem)]
     data = {
         "format": FORMAT,
         "ok": outcome.ok,
@@ -46,6 +48,12 @@ def document(outcome: Outcome, environment: Mapping[str, str]) -> dict[str, Any]
         "errata": [
             {"citation": citation, "entries": [asdict(entry) for entry in entries]}
             for citation, entries in errata(outcome.results).items()
+        ],
+        "stronger": [asdict(e) for es in stronger(outcome.results).values() for e in es],
+        "searches": [asdict(line) for line in searches(outcome.results)],
+        "coverage": [
+            {"paper": t.name, "citations": t.citations, "places": [asdict(p) for p in t.places]}
+            for t in tables(outcome.results)
         ],
         "unchecked": [asdict(item) for item in unchecked()],
     }
@@ -66,6 +74,9 @@ def _result(result: Result) -> dict[str, Any]:
         "assumptions": [a.text for a in theorem.assumptions],
         "uses": list(theorem.uses),
         "repaired_by": theorem.repaired_by,
+        "kind": theorem.kind,
+        "defence": theorem.defence,
+        "bookkeeping": theorem.bookkeeping,
         "remarks": list(theorem.remarks),
         "expected": str(theorem.expected),
         "as_expected": result.as_expected,
@@ -75,6 +86,7 @@ def _result(result: Result) -> dict[str, Any]:
             {
                 "kind": type(experiment).__name__,
                 "scope": experiment.scope,
+                "covers": experiment.covers,
                 "unit": unit.key,
                 "seed": unit.seed,
                 "budget": unit.budget,

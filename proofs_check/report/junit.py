@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 from proofs_check.catalogue import is_control
 from proofs_check.running.campaign import Outcome, Result
+from proofs_check.statements.verdict import Status, Verdict
 
 __all__ = ["junit"]
 
@@ -58,11 +59,15 @@ def _case(result: Result) -> ET.Element:
         )
     lines = [
         f"{verdict.status} {verdict.grade}".strip(),
-        f"scope: {verdict.scope}" if verdict.scope else "",
+        f"{_scope_of(verdict)}: {verdict.scope}" if verdict.scope else "",
         verdict.note,
     ]
     ET.SubElement(case, "system-out").text = _text("\n".join(filter(None, lines)))
     return case
+
+
+def _scope_of(verdict: Verdict) -> str:
+    return "steps decided" if verdict.status is Status.ARGUED else "scope"
 
 
 def _text(text: str) -> str:

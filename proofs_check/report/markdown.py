@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from proofs_check.report import coverage, searches
 from proofs_check.report import records as view
-from proofs_check.report.errata import errata, lines
+from proofs_check.report.errata import errata, lines, stronger
+from proofs_check.report.wrapping import row as table_row
 from proofs_check.running.campaign import Outcome
 
 __all__ = ["markdown"]
@@ -17,7 +19,14 @@ def markdown(outcome: Outcome, environment: Mapping[str, str]) -> str:
     """One document, in the order of the web page."""
     return (
         "\n".join(
-            [*_head(outcome), *_verdicts(outcome), *_errata(outcome), *_environment(environment)]
+            [
+                *_head(outcome),
+                *_verdicts(outcome),
+                *_errata(outcome),
+                *_searches(outcome),
+                *_coverage(outcome),
+                *_environment(environment),
+            ]
         )
         + "\n"
     )
@@ -30,7 +39,8 @@ def _head(outcome: Outcome) -> Iterator[str]:
     counts = ", ".join(f"{n} {status}" for status, n in summary.counts)
     yield (
         f"{summary.statements} statements: {counts}. Controls: {summary.controls}, of which "
-        f"{len(summary.wrong_controls)} came out wrong."
+        f"{len(summary.wrong_controls)} came out wrong. Bookkeeping, not counted: "
+        f"{summary.bookkeeping}."
     )
     yield ""
     if summary.missing:
@@ -67,10 +77,10 @@ def _verdicts(outcome: Outcome) -> Iterator[str]:
                 f"`{row.key}` {row.title}",
                 f"**{row.status}**",
                 row.grade,
-                row.scope,
+                f"steps: {row.scope}" if row.status == "argued" else row.scope,
                 row.tightness,
             )
-            yield f"| {' | '.join(_inline(cell).replace('|', chr(92) + '|') for cell in cells)} |"
+            yield table_row(map(_inline, cells))
         yield ""
 
 
@@ -84,6 +94,31 @@ def _errata(outcome: Outcome) -> Iterator[str]:
             for line in lines(entry):
                 yield _inline(line)
             yield ""
+
+    yield "## What looks stronger than it is"
+    yield ""
+    for entries in stronger(outcome.results).values():
+        for entry in entries:
+            for line in lines(entry):
+                yield _inline(line)
+            yield ""
+
+
+def _searches(outcome: Outcome) -> Iterator[str]:
+    yield "## Searches that found nothing"
+    yield ""
+    yield from map(_inline, searches.lines(searches.searches(outcome.results)))
+    yield ""
+
+
+def _coverage(outcome: Outcome) -> Iterator[str]:
+    yield "## Coverage"
+    yield ""
+    for table in coverage.tables(outcome.results):
+        yield f"### {coverage.heading(table)}"
+        yield ""
+        yield from map(_inline, coverage.lines(table))
+        yield ""
 
 
 def _environment(environment: Mapping[str, str]) -> Iterator[str]:

@@ -10,30 +10,12 @@ from dataclasses import dataclass
 
 from proofs_check import catalogue
 from proofs_check.report import mathml
+from proofs_check.report.headings import GROUPS
 from proofs_check.running.campaign import Result
 from proofs_check.running.replay import source
 from proofs_check.statements.experiment import Experiment
 from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status, Verdict
-
-GROUPS = {
-    "linformer": "Linformer (Wang et al. 2020)",
-    "aa22": "Kernel density and attention (Aggarwal & Alman 2022)",
-    "as23": "Fast attention with bounded entries (Alman & Song 2023)",
-    "as24": "The gradient of fast attention (Alman & Song 2024)",
-    "as24b": "Tensor attention (Alman & Song 2024, ICLR)",
-    "lss24": "Multi-layer gradients (Liang et al. 2024)",
-    "sata": "Attention by symmetric Taylor features (Heinsen & Kozachkov 2026)",
-    "hmt": "Randomised singular values (Halko, Martinsson & Tropp 2011)",
-    "yoso": "YOSO (Zeng et al. 2021)",
-    "bert-lsh": "BERT-LSH (Li & Yip 2024)",
-    "ours": "Our own statements",
-    "code": "Claims about our own float code",
-    "controls": "Controls",
-}
-"""Headings by the first part of a key, in the order of the page; others follow under their own
-name.
-"""
 
 _WITNESS_LENGTH = 2000
 
@@ -43,6 +25,7 @@ class Part:
     """One experiment of a statement."""
 
     kind: str
+    covers: str
     status: str
     grade: str
     scope: str
@@ -57,6 +40,8 @@ class Row:
 
     key: str
     title: str
+    counts: bool
+    kind: str
     statement: str
     typeset: str
     citation: str
@@ -100,7 +85,8 @@ def groups(results: Sequence[Result]) -> list[Group]:
     for name in order:
         rows = tuple(_row(r, run) for r in results if _paper(r.theorem.key) == name)
         if rows:
-            filled.append(Group(name=name, heading=GROUPS.get(name, name), rows=rows))
+            heading = GROUPS.get(name, rows[0].citation)
+            filled.append(Group(name=name, heading=heading, rows=rows))
     return filled
 
 
@@ -113,6 +99,8 @@ def _row(result: Result, run: _Run) -> Row:
     return Row(
         key=theorem.key,
         title=theorem.title,
+        counts=catalogue.is_statement(theorem),
+        kind=theorem.kind or ("bookkeeping" if theorem.bookkeeping else ""),
         statement=theorem.statement,
         typeset=mathml.html(theorem.statement),
         citation=theorem.source.citation,
@@ -145,6 +133,7 @@ def _lists(theorem: Theorem) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("Reading", (theorem.reading,) if theorem.reading else ()),
         ("Other readings", theorem.alternative_readings),
         ("Assumptions", tuple(a.text for a in theorem.assumptions)),
+        ("In its defence", (theorem.defence,) if theorem.defence else ()),
         ("Remarks", theorem.remarks),
     )
     return tuple((name, tuple(map(mathml.html, lines))) for name, lines in named if lines)
@@ -197,6 +186,7 @@ class _Run:
 def _part(experiment: Experiment, verdict: Verdict) -> Part:
     return Part(
         kind=type(experiment).__name__,
+        covers=experiment.covers,
         status=str(verdict.status),
         grade=verdict.grade,
         scope=verdict.scope or experiment.scope,
@@ -226,11 +216,12 @@ def _replay(result: Result) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The counts on top of the page; controls are counted apart."""
+    """The counts on top of the page; controls and bookkeeping are counted apart."""
 
     statements: int
     counts: tuple[tuple[str, int], ...]
     controls: int
+    bookkeeping: int
     missing: int
     wrong_controls: tuple[str, ...]
     unexpected: tuple[Row, ...]
@@ -241,12 +232,14 @@ def summary(all_groups: Iterable[Group]) -> Summary:
     yet is not amiss.
     """
     rows = [row for group in all_groups for row in group.rows]
-    claims = [row for row in rows if not catalogue.is_control(row.key)]
+    controls = [row for row in rows if catalogue.is_control(row.key)]
+    claims = [row for row in rows if row.counts]
     unexpected = tuple(row for row in rows if not row.as_expected and not row.waiting)
     return Summary(
         statements=len(claims),
         counts=tuple((str(s), sum(row.status == s for row in claims)) for s in Status),
-        controls=len(rows) - len(claims),
+        controls=len(controls),
+        bookkeeping=len(rows) - len(controls) - len(claims),
         missing=sum(row.waiting > 0 for row in rows),
         wrong_controls=tuple(row.key for row in unexpected if catalogue.is_control(row.key)),
         unexpected=unexpected,

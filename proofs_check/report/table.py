@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from approxattn.diagnosis.whole_files import whole_file
+from approxattn.whole_files import whole_file
 from proofs_check.catalogue import theorems
 from proofs_check.running.campaign import last_units
 from proofs_check.running.evidence import Evidence
@@ -19,6 +19,7 @@ COLUMNS = (
     "theorem",
     "experiment",
     "kind",
+    "covers",
     "expected",
     "status",
     "grade",
@@ -56,6 +57,7 @@ def rows(evidence: Evidence) -> list[dict[str, Any]]:
             unit.theorem,
             unit.experiment,
             type(theorem.experiments[unit.experiment]).__name__,
+            theorem.covers[unit.experiment],
             str(theorem.expected),
             str(verdict.status),
             verdict.grade,

@@ -25,7 +25,13 @@ __all__ = [
     "print_theorem",
 ]
 
-_COLOURS = {"proved": "green", "refuted": "red", "supported": "cyan", "inconclusive": "yellow"}
+_COLOURS = {
+    "proved": "green",
+    "argued": "blue",
+    "refuted": "red",
+    "supported": "cyan",
+    "inconclusive": "yellow",
+}
 _WIDTH = 160
 """Columns where no terminal says how many it has. *Chosen*."""
 
@@ -56,11 +62,35 @@ def print_json(data: Any) -> None:
 
 
 def print_list(theorems: Sequence[Theorem]) -> None:
-    """Print a line for each theorem with the verdict expected of it."""
+    """Print a line for each theorem with the verdict expected of it, then how many there are."""
     from rich.markup import escape
 
-    rows = [(t.key, _coloured(str(t.expected)), escape(t.title)) for t in theorems]
-    _print_table(("key", "expected", "title"), rows)
+    rows = [(t.key, _coloured(str(t.expected)), sort_of(t), escape(t.title)) for t in theorems]
+    _print_table(("key", "expected", "", "title"), rows)
+    _console().print(_counted(theorems), markup=False, highlight=False)
+
+
+def sort_of(theorem: Theorem) -> str:
+    """Return what sort of refuted statement it is, or what it is besides a statement."""
+    from proofs_check.catalogue import is_control
+
+    if is_control(theorem.key):
+        return "control"
+    return "bookkeeping" if theorem.bookkeeping else theorem.kind or ""
+
+
+def _counted(theorems: Sequence[Theorem]) -> str:
+    """How many statements, by the verdict expected; controls and bookkeeping apart."""
+    from proofs_check.catalogue import is_control, is_statement
+
+    statements = [t for t in theorems if is_statement(t)]
+    controls = sum(is_control(t.key) for t in theorems)
+    counts = {name: sum(t.expected == name for t in statements) for name in _COLOURS}
+    summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    return (
+        f"{len(statements)} statements: {summary}. Besides: {controls} controls, "
+        f"{len(theorems) - controls - len(statements)} of bookkeeping."
+    )
 
 
 def print_theorem(theorem: Theorem) -> None:
@@ -78,9 +108,18 @@ def print_outcome(outcome: Outcome) -> None:
     console = _console()
     for complaint in _complaints(outcome):
         console.print(complaint, markup=False, highlight=False, style="bold red")
-    counts = {name: sum(r.verdict.status == name for r in outcome.results) for name in _COLOURS}
+    from proofs_check.catalogue import is_statement
+
+    claims = [r for r in outcome.results if is_statement(r.theorem)]
+    counts = {name: sum(r.verdict.status == name for r in claims) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-    console.print(f"{len(outcome.results)} theorems: {summary}", markup=False, highlight=False)
+    besides = len(outcome.results) - len(claims)
+    console.print(
+        f"{len(claims)} statements: {summary or 'none'}. Besides: {besides} controls and "
+        "bookkeeping.",
+        markup=False,
+        highlight=False,
+    )
     if outcome.missing:
         text = (
             f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "
@@ -140,17 +179,23 @@ def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
     yield "key", theorem.key
     yield "statement", theorem.statement
     yield "source", str(theorem.source)
-    yield "expected verdict", str(theorem.expected)
+    sort = sort_of(theorem)
+    yield "expected verdict", f"{theorem.expected}{f' ({sort})' if sort else ''}"
     lists = {
         "reading": (theorem.reading,) if theorem.reading else (),
         "alternative readings": theorem.alternative_readings,
         "assumptions": tuple(a.text for a in theorem.assumptions),
-        "experiments": tuple(f"{type(e).__name__}: {e.scope}" for e in theorem.experiments),
+        "experiments": tuple(
+            f"{type(e).__name__} of {'the statement' if e.covers == 'statement' else 'a step'}: "
+            f"{e.scope}"
+            for e in theorem.experiments
+        ),
         "mutant, which must be refuted": (
             f"{type(theorem.mutant).__name__}: {theorem.mutant.scope}",
         ),
         "rests on": theorem.uses,
         "repaired by": (theorem.repaired_by,) if theorem.repaired_by else (),
+        "in its defence": (theorem.defence,) if theorem.defence else (),
         "remarks": theorem.remarks,
     }
     for name, lines in lists.items():

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from proofs_check.report import coverage, mathml, real_heads, tables
 from proofs_check.report import dependency_graph as graph
-from proofs_check.report import mathml, real_heads, tables
 from proofs_check.report import ratio_strips as strips
 from proofs_check.report import records as view
-from proofs_check.report.errata import errata
+from proofs_check.report.errata import errata, stronger
 from proofs_check.report.figures import Figure, figures
+from proofs_check.report.searches import searches
 from proofs_check.running.campaign import Result
 from proofs_check.running.evidence import Evidence, environment
+from proofs_check.statements.verdict import Status
 
 _HERE = Path(__file__).parent
 
@@ -61,6 +63,10 @@ def render(
         measurement=measurement,
         figures={figure.name: figure for figure in drawings},
         errata=errata(results),
+        stronger=stronger(results),
+        searches=searches(results),
+        coverage=coverage.tables(results),
+        statuses=[str(status) for status in Status],
         graph=graph.draw(results),
         strips={r.theorem.key: strips.draw(strips.ratios(r), _kinds(r)) for r in results},
         environment=facts,

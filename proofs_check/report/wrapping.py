@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
+from collections.abc import Iterable, Sequence
 
 WIDTH = 120
 """Longest line of a page, tables apart."""
+
+
+def flowing(text: str) -> str:
+    """Return prose with one line a paragraph, as `wrapped` wants it."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n")) + "\n"
+
+
+def page_of(lines: Sequence[str]) -> str:
+    """Return the lines as a page of Markdown, wrapped; an inner product is no HTML."""
+    return wrapped(re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(lines))) + "\n"
+
+
+def row(cells: Iterable[str]) -> str:
+    """Return the cells as one row of a table."""
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def wrapped(page: str) -> str:

@@ -27,6 +27,7 @@ PROSE = frozenset(
         "alternative_readings",
         "by_hand",
         "citation",
+        "defence",
         "place",
         "reading",
         "remarks",
@@ -37,7 +38,7 @@ PROSE = frozenset(
 )
 """Keyword arguments of a record (a name that begins with a capital letter) that are only read."""
 
-RECORDS = frozenset({"ByHand", "Source", "Unchecked", "here", "our_code"})
+RECORDS = frozenset({"ByHand", "Place", "Source", "Unchecked", "here", "our_code"})
 """Records, and functions that build one, of which no argument can change a verdict."""
 
 _DIGESTS: dict[tuple[bytes, bool], bytes] = {}

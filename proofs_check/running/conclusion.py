@@ -112,7 +112,7 @@ def conclude(theorems: Mapping[str, Theorem], units: Sequence[Unit], evidence: E
     for key, theorem in theorems.items():
         own = {unit: verdicts[unit] for unit in units if unit.theorem == key}
         try:
-            verdict = combine(tuple(own.values()))
+            verdict = combine(tuple(own.values()), theorem.covers)
         except Contradiction as error:
             verdict = inconclusive(str(error))
             contradictions.append(f"{key}: {error}")

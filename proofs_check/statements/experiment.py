@@ -20,6 +20,7 @@ from proofs_check.statements import named
 from proofs_check.statements.assumption import Assumption, Instance
 from proofs_check.statements.comparison import Comparison, Exact, Identity
 from proofs_check.statements.rules import require
+from proofs_check.statements.verdict import Covers
 
 __all__ = [
     "Assumption",
@@ -38,6 +39,17 @@ __all__ = [
 ]
 
 
+def _check_covers(covers: str, *, can_prove: bool) -> None:
+    """A step is exact or it is none: what is argued rests on it."""
+    rule = f"covers(={covers!r}) is neither 'statement' nor 'step': say what the verdict is about"
+    require(covers in ("statement", "step"), rule)
+    rule = (
+        "covers(='step') asks of a search, a sample or a timing what it cannot decide: make what "
+        "it tests a theorem of its own, or leave it out"
+    )
+    require(can_prove or covers == "statement", rule)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Symbolic:
     """Identities decided by computer algebra.
@@ -54,13 +66,18 @@ class Symbolic:
         false proof.
     scope : str
         The sizes proved, for example "n = 4, d = 3".
+    covers : {"statement", "step"}
+        Whether the verdict is about the theorem's statement, on the scope named, or about a step
+        of its derivation only.
     """
 
     identities: Callable[..., Iterable[Any]]
     grade: str = "symbolic"
     scope: str
+    covers: Covers
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=True)
         rule = (
             f"grade(={self.grade!r}) is none of 'symbolic', 'exact-rational', 'pit(2^-k)': say how"
         )
@@ -90,6 +107,9 @@ class Enclose:
         Slack of the relation, part of the statement: it appears in the scope.
     scope : str
         What is covered, for example "for all x in [-8, 8]".
+    covers : {"statement", "step"}
+        Whether the verdict is about the theorem's statement, on the scope named, or about a step
+        of its derivation only.
     depth : int
         How often an interval may be halved before the box counts as undecided.
     bits : int
@@ -103,10 +123,12 @@ class Enclose:
     relation: Literal["<=", "="] = "<="
     radius: int | Fraction = 0
     scope: str
+    covers: Covers
     depth: int = 40
     bits: int = 96
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=True)
         on_box = self.lhs is not None and self.rhs is not None and len(self.box) > 0
         nothing_of_box = self.lhs is None and self.rhs is None and not self.box
         rule = (
@@ -165,6 +187,8 @@ class Falsify:
         Instances to try first, for example the published counterexample.
     scope : str
         The class of instances searched.
+    covers : {"statement"}
+        A search, a sample or a timing speaks of the statement; no step rests on one.
     tries : int
         Number of Hypothesis examples with the quick budget (the full budget takes ten times as
         many).
@@ -179,9 +203,11 @@ class Falsify:
     continuous: Continuous | None = None
     examples: tuple[Instance, ...] = ()
     scope: str
+    covers: Covers
     tries: int = 300
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=False)
         named.written(self.confirm, "confirm")
         require(self.scope, "scope(='') is empty: say which instances are searched")
         require(self.tries >= 1, f"tries(={self.tries}) is below 1: 300 is usual")
@@ -251,6 +277,8 @@ class Sample:
         draws.
     scope : str
         For which parameters the claim is sampled.
+    covers : {"statement"}
+        A search, a sample or a timing speaks of the statement; no step rests on one.
     """
 
     draw: Callable[[np.random.Generator, int], np.ndarray]
@@ -260,8 +288,10 @@ class Sample:
     bounds: tuple[float, float] | None = None
     chunk: int = 4096
     scope: str
+    covers: Covers
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=False)
         claims = ("probability <=", "probability >=", "mean <=", "mean >=", "mean =")
         require(
             self.claim in claims, f"claim(={self.claim!r}) is none of {claims}: pass one of them"
@@ -311,6 +341,9 @@ class Count:
         Counted operations equal the formula, or stay below it.
     scope : str
         What is counted.
+    covers : {"statement", "step"}
+        Whether the verdict is about the theorem's statement, on the scope named, or about a step
+        of its derivation only.
     """
 
     measured: Callable[[int], int]
@@ -318,8 +351,10 @@ class Count:
     sizes: tuple[int, ...]
     relation: Literal["=", "<="] = "="
     scope: str
+    covers: Covers
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=True)
         require(len(self.sizes) > 0, "sizes(=()) is empty: say at which sizes to count")
         rule = f"relation(={self.relation!r}) is neither '=' nor '<=': pass one of them"
         require(self.relation in ("=", "<="), rule)
@@ -347,6 +382,8 @@ class Scale:
         Seconds of processor time.
     scope : str
         What is timed, and on what.
+    covers : {"statement"}
+        A search, a sample or a timing speaks of the statement; no step rests on one.
     """
 
     workload: Callable[[int], Callable[[], object]]
@@ -355,8 +392,10 @@ class Scale:
     repeats: int = 5
     clock: Callable[[], float] = time.process_time
     scope: str
+    covers: Covers
 
     def __post_init__(self) -> None:
+        _check_covers(self.covers, can_prove=False)
         increasing = list(self.sizes) == sorted(set(self.sizes)) and len(self.sizes) >= 4
         rule = (
             f"sizes(={self.sizes}) are no increasing sequence of at least four: give more of them"

@@ -1,9 +1,11 @@
 """What an experiment concluded, and how the conclusions about one theorem are put together.
 
-Four words, and no more is ever said than was shown:
+Five words, and no more is ever said than was shown:
 
 * *proved*: holds on the whole of the stated scope, by a method that cannot be wrong about it (the
   grade says which);
+* *argued*: proved on paper, here or in the source, with the named steps decided by machine; never
+  said of one experiment, only of a theorem;
 * *refuted*: false, with a witness that exact or ball arithmetic confirms, or at a stated
   statistical level;
 * *supported*: a plan fixed beforehand came out in favour, at its stated level; never "for all";
@@ -17,15 +19,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from proofs_check.statements import serial
 
-__all__ = ["Contradiction", "Status", "Verdict", "combine", "inconclusive"]
+__all__ = ["Contradiction", "Covers", "Status", "Verdict", "combine", "inconclusive"]
+
+Covers: TypeAlias = Literal["statement", "step"]
+"""What a verdict is about: the statement, on the scope it names, or a step towards it."""
 
 _PIT = re.compile(r"pit\(2\^-[0-9]+\)")
 _GRADES = {
     "proved": {"symbolic", "exact-rational", "ball", "counted"},  # and pit(2^-k)
+    "argued": {"symbolic", "exact-rational", "ball", "counted"},  # and pit(2^-k)
     # and pit(2^-k)
     "refuted": {"symbolic", "exact-rational", "ball", "counted", "statistical", "timed"},
     "supported": {"statistical", "timed"},
@@ -34,9 +40,10 @@ _GRADES = {
 
 
 class Status(StrEnum):
-    """The four verdicts."""
+    """The five verdicts."""
 
     PROVED = "proved"
+    ARGUED = "argued"
     REFUTED = "refuted"
     SUPPORTED = "supported"
     INCONCLUSIVE = "inconclusive"
@@ -55,11 +62,11 @@ class Verdict:
     Parameters
     ----------
     status : Status
-        One of the four verdicts.
+        One of the five verdicts; *argued* only of all experiments together.
     grade : str
         How it was shown: ``symbolic``, ``exact-rational``, ``ball``, ``counted`` or ``pit(2^-k)``
         (a proof by identity testing, wrong with probability at most 2^-k); ``statistical`` and
-        ``timed`` never prove.
+        ``timed`` never prove. Of what is argued, how its steps were shown.
     scope : str
         What it was shown for, for example "n = 6, d = 3". Mandatory unless inconclusive.
     tightness : float or None
@@ -94,6 +101,7 @@ class Verdict:
         object.__setattr__(self, "status", Status(self.status))
         by_identity_testing = _PIT.fullmatch(self.grade) and self.status in (
             Status.PROVED,
+            Status.ARGUED,
             Status.REFUTED,
         )
         if self.grade not in _GRADES[self.status] and not by_identity_testing:
@@ -132,42 +140,82 @@ def inconclusive(note: str, **details: Any) -> Verdict:
     return Verdict(status=Status.INCONCLUSIVE, note=note, **details)
 
 
-def combine(verdicts: Sequence[Verdict]) -> Verdict:
+def combine(verdicts: Sequence[Verdict], covers: Sequence[Covers]) -> Verdict:
     """Put the verdicts of a theorem's experiments together.
 
-    Strength is an order, not a vote: a refutation outweighs any support, a proof outweighs support,
-    and an inconclusive experiment takes nothing away. The scope of the result is that of the
-    verdicts that carry it.
+    Strength is an order, not a vote. A refutation of the statement outweighs all. A proof of it
+    outweighs an argument, an argument outweighs support, and an experiment that finds nothing
+    takes nothing away. An argument outweighs support since it speaks of the whole statement and
+    its steps are exact; support speaks of what was sampled.
+
+    Verdicts about steps never prove a statement and never refute it. With every step proved the
+    theorem is argued. A refuted step refutes the derivation: the theorem is inconclusive, a proof
+    by another experiment notwithstanding, until the entry is put right.
+
+    Parameters
+    ----------
+    verdicts : sequence of Verdict
+        One per experiment.
+    covers : sequence of {"statement", "step"}
+        What each of them is about.
 
     Raises
     ------
     Contradiction
-        When one experiment proved and another refuted. A statement true in part is two statements.
+        When one experiment proved the statement and another refuted it. A statement true in part
+        is two statements.
     ValueError
-        When there is no verdict.
+        When there is no verdict, or not one word a verdict in `covers`.
     """
     if not verdicts:
         msg = "verdicts(=[]) is empty: a theorem needs at least one experiment"
         raise ValueError(msg)
-    statuses = {v.status for v in verdicts}
-    if {Status.PROVED, Status.REFUTED} <= statuses:
-        scopes = "; ".join(f"{v.status} ({v.grade}) for {v.scope}" for v in verdicts if v.scope)
-        msg = f"proved and refuted at once: {scopes}"
-        raise Contradiction(msg)
-    order = (Status.REFUTED, Status.PROVED, Status.SUPPORTED, Status.INCONCLUSIVE)
-    status = next(s for s in order if s in statuses)
-    carrying = [v for v in verdicts if v.status is status]
-    ratios = [v.tightness for v in verdicts if v.tightness is not None]
+    if len(covers) != len(verdicts):
+        msg = f"covers(={tuple(covers)}) is not one word for each of {len(verdicts)} verdicts"
+        raise ValueError(msg)
+    pairs = list(zip(verdicts, covers, strict=True))
+    whole = [v for v, about in pairs if about == "statement"]
+    steps = [v for v, about in pairs if about == "step"]
+    status, carrying, note = _decide(whole, steps)
+    ratios = [v.tightness for v in whole if v.tightness is not None]
     return Verdict(
         status=status,
-        grade=_weakest_grade(carrying),
+        grade=_weakest_grade(carrying) if status is not Status.INCONCLUSIVE else "",
         scope="; ".join(dict.fromkeys(v.scope for v in carrying if v.scope)),
         tightness=max(ratios) if ratios else None,
         witness=next((v.witness for v in carrying if v.witness), None),
         facts={str(i): dict(v.facts) for i, v in enumerate(verdicts)},
         seconds=math.fsum(v.seconds for v in verdicts),
-        note="; ".join(dict.fromkeys(v.note for v in carrying if v.note)),
+        note=note or "; ".join(dict.fromkeys(v.note for v in carrying if v.note)),
     )
+
+
+def _decide(
+    whole: Sequence[Verdict], steps: Sequence[Verdict]
+) -> tuple[Status, Sequence[Verdict], str]:
+    """The status, the verdicts that carry it, and a note of its own where one is due."""
+    found = {v.status for v in whole}
+    if {Status.PROVED, Status.REFUTED} <= found:
+        scopes = "; ".join(f"{v.status} ({v.grade}) for {v.scope}" for v in whole if v.scope)
+        msg = f"proved and refuted at once: {scopes}"
+        raise Contradiction(msg)
+    false = [v for v in steps if v.status is Status.REFUTED]
+    if Status.REFUTED not in found and false:
+        note = f"a step of the derivation is refuted: {'; '.join(v.scope for v in false)}"
+        return Status.INCONCLUSIVE, [], note
+    argued = bool(steps) and all(v.status is Status.PROVED for v in steps)
+    for status in (Status.REFUTED, Status.PROVED, Status.SUPPORTED):
+        if status is Status.SUPPORTED and argued:
+            break
+        if status in found:
+            return status, [v for v in whole if v.status is status], ""
+    if argued:
+        supported = [v.scope for v in whole if v.status is Status.SUPPORTED]
+        note = f"supported besides, for {'; '.join(supported)}" if supported else ""
+        return Status.ARGUED, steps, note
+    undecided = [*whole, *(v for v in steps if v.status is not Status.PROVED)]
+    note = "" if any(v.note for v in undecided) else "no step of the derivation is proved"
+    return Status.INCONCLUSIVE, undecided, note
 
 
 def _weakest_grade(carrying: Sequence[Verdict]) -> str:

@@ -1,5 +1,5 @@
-"""Fitted coefficients: the reduction is exact, the fit is the best one, real heads gain by it, and
-no row can leave the range of v.
+"""Fitted coefficients: the reduction is exact, the fit is the best one, real heads gain by it, no
+row can leave the range of v, and no certificate is below the error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pytest
 import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn._problem import pose
+from approxattn.bounds.values import range_bound
 from approxattn.data import minilm_heads
 from approxattn.methods.polynomials import fitted_polynomial
 from approxattn.methods.polynomials.fitting.fit import (
@@ -127,14 +128,103 @@ def test_what_has_no_fit_is_still_answered() -> None:
     assert aa.attention(q, k, v[:, :0], method).value.shape == (10, 0)
 
 
-def test_the_certificate_is_the_range_and_points_to_the_audit() -> None:
-    q, k, v = tokens(300, 4, size=0.5)
+def oracle(q: HostArray, k: HostArray, v: HostArray, causal: bool, mask: HostArray) -> HostArray:
+    """Exact attention in long double."""
+    q, k, v = (x.astype(np.longdouble) for x in (q, k, v))
+    s = q @ np.swapaxes(k, -1, -2) / np.sqrt(np.longdouble(q.shape[-1]))
+    seen = np.broadcast_to(mask[..., None, :], s.shape)
+    s = np.where(seen & np.tri(s.shape[-2], dtype=bool) if causal else seen, s, -np.inf)
+    e = np.exp(s - s.max(axis=-1, keepdims=True))
+    return e @ v / e.sum(axis=-1, keepdims=True)
+
+
+def problems(seed: int) -> tuple[HostArray, ...]:
+    """Queries, keys and values of one of several shapes, and a mask."""
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 40)), int(rng.integers(1, 5))
+    batch = () if seed % 3 else (2,)
+    q, k, v = (rng.standard_normal((*batch, n, x)) for x in (d, d, 3))
+    kind = seed % 5
+    if kind == 1:  # ties
+        q, k = np.round(q), np.round(k)
+    if kind == 2:  # a key far away
+        k[..., :1, :] *= 30.0
+    if kind == 3:  # all far from 0
+        q, k, v = q + 5, 0.3 * k - 40, v + 100
+    k = k * 10.0 ** rng.uniform(-3, 0.7)
+    mask = rng.random((*batch, n)) < (0.7 if seed % 2 else 1.1)
+    mask[..., 0] = True
+    return q, k, v, mask
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("causal", [False, True])
+def test_no_error_is_above_its_bound(causal: bool, dtype: type) -> None:
+    """Every kind of problem against long double; and no bound above that of the range of v."""
+    sharper = rows = 0
+    for seed in range(25):
+        q, k, v, mask = problems(seed)
+        q, k, v = (x.astype(dtype) for x in (q, k, v))
+        method = aa.FittedPolynomial(degree=seed % 9, rows=1 + seed % 7)
+        problem = pose(q, k, v, causal=causal, key_mask=mask)
+        out = method.compute(problem)
+        error = np.max(np.abs(out.value - oracle(q, k, v, causal, mask)), axis=-1)
+        assert np.all(error <= out.certificate.rows), seed
+        before = range_bound(out.value, problem)
+        assert np.all(out.certificate.rows <= before), seed
+        by_range = int(np.sum(out.certificate.rows == before))
+        assert by_range == out.certificate.facts["rows bounded by the range of v"], seed
+        assert bool(by_range) == bool(out.certificate.unmet), seed
+        sharper, rows = sharper + int(np.sum(out.certificate.rows < before / 2)), rows + before.size
+    assert sharper > rows / 2
+
+
+def test_moments_say_more_than_the_range_of_v() -> None:
+    q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 400, 8))
+    mask = np.ones(400, bool)
+    for degree, bound in ((2, 0.3), (4, 8e-3), (6, 1e-4), (8, 1e-6)):
+        out = aa.attention(q, k, v, aa.FittedPolynomial(degree=degree))
+        error = np.max(np.abs(out.value - oracle(q, k, v, False, mask)))
+        assert out.certificate.theorem == "ours.moments"
+        assert out.certificate.unmet == ()
+        assert error <= out.certificate.bound < bound
+
+
+def test_the_range_of_v_stands_where_moments_say_nothing() -> None:
+    q, k, v = tokens(300, 4, size=2.5)
     out = aa.attention(q, k, v, aa.FittedPolynomial(degree=2))
+    assert out.certificate.theorem == "ours.value-range"
     assert "`audit` measures" in out.certificate.unmet[0]
     assert np.all(np.isfinite(out.certificate.rows))
     report = aa.audit(out.value, q, k, v, rows=100, rng=np.random.default_rng(0))
-    assert report.largest < 0.5 * float(out.certificate.bound)
-    assert report.relative_error < 0.5 * report.baselines["mean of v"].relative_error
+    assert report.largest < float(out.certificate.bound)
+
+
+def test_mended_rows_have_the_range_alone() -> None:
+    """The moments speak of the quotient, which a mended row does not return."""
+    seen = 0
+    for seed in range(12):
+        q, k, v = tokens(60, 3, size=2.0, seed=seed)
+        problem = pose(q, k, v)
+        run = next(aa.FittedPolynomial(degree=3, rows=3)._runs(problem))
+        mended = ~run.evaluated.fine[:, 0]
+        assert np.all(np.isinf(run.sharp[mended])), seed
+        seen += int(mended.sum())
+    assert seen > 0
+
+
+def test_weights_that_underflow_leave_the_range() -> None:
+    """In float32 a weight of e^-120 is 0, whatever its key's scores are."""
+    rng = np.random.default_rng(0)
+    q = (np.full((20, 2), 30.0) + 1e-3 * rng.standard_normal((20, 2))).astype(np.float32)
+    k = (3 * rng.standard_normal((20, 2))).astype(np.float32)
+    v = rng.standard_normal((20, 3)).astype(np.float32)
+    out = aa.attention(q, k, v, aa.FittedPolynomial(degree=4))
+    assert out.certificate.theorem == "ours.value-range"
+    error = np.max(np.abs(out.value - oracle(q, k, v, False, np.ones(20, bool))), axis=-1)
+    assert np.all(error <= out.certificate.rows)
+    wide = aa.attention(*(x.astype(np.float64) for x in (q, k, v)), aa.FittedPolynomial(degree=4))
+    assert wide.certificate.bound < 1e-6
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -139,6 +139,20 @@ def test_torch_settings(
     assert worst(precision._torch(kind)) in expected
 
 
+def test_the_least_exact_of_several_settings_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    clear(monkeypatch)
+    monkeypatch.setattr("array_api_compat.is_torch_array", lambda _: True)
+    array: Any = SimpleNamespace(device=SimpleNamespace(type="mps"))
+    for mkldnn, cuda, expected in (
+        ("ieee", "ieee", "float32"),
+        ("ieee", "tf32", "tf32"),
+        ("bf16", "tf32", "bfloat16"),
+        ("tf32", "bf16", "bfloat16"),
+    ):
+        monkeypatch.setitem(sys.modules, "torch", fake_torch("highest", mkldnn, cuda))
+        assert precision.float32_products(array) == expected
+
+
 @pytest.mark.parametrize(
     ("platform", "setting", "expected"),
     [

@@ -55,13 +55,28 @@ COMPUTED = "<computed>"
 _FAMILIES = ("polynomials", "low_rank", "yoso", "colliding_pairs", "random_features")
 _PAPERS = (
     "aggarwal_alman_2022",
+    "aliakbarpour_2025",
     "alman_song_2023",
     "alman_song_2024",
+    "alman_yu_2024",
+    "budzinskiy_2024",
+    "castin_2024",
+    "chen_2024",
+    "gu_2024",
+    "gupta_2025",
     "halko_2011",
+    "han_2023",
+    "haverbeck_2026",
     "heinsen_kozachkov_2026",
+    "kacham_2023",
+    "kim_2021",
     "li_yip_2024",
     "liang_2024",
+    "schroeder_2026",
+    "tzachristas_2025",
     "wang_2020",
+    "zandieh_2023",
+    "zandieh_2024",
     "zeng_2021",
     "our_code",
     "our_code_campaigns",
@@ -71,7 +86,7 @@ _PAPERS = (
 RULES = {
     "approxattn": Rules(
         floors=(
-            ("_arrays", "data"),
+            ("_arrays", "data", "whole_files"),
             ("_arguments", "certificate"),
             ("_problem",),
             ("bounds",),

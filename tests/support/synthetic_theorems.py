@@ -26,7 +26,13 @@ from proofs_check import (
 from proofs_check.statements.experiment import Experiment
 
 SOURCE = Source(citation="proved here", place="tests", fidelity="ours")
-FALSE = Count(measured=lambda n: n, formula=lambda n: n + 1, sizes=(1,), scope="one number")
+FALSE = Count(
+    measured=lambda n: n,
+    formula=lambda n: n + 1,
+    sizes=(1,),
+    covers="statement",
+    scope="one number",
+)
 
 
 def entry(key: str, *experiments: Experiment, expected: str = "proved", **more: Any) -> Theorem:
@@ -76,24 +82,28 @@ def coin(rng: np.random.Generator, m: int) -> np.ndarray:
 
 def _slow(i: int) -> Theorem:
     return entry(
-        f"slow.number-{i}", Count(measured=slow_square, formula=square, sizes=(i,), scope="squares")
+        f"slow.number-{i}",
+        Count(
+            measured=slow_square, formula=square, sizes=(i,), covers="statement", scope="squares"
+        ),
     )
 
 
-PROVES = Count(measured=square, formula=square, sizes=(1, 2), scope="squares")
+PROVES = Count(measured=square, formula=square, sizes=(1, 2), covers="statement", scope="squares")
 WEAK = Sample(
     draw=coin,
     claim="probability <=",
     target=0.05,
     plan=Plan(n=100, alpha=0.02, sampler="a coin"),
+    covers="statement",
     scope="a coin",
 )
 
 THEOREMS = (
     *(_slow(i) for i in range(12)),
-    entry("bad.hangs", Enclose(certify=hang, scope="x")),
-    entry("bad.dies", Enclose(certify=die, scope="x")),
-    entry("bad.unwritable", Symbolic(identities=unwritable, scope="x")),
+    entry("bad.hangs", Enclose(certify=hang, covers="statement", scope="x")),
+    entry("bad.dies", Enclose(certify=die, covers="statement", scope="x")),
+    entry("bad.unwritable", Symbolic(identities=unwritable, covers="statement", scope="x")),
     entry("bad.contradiction", PROVES, FALSE),
     entry("good.square", PROVES),
     *(entry(f"weak.coin-{i}", WEAK, expected="inconclusive") for i in range(6)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,9 @@ class Wrong:
     method: Any
     change: Change = _as_it_is
     pose: Callable[[Any], Any] = _same
+
+    averages_values: ClassVar[bool] = False
+    """The change is the last thing done to a bound: nothing is added for centred values."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.method, name)

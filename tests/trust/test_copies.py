@@ -18,7 +18,7 @@ from methods import TABLE
 
 import approxattn as aa
 import approxattn.transformer as tr
-from approxattn.certificate import ReadOnlyDict
+from approxattn.certificate import Certificate, GradientCertificate, ReadOnlyDict
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{
@@ -138,3 +138,20 @@ def test_facts_are_read_only_also_after_a_round_trip() -> None:
                 attempt()
     with pytest.raises(ValueError, match="read-only"):
         EXAMPLES["Certificate"].rows[0, 0] = 1.0
+
+
+def test_a_certificate_freezes_nothing_of_its_maker() -> None:
+    rows, allowed, facts = np.ones(3), np.ones(()), {"degree": 4}
+    certificate = Certificate(rows=rows, target="t", theorem="k", facts=facts, promised=allowed)
+    rows[0], facts["degree"] = 9.0, 5
+    allowed[...] = 9.0
+    assert certificate.rows.tolist() == [1.0, 1.0, 1.0]
+    assert certificate.promised is not None
+    assert float(certificate.promised) == 1.0
+    assert certificate.facts["degree"] == 4
+    bounds = [np.ones(2) for _ in range(3)]
+    made = dict(zip(("dq", "dk", "dv"), bounds, strict=True))
+    gradient = GradientCertificate(target="t", theorem="k", **made)
+    for name, own in made.items():
+        own[0] = 9.0
+        assert getattr(gradient, name).tolist() == [1.0, 1.0]

@@ -15,6 +15,7 @@ from namespaces import LIBRARIES, NUMPY, Library
 
 import approxattn as aa
 from approxattn._arrays import HostArray
+from approxattn._problem import pose
 from approxattn.methods.protocol import Differentiable
 
 JUNK = {
@@ -129,6 +130,21 @@ def test_audit_and_diagnose_do_not_see_it_either() -> None:
         reports.append((str(judged), judged.errors.tolist(), str(seen)))
     assert reports[1] == reports[0]
     assert reports[2] == reports[0]
+
+
+def test_what_methods_see_of_hidden_keys() -> None:
+    """They are in no range of values, and a mask lies in memory in one way only."""
+    q, k, v = np.random.default_rng(0).uniform(5, 6, (3, 4, 6, 2))
+    mask = np.array([[True] * 3 + [False] * 3, [False, True] * 3] * 2)
+    for laid in (mask, np.asfortranarray(mask), mask[:, ::-1]):
+        posed = pose(q, k, v, key_mask=laid)
+        high, low = posed.value_range
+        for item, own in enumerate(laid):
+            np.testing.assert_array_equal(high[item], v[item][own].max(axis=0))
+            np.testing.assert_array_equal(low[item], v[item][own].min(axis=0))
+        assert posed.key_mask is not None
+        assert posed.key_mask.flags.c_contiguous
+        np.testing.assert_array_equal(posed.key_mask, laid)
 
 
 def test_a_key_that_one_item_sees_must_be_finite() -> None:

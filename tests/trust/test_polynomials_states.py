@@ -4,6 +4,7 @@ that would not fit.
 
 from __future__ import annotations
 
+import errno
 import io
 import pickle
 import zipfile
@@ -117,6 +118,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "radius 0": {"radius": np.zeros(2)},
     "radius NaN": {"radius": np.full(2, np.nan)},
     "radius below 0": {"radius": np.full(2, -1.0)},
+    "radius far below 0": {"radius": np.full(2, -9.0)},
     "radius of another shape": {"radius": np.ones(3)},
     "reach 0": {"reach": 0.0},
     "reach inf": {"reach": np.inf},
@@ -141,6 +143,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "basis": {"basis": "fourier"},
     "tolerance": {"tolerance": 2.0},
     "coefficients": {"coefficients": np.array([1.0, 1.0])},
+    "coefficients of another polynomial": {
+        "coefficients": np.array([1, 1.001, 0.5, 1 / 6, 1 / 24])
+    },
     "no coefficients": {"coefficients": np.zeros(0)},
     "format": {"format": "approxattn polynomial state 0"},
     "format of two": {"format": np.array(["a", "b"])},
@@ -154,6 +159,15 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_a_file_with_numbers_that_no_state_has_is_refused(change: str, tmp_path: Path) -> None:
     path = saved(tmp_path, **CHANGES[change])
     with pytest.raises(ValueError, match=r"state\.npz.* holds no approxattn polynomial state"):
+        aa.PolynomialState.load(path)
+
+
+def test_a_compressed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A small file can promise any number of zeros."""
+    path = saved(tmp_path)
+    with np.load(path) as file:
+        np.savez_compressed(path, **{name: file[name] for name in file.files})
+    with pytest.raises(ValueError, match="compressed, or larger than the file"):
         aa.PolynomialState.load(path)
 
 
@@ -240,14 +254,24 @@ def test_saving_over_a_state_that_cannot_be_written_leaves_the_old_one(
 
     def full(file: Any, **_: object) -> None:
         file.write(b"half")
-        msg = "no space left on device"
-        raise OSError(msg)
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match=r"state cannot be written \(no space left.*: make room"):
         METHOD.state(k[:1], v[:1]).save(tmp_path / "state")
     assert (tmp_path / "state").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_state_goes_through_a_link_and_says_what_is_in_its_way(tmp_path: Path) -> None:
+    _, k, v = tokens(2, 6, 3)
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    METHOD.state(k, v).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert aa.PolynomialState.load(tmp_path / "state").keys.tolist() == [6, 6]
+    for place, remedy in ((tmp_path, "name a file in it"), (tmp_path / "no" / "s", "make its")):
+        with pytest.raises(OSError, match=f"cannot be written .*: {remedy}"):
+            METHOD.state(k, v).save(place)
 
 
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
@@ -305,6 +329,18 @@ def test_states_that_would_not_fit_are_announced(monkeypatch: pytest.MonkeyPatch
         wide.state(k, v)
     with pytest.raises(MemoryError, match=r"would take \d+ bytes .*lower the degree"):
         aa.tensor_attention(v, k, k, v, v, degree=8)
+
+
+@pytest.mark.parametrize("have", [2.0**22, 2.0**60])
+def test_a_state_takes_no_more_than_half_of_a_machine(
+    have: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, k, v = tokens(20, 24)
+    monkeypatch.setattr(memory, "memory", lambda: have)
+    limit = rf"limit is {min(2.0**34, have / 2) / 2**30:.3g} GiB"
+    with pytest.raises(MemoryError, match=limit):
+        aa.Polynomial(degree=4 if have < 2**30 else 12, basis="taylor").state(k, v)
+    aa.Polynomial(degree=2, basis="taylor").state(k, v)
 
 
 def test_the_size_announced_is_about_what_is_taken() -> None:

@@ -62,6 +62,35 @@ def test_users_that_overlap_leave_the_limit_as_it_was(blas: Blas) -> None:
     assert blas.changes == [1, 4]
 
 
+def test_the_limit_holds_as_long_as_anybody_is_inside(blas: Blas) -> None:
+    inside, left, seen = threading.Event(), threading.Event(), []
+
+    def first() -> None:
+        workers.gather([lambda: inside.wait(10), lambda: None])
+        left.set()
+
+    def second() -> None:
+        workers.gather([lambda: (inside.set(), left.wait(0.3), seen.append(blas.threads)), list])
+
+    threads = [threading.Thread(target=first)]
+    threads[0].start()
+    while not blas.changes:  # until the first one is inside
+        time.sleep(0.001)
+    threads.append(threading.Thread(target=second))
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert seen == [1]
+    assert blas.changes == [1, 4]
+
+
+@pytest.mark.usefixtures("blas")
+def test_tasks_have_the_error_handling_of_their_caller() -> None:
+    with np.errstate(divide="ignore", over="raise", under="print", invalid="call"):
+        here = np.geterr()
+        assert workers.gather([np.geterr, np.geterr]) == [here, here]
+
+
 def test_who_comes_while_the_first_waits_is_not_forgotten(blas: Blas) -> None:
     inside, leave = threading.Event(), threading.Event()
 

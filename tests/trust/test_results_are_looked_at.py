@@ -111,6 +111,17 @@ def test_what_the_callers_dtype_cannot_hold_is_seen() -> None:
     assert any("float16" in reason for reason in out.certificate.unmet)
 
 
+def test_hidden_keys_have_no_gradient_whatever_a_method_returns() -> None:
+    q, k, v, g = problem(2)
+    mask = np.arange(k.shape[-2]) != 1
+    grads = aa.attention_vjp(q, k, v, g, Spoilt(value=3.0, bound=7.0), key_mask=mask)
+    assert np.all(grads.dq[..., 1, :] == 3.0)
+    assert np.all(grads.certificate.dq[..., 1] == 7.0)
+    for name in ("dk", "dv"):
+        assert not np.any(getattr(grads, name)[..., 1, :])
+        assert not np.any(getattr(grads.certificate, name)[..., 1])
+
+
 def test_sums_over_items_fail_when_one_of_them_does() -> None:
     q, k, v, g = problem(5)
     method = Spoilt(failure=0.05)

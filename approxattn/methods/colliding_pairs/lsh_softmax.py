@@ -109,6 +109,7 @@ class LSHSoftmax:
     randomised: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         whys = {

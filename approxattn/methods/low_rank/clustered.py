@@ -97,6 +97,7 @@ class Clustered:
         "Polynomial(...)"
     )
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name, least in (("heavy", 0), ("key_blocks", 1), ("query_blocks", 1)):

@@ -97,6 +97,7 @@ class FittedLinformer:
         "Polynomial(...)"
     )
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         keep(self, rank=check_integer("rank", self.rank, 1))

@@ -109,6 +109,12 @@ class Linformer:
     )
     why_no_scale: ClassVar[str] = ""
 
+    @property
+    def averages_values(self) -> bool:
+        """Whether the combined values are means of values, or follow a shift as such do."""
+        averaging = self.sketch in ("mean-pool", "max-pool", "row-sample")
+        return averaging and self.key_projection is None and self.kernel is None
+
     def __post_init__(self) -> None:
         keep(self, confidence=check_fraction("confidence", self.confidence))
         for name in ("key_projection", "kernel"):

@@ -117,6 +117,11 @@ class Nystrom:
     )
     why_no_scale: ClassVar[str] = ""
 
+    @property
+    def averages_values(self) -> bool:
+        """Whether an offset of the values is one of the output: so where they are centred."""
+        return self.centred
+
     def __post_init__(self) -> None:
         keep(
             self,

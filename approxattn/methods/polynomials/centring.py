@@ -77,6 +77,12 @@ class CentredScores:
         Sum of the weights that each query sees, rounded up.
     log_error : ndarray, shape (..., 1)
         What steps 4 and 5 add to ln rho.
+    causal : bool
+        Whether row i sees the keys up to i only.
+    key_shares : ndarray, shape (..., n_k)
+        |k_j - c| over the largest of them, rounded up; at most 1.
+    host_weights : ndarray, shape (..., n_k), or None
+        w_j on the host; 0 for keys that take no part. None when all are 1.
     """
 
     queries: Array
@@ -93,10 +99,55 @@ class CentredScores:
     size: HostArray
     total: HostArray
     log_error: HostArray
+    causal: bool
+    key_shares: HostArray
+    host_weights: HostArray | None
+
+    def power(self, t: int) -> HostArray:
+        """Return R_i^t K_t of `forward`, rounded up, shape (..., n_q)."""
+        with np.errstate(over="ignore", under="ignore"):
+            return up(whole_power(self.size, t) * self._key_powers(t)[-1])
+
+    def absolute(self, coefficients: tuple[float, ...]) -> HostArray:
+        """Return sum_t |c_t| R_i^t K_t, shape (..., n_q)."""
+        total = np.zeros_like(self.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for c, sums in zip(
+                reversed(coefficients),
+                reversed(self._key_powers(len(coefficients) - 1)),
+                strict=True,
+            ):
+                total = total * self.size + abs(c) * sums
+        return up(total)
+
+    def _key_powers(self, degree: int) -> list[HostArray]:
+        """Return K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys a row sees, rounded up, for t =
+        0 ... degree, shapes (..., n_q) or (..., 1).
+        """
+        whole = self.total if self.causal else self.total[..., :1]
+        powers, found = self.host_weights, [whole]
+        for t in range(1, degree + 1):
+            powers = self.key_shares if powers is None else powers * self.key_shares
+            grow = 1 + gamma(powers.shape[-1] + t, U64)
+            if self.causal:
+                sums = np.cumsum(powers, axis=-1)
+            else:
+                sums = np.sum(powers, axis=-1, keepdims=True)
+            found.append(np.minimum(sums * grow, whole))
+        return found
+
+
+def whole_power(x: HostArray, t: int) -> HostArray:
+    """Return x^t by squaring: NumPy's power takes tens of times as long as a product."""
+    found, square = np.ones_like(x), x
+    while t:
+        found = found * square if t % 2 else found
+        t, square = t // 2, square * square if t > 1 else square
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Queries:
+class ShiftedQueries:
     """Queries less their mean where that pays, and the weights of the keys, as in
     `CentredScores`.
     """
@@ -116,11 +167,41 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
     shift = problem.xp.zeros_like(shift) if centre == "none" else shift
     keys = shift_keys(problem, shift, problem.dtype)
     chosen = _centred_queries(problem, keys) if centre == "both" else _queries_as_given(problem)
-    key_lengths = row_norms(keys, problem.xp)
-    radius = visible_max(key_lengths, problem)[..., None]
-    middle_length = np.zeros_like(radius)
+    middle_length = np.zeros((*problem.batch, 1))
     if np.any(chosen.centred):
         middle_length = row_norms(chosen.middle, problem.xp)
+    key_lengths = row_norms(keys, problem.xp)
+    radius = visible_max(key_lengths, problem)[..., None]
+    error = np.where(chosen.centred[..., None], _weight_error(problem, middle_length, radius), 0.0)
+    return scores_of(
+        problem,
+        chosen,
+        keys,
+        key_lengths=key_lengths,
+        key_shift=shift,
+        keys_centred=centre != "none",
+        middle_length=middle_length,
+        weight_error=error,
+    )
+
+
+def scores_of(
+    problem: Problem,
+    chosen: ShiftedQueries,
+    keys: Array,
+    *,
+    key_lengths: HostArray,
+    key_shift: Array,
+    keys_centred: bool,
+    middle_length: HostArray,
+    weight_error: HostArray,
+) -> CentredScores:
+    """Return the scores of shifted queries and keys, in the dtype computed in.
+
+    `key_lengths`, shape (..., n_k), bounds the lengths of the keys, `middle_length` that of m;
+    `weight_error`, shape (..., 1), is what step 4 and whatever was rounded before add to ln rho.
+    """
+    radius = visible_max(key_lengths, problem)[..., None]
     bound, size = (
         up(x * (1 + 6 * problem.u))
         for x in score_bounds_of(chosen.queries, keys, problem, chosen.lengths, key_lengths)
@@ -129,9 +210,9 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
         queries=chosen.queries,
         keys=keys,
         weights=chosen.weights,
-        key_shift=shift,
+        key_shift=key_shift,
         middle=chosen.middle,
-        keys_centred=centre != "none",
+        keys_centred=keys_centred,
         centred=chosen.centred,
         lengths=chosen.lengths,
         radius=radius,
@@ -139,15 +220,15 @@ def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
         bound=bound,
         size=size,
         total=_totals(problem, chosen.weights),
-        log_error=up(
-            np.where(chosen.centred[..., None], _weight_error(problem, middle_length, radius), 0.0)
-            + _flushed(problem, chosen.lengths, radius)
-        ),
+        causal=problem.causal,
+        key_shares=_shares(key_lengths, radius, problem),
+        host_weights=_on_host(chosen.weights),
+        log_error=up(weight_error + _flushed(problem, chosen.lengths, radius)),
     )
 
 
-def _queries_as_given(problem: Problem) -> _Queries:
-    return _Queries(
+def _queries_as_given(problem: Problem) -> ShiftedQueries:
+    return ShiftedQueries(
         queries=problem.q,
         middle=problem.xp.zeros_like(problem.k[..., :1, :]),
         centred=np.zeros(problem.batch, bool),
@@ -156,7 +237,7 @@ def _queries_as_given(problem: Problem) -> _Queries:
     )
 
 
-def _centred_queries(problem: Problem, keys: Array) -> _Queries:
+def _centred_queries(problem: Problem, keys: Array) -> ShiftedQueries:
     """Centre the queries of the leading indices where that pays."""
     xp, queries, given = problem.xp, problem.q, _queries_as_given(problem)
     mean = _arrays.mean_of_rows(queries, xp)
@@ -171,7 +252,7 @@ def _centred_queries(problem: Problem, keys: Array) -> _Queries:
     plain = xp.zeros_like(logs)
     if problem.key_mask is not None:
         plain = xp.where(problem.key_mask[..., None], plain, xp.full_like(logs, -xp.inf))
-    return _Queries(
+    return ShiftedQueries(
         queries=xp.where(on, shifted, queries),
         middle=xp.where(on, mean, given.middle),
         centred=centred,
@@ -199,6 +280,18 @@ def _flushed(problem: Problem, lengths: HostArray, radius: HostArray) -> HostArr
     longest = np.max(lengths, axis=-1, keepdims=True)
     tiny = _arrays.smallest_normal(problem.dtype)
     return up(4 * problem.scale * problem.d * tiny * (longest + radius))
+
+
+def _shares(key_lengths: HostArray, radius: HostArray, problem: Problem) -> HostArray:
+    """Return |k_j| / max|k_j|, rounded up, shape (..., n_k); 0 for keys that take no part."""
+    if problem.key_mask is not None:
+        key_lengths = np.where(_arrays.to_host(problem.key_mask), key_lengths, 0.0)
+    safe = np.where(radius > 0, radius, 1.0)
+    return np.minimum(key_lengths / safe * (1 + 4 * U64), 1.0)
+
+
+def _on_host(weights: Array | None) -> HostArray | None:
+    return None if weights is None else _arrays.to_host(weights[..., 0]).astype(np.float64)
 
 
 def _totals(problem: Problem, weights: Array | None) -> HostArray:

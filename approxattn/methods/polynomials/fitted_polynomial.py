@@ -11,8 +11,10 @@ that no row can go astray
 - every entry is brought into the range of its column of v, where the exact one lies. That can only
   reduce its error (proved here: it is the nearest point of an interval that holds the exact entry).
 
-The range is also all that the certificate knows; `audit` measures. The gradient is that of the
-output for the coefficients held fixed; it has no bound.
+Each row's certificate is the smaller of two. The range of v bounds any output. The moments of the
+row's scores bound the quotient (T5, `approxattn.exponential.given`), and by the second item the
+output, too; of a row that was given the mean they say nothing. The gradient is that of the output
+for the coefficients held fixed; it has no bound.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arguments import check_integer
-from approxattn._arrays import Array
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
+from approxattn.bounds.rounding import times, up
+from approxattn.bounds.scores import value_spread
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
     SOFTMAX,
@@ -36,14 +40,15 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
-from approxattn.methods.polynomials.balance import balance_of
 from approxattn.methods.polynomials.fitting.fit import (
     ReducedScores,
     fit_coefficients,
     reduce_scores,
 )
 from approxattn.methods.polynomials.fitting.gradient import Evaluated, fitted_gradient
-from approxattn.methods.polynomials.forward import kernel_of, largest_entries
+from approxattn.methods.polynomials.fitting.sums import fitted_sums, scores_of_reduction
+from approxattn.methods.polynomials.forward import Forward
+from approxattn.methods.polynomials.moment_error import theorem_for
 from approxattn.methods.protocol import Cost, Sizes
 from approxattn.monomials.index import rank
 from approxattn.softmax.rows import choose
@@ -72,10 +77,11 @@ class FittedPolynomial:
 
     Notes
     -----
-    No theorem bounds the error; the certificate is what the range of v alone implies, and `audit`
-    measures. The gradient does not pass through the fit: it is the exact one of the output as a
-    function of q, k and v with the coefficients of this call. Under `causal` the coefficients and
-    the centre of the keys come from all keys, and the queries are not centred.
+    The certificate of a row is the smaller of what the moments of its scores say and what the range
+    of v alone implies; where the scores are large or the degree is low that is the latter, and
+    `audit` measures. The gradient does not pass through the fit: it is the exact one of the output
+    as a function of q, k and v with the coefficients of this call. Under `causal` the coefficients
+    and the centre of the keys come from all keys, and the queries are not centred.
     """
 
     degree: int
@@ -84,6 +90,7 @@ class FittedPolynomial:
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_integer(
@@ -110,19 +117,22 @@ class FittedPolynomial:
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
-        """Return the output, shape (..., n_q, dv), and the bound that the range of v implies."""
+        """Return the output, shape (..., n_q, dv), and its certificate, by T5 or the range of v."""
         del rng
         runs = list(self._runs(problem))
         value = _joined([run.evaluated.value for run in runs], problem)
+        widest = range_bound(value, problem)
+        sharp = np.reshape([run.sharp for run in runs], widest.shape)
+        by_range = ~(sharp < widest)
         certificate = Certificate(
-            rows=range_bound(value, problem),
+            rows=np.minimum(widest, sharp),
             target=SOFTMAX,
-            theorem="ours.value-range",
-            facts=self._facts(runs, problem),
-            unmet=(
-                f"{_NO_THEOREM}: the bound is what the range of v alone implies, and `audit` "
-                "measures",
-            ),
+            theorem=_theorem(runs, np.minimum(widest, sharp), by_range),
+            facts={
+                **self._facts(runs, problem),
+                "rows bounded by the range of v": int(np.sum(by_range)),
+            },
+            unmet=_unmet(by_range),
         )
         return Approximation(value=value, certificate=certificate)
 
@@ -142,7 +152,9 @@ class FittedPolynomial:
         dq, dk, dv = (_joined(list(items), problem) for items in zip(*gradients, strict=True))
         certificate = no_gradient_bounds(problem).certificate(
             facts={"gradient": "consistent, for fixed coefficients", **self._facts(runs, problem)},
-            unmet=(f"{_NO_THEOREM}; `audit` measures the output",),
+            unmet=(
+                "no theorem bounds the gradient of a fitted polynomial; `audit` measures outputs",
+            ),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
@@ -152,23 +164,16 @@ class FittedPolynomial:
         rows = choose(problem.n_q, self.rows, None)
         for index in itertools.product(*(range(n) for n in problem.batch)):
             item = problem.item(index)
-            scores = ReducedScores(
-                queries=reduced.queries[(*index, ...)],
-                keys=reduced.keys[(*index, ...)],
-                weights=reduced.weights[(*index, ...)],
-            )
+            scores = reduced.item(index)
             values = _arrays.cast(item.v, _arrays.dtype_name(scores.keys), xp)
             coefficients = fit_coefficients(scores, values, rows, self.degree, problem.causal, xp)
+            run = fitted_sums(item, scores_of_reduction(item, scores), coefficients)
             yield _Run(
-                index=index,
-                item=item,
-                reduced=scores,
-                coefficients=coefficients,
-                evaluated=_evaluate(item, scores, coefficients),
+                index=index, item=item, reduced=scores, forward=run, evaluated=_evaluate(run)
             )
 
     def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
-        coefficients = np.asarray([run.coefficients for run in runs])
+        coefficients = np.asarray([run.forward.polynomial.coefficients for run in runs])
         return {
             "degree": self.degree,
             "rank": rank(problem.d, self.degree),
@@ -178,7 +183,25 @@ class FittedPolynomial:
         }
 
 
-_NO_THEOREM = "no theorem bounds the error of fitted coefficients"
+def _theorem(runs: list[_Run], rows: HostArray, by_range: HostArray) -> str:
+    """Return the key of what bounds the row with the largest bound."""
+    if not rows.size:
+        return "ours.value-range"
+    largest = int(np.argmax(rows))
+    if by_range.ravel()[largest]:
+        return "ours.value-range"
+    run = runs[largest // rows.shape[-1]].forward
+    return theorem_for(run.polynomial, run.mu, run.by_range)
+
+
+def _unmet(by_range: HostArray) -> tuple[str, ...]:
+    if not np.any(by_range):
+        return ()
+    return (
+        f"of {int(np.sum(by_range))} row(s) of {by_range.size} the moments of the scores say no "
+        "more than the range of v, which is their bound: `audit` measures; a higher degree or "
+        "smaller scores help",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +211,18 @@ class _Run:
     index: tuple[int, ...]
     item: Problem
     reduced: ReducedScores
-    coefficients: tuple[float, ...]
+    forward: Forward
     evaluated: Evaluated
+
+    @property
+    def sharp(self) -> HostArray:
+        """The bound on the quotients, shape (n_q,), and so on the output: it is brought nearer to
+        the exact one. inf for the rows that were mended.
+        """
+        run = self.forward
+        rows = up(times(run.tv, value_spread(self.item).osc[..., None]) + run.output_rounding)
+        fine = _arrays.to_host(self.evaluated.fine)[..., 0]
+        return np.where(fine & np.isfinite(rows), rows, np.inf)
 
     @property
     def mended(self) -> int:
@@ -203,19 +236,11 @@ def _joined(items: list[Array], problem: Problem) -> Array:
     return problem.xp.reshape(problem.xp.stack(items), (*problem.batch, *items[0].shape))
 
 
-def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, ...]) -> Evaluated:
+def _evaluate(run: Forward) -> Evaluated:
     """Return the output of one leading index and what its gradient needs."""
-    xp = item.xp
-    balance = balance_of(reduced.queries, reduced.keys, 1.0, xp)
-    x, y, w = (
-        _arrays.cast(a, item.dtype, xp)
-        for a in (balance.queries(reduced.queries), balance.keys(reduced.keys), reduced.weights)
-    )
-    largest = largest_entries(x, y, item)
-    _check_size(item, coefficients, largest)
-    values = xp.concat([w * item.v, w], axis=-1)
-    kernel = kernel_of(item, coefficients, largest)
-    sums = kernel.sums(x, y, values)
+    item, xp = run.problem, run.problem.xp
+    x, y, values = run.queries, run.keys, run.values
+    w = values[:, -1:]
     if item.causal:
         seen = xp.cumulative_sum(values, axis=0)
         mean_score = (
@@ -225,6 +250,7 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     else:
         seen = xp.sum(values, axis=0, keepdims=True)
         least = seen[:, -1:]
+    sums = xp.concat([run.numerator, run.denominator], axis=-1)
     fine = sums[:, -1:] >= 0.5 * least
     quotient = sums[:, :-1] / xp.where(fine, sums[:, -1:], xp.ones_like(fine, dtype=sums.dtype))
     output = xp.where(fine, quotient, seen[:, :-1] / seen[:, -1:])
@@ -234,7 +260,7 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
     )
     return Evaluated(
         value=xp.minimum(xp.maximum(output, low), high),
-        balance=balance,
+        balance=run.balance,
         queries=x,
         keys=y,
         values=values,
@@ -243,23 +269,5 @@ def _evaluate(item: Problem, reduced: ReducedScores, coefficients: tuple[float, 
         fine=fine,
         high=high,
         low=low,
-        kernel=kernel,
+        kernel=run.kernel,
     )
-
-
-def _check_size(
-    item: Problem, coefficients: tuple[float, ...], largest: tuple[float, float]
-) -> None:
-    """Refuse sums that could overflow the dtype."""
-    scores = item.d * largest[0] * largest[1]
-    top = max(1.0, float(item.xp.max(item.xp.abs(item.v)))) if item.dv else 1.0
-    with np.errstate(over="ignore"):
-        terms = [abs(c) * np.power(max(scores, 1.0), float(t)) for t, c in enumerate(coefficients)]
-        size = float(sum(terms)) * item.n_k * top
-    if not size < _arrays.largest(item.dtype) / 16:
-        msg = (
-            f"scores are bounded by {scores:.4g}, where a polynomial of degree "
-            f"{len(coefficients) - 1} summed over {item.n_k} keys can reach {size:.3g} and "
-            f"overflow {item.dtype}: lower the degree or the scale, use float64, or use Exact()"
-        )
-        raise ValueError(msg)

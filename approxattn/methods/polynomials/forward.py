@@ -7,13 +7,19 @@ their number where there are none. P(s) = sum_t c_t s^t has the degree g.
 
 Rounding (proved here).
 
-1. R_i = beta |q_i| max|k_j| bounds the sum of the sizes of the products in a score.
-2. So A_i = sum_t |c_t| R_i^t bounds the sum of the sizes of the terms of P(s_ij).
-3. A computed term is off by at most gamma_K A_i w_j. K counts the roundings on its way: those of
-   `monomials.kernel`, one of w_j v_j, and for each of g factors one of centring k, one of centring
-   q and two of scaling it.
-4. By 3 the sums are off by at most E_i M and E_i with E_i = gamma_K W_i A_i, for values of size at
-   most M. What underflow takes joins E_i. The rest is `row_rounding`.
+1. beta |q_i| |k_j| bounds the sum of the sizes of the products in a score; R_i is the largest of
+   these bounds over the keys.
+2. So sum_t |c_t| (beta |q_i| |k_j|)^t bounds the sum of the sizes of the terms of P(s_ij).
+3. A computed term is off by at most gamma_K w_j times that. K counts the roundings on its way:
+   those of `monomials.kernel`, one of w_j v_j, and for each of g factors one of centring k, one of
+   centring q and two of scaling it.
+4. K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys that row i sees adds 3 up (`key_powers`): the
+   sums are off by at most E_i M and E_i with E_i = gamma_K sum_t |c_t| R_i^t K_t, for values of
+   size at most M. What underflow takes joins E_i. The rest is `row_rounding`.
+5. Weights of both signs have an l1 norm up to 1 + 2 mu (`bounds.moments`), where `row_rounding`
+   counts 1: all it says is taken times that.
+6. The part of the denominator that belongs to degree t is off by at most gamma_K |c_t| R_i^t K_t
+   and what underflow takes; divided by c_t it is a moment of the row's scores.
 
 gamma_K is a worst case: it bounds any order of summation and any BLAS.
 """
@@ -28,17 +34,20 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.balance import Balance, balance_of
 from approxattn.methods.polynomials.centring import CentredScores
+from approxattn.methods.polynomials.moment_error import moment_error
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.kernel import (
     Kernel,
     cheapest_kind,
     largest_partial_sum,
+    parts_underflow,
     sum_roundings,
     underflow,
 )
@@ -66,6 +75,9 @@ class Forward:
         sum_j w_j P(s_ij) v_j and sum_j w_j P(s_ij); a denominator lost to rounding (<= 0) is NaN.
     states : array or None
         What `Kernel.gradients` can use of the sums, when asked for.
+    parts : array or None
+        sum_j w_j c_t s_ij^t for the degrees t that `polynomial.moments` names, shape (..., n_q,
+        their number); None where it names none.
     """
 
     problem: Problem
@@ -80,6 +92,7 @@ class Forward:
     numerator: Array
     denominator: Array
     states: Array | None
+    parts: Array | None
 
     @functools.cached_property
     def value(self) -> Array:
@@ -104,19 +117,66 @@ class Forward:
         return ~(self.host_denominator > 0)
 
     @functools.cached_property
-    def weight_noise(self) -> HostArray:
-        """2 E_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
-        degree, problem = self.polynomial.degree, self.problem
-        roundings = (
-            sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal)
-            + 4 * degree
-            + 2
-        )
-        return self.noise(roundings, self.polynomial.absolute(self.scores.size))
+    def positive(self) -> HostArray:
+        """Where all weights are known to be positive: T1 says something, shape (..., n_q)."""
+        return np.isfinite(self.log_ratio)
 
-    def noise(self, roundings: float, absolute: HostArray) -> HostArray:
-        """Return 2 gamma_K W_i A_i / D~_i for given K and A_i."""
-        error = gamma(roundings, self.problem.u) * absolute * self.scores.total
+    @functools.cached_property
+    def tv(self) -> HostArray:
+        """Half of the l1 distance to the exact weights, in exact arithmetic, shape (..., n_q): the
+        smaller of T1 and T5. Weights of both signs have T5 only, and it may be above 1.
+        """
+        return np.where(self.positive, np.minimum(self.by_range, self.mu), self.mu)
+
+    @property
+    def by_range(self) -> HostArray:
+        """That bound by T1, from the range of the scores; inf where there is none."""
+        return np.where(self.positive, tv_from_log_ratio(self.log_ratio), np.inf)
+
+    @functools.cached_property
+    def mu(self) -> HostArray:
+        """That bound by T5, the error of the keys' weights included; inf where there is none."""
+        if self.parts is None:
+            return np.full(self.scores.bound.shape, np.inf)
+        return moment_error(
+            self.polynomial,
+            self.scores,
+            _arrays.to_float64(self.parts),
+            gamma(self.roundings, self.problem.u),
+            self.parts_lost,
+            (self.host_denominator, self.denominator_noise),
+        )
+
+    @functools.cached_property
+    def size(self) -> HostArray:
+        """Bound on the l1 norm of the normalised weights, shape (..., n_q): 1, or 1 + 2 mu where
+        some may be negative.
+        """
+        return np.where(self.positive, 1.0, up(1 + 2 * self.mu))
+
+    @property
+    def roundings(self) -> int:
+        """K."""
+        problem, degree = self.problem, self.polynomial.degree
+        of_sums = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal)
+        return of_sums + 4 * degree + 2
+
+    @functools.cached_property
+    def denominator_noise(self) -> HostArray:
+        """2 E_i / D~_i, shape (..., n_q); inf where the denominator is lost."""
+        return self._relative(self.roundings, self.polynomial.coefficients)
+
+    @functools.cached_property
+    def weight_noise(self) -> HostArray:
+        """What rounding does to the l1 norm of the normalised weights, shape (..., n_q)."""
+        return up(self.denominator_noise * self.size)
+
+    def noise(self, roundings: float, coefficients: tuple[float, ...]) -> HostArray:
+        """Return that for a given K and polynomial: 2 E_i / D~_i times their l1 norm at most."""
+        return up(self._relative(roundings, coefficients) * self.size)
+
+    def _relative(self, roundings: float, coefficients: tuple[float, ...]) -> HostArray:
+        error = gamma(roundings, self.problem.u) * self.scores.absolute(coefficients)
         lost = self.underflow * self.problem.visible_keys
         return weight_noise(self.host_denominator, error, lost)
 
@@ -137,16 +197,31 @@ class Forward:
         return np.maximum(*lost) + of_weighted_values
 
     @functools.cached_property
+    def parts_lost(self) -> HostArray:
+        """What underflow can take from a part, shape (..., n_q)."""
+        problem, tiny = self.problem, _arrays.smallest_normal(self.problem.dtype)
+        lost = parts_underflow(
+            self.kernel.kind,
+            self.polynomial.coefficients,
+            self.scores.size,
+            *self.largest,
+            problem.d,
+            tiny,
+        )
+        return np.asarray(np.maximum(lost, self.underflow) * problem.visible_keys)
+
+    @functools.cached_property
     def row_rounding(self) -> RowRounding:
         """The rounding error of each output row, for values of any size."""
         problem = self.problem
-        return row_rounding(
+        found = row_rounding(
             self.host_denominator,
             problem.visible_keys,
             self.weight_noise,
             self.underflow,
             problem.dtype,
         )
+        return RowRounding(relative=found.relative * self.size, absolute=found.absolute * self.size)
 
     @functools.cached_property
     def output_rounding(self) -> HostArray:
@@ -166,9 +241,13 @@ def forward(
     values = values_and_one(problem)
     values = values if scores.weights is None else values * scores.weights
     kernel = kernel_of(problem, polynomial.coefficients, largest)
-    states = None
-    if keep:
-        sums, states = kernel.sums_and_states(queries, keys, values)  # (..., n_q, dv + 1)
+    states = parts = None  # sums: (..., n_q, dv + 1)
+    if polynomial.moments is not None and polynomial.moments.degrees:
+        sums, parts, states = kernel.sums_with_parts(
+            queries, keys, values, polynomial.moments.degrees, keep=keep
+        )
+    elif keep:
+        sums, states = kernel.sums_and_states(queries, keys, values)
     else:
         sums = kernel.sums(queries, keys, values)
     denominator = sums[..., -1:]
@@ -185,6 +264,7 @@ def forward(
         numerator=sums[..., :-1],
         denominator=xp.where(denominator > 0, denominator, xp.full_like(denominator, xp.nan)),
         states=states,
+        parts=parts,
     )
 
 

@@ -9,7 +9,9 @@ Rounding (proved here). It is that of `forward` with a longer path.
    one sum of at most r terms), and what `through_centres` adds.
 2. r_i is the larger of the noises with A_i and with R'_abs(R_i), because dv has weights P and the
    others R'.
-3. z - kappa is off by the rounding of dv + 1 products, by that of the output, and by left_i; a sum
+3. Weights of both signs have a larger l1 norm, and kappa may lie outside the range of z: r_i, e_i
+   and t_i are taken times that norm.
+4. z - kappa is off by the rounding of dv + 1 products, by that of the output, and by left_i; a sum
    with weights of l1 norm a multiplies that by a, at least 1.
 
 Through the mean query (proved here).
@@ -39,6 +41,7 @@ from approxattn.bounds.rounding import U64, gamma, times, up
 from approxattn.bounds.scores import query_norms, value_spread
 from approxattn.methods.polynomials.forward import Forward, kernel_of
 from approxattn.methods.polynomials.gradient import primitive
+from approxattn.methods.polynomials.slopes import slope_bounds
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import sum_roundings, underflow
@@ -57,7 +60,7 @@ class _Cotangent:
     coefficients : tuple of float
         Those of R.
     slopes : ndarray, shape (..., n_q)
-        R'_abs(R_i).
+        sum_j w_j R'_abs(beta |q_i| |k_j|).
     """
 
     size: HostArray
@@ -75,18 +78,21 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
     of_parts = up(scores.lengths + scores.middle_length)  # q_i is q_i - m plus m
     query_norm = None if scores.weights is None else of_parts
 
-    def combine(log_ratio: HostArray) -> GradientBounds:
+    def combine(log_ratio: HostArray, mu: HostArray | float) -> GradientBounds:
         return gradient_bounds(
             problem,
             dout,
             scores.keys,
             log_ratio=log_ratio,
             noise=noise,
+            mu=mu,
+            positive=run.positive,
             query_norm=query_norm,
             key_norm=scores.radius,
         )
 
-    bounds, rounding_only = combine(run.log_ratio), combine(np.zeros_like(run.log_ratio))
+    bounds = combine(run.log_ratio, run.mu)
+    rounding_only = combine(np.zeros_like(run.log_ratio), 0.0)
     dk, dv = _weighted_truncation(run, cotangent)
     bounds = GradientBounds(
         dq=bounds.dq,
@@ -103,16 +109,12 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
 
 def _cotangent(run: Forward, dout: Array, kind: str) -> _Cotangent:
     spread, coefficients = value_spread(run.problem), primitive(run, kind)
-    slopes = np.zeros_like(run.scores.size)
-    with np.errstate(over="ignore"):
-        for c in reversed(derivative(coefficients)):
-            slopes = slopes * run.scores.size + abs(c)
     return _Cotangent(
         size=cotangent_size(dout, run.problem.xp),
         top=spread.top[..., None],
         osc=spread.osc[..., None],
         coefficients=coefficients,
-        slopes=slopes,
+        slopes=run.scores.absolute(derivative(coefficients)),
     )
 
 
@@ -129,19 +131,19 @@ def _roundings(run: Forward, coefficients: tuple[float, ...]) -> int:
 
 def _noise(run: Forward, cotangent: _Cotangent, kind: str) -> GradientNoise:
     """Return r_i, e_i, t_i, the balance and the error of the slopes."""
-    problem, scores = run.problem, run.scores
+    problem = run.problem
     roundings = _roundings(run, cotangent.coefficients)
-    of_slopes = run.noise(roundings, cotangent.slopes)
-    of_values = run.noise(roundings, run.polynomial.absolute(scores.size))
+    of_slopes = run.noise(roundings, derivative(cotangent.coefficients))
+    of_values = run.noise(roundings, run.polynomial.coefficients)
     pair = cotangent.size * (
         2 * gamma(problem.dv + 4, problem.u) * cotangent.top + run.output_rounding
     )
     amplification = np.maximum(1.0, of_slopes / gamma(roundings, problem.u))
-    slope = run.polynomial.slope_error(scores.bound) if kind == "consistent" else 0.0
+    slope = slope_bounds(run)[0] if kind == "consistent" else 0.0
     return GradientNoise(
-        weights=np.maximum(of_slopes, of_values),
-        pairs=up(pair * amplification),
-        terms=_term_loss(run, cotangent),
+        weights=up(np.maximum(of_slopes, of_values) * run.size),
+        pairs=up(pair * amplification * run.size),
+        terms=up(_term_loss(run, cotangent) * run.size),
         balance=run.balance.ratio,
         slope=slope,
     )
@@ -156,7 +158,7 @@ def _mean_query_error(run: Forward, not_truncation: HostArray, cotangent: _Cotan
     largest = times(2, cotangent.size, cotangent.top, problem.scale, run.scores.radius)
     rounded = gamma(problem.n_q + problem.n_k + 16, U64) + 8 * problem.u
     with np.errstate(over="ignore", invalid="ignore"):
-        amplified = largest * (1 + run.polynomial.slope_error(run.scores.bound))
+        amplified = largest * slope_bounds(run)[1] * run.size
         means = np.nan_to_num(rounded * amplified, nan=np.inf)
         error = np.mean(2 * not_truncation + means, axis=-1, keepdims=True)
     return np.where(centred, up(error), 0.0)
@@ -199,7 +201,7 @@ def _weighted_truncation(run: Forward, cotangent: _Cotangent) -> tuple[HostArray
     2. |P - P~|_ij <= (rho_i - 1 + TV_i) omega_i f~_ij.
 
     Against the sums over all queries of `gradient_bounds` this counts each query by the weight it
-    gives to the key, at one more kernel sum.
+    gives to the key, at one more kernel sum. Where weights may be negative this says nothing.
     """
     problem, xp, log_ratio = run.problem, run.problem.xp, run.log_ratio
     # 0 times the largest float, unlike 0 times inf, is 0
@@ -225,5 +227,6 @@ def _weighted_truncation(run: Forward, cotangent: _Cotangent) -> tuple[HostArray
         sums = sums * _arrays.to_host(run.scores.weights).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total = up((sums * (1 + 8 * problem.u) + below) * top + noise)
-    bounds = np.where(np.isfinite(total), total, np.inf)
+    known = np.isfinite(total) & np.all(run.positive, axis=-1)[..., None, None]
+    bounds = np.where(known, total, np.inf)
     return bounds[..., 0], bounds[..., 1]

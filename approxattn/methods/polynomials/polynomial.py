@@ -2,9 +2,11 @@
 
 Alman & Song (2023, 2024) and Liang et al. (2024) replace A = exp(beta Q K^T) by P(beta Q K^T),
 whose rank is C(d + g, g). Here the keys are first centred, and the queries too (`centring`: exact).
-P is one of three: the even Taylor polynomial, whose ratio to exp is known for any score (T2); or,
-on the interval in which the scores lie, the polynomial of least relative error or the truncated
-Chebyshev series (T1).
+P is one of four: the even Taylor polynomial, whose ratio to exp is known for any score (T2); or,
+on the interval in which the scores lie, the polynomial of least relative error, the truncated
+Chebyshev series (T1), or the one midway between the best ones below and above exp for normally
+distributed scores. The moments of each row's scores, parts of its denominator, bound the error of
+the first and the last far below what the interval says (T5).
 
 The sums and their rounding: `forward`; the gradients: `gradient`; what `tolerance` chooses: `plan`.
 """
@@ -21,12 +23,12 @@ from approxattn._arguments import check_choice, check_flag, check_fraction, chec
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
-from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
-from approxattn.bounds.rounding import up
+from approxattn.bounds.rounding import times, up
 from approxattn.bounds.scores import value_spread
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients
 from approxattn.exponential import degree_for, exp_polynomial
-from approxattn.exponential.degree import BASES, check_degree
+from approxattn.exponential.degree import POLYNOMIAL_BASES, check_degree
+from approxattn.exponential.given import check_coefficients, given_over
 from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic,
     anisotropic_gradient,
@@ -34,10 +36,19 @@ from approxattn.methods.polynomials.anisotropic.attention import (
 )
 from approxattn.methods.polynomials.anisotropic.sums import SplitForward
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
+from approxattn.methods.polynomials.choosing.plan import (
+    Plan,
+    exact_gradient,
+    exact_output,
+    given_for,
+    keeps,
+    plans,
+    polynomial_for,
+)
 from approxattn.methods.polynomials.forward import Forward, forward
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
-from approxattn.methods.polynomials.plan import Plan, exact_gradient, exact_output, plan_for
+from approxattn.methods.polynomials.moment_error import theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     all_within,
     columns_of,
@@ -65,10 +76,17 @@ class Polynomial:
     tolerance : float, optional
         t in (0, 1): the degree is chosen so that ``|out - exact| <= t osc(V column)`` for every
         row, from a score bound that costs O(n d).
-    basis : {"minimax", "chebyshev", "taylor"}
+    coefficients : sequence of float, optional
+        c_0, c_1 ... c_g of a polynomial of your own, instead of a degree, a tolerance and a basis.
+        Its certificate rests on the moments of the scores, whatever the coefficients are; rows
+        about which they say nothing have no bound, and the certificate says so.
+    basis : {"minimax", "chebyshev", "taylor", "one-sided"}, optional
         Least relative error on the interval of the scores; the truncated Chebyshev series there, in
-        closed form but of higher degree for the same error; or the even Taylor polynomial, which
-        serves any scores.
+        closed form but of higher degree for the same error; the even Taylor polynomial, which
+        serves any scores; or the one midway between the best polynomials below and above exp for
+        normally distributed scores, which reaches most tolerances with the fewest features. None
+        means "minimax" for a degree and, for a tolerance, whichever reaches it with the lowest
+        degree.
     gradient : {"consistent", "plug-in"}
         What `attention_vjp` returns: the exact gradient of the approximate output (what automatic
         differentiation gives, and what a gradient check expects), or the exact gradient formula
@@ -99,7 +117,8 @@ class Polynomial:
 
     degree: int | None = None
     tolerance: float | None = None
-    basis: str = "minimax"
+    coefficients: tuple[float, ...] | None = None
+    basis: str | None = None
     gradient: str = "consistent"
     centre: str = "both"
     index: str = "full"
@@ -108,12 +127,16 @@ class Polynomial:
     randomised: ClassVar[bool] = False
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if (self.degree is None) == (self.tolerance is None):
+        if self.coefficients is not None:
+            self._check_given()
+        elif (self.degree is None) == (self.tolerance is None):
             msg = f"degree(={self.degree}), tolerance(={self.tolerance}): give exactly one of them"
             raise ValueError(msg)
-        check_choice("basis", self.basis, BASES)
+        if self.basis is not None:
+            check_choice("basis", self.basis, POLYNOMIAL_BASES)
         check_choice("gradient", self.gradient, KINDS)
         check_choice("centre", self.centre, CENTRES)
         check_choice("index", self.index, INDICES)
@@ -127,7 +150,22 @@ class Polynomial:
         if self.tolerance is not None:
             check_fraction("tolerance", self.tolerance)
         if self.degree is not None:
-            check_degree(self.degree, self.basis)
+            check_degree(self.degree, self.basis or "minimax")
+
+    def _check_given(self) -> None:
+        object.__setattr__(self, "coefficients", check_coefficients(self.coefficients))
+        for name in ("degree", "tolerance", "basis"):
+            if getattr(self, name) is not None:
+                msg = (
+                    f"{name}(={getattr(self, name)!r}) with coefficients of your own says the "
+                    f"same twice or something else: leave out {name} or the coefficients"
+                )
+                raise ValueError(msg)
+
+    @property
+    def _degree(self) -> int | None:
+        """The degree where it is known beforehand."""
+        return self.degree if self.coefficients is None else len(self.coefficients) - 1
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:
@@ -139,10 +177,10 @@ class Polynomial:
 
         Raises ValueError with `tolerance`: the degree then follows from the data.
         """
-        if self.degree is None:
+        if self._degree is None:
             msg = f"tolerance(={self.tolerance}) leaves the degree to the data: give a degree"
             raise ValueError(msg)
-        each = min(rank(problem.d, self.degree), MANY) * (problem.dv + 2)
+        each = min(rank(problem.d, self._degree), MANY) * (problem.dv + 2)
         return lambda queries, keys: each * (1 + keys / queries)
 
     # Protocol.
@@ -152,11 +190,10 @@ class Polynomial:
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
         if split is not None and self.tolerance is not None:
-            return anisotropic_output(split, self.basis, self.tolerance)
-        plan = self._plan(problem, scores)
-        if plan.exact and self.tolerance is not None:
-            return exact_output(problem, plan, self.tolerance)
-        run = forward(problem, scores, plan.polynomial(self.basis))
+            return anisotropic_output(split, self.range_basis, self.tolerance)
+        run = self._run(problem, scores)
+        if isinstance(run, Plan):
+            return exact_output(problem, run, self.tolerance or 0.0)
         return Approximation(value=run.value, certificate=self._certificate(run))
 
     @property
@@ -173,17 +210,14 @@ class Polynomial:
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
         if split is not None:
-            return anisotropic_gradient(split, dout, self.basis, self.gradient)
-        plan = self._plan(problem, scores)
-        if plan.exact:
-            return exact_gradient(problem, plan, dout)
-        run = forward(
-            problem, scores, plan.polynomial(self.basis), keep=self.gradient == "consistent"
-        )
+            return anisotropic_gradient(split, dout, self.range_basis, self.gradient)
+        run = self._run(problem, scores, keep=self.gradient == "consistent")
+        if isinstance(run, Plan):
+            return exact_gradient(problem, run, dout)
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
         certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
             facts={"gradient": self.gradient, **_facts(run)},
-            unmet=lost_denominators(run.lost, problem.dtype),
+            unmet=_unmet(run),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
@@ -240,6 +274,12 @@ class Polynomial:
         >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
         True
         """
+        if self.basis == "one-sided":
+            msg = (
+                "basis(='one-sided') follows the spread of the scores, which a state does not "
+                "know: use basis='taylor' or 'minimax'"
+            )
+            raise ValueError(msg)
         if self.index == "anisotropic":
             msg = (
                 "index(='anisotropic') chooses its monomials from the queries, which a state does "
@@ -259,33 +299,54 @@ class Polynomial:
                 "half_range", half_range, "be a finite number >= 0", low=BELOW_0, high=math.inf
             )
         )
+        if self.coefficients is not None:
+            polynomial = given_over(self.coefficients, widest)
+            return fold(k, v, polynomial, centre, scale, key_mask)
         degree = (
-            degree_for(widest, self.tolerance, self.basis)
+            degree_for(widest, self.tolerance, self.range_basis)
             if self.tolerance is not None
             else self.degree or 0
         )
-        polynomial = exp_polynomial(degree, widest, self.basis)
+        polynomial = exp_polynomial(degree, widest, self.range_basis)
         return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
 
-    def _plan(self, problem: Problem, scores: CentredScores) -> Plan:
-        """Choose the degree, or exact attention."""
-        half_range = float(np.max(scores.bound))
+    @property
+    def range_basis(self) -> str:
+        """The basis where nothing is known of the scores but their range."""
+        return "minimax" if self.basis in (None, "one-sided") else self.basis or "minimax"
+
+    def _run(
+        self, problem: Problem, scores: CentredScores, *, keep: bool = False
+    ) -> Forward | Plan:
+        """Return the sums of the polynomial chosen, or why exact attention takes their place."""
+        if self.coefficients is not None:
+            polynomial = given_for(problem, scores, self.coefficients)
+            return forward(problem, scores, polynomial, keep=keep)
         if self.tolerance is None:
-            return Plan(half_range=half_range, degree=self.degree)
-        return plan_for(
-            problem, half_range, self.tolerance, self.basis, fallback=bool(self.fallback)
-        )
+            basis = self.basis or "minimax"
+            polynomial = polynomial_for(problem, scores, self.degree or 0, basis)
+            return forward(problem, scores, polynomial, keep=keep)
+        for plan in plans(
+            problem, scores, self.tolerance, self.basis, fallback=bool(self.fallback)
+        ):
+            if plan.exact or plan.polynomial is None:
+                return plan
+            run = forward(problem, scores, plan.polynomial, keep=keep)
+            if plan.sure or keeps(self.tolerance, run):
+                return run
+        msg = f"no plan for tolerance(={self.tolerance}): use Exact()"
+        raise ValueError(msg)
 
     def _anisotropic(self, problem: Problem, scores: CentredScores) -> SplitForward | None:
         """Return the sums with an anisotropic set of monomials where one is asked for and pays."""
         if self.index != "anisotropic" or self.tolerance is None:
             return None
-        return anisotropic(problem, scores, self.tolerance, self.basis, bool(self.fallback))
+        return anisotropic(problem, scores, self.tolerance, self.range_basis, bool(self.fallback))
 
     def _certificate(self, run: Forward) -> Certificate:
         problem, rounding = run.problem, run.output_rounding
-        tv = tv_from_log_ratio(run.log_ratio)
-        rows = up(output_bound(tv, value_spread(problem).osc) + rounding)
+        tv = run.tv
+        rows = up(times(tv, value_spread(problem).osc[..., None]) + rounding)
         promised = None
         if self.tolerance is not None:
             columns = columns_of(problem)
@@ -294,9 +355,9 @@ class Polynomial:
         return Certificate(
             rows=rows,
             target=SOFTMAX,
-            theorem="ours.even-taylor" if self.basis == "taylor" else "ours.hilbert",
+            theorem=theorem_for(run.polynomial, run.mu, run.by_range),
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=lost_denominators(run.lost, problem.dtype),
+            unmet=_unmet(run),
             promised=promised,
         )
 
@@ -306,6 +367,20 @@ def _share(flags: HostArray) -> str:
     if flags.all():
         return "yes"
     return f"{int(flags.sum())} of {flags.size}" if flags.any() else "no"
+
+
+def _unmet(run: Forward) -> tuple[str, ...]:
+    """Return why some rows have no bound, if any."""
+    lost = lost_denominators(run.lost, run.problem.dtype)
+    unknown = int(np.sum(~np.isfinite(run.tv) & ~run.lost))
+    if not unknown:
+        return lost
+    return (
+        *lost,
+        f"{unknown} row(s): the polynomial is not known to be positive for scores up to "
+        f"{np.max(run.scores.bound):.4g}, and their moments do not bound its error; use a smaller "
+        "scale, basis='taylor', or other coefficients",
+    )
 
 
 def _facts(run: Forward) -> dict[str, object]:

@@ -14,7 +14,7 @@ beta |q_i| max_j |k_j - c|.
    the smallest bounds. Queries are not centred: their mean is not known while keys are folded, and
    the weights of the keys would depend on it.
 4. The certificate of a row needs B_i, the number of keys, and the range of each column of values:
-   kept beside S, each merged by a maximum or a sum.
+   kept beside S, each merged by a maximum or a sum. The moments of its scores are parts of S.
 5. Rounding is that of `forward`, but a term passes through at most `additions` sums over keys.
 """
 
@@ -47,7 +47,7 @@ from approxattn.methods.polynomials.folding.fold import (
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.monomials.kernel import key_sum_terms
-from approxattn.monomials.states import read_states, states
+from approxattn.monomials.states import read_states_with_parts, states
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,9 +140,13 @@ class PolynomialState:
     def query(self, q: Array) -> Approximation:
         """Return the attention of the queries over all keys seen, and its certificate.
 
-        Parameters ---------- q : array, shape (..., n_q, d) Same library, device, dtype and leading
-        axes as the keys. Costs O(n_q r dv). The output has the dtype computed in (float32 for half
-        precisions). Rows of an item that has seen no key are NaN, and the certificate says so.
+        Costs O(n_q r dv). The output has the dtype computed in (float32 for half precisions). Rows
+        of an item that has seen no key are NaN, and the certificate says so.
+
+        Parameters
+        ----------
+        q : array, shape (..., n_q, d)
+            Same library, device, dtype and leading axes as the keys.
 
         Raises
         ------
@@ -159,11 +163,14 @@ class PolynomialState:
         x = scaled(problem.q, self.scale, xp)
         largest = float(xp.max(_arrays.largest_size(x, xp))), self.reach
         refuse_large_sums(self.polynomial, problem, largest, self.keys, (self.high, self.low))
-        sums = read_states(x, self.sums, self.polynomial.degree, xp)
+        p = self.polynomial
+        degrees = p.moments.degrees if p.moments is not None else ()
+        sums, parts = read_states_with_parts(x, self.sums, p.degree, xp, degrees)
         last = sums[..., -1:]
         denominator = xp.where(last > 0, last, xp.full_like(last, xp.nan))
         host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
-        certificate = state_certificate(self, problem, largest[0], host)
+        of_degrees = _arrays.to_float64(parts)
+        certificate = state_certificate(self, problem, largest[0], host, of_degrees)
         return Approximation(
             value=sums[..., :-1] / denominator, certificate=held_to_promise(certificate)
         )
@@ -180,9 +187,14 @@ class PolynomialState:
         """Read a state that `save` wrote, into the library and onto the device of `like` (NumPy if
         None).
 
-        Raises ------ ValueError If the file is none of ours, is damaged, holds numbers that no
-        state has, or if this version makes another polynomial of that degree and interval. The
-        message names the file. OSError If it cannot be read.
+        Raises
+        ------
+        ValueError
+            If the file is none of ours, is damaged, holds numbers that no state has, or if this
+            version makes another polynomial of that degree and interval. The message names the
+            file.
+        OSError
+            If it cannot be read.
         """
         fields = read_state(Path(path))
         if like is not None:

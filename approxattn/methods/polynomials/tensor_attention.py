@@ -49,6 +49,7 @@ from approxattn._arguments import check_choice, check_fraction
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
+from approxattn.bounds.moments import weight_error
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import query_norms, row_norms, spread_of, value_spread
@@ -57,6 +58,7 @@ from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.methods.polynomials.balance import scaled
 from approxattn.methods.polynomials.folding.fold import announce, items_of
+from approxattn.methods.polynomials.moment_error import moments_of, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     lost_denominators,
     row_rounding,
@@ -65,7 +67,7 @@ from approxattn.methods.polynomials.row_rounding import (
 from approxattn.monomials.contraction import weights
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import key_sum_terms
-from approxattn.monomials.states import read_states, states
+from approxattn.monomials.states import read_states_with_parts, states
 
 TENSOR = SOFTMAX + " over pairs of keys"
 
@@ -95,9 +97,11 @@ def tensor_attention(
         First keys and values.
     k2, v2 : array, shapes (..., n_2, d), (..., n_2, dv)
         Second keys and values. One library, device and dtype for all; leading axes must be equal.
-    degree, tolerance, basis
-        As for `Polynomial`: one of the first two; the tolerance is a fraction of the largest range
-        of v1_jc v2_lc over pairs.
+    degree, tolerance
+        As for `Polynomial`, one of the two; the tolerance is a fraction of the largest range of
+        v1_jc v2_lc over pairs.
+    basis : {"minimax", "chebyshev", "taylor"}
+        As for `Polynomial`.
     scale : float, optional
         beta; None means 1/d, as in the paper.
 
@@ -126,9 +130,9 @@ def tensor_attention(
     if (degree is None) == (tolerance is None):
         msg = f"degree(={degree}), tolerance(={tolerance}): give exactly one of them"
         raise ValueError(msg)
+    check_choice("basis", basis, BASES)
     if tolerance is not None:
         tolerance = check_fraction("tolerance", tolerance)
-        check_choice("basis", basis, BASES)
     elif degree is not None:
         check_degree(degree, basis)
     xp = _arrays.namespace(q=q, k1=k1, k2=k2, v1=v1, v2=v2)
@@ -200,10 +204,12 @@ def _evaluate(
     w = xp.astype(
         _arrays.from_host(np.array(weights(polynomial.coefficients, d))[:, None], x), x.dtype
     )
-    sums = read_states(x, w * (left * right), g, xp)
+    degrees = polynomial.moments.degrees if polynomial.moments is not None else ()
+    sums, parts = read_states_with_parts(x, w * (left * right), g, xp, degrees)
     denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
     host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
-    certificate = _certificate(first, second, polynomial, bound, host, largest, tolerance)
+    of_degrees = host, _arrays.to_float64(parts)
+    certificate = _certificate(first, second, polynomial, bound, of_degrees, largest, tolerance)
     return Approximation(value=sums[..., :-1] / denominator, certificate=certificate)
 
 
@@ -236,11 +242,12 @@ def _certificate(
     second: Problem,
     polynomial: ExpPolynomial,
     bound: HostArray,
-    denominator: HostArray,
+    of_degrees: tuple[HostArray, HostArray],
     largest: float,
     tolerance: float | None,
 ) -> Certificate:
     g, d, u = polynomial.degree, first.d, first.u
+    denominator, parts = of_degrees
     corners = [a * b for a in first.value_range for b in second.value_range]
     slack = 2.0**-51 * np.max(np.abs(corners), axis=0)  # products of two float64 round
     spread = spread_of(np.max(corners, axis=0) + slack, np.min(corners, axis=0) - slack)
@@ -253,7 +260,14 @@ def _certificate(
     tops = [np.maximum(value_spread(p).top, 1.0)[..., None] for p in (first, second)]
     rounding = row_rounding(denominator, pairs * tops[0] * tops[1], noise, lost, first.dtype)
     of_rows = rounding.rows((tops[0] * tops[1])[..., 0])
-    tv = tv_from_log_ratio(polynomial.log_ratio(bound))
+    by_range = tv_from_log_ratio(polynomial.log_ratio(bound))
+    mu = np.full(bound.shape, np.inf)
+    if polynomial.moments is not None:
+        whole = np.broadcast_to(pairs, bound.shape)
+        rounded = gamma(roundings, u)
+        moments, slack = moments_of(polynomial, whole, parts, rounded, bound, lost * pairs)
+        mu = weight_error(polynomial.moments.weigh(bound, moments, slack), denominator, noise)
+    tv = np.minimum(by_range, mu)
     rows = up(output_bound(tv, spread.osc) + of_rows)
     promised = None
     if tolerance is not None:
@@ -261,7 +275,7 @@ def _certificate(
     certificate = Certificate(
         rows=rows,
         target=TENSOR,
-        theorem="ours.even-taylor" if polynomial.basis == "taylor" else "ours.hilbert",
+        theorem=theorem_for(polynomial, mu, by_range),
         facts={
             "basis": polynomial.basis,
             "degree": g,

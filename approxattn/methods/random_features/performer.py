@@ -104,6 +104,7 @@ class Performer:
     gradient_of_output: ClassVar[bool] = True
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
+    averages_values: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         keep(

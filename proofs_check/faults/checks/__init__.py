@@ -1,5 +1,5 @@
-"""The checks that look for faults: claims of the catalogue by their keys, and functions that
-complain, by names of their own.
+"""The checks that look for faults: claims of the catalogue by their keys, functions that complain,
+by names of their own, and tests of the suite, by their places.
 """
 
 from __future__ import annotations
@@ -47,11 +47,17 @@ FUNCTIONS = {
     "transformer.extremes": "transformer_extremes:extremes",
     "gradients.certified": "claims:certified_gradients",
 }
-"""Module and function of each; any other name is the key of a claim about code."""
+"""Module and function of each; of other names those that begin with "tests/" are places of tests,
+and the rest are keys of claims about code.
+"""
 
 
 def complaints(name: str) -> Iterator[str]:
     """Carry out one check; it yields what it has to complain about, nothing when all is well."""
+    if name.startswith("tests/"):
+        from proofs_check.faults.checks.suite import failing_tests
+
+        return failing_tests(name)
     if name not in FUNCTIONS:
         from proofs_check.faults.checks.claims import claim
 

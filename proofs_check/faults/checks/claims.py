@@ -50,6 +50,7 @@ def certified_gradients() -> Complaints:
             confirm=code_gradients.confirm,
             assumptions=(code_gradients._ACCEPTED,),
             tries=300,
+            covers="statement",
             scope="as in code_gradients",
         )
         yield from hunt("gradients", experiment)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from proofs_check.faults.fault import Fault
-from proofs_check.faults.listed import hashing, low_rank, polynomials, softmax, transformer
+from proofs_check.faults.listed import hashing, low_rank, polynomials, softmax, transformer, trust
 
 FAULTS: dict[str, Fault] = {
     fault.key: fault
-    for module in (softmax, polynomials, hashing, low_rank, transformer)
+    for module in (softmax, polynomials, hashing, low_rank, transformer, trust)
     for fault in module.FAULTS
 }
 """By key, in the order of the lists."""

@@ -78,7 +78,7 @@ FAULTS = (
         "times(beta, query_norm, truncation / 2 + added)", "times(beta, query_norm, added)",
         "code.gradient-polynomial", "gradients.certified"),
     fault("gradient-bounds.dv-tv", "missing term", "bounds.gradients", "gradient_bounds",
-        "(tv_from_log_ratio(log_ratio) + weight_noise) * size", "weight_noise * size",
+        "times(np.minimum(by_range, mu) + weight_noise, size)", "times(weight_noise, size)",
         "code.gradient-polynomial", "gradients.certified"),
     fault("gradient-bounds.no-rounding", "rounding", "bounds.gradients", "exact_gradient_rounding",
         "weights=up(sums + 0 * bound), pairs=up(pair)",

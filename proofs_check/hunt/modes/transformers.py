@@ -8,6 +8,7 @@ every violation, is looked at in balls.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ def draw(rng: np.random.Generator, cell: Cell, index: int, row: Row) -> Posed:
         "activation": str(rng.choice(["gelu", "silu", "tanh"])),
     }
     weights = _weights(rng, plan, d, heads, cell.dtype)
-    count = 16 if forward else 3
+    count = 16 if forward else 6
     low, high = scales.RANGES[cell.dtype]
     sizes = scales.ordinary(rng, count, cell.dtype)
     exponents = sizes.q
@@ -63,7 +64,7 @@ def draw(rng: np.random.Generator, cell: Cell, index: int, row: Row) -> Posed:
         arrays=arrays,
         mask=mask,
         rubbish=rubbish,
-        singly=not forward or index % 8 == 7,
+        singly=index % (8 if forward else 4) == 3,
         seed=int(rng.integers(0, 2**31)),
         extra={"plan": plan, "weights": weights},
     )
@@ -174,26 +175,32 @@ def forward(row: Row, posed: Posed, lib: Library, arrays: dict[str, Any]) -> See
 
 
 def backward(row: Row, posed: Posed, lib: Library, arrays: dict[str, Any]) -> Seen:
-    """Call `transformer.gradient` once, for one matrix of tokens."""
+    """Call `transformer.gradient` once; parameters get the sum over all matrices of tokens."""
     plan, w = posed.extra["plan"], posed.extra["weights"]
-    model = model_of(plan, w, lib.put)
     grads = tf.gradient(
-        model,
+        model_of(plan, w, lib.put),
         arrays["x"],
         arrays["g"],
         row.method,
         **_options(row, posed, lib.put),
     )
     certificate: Any = grads.certificate  # there is one unless certify=False
-    found = {name: lib.get(a) for name, a in tf.parameters(grads.model).items()}
-    values = {"x": lib.get(grads.dx)[0], **found}
-    bounds = {"x": float(certificate.dx[0]), **certificate.parameters}
-    near, seen = _shaken_posed(posed), Seen()
+    found = {name: lib.get(a)[None, None] for name, a in tf.parameters(grads.model).items()}
+    values = {"x": lib.get(grads.dx), **found}
+    bounds = {"x": np.asarray(certificate.dx), **certificate.parameters}
+    case, seen = _case(posed), Seen()
+    truth, near = networks.slopes(plan, [case, _case(_shaken_posed(posed))], posed.mask)
     for name, value in values.items():
-        claim = _norm_claim(name, value, bounds[name], posed, near)
-        seen.claims.append(claim)
+        rows = value if name == "x" else value.reshape(1, 1, -1)
+        exact = truth[name].reshape(rows.shape), near[name].reshape(rows.shape)
+        bound = np.reshape(bounds[name], (len(rows), 1))
+        seen.claims.append(_norm_claim(name, rows, bound, exact, _in_balls(posed, name)))
         seen.dtypes.append((name, str(value.dtype), str(posed.arrays["x"].dtype)))
     return seen
+
+
+def _case(posed: Posed) -> networks.Case:
+    return networks.Case(posed.extra["weights"], posed.arrays["x"], posed.arrays["g"])
 
 
 def _shaken_posed(posed: Posed) -> Posed:
@@ -203,46 +210,56 @@ def _shaken_posed(posed: Posed) -> Posed:
     return replace(posed, arrays=arrays, extra={**posed.extra, "weights": weights})
 
 
-def _norm_claim(name: str, value: Host, bound: float, posed: Posed, near: Posed) -> Claim:
-    """Return the claim about a sum over rows of Euclidean errors of rows; a parameter is one row.
+def _in_balls(posed: Posed, name: str) -> Callable[[int], Rows]:
+    """Return what finds slopes in balls: of one item's tokens, or of a parameter, summed."""
+    plan, case = posed.extra["plan"], _case(posed)
 
-    The only item of the claim has one row.
+    def one(item: int) -> Rows:
+        mask = None if posed.mask is None else posed.mask[item]
+        tokens = case.x[item], case.dout[item]
+        return slope_rows(plan, case.w, *tokens, name, mask, PRECISIONS[0])
+
+    def total(_: int) -> Rows:
+        with precision(PRECISIONS[0]):
+            parts = [np.array(one(item), object) for item in range(posed.count)]
+            rows: Rows = np.sum(parts, axis=0).tolist()
+            return rows
+
+    return one if name == "x" else total
+
+
+def _norm_claim(
+    name: str, value: Host, bounds: Host, slopes: tuple[Host, Host], make: Callable[[int], Rows]
+) -> Claim:
+    """Return the claim about sums over rows of Euclidean errors of rows, one for each item.
+
+    `slopes` are the exact ones and those of inputs that were shaken, of the shape of the value,
+    (items, rows, columns); `make` finds them in balls.
     """
-    plan, w = posed.extra["plan"], posed.extra["weights"]
-    x, g = posed.arrays["x"][0], posed.arrays["g"][0]
-    mask = None if posed.mask is None else posed.mask[0]
-    truth = networks.slopes(plan, w, x, g, name, mask)
-    moved = near.extra["weights"], near.arrays["x"][0], near.arrays["g"][0]
-    again = networks.slopes(plan, *moved, name, mask)
-    shape = value.shape if name == "x" else (1, value.size)
-    finite = bool(np.isfinite(value).all())
+    truth, again = slopes
+    finite = np.asarray(np.isfinite(value).all(axis=(-2, -1)))
     with np.errstate(all="ignore"):
-        error = _length(
-            np.where(np.isfinite(value), value, 0).reshape(shape) - truth.reshape(shape)
-        )
-        slack = 64 * _length((again - truth).reshape(shape)) + np.ldexp(
-            _length(truth.reshape(shape)), -56
-        )
+        error = _lengths(np.where(np.isfinite(value), value, 0) - truth)
+        slack = 64 * _lengths(again - truth) + np.ldexp(_lengths(truth), -56)
         low, high = np.maximum(error - slack, 0), error + slack
 
-    def enclose(_: int) -> Ends | None:
-        make = slope_rows(plan, w, x, g, name, mask, PRECISIONS[0])
-        low, high = _ball_length(value.reshape(shape), make)
+    def enclose(item: int) -> Ends:
+        low, high = _ball_length(value[item], make(item))
         return np.array([low]), np.array([high])
 
     return Claim(
         part=name,
-        bounds=np.array([[bound]]),
-        finite=np.array([[finite]]),
-        low=np.array([[0 if np.isnan(low) else low]]),
-        high=np.array([[np.inf if np.isnan(high) else high]]),
+        bounds=bounds,
+        finite=finite[:, None],
+        low=np.where(np.isnan(low), 0, low)[:, None],
+        high=np.where(np.isnan(high), np.inf, high)[:, None],
         enclose=enclose,
         proved=False,
     )
 
 
-def _length(a: Host) -> Long:
-    return np.longdouble(np.sum(np.sqrt(np.sum(a * a, axis=-1))))
+def _lengths(a: Host) -> Host:
+    return np.asarray(np.sum(np.sqrt(np.sum(a * a, axis=-1)), axis=-1))
 
 
 def _ball_length(value: Host, rows: Rows) -> tuple[float, float]:

@@ -10,8 +10,8 @@ Tokens that are masked take no part: their rows of the output are 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -51,7 +51,8 @@ def activate(x: Host, name: str) -> Host:
     if name == "silu":
         s = 1 / (1 + np.exp(-np.clip(x.real, -11000, 11000)))
         return x.real * s + 1j * x.imag * (s + x.real * s * (1 - s))
-    phi, density = _normal(x.real)
+    points, place = np.unique(x.real, return_inverse=True)  # copies share their real parts
+    phi, density = (a[place].reshape(x.shape) for a in _normal(points))
     return x.real * phi + 1j * x.imag * (phi + x.real * density)
 
 
@@ -136,21 +137,64 @@ def value(plan: Mapping[str, Any], w: Weights, x: Host, mask: Host | None = None
         return shown(run(plan, wide, x.astype(np.clongdouble), mask).real, mask)
 
 
+class Case(NamedTuple):
+    """One network, its tokens of shape (items, n, d), and the cotangent of what it returns."""
+
+    w: Weights
+    x: Host
+    dout: Host
+
+
 def slopes(
-    plan: Mapping[str, Any], w: Weights, x: Host, dout: Host, name: str, mask: Host | None = None
-) -> Host:
-    """Return dL/d(parameter), or dL/dX for the name "x", L = <dout, F(x)>, one item x of shape
-    (n, d): entry p is the slope of copy p, in which that entry has an imaginary part.
+    plan: Mapping[str, Any], cases: Sequence[Case], mask: Host | None = None
+) -> list[dict[str, Host]]:
+    """Return dL/d(parameter) for every name, and dL/dX for the name "x", where L is the sum of
+    <dout, F(x)> over items.
+
+    One run holds a copy of the network for each case and each entry of each array: in copy p that
+    entry has an imaginary part, and the imaginary part of the output is its slope. Items are
+    independent, so that one copy serves the same entry of all of them.
     """
-    x, dout = shown(x, mask), shown(dout, mask)
-    wide = {key: p.astype(np.clongdouble) for key, p in w.items()}
-    given = x.astype(np.clongdouble) if name == "x" else wide[name]
-    top = np.max(np.abs(given))
-    step = np.ldexp(top if top > 0 else np.longdouble(1), -2000)
-    copies = np.broadcast_to(given, (given.size, *given.shape)).copy()
-    copies.reshape(given.size, -1)[np.arange(given.size), np.arange(given.size)] += 1j * step
-    tokens = copies if name == "x" else x.astype(np.clongdouble)
-    changed = wide if name == "x" else {**wide, name: copies}
+    cases = [Case(c.w, shown(c.x, mask), shown(c.dout, mask)) for c in cases]
+    given = [{"x": c.x, **{name: p[None] for name, p in c.w.items()}} for c in cases]
+    sizes = {name: a[0].size for name, a in given[0].items()}
+    steps = np.empty((len(cases), sum(sizes.values()), len(cases[0].x)), np.longdouble)
+    copies, at = {}, 0
+    for name, size in sizes.items():
+        copies[name] = _stepped([g[name] for g in given], steps, at)
+        at += size
+    tokens = copies.pop("x")
     with np.errstate(all="ignore"):
-        out = run(plan, changed, tokens, mask).imag / step
-        return np.sum(dout * out, axis=(-2, -1)).reshape(given.shape)
+        out = run(plan, copies, tokens, mask).imag / steps[..., None, None]
+        flat = np.sum(np.stack([c.dout for c in cases])[:, None] * out, axis=(-2, -1))
+    return [_apart(case, sizes, rows) for case, rows in zip(cases, flat, strict=True)]
+
+
+def _stepped(arrays: Sequence[Host], steps: Host, at: int) -> Host:
+    """Return as many copies of each array as `steps` has columns; in those from column `at` on one
+    entry after the other has an imaginary part, which is written into `steps`.
+
+    Arrays have a leading axis of items, or of one for all of them.
+    """
+    found = np.empty((*steps.shape[:2], *arrays[0].shape), np.clongdouble)
+    entries = np.arange(arrays[0][0].size)
+    for copies, step, a in zip(found, steps, arrays, strict=True):
+        copies[...] = a
+        for item, own in enumerate(a):
+            top = np.max(np.abs(own.astype(np.longdouble)))
+            size = np.ldexp(top if top > 0 else np.longdouble(1), -2000)
+            step[at + entries, item if len(a) > 1 else slice(None)] = size
+            copies[(at + entries, item, *np.unravel_index(entries, own.shape))] += 1j * size
+    return found
+
+
+def _apart(case: Case, sizes: Mapping[str, int], rows: Host) -> dict[str, Host]:
+    """Return slopes by name from those of every copy (rows) by every item (columns)."""
+    found, at = {}, 0
+    for name, size in sizes.items():
+        part, at = rows[at : at + size], at + size
+        if name == "x":
+            found[name] = part.T.reshape(case.x.shape)
+        else:
+            found[name] = part.sum(axis=1).reshape(case.w[name].shape)
+    return found

@@ -14,11 +14,13 @@ UNCHECKED = (
             "aa22.minimal-degrees-table",
             "aa22.elementary-bounds",
             "aa22.leading-coefficient",
+            "aa22.leading-coefficient-decaying",
+            "aa22.leading-coefficient-short",
             "aa22.degree-formula",
         ),
         remark=(
-            "Two-sided bounds with constants, exact values in 132 cells, and the formula refuted "
-            "literally next to L = B."
+            "Two-sided bounds with constants, exact values in 132 cells and on long intervals, and "
+            "a domain note: the formula next to L = B."
         ),
     ),
     Unchecked(
@@ -28,7 +30,7 @@ UNCHECKED = (
         ),
         source="Aggarwal & Alman 2022, abstract",
         reason=f"The first half {ASYMPTOTIC}; the second {SETH}.",
-        instead=("aa22.minimal-degrees-table",),
-        remark="The degree, on which the running time depends, is exact.",
+        instead=("aa22.minimal-degrees-table", "aa22.kernel-rank"),
+        remark="The degree and the rank, on which the running time depends, are exact.",
     ),
 )

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.arithmetic.balls import ball, precision
 from proofs_check.papers.alman_song_2023.source import CITATION
 from proofs_check.papers.shared.searches import search_by
 from proofs_check.statements.experiment import Assumption, Continuous, Instance
@@ -73,6 +74,13 @@ def _confirm(instance: Instance, share: Fraction = Fraction(1)) -> tuple[Fractio
     return abs(error), share * _EPS * max(map(abs, instance["v"]))
 
 
+def _sharp(instance: Instance, share: Fraction = Fraction(1)) -> tuple[Fraction, Any]:
+    """The error against a share of 2 tau(1/2) max|v|, tau(1/2) = (1/2)/(1 + sqrt(3)/2)."""
+    error, claimed = _confirm(instance)
+    with precision(128):
+        return error, ball(share * claimed) * 4 / (2 + ball(3).sqrt())
+
+
 def _to_vector(instance: Instance) -> np.ndarray:
     return np.log(np.asarray(instance["a"], dtype=np.float64))
 
@@ -81,8 +89,10 @@ def _from_vector(x: np.ndarray, instance: Instance) -> Instance:
     return {**instance, "a": [float(w) for w in np.exp(np.clip(x, -20, 20))]}
 
 
+_NONE: tuple[Instance, ...] = ()
 _SEARCH: dict[str, Any] = {
     "instances": _rows,
+    "examples": _NONE,
     "assumptions": (_ROW,),
     "eliminate": _with_worst_values,
     "tries": 60,
@@ -108,9 +118,13 @@ HALVED = Theorem(
         ),
     ),
     expected=Status.REFUTED,
-    mutant=search_by(partial(_confirm, share=Fraction(31, 32)), scope="31/32 of that", **_SEARCH),
+    mutant=search_by(
+        partial(_sharp, share=Fraction(199, 200)), scope="99.5 % of the sharp bound", **_SEARCH
+    ),
     uses=("ours.hilbert",),
     repaired_by="ours.hilbert",
+    repaired=search_by(_sharp, scope="the sharp bound 2 τ(1/2) max |V|", **_SEARCH),
+    kind="sharpness",
     by_hand=ByHand(
         instance="ε = 1/2, a = (1, 2), ã = (3/2, 1), v = (1, -1).",
         shows="Outputs -1/3 and 1/5: they differ by 8/15 = 0.533, more than ε max |v| = 0.5.",

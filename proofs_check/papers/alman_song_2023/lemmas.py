@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from proofs_check.papers.alman_song_2023.source import CITATION
+from proofs_check.papers.shared.certificates import Product, bounded_sum
 from proofs_check.statements.experiment import Identity, Symbolic
 from proofs_check.statements.theorem import Source, Theorem
 from proofs_check.statements.verdict import Status
@@ -21,21 +22,15 @@ from proofs_check.statements.verdict import Status
 # Summed over d coordinates and divided by d.
 
 
-def _score_bound(d: int, missing: int = 1) -> Iterator[Identity]:
+def _score_bound(d: int, count: int | None = None) -> Iterator[Identity]:
     from sympy import QQ, ring
 
     _, *symbols = ring([*(f"q{c}" for c in range(d)), *(f"k{c}" for c in range(d)), "B"], QQ)
     q, k, b = symbols[:d], symbols[d:-1], symbols[-1]
-    score = sum((x * y for x, y in zip(q, k, strict=True)), 0 * b) * missing
-    for sign in (1, -1):
-        parts = sum(
-            (
-                (b - x) * (b + sign * y) + (b + x) * (b - sign * y)
-                for x, y in zip(q, k, strict=True)
-            ),
-            0 * b,
-        )
-        yield Identity(2 * (d * b**2 - sign * score), parts, f"d B^2 - ({sign}) q.k, d = {d}")
+    score = sum((x * y for x, y in zip(q, k, strict=True)), 0 * b)
+    products: list[Product] = [((x, b), (y, b)) for x, y in zip(q, k, strict=True)]
+    bound = (d if count is None else count) * b**2
+    yield from bounded_sum(score, bound, products, f"d = {d}")
 
 
 SCORE_BOUND = Theorem(
@@ -51,11 +46,17 @@ SCORE_BOUND = Theorem(
         "on the box"
     ),
     experiments=(
-        Symbolic(identities=partial(_score_bound, 1), scope="d = 1, all q, k, B"),
-        Symbolic(identities=partial(_score_bound, 8), scope="d = 8, all q, k, B"),
+        Symbolic(
+            identities=partial(_score_bound, 1), covers="statement", scope="d = 1, all q, k, B"
+        ),
+        Symbolic(
+            identities=partial(_score_bound, 12), covers="statement", scope="d = 12, all q, k, B"
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_score_bound, 2, 2), scope="2 q·k in place of q·k"),
+    mutant=Symbolic(
+        identities=partial(_score_bound, 12, 11), covers="statement", scope="11 for d = 12"
+    ),
     remarks=("The scale is 1/d. With the usual 1/sqrt(d) the bound is sqrt(d) B².",),
 )
 
@@ -63,7 +64,7 @@ SCORE_BOUND = Theorem(
 # A~_j = A_j (1 + eps t_j), |t_j| <= 1, A_j > 0: eps D -+ (D~ - D) = eps sum_j A_j (1 -+ t_j).
 
 
-def _normaliser(n: int, share: int = 1) -> Iterator[Identity]:
+def _normaliser(n: int, percent: int = 100) -> Iterator[Identity]:
     from sympy import QQ, ring
 
     _, *symbols = ring([*(f"A{j}" for j in range(n)), *(f"t{j}" for j in range(n)), "eps"], QQ)
@@ -71,9 +72,11 @@ def _normaliser(n: int, share: int = 1) -> Iterator[Identity]:
     exact = sum(a, 0 * eps)
     moved = sum((x * (1 + eps * y) for x, y in zip(a, t, strict=True)), 0 * eps)
     for sign in (1, -1):
-        parts = sum((x * (share - sign * y) for x, y in zip(a, t, strict=True)), 0 * eps) * eps
+        parts = sum((x * (1 - sign * y) for x, y in zip(a, t, strict=True)), 0 * eps) * eps
         yield Identity(
-            eps * exact - sign * (moved - exact), parts, f"eps D - ({sign})(D~ - D), n = {n}"
+            eps * exact * percent / 100 - sign * (moved - exact),
+            parts,
+            f"eps D - ({sign})(D~ - D), n = {n}",
         )
 
 
@@ -86,11 +89,18 @@ NORMALISER_ERROR = Theorem(
     ),
     source=Source(citation=CITATION, place="Lemma 3.5", fidelity="constants made explicit"),
     reading="D̃ = diag(Ã 1), A entrywise positive; Ã_j = A_j (1 + ε t_j), |t_j| <= 1",
-    experiments=(Symbolic(identities=partial(_normaliser, 6), scope="n = 6 keys, all A, t and ε"),),
+    experiments=(
+        Symbolic(
+            identities=partial(_normaliser, 6),
+            covers="statement",
+            scope="n = 6 keys, all A, t and ε",
+        ),
+    ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=partial(_normaliser, 2, 2),
-        scope="a sum of A_j (2 ∓ t_j), as ε' = 2 ε would need",
+        identities=partial(_normaliser, 2, 95),
+        covers="statement",
+        scope="0.95 ε D in place of ε D",
     ),
 )
 

@@ -108,17 +108,20 @@ FEATURES = Theorem(
     experiments=(
         Symbolic(
             identities=partial(_symbolic, 2, 2, 2),
+            covers="statement",
             scope="n = 2, d = 2, g = 2, all inputs and coefficients",
         ),
         Symbolic(
             identities=partial(layer.tested, _factorised, 4, 3, 3),
             grade="pit(2^-57)",
+            covers="statement",
             scope="n = 4, d = 3, g = 3, all inputs and coefficients",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
         identities=partial(_symbolic, 1, 1, 1, outside=True),
+        covers="statement",
         scope="the sum of the two states in place of their product",
     ),
     uses=("as23.low-rank",),

@@ -7,18 +7,20 @@ from proofs_check.statements.unchecked import ASYMPTOTIC, SETH, Unchecked
 UNCHECKED = (
     Unchecked(
         statement=(
-            "The constants of the lower bound's family of instances, such as a(λ, i) <= n² e^(2 B "
-            "λ)."
+            "No O(n^(2-δ)) algorithm for the gradient with entries O(sqrt(log n) κ(n)), κ = ω(1)."
         ),
-        source="Alman & Song 2024, E.3",
-        reason=(
-            "The definitions of the family were not at hand; a factor d is missing at least once, "
-            "harmlessly for d = O(log n)."
+        source="Alman & Song 2024, Theorems 1.5 and E.5, from Lemma E.2",
+        reason=f"It {SETH}.",
+        instead=(
+            "as24.derivative-printed",
+            "as24.derivative-bound",
+            "as24.second-derivative",
+            "as24.riemann-sum",
+            "as24.riemann-points",
         ),
-        instead=("as24.derivative-printed", "as24.derivative-bound", "as24.riemann-sum"),
         remark=(
-            "The bound of the derivative, refuted without the width of V and proved with it; the "
-            "lemma E.4 that uses it, with the sharp constant."
+            "The calculus of its proof, with constants, and the step that does not follow: the "
+            "number of calls. The theorem may still hold."
         ),
     ),
     Unchecked(

@@ -6,41 +6,33 @@ Citation and letters: `gradient`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from proofs_check.papers.liang_2024.source import CITATION
-from proofs_check.statements.experiment import Identity, Symbolic
+from proofs_check.papers.shared import softmax_gradient as layer
+from proofs_check.papers.shared.certificates import Product, bounded_sum
+from proofs_check.papers.shared.searches import search_by
+from proofs_check.statements.experiment import Falsify, Identity, Instance, Symbolic
 from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
 
 # --- from the error of f to the error of s --------------------------------------------------------
-# 1. For |x| <= X and |y| <= Y, and s = 1 or -1,
-#        2 (X Y - s x y) = (X - s x)(Y + y) + (X + s x)(Y - y) >= 0.
-# 2. So |sum_j x_j y_j| <= n X Y. An entry of (f~ - f) h is such a sum of n products.
+# An entry of (f~ - f) h is a sum of n products x_j y_j with |x_j| <= X and |y_j| <= Y.
 
 
-def _products(count: int = 0) -> Iterator[Identity]:
+def _products(n: int, count: int | None = None) -> Iterator[Identity]:
     from sympy import QQ, ring
 
-    for n in (1, 2, 5):
-        _, *s = ring([*(f"x{j}" for j in range(n)), *(f"y{j}" for j in range(n)), "X", "Y"], QQ)
-        x, y, top_x, top_y = s[:n], s[n : 2 * n], s[-2], s[-1]
-        for sign in (1, -1):
-            whole = 2 * (
-                (n - count) * top_x * top_y
-                - sign * sum((a * b for a, b in zip(x, y, strict=True)), 0 * top_x)
-            )
-            parts = sum(
-                (
-                    (top_x - sign * a) * (top_y + b) + (top_x + sign * a) * (top_y - b)
-                    for a, b in zip(x, y, strict=True)
-                ),
-                0 * top_x,
-            )
-            yield Identity(whole, parts, f"{n} tokens, sign {sign}")
+    _, *s = ring([*(f"x{j}" for j in range(n)), *(f"y{j}" for j in range(n)), "X", "Y"], QQ)
+    x, y, top_x, top_y = s[:n], s[n : 2 * n], s[-2], s[-1]
+    value = sum((a * c for a, c in zip(x, y, strict=True)), 0 * top_x)
+    products: list[Product] = [((a, top_x), (c, top_y)) for a, c in zip(x, y, strict=True)]
+    bound = (n if count is None else count) * top_x * top_y
+    yield from bounded_sum(value, bound, products, f"{n} tokens")
 
 
 OUTPUT_ERROR = Theorem(
@@ -50,29 +42,54 @@ OUTPUT_ERROR = Theorem(
     source=Source(
         citation=CITATION, place="C.14", fidelity="constants made explicit", wording_verified=True
     ),
-    experiments=(Symbolic(identities=_products, scope="1, 2 and 5 tokens, all entries"),),
+    experiments=(
+        Symbolic(
+            identities=partial(_products, 2), covers="statement", scope="2 tokens, all entries"
+        ),
+        Symbolic(
+            identities=partial(_products, 12), covers="statement", scope="12 tokens, all entries"
+        ),
+    ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_products, count=1), scope="n - 1 in place of n"),
+    mutant=Symbolic(
+        identities=partial(_products, 12, 11), covers="statement", scope="11 for n = 12"
+    ),
     remarks=("For f̃ with rows that sum to 1 the sharp form is ours.hilbert, which has no n.",),
 )
 
 # --- scores without the factor 1/d ----------------------------------------------------------------
 
 
-def _no_factor(*, kept: bool = False) -> Iterator[Identity]:
-    """|X W|, |X| <= R = 1 and the largest score of d = 2 columns."""
-    x, w = np.ones((2, 2), dtype=int), np.array([[1, 0], [0, 1]])
-    bounded = bool(np.max(np.abs(x @ w)) <= 1 and np.max(np.abs(x)) <= 1)
-    top = int(np.max(x @ w @ x.T))
-    within = top <= 2 if kept else top <= 1
-    yield Identity(
-        int(bounded and not within), 1 if kept else 0, f"d = 2, all entries 1: a score of {top}"
+def _squares() -> Any:
+    return layer.integer_matrices({"x": "nd", "w": "dd"}, max_tokens=2, max_width=3)
+
+
+def _largest_score(
+    instance: Instance, *, divided: bool = False, share: Fraction = Fraction(1)
+) -> tuple[Fraction, Fraction]:
+    """The largest |X W X^T|, divided by d or not, against R^2, R the largest of |X W| and |X|."""
+    x, w = (np.asarray(instance[name], dtype=int) for name in ("x", "w"))
+    r = max(int(np.max(np.abs(x @ w))), int(np.max(np.abs(x))))
+    score = Fraction(int(np.max(np.abs(x @ w @ x.T))), len(w) if divided else 1)
+    return score, share * r * r
+
+
+_ONES: tuple[Instance, ...] = ({"x": np.ones((2, 2)), "w": np.eye(2)},)
+
+
+def _scores(scope: str, **variant: Any) -> Falsify:
+    return search_by(
+        partial(_largest_score, **variant),
+        instances=_squares,
+        examples=_ONES,
+        tries=100,
+        scope=scope,
     )
 
 
 SCORES = Theorem(
     key="lss24.score-bound-printed",
-    title="size of a score without the factor 1/d",
+    title="note: size of a score without the factor 1/d",
     statement="‖X W‖∞ <= R and ‖X‖∞ <= R imply |X W Xᵀ| <= R², entry by entry.",
     source=Source(
         citation=CITATION,
@@ -85,18 +102,17 @@ SCORES = Theorem(
         "exp(X W Xᵀ / d), as in Definition 1.2: true, as23.score-bound.",
         "d R² in place of R²: true, and what C.13 then needs is d R² = o(log n).",
     ),
-    experiments=(
-        Symbolic(
-            identities=_no_factor, grade="exact-rational", scope="n = d = 2, R = 1: one witness"
-        ),
-    ),
+    experiments=(_scores("n <= 2, d <= 3, whole matrices: the largest score against R²"),),
     expected=Status.REFUTED,
-    mutant=Symbolic(
-        identities=partial(_no_factor, kept=True),
-        grade="exact-rational",
-        scope="the same matrices have a score above d R²",
-    ),
+    mutant=_scores("divided by d, and 0.95 R²", divided=True, share=Fraction(19, 20)),
     repaired_by="as23.score-bound",
+    repaired=_scores("divided by d", divided=True),
+    kind="implied",
+    defence=(
+        "C.6 drops 1/d for the sake of the calculus, and with d = O(log n) and R = o(sqrt(log n)) "
+        "a reader may put it back. C.13 keeps R = o(sqrt(log n)) without it, which would need d R² "
+        "= o(log n); nowhere is |X W Xᵀ| <= R² printed, so this is a note."
+    ),
     by_hand=ByHand(
         instance="n = d = 2, R = 1, X all ones, W the unit matrix.",
         shows=(
@@ -140,11 +156,15 @@ RESIDUAL = Theorem(
     experiments=(
         Symbolic(
             identities=_residual,
+            covers="statement",
             scope="two coordinates, a cubic H and a cubic L with free coefficients",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_residual, dropped=True), scope="without I"),
+    bookkeeping=True,
+    mutant=Symbolic(
+        identities=partial(_residual, dropped=True), covers="statement", scope="without I"
+    ),
 )
 
 THEOREMS: tuple[Any, ...] = (OUTPUT_ERROR, SCORES, RESIDUAL)

@@ -27,7 +27,7 @@ from proofs_check.statements.verdict import Status
 # 3. Degree 3 on either side: identity testing errs with probability at most 3 / p < 2^-59.
 
 
-def _running(u: Any, v: Any, h: Any) -> Any:
+def running_sums(u: Any, v: Any, h: Any) -> Any:
     """Algorithm 2 with a matrix H: c_i = c_{i-1} + V_i^T H_i, Y_i = U_i c_i."""
     c, rows = 0 * (v[:1].T @ h[:1]), []
     for i in range(len(u)):
@@ -41,8 +41,8 @@ def _sums(
 ) -> Iterator[Identity]:
     u, v, h = source("u", n, k), source("v", n, k), source("h", n, m)
     masked = np.tril(np.ones((n, n), int)) * (u @ v.T)
-    suffix = _running(v, u, h) if forwards else _running(v[::-1], u[::-1], h[::-1])[::-1]
-    both = (("prefix", masked @ h, _running(u, v, h)), ("suffix", masked.T @ h, suffix))
+    suffix = running_sums(v, u, h) if forwards else running_sums(v[::-1], u[::-1], h[::-1])[::-1]
+    both = (("prefix", masked @ h, running_sums(u, v, h)), ("suffix", masked.T @ h, suffix))
     for name, product, found in both:
         for i in range(n):
             for c in range(m):
@@ -74,17 +74,20 @@ PREFIX = Theorem(
     experiments=(
         Symbolic(
             identities=partial(_sums_symbolic, 6, 3, 2),
+            covers="statement",
             scope="n = 6, k = 3, two columns, all inputs",
         ),
         Symbolic(
             identities=partial(layer.tested, _sums, 32, 8, 5),
             grade="pit(2^-59)",
+            covers="statement",
             scope="n = 32, k = 8, five columns, all inputs",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
         identities=partial(_sums_symbolic, 3, 1, 1, forwards=True),
+        covers="statement",
         scope="prefix sums for the transpose as well",
     ),
 )
@@ -96,7 +99,7 @@ _WIDTH = 3
 
 
 def _operations(size: int) -> int:
-    """Flops of `_running` for n = size tokens, k = size + 1."""
+    """Flops of `running_sums` for n = size tokens, k = size + 1."""
     tally, n, k = Tally(), size, size + 1
     u, v, h = (tally.array(np.ones(shape)) for shape in ((n, k), (n, k), (n, _WIDTH)))
     c: Any = tally.array(np.zeros((k, _WIDTH)))
@@ -106,8 +109,8 @@ def _operations(size: int) -> int:
     return tally.flops
 
 
-def _cost(size: int, passes: int = 4) -> int:
-    return size * _WIDTH * (passes * (size + 1) - 1)
+def _cost(size: int, less: int = 1) -> int:
+    return size * _WIDTH * (4 * (size + 1) - less)
 
 
 CAUSAL_COST = Theorem(
@@ -129,15 +132,17 @@ CAUSAL_COST = Theorem(
             measured=_operations,
             formula=_cost,
             sizes=(1, 2, 5, 16, 40),
+            covers="statement",
             scope="n = size, k = size + 1, k_H = 3",
         ),
     ),
     expected=Status.PROVED,
     mutant=Count(
         measured=_operations,
-        formula=partial(_cost, passes=2),
-        sizes=(1, 2, 5),
-        scope="the products with the state alone",
+        formula=partial(_cost, less=2),
+        sizes=(5, 16),
+        covers="statement",
+        scope="one operation a token and column less",
     ),
     uses=("lss24.causal-prefix",),
 )
@@ -158,7 +163,7 @@ def _masked_product(
     d, h, mask = source("d", n, 1), source("h", n, 1), np.tril(np.ones((n, n), int))
     product = ((d * (mask * (u0 @ v0.T))) * (u @ v.T)) @ h
     left, right = _khatri_rao(u0 if early else d * u0, u), _khatri_rao(v0, v)
-    found = _running(left, d * right if early else right, h)
+    found = running_sums(left, d * right if early else right, h)
     for i in range(n):
         yield Identity(product[i, 0], found[i, 0], f"row {i}")
 
@@ -181,17 +186,20 @@ MASKED_PRODUCT = Theorem(
     experiments=(
         Symbolic(
             identities=partial(_masked_symbolic, 6, 3, 2),
+            covers="statement",
             scope="n = 6, widths 3 and 2, all inputs",
         ),
         Symbolic(
             identities=partial(layer.tested, _masked_product, 32, 8, 4),
             grade="pit(2^-58)",
+            covers="statement",
             scope="n = 32, widths 8 and 4, all inputs",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
         identities=partial(_masked_symbolic, 2, 1, 1, early=True),
+        covers="statement",
         scope="D⁻¹ on the side of the keys",
     ),
     uses=("as24.khatri-rao", "lss24.causal-prefix"),

@@ -141,17 +141,27 @@ GRADIENT = Theorem(
     ),
     reading="every β and every direction at once; exp(S_ij) as free indeterminates; no mask",
     experiments=(
-        Symbolic(identities=partial(_symbolic, 3, 2), scope="n = 3, d = 2, all inputs and every β"),
-        Symbolic(identities=partial(_symbolic, 6, 3), scope="n = 6, d = 3, all inputs and every β"),
+        Symbolic(
+            identities=partial(_symbolic, 3, 2),
+            covers="statement",
+            scope="n = 3, d = 2, all inputs and every β",
+        ),
+        Symbolic(
+            identities=partial(_symbolic, 5, 2),
+            covers="statement",
+            scope="n = 5, d = 2, all inputs and every β",
+        ),
         Symbolic(
             identities=partial(layer.tested, _identities, 32, 8),
             grade="pit(2^-57)",
+            covers="statement",
             scope="n = 32, d = 8, all inputs and every β",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
         identities=partial(_symbolic, 2, 1, _with_f_for_its_transpose),
+        covers="statement",
         scope="f in place of fᵀ in D8",
     ),
     remarks=(
@@ -210,17 +220,21 @@ KHATRI_RAO = Theorem(
     experiments=(
         Symbolic(
             identities=partial(_one_product_symbolic, 6, 3, 3),
+            covers="statement",
             scope="n = 6, d = 3, r = 3, all inputs",
         ),
         Symbolic(
             identities=partial(layer.tested, _one_product, 32, 8, 5),
             grade="pit(2^-58)",
+            covers="statement",
             scope="n = 32, d = 8, r = 5, all inputs",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
-        identities=partial(_one_product_symbolic, 2, 1, 1, 1), scope="K in place of -K"
+        identities=partial(_one_product_symbolic, 2, 1, 1, 1),
+        covers="statement",
+        scope="K in place of -K",
     ),
 )
 

@@ -40,11 +40,21 @@ ROW_SUMS = Theorem(
     ),
     reading="any weights f whose rows sum to 1; so K costs O(n d) once s is known",
     experiments=(
-        Symbolic(identities=partial(_row_sums, 3, 2), scope="n = 3, d = 2, all inputs"),
-        Symbolic(identities=partial(_row_sums, 6, 3), scope="n = 6, d = 3, all inputs"),
+        Symbolic(
+            identities=partial(_row_sums, 3, 2),
+            covers="statement",
+            scope="n = 3, d = 2, all inputs",
+        ),
+        Symbolic(
+            identities=partial(_row_sums, 6, 3),
+            covers="statement",
+            scope="n = 6, d = 3, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_row_sums, 2, 1, of_g=True), scope="h in place of s"),
+    mutant=Symbolic(
+        identities=partial(_row_sums, 2, 1, of_g=True), covers="statement", scope="h in place of s"
+    ),
 )
 
 # --- the range of the output ----------------------------------------------------------------------
@@ -80,10 +90,17 @@ OUTPUT_RANGE = Theorem(
         "numbers that are not negative"
     ),
     experiments=(
-        Symbolic(identities=partial(_range, 6), scope="n = 6, one row and column, all inputs"),
+        Symbolic(
+            identities=partial(_range, 6),
+            covers="statement",
+            scope="n = 6, one row and column, all inputs",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_range, 3, 2), scope="2 min h in place of min h"),
+    bookkeeping=True,
+    mutant=Symbolic(
+        identities=partial(_range, 3, 2), covers="statement", scope="2 min h in place of min h"
+    ),
     remarks=("It fails for an approximation whose weights can be negative: sata.convex-hull.",),
 )
 
@@ -119,15 +136,19 @@ QUERY_KEY = Theorem(
     experiments=(
         Symbolic(
             identities=partial(_query_key, 2, 2),
+            covers="statement",
             scope="d = 2, width 2, all inputs and directions",
         ),
         Symbolic(
             identities=partial(_query_key, 5, 3),
+            covers="statement",
             scope="d = 5, width 3, all inputs and directions",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_query_key, 2, 1, swapped=True), scope="(dL/dW)ᵀ W_K"),
+    mutant=Symbolic(
+        identities=partial(_query_key, 2, 1, swapped=True), covers="statement", scope="(dL/dW)ᵀ W_K"
+    ),
     uses=("lss24.gradient",),
 )
 
@@ -163,15 +184,20 @@ MLP = Theorem(
     ),
     experiments=(
         Symbolic(
-            identities=partial(_token_map, 1, 2), scope="n = 1, d = 2, all inputs and directions"
+            identities=partial(_token_map, 1, 2),
+            covers="statement",
+            scope="n = 1, d = 2, all inputs and directions",
         ),
         Symbolic(
-            identities=partial(_token_map, 2, 2), scope="n = 2, d = 2, all inputs and directions"
+            identities=partial(_token_map, 2, 2),
+            covers="statement",
+            scope="n = 2, d = 2, all inputs and directions",
         ),
     ),
     expected=Status.PROVED,
     mutant=Symbolic(
         identities=partial(_token_map, 1, 2, transposed=True),
+        covers="statement",
         scope="W_g in place of its transpose",
     ),
     uses=("lss24.activation-smooth",),

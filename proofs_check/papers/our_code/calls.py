@@ -9,7 +9,7 @@ Problem, method and settings stand in one dictionary:
                 simplifying a witness leaves it alone
     method      {"name": class in approxattn, and its arguments}
     seed        of a randomised method
-    divisor     the claim is that the error stays within the certificate divided by this integer: 1,
+    divisor     the claim is that the error stays within the certificate divided by this number: 1,
                 but for mutants
 
 `worst` is error / bound at the entry where it is largest, as a ball. Only the output and the
@@ -20,6 +20,7 @@ arithmetic.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def problems(
     methods: tuple[Mapping[str, Any], ...],
     dtype: str,
     *,
-    divisor: int = 1,
+    divisor: int | Fraction = 1,
     causal: bool = True,
     scaled: bool = True,
     square: bool = False,
@@ -60,7 +61,7 @@ def problems(
         One is drawn for each problem.
     dtype : str
         Of q, k and v, "float64" or "float32".
-    divisor : int
+    divisor : int or Fraction
         See above.
     causal, scaled : bool
         Whether some problems are causal, have a scale of their own.
@@ -202,6 +203,6 @@ def worst(instance: Instance) -> Any:
                 for x, y in zip(value, enclosure, strict=True)
             ]
             for gap in gaps:
-                ratio = gap * instance["divisor"] / ball(float(bound))
+                ratio = gap * ball(instance["divisor"]) / ball(float(bound))
                 largest = ratio if float(ratio.mid()) > float(largest.mid()) else largest
         return largest

@@ -40,6 +40,13 @@ Run = Callable[[Settings, bool, int], Tally]
 SIZES = (1623, 3223, 6423, 1643, 1625, 6443)
 
 
+def moments(degree: int) -> int:
+    """Return how many moments of the scores a certificate takes in Taylor's basis of even degree:
+    those of degree 2 and g, each by one more product of features.
+    """
+    return min(degree // 2, 2)
+
+
 def shape(size: int) -> tuple[int, int, int]:
     """Return n, d, dv of a size."""
     return size // 100, size // 10 % 10, size % 10
@@ -191,6 +198,7 @@ class Cost:
             measured=functools.partial(_measured, what, self.run, own, label == "gradient"),
             formula=functools.partial(_at, work.formulas()[what], own, off),
             sizes=codes[:1] if off else codes,
+            covers="statement",
             scope=f"{label}, {self.shown()}: {_SCOPES[what]}",
             relation="<=" if what in work.at_most else "=",
         )
@@ -234,6 +242,7 @@ class Cost:
                 *self.counts(),
                 Symbolic(
                     identities=self.powers,
+                    covers="statement",
                     scope=f"growth of the formulas with n at fixed d, dv; exponents: {exponents}",
                 ),
             ),

@@ -252,6 +252,7 @@ def _theorem(
             Sample(
                 draw=functools.partial(draw, fails, methods, 1),
                 plan=Plan(n=n, sampler=sampler, fixed=True),
+                covers="statement",
                 scope="n up to 24, float32 and float64",
                 **plan,
             ),
@@ -260,6 +261,7 @@ def _theorem(
         mutant=Sample(
             draw=functools.partial(draw, fails, methods, divisor),
             plan=Plan(n=600, sampler=sampler),
+            covers="statement",
             scope=f"the certificate divided by {divisor}",
             **plan,
         ),

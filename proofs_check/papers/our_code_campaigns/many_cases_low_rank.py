@@ -58,6 +58,7 @@ def _theorem(
             Sample(
                 draw=functools.partial(draw, output_fails, methods, 1),
                 plan=Plan(n=CASES, sampler=sampler, fixed=True),
+                covers="statement",
                 scope="n up to 24, float32 and float64",
                 **plan,
             ),
@@ -66,6 +67,7 @@ def _theorem(
         mutant=Sample(
             draw=functools.partial(draw, output_fails, methods, divisor),
             plan=Plan(n=600, sampler=sampler),
+            covers="statement",
             scope=f"the certificate divided by {divisor}",
             **plan,
         ),

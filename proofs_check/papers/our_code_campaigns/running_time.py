@@ -2,7 +2,7 @@
 
 It is measured: so only in campaigns with the full budget, and never a proof.
 
-Timing separates n from n^1.5 and n²; the operations themselves are counted in `our_code/cost.py`.
+Timing separates n from n^1.4 and n²; the operations themselves are counted in `our_code/cost.py`.
 Queries and keys are uniform, d = dv = 16, float32, one head, one thread for matrix products.
 """
 
@@ -21,16 +21,20 @@ from proofs_check.statements.verdict import Status
 
 _LONG, _SHORT = (
     (2**14, 23170, 2**15, 46340, 2**16, 92680, 2**17, 185360, 2**18),
-    (1024, 2048, 4096, 8192, 16384),
+    (2896, 4096, 5793, 8192, 11585, 16384, 23170),
 )
+_LIKE_N, _LIKE_N_SQUARED = (0.5, 1.1), (1.4, 2.6)
+"""Slopes. *Chosen*: apart, so that no method can be both. From n = 2^14 on, n log n has 1.10 and
+less; a slope below 1 is that of a constant part which still shows.
+"""
 
 _METHODS: tuple[tuple[str, str, Mapping[str, Any], tuple[int, ...], tuple[float, float]], ...] = (
-    ("exact", "Exact", {}, _SHORT, (1.15, 2.7)),
-    ("polynomial", "Polynomial", {"degree": 2, "basis": "taylor"}, _LONG, (0.6, 1.4)),
-    ("linformer", "Linformer", {"rank": 64, "sketch": "mean-pool"}, _LONG, (0.6, 1.4)),
-    ("yoso", "Yoso", {"bits": 8, "hashes": 8}, _LONG, (0.6, 1.4)),
-    ("nystrom", "Nystrom", {"landmarks": 64}, _LONG, (0.6, 1.4)),
-    ("performer", "Performer", {"features": 64}, _LONG, (0.6, 1.4)),
+    ("exact", "Exact", {}, _SHORT, _LIKE_N_SQUARED),
+    ("polynomial", "Polynomial", {"degree": 2, "basis": "taylor"}, _LONG, _LIKE_N),
+    ("linformer", "Linformer", {"rank": 64, "sketch": "mean-pool"}, _LONG, _LIKE_N),
+    ("yoso", "Yoso", {"bits": 8, "hashes": 8}, _LONG, _LIKE_N),
+    ("nystrom", "Nystrom", {"landmarks": 64}, _LONG, _LIKE_N),
+    ("performer", "Performer", {"features": 64}, _LONG, _LIKE_N),
 )
 """Key, class, settings, sizes, claimed interval of the slope."""
 
@@ -58,7 +62,7 @@ def _theorem(
     sizes: tuple[int, ...],
     slope: tuple[float, float],
 ) -> Theorem:
-    order = "between n and n³, as n² does" if slope[1] > 2 else "like n"
+    order = "like n²" if slope == _LIKE_N_SQUARED else "like n or slower"
     plan: dict[str, Any] = {
         "workload": functools.partial(_workload, name, settings),
         "sizes": sizes,
@@ -77,9 +81,18 @@ def _theorem(
             "Theil-Sen slope with its 95 % interval, the fastest of several runs a size; "
             "certificate included"
         ),
-        experiments=(Scale(**plan, slope=slope, scope=scope),),
+        experiments=(Scale(**plan, slope=slope, covers="statement", scope=scope),),
         expected=Status.SUPPORTED,
-        mutant=Scale(**plan, slope=(slope[0] + 1.5, slope[1] + 1.5), scope="n^1.5 times as steep"),
+        remarks=(
+            "An interval that reaches beyond the claimed one, as on a busy machine, makes the "
+            "verdict inconclusive.",
+        ),
+        mutant=Scale(
+            **plan,
+            slope=_LIKE_N_SQUARED if slope == _LIKE_N else _LIKE_N,
+            covers="statement",
+            scope="like n instead of n²" if slope == _LIKE_N_SQUARED else "like n² instead of n",
+        ),
     )
 
 

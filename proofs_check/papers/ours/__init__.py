@@ -1,25 +1,24 @@
 """Statements of our own, proved here."""
 
 from proofs_check.papers.ours import (
+    estimators,
     even_taylor,
     gradient_layer,
     gradient_row,
-    hashing,
     identities,
-    landmarks_and_features,
     layers,
-    matrices,
+    layers_gradient,
     partial_scores,
+    polynomials,
     polynomials_conditioning,
-    sampling,
     scores,
-    sketches,
     taylor,
     weights,
 )
 
 THEOREMS = (
     *weights.THEOREMS,
+    *polynomials.THEOREMS,
     *partial_scores.THEOREMS,
     *scores.THEOREMS,
     *even_taylor.THEOREMS,
@@ -27,11 +26,8 @@ THEOREMS = (
     *gradient_row.THEOREMS,
     *gradient_layer.THEOREMS,
     *layers.THEOREMS,
+    *layers_gradient.THEOREMS,
     *identities.THEOREMS,
-    *sketches.THEOREMS,
-    *sampling.THEOREMS,
-    *hashing.THEOREMS,
-    *landmarks_and_features.THEOREMS,
-    *matrices.THEOREMS,
+    *estimators.THEOREMS,
     *polynomials_conditioning.THEOREMS,
 )

@@ -7,10 +7,11 @@ R         the tokens whose t_j need not be 0;   r = f~(R),   |t_j| <= eta
 
 1. TV = max_A f(A) - f~(A) is attained by A = {j: t_j > ln Z}. Tokens with t_j = 0 are all in A or
    all outside.
-2. f(A) grows with t on A and falls with t outside. So within R it is eta on one side and -eta on
-   the other.
-3. Let E = e^eta, x the f~-mass of A in R if the exact tokens are outside, and
-       D(x) = 1 - r + r / E + x (E - 1/E).
+2. Let E = e^eta, and let the exact tokens be outside A. Let A have the f~-mass x in R and there
+   the mean X of e^t, and let the rest of R have the mean Y, both between 1/E and E.
+3. With N = (r - x) Y + 1 - r and N_0 = (r - x)/E + 1 - r, D(x) = x E + N_0:
+       x E / D(x) - x X / (x X + N) = x ((E - X) N + X (r - x)(Y - 1/E)) / (D(x)(x X + N)) >= 0.
+   So t is eta on A and -eta on the rest of R at worst, and D(x) = 1 - r + r / E + x (E - 1/E).
 4. f(A) - f~(A) = x E / D(x) - x = (E + D(0) - D(x) - D(0) E / D(x)) / (E - 1/E).
 5. That is (E + D(0) - 2 sqrt(D(0) E)) / (E - 1/E), less
    (D(x) - sqrt(D(0) E))^2 / (D(x) (E - 1/E)) >= 0.
@@ -20,6 +21,7 @@ R         the tokens whose t_j need not be 0;   r = f~(R),   |t_j| <= eta
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -48,6 +50,22 @@ def _gain(slope: int) -> list[Identity]:
             "distance to the largest difference",
         )
     ]
+
+
+def _worst_changes() -> list[Identity]:
+    """Step 3."""
+    from sympy import QQ, field
+
+    _, e, r, x, up, down = field("e, r, x, X, Y", QQ)
+    most = x * e / (1 - r + r / e + x * (e - 1 / e))
+    rest = (r - x) * down + 1 - r
+    gap = x * ((e - up) * rest + up * (r - x) * (down - 1 / e))
+    below = (1 - r + r / e + x * (e - 1 / e)) * (x * up + rest)
+    return [Identity(most - x * up / (x * up + rest), gap / below, "two values are worst")]
+
+
+def _proof(slope: int = 1) -> list[Identity]:
+    return [*_worst_changes(), *_gain(slope)]
 
 
 def _rows() -> Any:
@@ -87,23 +105,26 @@ def _share(instance: Instance) -> tuple[float, float]:
     )
 
 
-def _bound(instance: Instance, part: int = 1) -> float:
+def _bound(instance: Instance, part: Fraction = Fraction(1)) -> float:
     eta, r = _share(instance)
     if eta == 0:
         return 0.0
-    return float(max(_largest(math.exp(s * eta), r / part, math.sqrt) for s in (1, -1)))
+    return float(max(_largest(math.exp(s * eta), r / float(part), math.sqrt) for s in (1, -1)))
 
 
-def _confirm(instance: Instance, part: int = 1) -> tuple[Any, Any]:
+def _confirm(instance: Instance, part: Fraction = Fraction(1)) -> tuple[Any, Any]:
     w, t = ([ball(float(x)).exp() for x in xs] for xs in (instance["w"], _moves(instance)))
     change = enclose_tv(w, [x * y for x, y in zip(w, t, strict=True)])
     eta, _ = _share(instance)
     if eta == 0:
         return change, ball(0)
-    r = sum(w[: instance["moved"]], ball(0)) / sum(w, ball(0)) / part
+    r = sum(w[: instance["moved"]], ball(0)) / sum(w, ball(0)) / ball(part)
     up, down = (_largest(ball(s * eta).exp(), r, lambda z: z.sqrt()) for s in (1, -1))
     return change, up if float(up) > float(down) else down
 
+
+_ATTAINED: Instance = {"w": [0.0, 2.0], "t": [0.125, 0.0], "moved": 1}
+_NEAR = Fraction(51, 50)
 
 TANH_PART = Theorem(
     key="ours.tanh-part",
@@ -117,15 +138,18 @@ TANH_PART = Theorem(
     reading="any number of keys, all real scores; per row",
     experiments=(
         Symbolic(
-            identities=partial(_gain, slope=1),
-            scope="the maximum over x, given that scores are off by η or -η: all r and η",
+            identities=_proof,
+            covers="statement",
+            scope="any number of keys, all masses r, all η and all changes of at most η",
         ),
         Falsify(
             instances=_rows,
             measured=_change,
             bound=_bound,
             confirm=_confirm,
+            examples=(_ATTAINED,),
             tries=150,
+            covers="statement",
             scope="up to 5 keys, scores and changes in [-3, 3]",
         ),
     ),
@@ -133,9 +157,11 @@ TANH_PART = Theorem(
     mutant=Falsify(
         instances=_rows,
         measured=_change,
-        bound=partial(_bound, part=2),
-        confirm=partial(_confirm, part=2),
-        scope="half of the mass",
+        bound=partial(_bound, part=_NEAR),
+        confirm=partial(_confirm, part=_NEAR),
+        examples=(_ATTAINED,),
+        covers="statement",
+        scope="the mass divided by 1.02",
     ),
     uses=("ours.tanh",),
 )

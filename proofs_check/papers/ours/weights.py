@@ -28,6 +28,7 @@ from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Enclose,
+    Falsify,
     Identity,
     Instance,
     Symbolic,
@@ -165,16 +166,33 @@ def _tv(instance: Instance) -> float:
     return max(float(np.sum(np.abs(g / g.sum() - f / f.sum())) / 2) - 1e-14, 0.0)
 
 
-def _bound(instance: Instance, divisor: int = 4) -> float:
-    return math.tanh(math.log(_rho(instance["exact"], instance["approximate"])) / divisor)
+def _bound(instance: Instance, divisor: Fraction = Fraction(4)) -> float:
+    return math.tanh(math.log(_rho(instance["exact"], instance["approximate"])) / float(divisor))
 
 
-def _distance(instance: Instance, divisor: int = 4) -> tuple[Any, Any]:
+def _distance(instance: Instance, divisor: Fraction = Fraction(4)) -> tuple[Any, Any]:
     exact, approximate = (
         [Fraction(x) for x in instance[name]] for name in ("exact", "approximate")
     )
-    bound = (ball(_rho(exact, approximate)).log() / divisor).tanh()
+    bound = (ball(_rho(exact, approximate)).log() / ball(divisor)).tanh()
     return ball(enclose_tv(exact, approximate)), bound
+
+
+_NEARLY_SHARP: Instance = {"exact": [32, 32], "approximate": [32, 31]}
+
+
+def _search(divisor: Fraction = Fraction(4)) -> Falsify:
+    return search_by(
+        partial(_distance, divisor=divisor),
+        bound=partial(_bound, divisor=divisor),
+        instances=_weights,
+        measured=_tv,
+        assumptions=(_POSITIVE,),
+        examples=(_NEARLY_SHARP,),
+        tries=150,
+        scope="up to 5 keys, whole weights up to 32"
+        + ("" if divisor == 4 else "; 1/4.04 in place of a quarter"),
+    )
 
 
 HILBERT = Theorem(
@@ -194,37 +212,28 @@ HILBERT = Theorem(
     experiments=(
         Symbolic(
             identities=metric_bound,
+            covers="statement",
             scope=(
                 "the bound: any number of keys, all positive weights (two-valued reduction and "
                 "best mass)"
             ),
         ),
-        Symbolic(identities=_attained_for_every_eps, scope="τ(ε) is attained: every ε in (0, 1)"),
+        Symbolic(
+            identities=_attained_for_every_eps,
+            covers="statement",
+            scope="τ(ε) is attained: every ε in (0, 1)",
+        ),
         Enclose(
             certify=_attained_on_the_grid,
             relation="=",
             radius=Fraction(1, 2**64),
+            covers="statement",
             scope="τ(ε) is attained: ε = 1/1000, 999/1000 and i/32, i = 1, ..., 31",
         ),
-        search_by(
-            _distance,
-            bound=_bound,
-            instances=_weights,
-            measured=_tv,
-            assumptions=(_POSITIVE,),
-            tries=150,
-            scope="up to 5 keys, whole weights up to 32",
-        ),
+        _search(),
     ),
     expected=Status.PROVED,
-    mutant=search_by(
-        partial(_distance, divisor=5),
-        bound=partial(_bound, divisor=5),
-        instances=_weights,
-        measured=_tv,
-        assumptions=(_POSITIVE,),
-        scope="a fifth in place of a quarter",
-    ),
+    mutant=_search(Fraction(101, 25)),
     remarks=(
         "The sum over S and the reduction of TV to one set are by hand, in the comment; computer "
         "algebra decides the identities they leave.",

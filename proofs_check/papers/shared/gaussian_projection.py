@@ -18,7 +18,7 @@ def _arb(x: int | Fraction) -> Any:
     return arb(fmpq(x.numerator, x.denominator))
 
 
-def claimed_success(k: int, epsilon: Fraction, events: int) -> Any:
+def claimed_success(k: int | Fraction, epsilon: Fraction, events: int) -> Any:
     """1 - 2 events exp(-(epsilon^2 - epsilon^3) k / 4), as every probability of the paper reads."""
     return 1 - 2 * events * (-_arb((epsilon**2 - epsilon**3) * k / 4)).exp()
 

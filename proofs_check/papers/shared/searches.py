@@ -22,7 +22,7 @@ def search_by(confirm: Any, **fields: Any) -> Falsify:
         the exact side, where floats are quicker.
     """
     sides = {name: partial(_side, confirm, i) for i, name in enumerate(("measured", "bound"))}
-    return Falsify(confirm=confirm, **{**sides, **fields})
+    return Falsify(confirm=confirm, **{"covers": "statement", **sides, **fields})
 
 
 def _side(confirm: Any, index: int, instance: Instance) -> float:

@@ -36,6 +36,7 @@ from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Enclose,
+    Falsify,
     Identity,
     Instance,
     Plan,
@@ -67,12 +68,23 @@ def _fits(instance: Instance) -> bool:
     return bool(2 <= instance["k"] <= 2 * instance["half"])
 
 
-def _probabilities(instance: Instance, factor: int = 1) -> tuple[Any, Any]:
+def _probabilities(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
     """Claimed, with a multiple of the exponent, and an upper bound of the true one."""
     from flint import arb
 
     claimed = claimed_success(factor * instance["k"], HALF, events=2 * instance["half"])
     return claimed, relative_success(instance["k"], HALF, abs(arb(instance["mean"])))
+
+
+def _absolute(instance: Instance) -> tuple[Any, Any]:
+    """Claimed, and an upper bound of the probability of an error within epsilon |P|_F |w|.
+
+    Here |P|_F = 1 and |w|^2 = n (1 + a^2), so n sqrt(1 + a^2) takes the place of n |a|.
+    """
+    from flint import arb
+
+    claimed = claimed_success(instance["k"], HALF, events=2 * instance["half"])
+    return claimed, relative_success(instance["k"], HALF, (1 + arb(instance["mean"]) ** 2).sqrt())
 
 
 def _two_tokens(_bits: int) -> list[Comparison]:
@@ -101,6 +113,23 @@ def _draw_success_1(rng: np.random.Generator, m: int) -> np.ndarray:
 
 
 _SHAPE = Assumption(text="2 <= k <= n, n even", predicate=_fits)
+
+_EXAMPLES: tuple[Instance, ...] = ({"half": 256, "k": 250, "mean": 0.0},)
+
+
+def _construction(confirm: Any) -> Falsify:
+    return search_by(
+        confirm,
+        instances=_theorem_1_instances,
+        assumptions=(_SHAPE,),
+        examples=_EXAMPLES,
+        tries=150,
+        scope=(
+            "Q = 0, w = mean + (-1)^j, n = 2 half: claimed probability against an upper bound of "
+            "the true one"
+        ),
+    )
+
 
 THEOREM_1 = Theorem(
     key="linformer.theorem-1",
@@ -131,18 +160,10 @@ THEOREM_1 = Theorem(
     ),
     assumptions=(_SHAPE,),
     experiments=(
-        search_by(
-            _probabilities,
-            instances=_theorem_1_instances,
-            assumptions=(_SHAPE,),
-            examples=({"half": 256, "k": 250, "mean": 0.0},),
-            scope=(
-                "Q = 0, w = mean + (-1)^j, n = 2 half: claimed probability against an upper bound "
-                "of the true one"
-            ),
-        ),
+        _construction(_probabilities),
         Enclose(
             certify=_two_tokens,
+            covers="statement",
             scope=(
                 "n = 2, P = (1/2)11ᵀ, w = (1, -1), k = 64, 256, 1024 (k <= n dropped: with it the "
                 "claim is empty for n <= 16)"
@@ -154,24 +175,27 @@ THEOREM_1 = Theorem(
             target=0.58,
             plan=Plan(n=300, sampler="Gaussian R of shape (250, 512)"),
             chunk=100,
+            covers="statement",
             scope="n = 512, k = 250, Q = 0, w = 1/100 + (-1)^j, where at least 0.585 is claimed",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=search_by(
-        partial(_probabilities, factor=2),
-        instances=_theorem_1_instances,
-        assumptions=(_SHAPE,),
-        examples=({"half": 256, "k": 250, "mean": 0.0},),
-        scope="exponent doubled",
-    ),
+    mutant=_construction(partial(_probabilities, factor=Fraction(11, 10))),
     repaired_by="ours.sketch-second-moment",
+    repaired=_construction(_absolute),
+    kind="printed",
     by_hand=ByHand(
         instance="n = 512, k = 250, ε = 1/2, Q = 0 and so P = 11ᵀ/n, w = (1, -1, 1, -1, ...).",
         shows=(
             "P w = 0, so nothing is strictly within ε ‖P w‖ = 0 of it: probability 0. Claimed is "
             "at least 1 - 1024 e^(-250/32) = 0.586."
         ),
+    ),
+    defence=(
+        "Read as existence of P~ for each w it is true (linformer.theorem-1-existence), and (5), "
+        "(18), (20) print <= where (3) has <; at P w = 0 the probability is 0 under both, as P RᵀR "
+        "w ≠ 0 almost surely. For w with P w of the size of ‖P‖ ‖w‖ the construction works. The "
+        "proof applies Lemma 1 with |p_i w| where only ‖p_i‖ ‖w‖ is available."
     ),
     remarks=(
         "Only the scale is wrong: with ε ‖P‖_F ‖w‖ on the right it is true. P~ needs all of P, so "
@@ -220,10 +244,16 @@ EXISTENCE = Theorem(
         "satisfies when P w = 0"
     ),
     experiments=(
-        Symbolic(identities=_rank_one, scope="every 3 x 3 matrix P and every w, all 2 x 2 minors"),
+        Symbolic(
+            identities=_rank_one,
+            covers="statement",
+            scope="every 3 x 3 matrix P and every w, all 2 x 2 minors",
+        ),
     ),
     expected=Status.PROVED,
-    mutant=Symbolic(identities=partial(_rank_one, direction="1"), scope="P 1 wᵀ/‖w‖²"),
+    mutant=Symbolic(
+        identities=partial(_rank_one, direction="1"), covers="statement", scope="P 1 wᵀ/‖w‖²"
+    ),
     remarks=(
         "True for a trivial reason, with error 0 and rank 1 for every n, so the printed "
         "statement has no content.",
@@ -251,6 +281,25 @@ def _row_sum(instance: Instance, most: Fraction = Fraction(1)) -> tuple[Fraction
     return max(sums), most
 
 
+def _right_row_sum(instance: Instance) -> tuple[Fraction, Fraction]:
+    """Largest row sum of D^-1 exp(A), (D)_ii = sum_j exp(A_ij), against 1."""
+    weights = [[Fraction(2) ** e for e in row] for row in instance["exponents"]]
+    return max(sum(w / sum(row) for w in row) for row in weights), Fraction(1)
+
+
+_SMALL_SCORES: tuple[Instance, ...] = ({"exponents": ((1, 0), (0, 0))},)
+
+
+def _two_by_two(confirm: Any) -> Falsify:
+    return search_by(
+        confirm,
+        instances=_exponents,
+        examples=_SMALL_SCORES,
+        tries=150,
+        scope="2 x 2 scores A = (exponents) ln 2",
+    )
+
+
 COLUMN_NORMALISATION = Theorem(
     key="linformer.column-normalisation",
     title="the printed normaliser of the softmax",
@@ -268,25 +317,20 @@ COLUMN_NORMALISATION = Theorem(
         "as printed: D_A holds column sums and multiplies from the right; softmax is taken by "
         "rows, as in eq. (2)"
     ),
-    experiments=(
-        search_by(
-            _row_sum,
-            instances=_exponents,
-            examples=({"exponents": ((1, 0), (0, 0))},),
-            scope="2 x 2 scores A = (exponents) ln 2",
-        ),
-    ),
+    experiments=(_two_by_two(_row_sum),),
     expected=Status.REFUTED,
-    mutant=search_by(
-        partial(_row_sum, most=Fraction(9, 8)),
-        instances=_exponents,
-        examples=({"exponents": ((1, 0), (0, 0))},),
-        scope="rows sum to at most 9/8",
-    ),
+    mutant=_two_by_two(partial(_row_sum, most=Fraction(23, 20))),
+    repaired=_two_by_two(_right_row_sum),
+    kind="printed",
     by_hand=ByHand(
         instance="A = [[ln 2, 0], [0, 0]], exp(A) = [[2, 1], [1, 1]], column sums 3 and 2.",
         shows="The first row of exp(A) D_A⁻¹ sums to 2/3 + 1/2 = 7/6.",
         instead="softmax(A) = D_A⁻¹ exp(A) with (D_A)_ii = Σ_j exp(A_ij).",
+    ),
+    defence=(
+        "Eq. (2) has the softmax right, and no step uses the order of the factors or the index of "
+        "the sum. It is a slip in two transposes; it stands twice, so a reader who implements (4) "
+        "or (15) as printed gets another matrix."
     ),
     remarks=(
         "A slip: D_A⁻¹ exp(A) with (D_A)_ii = Σ_j exp(A_ij) is meant. The proofs go through with "

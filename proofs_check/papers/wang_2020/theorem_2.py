@@ -11,6 +11,7 @@ Theta(1/n).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -26,9 +27,12 @@ from proofs_check.statements.experiment import (
     Assumption,
     Comparison,
     Enclose,
+    Falsify,
+    Identity,
     Instance,
     Plan,
     Sample,
+    Symbolic,
 )
 from proofs_check.statements.theorem import ByHand, Source, Theorem
 from proofs_check.statements.verdict import Status
@@ -62,10 +66,15 @@ def _true_success(n: int, k: int, delta: Any) -> Any:
     return normal_between(c / 2, 3 * c / 2)
 
 
-def _probabilities(instance: Instance, factor: int = 1) -> tuple[Any, Any]:
+def _probabilities(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
     """Claimed, with a multiple of the exponent, and the true one."""
     n, k = instance["n"], instance["k"]
     return claimed_success(factor * k, HALF, events=n), _true_success(n, k, instance["delta"])
+
+
+def _sampled_rows(instance: Instance) -> tuple[Any, int]:
+    """Claimed, and the true one with k sampled keys in place of E and F: the output is 1."""
+    return claimed_success(instance["k"], HALF, events=instance["n"]), 1
 
 
 def _growing(_bits: int) -> list[Comparison]:
@@ -99,6 +108,20 @@ def _draw_success(rng: np.random.Generator, m: int) -> np.ndarray:
 
 _SHAPE = Assumption(text="1 <= k <= n, 0 < δ <= 1", predicate=_fits)
 
+_EXAMPLES: tuple[Instance, ...] = ({"n": 512, "k": 250, "delta": 2.0**-10},)
+
+
+def _construction(confirm: Any) -> Falsify:
+    return search_by(
+        confirm,
+        instances=_sizes,
+        assumptions=(_SHAPE,),
+        examples=_EXAMPLES,
+        tries=150,
+        scope="Q = 0, V = 1, any K: claimed probability against the exact one",
+    )
+
+
 THEOREM_2 = Theorem(
     key="linformer.theorem-2",
     title="linear self-attention by projected keys and values",
@@ -118,23 +141,19 @@ THEOREM_2 = Theorem(
         "ε = 1/2"
     ),
     alternative_readings=(
-        "As existence of E, F that may depend on Q, K and V it is neither proved nor refuted here.",
+        "As existence of E and F for each row it is true and empty: linformer.theorem-2-existence.",
         (
-            "Without the normaliser (eqs. 9, 21, 24) the same input refutes it: e^-δ 1ᵀRy exp(0) "
-            "is N(0, n)-distributed, the exact value n."
+            "As existence of E and F that depend on Q, K and V but serve all rows it is neither "
+            "proved nor refuted here."
         ),
+        "Without the normaliser (eqs. 9, 21, 24) it is refuted too: linformer.unnormalised.",
     ),
     assumptions=(_SHAPE,),
     experiments=(
-        search_by(
-            _probabilities,
-            instances=_sizes,
-            assumptions=(_SHAPE,),
-            examples=({"n": 512, "k": 250, "delta": 2.0**-10},),
-            scope="Q = 0, V = 1, any K: claimed probability against the exact one",
-        ),
+        _construction(_probabilities),
         Enclose(
             certify=_growing,
+            covers="statement",
             scope="Q = 0, V = 1, δ = 1/n, k = 5 ln n/(ε² - ε³), n = 2^60 down to 2^9",
         ),
         Sample(
@@ -143,18 +162,15 @@ THEOREM_2 = Theorem(
             target=0.58,
             plan=Plan(n=200, sampler="Gaussian R of shape (250, 512)"),
             chunk=100,
+            covers="statement",
             scope="Q = 0, V = 1, n = 512, k = 250, δ = 1/n, where at least 0.585 is claimed",
         ),
     ),
     expected=Status.REFUTED,
-    mutant=search_by(
-        partial(_probabilities, factor=2),
-        instances=_sizes,
-        assumptions=(_SHAPE,),
-        examples=({"n": 512, "k": 250, "delta": 2.0**-10},),
-        scope="exponent doubled",
-    ),
+    mutant=_construction(partial(_probabilities, factor=Fraction(11, 10))),
     repaired_by="ours.row-sample",
+    repaired=_construction(_sampled_rows),
+    kind="printed",
     by_hand=ByHand(
         instance=(
             "n = 512, k = 250, ε = 1/2, d = 1, Q = 0, V = 1 and δ = 2⁻¹⁰: the exact output is 1, "
@@ -166,6 +182,11 @@ THEOREM_2 = Theorem(
             "at least 1 - 1024 e^(-250/32) = 0.586."
         ),
     ),
+    defence=(
+        "The theorem is stated as existence, and trained E and F do well in practice; nothing here "
+        "speaks against either. What is refuted is the construction by which the paper proves it, "
+        "with the paper's k and every δ it names."
+    ),
     remarks=(
         (
             "No choice of n, k and δ helps: the probability never exceeds 0.2422 "
@@ -176,6 +197,112 @@ THEOREM_2 = Theorem(
             "continuity cannot exchange exp with a linear map, as step (23) does."
         ),
     ),
+)
+
+# --- Theorem 2 without the normaliser -------------------------------------------------------------
+# 1. Same input, x a row of scores 0 and y = V = 1: exp(x) y = n, and epsilon |exp(x)| |y| =
+#    epsilon n.
+# 2. exp(x E^T) F y = e^-delta 1^T R 1, which is N(0, e^{-2 delta} n).
+# 3. With c = e^delta sqrt n it is within epsilon n of n exactly when Z/c is within epsilon of 1.
+
+
+def _products(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
+    """Claimed for one row and one column, and the true probability."""
+    from flint import arb
+
+    n, k, delta = instance["n"], instance["k"], instance["delta"]
+    c = arb(delta).exp() * arb(n).sqrt()
+    return claimed_success(factor * k, HALF, events=1), normal_between(c / 2, 3 * c / 2)
+
+
+UNNORMALISED = Theorem(
+    key="linformer.unnormalised",
+    title="projected keys and values before the normaliser",
+    statement=(
+        "Pr(‖exp(x Eᵀ) F y - exp(x) y‖ <= ε ‖exp(x)‖ ‖y‖) >= 1 - 2 exp(-(ε² - ε³)k/4) with E = "
+        "δR, F = exp(-δ)R."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="eqs. (9), (21), (24)",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading="one row x of the scores, one column y of V; ε = 1/2; the weaker right side of (22)",
+    alternative_readings=("With ε |exp(x) y| on the right, as (21) has it: the same at x = 0.",),
+    assumptions=(_SHAPE,),
+    experiments=(_construction(_products),),
+    expected=Status.REFUTED,
+    mutant=_construction(partial(_products, factor=Fraction(11, 10))),
+    repaired_by="ours.row-sample",
+    repaired=_construction(_sampled_rows),
+    kind="printed",
+    by_hand=ByHand(
+        instance="n = 512, k = 250, ε = 1/2, Q = 0 and y = (1, ..., 1): exp(x) y = 512.",
+        shows=(
+            "exp(x Eᵀ) F y = e^(-δ) 1ᵀR1 is normal with mean 0 and standard deviation below "
+            "sqrt(512) = 22.6; 256 is over 11 of these away. Claimed is at least 1 - 2 e^(-250/32) "
+            "= 0.999."
+        ),
+    ),
+    defence=(
+        "(9) is Lemma 1 applied to exp(x) Rᵀ R y, for which it is right: linformer.lemma-1. The "
+        'text then puts exp(δ x Rᵀ) for exp(δ x) Rᵀ "by Lipschitz continuity", and no Lipschitz '
+        "constant does that: linformer.exp-of-projection."
+    ),
+)
+
+# --- Theorem 2, existence -------------------------------------------------------------------------
+# 1. With k = 1 the softmax of the one score w E^T is 1, whatever E is.
+# 2. F = softmax(w) then gives the exact output.
+
+
+def _one_projected_key(power: int = 1) -> Iterator[Identity]:
+    """Three keys and two columns; t_j = e^{w_j}, F made of the t_j to a power, z = e^{w E^T}."""
+    from sympy import QQ, field
+
+    _, z, *s = field(
+        [*"z", *(f"t{j}" for j in range(3)), *(f"v{j}{c}" for j in range(3) for c in range(2))], QQ
+    )
+    t, v = s[:3], [s[3 + 2 * j : 5 + 2 * j] for j in range(3)]
+    f = [x**power / sum(y**power for y in t) for x in t]
+    for c in range(2):
+        projected = sum(x * row[c] for x, row in zip(f, v, strict=True))
+        exact = sum(x * row[c] for x, row in zip(t, v, strict=True)) / sum(t)
+        yield Identity(z / z * projected, exact, f"column {c}")
+
+
+EXISTENCE_2 = Theorem(
+    key="linformer.theorem-2-existence",
+    title="one projected key reproduces a row",
+    statement=(
+        "For every row w of the scores there are E and F of one row, k = 1, with softmax(w Eᵀ) F V "
+        "= softmax(w) V exactly: any E, and F = softmax(w)."
+    ),
+    source=Source(
+        citation=CITATION,
+        place="Theorem 2, read as existence for each row",
+        fidelity="constants made explicit",
+        wording_verified=True,
+    ),
+    reading=(
+        "E and F may depend on w, a weaker statement than the printed one, in which they serve all "
+        "rows"
+    ),
+    experiments=(
+        Symbolic(
+            identities=_one_projected_key,
+            covers="statement",
+            scope="3 keys, 2 columns of V, all scores and values",
+        ),
+    ),
+    expected=Status.PROVED,
+    mutant=Symbolic(
+        identities=partial(_one_projected_key, power=2),
+        covers="statement",
+        scope="F = softmax(2 w)",
+    ),
+    remarks=("True for a trivial reason, as linformer.theorem-1-existence is.",),
 )
 
 # --- what the criterion asks on real heads --------------------------------------------------------
@@ -232,15 +359,21 @@ NULL_BASELINE = Theorem(
         Enclose(
             certify=_zero_output,
             bits=64,
+            covers="statement",
             scope="every row of 8 heads of all-MiniLM-L6-v2, n = 256, d = 32",
         ),
     ),
     expected=Status.PROVED,
-    mutant=Enclose(certify=partial(_zero_output, epsilon=Fraction(1, 4)), bits=64, scope="ε = 1/4"),
+    mutant=Enclose(
+        certify=partial(_zero_output, epsilon=Fraction(1, 4)),
+        bits=64,
+        covers="statement",
+        scope="ε = 1/4",
+    ),
     remarks=(
         "An output that ignores its input meets the criterion, so meeting it says little: report "
         "errors relative to the output, with null baselines.",
     ),
 )
 
-THEOREMS = (THEOREM_2, NULL_BASELINE)
+THEOREMS = (THEOREM_2, UNNORMALISED, EXISTENCE_2, NULL_BASELINE)

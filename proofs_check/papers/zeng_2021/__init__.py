@@ -5,14 +5,17 @@ from proofs_check.papers.zeng_2021 import (
     collision,
     gradient,
     hadamard_hashing,
+    shape,
     variance,
 )
+from proofs_check.papers.zeng_2021.coverage import COVERAGE
 from proofs_check.papers.zeng_2021.unchecked import UNCHECKED
 
-__all__ = ["THEOREMS", "UNCHECKED"]
+__all__ = ["COVERAGE", "THEOREMS", "UNCHECKED"]
 
 THEOREMS = (
     *collision.THEOREMS,
+    *shape.THEOREMS,
     *variance.THEOREMS,
     *gradient.THEOREMS,
     *hadamard_hashing.THEOREMS,

@@ -49,7 +49,6 @@ def test_values_are_those_of_numpy() -> None:
     assert np.array_equal((np.float64(2) * a).data, 2 * x)
     assert np.array_equal(tally.cumulative_sum(a, axis=1).data, np.cumsum(x, axis=1))
     assert np.array_equal(tally.where(a > 0, a, -a).data, abs(x))
-    assert np.allclose(tally.vector_norm(a, axis=1).data, np.linalg.norm(x, axis=1))
     assert np.array_equal(tally.concat([a, a[:1, :]], axis=0).data, np.concatenate([x, x[:1]]))
     assert np.array_equal(tally.tensordot(a, a, axes=([0, 1], [0, 1])).data, np.tensordot(x, x))
     assert np.array_equal(tally.vecdot(a, a).data, (x * x).sum(-1))
@@ -64,7 +63,6 @@ def test_values_are_those_of_numpy() -> None:
         (lambda xp, a: xp.sum(a, axis=1), {"add": 9}),
         (lambda xp, a: xp.mean(a, axis=1), {"add": 9, "divide": 3}),
         (lambda xp, a: xp.cumulative_sum(a, axis=1), {"add": 9}),
-        (lambda xp, a: xp.vector_norm(a, axis=1), {"multiply": 12, "add": 9, "sqrt": 3}),
         (lambda xp, a: xp.vecdot(a, a), {"multiply": 12, "add": 9}),
         (lambda xp, a: xp.tensordot(a, a, axes=2), {"multiply": 12, "add": 11}),
         (lambda xp, a: xp.clip(a, 0, 1), {"compare": 24}),

@@ -174,6 +174,7 @@ def coin(
         target=target,
         chunk=64,
         plan=Plan(n=400, alpha=alpha, sampler="coins"),
+        covers="statement",
         scope="coins",
     )
 
@@ -186,6 +187,7 @@ def spread(mean: float, *, claim: Any = "mean =", bounds: Any = (0.0, 1.0), n: i
         target=0.5,
         bounds=bounds,
         plan=Plan(n=n, alpha=0.01, margin=margin, sampler="uniform draws"),
+        covers="statement",
         scope="width 0.2",
     )
 
@@ -250,5 +252,6 @@ def test_bounds_leave_room_for_the_margin() -> None:
             target=0.5,
             bounds=(0.0, 1.0),
             plan=Plan(n=9, sampler="coins"),
+            covers="statement",
             scope="coins",
         )

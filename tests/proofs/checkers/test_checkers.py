@@ -36,6 +36,7 @@ def _search(**changes: Any) -> Falsify:
         "measured": lambda c: 2 * c["x"] * c["y"],
         "bound": lambda c: c["x"] ** 2,
         "confirm": confirm_crash,
+        "covers": "statement",
         "scope": "|x|, |y| <= 4",
         "tries": 100,
     }
@@ -45,7 +46,11 @@ def _search(**changes: Any) -> Falsify:
 def _box(slack: int) -> Enclose:
     """x <= slack on [0, 3/2]: true for 2, false for 1."""
     return Enclose(
-        lhs=lambda x: x, rhs=lambda x: 0 * x + slack, box=((0, Fraction(3, 2)),), scope="[0, 3/2]"
+        lhs=lambda x: x,
+        rhs=lambda x: 0 * x + slack,
+        box=((0, Fraction(3, 2)),),
+        covers="statement",
+        scope="[0, 3/2]",
     )
 
 
@@ -55,16 +60,21 @@ def test_a_crash_is_inconclusive() -> None:
         raise ZeroDivisionError(msg)
 
     experiments = (
-        Symbolic(identities=explode, scope="x"),
-        Enclose(certify=explode, scope="x"),
-        Enclose(lhs=explode, rhs=explode, box=((0, 1),), scope="x"),
+        Symbolic(identities=explode, covers="statement", scope="x"),
+        Enclose(certify=explode, covers="statement", scope="x"),
+        Enclose(lhs=explode, rhs=explode, box=((0, 1),), covers="statement", scope="x"),
         _search(measured=explode),
         _search(instances=explode),
         Sample(
-            draw=explode, claim="probability <=", target=0.5, plan=Plan(n=9, sampler="x"), scope="x"
+            draw=explode,
+            claim="probability <=",
+            target=0.5,
+            plan=Plan(n=9, sampler="x"),
+            covers="statement",
+            scope="x",
         ),
-        Count(measured=explode, formula=explode, sizes=(1,), scope="x"),
-        Scale(workload=explode, sizes=(1, 2, 3, 4), slope=(0, 1), scope="x"),
+        Count(measured=explode, formula=explode, sizes=(1,), covers="statement", scope="x"),
+        Scale(workload=explode, sizes=(1, 2, 3, 4), slope=(0, 1), covers="statement", scope="x"),
     )
     for experiment in experiments:
         verdict = check(experiment)
@@ -77,7 +87,8 @@ def test_precision_never_leaks() -> None:
     check(_box(2))
     check(_box(1))
     check(_search(confirm=confirm_crash))
-    check(Enclose(certify=lambda _: 1 / 0, scope="x"))  # type: ignore[arg-type, return-value]
+    crash: Any = lambda _: 1 / 0
+    check(Enclose(certify=crash, covers="statement", scope="x"))
     assert ctx.prec == before
 
 

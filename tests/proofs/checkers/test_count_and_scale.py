@@ -17,7 +17,13 @@ from proofs_check.checkers import check
 
 
 def test_count_needs_every_size() -> None:
-    true = Count(measured=lambda n: n * n, formula=lambda n: n**2, sizes=(1, 2, 3), scope="squares")
+    true = Count(
+        measured=lambda n: n * n,
+        formula=lambda n: n**2,
+        sizes=(1, 2, 3),
+        covers="statement",
+        scope="squares",
+    )
     assert (check(true).status, check(true).grade, check(true).tightness) == (
         Status.PROVED,
         "counted",
@@ -27,11 +33,17 @@ def test_count_needs_every_size() -> None:
         measured=lambda n: n * n + (n == 3),
         formula=lambda n: n**2,
         sizes=(1, 2, 3),
+        covers="statement",
         scope="squares",
     )
     assert check(false).witness == {"size": 3, "counted": 10, "formula": Fraction(9)}
     below = Count(
-        measured=lambda n: n, formula=lambda n: n**2, sizes=(2, 3), relation="<=", scope="squares"
+        measured=lambda n: n,
+        formula=lambda n: n**2,
+        sizes=(2, 3),
+        relation="<=",
+        covers="statement",
+        scope="squares",
     )
     assert check(below).tightness == 0.5
 
@@ -45,7 +57,13 @@ def test_an_unpriced_operation_is_inconclusive() -> None:
         return tally.flops
 
     verdict = check(
-        Count(measured=unique, formula=lambda n: n, sizes=(4,), scope="distinct values")
+        Count(
+            measured=unique,
+            formula=lambda n: n,
+            sizes=(4,),
+            covers="statement",
+            scope="distinct values",
+        )
     )
     assert verdict.status is Status.INCONCLUSIVE
     assert "no price" in verdict.note
@@ -67,6 +85,7 @@ def _workload(power: float) -> Scale:
         sizes=(10, 20, 40, 80),
         slope=(0.9, 1.2),
         clock=lambda: state["t"],
+        covers="statement",
         scope="an artificial clock",
     )
 

@@ -67,6 +67,7 @@ def _falsify(**changes: Any) -> Falsify:
         "measured": lambda c: 2 * c["x"] * c["y"],
         "bound": lambda c: 0.9 * (c["x"] ** 2 + c["y"] ** 2),
         "confirm": confirm_small_product,
+        "covers": "statement",
         "scope": "|x|, |y| <= 4",
         "tries": 100,
     }
@@ -160,6 +161,7 @@ def _square(a: float, c: float) -> Falsify:
             (np.float32(case["a"]) ** 2 + np.float32(case["x"]) ** 2) * np.float32(case["c"])
         ),
         confirm=confirm_square,
+        covers="statement",
         scope="x near a",
         tries=10,
     )

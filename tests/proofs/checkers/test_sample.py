@@ -23,6 +23,7 @@ def _coin(p: float, *, n: int = 400, alpha: float = 0.05, target: float = 0.1) -
         target=target,
         chunk=300,
         plan=Plan(n=n, alpha=alpha, sampler="coins"),
+        covers="statement",
         scope="coins",
     )
 
@@ -53,6 +54,7 @@ def _heavy(mean: float, *, claim: Any = "mean =") -> Sample:
         claim=claim,
         target=1.0,
         plan=Plan(n=4000, alpha=0.01, margin=margin, sampler="exponential"),
+        covers="statement",
         scope="heavy right tail",
     )
 
@@ -79,6 +81,7 @@ def test_constant_draws_decide_nothing() -> None:
         claim="mean =",
         target=0.0,
         plan=Plan(n=100, margin=0.1, sampler="zeros"),
+        covers="statement",
         scope="zeros",
     )
     assert check(constant).status is Status.INCONCLUSIVE
@@ -90,6 +93,7 @@ def test_a_draw_of_the_wrong_kind_is_inconclusive() -> None:
         claim="probability <=",
         target=0.5,
         plan=Plan(n=10, sampler="x"),
+        covers="statement",
         scope="x",
     )
     assert "booleans" in check(wrong).note

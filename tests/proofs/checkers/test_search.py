@@ -52,6 +52,7 @@ PLAIN = Falsify(
     measured=measured,
     bound=bound,
     confirm=confirm,
+    covers="statement",
     scope="x in [0, 1], |v| <= 1",
     tries=20,
 )
@@ -118,6 +119,7 @@ SPIKE = Falsify(
     measured=hidden_measured,
     bound=one,
     confirm=hidden,
+    covers="statement",
     scope="the plane",
     tries=2,
     continuous=Continuous(

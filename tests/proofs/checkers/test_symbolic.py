@@ -27,8 +27,13 @@ def _square_of_sum(wrong: int = 0) -> list[Identity]:
 
 
 def test_symbolic_proves_and_refutes() -> None:
-    assert check(Symbolic(identities=_square_of_sum, scope="two variables")).status is Status.PROVED
-    verdict = check(Symbolic(identities=lambda: _square_of_sum(1), scope="two variables"))
+    assert (
+        check(Symbolic(identities=_square_of_sum, covers="statement", scope="two variables")).status
+        is Status.PROVED
+    )
+    verdict = check(
+        Symbolic(identities=lambda: _square_of_sum(1), covers="statement", scope="two variables")
+    )
     assert verdict.status is Status.REFUTED
     assert verdict.witness is not None
     assert verdict.witness["identity"] == "polynomials"
@@ -39,18 +44,25 @@ def test_symbolic_does_not_guess() -> None:
     from sympy import exp, symbols
 
     x = symbols("x")
-    verdict = check(Symbolic(identities=lambda: [exp(x) - 1 - x], scope="all x"))
+    verdict = check(
+        Symbolic(identities=lambda: [exp(x) - 1 - x], covers="statement", scope="all x")
+    )
     assert verdict.status is Status.INCONCLUSIVE  # false, but no normal form says so
 
 
 def test_symbolic_decides_no_floats() -> None:
-    verdict = check(Symbolic(identities=lambda: [(0.1 + 0.2, 0.3)], scope="decimals"))
+    verdict = check(
+        Symbolic(identities=lambda: [(0.1 + 0.2, 0.3)], covers="statement", scope="decimals")
+    )
     assert verdict.status is Status.INCONCLUSIVE
     assert "exact" in verdict.note
 
 
 def test_no_identity_is_no_proof() -> None:
-    assert check(Symbolic(identities=list, scope="nothing")).status is Status.INCONCLUSIVE
+    assert (
+        check(Symbolic(identities=list, covers="statement", scope="nothing")).status
+        is Status.INCONCLUSIVE
+    )
 
 
 def test_identity_testing_finds_the_false_and_reports_its_grade() -> None:
@@ -61,11 +73,16 @@ def test_identity_testing_finds_the_false_and_reports_its_grade() -> None:
         return [((x + y) ** 2 - x * x - 2 * x * y - y * y - wrong * x) % p]
 
     true = check(
-        Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"), rng_seed=3
+        Symbolic(
+            identities=residues, grade="pit(2^-59)", covers="statement", scope="two variables"
+        ),
+        rng_seed=3,
     )
     assert (true.status, true.grade) == (Status.PROVED, "pit(2^-59)")
     full = check(
-        Symbolic(identities=residues, grade="pit(2^-59)", scope="two variables"),
+        Symbolic(
+            identities=residues, grade="pit(2^-59)", covers="statement", scope="two variables"
+        ),
         rng_seed=3,
         budget="full",
     )
@@ -73,7 +90,10 @@ def test_identity_testing_finds_the_false_and_reports_its_grade() -> None:
     assert full.facts["identities"] == 4 * true.facts["identities"]
     false = check(
         Symbolic(
-            identities=lambda rng: residues(rng, 1), grade="pit(2^-59)", scope="two variables"
+            identities=lambda rng: residues(rng, 1),
+            grade="pit(2^-59)",
+            covers="statement",
+            scope="two variables",
         ),
         rng_seed=3,
     )

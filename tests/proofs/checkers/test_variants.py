@@ -50,6 +50,7 @@ def search(factor: Fraction, least: int = -9, **fixed: Any) -> Falsify:
         assumptions=(
             Assumption(text="x is not small", predicate=functools.partial(at_least, least=least)),
         ),
+        covers="statement",
         scope="whole numbers up to 9",
     )
 

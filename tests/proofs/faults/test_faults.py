@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from proofs_check.__main__ import app
 from proofs_check.catalogue import theorem
 from proofs_check.faults.checks import FUNCTIONS, complaints
+from proofs_check.faults.checks.suite import failing_tests, file_of
 from proofs_check.faults.fault import KINDS, Fault, StaleFaultError
 from proofs_check.faults.listed import FAULTS, REASONS
 from proofs_check.faults.run import CONTROL, Outcome, chosen, gathered, run
@@ -29,6 +30,7 @@ QUICK = (
     "features.causal-diagonal",
     "nystrom.skew",
     "chebyshev.first-omitted",
+    "promise.of-infinity",
 )
 
 
@@ -58,9 +60,13 @@ def test_formatting_makes_no_fault_stale(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_every_check_exists() -> None:
-    """A name is that of a function, or of a claim."""
+    """A name is that of a function, of tests, or of a claim."""
     for name in {name for fault in FAULTS.values() for name in fault.checks}:
-        assert name in FUNCTIONS or theorem(name)
+        if name.startswith("tests/"):
+            _, _, function = name.partition("::")
+            assert f"def {function or 'test_'}" in file_of(name).read_text(encoding="utf-8"), name
+        else:
+            assert name in FUNCTIONS or theorem(name)
     assert set(FUNCTIONS) <= {name for fault in FAULTS.values() for name in fault.checks}
 
 
@@ -97,8 +103,25 @@ def test_no_alarm_without_a_fault(name: str) -> None:
     assert list(complaints(name)) == []
 
 
+def test_a_test_that_fails_is_a_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that passes is none, and where no test ran nothing was found."""
+    monkeypatch.setattr("proofs_check.faults.checks.suite.ROOT", tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text(
+        "def test_good():\n    pass\n\n\ndef test_bad():\n    assert 1 == 2\n"
+    )
+    (tmp_path / "tests" / "test_b.py").write_text("import nowhere_at_all\n")
+    (said,) = failing_tests("tests/test_a.py")
+    assert "test_a.py::test_bad" in said
+    assert not list(failing_tests("tests/test_a.py::test_good"))
+    assert not list(failing_tests("tests/test_a.py -k 'good and not bad'"))
+    assert not list(failing_tests("tests/test_a.py -k nobody"))
+    assert not list(failing_tests("tests/test_absent.py"))
+    assert "nowhere_at_all" in next(failing_tests("tests/test_b.py"))
+
+
 def test_faults_are_caught() -> None:
-    """Eight of different kinds, by the checks meant for them."""
+    """Nine of different kinds, by the checks meant for them."""
     found = list(run(QUICK, jobs=2, control=False))
     assert {o.key for o in found} == set(QUICK)
     assert len({FAULTS[key].kind for key in QUICK}) >= 6
@@ -115,10 +138,10 @@ def test_shares_and_page() -> None:
     assert not gathered(good).ok
     assert not gathered([*good, replace(control, check="exact.long", complaint="alarm")]).ok
     lost = gathered([replace(good[0], check="", complaint=""), *good[1:], control])
-    assert lost.share == 7 / 8
+    assert lost.share == 8 / 9
     assert not lost.ok
     page = markdown(lost)
-    assert "7 of 8" in page
+    assert "8 of 9" in page
     assert f"- `{QUICK[0]}`" in page
 
 

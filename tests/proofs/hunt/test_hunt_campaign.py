@@ -139,6 +139,20 @@ def test_a_hunt_gives_every_cell_its_share() -> None:
     assert max(done) < 100 + 7 * problems.ITEMS  # one chunk more, an evolution at most
 
 
+def test_each_counts_costly_cells_like_others() -> None:
+    some = cells(methods=("exact", "minimax-1e-1"), modes=("plain",), dtypes=("float32",))
+    some += cells(methods=("exact",), modes=("network-gradient",), dtypes=("float32",))
+    with Store(None) as store:
+        shared, each = (
+            Hunt(some, seed=0, store=store, **given) for given in ({"problems": 1400}, {"each": 7})
+        )
+        list(each.run())
+        done = [each.progress[cell].done for cell in some]
+    assert [shared.targets[cell] for cell in some] == [800, 400, 200]
+    assert [each.targets[cell] for cell in some] == [7, 7, 7]
+    assert min(done) >= 7
+
+
 def test_a_killed_hunt_goes_on_and_ends_with_the_same_records(tmp_path: Path) -> None:
     with Store(None) as store:
         run(store)
@@ -254,7 +268,18 @@ def test_the_command_hunts_goes_on_and_prints_the_page(tmp_path: Path) -> None:
     assert found["problems"] >= 100
     again = invoke(*options, "--json")
     assert json.loads(again.output) == found  # nothing was left to do
-    assert "| exact |" in invoke("--table", "--store", store).output
+    more = invoke(*options[:4], "--each", "130", "--store", store, "--json")
+    cell = [r["problems"] for r in read(Path(store)) if r["dtype"] == "float16"]
+    assert json.loads(more.output)["problems"] > found["problems"]
+    assert sum(cell) >= 130
+    page = invoke("--table", "--store", store).output
+    assert "| exact |" in page
+    fewest = min(
+        sum(r["problems"] for r in read(Path(store)) if r["dtype"] == dtype)
+        for dtype in methods.DTYPES
+    )
+    total = json.loads(more.output)["problems"]
+    assert f"| plain | 3 | {total:,} | {fewest:,} |" in page
 
 
 def test_the_command_refuses_what_it_cannot_do(tmp_path: Path) -> None:

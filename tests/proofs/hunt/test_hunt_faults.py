@@ -5,7 +5,11 @@ What is missed stands here too, so that the list in `proofs_check.hunt.table` st
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,6 +100,38 @@ def test_a_sampled_bound_is_judged_over_a_campaign_only() -> None:
     sound = [chunk.examine(cell, index=i) for i in range(8)]
     assert sum(tried for r in sound for tried, _ in r["trials"].values()) > 8
     assert not improbable(sound)
+
+
+HUNT_WITH_A_FAULT = """
+import sys
+from proofs_check.faults.listed import FAULTS
+from proofs_check.faults.worker import FaultedFinder
+sys.meta_path.insert(0, FaultedFinder(FAULTS[sys.argv[1]]))
+from proofs_check.hunt.chunk import examine
+from proofs_check.hunt.methods import Cell
+for index in range(4):
+    for mode in ("causal", "mask", "gradient"):
+        for row in ("exact", "taylor-4", "mean-pool-3", "bert-lsh-only"):
+            if mode in ("gradient", "mask") or row != "mean-pool-3":
+                for found in examine(Cell(row, mode, "float32"), index=index)["findings"]:
+                    sys.exit(found["kind"])
+"""
+
+
+@pytest.mark.parametrize("fault", ["perturbation.osc-halved", "problem.scale"])
+def test_faults_in_the_code_of_bounds_are_found(fault: str) -> None:
+    """Without knowing where to look, and without the checks that are meant for them."""
+    command = [sys.executable, "-c", HUNT_WITH_A_FAULT, fault]
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": root},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.strip()) == (1, "violation")
 
 
 # --- every kind of finding, by a method made for it -----------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from proofs_check.arithmetic.balls import Rows, ball, max_error, precision
 from proofs_check.hunt import problems
 from proofs_check.hunt.methods import ROWS, Cell, Row
+from proofs_check.hunt.modes.transformers import _in_balls as in_balls
 from proofs_check.hunt.modes.transformers import draw as draw_network
 from proofs_check.hunt.oracles import enclosures, networks
 from proofs_check.hunt.oracles import softmax as oracle
@@ -147,15 +148,42 @@ def test_network_in_extended_precision_is_the_network_in_balls(index: int) -> No
 
 
 def test_slopes_by_complex_steps_are_central_differences_in_balls() -> None:
+    """Item by item for the tokens, summed over items for a parameter, each case by itself."""
     posed, plan = network(1)
     rng = np.random.default_rng(0)
     weights = {n: rng.standard_normal(a.shape) for n, a in posed.extra["weights"].items()}
-    x, g = rng.standard_normal((2, *posed.arrays["x"].shape[1:]))
+    x, g = rng.standard_normal((2, 2, *posed.arrays["x"].shape[1:]))
+    mask = np.ones(x.shape[:2], bool)
+    mask[1, -1] = mask.shape[1] == 1
+    found = networks.slopes(
+        plan, [networks.Case(weights, x, g), networks.Case(weights, x, 2 * g)], mask
+    )
+    assert set(found[0]) == {"x", *weights}
     for name in ("x", "layers.0.attention.wq", "layers.0.then.1.maps.0.w1"):
-        slope = networks.slopes(plan, weights, x, g, name).astype(float)
-        rows = slope_rows(plan, weights, x, g, name, None, 160)
-        shown = slope if name == "x" else slope.reshape(1, -1)
-        assert max_error(shown, rows, bits=1400)[1] <= 1e-13 * (1 + np.max(np.abs(slope)))
+        slope = found[0][name].astype(float)
+        assert np.array_equal(found[1][name].astype(float), 2 * slope)
+        items = [
+            np.array(slope_rows(plan, weights, *of, name, seen, 160), object)
+            for *of, seen in zip(x, g, mask, strict=True)
+        ]
+        rows = np.concatenate(items) if name == "x" else items[0] + items[1]
+        close = 1e-13 * (1 + np.max(np.abs(slope)))
+        assert max_error(slope.reshape(rows.shape), rows.tolist(), bits=1400)[1] <= close
+
+
+def test_a_parameter_gets_the_sum_over_matrices_of_tokens_in_balls_too() -> None:
+    """What settles doubt about a call: the same slopes as the run that raised it."""
+    cell = Cell("exact", "network-gradient", "float32")
+    posed = draw_network(problems.generator(3, cell, 0), cell, 0, ROWS["exact"])
+    assert posed.count > 1
+    assert not posed.singly
+    case = networks.Case(posed.extra["weights"], posed.arrays["x"], posed.arrays["g"])
+    (found,) = networks.slopes(posed.extra["plan"], [case], posed.mask)
+    for name, item in (("first.0.w", 0), ("layers.0.attention.wv", 0), ("x", posed.count - 1)):
+        slope = found[name][item] if name == "x" else found[name].reshape(1, -1)
+        rows = in_balls(posed, name)(item)
+        top = float(np.max(np.abs(slope)))
+        assert max_error(slope.astype(float), rows, bits=1400)[1] <= 1e-13 * top
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "tanh"])

@@ -251,6 +251,14 @@ def test_the_function_ends_with_an_examination_that_is_killed(here: Path) -> Non
     assert gone(int((here / "pid").read_text()))
 
 
+def test_what_the_function_starts_ends_with_it(here: Path) -> None:
+    place = str(here / "pid")
+    start = "__import__('subprocess').Popen(['sleep', '600']).pid"
+    deed = f"os.path.exists({place!r}) or open({place!r}, 'w').write(str({start}))"
+    check_isolated(write(here, deed))
+    assert gone(int((here / "pid").read_text()))
+
+
 def gone(pid: int) -> bool:
     """Whether a process ends within ten seconds; a dead one that nobody has buried counts."""
     for _ in range(200):

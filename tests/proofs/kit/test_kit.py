@@ -355,14 +355,23 @@ def test_what_is_wrong_with_a_claim_is_found() -> None:
     surprised = replace(good, expected="refuted")
     assert check_claim(surprised)["verdict is the expected one"].held is False
     other = Symbolic(
-        identities=lambda: [Identity(1, 2)], grade="exact-rational", scope="one number"
+        identities=lambda: [Identity(1, 2)],
+        grade="exact-rational",
+        covers="statement",
+        scope="one number",
     )
     torn = replace(good, experiments=(PROVES, replace(other)))
     assert check_claim(torn)["experiments agree"].held is False
     crashing = replace(
         good,
         experiments=(
-            Count(measured=lambda n: n // 0, formula=lambda n: n, sizes=(1,), scope="no size"),
+            Count(
+                measured=lambda n: n // 0,
+                formula=lambda n: n,
+                sizes=(1,),
+                covers="statement",
+                scope="no size",
+            ),
         ),
     )
     assert check_claim(crashing)["experiment 0 (Count)"].held is False

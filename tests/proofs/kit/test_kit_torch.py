@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from proofs_check.__main__ import app
 from proofs_check.kit import check_attention
 
 torch: Any = pytest.importorskip("torch")
@@ -46,6 +48,36 @@ def test_wrong_dtype_and_writes_are_found() -> None:
     assert check_attention(writes, framework="torch")["inputs are not written to"].held is False
 
 
+MODULE = """
+import torch
+
+def good(q, k, v, *, is_causal=False):
+    return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+
+def detached(q, k, v):
+    return torch.nn.functional.scaled_dot_product_attention(q, k.detach() + 0 * k, v)
+
+def leaves(q, k, v):
+    import os
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "said"),
+    [("good", 0, "checks held"), ("detached", 1, "gradient dk"), ("leaves", 1, "exit status 0")],
+)
+def test_the_command_examines_torch_in_a_process_of_its_own(
+    name: str, status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    options = ["--torch", "--leading", "2", "--autograd"]
+    done = CliRunner().invoke(app, ["audit", f"mine:{name}", *options])
+    assert done.exit_code == status, done.output
+    assert said in done.output
+
+
 def test_the_example_runs_on_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(__file__).parents[3] / "examples" / "audit_peers.py"
     spec = importlib.util.spec_from_file_location("audit_peers", path)
@@ -56,4 +88,4 @@ def test_the_example_runs_on_what_is_installed(capsys: pytest.CaptureFixture[str
     spec.loader.exec_module(module)
     module.main(["torch", "--markdown"])
     printed = capsys.readouterr().out
-    assert "scaled_dot_product_attention | 25 of 25 | - |" in printed
+    assert "scaled_dot_product_attention | 31 of 31 | - |" in printed

@@ -61,7 +61,8 @@ def least_degree() -> list[float]:
     ]
 
 
-def printed_gradient(transposed: bool) -> tuple[float, float]:
+def printed_gradient() -> tuple[float, float]:
+    """The true slope and the printed one, which leaves the factor 1/d out."""
     a1, a2, h = (np.zeros((2, 2)) for _ in range(3))
     a1[0, 0] = a2[1, 0] = h[1, 0] = 1
 
@@ -71,9 +72,31 @@ def printed_gradient(transposed: bool) -> tuple[float, float]:
 
     f = np.full((2, 2), 0.5)
     c = f @ h
-    q = h @ c.T if transposed else c @ h.T
+    q = c @ h.T
     p = f * (q - (f * q).sum(axis=1, keepdims=True))
-    return slope(loss), float((a1.T @ p @ a2)[0, 0]) / (2 if transposed else 1)
+    return slope(loss), float((a1.T @ p @ a2)[0, 0])
+
+
+def mixed_convention() -> float:
+    """The slope where q = h c^T is read by rows and p_2 = f diag(r) by columns."""
+    f = np.full((2, 2), 0.5)
+    h = np.array([[0.0, 0], [1, 0]])
+    q = h @ (f @ h).T
+    r = (f * q).sum(axis=1)
+    np.testing.assert_allclose(r, [0, 1 / 2])
+    return float((f * q - f * r)[0, 1]) / 2  # d = 2
+
+
+def riemann_points(n: int, columns: int, size: int, points: int) -> list[float]:
+    """f(1) - f(0), and by how much the average of f' over the points is off."""
+
+    def sigma(x: np.ndarray) -> np.ndarray:
+        return np.asarray(1 / (1 + np.exp(-size * x)))
+
+    at = np.arange(points) / points
+    slopes = 2 * size * sigma(at) ** 2 * (1 - sigma(at))
+    change = float(sigma(np.ones(1))[0] ** 2 - 1 / 4)
+    return [n * columns * change, n * columns * abs(float(slopes.mean()) - change)]
 
 
 def derivative_of_squares(columns: int) -> float:
@@ -124,6 +147,12 @@ NUMBERS: dict[str, list[float]] = {
     "as23.halved-constant": [abs((1.5 - 1) / 2.5 - (1 - 2) / 3)],
     "as23.degree": least_degree(),
     "as24.derivative-printed": [derivative_of_squares(28)],
+    "as24.riemann-points": [
+        *riemann_points(16, 4, 4, 256),
+        1 / 256,
+        riemann_points(2**20, 20, 20, 20**4)[1],
+        20.0**-4,
+    ],
     "lss24.bounded-entries": rank_of_sharp_attention(),
     "lss24.activation": [10**6 * 2.0**-29],
     "lss24.gradient-t-printed": [printed_input_gradient()[1]],
@@ -137,7 +166,8 @@ NUMBERS: dict[str, list[float]] = {
     "linformer.theorem-1": [CLAIMED],
     "linformer.theorem-2": [DEVIATION, 0.5 / DEVIATION, normal_tail(0.5 / DEVIATION), CLAIMED],
     "linformer.lemma-1-product": [1 - 2 * math.exp(-64 / 32)],
-    "linformer.exp-rank": [float(np.linalg.det(np.exp(np.outer([0, 1], [0, 1]))))],
+    "linformer.unnormalised": [math.sqrt(512), 1 - 2 * math.exp(-250 / 32)],
+    "linformer.sum-of-row-norms": [2 * math.sqrt(2)],
     "yoso.l2-hoeffding": [2 * math.exp(-2 * 1 * 2**2 / 4)],
     "yoso.float32-domain": [*UNIT, sum(x * x for x in UNIT)],
     "yoso.hadamard-collision": [(1 - 2 / 3) ** 4],
@@ -173,8 +203,8 @@ def _rounds_to(number: float, printed: str) -> bool:
 
 
 def test_gradients_of_the_texts() -> None:
-    assert printed_gradient(transposed=False) == pytest.approx((1 / 16, 1 / 8), abs=1e-9)
-    assert printed_gradient(transposed=True) == pytest.approx((1 / 16, 0), abs=1e-9)
+    assert printed_gradient() == pytest.approx((1 / 16, 1 / 8), abs=1e-9)
+    assert mixed_convention() == pytest.approx(-1 / 8)
     assert printed_input_gradient()[0] == pytest.approx(1 / 2, abs=1e-9)
     f = softmax(np.log(3) * np.outer([1, 0], [1, 0]))
     np.testing.assert_allclose(f, [[3 / 4, 1 / 4], [1 / 2, 1 / 2]])
@@ -183,9 +213,11 @@ def test_gradients_of_the_texts() -> None:
 
 
 def test_matrices_of_the_texts() -> None:
-    f, r = np.array([[0.9, 0.1], [0.5, 0.5]]), np.array([0.9, 0])
-    np.testing.assert_allclose(f @ np.diag(r), np.array([[0.81, 0], [0.45, 0]]))
-    np.testing.assert_allclose(np.diag(r) @ f, np.array([[0.81, 0.09], [0, 0]]))
+    rows = np.array([[1, 2], [2, 3], [1024, 1025]])
+    np.testing.assert_array_equal([-1022, 1023] @ rows[:2], rows[2])
+    assert round(math.hypot(1022, 1023)) == 1446
+    assert np.linalg.norm(np.linalg.solve(rows[:2].T, [2**20, 2**20 + 1])) > 10**6
+    assert round(riemann_points(2**20, 20, 400, 20**4)[1]) == 6552
     e = np.array([[2, 1], [1, 1]])
     assert (e / e.sum(axis=0)).sum(axis=1)[0] == pytest.approx(2 / 3 + 1 / 2)
     assert np.float32(sum(x * x for x in UNIT)) == np.float32(1 + 2.0**-23)

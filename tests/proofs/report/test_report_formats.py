@@ -29,12 +29,16 @@ from proofs_check.running.replay import source
 from proofs_check.statements.experiment import Falsify
 from proofs_check.statements.verdict import Status, Verdict, inconclusive
 
+REFUTED = [
+    t
+    for t in catalogue.theorems().values()
+    if t.expected is Status.REFUTED and not catalogue.is_control(t.key)
+]
+REPAIRED = next(t for t in REFUTED if catalogue.is_erratum(t) and t.repaired_by)
 KEYS = (
-    "as24.p2-printed",
-    "as24.p2-corrected",
-    "linformer.exp-rank",
-    "yoso.l2-hoeffding",
-    "bert-lsh.flops",
+    REPAIRED.key,
+    str(REPAIRED.repaired_by),
+    *(next(t.key for t in REFUTED if t.kind == kind) for kind in ("code", "implied", "sharpness")),
     "linformer.theorem-1",
     "ours.value-range",
     "linformer.lemma-1",
@@ -110,7 +114,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     [
         ("controls.count-false", {"size": 2, "counted": 20, "formula": 24}),
         ("controls.enclose-false", {"point": [0.0]}),
-        ("as24.p2-printed", {"weights": [[1, 1], [1, 1]], "q": [[0, 0], [0, 0]]}),
+        ("controls.falsify-false", {"s": 0.0, "v1": 0.0, "v2": 0.0}),
     ],
 )
 def test_a_script_with_a_witness_that_refutes_nothing_says_so(
@@ -119,16 +123,8 @@ def test_a_script_with_a_witness_that_refutes_nothing_says_so(
     """The same script, a witness on which the statement holds: exit status 1, except where no such
     witness exists.
     """
-    import numpy as np
-
     result = next(r for r in outcome.results if r.theorem.key == key)
     stored = result.verdicts[0]
-    if key.startswith("as24"):
-        assert stored.witness is not None
-        witness = {
-            name: np.array(value, dtype=np.asarray(stored.witness[name]).dtype)
-            for name, value in witness.items()
-        }
     code = source(result.theorem, result.units[0], replace(stored, witness=witness))
     status = run(code).returncode
     assert status == (0 if key == "controls.count-false" else 1)
@@ -148,12 +144,19 @@ def test_the_document_obeys_its_schema_and_loses_nothing(outcome: Outcome) -> No
             result.verdicts
         )
     assert data["ok"] is True
-    assert sum(data["counts"].values()) + len(data["controls"]) == len(outcome.results)
-    assert {e["key"] for paper in data["errata"] for e in paper["entries"]} == {
-        r.theorem.key
+    counted = [r.theorem for r in outcome.results if catalogue.is_statement(r.theorem)]
+    assert sum(data["counts"].values()) == len(counted)
+    refuted = [
+        r.theorem
         for r in outcome.results
         if r.verdict.status is Status.REFUTED and not catalogue.is_control(r.theorem.key)
-    }
+    ]
+    errata = {e["key"] for paper in data["errata"] for e in paper["entries"]}
+    assert errata == {t.key for t in refuted if catalogue.is_erratum(t)}
+    assert {e["key"] for e in data["stronger"]} == {t.key for t in refuted} - errata
+    assert [p["paper"] for p in data["coverage"]] == list(catalogue.coverage())
+    for entry, result in zip(data["theorems"], outcome.results, strict=True):
+        assert [e["covers"] for e in entry["experiments"]] == list(result.theorem.covers)
 
 
 def _without_scope(data: Any) -> None:
@@ -240,7 +243,8 @@ def test_what_waits_is_skipped_and_no_failure(outcome: Outcome) -> None:
 
 def test_markdown_tables_have_one_row_a_theorem(outcome: Outcome) -> None:
     text = markdown(outcome, FACTS)
-    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    verdicts = text[: text.index("\n## Errata")]
+    rows = [line for line in verdicts.splitlines() if line.startswith("| `")]
     assert sorted(re.findall("`([^`]+)`", row)[0] for row in rows) == sorted(
         r.theorem.key for r in outcome.results
     )
@@ -248,8 +252,26 @@ def test_markdown_tables_have_one_row_a_theorem(outcome: Outcome) -> None:
         assert len(re.findall(r"(?<!\\)\|", row)) == 6, "a bar in a cell must be escaped"
     assert "not as expected" not in text
     assert "- python: 3" in text
-    entry = text[text.index("### `as24.p2-printed`") :]
-    assert "True instead, `as24.p2-corrected` (proved)" in entry
+    entry = text[text.index(f"### `{REPAIRED.key}`") :]
+    repair = catalogue.theorem(str(REPAIRED.repaired_by))
+    assert f"True instead, `{repair.key}` ({repair.expected})" in entry
+
+
+def test_the_first_line_counts_statements_by_verdict_and_the_rest_apart(outcome: Outcome) -> None:
+    """Bookkeeping and controls are no statements."""
+    key = next(r.theorem.key for r in outcome.results if r.verdict.status is Status.PROVED)
+    for name in ("ours.value-range", key):
+        results = [
+            replace(r, theorem=replace(r.theorem, bookkeeping=True)) if r.theorem.key == name else r
+            for r in outcome.results
+        ]
+        counted = [r for r in results if catalogue.is_statement(r.theorem)]
+        first = markdown(replace(outcome, results=tuple(results)), FACTS).splitlines()[2]
+        numbers = [f"{sum(r.verdict.status is s for r in counted)} {s}" for s in Status]
+        assert first.startswith(f"{len(counted)} statements: {', '.join(numbers)}.")
+        controls = sum(catalogue.is_control(r.theorem.key) for r in results)
+        assert f"Controls: {controls}" in first
+        assert first.endswith(f"not counted: {len(results) - controls - len(counted)}.")
 
 
 def test_markdown_says_first_what_is_wrong(outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from approxattn.diagnosis.whole_files import NotWrittenError, make_folder, whole_file, write_text
+from approxattn.whole_files import NotWrittenError, make_folder, whole_file, write_text
 from proofs_check.__main__ import app
 from proofs_check.running.campaign import Campaign
 from proofs_check.running.evidence import Evidence

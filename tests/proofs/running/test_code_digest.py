@@ -24,6 +24,7 @@ from fractions import Fraction
 from functools import partial
 
 from proofs_check.papers.shared.source import here
+from proofs_check.statements.coverage import Place
 from proofs_check.statements.experiment import Assumption, Falsify, Identity, Symbolic
 from proofs_check.statements.theorem import ByHand, Theorem
 from proofs_check.statements.unchecked import Unchecked
@@ -58,9 +59,11 @@ THEOREMS = (
         mutant=Symbolic(identities=partial(_sides, factor=3), scope="all x too"),
         uses=("a.c",),
         by_hand=ByHand(instance="x = 1", shows="2 > 1"),
+        defence="the text may be meant so",
         remarks=(_SEEDS, "a remark"),
     ),
 )
+COVERAGE = (Place(place="Lemma 1", says="says as much", entries=("a.b",)),)
 UNCHECKED = (Unchecked(statement="too much", source="there", reason="It is infinite."),)
 '''
 
@@ -83,7 +86,9 @@ WORDS = {
     "source": ("from nothing", "from almost nothing"),
     "text of an assumption": ("x is positive", "x > 0"),
     "by hand": ("2 > 1", "2 is above 1"),
+    "defence": ("may be meant so", "may well be meant so"),
     "unchecked": ("too much", "far too much"),
+    "coverage": ("says as much", "says that much"),
 }
 
 CODE = {
@@ -173,6 +178,7 @@ def test_nothing_that_counts_imports_a_room_that_does_not() -> None:
 def test_records_of_prose_are_the_ones_that_are_meant() -> None:
     """A function of the same name that does something would be left out by mistake."""
     homes = {
+        "proofs_check.statements.coverage",
         "proofs_check.statements.theorem",
         "proofs_check.statements.unchecked",
         "proofs_check.papers.shared.source",
@@ -203,7 +209,7 @@ def prose_read(source: bytes, *, statements: bool) -> list[str]:
 
 def test_no_code_that_counts_reads_prose() -> None:
     assert prose_read(b"x = len(theorem.title)\ntitle = x + title", statements=True) == ["title"]
-    defined_here = {Path("statements/theorem.py"), Path("statements/unchecked.py")}
+    defined_here = {Path(f"statements/{name}.py") for name in ("theorem", "unchecked", "coverage")}
     for file in in_fingerprint():
         source = (PACKAGE / file).read_bytes()
         reads = prose_read(source, statements=file.parts[0] == "papers")

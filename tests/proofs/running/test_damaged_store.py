@@ -35,9 +35,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "replay": ("replay", KEY),
     "report": ("report", "--format", "junit", "--out", "out"),
     "errata": ("errata", "--out", "errata.md"),
+    "pages": ("pages", "--out", "pages"),
     "export": ("export", "table.csv"),
 }
 READERS = ("replay", "report", "export")
+WRITERS = ("errata", "pages")
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ IN_THE_PLAN: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "errata"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in WRITERS])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_store_is_refused_and_left_as_it_is(
     damage: str, command: str, store: Path
@@ -213,15 +215,17 @@ def test_a_damaged_store_is_refused_and_left_as_it_is(
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "a folder", "verdicts not JSON", "foreign"])
-def test_errata_too(damage: str, store: Path) -> None:
-    """Apart, because it has most verdicts looked for: what is damaged is seen before that."""
+@pytest.mark.parametrize("command", WRITERS)
+def test_pages_too(damage: str, command: str, store: Path) -> None:
+    """Apart, because they have most verdicts looked for: what is damaged is seen before that."""
     {**DAMAGE, "foreign": foreign}[damage](store)
     if damage == "verdicts not JSON":
         with pytest.raises(EvidenceError), Evidence(store) as evidence:
             evidence.usual_seconds([])
         return
-    refused(call("errata", store), store)
+    refused(call(command, store), store)
     assert not Path("errata.md").exists()
+    assert not Path("pages").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "export"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -20,7 +21,9 @@ from proofs_check import (
     Symbolic,
     Theorem,
 )
-from proofs_check.statements.theorem import ByHand
+from proofs_check.statements.coverage import Place
+from proofs_check.statements.experiment import Experiment
+from proofs_check.statements.theorem import KINDS, ByHand
 from proofs_check.statements.unchecked import Unchecked
 
 
@@ -38,9 +41,17 @@ FALSIFY = {
     "measured": anything,
     "bound": anything,
     "confirm": anything,
+    "covers": "statement",
     "scope": "x",
 }
-SAMPLE = {"draw": anything, "claim": "probability <=", "target": 0.5, "plan": PLAN, "scope": "x"}
+SAMPLE = {
+    "draw": anything,
+    "claim": "probability <=",
+    "target": 0.5,
+    "plan": PLAN,
+    "covers": "statement",
+    "scope": "x",
+}
 
 
 @pytest.mark.parametrize(
@@ -59,6 +70,9 @@ SAMPLE = {"draw": anything, "claim": "probability <=", "target": 0.5, "plan": PL
         (Falsify, FALSIFY | {"tries": 0}, "tries"),
         (Assumption, {"text": "x > 0", "predicate": lambda case: case["x"] > 0}, "fresh process"),
         (Assumption, {"text": ""}, "text"),
+        (Symbolic, {"identities": anything, "scope": "x", "covers": "all"}, "covers"),
+        (Falsify, FALSIFY | {"covers": "step"}, "what it cannot decide"),
+        (Sample, SAMPLE | {"covers": "step"}, "what it cannot decide"),
         (Plan, {"n": 0, "sampler": "x"}, "n\\(=0\\)"),
         (Plan, {"n": 9, "sampler": "x", "alpha": 0.7}, "alpha"),
         (Plan, {"n": 9, "sampler": ""}, "sampler"),
@@ -85,12 +99,19 @@ SAMPLE = {"draw": anything, "claim": "probability <=", "target": 0.5, "plan": PL
     ],
 )
 def test_experiments_are_checked(kind: Any, fields: dict[str, Any], complaint: str) -> None:
+    about = {} if kind in (Assumption, Plan) else {"covers": "statement"}
     with pytest.raises(ValueError, match=complaint):
-        kind(**fields)
+        kind(**(about | fields))
+
+
+@pytest.mark.parametrize("kind", get_args(Experiment))
+def test_no_experiment_keeps_quiet_about_what_it_covers(kind: Any) -> None:
+    with pytest.raises(TypeError, match="covers"):
+        kind(scope="x")
 
 
 SOURCE = {"citation": "Author, Title, 2020", "place": "Theorem 1", "fidelity": "corrected"}
-COUNT = Count(measured=anything, formula=anything, sizes=(1,), scope="x")
+COUNT = Count(measured=anything, formula=anything, sizes=(1,), covers="statement", scope="x")
 THEOREM = {
     "key": "author20.theorem-1",
     "title": "t",
@@ -131,6 +152,22 @@ def test_a_source_says_when_its_wording_was_not_read() -> None:
         ({"expected": "true"}, "true"),
         ({"repaired_by": "author20.other"}, "repaired_by"),
         ({"by_hand": ByHand(instance="x = 0", shows="0 > 0 is false")}, "by_hand"),
+        ({"kind": "implied"}, "kind"),
+        ({"defence": "it may be meant otherwise"}, "defence"),
+        ({"expected": "refuted", "kind": "wrong"}, "none of"),
+        ({"expected": "refuted", "kind": "printed"}, "needs wording_verified=True"),
+        ({"expected": "refuted", "kind": "code"}, "needs wording_verified=True"),
+        ({"expected": "refuted", "bookkeeping": True}, "bookkeeping"),
+        ({"expected": "argued"}, "covers='step'"),
+        ({"expected": "refuted", "repaired": Falsify(**FALSIFY)}, "over the same instances"),
+        (
+            {
+                "expected": "refuted",
+                "experiments": (Falsify(**FALSIFY, tries=10),),
+                "repaired": Falsify(**FALSIFY, tries=20),
+            },
+            "over the same instances",
+        ),
         (
             {
                 "experiments": (
@@ -146,11 +183,43 @@ def test_theorems_are_checked(fields: dict[str, Any], complaint: str) -> None:
         Theorem(**(THEOREM | fields))
 
 
+def test_a_theorem_says_what_its_experiments_are_about() -> None:
+    step = Count(measured=anything, formula=anything, sizes=(1,), covers="step", scope="x")
+    theorem = Theorem(**(THEOREM | {"experiments": (COUNT, step), "expected": "argued"}))
+    assert theorem.covers == ("statement", "step")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_refuted_statement_is_of_some_kind_and_names_the_search_it_was_repaired_by(
+    kind: str,
+) -> None:
+    search = Falsify(**FALSIFY, examples=({"x": 1},))
+    fields = {
+        "source": Source(**(SOURCE | {"wording_verified": True})),
+        "expected": "refuted",
+        "experiments": (search,),
+        "kind": kind,
+        "repaired": replace(search, bound=positive, scope="a larger bound"),
+        "defence": "it may be meant otherwise",
+    }
+    assert Theorem(**(THEOREM | fields)).kind == kind
+
+
 @pytest.mark.parametrize(
     ("kind", "fields", "complaint"),
     [
         (ByHand, {"instance": "", "shows": "1 > 0"}, "instance"),
         (ByHand, {"instance": "x = 1", "shows": ""}, "shows"),
+        (Place, {"place": "", "says": "x", "entries": ("a.b",)}, "place"),
+        (Place, {"place": "Lemma 1", "says": "", "entries": ("a.b",)}, "says"),
+        (Place, {"place": "Lemma 1", "says": "x"}, "exactly one"),
+        (
+            Place,
+            {"place": "Lemma 1", "says": "x", "entries": ("a.b",), "absence": "unread"},
+            "exactly one",
+        ),
+        (Place, {"place": "Lemma 1", "says": "x", "absence": "not checkable"}, "why"),
+        (Place, {"place": "Lemma 1", "says": "x", "absence": "forgotten"}, "none of"),
         (Unchecked, {"statement": "", "source": "x", "reason": "No."}, "statement"),
         (Unchecked, {"statement": "x", "source": "", "reason": "No."}, "source"),
         (Unchecked, {"statement": "x", "source": "x", "reason": "no"}, "full stop"),

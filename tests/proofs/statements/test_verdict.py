@@ -30,6 +30,16 @@ SUPPORTED = Verdict(status=Status.SUPPORTED, grade="statistical", scope="1000 dr
 UNKNOWN = inconclusive("nothing found", tightness=0.95)
 
 
+def of_statement(*verdicts: Verdict) -> Verdict:
+    return combine(verdicts, ["statement"] * len(verdicts))
+
+
+def together(**by_word: list[Verdict]) -> Verdict:
+    """The verdicts about the statement first, then those about steps."""
+    pairs = [(v, word) for word in ("statement", "step") for v in by_word.get(word, [])]
+    return combine([v for v, _ in pairs], [word for _, word in pairs])  # type: ignore[misc]
+
+
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
@@ -37,6 +47,8 @@ UNKNOWN = inconclusive("nothing found", tightness=0.95)
         ({"status": "proved", "grade": "statistical", "scope": "x"}, "grade"),
         ({"status": "proved", "scope": "x"}, "grade"),
         ({"status": "proved", "grade": "pit(2^60)", "scope": "x"}, "grade"),
+        ({"status": "argued", "grade": "ball"}, "scope"),
+        ({"status": "argued", "grade": "statistical", "scope": "x"}, "grade"),
         ({"status": "supported", "grade": "ball", "scope": "x"}, "grade"),
         ({"status": "supported", "grade": "statistical"}, "scope"),
         ({"status": "supported", "grade": "pit(2^-60)", "scope": "x"}, "grade"),
@@ -54,29 +66,82 @@ def test_a_verdict_carries_what_it_claims(fields: dict[str, Any], complaint: str
 
 
 def test_identity_testing_is_a_grade_of_its_own() -> None:
-    assert Verdict(status=Status.PROVED, grade="pit(2^-60)", scope="n = 32").grade == "pit(2^-60)"
+    for status in (Status.PROVED, Status.ARGUED):
+        assert Verdict(status=status, grade="pit(2^-60)", scope="n = 32").grade == "pit(2^-60)"
 
 
 def test_strength_is_an_order() -> None:
-    assert combine([SUPPORTED, REFUTED, UNKNOWN]).status is Status.REFUTED
-    assert combine([UNKNOWN, PROVED, SUPPORTED]).status is Status.PROVED
-    assert combine([UNKNOWN, SUPPORTED]).status is Status.SUPPORTED
-    assert combine([UNKNOWN, UNKNOWN]).status is Status.INCONCLUSIVE
+    assert of_statement(SUPPORTED, REFUTED, UNKNOWN).status is Status.REFUTED
+    assert of_statement(UNKNOWN, PROVED, SUPPORTED).status is Status.PROVED
+    assert of_statement(UNKNOWN, SUPPORTED).status is Status.SUPPORTED
+    assert of_statement(UNKNOWN, UNKNOWN).status is Status.INCONCLUSIVE
+
+
+WORDS = [PROVED, REFUTED, SUPPORTED, UNKNOWN]
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=4),
+    st.lists(st.sampled_from(WORDS), max_size=4),
+)
+def test_steps_never_decide_the_statement(whole: list[Verdict], steps: list[Verdict]) -> None:
+    found = {v.status for v in whole}
+    if not whole + steps or {Status.PROVED, Status.REFUTED} <= found:
+        return
+    status = together(statement=whole, step=steps).status
+    of_steps = {v.status for v in steps}
+    if status in (Status.PROVED, Status.REFUTED, Status.SUPPORTED):
+        assert status in found
+    assert (status is Status.REFUTED) == (Status.REFUTED in found)
+    if Status.REFUTED in of_steps:
+        assert status in (Status.REFUTED, Status.INCONCLUSIVE)
+    if status is Status.ARGUED:
+        assert of_steps == {Status.PROVED}
+        assert not found & {Status.PROVED, Status.REFUTED}
+
+
+def test_a_proof_of_every_step_makes_an_argument() -> None:
+    argued = together(statement=[UNKNOWN], step=[PROVED, SYMBOLIC])
+    assert argued.status is Status.ARGUED
+    assert (argued.scope, argued.grade) == ("x in [0, 1]; n = 3", "ball")
+    assert argued.tightness == UNKNOWN.tightness  # of the statement, not of a step
+    assert together(statement=[PROVED], step=[SYMBOLIC]).scope == PROVED.scope
+    outranked = together(statement=[SUPPORTED], step=[PROVED])
+    assert outranked.status is Status.ARGUED
+    assert SUPPORTED.scope in outranked.note
+    assert together(statement=[SUPPORTED], step=[PROVED, UNKNOWN]).status is Status.SUPPORTED
+    undecided = together(step=[PROVED, UNKNOWN])
+    assert (undecided.status, undecided.note) == (Status.INCONCLUSIVE, "nothing found")
+
+
+def test_a_refuted_step_refutes_the_derivation_only() -> None:
+    for whole in ([], [UNKNOWN], [SUPPORTED], [PROVED]):
+        verdict = together(statement=whole, step=[PROVED, REFUTED])
+        assert verdict.status is Status.INCONCLUSIVE
+        assert "step" in verdict.note
+        assert REFUTED.scope in verdict.note
+    assert together(statement=[REFUTED], step=[REFUTED]).status is Status.REFUTED
+    assert together(statement=[REFUTED], step=[PROVED]).status is Status.REFUTED
+
+
+def test_every_verdict_says_what_it_is_about() -> None:
+    with pytest.raises(ValueError, match="one word"):
+        combine([PROVED, SYMBOLIC], ["statement"])
 
 
 def test_combined_fields() -> None:
-    both = combine([PROVED, SYMBOLIC, UNKNOWN])
+    both = of_statement(PROVED, SYMBOLIC, UNKNOWN)
     assert both.scope == "x in [0, 1]; n = 3"
     assert both.grade == "ball"  # the weaker of the two proofs
     assert both.tightness == 0.95
-    assert combine([REFUTED, SUPPORTED]).witness == REFUTED.witness
+    assert of_statement(REFUTED, SUPPORTED).witness == REFUTED.witness
     with pytest.raises(ValueError, match="at least one"):
-        combine([])
+        combine([], [])
 
 
 def test_proved_and_refuted_is_a_contradiction() -> None:
     with pytest.raises(Contradiction, match=r"x in \[0, 1\].*n = 2"):
-        combine([PROVED, REFUTED])
+        of_statement(PROVED, REFUTED)
 
 
 VALUES = st.recursive(

@@ -28,7 +28,7 @@ Fit.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,13 +49,39 @@ RIDGE = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedScores:
-    """Queries, keys and weights of the reduction, shapes (..., n_q, d), (..., n_k, d), (..., n_k,
-    1); beta is in the queries; w is 0 for masked keys.
+    """What the reduction makes of queries and keys, in its own dtype.
+
+    Attributes
+    ----------
+    shifted, keys, weights : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, 1)
+        q_i - m, k_j less both its centres, and w_j; 0 for masked keys.
+    middle, centre : array, shape (..., 1, d)
+        m, and c less the mean of the visible keys.
+    scale : float
+        beta.
     """
 
-    queries: Array
+    shifted: Array
     keys: Array
     weights: Array
+    middle: Array
+    centre: Array
+    scale: float
+
+    @property
+    def queries(self) -> Array:
+        """beta (q_i - m): their products with the keys are the scores."""
+        return self.shifted * self.scale
+
+    def item(self, index: tuple[int, ...]) -> ReducedScores:
+        """Return one leading index, without leading axes."""
+        shifted, keys, weights, middle, centre = (
+            x[(*index, ...)]
+            for x in (self.shifted, self.keys, self.weights, self.middle, self.centre)
+        )
+        return replace(
+            self, shifted=shifted, keys=keys, weights=weights, middle=middle, centre=centre
+        )
 
 
 def reduce_scores(problem: Problem) -> ReducedScores:
@@ -66,13 +92,26 @@ def reduce_scores(problem: Problem) -> ReducedScores:
     keys = shift_keys(problem, mean_key, "float64")
     if problem.causal:
         weights = problem.shown(xp.ones_like(keys[..., :1]))
-        return ReducedScores(queries=q * problem.scale, keys=keys, weights=weights)
+        none = xp.zeros_like(mean_key)
+        return ReducedScores(
+            shifted=q,
+            keys=keys,
+            weights=weights,
+            middle=none,
+            centre=none,
+            scale=problem.scale,
+        )
     middle = xp.mean(q, axis=-2, keepdims=True)
     weights = xp.exp(log_weights(problem, keys, middle))
     total = xp.sum(weights, axis=-2, keepdims=True)
     centre = xp.sum(weights * keys, axis=-2, keepdims=True) / total
     return ReducedScores(
-        queries=(q - middle) * problem.scale, keys=problem.shown(keys - centre), weights=weights
+        shifted=q - middle,
+        keys=problem.shown(keys - centre),
+        weights=weights,
+        middle=middle,
+        centre=centre,
+        scale=problem.scale,
     )
 
 

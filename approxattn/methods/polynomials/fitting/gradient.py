@@ -39,9 +39,9 @@ class Evaluated:
     value : array, shape (n_q, dv)
         The output.
     balance : Balance
-        How `queries` and `keys` are made of x and y.
+        How `queries` and `keys` are made of q - m and y; beta is in it.
     queries, keys, values : array, shapes (n_q, d), (n_k, d), (n_k, dv + 1)
-        x and y, equally large, and w [v, 1].
+        beta (q - m) and y, equally large, and w [v, 1].
     sums, seen : array, shapes (n_q, dv + 1), (n_q or 1, dv + 1)
         sum_j P(s_ij) right_j and sum_j right_j over the keys that row i sees.
     fine : array of bool, shape (n_q, 1)
@@ -114,12 +114,12 @@ def _over_seen(left: Array, item: Problem) -> Array:
 def _through_reduction(
     dx: Array, dy: Array, b: Array, item: Problem, reduced: ReducedScores
 ) -> tuple[Array, Array]:
-    """Return dq and dk from dx, dy and b_j, shapes (n_q, d), (n_k, d), (n_k, 1), in the dtype of
-    the reduction.
+    """Return dq and dk from beta dx, dy and b_j, shapes (n_q, d), (n_k, d), (n_k, 1), in the dtype
+    of the reduction.
     """
     xp, beta = item.xp, item.scale
     seen = xp.astype(reduced.weights > 0, dy.dtype)
-    dkeys, dq = dy * seen, beta * dx
+    dkeys, dq = dy * seen, dx
     if not item.causal:
         share = reduced.weights / xp.sum(reduced.weights)
         dc = -xp.sum(dkeys, axis=0, keepdims=True)

@@ -14,20 +14,23 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
-from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.moments import weight_error
+from approxattn.bounds.perturbation import tv_from_log_ratio
+from approxattn.bounds.rounding import gamma, times, up
 from approxattn.bounds.scores import query_norms, spread_of
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.exponential import ExpPolynomial
+from approxattn.methods.polynomials.moment_error import moments_of, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     Columns,
+    RowRounding,
     all_within,
     promise,
     row_rounding,
     weight_noise,
 )
 from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import feature_roundings, underflow
+from approxattn.monomials.kernel import feature_roundings, parts_underflow, underflow
 
 
 class Remembered(Protocol):
@@ -80,9 +83,15 @@ class Remembered(Protocol):
 
 
 def state_certificate(
-    state: Remembered, problem: Problem, largest_query: float, denominator: HostArray
+    state: Remembered,
+    problem: Problem,
+    largest_query: float,
+    denominator: HostArray,
+    parts: HostArray,
 ) -> Certificate:
-    """Return the certificate of queries posed as `problem`, whose largest scaled entry is given."""
+    """Return the certificate of queries posed as `problem`, whose largest scaled entry is given,
+    with the denominators and their parts by degree.
+    """
     p, u, degree = state.polynomial, problem.u, state.polynomial.degree
     seen, keys = (state.keys > 0)[..., None], state.keys[..., None]
     columns = Columns(high=np.where(seen, state.high, 0.0), low=np.where(seen, state.low, 0.0))
@@ -95,8 +104,23 @@ def state_certificate(
     error = gamma(roundings, u) * p.absolute(bound)
     noise = weight_noise(denominator, error * keys, lost * keys)
     rounding = row_rounding(denominator, keys, noise, lost, problem.dtype)
-    tv = np.where(inside, tv_from_log_ratio(p.log_ratio(np.where(inside, bound, 0.0))), np.inf)
-    total = up(output_bound(tv, spread.osc) + rounding.rows(spread.top))
+    within_range = np.where(inside, bound, 0.0)
+    ratio = np.where(inside, p.log_ratio(within_range), np.inf)
+    positive = np.isfinite(ratio)  # of weights of both signs T1 says nothing
+    by_range = np.where(positive, tv_from_log_ratio(ratio), np.inf)
+    mu = np.full(bound.shape, np.inf)
+    if p.moments is not None:
+        whole = np.broadcast_to(keys, bound.shape).astype(np.float64)
+        of_parts = parts_underflow(
+            "features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny
+        )
+        of_parts = np.maximum(of_parts, lost) * keys
+        moments, slack = moments_of(p, whole, parts, gamma(roundings, u), bound, of_parts)
+        mu = weight_error(p.moments.weigh(bound, moments, slack), denominator, noise)
+    tv = np.where(inside, np.minimum(by_range, mu), np.inf)
+    size = np.where(positive, 1.0, up(1 + 2 * mu))  # as `Forward.size`
+    rounding = RowRounding(relative=rounding.relative * size, absolute=rounding.absolute * size)
+    total = up(times(tv, spread.osc[..., None]) + rounding.rows(spread.top))
     rows = np.where(inside & seen, total, np.inf)
     facts = {
         "basis": p.basis,
@@ -114,10 +138,20 @@ def state_certificate(
     return Certificate(
         rows=rows,
         target=SOFTMAX,
-        theorem="ours.even-taylor" if p.basis == "taylor" else "ours.hilbert",
+        theorem=theorem_for(p, mu, by_range),
         facts=facts,
-        unmet=_unmet(state, inside, ~(denominator > 0) & seen, problem.dtype),
+        unmet=_unmet(state, inside, ~(denominator > 0) & seen, problem.dtype)
+        + _unknown(inside & seen & (denominator > 0) & ~np.isfinite(tv)),
         promised=promised,
+    )
+
+
+def _unknown(rows: HostArray) -> tuple[str, ...]:
+    if not rows.any():
+        return ()
+    return (
+        f"{int(np.sum(rows))} query(s): the polynomial is not known to be positive where their "
+        "scores lie, and their moments do not bound its error",
     )
 
 

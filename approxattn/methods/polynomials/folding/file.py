@@ -14,10 +14,8 @@ What is checked of a file.
 from __future__ import annotations
 
 import ast
-import contextlib
 import math
 import os
-import secrets
 import struct
 import zipfile
 import zlib
@@ -30,7 +28,9 @@ from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn.exponential import exp_polynomial
 from approxattn.exponential.degree import BASES
+from approxattn.exponential.given import check_coefficients, given_over
 from approxattn.monomials.index import rank, suffix_length
+from approxattn.whole_files import whole_file
 
 FORMAT = "approxattn polynomial state 1"
 ARRAYS = ("centre", "sums", "radius", "high", "low", "keys")
@@ -57,7 +57,7 @@ DAMAGE = (
 
 
 def write_state(state: Any, path: Path) -> None:
-    """Write a `PolynomialState` beside its place, then rename it."""
+    """Write a `PolynomialState`, whole or not at all."""
     p = state.polynomial
     arrays: dict[str, Any] = {name: _arrays.to_host(getattr(state, name)) for name in ARRAYS}
     arrays |= {
@@ -70,17 +70,8 @@ def write_state(state: Any, path: Path) -> None:
         "half_range": p.half_range,
         "tolerance": math.nan if state.tolerance is None else state.tolerance,
     }
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with beside.open("xb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
+    with whole_file(path) as place, place.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -158,12 +149,14 @@ def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
 
 def _polynomial(arrays: dict[str, HostArray], half_range: float) -> Any:
     coefficients, basis = arrays["coefficients"], str(arrays["basis"])
-    _need(basis in BASES, f"its basis is {basis!r}")
+    _need(basis in (*BASES, "given"), f"its basis is {basis!r}")
     _need(
         coefficients.ndim == 1 and coefficients.size and coefficients.dtype == np.float64,
         "its coefficients are no list of numbers",
     )
     _need(half_range >= 0, f"half_range is {half_range}")
+    if basis == "given":
+        return given_over(check_coefficients(coefficients.tolist()), half_range)
     polynomial = exp_polynomial(len(coefficients) - 1, half_range, basis)
     same = polynomial.coefficients == tuple(float(c) for c in coefficients)
     _need(
@@ -208,7 +201,11 @@ def _check_arrays(fields: dict[str, HostArray], degree: int) -> None:
 def _check_agreement(
     fields: dict[str, HostArray], coefficients: tuple[float, ...], reach: float
 ) -> None:
-    """Check step 4 of the module, up to 1 part in 100: rounding is far below."""
+    """Check step 4 of the module, up to 1 part in 100: rounding is far below. Where c_0 is not
+    positive it says nothing.
+    """
+    if not coefficients[0] > 0:
+        return
     sums, keys = fields["sums"].astype(np.float64), fields["keys"].astype(np.float64)
     count = coefficients[0] * keys
     _need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "keys and sums disagree")

@@ -1,0 +1,1 @@
+"""Which polynomial a call takes."""

@@ -1,0 +1,163 @@
+"""What a polynomial would be worth, from the scores of a few rows: how a degree is chosen.
+
+Nothing here enters a certificate. The rows with the largest mean square scores, and some evenly
+spaced ones, are looked at against evenly spaced keys; the sums of the pass itself say afterwards
+whether the choice was right.
+
+Symbols as in `forward`. S = sum_j w_j k_j k_j^T, so that beta^2 q_i^T S q_i / W is the mean square
+score of row i (of all keys, also under a causal mask).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem
+from approxattn.exponential import ExpPolynomial, exp_polynomial, one_sided
+from approxattn.exponential.majorants import WIDEST
+from approxattn.exponential.one_sided import MAX_DEGREE
+from approxattn.methods.polynomials.balance import balance_of
+from approxattn.methods.polynomials.centring import CentredScores
+from approxattn.softmax.rows import choose
+
+MOMENT_BASES = ("taylor", "one-sided")
+"""Those of whose errors moments say more than the range of the scores."""
+
+MARGIN = 1.1
+"""What is foreseen of the largest error is multiplied by this. *Chosen*: other rows are a little
+worse than those looked at, and a refused pass costs as much as a good one.
+"""
+
+ROWS, KEYS = 32, 1024
+"""Sampled of each leading index, half of the rows by their mean square. *Chosen*: some
+milliseconds.
+"""
+
+TYPICAL = 0.98
+"""Share of the rows whose mean square score is at most that of the normal distribution a
+polynomial is made for. *Chosen*: the rows above it have the largest errors, and few are above.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foresight:
+    """Sampled scores of all leading indices, on the host.
+
+    Attributes
+    ----------
+    scores, weights : ndarray, shape (rows, keys)
+        s_ij, and w_j or 0 where row i does not see key j.
+    bound : ndarray, shape (rows,)
+        B_i.
+    deviation : float
+        Root of the mean square score of a row, of nearly all rows at most.
+    """
+
+    scores: HostArray
+    weights: HostArray
+    bound: HostArray
+    deviation: float
+
+    def largest_error(self, polynomial: ExpPolynomial) -> float:
+        """Return about the largest mu of T5 of the rows looked at; inf where it says nothing."""
+        if polynomial.moments is None or not self.scores.size:
+            return np.inf
+        used = (0, *polynomial.moments.degrees)
+        with np.errstate(all="ignore"):
+            moments = np.stack([self._moment(t) for t in used], axis=-1)
+            total = polynomial.moments.weigh(self.bound, moments, np.zeros_like(moments))
+            value = np.zeros_like(self.scores)
+            for c in reversed(polynomial.coefficients):
+                value = value * self.scores + c
+            denominator = np.sum(self.weights * value, axis=-1)
+            mu = total / np.where(denominator > 0, denominator, np.nan)
+        seen = np.sum(self.weights, axis=-1) > 0
+        return float(np.max(np.where(np.isnan(mu), np.inf, mu)[seen], initial=0.0))
+
+    def _moment(self, t: int) -> HostArray:
+        return np.asarray(np.sum(self.weights * self.scores**t, axis=-1))
+
+
+def foresee(problem: Problem, scores: CentredScores) -> Foresight:
+    """Look at some rows of every leading index."""
+    xp, balance = problem.xp, balance_of(scores.queries, scores.keys, problem.scale, problem.xp)
+    queries, keys = balance.queries(scores.queries), balance.keys(scores.keys)
+    square = _mean_squares(queries, keys, scores, problem)
+    rows, columns = _rows(square, problem), choose(problem.n_k, KEYS, None)
+    right = xp.take(keys, _arrays.from_host(columns, keys), axis=-2)
+    left = np.take_along_axis(_arrays.to_float64(queries), rows[..., None], axis=-2)
+    found = left @ np.swapaxes(_arrays.to_float64(right), -1, -2)
+    weights = _weights(problem, scores, rows, columns)
+    bound = np.take_along_axis(np.broadcast_to(scores.bound, square.shape), rows, axis=-1)
+    typical = np.quantile(square, TYPICAL) if square.size else 0.0
+    wide = columns.size
+    return Foresight(
+        scores=found.reshape(-1, wide),
+        weights=weights.reshape(-1, wide),
+        bound=bound.reshape(-1),
+        deviation=float(np.sqrt(max(float(typical), 0.0))) if np.isfinite(typical) else np.inf,
+    )
+
+
+def least_degree(
+    foresight: Foresight, half_range: float, tolerance: float, basis: str
+) -> int | None:
+    """Return the lowest degree of a basis of `MOMENT_BASES` that is foreseen to keep a tolerance;
+    None if none does.
+    """
+    if not half_range <= WIDEST:
+        return None
+    for g in range(1 if basis == "one-sided" else 2, MAX_DEGREE + 1):
+        if basis == "taylor" and g % 2:
+            continue
+        if basis == "taylor":
+            polynomial = exp_polynomial(g, half_range, basis)
+        else:
+            polynomial = one_sided(g, half_range, foresight.deviation)
+        if MARGIN * foresight.largest_error(polynomial) <= tolerance:
+            return g
+    return None
+
+
+def _mean_squares(
+    queries: Array, keys: Array, scores: CentredScores, problem: Problem
+) -> HostArray:
+    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative."""
+    xp = problem.xp
+    weighted = keys if scores.weights is None else keys * scores.weights
+    second = xp.matmul(xp.matrix_transpose(weighted), keys)
+    along = _arrays.to_float64(xp.sum(xp.matmul(queries, second) * queries, axis=-1))
+    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.nan_to_num(along / whole, nan=0.0, posinf=np.inf)
+    return np.asarray(np.maximum(ratio, 0.0))
+
+
+def _rows(square: HostArray, problem: Problem) -> HostArray:
+    """Return the rows to look at, shape (..., rows)."""
+    if problem.n_q <= ROWS:
+        return np.broadcast_to(np.arange(problem.n_q), square.shape).copy()
+    largest = np.argpartition(square, -(ROWS // 2), axis=-1)[..., -(ROWS // 2) :]
+    spaced = choose(problem.n_q, ROWS - ROWS // 2, None)
+    return np.concatenate(
+        [largest, np.broadcast_to(spaced, (*square.shape[:-1], spaced.size))], axis=-1
+    )
+
+
+def _weights(
+    problem: Problem, scores: CentredScores, rows: HostArray, columns: HostArray
+) -> HostArray:
+    """Return w_j where row i sees key j, 0 elsewhere, shape (..., rows, columns)."""
+    shape = (*problem.batch, rows.shape[-1], columns.size)
+    weights = np.ones(shape)
+    if scores.host_weights is not None:
+        weights = weights * scores.host_weights[..., None, columns]
+    elif problem.key_mask is not None:
+        weights = weights * _arrays.to_host(problem.key_mask)[..., None, columns]
+    if problem.causal:
+        weights = weights * (columns <= rows[..., None])
+    return weights

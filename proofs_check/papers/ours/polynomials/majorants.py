@@ -1,0 +1,264 @@
+"""Our own statements about majorants of the error of the even Taylor polynomial.
+
+The bounds from moments (`moments`) rest on them; `approxattn.exponential` makes such majorants.
+
+    P_g       the Taylor polynomial of even degree g
+    F(s)      sum_{t > g} |s|^t / t! >= |P_g(s) - e^s|
+    Q_x       q_0 + q_2 s^2 + q_g s^g with Q_x(B) = F(B), Q_x(x) = F(x), Q_x'(x) = F'(x), 0 < x < B
+
+Descartes: q_0 > 0 > q_2 and q_g > 0, and Q_x >= F on [-B, B].
+
+1. The coefficients of Q_x - F in s > 0 are q_0, q_2, q_g and then negative ones: at most three
+   changes of sign, so at most three positive zeros (Descartes' rule, also for power series).
+2. x counts twice, B once. So there are three changes of sign, and no other zero.
+3. The last coefficients are negative, so Q_x - F is negative beyond B, and not negative before.
+
+What balls decide: D = Q_x - F is positive away from x and B; D'' > 0 around x, where D and D'
+vanish; D' < 0 next to B, where D vanishes.
+
+Scaling: F(lambda s) <= lambda^(g+1) F(s) for 0 <= lambda <= 1.
+
+4. Power by power: lambda^(g+1) - lambda^t = lambda^(g+1) (1 - lambda) sum_{k < t-g-1} lambda^k.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+from proofs_check.arithmetic.balls import ball, hull
+from proofs_check.papers.ours.polynomials.covered import margin
+from proofs_check.papers.shared.source import here, our_code
+from proofs_check.statements.experiment import Comparison, Enclose, Identity, Symbolic
+from proofs_check.statements.theorem import Theorem
+from proofs_check.statements.verdict import Status
+
+_HERE = here(__name__, "approxattn.exponential.taylor_majorants")
+
+
+def _taylor(g: int) -> list[Fraction]:
+    return [Fraction(1, math.factorial(t)) for t in range(g + 1)]
+
+
+# --- Descartes ------------------------------------------------------------------------------------
+
+_CELLS = tuple(
+    (g, Fraction(b), Fraction(share))
+    for g in (4, 6, 8, 12)
+    for b in (Fraction(1, 2), 2, 8)
+    for share in (Fraction(2, 25), Fraction(9, 25), Fraction(16, 25))
+)
+
+
+def _lacking(g: int, s: Any, order: int = 0) -> Any:
+    """F, F' or F'' at s > 0: the first terms of the series, and what all others can add."""
+    first, last = g + 1 - order, g + 80
+    head = sum((s**t / math.factorial(t) for t in range(first, last)), 0 * s)
+    rest = s**last / math.factorial(last) * s.exp()
+    return head + hull(0 * rest, rest)
+
+
+def _touching(g: int, b: Fraction, x: Fraction, part: Fraction = Fraction(1)) -> list[Any]:
+    """q_0, q_2 and q_g; F(x) may be taken in part, for the mutant."""
+    from flint import arb_mat
+
+    end, at = ball(b), ball(x)
+    rows = [[1, end**2, end**g], [1, at**2, at**g], [0, 2 * at, g * at ** (g - 1)]]
+    sides = [_lacking(g, end), ball(part) * _lacking(g, at), ball(part) * _lacking(g, at, 1)]
+    solved = arb_mat(rows).solve(arb_mat([[y] for y in sides]))
+    return [solved[i, 0] for i in range(3)]
+
+
+def _signs(_bits: int) -> Iterator[Comparison]:
+    for g, b, share in _CELLS:
+        q = _touching(g, b, share * b)
+        for size, name in ((q[0], "q_0"), (-q[1], "-q_2"), (q[2], "q_g")):
+            yield Comparison(0, size, f"{name}, degree {g}, B = {b}, x / B = {share}")
+
+
+def _majorises(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
+    for g, b, share in _CELLS:
+        label, x = f"degree {g}, B = {b}, x / B = {share}", share * b
+        q = _touching(g, b, x, part)
+        polynomial = [q[0], 0, q[1], *[0] * (g - 3), q[2]]
+        near, last = x / 32, b / 32
+        for low, high in ((Fraction(0), x - near), (x + near, b - last)):
+            yield Comparison(0, margin(polynomial, _taylor(g), (low, high)), f"D, {label}")
+        for i in range(-8, 8):
+            s = hull(ball(x + near * i / 8), ball(x + near * (i + 1) / 8))
+            bend = 2 * q[1] + g * (g - 1) * q[2] * s ** (g - 2) - _lacking(g, s, 2)
+            yield Comparison(0, bend, f"D'' around x, {label}")
+        for i in range(64):
+            s = hull(ball(b - last * (i + 1) / 64), ball(b - last * i / 64))
+            slope = 2 * q[1] * s + g * q[2] * s ** (g - 1) - _lacking(g, s, 1)
+            yield Comparison(slope, 0, f"D' next to B, {label}")
+        if part != 1:
+            yield Comparison(_lacking(g, ball(x)), _value(q, g, ball(x)), f"D(x), {label}")
+
+
+def _value(q: list[Any], g: int, s: Any) -> Any:
+    return q[0] + q[1] * s**2 + q[2] * s**g
+
+
+_CELLS_SAID = "degrees 4, 6, 8, 12, B = 1/2, 2, 8, x / B = 0.08, 0.36, 0.64"
+
+DESCARTES = Theorem(
+    key="ours.majorant-descartes",
+    title="a majorant of the Taylor error from the moments 0, 2 and g",
+    statement=(
+        "For even g >= 4 and 0 < x < B the Q_x(s) = q_0 + q_2 s² + q_g s^g that meets F(s) = "
+        "Σ_{t>g} |s|^t/t! at B, and at x with its slope, is >= F >= |P_g - exp| on [-B, B]."
+    ),
+    source=_HERE,
+    reading="Descartes' rule of signs for every g, x and B; balls decide the cells on [0, B]",
+    experiments=(
+        Enclose(certify=_majorises, bits=256, covers="statement", scope=_CELLS_SAID),
+        Enclose(
+            certify=_signs,
+            bits=256,
+            covers="step",
+            scope=f"the signs of q_0, q_2 and q_g: {_CELLS_SAID}",
+        ),
+    ),
+    expected=Status.PROVED,
+    mutant=Enclose(
+        certify=partial(_majorises, part=Fraction(99, 100)),
+        bits=256,
+        covers="statement",
+        scope="met at x in 0.99 of F",
+    ),
+)
+
+# --- scaling --------------------------------------------------------------------------------------
+
+
+def _powers(more: int = 0) -> Iterator[Identity]:
+    from sympy import QQ, ring
+
+    _, x = ring("lambda", QQ)
+    for g in (0, 2, 4, 8, 24):
+        for t in range(g + 1, g + 9):
+            left = x ** (g + 1) * (1 - x) * sum((x**k for k in range(t - g - 1)), 0 * x)
+            yield Identity(x ** (g + 1 + more) - x**t, left, f"degree {g}, power {t}")
+
+
+SCALING = Theorem(
+    key="ours.majorant-scaling",
+    title="majorants of the Taylor error on shorter intervals",
+    statement=(
+        "F(λs) <= λ^(g+1) F(s) for 0 <= λ <= 1: if Σ_t q_t s^t >= F on [-B, B], then Σ_t q_t "
+        "λ^(g+1-t) s^t >= F on [-λB, λB]."
+    ),
+    source=_HERE,
+    reading="power by power of the series of F; the other powers are alike",
+    experiments=(
+        Symbolic(
+            identities=_powers,
+            covers="statement",
+            scope="degrees 0, 2, 4, 8, 24, the first eight powers of F, all λ",
+        ),
+    ),
+    expected=Status.PROVED,
+    mutant=Symbolic(
+        identities=partial(_powers, 1), covers="statement", scope="λ^(g+2) in the place of λ^(g+1)"
+    ),
+)
+
+# --- the majorants of the library -----------------------------------------------------------------
+# A number of bits is enough if it holds the smallest F(B) next to 1.
+
+_TAYLOR_SAMPLE = (
+    *((g, 2.0**e) for g in (2, 4, 8, 12) for e in (-20, -6, -1, 0.25, 1.5, 3, 4)),
+    *((g, b) for g in (6, 10, 16, 24) for b in (2.0**-30, 0.7, 3.3, 11.0, 32.0)),
+    (0, 1.0),
+    (50, 5.0),
+    (50, 32.0),
+    (150, 32.0),
+)
+_ONE_SIDED_SAMPLE = tuple(
+    (g, b, b * share)
+    for g in (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 24)
+    for b in (1e-9, 0.01, 0.5, 2.0, 5.0, 9.6, 20.0, 32.0)
+    for share in (0.02, 0.15, 0.4, 1.0)
+)
+
+
+def _needed(g: int, b: float) -> int:
+    small = (g + 1) * max(0.0, -math.log2(b)) + math.lgamma(g + 2) / math.log(2)
+    return 192 + math.ceil(small + 2 * b)
+
+
+def _judged(above: list[Any], below: list[Any], b: Fraction, bits: int, label: str) -> Comparison:
+    from proofs_check.arithmetic.balls import precision
+
+    with precision(bits):
+        return Comparison(0, margin(above, below, (-b, b)), label)
+
+
+def _of_taylor(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
+    """Every majorant as it is made, and scaled to a shorter interval."""
+    from approxattn.exponential import taylor_majorants
+
+    for g, b in _TAYLOR_SAMPLE:
+        made = taylor_majorants.majorants_at(g, b)
+        for i, q in enumerate(made.tolist()):
+            for ratio in (Fraction(1), Fraction(27, 32)):
+                scaled = [part * Fraction(c) * ratio ** (g + 1 - t) for t, c in enumerate(q)]
+                end = Fraction(b) * ratio
+                label = f"taylor, degree {g}, B = {b:g} times {ratio}, majorant {i}"
+                yield _judged(scaled, _taylor(g), end, _needed(g, b), label)
+
+
+def _of_one_sided(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
+    """P and its majorant from the float64 numbers that are used."""
+    from approxattn.exponential import one_sided
+
+    for g, b, sigma in _ONE_SIDED_SAMPLE:
+        made = one_sided(g, b, sigma)
+        if made.moments is None:
+            continue
+        majorant, end = made.moments.weigh.args  # type: ignore[attr-defined]
+        above = [part * Fraction(c) for c in majorant[0].tolist()]
+        below = [Fraction(c) for c in made.coefficients]
+        label = f"one-sided, degree {g}, B = {b:g}, sigma = {sigma:g}"
+        yield _judged(above, below, Fraction(end), _needed(g, b), label)
+
+
+LIBRARY = Theorem(
+    key="code.majorants",
+    title="majorants as the library makes them",
+    statement=(
+        "Every majorant Q that approxattn.exponential makes for a Taylor or a one-sided polynomial "
+        "P has Q >= |P - exp| on all of its [-B, B], also scaled to a shorter interval; the "
+        "coefficients are taken as the float64 numbers they are."
+    ),
+    source=our_code("approxattn.exponential.taylor_majorants, .one_sided and .majorants"),
+    reading=(
+        "for Taylor, P with its real coefficients 1/t!, whose rounding the library adds; the whole "
+        "interval, by balls and halving"
+    ),
+    experiments=(
+        Enclose(
+            certify=_of_taylor,
+            covers="statement",
+            scope="degrees 0 to 150, B from 2^-30 to 32, whole and scaled by 27/32",
+        ),
+        Enclose(
+            certify=_of_one_sided,
+            covers="statement",
+            scope="degrees 0 to 24, B from 1e-9 to 32, standard deviations from B/50 to B",
+        ),
+    ),
+    expected=Status.PROVED,
+    mutant=Enclose(
+        certify=partial(_of_taylor, part=Fraction(99, 100)),
+        covers="statement",
+        scope="0.99 of the majorants of Taylor's polynomials",
+    ),
+    uses=("ours.majorant-descartes", "ours.majorant-scaling"),
+)
+
+THEOREMS = (DESCARTES, SCALING, LIBRARY)
