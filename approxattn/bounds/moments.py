@@ -62,6 +62,13 @@ def weight_error(total: HostArray, denominator: HostArray, noise: HostArray) -> 
     return np.where(np.isfinite(found), found, np.inf)
 
 
+def l1_norm(mu: HostArray, positive: HostArray) -> HostArray:
+    """Return the bound on the l1 norm of normalised weights: 1 where none is negative, and by the
+    l1 distance 1 + 2 mu elsewhere.
+    """
+    return np.where(positive, 1.0, up(1 + 2 * mu))
+
+
 def pair_error(mu: HostArray | float) -> HostArray:
     """Return the bound on the l1 error of a row of the gradient, for omega = 1."""
     mu = np.asarray(mu, dtype=np.float64)

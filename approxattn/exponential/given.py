@@ -22,14 +22,15 @@ import numpy as np
 from approxattn._arguments import check_number
 from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import U64, up
-from approxattn.exponential.given_majorants import (
-    Majorised,
-    majorants_of,
-    scaled_difference,
+from approxattn.exponential.given_majorants import majorants_of, scaled_difference
+from approxattn.exponential.majorants import (
+    WIDEST,
+    Difference,
+    Majorants,
+    largest_ratio,
     values_at,
 )
-from approxattn.exponential.majorants import WIDEST, Difference, largest_ratio, weighed
-from approxattn.exponential.one_sided import rounded_up
+from approxattn.exponential.one_sided import on_the_grid
 from approxattn.exponential.polynomial import ExpPolynomial, MomentBound
 from approxattn.exponential.taylor import MAX_DEGREE
 
@@ -40,8 +41,7 @@ def given_polynomial(
     """Return P with what is sure of it for scores of at most `half_range`, with about that standard
     deviation. Where nothing is, `log_ratio` and the bound by moments are inf.
     """
-    wide = min(rounded_up(half_range), WIDEST) if half_range <= WIDEST else WIDEST
-    spread = min(rounded_up(max(deviation, wide / 64)), wide) if deviation <= wide else wide
+    wide, spread = on_the_grid(min(half_range, WIDEST), deviation)
     used, found = majorants_of(coefficients, wide, spread)
     ratio = _ratio(coefficients, wide)
     return ExpPolynomial(
@@ -58,12 +58,12 @@ def given_polynomial(
 
 
 def _weigh(
-    found: tuple[Majorised, ...], bound: HostArray, moments: HostArray, slack: HostArray
+    found: tuple[Majorants, ...], bound: HostArray, moments: HostArray, slack: HostArray
 ) -> HostArray:
     """Return the bound of `MomentBound`: the least over all majorants that serve a row."""
     best = np.full(np.shape(bound), np.inf)
     for item in found:
-        best = np.minimum(best, weighed(item.majorants, item.half_range, bound, moments, slack))
+        best = np.minimum(best, item.weigh(bound, moments, slack))
     return best
 
 

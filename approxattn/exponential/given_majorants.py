@@ -29,7 +29,14 @@ import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import U64
-from approxattn.exponential.majorants import Difference, certified, difference, intervals
+from approxattn.exponential.majorants import (
+    Difference,
+    Majorants,
+    certified,
+    difference,
+    intervals,
+    values_at,
+)
 
 PAIRS = ((1.0, 1.0), (1.0, 0.5), (0.5, 0.5))
 """B and sigma over the half range and the deviation given. *Chosen*: most rows have smaller scores
@@ -53,24 +60,21 @@ HOPELESS = 16.0
 programme is solved, since the range of v says more than any majorant.
 """
 
+MOST_STEPS = 5000
+"""Of the simplex method. *Chosen*: hundreds are usual; a limit of time would make certificates
+depend on what else the machine does.
+"""
+
 NEGLIGIBLE = 2.0**-60
 """Part of the largest |c_t| B^t below which degree t is not used. *Chosen*: its moment would drown
 in underflow.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Majorised:
-    """Majorants of a given polynomial on [-half_range, half_range], shape (k, number of `used`)."""
-
-    half_range: float
-    majorants: HostArray
-
-
 @functools.lru_cache(maxsize=64)
 def majorants_of(
     coefficients: tuple[float, ...], half_range: float, deviation: float
-) -> tuple[tuple[int, ...], tuple[Majorised, ...]]:
+) -> tuple[tuple[int, ...], tuple[Majorants, ...]]:
     """Return the degrees that the majorants weigh, and them."""
     used = _degrees(coefficients, half_range)
     found, pairs = [], PAIRS if len(coefficients) > LOW + 1 else PAIRS_LOW
@@ -84,7 +88,7 @@ def majorants_of(
         if sure:
             table = np.stack(sure)[:, used]
             table.setflags(write=False)
-            found.append(Majorised(half_range=b, majorants=table))
+            found.append(Majorants(half_range=b, table=table))
     return used, tuple(found)
 
 
@@ -230,7 +234,7 @@ def _solve(programme: _Programme) -> HostArray | None:
             b_ub=-np.concatenate(side[:, counted]),
             bounds=(None, None),
             method="highs",
-            options={"time_limit": 1.0},
+            options={"maxiter": MOST_STEPS},
         )
         if not found.success or not np.all(np.isfinite(found.x)):
             break
@@ -258,11 +262,3 @@ def _grid(terms: int) -> tuple[HostArray, HostArray]:
     x = np.unique(np.concatenate([-inside, inside]))
     first = np.isin(np.abs(x), inside[::APART]) | (np.abs(x) == np.max(x))
     return x, first
-
-
-def values_at(coefficients: HostArray, s: HostArray) -> HostArray:
-    """Return the values of a polynomial by Horner's rule."""
-    total = np.zeros_like(s)
-    for c in coefficients[::-1]:
-        total = total * s + c
-    return total

@@ -27,6 +27,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 
 from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import U64, gamma, up
@@ -49,6 +50,28 @@ NEAREST = 2.0**-6
 """Part of B up to which intervals around 0 are equally long. *Chosen*: moments of scores that small
 are below all others.
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Majorants:
+    """Majorants on [-half_range, half_range], shape (k, number of degrees): coefficients of the
+    degrees that `weigh` gets the moments of.
+    """
+
+    half_range: float
+    table: HostArray
+
+    def weigh(self, bound: HostArray, moments: HostArray, slack: HostArray) -> HostArray:
+        """Return min over majorants of sum_t q_t m_t + |q_t| slack_t, shape (...), where the scores
+        lie in [-B, B] (`bound` <= B), inf elsewhere.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = moments @ self.table.T + slack @ np.abs(self.table).T
+            size = np.abs(moments) @ np.abs(self.table).T
+            rounding = 4 * self.table.shape[-1] * U64 * size
+            best = np.min(up(found + rounding), axis=-1, initial=np.inf)
+        known = (bound <= self.half_range) & np.isfinite(best)
+        return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +147,7 @@ def _missing(candidate: HostArray, delta: Difference, half_range: float) -> floa
     for turn in range(ROUNDS + 1):
         least = _least_margin(candidate, delta, centres, radii)
         if turn == 0:
-            enough = SMALL * float(np.min(np.abs(_horner(candidate[None], centres))))
+            enough = SMALL * float(np.min(np.abs(values_at(candidate[None], centres))))
         open_ = -least > enough
         last = turn == ROUNDS or 4 * int(np.sum(open_)) > MOST_INTERVALS
         missing = max(missing, float(np.max(-least if last else -least[~open_], initial=0.0)))
@@ -140,7 +163,7 @@ def _least_margin(
     """Return the lower bound of steps 2 to 5 on each interval, of both signs."""
     of_delta = _Local.of(delta.coefficients[None], centres, radii)
     of_q = _Local.of(candidate[None], centres, radii)
-    lost = _horner(delta.slack[None], np.abs(centres) + radii)[0] + delta.tail
+    lost = values_at(delta.slack[None], np.abs(centres) + radii)[0] + delta.tail
     both = [(of_q + of_delta.times(sign)).least(radii)[0] for sign in (1.0, -1.0)]
     return np.asarray(np.minimum(*both) - lost)
 
@@ -161,20 +184,6 @@ def largest_ratio(majorant: HostArray, half_range: float) -> tuple[HostArray, Ho
     middle = centres.size // 2
     both = np.maximum(high[middle:], high[:middle][::-1])
     return centres[middle:] + radii[middle:], np.maximum.accumulate(both)
-
-
-def weighed(
-    majorants: HostArray, half_range: float, bound: HostArray, moments: HostArray, slack: HostArray
-) -> HostArray:
-    """Return min over majorants of sum_t q_t m_t + |q_t| slack_t, shape (...), where the scores lie
-    in [-B, B] (`bound` <= B), inf elsewhere; all degrees from 0 to g are given.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = moments @ majorants.T + slack @ np.abs(majorants).T
-        size = np.abs(moments) @ np.abs(majorants).T
-        best = np.min(up(found + 4 * majorants.shape[-1] * U64 * size), axis=-1, initial=np.inf)
-    known = (bound <= half_range) & np.isfinite(best)
-    return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))
 
 
 def intervals(half_range: float, coefficients: int) -> tuple[HostArray, HostArray]:
@@ -205,12 +214,13 @@ class _Local:
         derivatives = [coefficients]
         for _ in range(3):
             last = derivatives[-1]
-            derivatives.append(last[:, 1:] * np.arange(1.0, last.shape[1]) if last.size else last)
+            slopes = last[:, 1:] * np.arange(1.0, last.shape[1])
+            derivatives.append(slopes if slopes.size else np.zeros_like(last))
         reach = np.abs(centres) + radii
-        sizes = [_horner(np.abs(d), reach) for d in derivatives]
+        sizes = [values_at(np.abs(d), reach) for d in derivatives]
         rounding = gamma(2 * coefficients.shape[1] + 8, U64)
         of_values = sizes[0] + sizes[1] * radii + sizes[2] * radii**2 / 2
-        value, slope, curvature = (_horner(d, centres) for d in derivatives[:3])
+        value, slope, curvature = (values_at(d, centres) for d in derivatives[:3])
         error = rounding * of_values + sizes[3] * radii**3 / 6 * (1 + rounding)
         return cls(value=value, slope=slope, curvature=curvature, error=error)
 
@@ -245,9 +255,8 @@ class _Local:
         return np.asarray(found - self.error * (1 + 8 * U64) - 16 * U64 * size)
 
 
-def _horner(coefficients: HostArray, x: HostArray) -> HostArray:
-    """Return polynomials, shape (k, N + 1), at points, shape (intervals,): (k, intervals)."""
-    total = np.zeros((coefficients.shape[0], x.size))
-    for t in range(coefficients.shape[1] - 1, -1, -1):
-        total = total * x + coefficients[:, t, None]
-    return total
+def values_at(coefficients: HostArray, x: HostArray) -> HostArray:
+    """Return polynomials, shape (..., N + 1), at points, shape (points,): (..., points); by
+    Horner's rule.
+    """
+    return np.asarray(polyval(x, np.moveaxis(coefficients, -1, 0)))

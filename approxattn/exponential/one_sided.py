@@ -34,10 +34,10 @@ import numpy as np
 from approxattn._arrays import HostArray
 from approxattn.exponential.majorants import (
     WIDEST,
+    Majorants,
     certified,
     difference,
     largest_ratio,
-    weighed,
 )
 from approxattn.exponential.polynomial import ExpPolynomial, MomentBound
 
@@ -71,8 +71,15 @@ def one_sided(degree: int, half_range: float, deviation: float) -> ExpPolynomial
             "scale the scores down, or use basis='taylor' or Exact()"
         )
         raise ValueError(msg)
-    wide = rounded_up(half_range)
-    return _one_sided(degree, min(wide, WIDEST), min(rounded_up(max(deviation, wide / 64)), wide))
+    return _one_sided(degree, *on_the_grid(half_range, deviation))
+
+
+def on_the_grid(half_range: float, deviation: float) -> tuple[float, float]:
+    """Return B <= WIDEST and sigma, rounded up to their grids; sigma is between B / 64 and B."""
+    wide = min(rounded_up(half_range), WIDEST)
+    if not deviation <= wide:
+        return wide, wide
+    return wide, min(rounded_up(max(deviation, wide / 64)), wide)
 
 
 def rounded_up(x: float) -> float:
@@ -83,26 +90,30 @@ def rounded_up(x: float) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _one_sided(degree: int, half_range: float, deviation: float) -> ExpPolynomial:
-    below, above = (_interpolant(n, half_range) for n in _nodes(degree, deviation / half_range))
-    powers = half_range ** np.arange(degree + 1.0)
-    middle, half = (above + below) / 2 / powers, (above - below) / 2 / powers
-    coefficients = tuple(float(c) for c in middle)
-    delta = difference(coefficients, half_range)
-    majorant = certified(half[None], delta, half_range)
-    majorant.setflags(write=False)
-    relative = functools.partial(_log_ratio, *largest_ratio(majorant[0], half_range))
+    coefficients, majorants = with_majorant(degree, half_range, deviation)
+    ratios = largest_ratio(majorants.table[0], half_range)
     return ExpPolynomial(
         basis="one-sided",
         coefficients=coefficients,
         half_range=half_range,
         at_floor=False,
-        log_ratio=relative,
+        log_ratio=functools.partial(_log_ratio, *ratios),
         slope_error=_no_slope,
-        moments=MomentBound(
-            degrees=tuple(range(1, degree + 1)),
-            weigh=functools.partial(weighed, majorant, half_range),
-        ),
+        moments=MomentBound(degrees=tuple(range(1, degree + 1)), weigh=majorants.weigh),
     )
+
+
+def with_majorant(
+    degree: int, half_range: float, deviation: float
+) -> tuple[tuple[float, ...], Majorants]:
+    """Return the coefficients of P and its majorant Q, for B and sigma as they are."""
+    below, above = (_interpolant(n, half_range) for n in _nodes(degree, deviation / half_range))
+    powers = half_range ** np.arange(degree + 1.0)
+    middle, half = (above + below) / 2 / powers, (above - below) / 2 / powers
+    coefficients = tuple(float(c) for c in middle)
+    table = certified(half[None], difference(coefficients, half_range), half_range)
+    table.setflags(write=False)
+    return coefficients, Majorants(half_range=half_range, table=table)
 
 
 def _no_slope(half_range: HostArray) -> HostArray:

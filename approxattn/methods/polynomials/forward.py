@@ -34,13 +34,14 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn.bounds.moments import l1_norm
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.balance import Balance, balance_of
 from approxattn.methods.polynomials.centring import CentredScores
-from approxattn.methods.polynomials.moment_error import moment_error
+from approxattn.methods.polynomials.moment_error import Parts, moment_error
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.kernel import (
@@ -126,7 +127,7 @@ class Forward:
         """Half of the l1 distance to the exact weights, in exact arithmetic, shape (..., n_q): the
         smaller of T1 and T5. Weights of both signs have T5 only, and it may be above 1.
         """
-        return np.where(self.positive, np.minimum(self.by_range, self.mu), self.mu)
+        return np.minimum(self.by_range, self.mu)
 
     @property
     def by_range(self) -> HostArray:
@@ -136,23 +137,30 @@ class Forward:
     @functools.cached_property
     def mu(self) -> HostArray:
         """That bound by T5, the error of the keys' weights included; inf where there is none."""
-        if self.parts is None:
+        if self.host_parts is None:
             return np.full(self.scores.bound.shape, np.inf)
-        return moment_error(
-            self.polynomial,
-            self.scores,
-            _arrays.to_float64(self.parts),
-            gamma(self.roundings, self.problem.u),
-            self.parts_lost,
-            (self.host_denominator, self.denominator_noise),
+        denominator = self.host_denominator, self.denominator_noise
+        found = moment_error(self.polynomial, self.scores.bound, self.host_parts, *denominator)
+        # the keys' own weights are a second step from the exact row: distances add up
+        return up(found + tv_from_log_ratio(self.scores.log_error))
+
+    @functools.cached_property
+    def host_parts(self) -> Parts | None:
+        """The parts with what they may be off by, on the host."""
+        if self.parts is None:
+            return None
+        return Parts(
+            found=_arrays.to_float64(self.parts),
+            total=self.scores.total,
+            power=self.scores.power,
+            rounding=gamma(self.roundings, self.problem.u),
+            lost=self.parts_lost,
         )
 
     @functools.cached_property
     def size(self) -> HostArray:
-        """Bound on the l1 norm of the normalised weights, shape (..., n_q): 1, or 1 + 2 mu where
-        some may be negative.
-        """
-        return np.where(self.positive, 1.0, up(1 + 2 * self.mu))
+        """Bound on the l1 norm of the normalised weights, shape (..., n_q)."""
+        return l1_norm(self.mu, self.positive)
 
     @property
     def roundings(self) -> int:
@@ -214,14 +222,13 @@ class Forward:
     def row_rounding(self) -> RowRounding:
         """The rounding error of each output row, for values of any size."""
         problem = self.problem
-        found = row_rounding(
+        return row_rounding(
             self.host_denominator,
             problem.visible_keys,
             self.weight_noise,
             self.underflow,
             problem.dtype,
-        )
-        return RowRounding(relative=found.relative * self.size, absolute=found.absolute * self.size)
+        ).of_signed(self.size)
 
     @functools.cached_property
     def output_rounding(self) -> HostArray:

@@ -51,6 +51,10 @@ class RowRounding:
         relative = np.where(there, self.relative, 0.0)
         return np.where(there, up(relative * top[..., None] + self.absolute), np.inf)
 
+    def of_signed(self, size: HostArray) -> RowRounding:
+        """Return it for weights of both signs, of l1 norm up to `size`, where 1 was counted."""
+        return RowRounding(relative=self.relative * size, absolute=self.absolute * size)
+
 
 def weight_noise(denominator: HostArray, error: HostArray, lost: HostArray) -> HostArray:
     """Return 2 (error + lost) / D~_i, shape (..., n_q): what rounding does to the l1 norm of the

@@ -21,12 +21,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn.bounds.moments import weight_error
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import up
 from approxattn.methods.polynomials.forward import Forward
-from approxattn.methods.polynomials.moment_error import moments_of
+from approxattn.methods.polynomials.moment_error import Parts
 from approxattn.monomials.dense import derivative
 
 
@@ -35,9 +34,9 @@ def slope_bounds(run: Forward) -> tuple[HostArray, HostArray]:
     weights with P', both of shape (..., n_q).
     """
     ratio = np.asarray(run.polynomial.slope_error(run.scores.bound))
-    if run.parts is None:
+    if run.host_parts is None:
         return ratio, 1 + ratio
-    nu = _nu(run)
+    nu = _nu(run, run.host_parts)
     with np.errstate(over="ignore"):
         return (
             np.minimum(ratio, up(2 * (1 + run.mu) * nu)),
@@ -45,11 +44,11 @@ def slope_bounds(run: Forward) -> tuple[HostArray, HostArray]:
         )
 
 
-def _nu(run: Forward) -> HostArray:
+def _nu(run: Forward, parts: Parts) -> HostArray:
     c = np.asarray(run.polynomial.coefficients)
     slopes = np.asarray([*derivative(run.polynomial.coefficients), 0.0])[: c.size]
     apart = np.abs(slopes - c) + 2.0**-50 * np.abs(c)
-    sizes = _absolute_moments(run)
+    sizes = _absolute_moments(run, parts)
     with np.errstate(over="ignore", invalid="ignore"):
         total = up(sum(d * m for d, m in zip(apart, sizes, strict=True)))
     return weight_error(
@@ -57,14 +56,11 @@ def _nu(run: Forward) -> HostArray:
     )
 
 
-def _absolute_moments(run: Forward) -> list[HostArray]:
+def _absolute_moments(run: Forward, parts: Parts) -> list[HostArray]:
     """Return bounds on sum_j w_j |s_j|^t for t = 0 ... g."""
     scores, p = run.scores, run.polynomial
     degrees = p.moments.degrees if p.moments is not None else ()
-    rounding = gamma(run.roundings, run.problem.u)
-    lost = run.parts_lost
-    parts = _arrays.to_float64(run.parts)
-    moments, slack = moments_of(p, scores.total, parts, rounding, scores.power, lost)
+    moments, slack = parts.moments(p)
     with np.errstate(over="ignore", invalid="ignore"):
         top = up(np.maximum(moments, 0.0) + slack)
         found = [up(scores.total * scores.bound**t) for t in range(p.degree + 1)]

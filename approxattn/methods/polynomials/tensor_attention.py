@@ -49,7 +49,6 @@ from approxattn._arguments import check_choice, check_fraction
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
-from approxattn.bounds.moments import weight_error
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import query_norms, row_norms, spread_of, value_spread
@@ -57,8 +56,9 @@ from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.methods.polynomials.balance import scaled
+from approxattn.methods.polynomials.centring import whole_power
 from approxattn.methods.polynomials.folding.fold import announce, items_of
-from approxattn.methods.polynomials.moment_error import moments_of, theorem_for
+from approxattn.methods.polynomials.moment_error import Parts, moment_error, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     lost_denominators,
     row_rounding,
@@ -208,8 +208,8 @@ def _evaluate(
     sums, parts = read_states_with_parts(x, w * (left * right), g, xp, degrees)
     denominator = xp.where(sums[..., -1:] > 0, sums[..., -1:], xp.full_like(sums[..., -1:], xp.nan))
     host = _arrays.to_host(denominator[..., 0]).astype(np.float64)
-    of_degrees = host, _arrays.to_float64(parts)
-    certificate = _certificate(first, second, polynomial, bound, of_degrees, largest, tolerance)
+    on_host = host, _arrays.to_float64(parts)
+    certificate = _certificate(first, second, polynomial, bound, on_host, largest, tolerance)
     return Approximation(value=sums[..., :-1] / denominator, certificate=certificate)
 
 
@@ -242,12 +242,12 @@ def _certificate(
     second: Problem,
     polynomial: ExpPolynomial,
     bound: HostArray,
-    of_degrees: tuple[HostArray, HostArray],
+    sums: tuple[HostArray, HostArray],
     largest: float,
     tolerance: float | None,
 ) -> Certificate:
     g, d, u = polynomial.degree, first.d, first.u
-    denominator, parts = of_degrees
+    denominator, parts = sums
     corners = [a * b for a in first.value_range for b in second.value_range]
     slack = 2.0**-51 * np.max(np.abs(corners), axis=0)  # products of two float64 round
     spread = spread_of(np.max(corners, axis=0) + slack, np.min(corners, axis=0) - slack)
@@ -261,12 +261,15 @@ def _certificate(
     rounding = row_rounding(denominator, pairs * tops[0] * tops[1], noise, lost, first.dtype)
     of_rows = rounding.rows((tops[0] * tops[1])[..., 0])
     by_range = tv_from_log_ratio(polynomial.log_ratio(bound))
-    mu = np.full(bound.shape, np.inf)
-    if polynomial.moments is not None:
-        whole = np.broadcast_to(pairs, bound.shape)
-        rounded = gamma(roundings, u)
-        moments, slack = moments_of(polynomial, whole, parts, rounded, bound, lost * pairs)
-        mu = weight_error(polynomial.moments.weigh(bound, moments, slack), denominator, noise)
+    whole = np.broadcast_to(pairs, bound.shape)
+    of_degrees = Parts(
+        found=parts,
+        total=whole,
+        power=lambda t: whole_power(bound, t) * whole,
+        rounding=gamma(roundings, u),
+        lost=lost * pairs,
+    )
+    mu = moment_error(polynomial, bound, of_degrees, denominator, noise)
     tv = np.minimum(by_range, mu)
     rows = up(output_bound(tv, spread.osc) + of_rows)
     promised = None

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from verdicts import as_expected, theorems_of
 
 from proofs_check.arithmetic.balls import lower
 from proofs_check.checkers import check
@@ -15,7 +16,7 @@ from proofs_check.papers.ours import gradient_layer, gradient_row, layers, layer
 from proofs_check.papers.ours.estimators import audit, eckart_young, kept_keys, random_features
 from proofs_check.papers.wang_2020 import row_submatrix, small_delta_and_norms
 from proofs_check.papers.zeng_2021 import bias_and_ends, shape
-from proofs_check.statements.verdict import Status, combine
+from proofs_check.statements.verdict import Status
 
 PAPERS = (
     gaussian_matrices,
@@ -34,14 +35,12 @@ PAPERS = (
     shape,
     tables,
 )
-THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+THEOREMS = theorems_of(PAPERS)
 
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_the_verdict_is_the_expected_one(key: str) -> None:
-    theorem = THEOREMS[key]
-    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
-    assert combine(verdicts, theorem.covers).status is theorem.expected, [v.note for v in verdicts]
+    as_expected(THEOREMS[key])
 
 
 @pytest.mark.parametrize("key", [k for k, t in THEOREMS.items() if t.expected is Status.PROVED])

