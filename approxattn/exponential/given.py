@@ -24,7 +24,6 @@ from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import U64, up
 from approxattn.exponential.given_majorants import majorants_of, scaled_difference
 from approxattn.exponential.majorants import (
-    WIDEST,
     Difference,
     Majorants,
     largest_ratio,
@@ -41,7 +40,7 @@ def given_polynomial(
     """Return P with what is sure of it for scores of at most `half_range`, with about that standard
     deviation. Where nothing is, `log_ratio` and the bound by moments are inf.
     """
-    wide, spread = on_the_grid(min(half_range, WIDEST), deviation)
+    wide, spread = on_the_grid(half_range, deviation)
     used, found = majorants_of(coefficients, wide, spread)
     ratio = _ratio(coefficients, wide)
     return ExpPolynomial(

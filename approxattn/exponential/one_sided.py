@@ -75,8 +75,11 @@ def one_sided(degree: int, half_range: float, deviation: float) -> ExpPolynomial
 
 
 def on_the_grid(half_range: float, deviation: float) -> tuple[float, float]:
-    """Return B <= WIDEST and sigma, rounded up to their grids; sigma is between B / 64 and B."""
-    wide = min(rounded_up(half_range), WIDEST)
+    """Return B <= WIDEST and sigma, rounded up to their grids; sigma is between B / 64 and B.
+
+    A half range that is larger or unknown (NaN) becomes WIDEST, a deviation becomes B.
+    """
+    wide = min(rounded_up(half_range), WIDEST) if half_range <= WIDEST else WIDEST
     if not deviation <= wide:
         return wide, wide
     return wide, min(rounded_up(max(deviation, wide / 64)), wide)

@@ -179,6 +179,20 @@ def test_a_process_is_replaced_before_it_grows(
     assert len(made) == 3
 
 
+MEMORY = """
+import subprocess, sys
+held = bytearray(800 * 2**20)
+held[:: 4096] = b"x" * len(held[:: 4096])
+ask = "from proofs_check.running.unit_process import _most_memory; print(_most_memory())"
+subprocess.run([sys.executable, "-c", ask], check=True)
+"""
+
+
+def test_a_process_does_not_count_the_memory_of_the_one_that_started_it() -> None:
+    ran = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert 2**20 < int(ran.stdout) < 600 * 2**20
+
+
 def test_other_code_is_refused(tmp_path: Path) -> None:
     """A source file edited in the middle of a campaign must not sign its verdicts with the
     fingerprint of the old one.

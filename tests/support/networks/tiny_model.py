@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "atten", "##tion", "##s", "cafe", ",", "!", "a"]
 
 
