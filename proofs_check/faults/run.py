@@ -1,12 +1,12 @@
 """Run faults, each in a fresh process with a time limit, several at a time.
 
 The control runs every check on the code as it is, each in a process of its own too. With a store,
-what was done for this very code is not done again: a campaign that was killed goes on where it was.
+what was done for this very code (`depends`) is not done again: a campaign that was killed goes on
+where it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,22 +14,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from proofs_check.faults.depends import CONTROL, ROOT, control_names, digest_of
 from proofs_check.faults.listed import FAULTS
 from proofs_check.hunt.store import Store
 
 GOAL = 0.95
 """Share of the faults that must be caught."""
 
-CONTROL = "control"
-"""Name of the run of all checks on the code as it is; with a colon and a check, of one of them."""
-
 FORM = "approxattn faults 1"
 """What each line of a store of outcomes says that it is."""
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +132,7 @@ def run(
     control : bool
         Whether to run the checks on the code as it is too.
     store : Store, optional
-        Where outcomes are kept, and looked up if they are of this very code.
+        Where outcomes are kept, and looked up as long as what they depend on is the same.
 
     Raises
     ------
@@ -147,9 +142,9 @@ def run(
     for key in keys:
         FAULTS[key].faulted_source()
     names = [*keys, *(control_names() if control else ())]
-    code, done = code_of(), {}
+    codes, done = {name: digest_of(name) for name in names}, {}
     for record in store.records if store is not None else ():
-        if record["code"] == code and record["key"] in names:
+        if record["code"] == codes.get(record["key"]):
             fields = ("key", "check", "complaint", "seconds")
             done[record["key"]] = Outcome(**{name: record[name] for name in fields})
     yield from done.values()
@@ -160,28 +155,11 @@ def run(
                 outcome = task.result()
                 # what ended without an answer may have one the next time
                 if store is not None and (outcome.caught or not outcome.complaint):
-                    store.add({"code": code, **asdict(outcome)})
+                    store.add({"code": codes[outcome.key], **asdict(outcome)})
                 yield outcome
         finally:
             for task in tasks:
                 task.cancel()
-
-
-def control_names() -> tuple[str, ...]:
-    """Return the names of the runs of all checks, each once."""
-    return tuple(dict.fromkeys(f"{CONTROL}:{c}" for f in FAULTS.values() for c in f.checks))
-
-
-def code_of() -> str:
-    """Return a hash of the code that is faulted, of the checks, and of the tests, if these are
-    here.
-    """
-    digest = hashlib.sha256()
-    for folder in ("approxattn", "proofs_check", "tests"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def gathered(outcomes: Sequence[Outcome]) -> Outcomes:

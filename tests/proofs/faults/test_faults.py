@@ -14,19 +14,13 @@ from typer.testing import CliRunner
 
 from proofs_check.__main__ import app
 from proofs_check.catalogue import theorem
+from proofs_check.faults import depends
 from proofs_check.faults.checks import FUNCTIONS, complaints
 from proofs_check.faults.checks.suite import failing_tests, file_of
+from proofs_check.faults.depends import CONTROL, control_names, digest_of
 from proofs_check.faults.fault import KINDS, Fault, StaleFaultError
 from proofs_check.faults.listed import FAULTS, REASONS
-from proofs_check.faults.run import (
-    CONTROL,
-    FORM,
-    Outcome,
-    chosen,
-    control_names,
-    gathered,
-    run,
-)
+from proofs_check.faults.run import FORM, Outcome, chosen, gathered, run
 from proofs_check.faults.worker import answer
 from proofs_check.hunt.store import Store
 from proofs_check.report.faults import markdown
@@ -163,11 +157,27 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             found = list(run(keys, control=False, store=store))
         assert asked == list(again)
         assert {o.key for o in found} == set(keys)
-    monkeypatch.setattr("proofs_check.faults.run.code_of", lambda: "other code")
+    monkeypatch.setattr("proofs_check.faults.depends._packages", lambda: b"other code")
     asked.clear()
     with Store(tmp_path / "s.jsonl", FORM) as store:
         list(run(QUICK[:3], control=False, store=store))
     assert asked == list(QUICK[:3])
+
+
+def test_what_an_outcome_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own checks and all code outside of the checks."""
+    names = ("collision.bits", "audit.marked", f"{CONTROL}:hashing.probabilities", "settings.flags")
+    before = [digest_of(name) for name in names]
+    content = depends._content
+
+    def other(path: Path) -> bytes:
+        return b"other" if path.name in ("hashing.py", "test_messages.py") else content(path)
+
+    monkeypatch.setattr(depends, "_content", other)
+    changed = [old != digest_of(name) for old, name in zip(before, names, strict=True)]
+    assert changed == [True, False, True, True]
+    monkeypatch.setitem(FAULTS, "audit.marked", replace(FAULTS["audit.marked"], kind="leak"))
+    assert digest_of("audit.marked") != before[1]
 
 
 def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
