@@ -195,9 +195,10 @@ class LSHSoftmax:
         seconds = self.tables * looked_up * lookup
         check_setting(problem, "tables", self.tables, seconds, "looking up codes in all tables")
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
-        first = self._hashed(problem, normals[:FIRST, ...])
-        foresee_collisions(problem, first, min(1.0, FIRST / self.tables), self.max_pairs)
-        return first if self.tables <= FIRST else self._hashed(problem, normals)
+        if self.tables > FIRST:
+            first = self._hashed(problem, normals[:FIRST, ...])
+            foresee_collisions(problem, first, FIRST / self.tables, self.max_pairs)
+        return self._hashed(problem, normals)
 
     def _hashed(self, problem: Problem, normals: Array) -> tuple[Array, Array]:
         q_codes, k_codes = (codes(x, normals, problem.xp) for x in (problem.q, problem.k))

@@ -156,7 +156,7 @@ def foresee_collisions(
         Where all tables would have about `FAR` times as many collisions as are allowed.
     """
     total = _collisions(problem, *(_arrays.to_host(x) for x in codes)) / share
-    if share < 1 and total > FAR * max_pairs:
+    if total > FAR * max_pairs:
         msg = (
             f"max_pairs(={max_pairs}): about {total:.3g} collisions, judged by "
             f"{100 * share:.2g} % of the tables: take more bits or fewer tables"

@@ -77,8 +77,8 @@ class Nystrom:
         Number of landmark queries and keys, means of contiguous blocks; never more than there are
         queries, or visible keys.
     iterations : int
-        Newton-Schulz iterations for the inverse, 6 in the paper. More are not better: few damp the
-        small singular values.
+        Newton-Schulz iterations for the inverse, 6 in the paper, at most 1000. More are not better:
+        few damp the small singular values.
     rcond : float, optional
         Instead of iterating, invert the singular values above rcond times the largest one and drop
         the others; in [0, 1).
