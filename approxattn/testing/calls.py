@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from proofs_check.kit.conduct import INPUTS, PLAIN, Misdeed, watched
+from approxattn.testing.conduct import INPUTS, PLAIN, Misdeed, watched
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
