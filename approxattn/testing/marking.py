@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from approxattn.testing.attention import Attention
 from approxattn.testing.checks import attention_checks
 
+if TYPE_CHECKING:
+    import pytest
 
-def parametrize_with_checks(attentions: Iterable[Attention]) -> Any:
+
+def parametrize_with_checks(attentions: Iterable[Attention]) -> pytest.MarkDecorator:
     """Parametrize a pytest test with the checks of attention functions.
 
     The test takes ``attention`` and ``check`` and calls ``check(attention)``. Expected failures
