@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -41,6 +41,9 @@ class Attention:
         Factor of q . k in it; None is 1/sqrt(d).
     options : mapping
         Further keyword arguments of every call.
+    keywords : collection of str
+        Names of keywords that it has though its signature does not tell them, as of built-in
+        functions: ``("is_causal",)`` for that of torch.
     gradient : callable, "autograd" or None
         ``gradient(q, k, v, dout) -> (dq, dk, dv)``, compared with difference quotients of the
         function; with torch ``"autograd"`` takes that of the function itself.
@@ -72,6 +75,7 @@ class Attention:
     exact: bool = True
     scale: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    keywords: Collection[str] = ()
     gradient: Callable[..., Any] | Literal["autograd"] | None = None
     sizes: Sequence[int] | None = None
     multiple_of: int = 1
@@ -125,6 +129,7 @@ class Attention:
             get=self.get or get,
             options=dict(self.options),
             plain=self.framework == "numpy" and self.get is None,
+            named=frozenset(self.keywords),
         )
 
     def __repr__(self) -> str:

@@ -37,6 +37,7 @@ def attentions(option: Callable[[str], Any]) -> Iterator[Attention]:
             square=option("--attention-square"),
             exact=not option("--attention-approximate"),
             scale=option("--attention-scale"),
+            keywords=tuple(filter(None, option("--attention-keywords").split(","))),
             gradient=_gradient(gradient),
             sizes=None if sizes is None else _numbers(sizes),
             multiple_of=option("--attention-multiple-of"),

@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("-square", False, "it needs as many queries as keys", action="store_true")
     add("-approximate", False, "it approximates softmax attention", action="store_true")
     add("-scale", None, "factor of q . k; 1/sqrt(d) if not given", type=float, metavar="X")
+    add("-keywords", "", "keywords that its signature hides, such as is_causal", metavar="NAME,...")
     add("-sizes", None, "numbers of tokens to try, such as 64,128", metavar="N,N,...")
     add("-multiple-of", 1, "what divides every number of tokens", type=int, metavar="N")
     add("-d", 4, "columns of queries and keys to try", type=int, metavar="N")

@@ -132,6 +132,17 @@ def test_columns_are_those_that_are_wanted() -> None:
     assert check_attention(Attention(even, d=8, dv=8, sizes=(1, 2, 5))).ok
 
 
+def test_hidden_keywords_are_tried_when_they_are_named() -> None:
+    def hidden(*arrays: Any, **options: Any) -> Any:
+        return right(*arrays, **options)
+
+    found = check_attention(Attention(hidden, sizes=(1, 2, 5), keywords=("causal", "key_mask")))
+    assert found.ok, found
+    assert found["causal"].held
+    assert found["masked keys"].held
+    assert check_attention(Attention(hidden, sizes=(1, 2)))["causal"].held is None
+
+
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [

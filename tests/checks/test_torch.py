@@ -34,6 +34,17 @@ def test_attention_of_torch_passes_with_its_gradients() -> None:
     ]
 
 
+def test_keywords_of_a_built_in_function_are_those_that_are_named() -> None:
+    function = torch.nn.functional.scaled_dot_product_attention
+    plain = Attention(function, framework="torch", leading=2, sizes=FEW)
+    assert check_attention(plain)["causal"].held is None
+    named = Attention(function, framework="torch", leading=2, sizes=FEW, keywords=["is_causal"])
+    found = check_attention(named)
+    assert found.ok, found
+    assert found["causal"].held
+    assert found["later keys"].held
+
+
 def test_a_detached_part_shows_in_its_derivative_alone() -> None:
     def detached(q: Any, k: Any, v: Any) -> Any:
         return sdpa(q, k.detach() + 0 * k, v)
