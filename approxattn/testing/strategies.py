@@ -44,10 +44,10 @@ def problems(
     scale : float or None
         Factor of q . k; None is 1/sqrt(d).
     largest_score : float
-        Bound of |scale q . k|, whatever d is. Entries of q and k lie below a common bound, at
-        least 1/8.
+        Bound of the size of scale q . k, whatever d is. It bounds the entries of q and k by the
+        root of largest_score / (d scale); they are all 0 where that is below 1/8.
     largest_value : float
-        Bound of |v|.
+        Bound of the sizes of the values.
 
     Returns
     -------
