@@ -13,6 +13,7 @@ import pytest
 
 import approxattn
 import approxattn.data
+import approxattn.testing
 import approxattn.transformer
 import proofs_check
 
@@ -47,6 +48,11 @@ PUBLIC = {
         "tensor_attention",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
+    approxattn.testing: [
+        *["Attention", "Examination", "Finding", "NoOutputError", "Problem"],
+        *["assert_law", "attention_checks", "check_attention"],
+        *["key_masks", "parametrize_with_checks", "problems"],
+    ],
     approxattn.transformer: [
         *[
             "Custom",
@@ -88,7 +94,7 @@ def sections(doc: str) -> dict[str, str]:
 
 
 def undocumented(obj: Any) -> list[str]:
-    """Return what the docstring of a function, record, named tuple or enumeration lacks."""
+    """Return what the docstring of a function, record, enumeration or error lacks."""
     found = sections(inspect.cleandoc(obj.__doc__ or ""))
     lacks = (
         []
@@ -109,7 +115,7 @@ def undocumented(obj: Any) -> list[str]:
         names = [name for name in fields if not name.startswith("_")]
         table = found.get("Parameters", "") + found.get("Attributes", "")
     else:
-        assert issubclass(obj, enum.Enum), (
+        assert issubclass(obj, (enum.Enum, Exception)), (
             f"{obj!r}: say here what the docstring of such a thing needs"
         )
         names, table = [], ""

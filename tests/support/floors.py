@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import sys
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,13 +30,16 @@ class Rules:
         What is allowed outside the standard library; None: anything.
     lazy : frozenset of str
         Libraries that are allowed inside functions only.
+    guests : mapping of str to frozenset of str
+        Libraries that one room may import besides, inside functions only.
     walkers : frozenset of str
-        Rooms that import what they find in their own folder, by computed names.
+        Rooms that import by computed names, what lies in their own folder or what a user names.
     """
 
     floors: tuple[tuple[str, ...], ...]
     libraries: frozenset[str] | None = None
     lazy: frozenset[str] = frozenset()
+    guests: Mapping[str, frozenset[str]] = field(default_factory=dict)
     walkers: frozenset[str] = frozenset()
 
     def room(self, parts: tuple[str, ...]) -> str | None:
@@ -98,11 +101,12 @@ RULES = {
             ("attend", "audit"),
             ("diagnosis", "transformer"),
             ("__init__",),
-            ("__main__",),
+            ("__main__", "testing"),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"scipy"}),  # costs up to a second of import time
-        walkers=frozenset({"methods"}),  # `all_methods`
+        guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
+        walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
     ),
     "proofs_check": Rules(
         floors=(
@@ -158,6 +162,8 @@ def imports(source: str, module: str, *, is_package: bool) -> Iterator[Import]:
                     yield from visit(child, lazy)
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                     yield from visit(child, True)
+                case ast.If(test=ast.Name("TYPE_CHECKING"), orelse=[]):  # never carried out
+                    yield from visit(child, True)
                 case _:
                     yield from visit(child, lazy)
 
@@ -197,7 +203,7 @@ def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
         return None if there < here or inside else f"which is not below {own}"
     if rules.libraries is None or top in sys.stdlib_module_names or top in rules.libraries:
         return None
-    if top in rules.lazy:
+    if top in rules.lazy | rules.guests.get(own, frozenset()):
         return None if imported.lazy else "which belongs inside the function that needs it"
     return "which this package does not depend on"
 
