@@ -1,7 +1,8 @@
 """Approximate attention with an error bar."""
 
 from approxattn.attend import attention, attention_vjp
-from approxattn.audit import Audit, audit
+from approxattn.audit import audit
+from approxattn.audit.result import Audit
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.diagnosis.regime import Regime, diagnose
 from approxattn.methods.colliding_pairs.bert_lsh import BertLSH

@@ -101,7 +101,7 @@ RULES = {
             ("__main__",),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
-        lazy=frozenset({"scipy"}),  # costs up to a second of import time
+        lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
         walkers=frozenset({"methods"}),  # `all_methods`
     ),
     "proofs_check": Rules(

@@ -18,7 +18,8 @@ from methods import TABLE
 
 import approxattn as aa
 import approxattn.transformer as tr
-from approxattn.certificate import Certificate, GradientCertificate, ReadOnlyDict
+from approxattn.certificate import Certificate, GradientCertificate
+from approxattn.certificate.read_only import ReadOnlyDict
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{

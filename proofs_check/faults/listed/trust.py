@@ -147,7 +147,7 @@ FAULTS: tuple[Fault, ...] = (
     fault("whole-file.half-a-letter", "missing check", "whole_files", "write_text",
         "text.encode('utf-8', 'backslashreplace')", "text.encode('utf-8')", _FILES),
     # copies
-    fault("copies.facts-open", "wrong formula", "certificate", "ReadOnlyDict.__reduce__",
+    fault("copies.facts-open", "wrong formula", "certificate.read_only", "ReadOnlyDict.__reduce__",
         "return (type(self), (dict(self),))", "return (dict, (dict(self),))", _COPIES),
     fault("copies.roundoff", "missing term", "_arrays.precision", "Roundoff.__getnewargs__",
         "return (self.product, self.step)", "return (self.product, 0.0)", _PRECISION),
