@@ -25,6 +25,7 @@ from approxattn.certificate import (
     Gradients,
     held_to_promise,
 )
+from approxattn.methods.memory_limit import check_max_memory
 from approxattn.methods.protocol import Differentiable, Method
 
 
@@ -45,6 +46,7 @@ def attention(
     key_mask: Array | None = None,
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
+    max_memory: float | None = None,
 ) -> Approximation:
     """Compute attention by `method`, with a certificate of its distance to the exact answer.
 
@@ -70,6 +72,9 @@ def attention(
     nan_policy : {"raise", "propagate"}
         With "propagate" a batch item that holds NaN or infinity gives an output of NaN only, with
         bound inf, instead of an error.
+    max_memory : float, optional
+        Bytes that the call may hold beside its input, by the estimate of `method.cost`: within a
+        factor of two. None: no limit.
 
     Returns
     -------
@@ -85,6 +90,8 @@ def attention(
     ValueError
         Shapes that do not fit, no keys, NaN or infinity, a query without keys, scores that could
         overflow, a causal or scaled call of a method that has no such form.
+    MemoryError
+        Where the method would hold more than `max_memory`; raised before it starts.
 
     Examples
     --------
@@ -104,6 +111,7 @@ def attention(
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
     _check_call(method, problem, rng)
+    check_max_memory(max_memory, method, problem)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         return _empty(problem)
     result = narrow(_computed(method, problem, rng), problem)
@@ -127,13 +135,14 @@ def attention_vjp(
     causal: bool = False,
     key_mask: Array | None = None,
     rng: np.random.Generator | None = None,
+    max_memory: float | None = None,
 ) -> Gradients:
     """Compute the gradient of attention by `method` for one cotangent of its output, with a
     certificate.
 
     Parameters
     ----------
-    q, k, v, method, scale, causal, key_mask, rng
+    q, k, v, method, scale, causal, key_mask, rng, max_memory
         As for `attention`. Give a randomised method a generator in the state it had for the forward
         pass to repeat its draws.
     dout : array, shape (..., n_q, dv)
@@ -150,6 +159,8 @@ def attention_vjp(
     ------
     TypeError, ValueError
         As `attention`; also when `dout` does not fit the output, or the method has no gradient.
+    MemoryError
+        Where the method would hold more than `max_memory`; raised before it starts.
 
     Examples
     --------
@@ -169,6 +180,7 @@ def attention_vjp(
             "or Polynomial(...)"
         )
         raise TypeError(msg)
+    check_max_memory(max_memory, method, problem, gradient=True)
     cotangent = check_cotangent(dout, problem, q)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         result = _no_gradient(problem)

@@ -20,8 +20,8 @@ from approxattn._arrays import HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.scores import value_spread
 from approxattn.diagnosis import singular_values
-from approxattn.diagnosis.equal_cost import candidates, crossover, exact_cost
-from approxattn.methods.protocol import Cost, described
+from approxattn.diagnosis.equal_cost import candidates, crossover, relative_cost
+from approxattn.methods.protocol import described
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.softmax.rows import choose, row_blocks
 
@@ -113,11 +113,11 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     exact = [_exact_rows(part, ROWS) for part in parts]
     trials = []
     for budget in BUDGETS:
-        for method, cost in candidates(problem, budget):
+        for method in candidates(problem, budget):
             refused = problem.causal and method.why_not_causal
             if refused or (problem.scale_given and method.why_no_scale):
                 continue
-            trials.append(_trial(method, cost, problem, parts, exact, rng))
+            trials.append(_trial(method, problem, parts, exact, rng))
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
     wide = [_exact_rows(part, max(ROWS, math.isqrt(FLOOR_WORK // part.n_k))) for part in parts]
@@ -130,7 +130,6 @@ def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:
 
 def _trial(
     method: Any,
-    cost: Cost,
     problem: Problem,
     parts: list[Problem],
     exact: list[tuple[HostArray, HostArray, HostArray]],
@@ -147,12 +146,11 @@ def _trial(
             continue
         errors.append(_relative(_arrays.to_float64(found.value)[chosen], rows))
         bounds.append(_certified(found.certificate.rows[chosen], rows))
-    relative = cost(problem.n_q, problem.n_k) / exact_cost(problem, problem.n_k)
     return Trial(
         name=described(method),
         method=method,
-        cost=relative,
-        crossover=crossover(cost, problem),
+        cost=relative_cost(method, problem),
+        crossover=crossover(method, problem),
         error=float(np.median(errors)),
         certified=float(np.median(bounds)),
         refused=refused,

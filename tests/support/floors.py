@@ -91,6 +91,7 @@ RULES = {
             ("_problem",),
             ("bounds",),
             ("softmax", "exponential", "monomials", "hashing", "sketching"),
+            ("methods.costs",),
             ("methods.protocol",),
             ("methods.exact",),
             tuple(f"methods.{name}" for name in _FAMILIES),
