@@ -52,8 +52,8 @@ def check_max_memory(
         fewer = "fewer leading indices or queries in one call" if items > 1 else "fewer queries"
         msg = (
             f"max_memory(={in_units(max_memory)}): {name} would hold about {in_units(needed)} "
-            f"beside its input; pass {fewer}, a smaller setting of {name} (its cost() says what "
-            "each takes), or a larger max_memory"
+            f"beside its input; pass {fewer}, a method or setting that holds less (cost() of each "
+            "says how much), or a larger max_memory"
         )
         raise MemoryError(msg)
 

@@ -35,6 +35,7 @@ PUBLIC = {
         "Approximation",
         "Audit",
         "Certificate",
+        "Cost",
         "GradientCertificate",
         "Gradients",
         "PolynomialState",
@@ -45,6 +46,7 @@ PUBLIC = {
         "audit",
         "diagnose",
         "tensor_attention",
+        "weights",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.transformer: [

@@ -186,6 +186,12 @@ class Linformer(Costed):
             Sizes(make=lambda k: cls(rank=k, sketch="row-sample")),
         )
 
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        pooled = isinstance(self._combination, Sketch) and self.sketch == "max-pool"
+        return "the largest value of a block is not linear in v; use mean-pool" if pooled else ""
+
     def _multiply_adds(self, size: Size) -> float:
         """Return those of combining and of attending to the combinations."""
         return size.items * self._combination.multiply_adds(size.n_q, size.n_k, size.d + size.dv)

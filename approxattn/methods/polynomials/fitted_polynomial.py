@@ -90,6 +90,9 @@ class FittedPolynomial(Costed):
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    why_not_linear: ClassVar[str] = (
+        "its coefficients are fitted to the outputs, and so depend on v; use Polynomial(degree=...)"
+    )
 
     def __post_init__(self) -> None:
         check_integer(

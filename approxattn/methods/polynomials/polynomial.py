@@ -174,6 +174,11 @@ class Polynomial(Costed):
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda g: cls(degree=g, basis="taylor"), step=2),)
 
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "its degree follows from v; give a degree" if self._degree is None else ""
+
     def _multiply_adds(self, size: Size) -> float:
         return multiply_adds(size, self._known_degree())
 

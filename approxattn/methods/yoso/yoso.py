@@ -128,6 +128,11 @@ class Yoso(Costed):
             )
             raise ValueError(msg)
 
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "normalize=True divides rows by their length; use False" if self.normalize else ""
+
     def _multiply_adds(self, size: Size) -> float:
         """Return d tau + dv for each hash of a query and of a key: a code, and one row of a
         table.

@@ -95,6 +95,11 @@ class YosoExpectation(Costed):
         check_choice("zero_rows", self.zero_rows, ZERO_ROWS)
         check_choice("gradient", self.gradient, KINDS)
 
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "normalize=True divides rows by their length; use False" if self.normalize else ""
+
     def _multiply_adds(self, size: Size) -> float:
         """Return d + dv + 1 a pair."""
         return size.pairs * (size.d + size.dv + 1)
