@@ -36,6 +36,7 @@ PUBLIC = {
         "Approximation",
         "Audit",
         "Certificate",
+        "Cost",
         "GradientCertificate",
         "Gradients",
         "PolynomialState",
@@ -46,6 +47,7 @@ PUBLIC = {
         "audit",
         "diagnose",
         "tensor_attention",
+        "weights",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.testing: [

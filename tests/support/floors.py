@@ -94,6 +94,7 @@ RULES = {
             ("_problem",),
             ("bounds",),
             ("softmax", "exponential", "monomials", "hashing", "sketching"),
+            ("methods.costs",),
             ("methods.protocol",),
             ("methods.exact",),
             tuple(f"methods.{name}" for name in _FAMILIES),
@@ -104,7 +105,7 @@ RULES = {
             ("__main__", "testing"),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
-        lazy=frozenset({"scipy"}),  # costs up to a second of import time
+        lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
         guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
         walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
     ),
