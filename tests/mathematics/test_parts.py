@@ -267,7 +267,7 @@ def test_underflow_takes_no_more_than_is_said(kind: str, size: float) -> None:
     bound = np.max(np.linalg.norm(x, axis=1)) * np.max(np.linalg.norm(y, axis=1))
     rounding = sum_roundings(kind, 40, 3, g, causal=False) * float(np.finfo(np.float32).eps)
     sizes = kind, coefficients, np.asarray(bound), float(np.max(x)), float(np.max(y)), 3, tiny
-    lost = parts_underflow(*sizes)
+    lost = parts_underflow(underflow(*sizes), coefficients, np.asarray(bound), tiny)
     assert np.all(np.abs(parts - exact) <= 40 * lost + rounding * exact)
     assert lost >= underflow(*sizes)
 

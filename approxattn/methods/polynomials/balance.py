@@ -75,6 +75,21 @@ class Balance:
         return np.exp2(-self.of_keys.astype(np.float64))[..., None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Balanced:
+    """Tokens made equally large, and how: `queries` and `keys` have the scores as dot products."""
+
+    balance: Balance
+    queries: Array
+    keys: Array
+
+
+def balanced(queries: Array, keys: Array, scale: float, xp: Namespace) -> Balanced:
+    """Return queries and keys made equally large, shapes as given."""
+    balance = balance_of(queries, keys, scale, xp)
+    return Balanced(balance=balance, queries=balance.queries(queries), keys=balance.keys(keys))
+
+
 def balance_of(queries: Array, keys: Array, scale: float, xp: Namespace) -> Balance:
     """Return the powers that make queries and keys of an item equally large; where one of them is
     0, the other is made as large as 1.

@@ -28,15 +28,17 @@ Computed weights (proved here).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up, whole_power
 from approxattn.bounds.scores import key_centre, query_norms, row_norms, visible_max
+from approxattn.methods.polynomials.balance import Balanced, balanced
 from approxattn.methods.polynomials.metric import score_bounds_of
 from approxattn.methods.polynomials.shift import log_weights, shift_keys
 
@@ -83,6 +85,8 @@ class CentredScores:
         |k_j - c| over the largest of them, rounded up; at most 1.
     host_weights : ndarray, shape (..., n_k), or None
         w_j on the host; 0 for keys that take no part. None when all are 1.
+    scale : float
+        beta.
     """
 
     queries: Array
@@ -102,48 +106,53 @@ class CentredScores:
     causal: bool
     key_shares: HostArray
     host_weights: HostArray | None
+    scale: float
+    xp: Namespace
+
+    @functools.cached_property
+    def balanced(self) -> Balanced:
+        """Queries and keys as the kernels take them."""
+        return balanced(self.queries, self.keys, self.scale, self.xp)
 
     def power(self, t: int) -> HostArray:
         """Return R_i^t K_t of `forward`, rounded up, shape (..., n_q)."""
         with np.errstate(over="ignore", under="ignore"):
-            return up(whole_power(self.size, t) * self._key_powers(t)[-1])
+            return up(whole_power(self.size, t) * self._key_powers(t)[t])
 
     def absolute(self, coefficients: tuple[float, ...]) -> HostArray:
         """Return sum_t |c_t| R_i^t K_t, shape (..., n_q)."""
         total = np.zeros_like(self.size)
         with np.errstate(over="ignore", invalid="ignore"):
-            for c, sums in zip(
-                reversed(coefficients),
-                reversed(self._key_powers(len(coefficients) - 1)),
-                strict=True,
-            ):
-                total = total * self.size + abs(c) * sums
+            sums = self._key_powers(len(coefficients) - 1)
+            for t in reversed(range(len(coefficients))):
+                total = total * self.size + abs(coefficients[t]) * sums[t]
         return up(total)
 
     def _key_powers(self, degree: int) -> list[HostArray]:
         """Return K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys a row sees, rounded up, for t =
-        0 ... degree, shapes (..., n_q) or (..., 1).
+        0 ... degree at least, shapes (..., n_q) or (..., 1).
         """
-        whole = self.total if self.causal else self.total[..., :1]
-        powers, found = self.host_weights, [whole]
-        for t in range(1, degree + 1):
-            powers = self.key_shares if powers is None else powers * self.key_shares
-            grow = 1 + gamma(powers.shape[-1] + t, U64)
-            if self.causal:
-                sums = np.cumsum(powers, axis=-1)
-            else:
-                sums = np.sum(powers, axis=-1, keepdims=True)
-            found.append(np.minimum(sums * grow, whole))
-        return found
+        found = self._found_powers
+        while len(found) <= degree:
+            powers, t = self.key_shares, len(found)
+            if t == 1 and self.host_weights is not None:
+                powers = self.host_weights * powers
+            elif t > 1:
+                powers = found[-1][0] * powers
+            found.append((powers, self._seen(powers, t)))
+        return [sums for _, sums in found]
 
+    @functools.cached_property
+    def _found_powers(self) -> list[tuple[HostArray, HostArray]]:
+        """The terms of K_t, and K_t, as far as anybody has asked."""
+        return [(self.key_shares, self.total if self.causal else self.total[..., :1])]
 
-def whole_power(x: HostArray, t: int) -> HostArray:
-    """Return x^t by squaring: NumPy's power takes tens of times as long as a product."""
-    found, square = np.ones_like(x), x
-    while t:
-        found = found * square if t % 2 else found
-        t, square = t // 2, square * square if t > 1 else square
-    return found
+    def _seen(self, powers: HostArray, t: int) -> HostArray:
+        """Return the sum of the terms of K_t over the keys a row sees, rounded up."""
+        grow, whole = 1 + gamma(powers.shape[-1] + t, U64), self._found_powers[0][1]
+        if self.causal:
+            return np.minimum(np.cumsum(powers, axis=-1) * grow, whole)
+        return np.minimum(np.sum(powers, axis=-1, keepdims=True) * grow, whole)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +233,8 @@ def scores_of(
         key_shares=_shares(key_lengths, radius, problem),
         host_weights=_on_host(chosen.weights),
         log_error=up(weight_error + _flushed(problem, chosen.lengths, radius)),
+        scale=problem.scale,
+        xp=problem.xp,
     )
 
 

@@ -39,7 +39,7 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
-from approxattn.methods.polynomials.balance import Balance, balance_of
+from approxattn.methods.polynomials.balance import Balance
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.moment_error import Parts, moment_error
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
@@ -193,30 +193,28 @@ class Forward:
         """What underflow can take from one term of the sums with P or P', shape (..., n_q), for
         values of size at most 1.
         """
+        lost = np.maximum(*self._lost)
+        if self.scores.weights is None:
+            return lost
+        tiny = _arrays.smallest_normal(self.problem.dtype)
+        return lost + tiny * self.polynomial.absolute(self.scores.size)
+
+    @functools.cached_property
+    def _lost(self) -> tuple[HostArray, HostArray]:
+        """That with P and with P', for values without weights."""
         problem, coefficients = self.problem, self.polynomial.coefficients
-        tiny = _arrays.smallest_normal(problem.dtype)
-        lost = [
-            underflow(self.kernel.kind, c, self.scores.size, *self.largest, problem.d, tiny)
-            for c in (coefficients, derivative(coefficients))
-        ]
-        of_weighted_values: HostArray | float = 0.0
-        if self.scores.weights is not None:
-            of_weighted_values = tiny * self.polynomial.absolute(self.scores.size)
-        return np.maximum(*lost) + of_weighted_values
+        common = self.scores.size, *self.largest, problem.d, _arrays.smallest_normal(problem.dtype)
+        return (
+            underflow(self.kernel.kind, coefficients, *common),
+            underflow(self.kernel.kind, derivative(coefficients), *common),
+        )
 
     @functools.cached_property
     def parts_lost(self) -> HostArray:
         """What underflow can take from a part, shape (..., n_q)."""
-        problem, tiny = self.problem, _arrays.smallest_normal(self.problem.dtype)
-        lost = parts_underflow(
-            self.kernel.kind,
-            self.polynomial.coefficients,
-            self.scores.size,
-            *self.largest,
-            problem.d,
-            tiny,
-        )
-        return np.asarray(np.maximum(lost, self.underflow) * problem.visible_keys)
+        tiny = _arrays.smallest_normal(self.problem.dtype)
+        lost = parts_underflow(self._lost[0], self.polynomial.coefficients, self.scores.size, tiny)
+        return np.asarray(np.maximum(lost, self.underflow) * self.problem.visible_keys)
 
     @functools.cached_property
     def row_rounding(self) -> RowRounding:
@@ -242,8 +240,8 @@ def forward(
     """Run the sums; `keep` what the gradient can use."""
     _check_range(polynomial, scores.size, problem)
     xp = problem.xp
-    balance = balance_of(scores.queries, scores.keys, problem.scale, xp)
-    queries, keys = balance.queries(scores.queries), balance.keys(scores.keys)
+    tokens = scores.balanced
+    queries, keys = tokens.queries, tokens.keys
     largest = largest_entries(queries, keys, problem)
     values = values_and_one(problem)
     values = values if scores.weights is None else values * scores.weights
@@ -263,7 +261,7 @@ def forward(
         polynomial=polynomial,
         scores=scores,
         kernel=kernel,
-        balance=balance,
+        balance=tokens.balance,
         queries=queries,
         keys=keys,
         largest=largest,

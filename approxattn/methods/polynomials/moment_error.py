@@ -45,15 +45,15 @@ class Parts:
     def moments(self, polynomial: ExpPolynomial) -> tuple[HostArray, HostArray]:
         """Return m_0 and the other moments, shape (..., n_q, 1 + e), and bounds on their errors."""
         degrees = polynomial.moments.degrees if polynomial.moments is not None else ()
-        moments = np.empty((*self.found.shape[:-1], 1 + len(degrees)))
+        moments = np.empty((1 + len(degrees), *self.found.shape[:-1]))  # a degree in one run
         slack = np.empty_like(moments)
-        moments[..., 0], slack[..., 0] = self.total, 0.0
+        moments[0], slack[0] = self.total, 0.0
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for place, t in enumerate(degrees, start=1):
                 c, off = polynomial.coefficients[t], self.rounding * self.power(t)
-                moments[..., place] = self.found[..., place - 1] / c if c else np.nan
-                slack[..., place] = off + self.lost / abs(c) if c else np.inf
-        return moments, up(slack)
+                moments[place] = self.found[..., place - 1] / c if c else np.nan
+                slack[place] = up(off + self.lost / abs(c)) if c else np.inf
+        return np.moveaxis(moments, 0, -1), np.moveaxis(slack, 0, -1)
 
 
 def moment_error(
