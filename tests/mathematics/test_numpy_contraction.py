@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from approxattn.bounds.rounding import blocked_sum_terms
-from approxattn.monomials import numpy_adjoint, numpy_contraction, numpy_features, workers
+from approxattn.monomials import numpy_adjoint, numpy_features, numpy_state, workers
 from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.contraction import contract
 from approxattn.monomials.kernel import Kernel, sum_roundings
@@ -29,7 +29,7 @@ def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Force each scheme in turn, with chunks of 8 tokens and tiles of 5 rows."""
     if request.param != "as planned":
         monkeypatch.setattr(numpy_features, "chunk_tokens", lambda *_: 8)
-        for module in (numpy_features, numpy_contraction, numpy_adjoint):
+        for module in (numpy_features, numpy_state, numpy_adjoint):
             monkeypatch.setattr(module, "TILE_ROWS", 5)
     if request.param in ("full", "tiled", "top"):
         monkeypatch.setattr(

@@ -49,6 +49,9 @@ GAIN = 0.95
 a little, so they must gain something.
 """
 
+NEAR = (1 - GAIN) / 2
+"""A mean that short can shorten no query by so much, rounding included."""
+
 SPREAD = 20.0
 """*Chosen*: e^-20 is far from underflow in float32, also where sums are divided by it."""
 
@@ -252,10 +255,14 @@ def _centred_queries(problem: Problem, keys: Array) -> ShiftedQueries:
     """Centre the queries of the leading indices where that pays."""
     xp, queries, given = problem.xp, problem.q, _queries_as_given(problem)
     mean = _arrays.mean_of_rows(queries, xp)
+    if np.all(row_norms(mean, xp)[..., 0] <= NEAR * np.max(given.lengths, axis=-1)):
+        return given
     shifted = queries - mean
     lengths = row_norms(shifted, xp)
-    logs = log_weights(problem, keys, mean)
     shorter = np.max(lengths, axis=-1) < GAIN * np.max(given.lengths, axis=-1)
+    if not np.any(shorter):
+        return given
+    logs = log_weights(problem, keys, mean)
     centred = np.asarray(shorter & _narrow(problem, logs))
     if not np.any(centred):
         return given

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.scores import row_products
 from approxattn.exponential import ExpPolynomial, exp_polynomial, one_sided
@@ -36,6 +36,11 @@ worse than those looked at, and a refused pass costs as much as a good one.
 ROWS, KEYS = 32, 1024
 """Sampled of each leading index, half of the rows by their mean square. *Chosen*: some
 milliseconds.
+"""
+
+SPACED = 2048
+"""Rows and keys, at least, that a deviation alone is taken from where there are more. *Chosen*:
+it is rounded up by more than their choice changes it.
 """
 
 TYPICAL = 0.98
@@ -85,7 +90,9 @@ class Foresight:
 
 def foresee(problem: Problem, scores: CentredScores) -> Foresight:
     """Look at some rows of every leading index."""
-    xp, tokens, square = problem.xp, scores.balanced, _mean_squares(scores)
+    xp, tokens = problem.xp, scores.balanced
+    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    square = _mean_squares(tokens.queries, tokens.keys, scores.weights, whole, xp)
     rows, columns = _rows(square, problem), choose(problem.n_k, KEYS, None)
     right = xp.take(tokens.keys, _arrays.from_host(columns, tokens.keys), axis=-2)
     left = np.take_along_axis(_arrays.to_float64(tokens.queries), rows[..., None], axis=-2)
@@ -102,8 +109,15 @@ def foresee(problem: Problem, scores: CentredScores) -> Foresight:
 
 
 def typical_deviation(scores: CentredScores) -> float:
-    """Return `Foresight.deviation` alone, which looks at no single score."""
-    return _typical(_mean_squares(scores))
+    """Return about `Foresight.deviation` alone, from some rows and keys."""
+    tokens, weights = scores.balanced, scores.weights
+    q, k = (x[..., :: max(1, x.shape[-2] // SPACED), :] for x in (tokens.queries, tokens.keys))
+    if weights is not None:
+        weights = weights[..., :: max(1, weights.shape[-2] // SPACED), :]
+    seen = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    return _typical(
+        _mean_squares(q, k, weights, seen * k.shape[-2] / tokens.keys.shape[-2], scores.xp)
+    )
 
 
 def _typical(square: HostArray) -> float:
@@ -131,13 +145,13 @@ def least_degree(
     return None
 
 
-def _mean_squares(scores: CentredScores) -> HostArray:
-    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative."""
-    xp, queries, keys = scores.xp, scores.balanced.queries, scores.balanced.keys
-    weighted = keys if scores.weights is None else keys * scores.weights
+def _mean_squares(
+    queries: Array, keys: Array, weights: Array | None, whole: HostArray, xp: Namespace
+) -> HostArray:
+    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative; W, shape (..., 1), is given."""
+    weighted = keys if weights is None else keys * weights
     second = xp.matmul(xp.matrix_transpose(weighted), keys)
     along = row_products(xp.matmul(queries, second), queries, xp).astype(np.float64)
-    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nan_to_num(along / whole, nan=0.0, posinf=np.inf)
     return np.asarray(np.maximum(ratio, 0.0))

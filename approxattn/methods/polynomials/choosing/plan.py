@@ -69,9 +69,7 @@ class Plan:
         return told if self.polynomial is None else {**told, "degree": self.polynomial.degree}
 
 
-def polynomial_for(
-    problem: Problem, scores: CentredScores, degree: int, basis: str
-) -> ExpPolynomial:
+def polynomial_for(scores: CentredScores, degree: int, basis: str) -> ExpPolynomial:
     """Return the polynomial of a degree in a basis for these scores."""
     half_range = float(np.max(scores.bound))
     if basis != "one-sided":
@@ -79,9 +77,7 @@ def polynomial_for(
     return one_sided(degree, half_range, typical_deviation(scores))
 
 
-def given_for(
-    problem: Problem, scores: CentredScores, coefficients: tuple[float, ...]
-) -> ExpPolynomial:
+def given_for(scores: CentredScores, coefficients: tuple[float, ...]) -> ExpPolynomial:
     """Return the polynomial with given coefficients, and what is sure of it for these scores."""
     deviation = typical_deviation(scores)
     return given_polynomial(coefficients, float(np.max(scores.bound)), deviation)
