@@ -57,7 +57,7 @@ class Running:
     def at(self, half_range: HostArray) -> HostArray:
         """Return the bounds, shape of `half_range`; `beyond` for NaN."""
         b = np.asarray(half_range, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             n = np.floor(CELLS * np.log2(self.half_range / b) - 1e-6)
         n = np.fmin(np.fmax(n, 0.0), self.cells.size - 1.0).astype(np.int64)
         return np.asarray(np.where(b <= self.half_range, self.cells[n], self.beyond))

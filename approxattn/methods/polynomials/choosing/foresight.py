@@ -148,7 +148,7 @@ def least_degree(
 def _mean_squares(
     queries: Array, keys: Array, weights: Array | None, whole: HostArray, xp: Namespace
 ) -> HostArray:
-    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative; W, shape (..., 1), is given."""
+    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative, given W, shape (..., 1)."""
     weighted = keys if weights is None else keys * weights
     second = xp.matmul(xp.matrix_transpose(weighted), keys)
     along = row_products(xp.matmul(queries, second), queries, xp).astype(np.float64)
