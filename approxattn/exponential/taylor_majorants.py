@@ -60,8 +60,8 @@ def weigh_taylor(degree: int, bound: HostArray, moments: HostArray, slack: HostA
     steps = np.ceil(np.log2(np.maximum(flat, 2.0**-60)) * STEPS_AN_OCTAVE)
     inside = flat <= WIDEST
     for step in np.unique(steps[inside]):
-        here = np.flatnonzero((steps == step) & inside)
-        here = slice(None) if here.size == flat.size else here
+        rows = np.flatnonzero((steps == step) & inside)
+        here = slice(None) if rows.size == flat.size else rows
         wide = 2.0 ** (step / STEPS_AN_OCTAVE) * (1 + 2.0**-44)
         ratio = np.minimum(flat[here] / wide * (1 + 4 * U64), 1.0)
         powers = np.stack([whole_power(ratio, degree + 1 - t) for t in used])

@@ -157,9 +157,9 @@ def numpy_gradient(
                 worker.held.load(x[i, chunk])
                 back.into(out[i, chunk], weighted, left[i, chunk])
                 if triangle is not None:
-                    one = slice(i, i + 1), chunk
-                    arrays = (a[one] for a in (x, left, y, right))
-                    triangle.add_gradient(*arrays, coefficients, out[one])
+                    own = slice(i, i + 1), chunk
+                    arrays = x[own], left[own], y[own], right[own]
+                    triangle.add_gradient(*arrays, coefficients, out[own])
                     worker.add(state, y[i, chunk], right[i, chunk])
                     weighted = canonical(p, state) * weight
 

@@ -29,6 +29,7 @@ Computed weights (proved here).
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +50,8 @@ GAIN = 0.95
 a little, so they must gain something.
 """
 
-NEAR = (1 - GAIN) / 2
-"""A mean that short can shorten no query by so much, rounding included."""
+NEAR = 0.8 * (1 - GAIN)
+"""A mean that short can shorten no query by that much, rounding included."""
 
 SPREAD = 20.0
 """*Chosen*: e^-20 is far from underflow in float32, also where sums are divided by it."""
@@ -135,27 +136,23 @@ class CentredScores:
         """Return K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys a row sees, rounded up, for t =
         0 ... degree at least, shapes (..., n_q) or (..., 1).
         """
-        found = self._found_powers
+        found, terms = self._found_powers
         while len(found) <= degree:
-            powers, t = self.key_shares, len(found)
-            if t == 1 and self.host_weights is not None:
-                powers = self.host_weights * powers
-            elif t > 1:
-                powers = found[-1][0] * powers
-            found.append((powers, self._seen(powers, t)))
-        return [sums for _, sums in found]
+            last = terms[0]
+            powers = self.key_shares if last is None else last * self.key_shares
+            grow = 1 + gamma(powers.shape[-1] + len(found), U64)
+            if self.causal:
+                sums = np.cumsum(powers, axis=-1)
+            else:
+                sums = np.sum(powers, axis=-1, keepdims=True)
+            found.append(np.minimum(sums * grow, found[0]))
+            terms[0] = powers
+        return found
 
     @functools.cached_property
-    def _found_powers(self) -> list[tuple[HostArray, HostArray]]:
-        """The terms of K_t, and K_t, as far as anybody has asked."""
-        return [(self.key_shares, self.total if self.causal else self.total[..., :1])]
-
-    def _seen(self, powers: HostArray, t: int) -> HostArray:
-        """Return the sum of the terms of K_t over the keys a row sees, rounded up."""
-        grow, whole = 1 + gamma(powers.shape[-1] + t, U64), self._found_powers[0][1]
-        if self.causal:
-            return np.minimum(np.cumsum(powers, axis=-1) * grow, whole)
-        return np.minimum(np.sum(powers, axis=-1, keepdims=True) * grow, whole)
+    def _found_powers(self) -> tuple[list[HostArray], list[HostArray | None]]:
+        """K_t as far as anybody has asked, and the terms of the last of them; None is 1."""
+        return [self.total if self.causal else self.total[..., :1]], [self.host_weights]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +252,8 @@ def _centred_queries(problem: Problem, keys: Array) -> ShiftedQueries:
     """Centre the queries of the leading indices where that pays."""
     xp, queries, given = problem.xp, problem.q, _queries_as_given(problem)
     mean = _arrays.mean_of_rows(queries, xp)
-    if np.all(row_norms(mean, xp)[..., 0] <= NEAR * np.max(given.lengths, axis=-1)):
+    reach = math.sqrt(problem.d) * _arrays.to_float64(_arrays.largest_size(mean, xp))
+    if np.all(reach <= NEAR * np.max(given.lengths, axis=-1)):
         return given
     shifted = queries - mean
     lengths = row_norms(shifted, xp)

@@ -205,18 +205,18 @@ class Forward:
         """What underflow can take from one term of the sums with P or P', shape (..., n_q), for
         values of size at most 1.
         """
-        lost = np.maximum(*self._lost[:2])
+        lost = np.asarray(np.maximum(*self._lost[:2]))
         if self.scores.weights is None:
             return lost
         tiny = _arrays.smallest_normal(self.problem.dtype)
-        return lost + tiny * self.polynomial.absolute(self.scores.size)
+        return np.asarray(lost + tiny * self.polynomial.absolute(self.scores.size))
 
     @functools.cached_property
     def _lost(self) -> tuple[HostArray, HostArray, HostArray]:
         """That with P and with P', for values without weights, and that of a part; one number for
         all rows where the largest of them is far below what rounding does to the smallest.
         """
-        worst = self._lost_up_to(np.max(self.scores.size))
+        worst = self._lost_up_to(np.asarray(np.max(self.scores.size)))
         rounding = gamma(self.roundings, self.problem.u) * abs(self.polynomial.coefficients[0])
         least = 2.0**-50 * rounding * np.min(self.scores.total)
         if float(np.max(worst)) * self.problem.n_k <= least:
