@@ -334,11 +334,11 @@ class Polynomial(Costed):
     ) -> Forward | Plan:
         """Return the sums of the polynomial chosen, or why exact attention takes their place."""
         if self.coefficients is not None:
-            polynomial = given_for(problem, scores, self.coefficients)
+            polynomial = given_for(scores, self.coefficients)
             return forward(problem, scores, polynomial, keep=keep)
         if self.tolerance is None:
             basis = self.basis or "minimax"
-            polynomial = polynomial_for(problem, scores, self.degree or 0, basis)
+            polynomial = polynomial_for(scores, self.degree or 0, basis)
             return forward(problem, scores, polynomial, keep=keep)
         for plan in plans(
             problem, scores, self.tolerance, self.basis, fallback=bool(self.fallback)

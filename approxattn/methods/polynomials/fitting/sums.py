@@ -34,7 +34,7 @@ from approxattn.methods.polynomials.forward import Forward, forward
 
 def fitted_sums(item: Problem, scores: CentredScores, coefficients: tuple[float, ...]) -> Forward:
     """Return the sums of one leading index with these coefficients."""
-    return forward(item, scores, given_for(item, scores, coefficients))
+    return forward(item, scores, given_for(scores, coefficients))
 
 
 def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
