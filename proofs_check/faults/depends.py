@@ -1,6 +1,6 @@
 """What the outcome of a fault depends on, as a hash: a stored one holds as long as that stays.
 
-That is all of `approxattn` and `proofs_check`, without the list of faults and without the checks;
+That is all of `approxattn` and `proofs_check`, without the list of faults, the checks and the page;
 the fault itself; and the files of its own checks, with what all checks or all tests share. So a
 check that was made stronger is asked again about the faults that it is to notice, and about no
 others.
@@ -23,7 +23,7 @@ CONTROL = "control"
 """Name of the run of all checks on the code as it is; with a colon and a check, of one of them."""
 
 _HERE = Path(__file__).resolve().parent
-_APART = (_HERE / "listed", _HERE / "checks")
+_APART = (_HERE / "listed", _HERE / "checks", _HERE.parent / "report" / "faults.py")
 
 
 def digest_of(name: str) -> str:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from proofs_check.faults.fault import Fault
-from proofs_check.faults.listed import hashing, low_rank, polynomials, softmax, transformer, trust
+from proofs_check.faults.listed import (
+    hashing,
+    low_rank,
+    masks,
+    polynomials,
+    softmax,
+    transformer,
+    trust,
+)
 
 FAULTS: dict[str, Fault] = {
     fault.key: fault
-    for module in (softmax, polynomials, hashing, low_rank, transformer, trust)
+    for module in (softmax, polynomials, hashing, low_rank, transformer, trust, masks)
     for fault in module.FAULTS
 }
 """By key, in the order of the lists."""

@@ -18,7 +18,7 @@ _STATES = "tests/trust/test_polynomials_states.py"
 _THREADS = "tests/trust/test_polynomials_threads.py"
 _FILES = "tests/proofs/report/test_whole_files.py -k 'arrives or comes or come or mode or trouble'"
 _SETTINGS = "tests/trust/settings/test_families_settings.py"
-_HUGE = "tests/trust/settings/test_huge_settings.py -k 'not every_size'"
+_HUGE = "tests/trust/settings/test_huge_settings.py"
 _MESSAGES = "tests/trust/test_messages.py"
 _COPIES = "tests/trust/test_copies.py"
 _QUIET = "tests/trust/test_quiet.py -k 'taylor-4 or cast or callers'"
@@ -176,22 +176,30 @@ FAULTS: tuple[Fault, ...] = (
     fault("settings.memory", "missing check", "_arguments", "check_memory",
         "if needed > have:", "if False:", f"{_SETTINGS}::test_what_cannot_fit_is_announced"),
     fault("settings.time", "missing check", "_problem.time_needed", "check_time",
-        "if seconds > max(LONGEST, allowed):", "if False:", _HUGE),
+        "if seconds > max(LONGEST, allowed):", "if False:",
+        f"{_HUGE}::test_some_settings_are_carried_out_and_some_are_not"),
     fault("settings.time-of-exact", "wrong formula", "_problem.time_needed", "check_setting",
-        "exact_seconds(problem)", "0.0", _HUGE),
+        "exact_seconds(problem)", "0.0",
+        f"{_HUGE}::test_the_time_of_exact_attention_is_always_allowed"),
     fault("settings.rows", "missing check", "audit", "audit",
-        "check_rows_fit(problem, rows, taken, columns=8 * problem.dv + 16)", "pass", _HUGE),
+        "check_rows_fit(problem, rows, taken, columns=8 * problem.dv + 16)", "pass",
+        f"{_HUGE}::test_rows_of_an_audit_and_of_a_diagnosis"),
     fault("settings.rows-of-diagnosis", "missing check", "diagnosis.regime", "diagnose",
-        "check_rows_fit(problem, rows, taken, columns=16)", "pass", _HUGE),
+        "check_rows_fit(problem, rows, taken, columns=16)", "pass",
+        f"{_HUGE}::test_rows_of_an_audit_and_of_a_diagnosis"),
     fault("settings.comparison", "missing check", "diagnosis.comparison", "compare",
-        "_check_comparison(problem, len(numbers), tried)", "pass", _HUGE),
+        "_check_comparison(problem, len(numbers), tried)", "pass",
+        f"{_HUGE}::test_a_comparison_of_methods"),
     fault("settings.heavy-keys", "missing term", "methods.low_rank.clustered", "Clustered._cluster",
-        "1.25 * belong", "0 * belong", _HUGE),
+        "1.25 * belong", "0 * belong",
+        f"{_HUGE}::test_the_memory_of_heavy_keys"),
     fault("settings.half-range", "missing check", "exponential.minimax", "minimax",
-        "if not half_range <= MAX_HALF_RANGE:", "if False:", _HUGE),
+        "if not half_range <= MAX_HALF_RANGE:", "if False:",
+        f"{_HUGE}::test_ranges_and_tolerances_of_states"),
     fault("settings.fold", "missing check", "methods.polynomials.folding.fold", "announce",
         "check_time('degree', degree, seconds, "
-        "f'{what}, {problem.n_k} of them,', remedy)", "pass", _HUGE),
+        "f'{what}, {problem.n_k} of them,', remedy)", "pass",
+        f"{_HUGE}::test_a_fold_that_would_take_minutes"),
     fault("settings.degree", "missing check", "exponential.degree", "exp_polynomial",
         "degree = int(degree)", "pass", "tests/trust/settings/test_numbers_of_numpy.py"),
     fault("messages.ambiguous-mask", "missing check", "_problem.masks", "_refuse_ambiguous",

@@ -159,6 +159,15 @@ def test_settings_bounded_by_the_tokens(n: int, size: int) -> None:
         carried_out(lambda method=method: aa.attention(q, k, v, method))
 
 
+def test_the_memory_of_heavy_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which heavy key is of which block takes more than the keys themselves."""
+    monkeypatch.setattr(time_needed, "LONGEST", 1e6)
+    q, k, v = tokens(256)
+    method = aa.Clustered(heavy=256, key_blocks=256, query_blocks=256)
+    with pytest.raises(MemoryError, match=r"query_blocks\(=256\): .* GiB; lower query_blocks"):
+        aa.attention(q, k, v, method)
+
+
 def test_the_time_of_exact_attention_is_always_allowed() -> None:
     """Many tokens are no setting: what costs no more than `Exact` is never refused."""
     q, k, v = tokens(4096, 2)

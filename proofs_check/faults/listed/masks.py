@@ -1,0 +1,54 @@
+"""Faults in masks: order, windows, segments, rows without keys, biases, and how they are split."""
+
+from __future__ import annotations
+
+from proofs_check.faults.fault import Fault, fault
+
+_EXACT = "tests/masks/test_masks_exact.py"
+_METHODS = "tests/masks/test_masks_methods.py -k 'taylor-4 or exact'"
+_INPUT = "tests/masks/test_masks_input.py"
+_JUDGED = "tests/masks/test_masks_judged.py -k audit"
+
+# Lists read best one fault below the other, in the same form.
+FAULTS: tuple[Fault, ...] = (
+    fault("masks.offset-sign", "sign", "_problem.visible", "Visibility.band",
+        "low = None if before is None else self.offset - before",
+        "low = None if before is None else -self.offset - before", _EXACT),
+    fault("masks.window-narrow", "off-by-one", "_problem.visible", "limits_of",
+        "np.clip(rows + high + 1, 0, n_k)", "np.clip(rows + high, 0, n_k)", _JUDGED),
+    fault("masks.band-low", "off-by-one", "softmax.scores", "visible_block",
+        "rows + low <= keys", "rows + low < keys", _EXACT),
+    fault("masks.blocks-too-late", "missing term", "softmax.streaming", "key_blocks",
+        "least = 0 if low is None else min(max(first + low, 0), stop - 1)",
+        "least = 0 if low is None else min(max(first + low + KEY_BLOCK, 0), stop - 1)", _EXACT),
+    fault("masks.empty-is-nan", "missing check", "softmax.streaming", "stream",
+        "empty = denominator == 0", "empty = denominator < 0", _EXACT),
+    fault("masks.empty-not-zero", "missing check", "attend.forward", "_without",
+        "return xp.where(gone, xp.zeros_like(value), value)", "return value", _EXACT),
+    fault("masks.unseen-keys-shown", "leak", "_problem", "_without_unseen",
+        "if np.all(seen.seen_keys):", "if True:", _INPUT),
+    fault("masks.prefix-short", "off-by-one", "attend.pieces", "_of_run",
+        "start = min(max(0, f - o), n)", "start = min(max(0, f - o + 1), n)", _METHODS),
+    fault("masks.full-too-early", "off-by-one", "attend.pieces", "_of_run",
+        "full = min(max(m - o, start), n)", "full = min(max(m - o - 1, start), n)", _METHODS),
+    fault("masks.groups-not-sorted-back", "wrong transpose", "attend.problems", "regrouped",
+        "np.argsort(order, kind='stable')", "np.arange(order.size)", _METHODS),
+    fault("masks.failures-not-added", "wrong tail", "attend.reasons", "joint_failure",
+        "certificate.failure * count", "certificate.failure",
+        "tests/masks/test_masks_methods.py -k segments_are"),
+    fault("masks.copies-forgotten", "wrong gradient term", "attend.padded", "last_gradients",
+        "first = xp.sum(upto, axis=-2, keepdims=True)", "first = upto[..., -1:, :]",
+        "tests/masks/test_masks_methods.py -k last_queries"),
+    fault("masks.parts-not-added", "missing term", "attend.gradient", "_sum",
+        "return _Part(first, a + b,", "return _Part(first, a,",
+        "tests/masks/test_masks_methods.py -k last_queries", _EXACT),
+    fault("masks.bias-not-cut", "off-by-one", "_problem.bias", "cut",
+        "bias[..., start:end]", "bias[..., : end - start]", _EXACT),
+    fault("masks.bias-size", "missing term", "bounds.scores", "score_bound",
+        "up(products + _bias_sizes(problem))", "products", _EXACT),
+    fault("masks.bias-rounding", "rounding", "bounds.softmax", "score_rounding",
+        "up(gamma(problem.d + 3, problem.u, 1) * bound + underflow + added)",
+        "up(0 * bound + underflow + added)", _EXACT, "code.exact"),
+    fault("masks.audit-of-pairs", "missing mask", "softmax.rows", "Item.everyone",
+        "given.bias is None and", "", _JUDGED),
+)  # fmt: skip
