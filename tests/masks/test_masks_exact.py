@@ -73,6 +73,18 @@ def test_narrow_numbers_stay_within_their_bounds(seed: int, dtype: str) -> None:
     assert np.all(np.abs(out.value - want).max(-1) <= out.certificate.rows)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_bias_counts_with_its_size_and_its_rounding(seed: int) -> None:
+    """Tokens of 0: all that rounds is the bias, to float32, and the exponents that it makes."""
+    rng = np.random.default_rng(seed)
+    zeros, v = np.zeros((40, 2), np.float32), rng.normal(size=(40, 3)).astype(np.float32)
+    bias = 50_000 + rng.normal(size=(40, 40))
+    out = aa.attention(zeros, zeros, v, EXACT, bias=bias)
+    errors = np.abs(out.value - output(zeros, zeros, v, np.True_, 1.0, bias)).max(-1)
+    assert np.all(errors <= out.certificate.rows)
+    assert errors.max() > 2e-3 * out.certificate.rows.max()
+
+
 def test_a_window_costs_what_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of keys outside a window are never formed."""
     monkeypatch.setattr(streaming, "KEY_BLOCK", 16)

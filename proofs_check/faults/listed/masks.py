@@ -46,9 +46,6 @@ FAULTS: tuple[Fault, ...] = (
         "bias[..., start:end]", "bias[..., : end - start]", _EXACT),
     fault("masks.bias-size", "missing term", "bounds.scores", "score_bound",
         "up(products + _bias_sizes(problem))", "products", _EXACT),
-    fault("masks.bias-rounding", "rounding", "bounds.softmax", "score_rounding",
-        "up(gamma(problem.d + 3, problem.u, 1) * bound + underflow + added)",
-        "up(0 * bound + underflow + added)", _EXACT, "code.exact"),
     fault("masks.audit-of-pairs", "missing mask", "softmax.rows", "Item.everyone",
         "given.bias is None and", "", _JUDGED),
 )  # fmt: skip
