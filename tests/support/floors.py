@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import sys
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +32,15 @@ class Rules:
         Libraries that are allowed inside functions only.
     walkers : frozenset of str
         Rooms that import what they find in their own folder, by computed names.
+    extras : mapping of str to frozenset of str
+        Rooms that need more libraries, which a user installs with an extra.
     """
 
     floors: tuple[tuple[str, ...], ...]
     libraries: frozenset[str] | None = None
     lazy: frozenset[str] = frozenset()
     walkers: frozenset[str] = frozenset()
+    extras: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def room(self, parts: tuple[str, ...]) -> str | None:
         """Return the innermost room of the table that holds a module, given by its parts."""
@@ -97,12 +100,14 @@ RULES = {
             ("methods",),
             ("attend", "audit"),
             ("diagnosis", "transformer"),
+            ("torch", "jax"),
             ("__init__",),
             ("__main__",),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"scipy"}),  # costs up to a second of import time
         walkers=frozenset({"methods"}),  # `all_methods`
+        extras={"torch": frozenset({"torch", "transformers"}), "jax": frozenset({"jax"})},
     ),
     "proofs_check": Rules(
         floors=(
@@ -196,6 +201,8 @@ def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
         inside = target == own and own != "__init__"
         return None if there < here or inside else f"which is not below {own}"
     if rules.libraries is None or top in sys.stdlib_module_names or top in rules.libraries:
+        return None
+    if top in rules.extras.get(own, ()):
         return None
     if top in rules.lazy:
         return None if imported.lazy else "which belongs inside the function that needs it"
