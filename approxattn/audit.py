@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
 from approxattn._problem.input import check_finite
+from approxattn._problem.visible import Window
 from approxattn.bounds.order_statistics import Stratum, order_for, split
 from approxattn.bounds.rounding import up
 from approxattn.softmax.rows import Item, choose, items, population
@@ -182,6 +183,10 @@ def audit(
     scale: float | None = None,
     causal: bool = False,
     key_mask: Array | None = None,
+    query_offset: int | None = None,
+    window: Window | None = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
 ) -> Audit:
     """Recompute a random sample of the rows of an attention output, wherever it comes from, and say
     what that proves of the others.
@@ -200,7 +205,7 @@ def audit(
         Draws the rows. The statement needs a draw that does not know `value`.
     confidence : float
         Probability of the statement, in (0, 1).
-    scale, causal, key_mask
+    scale, causal, key_mask, query_offset, window, segments, empty_rows
         As in `attention`.
 
     Returns
@@ -239,7 +244,18 @@ def audit(
     confidence = check_fraction("confidence", confidence)
     masks = {} if key_mask is None else {"key_mask": key_mask}
     _arrays.namespace(value=value, q=q, k=k, v=v, **masks)
-    problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
+    problem = pose(
+        q,
+        k,
+        v,
+        scale=scale,
+        causal=causal,
+        key_mask=key_mask,
+        query_offset=query_offset,
+        window=window,
+        segments=segments,
+        empty_rows=empty_rows,
+    )
     _check_value(value, problem)
     chosen = choose(population(problem), rows, rng)
     rounding, shares, given, exact, means = _recompute(value, problem, chosen)
@@ -271,7 +287,7 @@ def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostA
 
 def _on_host(value: Array, item: Item) -> tuple[HostArray, ...]:
     rows = item.recompute()
-    share = (rows.effective / rows.visible)[:, 0]
+    share = (rows.effective / item.given.xp.maximum(rows.visible, rows.visible * 0 + 1))[:, 0]
     found = (share, item.take(value), rows.output, rows.mean)
     return (item.rounding(), *(_arrays.to_float64(x) for x in found))
 

@@ -13,18 +13,18 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_flag
 from approxattn._arrays import Array, HostArray, Namespace, precision
 from approxattn._problem.input import (
     check_dtypes,
     check_finite,
-    check_mask,
     check_scale,
     check_shapes,
     common_batch,
     hide,
     max_abs,
 )
+from approxattn._problem.masks import check_empty_rows, check_mask, check_order
+from approxattn._problem.visible import Visibility, Window, counted, limits_of
 
 Fact = TypeVar("Fact")
 Given = ParamSpec("Given")
@@ -46,13 +46,19 @@ class Problem:
     scale_given : bool
         Whether the caller chose it (False: 1/sqrt(d)).
     causal : bool
-        Query i sees keys 0..i; n_q = n_k.
+        Query i sees keys 0..i + n_k - n_q; n_q <= n_k.
     key_mask : array of bool, shape (..., n_k), or None
-        True where a key takes part. Every query sees at least one key.
+        True where a key takes part. Every query sees at least one key, unless there is a band.
     xp : namespace
         The array-API namespace of q, k, v.
     out_dtype : str
         Name of the dtype of the result.
+    band : (int or None, int or None) or None
+        Least and largest j - i of a query i and a key j that it sees; None: no limit. Only for
+        methods that know it.
+    visibility : Visibility or None
+        What the caller's masks let each query see, where `causal` and `key_mask` cannot say it;
+        then `causal` is False. Methods never get such a problem: see `approxattn.attend`.
     """
 
     q: Array
@@ -64,6 +70,8 @@ class Problem:
     key_mask: Array | None
     xp: Namespace
     out_dtype: str
+    band: Window | None = None
+    visibility: Visibility | None = None
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -97,8 +105,8 @@ class Problem:
 
     @functools.cached_property
     def value_range(self) -> tuple[HostArray, HostArray]:
-        """Largest and smallest visible value of each column, shapes (..., dv), in float64 on the
-        host; found once, for all that ask.
+        """Largest and smallest visible value of each column, 0 where there is none, shapes
+        (..., dv), in float64 on the host; found once, for all that ask.
         """
         xp, high, low = self.xp, self.v, self.v
         if self.key_mask is not None:
@@ -107,19 +115,34 @@ class Problem:
             high, low = xp.where(keep, self.v, -edge), xp.where(keep, self.v, edge)
         ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
         top, bottom = (_arrays.to_float64(end) for end in ends)
-        return top, bottom
+        none = top < bottom  # no key is visible
+        return np.where(none, 0.0, top), np.where(none, 0.0, bottom)
+
+    @property
+    def earlier(self) -> int:
+        """Keys before that of query 0, under causal order."""
+        return self.n_k - self.n_q if self.causal else 0
+
+    @functools.cached_property
+    def limits(self) -> tuple[HostArray, HostArray] | None:
+        """First key that each query may see and one past the last, shapes (..., n_q), on the host,
+        whatever `key_mask` hides; None: all keys.
+        """
+        if self.visibility is not None:
+            return self.visibility.limits
+        if self.causal:
+            return limits_of((None, self.earlier), self.n_q, self.n_k)
+        return None if self.band is None else limits_of(self.band, self.n_q, self.n_k)
 
     @functools.cached_property
     def visible_keys(self) -> HostArray:
         """Number of keys that each query sees, shape (..., n_q), on the host."""
         shape = (*self.batch, self.n_q)
-        if self.key_mask is None and not self.causal:
+        mask = None if self.key_mask is None else _arrays.to_host(self.key_mask)
+        if self.limits is not None:
+            return np.broadcast_to(counted(self.limits, mask), shape)
+        if mask is None:
             return np.broadcast_to(np.asarray(self.n_k), shape)
-        mask = np.ones((*self.batch, self.n_k), bool)
-        if self.key_mask is not None:
-            mask = _arrays.to_host(self.key_mask)
-        if self.causal:
-            return np.asarray(np.cumsum(mask, axis=-1))
         return np.broadcast_to(np.sum(mask, axis=-1, keepdims=True), shape)
 
     @functools.cached_property
@@ -142,7 +165,8 @@ class Problem:
         """Return the problem of one leading index, without leading axes."""
         mask = None if self.key_mask is None else self.key_mask[(*index, ...)]
         q, k, v = (x[(*index, ...)] for x in (self.q, self.k, self.v))
-        return replace(self, q=q, k=k, v=v, key_mask=mask)
+        seen = None if self.visibility is None else self.visibility.item(index, self.batch)
+        return replace(self, q=q, k=k, v=v, key_mask=mask, visibility=seen)
 
 
 def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
@@ -166,8 +190,14 @@ def pose(
     scale: float | None = None,
     causal: bool = False,
     key_mask: Array | None = None,
+    query_offset: int | None = None,
+    window: Window | None = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
 ) -> Problem:
     """Check q, k, v and masks, and return them as a `Problem`.
+
+    Keys that no query sees are hidden, as those are that `key_mask` hides.
 
     Raises
     ------
@@ -180,14 +210,17 @@ def pose(
     """
     masks = {} if key_mask is None else {"key_mask": key_mask}
     xp = _arrays.namespace(q=q, k=k, v=v, **masks)
-    check_flag("causal", causal)
     check_dtypes(q, k, v)
-    check_shapes(q, k, v, causal)
-    batch, n_k = common_batch(q, k, v), int(k.shape[-2])
+    check_shapes(q, k, v)
+    batch, n_q, n_k = common_batch(q, k, v), int(q.shape[-2]), int(k.shape[-2])
+    order = {"query_offset": query_offset, "window": window, "segments": segments}
+    seen = check_order(batch, n_q, n_k, causal=causal, **order)
     out_dtype = _arrays.dtype_name(q)
     compute = _arrays.compute_dtype_name(q, "q")
     beta = check_scale(scale, int(q.shape[-1]), compute)
-    full = None if key_mask is None else check_mask(key_mask, batch, n_k, causal, xp)
+    full = None if key_mask is None else check_mask(key_mask, batch, n_k, xp)
+    plain = not check_empty_rows(seen, full, empty_rows, xp) and seen.plain
+    key_mask, full = (key_mask, full) if plain else _without_unseen(seen, key_mask, full, batch, k)
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
     k, v = (hide(array, key_mask, xp) for array in (k, v))
@@ -204,11 +237,25 @@ def pose(
         v=v,
         scale=beta,
         scale_given=scale is not None,
-        causal=bool(causal),
+        causal=bool(causal) and plain,
         key_mask=full,
         xp=xp,
         out_dtype=out_dtype,
+        visibility=None if plain else seen,
     )
+
+
+def _without_unseen(
+    seen: Visibility, key_mask: Array | None, full: Array | None, batch: tuple[int, ...], k: Array
+) -> tuple[Array | None, Array | None]:
+    """Return the mask as given and in full, less the keys that no query sees."""
+    if np.all(seen.seen_keys):
+        return key_mask, full
+    shown = _arrays.from_host(seen.seen_keys, k)
+    if key_mask is None:
+        host = np.broadcast_to(seen.seen_keys, (*batch, seen.n_k))
+        return shown, _arrays.from_host(np.array(host), k)
+    return key_mask & shown, full & shown
 
 
 _REMEDIES = {

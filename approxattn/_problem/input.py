@@ -1,4 +1,4 @@
-"""What q, k, v, masks and scale must be: every rule that an array can break, with its remedy.
+"""What q, k, v and scale must be: every rule that an array can break, with its remedy.
 
 A hidden key does not exist. So its row is set to 0 in k and v before any number is looked at:
 nothing behind a mask can reach a value, a bound or an error message.
@@ -32,7 +32,7 @@ def check_dtypes(q: Array, k: Array, v: Array) -> None:
         raise TypeError(msg)
 
 
-def check_shapes(q: Array, k: Array, v: Array, causal: bool) -> None:
+def check_shapes(q: Array, k: Array, v: Array) -> None:
     """Raise ValueError unless the last two axes of q, k, v fit."""
     for name, array in (("q", q), ("k", k), ("v", v)):
         if array.ndim < 2:
@@ -55,11 +55,6 @@ def check_shapes(q: Array, k: Array, v: Array, causal: bool) -> None:
     if k.shape[-2] == 0:
         _refuse(
             f"k has shape {k.shape}: the softmax over no keys is undefined; give at least one key"
-        )
-    if causal and q.shape[-2] != k.shape[-2]:
-        _refuse(
-            f"causal=True with {q.shape[-2]} queries and {k.shape[-2]} keys is ambiguous: align "
-            "them to equal lengths"
         )
 
 
@@ -98,66 +93,6 @@ def common_batch(q: Array, k: Array, v: Array) -> tuple[int, ...]:
             "them equal or 1"
         )
         raise ValueError(msg) from None
-
-
-def check_mask(
-    key_mask: Array, batch: tuple[int, ...], n_k: int, causal: bool, xp: Namespace
-) -> Array:
-    """Return the mask in full, shape (*batch, n_k), contiguous: no sum may depend on its layout."""
-    if _arrays.dtype_name(key_mask) != "bool":
-        msg = f"key_mask has dtype {key_mask.dtype}: it must be bool, True where a key takes part"
-        raise TypeError(msg)
-    given = tuple(key_mask.shape)
-    _refuse_ambiguous_mask(given, batch)
-    try:
-        mask = xp.broadcast_to(key_mask, (*batch, n_k))
-    except (ValueError, RuntimeError, TypeError) as error:
-        hint = ""
-        if _fits_left(given, batch):
-            hint = f"; {_spelled(given, batch)[0]} gives one mask to each batch item"
-        msg = f"key_mask has shape {given}: it must broadcast to (..., n_k) = {(*batch, n_k)}{hint}"
-        raise ValueError(msg) from error
-    if not bool(xp.all(mask[..., 0] if causal else xp.any(mask, axis=-1))):
-        who = "query 0 sees no key under causal=True" if causal else "a batch item has no key left"
-        _refuse(
-            f"key_mask leaves a query without keys ({who}): the softmax over no keys is undefined; "
-            "unmask one, e.g. the query's own"
-        )
-    return _arrays.contiguous(mask)
-
-
-def _refuse_ambiguous_mask(given: tuple[int, ...], batch: tuple[int, ...]) -> None:
-    """Refuse a mask of fewer axes than the batch that fits it from the left as well.
-
-    (B, n) on q of shape (B, H, n, d), B = H > 1: one mask for each item, or one for each head?
-    """
-    lead = given[:-1]
-    if all(size <= 1 for size in lead):
-        return
-    last = batch[len(batch) - len(lead) :]
-    fits = all(have in (1, want) for have, want in zip(lead, last, strict=False))
-    if fits and _fits_left(given, batch):
-        for_items, for_heads = _spelled(given, batch)
-        _refuse(
-            f"key_mask has shape {given} and the leading axes are {batch}: its own could be the "
-            f"first of them or the last; write {for_items} for the first (one mask for each batch "
-            f"item), {for_heads} for the last (one for each head)"
-        )
-
-
-def _fits_left(given: tuple[int, ...], batch: tuple[int, ...]) -> bool:
-    """Return whether a mask has fewer axes than needed and fits the first of them."""
-    lead = given[:-1]
-    first = batch[: len(lead)]
-    fits = all(have in (1, want) for have, want in zip(lead, first, strict=False))
-    return 0 < len(lead) < len(batch) and fits
-
-
-def _spelled(given: tuple[int, ...], batch: tuple[int, ...]) -> tuple[str, str]:
-    """Return how to write a mask for the first leading axes, and for the last."""
-    own, new = [":"] * (len(given) - 1), ["None"] * (len(batch) - len(given) + 1)
-    first, last = ", ".join([*own, *new, ":"]), ", ".join([*new, *own, ":"])
-    return f"key_mask[{first}]", f"key_mask[{last}]"
 
 
 def hide(x: Array, key_mask: Array | None, xp: Namespace) -> Array:

@@ -55,7 +55,8 @@ def key_centre(problem: Problem) -> Array:
     if problem.key_mask is None:
         return _arrays.mean_of_rows(k, xp)
     weight = xp.astype(problem.key_mask, k.dtype)[..., None]  # (..., n, 1)
-    return xp.sum(weight * k, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
+    count = xp.maximum(xp.sum(weight, axis=-2, keepdims=True), xp.ones_like(weight[..., :1, :]))
+    return xp.sum(weight * k, axis=-2, keepdims=True) / count
 
 
 def visible_max(per_key: HostArray, problem: Problem) -> HostArray:

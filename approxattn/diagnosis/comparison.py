@@ -18,6 +18,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn.attend.calls import approximate, why_refused
 from approxattn.bounds.scores import value_spread
 from approxattn.diagnosis import singular_values
 from approxattn.diagnosis.equal_cost import candidates, crossover, exact_cost
@@ -114,8 +115,7 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     trials = []
     for budget in BUDGETS:
         for method, cost in candidates(problem, budget):
-            refused = problem.causal and method.why_not_causal
-            if refused or (problem.scale_given and method.why_no_scale):
+            if why_refused(method, problem):
                 continue
             trials.append(_trial(method, cost, problem, parts, exact, rng))
     # two budgets may allow the same degree
@@ -139,7 +139,7 @@ def _trial(
     errors, bounds, refused = [], [], ""
     for part, (chosen, rows, _) in zip(parts, exact, strict=True):
         try:
-            found = method.compute(part, rng)
+            found = approximate(method, part, rng)
         except ValueError as reason:
             refused = str(reason).partition(":")[0]
             errors.append(math.inf)
@@ -182,7 +182,8 @@ def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArr
     """Return which rows, evenly spaced, their exact output, and their normalised weights, on the
     host.
     """
-    chosen = choose(part.n_q, rows, None)
+    sighted = np.flatnonzero(part.visible_keys)
+    chosen = sighted[choose(sighted.size, rows, None)]
     blocks = list(row_blocks(part, chosen))
     outputs = np.concatenate([_arrays.to_float64(b.output()) for b in blocks])
     weights = np.concatenate([_arrays.to_float64(b.weights) for b in blocks])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from approxattn._arguments import check_flag, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
+from approxattn._problem.visible import Window
 from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
 from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed
@@ -147,6 +149,10 @@ def diagnose(
     scale: float | None = None,
     causal: bool = False,
     key_mask: Array | None = None,
+    query_offset: int | None = None,
+    window: Window | None = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
     rng: np.random.Generator | None = None,
     rows: int = 256,
     compare_methods: bool = False,
@@ -158,8 +164,8 @@ def diagnose(
     ----------
     q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
         Queries, keys, values, as in `attention`.
-    scale, causal, key_mask
-        As in `attention`.
+    scale, causal, key_mask, query_offset, window, segments, empty_rows
+        As in `attention`. Queries that see no key are not measured.
     rng : numpy.random.Generator, optional
         Draws the rows to measure; None takes them evenly spaced.
     rows : int
@@ -203,15 +209,27 @@ def diagnose(
     if rng is not None:
         check_generator(rng, without="None takes evenly spaced rows")
     check_flag("compare_methods", compare_methods)
-    problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
-    total = population(problem)
+    problem = pose(
+        q,
+        k,
+        v,
+        scale=scale,
+        causal=causal,
+        key_mask=key_mask,
+        query_offset=query_offset,
+        window=window,
+        segments=segments,
+        empty_rows=empty_rows,
+    )
+    sighted = np.flatnonzero(problem.visible_keys)
+    total = sighted.size
     if total == 0 or problem.dv == 0:
         msg = (
             f"q{tuple(q.shape)} and v{tuple(v.shape)} leave an empty output: there is nothing to "
-            "diagnose; give at least one query and one column"
+            "diagnose; give at least one query that sees a key, and one column"
         )
         raise ValueError(msg)
-    chosen = choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)
+    chosen = sighted[choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)]
     trials: tuple[Trial, ...] = ()
     spectrum = None
     if compare_methods:

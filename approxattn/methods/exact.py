@@ -33,6 +33,8 @@ class Exact:
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    sees_earlier_keys: ClassVar[bool] = True
+    why_no_window: ClassVar[str] = ""
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:

@@ -17,8 +17,20 @@ Cost: TypeAlias = Callable[[float, float], float]
 """Multiply-adds a query, forward, as a function of the numbers of queries and of keys."""
 
 
+WHY_NO_WINDOW = (
+    "its sums run over all keys, and a window leaves out most of them; Exact() takes O(n w) for a "
+    "window of w keys"
+)
+"""The reason of a method that says nothing else."""
+
+
 class Method(Protocol):
     """Anything that computes attention and bounds its error.
+
+    `compute` and `vjp` get plain problems: all keys for every query, or causal order, with a key
+    mask. Other masks are split into such problems. A true attribute `sees_earlier_keys` says that
+    causal problems may have more keys than queries; others are made square. An empty attribute
+    `why_no_window` says that the method knows the problem's `band`; otherwise it is the reason.
 
     A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
     constant to a column of v adds it to the output: then `attention` centres values that are far

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from approxattn._problem import Problem
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
+
+Limits: TypeAlias = tuple[HostArray, HostArray]
 
 ROWS_AT_ONCE, KEY_BLOCK = 256, 1024
 """Rows and keys that meet at one time where sums over the keys are all that is needed. *Chosen*: 2
@@ -36,20 +38,20 @@ class Item:
     Attributes
     ----------
     given : Problem
-        The rows of q in float64, keys and values in the dtype they came in, without batch axes; not
-        causal: see `causal`.
+        The rows of q in float64, keys and values in the dtype they came in, without batch axes; no
+        order holds in it: see `limits`.
     index : tuple of int
         The leading batch index.
     rows : ndarray of int, shape (r,)
         Row numbers within the index.
-    causal : bool
-        Whether row i may look at keys 0..i only.
+    limits : (ndarray, ndarray) or None
+        First key that each row may look at and one past the last, shapes (r,); None: all keys.
     """
 
     given: Problem
     index: tuple[int, ...]
     rows: HostArray
-    causal: bool
+    limits: Limits | None
 
     @cached_property
     def problem(self) -> Problem:
@@ -64,7 +66,7 @@ class Item:
     @property
     def everyone(self) -> bool:
         """Whether each row may look at all keys."""
-        return self.given.key_mask is None and not self.causal
+        return self.given.key_mask is None and self.limits is None
 
     def take(self, x: Array) -> Array:
         """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in
@@ -76,7 +78,7 @@ class Item:
     def rounding(self) -> HostArray:
         """Return the bound on the rounding error of recomputed rows, shape (r,).
 
-        Keys that a causal row may not see make it larger at most.
+        Keys that a row may not see make it larger at most; a row that sees none is 0, surely.
         """
         return softmax_rounding(self.given, score_bound(self.given), KEY_BLOCK)
 
@@ -123,11 +125,16 @@ def _recompute(item: Item, first: int) -> Rows:
         total = part if total is None else _merged(total, part, xp)
     assert total is not None  # noqa: S101 - there is a key
     return Rows(
-        output=total.numerator / total.mass,
-        mean=total.values / total.visible,
-        effective=total.mass**2 / total.squares,
+        output=total.numerator / _not_0(total.mass, xp),
+        mean=total.values / _not_0(total.visible, xp),
+        effective=total.mass**2 / _not_0(total.squares, xp),
         visible=total.visible,
     )
+
+
+def _not_0(x: Array, xp: Namespace) -> Array:
+    """Return x with 1 in the place of 0: a row that sees no key is a sum over nothing."""
+    return xp.where(x == 0, xp.ones_like(x), x)
 
 
 def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
@@ -135,7 +142,7 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
     k, v = (_arrays.cast(x[start:end, :], "float64", xp) for x in (problem.k, problem.v))
     mask = None if problem.key_mask is None else problem.key_mask[start:end]
     part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask)
-    scores = _scores(part, item.rows[first:last], start, causal=item.causal)
+    scores = _scores(part, _cut(item.limits, first, last), start)
     top = xp.max(scores, axis=-1, keepdims=True)
     weights = xp.exp(scores - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
     if item.everyone:
@@ -176,8 +183,8 @@ class RowBlock:
     Attributes
     ----------
     problem : Problem
-        These rows of q with all keys and values of the index, in float64, without batch axes; not
-        causal: see `bounds/softmax.py`.
+        These rows of q with all keys and values of the index, in float64, without batch axes; no
+        order holds in it.
     index : tuple of int
         The leading batch index.
     scores : array, shape (r, n_k)
@@ -232,28 +239,35 @@ def row_blocks(problem: Problem, chosen: HostArray) -> Iterator[RowBlock]:
         for first in range(0, item.rows.size, step):
             last = min(first + step, item.rows.size)
             part = replace(item.problem, q=item.problem.q[first:last, :])
-            scores = _scores(part, item.rows[first:last], 0, causal=item.causal)
+            scores = _scores(part, _cut(item.limits, first, last), 0)
             yield RowBlock(problem=part, index=item.index, scores=scores)
 
 
 def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
     xp, own = problem.xp, problem.item(index)
     q = xp.take(own.q, _arrays.from_host(rows, own.q), axis=0)
-    given = replace(own, q=_arrays.cast(q, "float64", xp), causal=False)
-    return Item(given=given, index=index, rows=rows, causal=problem.causal)
+    q = _arrays.cast(q, "float64", xp)
+    given = replace(own, q=q, causal=False, band=None, visibility=None)
+    limits = None if own.limits is None else (own.limits[0][rows], own.limits[1][rows])
+    return Item(given=given, index=index, rows=rows, limits=limits)
 
 
-def _scores(part: Problem, rows: HostArray, start: int, *, causal: bool) -> Array:
+def _cut(limits: Limits | None, first: int, last: int) -> Limits | None:
+    return None if limits is None else (limits[0][first:last], limits[1][first:last])
+
+
+def _scores(part: Problem, limits: Limits | None, start: int) -> Array:
     """Return the scores of these rows with the keys of `part`, numbered from `start` on, -inf where
     they may not look.
     """
     xp = part.xp
     scores = masked_scores(part, part.q * part.scale, 0, 0, part.n_k)
-    if not causal:
+    if limits is None:
         return scores
-    numbers = xp.arange(start, start + part.n_k, device=_arrays.device(part.q))
-    past = _arrays.from_host(rows, part.q)[:, None] >= numbers[None, :]
-    return xp.where(past, scores, xp.full_like(scores, -xp.inf))
+    numbers = xp.arange(start, start + part.n_k, device=_arrays.device(part.q))[None, :]
+    first, stop = (_arrays.from_host(end, part.q)[:, None] for end in limits)
+    seen = (first <= numbers) & (numbers < stop)
+    return xp.where(seen, scores, xp.full_like(scores, -xp.inf))
 
 
 def population(problem: Problem) -> int:

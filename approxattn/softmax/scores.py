@@ -42,14 +42,24 @@ def visible_block(problem: Problem, like: Array, first: int, start: int, end: in
     """Return which (query, key) pairs of a block may look at each other, bool and broadcastable to
     `like`; None when all may.
     """
-    xp = problem.xp
     keep = None if problem.key_mask is None else problem.key_mask[..., None, start:end]
-    if problem.causal and end > first + 1:
-        where = {"device": _arrays.device(like)}
-        rows, keys = (
-            xp.arange(first, first + like.shape[-2], **where),
-            xp.arange(start, end, **where),
-        )
-        past = rows[:, None] >= keys[None, :]
-        keep = past if keep is None else keep & past
+    last = first + like.shape[-2]
+    low, high = (None, problem.earlier) if problem.causal else problem.band or (None, None)
+    if high is not None and end > first + high + 1:
+        rows, keys = _numbers(problem, first, last, start, end)
+        keep = _both(keep, rows + high >= keys)
+    if low is not None and start < last - 1 + low:
+        rows, keys = _numbers(problem, first, last, start, end)
+        keep = _both(keep, rows + low <= keys)
     return keep
+
+
+def _numbers(problem: Problem, first: int, last: int, start: int, end: int) -> tuple[Array, Array]:
+    """Return the numbers of queries, shape (rows, 1), and of keys, shape (1, keys)."""
+    xp, where = problem.xp, {"device": _arrays.device(problem.q)}
+    rows, keys = xp.arange(first, last, **where), xp.arange(start, end, **where)
+    return rows[:, None], keys[None, :]
+
+
+def _both(one: Array | None, other: Array) -> Array:
+    return other if one is None else one & other

@@ -1,5 +1,5 @@
-"""Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal and key
-masks.
+"""Streaming softmax over key blocks, forward and gradient: O(n) memory, any n, causal order, bands
+and key masks.
 
 Forward. For one query block the keys pass in blocks. s_j are the scores of a block, m the running
 maximum, l the denominator and o the numerator; m', l', o' are the same after the block:
@@ -46,10 +46,15 @@ def query_blocks(problem: Problem) -> list[tuple[int, int]]:
     return [(first, min(first + rows, problem.n_q)) for first in range(0, problem.n_q, rows)]
 
 
-def key_blocks(problem: Problem, last: int) -> list[tuple[int, int]]:
-    """Return start and end of each block of the keys that queries before `last` may see."""
-    stop = last if problem.causal else problem.n_k
-    return [(start, min(start + KEY_BLOCK, stop)) for start in range(0, stop, KEY_BLOCK)]
+def key_blocks(problem: Problem, first: int, last: int) -> list[tuple[int, int]]:
+    """Return start and end of each block of keys that a query of first..last-1 may see: all but
+    the last end at multiples of KEY_BLOCK. There is one at least.
+    """
+    low, high = (None, problem.earlier) if problem.causal else problem.band or (None, None)
+    stop = problem.n_k if high is None else min(max(last + high, 1), problem.n_k)
+    least = 0 if low is None else min(max(first + low, 0), stop - 1)
+    starts = range(least // KEY_BLOCK * KEY_BLOCK, stop, KEY_BLOCK)
+    return [(start, min(start + KEY_BLOCK, stop)) for start in starts]
 
 
 def attend(problem: Problem) -> Array:
@@ -65,7 +70,7 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
     top: Array | None = None
     numerator: Array = None
     denominator: Array = None
-    for start, end in key_blocks(problem, last):
+    for start, end in key_blocks(problem, first, last):
         scores = masked_scores(problem, q, first, start, end)  # (..., rows, keys)
         block_top = xp.max(scores, axis=-1, keepdims=True)
         new_top = block_top if top is None else xp.maximum(top, block_top)
@@ -81,6 +86,10 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
             shrink = xp.exp(top - finite_top)
             numerator, denominator = numerator * shrink + part, denominator * shrink + mass
         top = new_top
+    if problem.band is not None:  # a row that sees no key: 0 / 1, and weights of 0
+        empty = denominator == 0
+        denominator = xp.where(empty, xp.ones_like(denominator), denominator)
+        top = xp.where(empty, xp.zeros_like(top), top)
     return Softmax(numerator / denominator, top, denominator)
 
 
@@ -88,20 +97,18 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
     """Return dq, dk, dv for the cotangent G = dout, shape (..., n_q, dv)."""
     xp = problem.xp
     dq_blocks = []
-    dk = [
-        xp.zeros_like(problem.k[..., start:end, :])
-        for start, end in key_blocks(problem, problem.n_k)
+    whole = [
+        (start, min(start + KEY_BLOCK, problem.n_k)) for start in range(0, problem.n_k, KEY_BLOCK)
     ]
-    dv = [
-        xp.zeros_like(problem.v[..., start:end, :])
-        for start, end in key_blocks(problem, problem.n_k)
-    ]
+    dk = [xp.zeros_like(problem.k[..., start:end, :]) for start, end in whole]
+    dv = [xp.zeros_like(problem.v[..., start:end, :]) for start, end in whole]
     for first, last in query_blocks(problem):
         rows = stream(problem, first, last)
         q, g = problem.q[..., first:last, :] * problem.scale, dout[..., first:last, :]
         kappa = xp.sum(g * rows.value, axis=-1, keepdims=True)
         dq: Array = None
-        for b, (start, end) in enumerate(key_blocks(problem, last)):
+        for start, end in key_blocks(problem, first, last):
+            b = start // KEY_BLOCK
             f = xp.exp(masked_scores(problem, q, first, start, end) - rows.top) / rows.denominator
             z = xp.matmul(g, xp.matrix_transpose(problem.v[..., start:end, :]))
             p = f * (z - kappa)

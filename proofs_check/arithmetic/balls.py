@@ -164,8 +164,8 @@ def exact_attention(
         Factor of the scores; None is 1/sqrt(d) without rounding.
     causal : bool
         Query i sees keys 0 to i.
-    key_mask : array of bool, shape (n_k,), or None
-        True where a key takes part.
+    key_mask : array of bool, shape (n_k,) or (n_q, n_k), or None
+        True where a key takes part, for all queries or for each.
     bits : int
         Working precision. 64 certifies float64 to two digits, 53 does not.
 
@@ -192,9 +192,8 @@ def exact_attention(
 
 def seen_keys(i: int, n_k: int, causal: bool, key_mask: np.ndarray | None) -> list[int]:
     """Indices of the keys that query i sees; ValueError when there is none."""
-    seen = [
-        j for j in range(n_k) if (not causal or j <= i) and (key_mask is None or bool(key_mask[j]))
-    ]
+    mask = key_mask if key_mask is None or key_mask.ndim == 1 else key_mask[i]
+    seen = [j for j in range(n_k) if (not causal or j <= i) and (mask is None or bool(mask[j]))]
     if not seen:
         msg = f"query {i} sees no key: the softmax over no keys is undefined"
         raise ValueError(msg)

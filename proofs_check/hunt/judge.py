@@ -93,7 +93,7 @@ class Judgement:
 
 def mode_of(cell: Cell, row: Row, posed: Posed) -> Mode:
     """Return what carries out problems of a cell."""
-    if cell.mode == "batch":  # one in two problems of a method with a gradient asks for it
+    if cell.mode in ("batch", "order"):  # every other one asks for a gradient, if there is one
         return calls.backward if posed.seed % 2 and "gradient" in row.modes else calls.forward
     table: dict[str, Mode] = {
         "gradient": calls.backward,

@@ -17,6 +17,7 @@ MODES = (
     "plain",
     "causal",
     "mask",
+    "order",
     "batch",
     "gradient",
     "state",
@@ -75,7 +76,7 @@ class Row:
 
 def _row(name: str, method: Any, **more: Any) -> Row:
     """Return a row in every mode that the method has."""
-    modes = ["plain", "mask", "batch", "network"]
+    modes = ["plain", "mask", "order", "batch", "network"]
     if not method.why_not_causal and not more.get("square"):
         modes.append("causal")
     if isinstance(method, Differentiable):

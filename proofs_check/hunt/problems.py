@@ -53,6 +53,8 @@ class Posed:
         Whether masked keys hold numbers that must not matter.
     seed : int
         Of the method's own draws, and of what else a mode draws.
+    order : mapping
+        Further masks as `attention` takes them: query_offset, window, segments, empty_rows.
     """
 
     arrays: dict[str, Host]
@@ -63,6 +65,7 @@ class Posed:
     outer: bool = False
     rubbish: bool = False
     seed: int = 0
+    order: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -80,7 +83,7 @@ class Posed:
     def visible(self) -> Host:
         """Return which keys each query sees, broadcastable to (items, n_q, n_k)."""
         n_q, n_k = self.arrays["q"].shape[-2], self.arrays["k"].shape[-2]
-        seen = np.tril(np.ones((n_q, n_k), bool)) if self.causal else np.ones((n_q, n_k), bool)
+        seen = in_order(n_q, n_k, self.causal, **self.order)
         return seen[None] if self.mask is None else seen[None] & self.mask[:, None, :]
 
     def cleaned(self) -> dict[str, Host]:
@@ -92,6 +95,32 @@ class Posed:
             name: np.where(hidden, np.zeros_like(a), a) if name in ("k", "v") else a
             for name, a in self.arrays.items()
         }
+
+
+def in_order(  # the words of `attention`, pair by pair
+    n_q: int,
+    n_k: int,
+    causal: bool,
+    *,
+    query_offset: int = 0,
+    window: tuple[int | None, int | None] = (None, None),
+    segments: tuple[Host, Host] | None = None,
+    empty_rows: str = "raise",
+) -> Host:
+    """Return which keys each query sees before any mask of keys, shape (n_q, n_k)."""
+    del empty_rows
+    at, j = np.arange(n_q)[:, None] + query_offset, np.arange(n_k)[None, :]
+    seen = np.ones((n_q, n_k), bool)
+    if causal:
+        seen &= j <= at
+    before, after = window
+    if before is not None:
+        seen &= at - j <= before
+    if after is not None:
+        seen &= j - at <= after
+    if segments is not None:
+        seen &= segments[0][:, None] == segments[1][None, :]
+    return seen
 
 
 def generator(seed: int, cell: Cell, index: int) -> np.random.Generator:
@@ -108,7 +137,8 @@ def draw(rng: np.random.Generator, cell: Cell, index: int) -> Posed:
     options = _options(rng, cell)
     long = large and cell.mode != "tensor"
     n_k = int(rng.integers(8, 65)) if long else int(rng.choice(SIZES))
-    square = options["causal"] or row.square or rng.random() < 0.5
+    free = cell.mode == "order" and not row.square
+    square = row.square or (not free and (options["causal"] or rng.random() < 0.5))
     n_q = n_k if square else int(rng.integers(1, 4))
     widths = (1, 1, 2, 2, 3, 4, 3 if cell.mode == "state" else 9)  # a state holds d^degree sums
     d, dv = int(rng.choice(widths)), int(rng.choice((1, 1, 2, 3)))
@@ -125,6 +155,8 @@ def draw(rng: np.random.Generator, cell: Cell, index: int) -> Posed:
     posed = Posed(arrays=arrays, singly=singly, seed=int(rng.integers(0, 2**31)), **options)
     if row.costly:
         _tame(posed)
+    if cell.mode == "order":
+        return ordered(rng, posed, cell)
     if cell.mode == "mask" or (cell.mode in ("gradient", "state") and rng.integers(0, 3) == 0):
         posed = masked(rng, posed, cell)
     return outer(posed) if cell.mode == "batch" else posed
@@ -137,9 +169,31 @@ def _options(rng: np.random.Generator, cell: Cell) -> dict[str, Any]:
         scale = None
     could = "causal" in row.modes or row.name == "audit"
     causal = cell.mode == "causal" or (
-        could and cell.mode in ("mask", "gradient", "audit", "batch") and bool(rng.integers(0, 2))
+        could and cell.mode in _CAUSAL_TOO and bool(rng.integers(0, 2))
     )
     return {"scale": scale, "causal": causal}
+
+
+_CAUSAL_TOO = ("mask", "order", "gradient", "audit", "batch")
+"""Modes in which one problem in two is causal."""
+
+
+def ordered(rng: np.random.Generator, posed: Posed, cell: Cell) -> Posed:
+    """Return the problems with an offset, a window, segments, hidden keys, or several of these;
+    queries may see no key.
+    """
+    n_q, n_k = posed.arrays["q"].shape[-2], posed.arrays["k"].shape[-2]
+    order: dict[str, Any] = {"empty_rows": "zero"}
+    if not getattr(ROWS[cell.row].method, "why_no_window", "not known") and rng.random() < 0.4:
+        sides = (None, 0, 0, 1, 2, 5)
+        order["window"] = tuple(sides[int(i)] for i in rng.integers(0, len(sides), 2))
+    if posed.causal or order.get("window", (None, None)) != (None, None):
+        order["query_offset"] = int(rng.choice((0, n_k - n_q, int(rng.integers(-2, n_k + 1)))))
+    if rng.random() < 0.5:
+        most = int(rng.integers(1, 4))
+        order["segments"] = tuple(np.sort(rng.integers(0, most + 1, n)) for n in (n_q, n_k))
+    found = Posed(**{**posed.__dict__, "order": order})
+    return masked(rng, found, cell) if rng.random() < 0.5 else found
 
 
 def _tame(posed: Posed) -> None:
@@ -158,7 +212,7 @@ def masked(rng: np.random.Generator, posed: Posed, cell: Cell) -> Posed:
     """Return the problems with some keys masked; one call in six has rubbish in their places."""
     k = posed.arrays["k"]
     mask = rng.random(k.shape[:2]) < 0.6
-    mask[:, 0] = True
+    mask[:, 0] |= "empty_rows" not in posed.order
     if not posed.causal:  # which key is surely seen does not matter, but it should not be the first
         mask = mask[:, rng.permutation(mask.shape[1])]
     rubbish = bool(rng.integers(0, 6) == 0)

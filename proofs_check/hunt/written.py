@@ -49,8 +49,24 @@ def as_json(posed: Posed) -> dict[str, Any] | None:
         "outer": posed.outer,
         "rubbish": posed.rubbish,
         "seed": posed.seed,
+        "order": _order(posed.order),
         **extra,
     }
+
+
+def _order(order: Mapping[str, Any]) -> dict[str, Any]:
+    segments = order.get("segments")
+    rows = {} if segments is None else {"segments": [x.tolist() for x in segments]}
+    return {**order, **rows}
+
+
+def _read_order(given: Mapping[str, Any]) -> dict[str, Any]:
+    order = dict(given)
+    if "window" in order:
+        order["window"] = tuple(order["window"])
+    if "segments" in order:
+        order["segments"] = tuple(np.array(x) for x in order["segments"])
+    return order
 
 
 def from_json(given: Mapping[str, Any]) -> Posed:
@@ -63,5 +79,6 @@ def from_json(given: Mapping[str, Any]) -> Posed:
         arrays={name: array(a) for name, a in given["arrays"].items()},
         mask=None if given["mask"] is None else array(given["mask"]),
         extra=extra,
+        order=_read_order(given.get("order", {})),
         **{name: given[name] for name in ("scale", "causal", "outer", "rubbish", "seed")},
     )

@@ -151,7 +151,7 @@ def test_shapes_that_do_not_fit(verb: Verb) -> None:
     )
     refused(
         ValueError,
-        ["causal=True", "2 queries", "3 keys", "equal lengths"],
+        ["causal=True", "2 queries", "3 keys", "query_offset=1"],
         lambda: verb(q[:2], k, v, causal=True),
     )
 

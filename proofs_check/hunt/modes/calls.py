@@ -64,7 +64,7 @@ def _options(posed: Posed, put: Callable[[Host], Any], names: tuple[str, ...]) -
     found: dict[str, Any] = {"scale": posed.scale, "causal": posed.causal}
     if posed.mask is not None:
         found["key_mask"] = put(posed.mask)
-    return {name: x for name, x in found.items() if name in names}
+    return {name: x for name, x in found.items() if name in names} | posed.order
 
 
 def _call_options(row: Row, posed: Posed, lib: Library) -> dict[str, Any]:

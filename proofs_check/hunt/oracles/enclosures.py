@@ -52,33 +52,54 @@ def _arrays(posed: Posed, item: int) -> dict[str, Host]:
 
 def attention_rows(row: Row, posed: Posed, item: int) -> Maker:
     """Return what encloses the target of one item's output."""
-    a = _arrays(posed, item)
-    mask = None if posed.mask is None else posed.mask[item]
+    a, seen = _arrays(posed, item), _seen(posed, item)
     if row.target == "yoso":
-        return lambda bits: _yoso_rows(row, a, posed.causal, mask, bits)
-    return lambda bits: exact_attention(
-        a["q"], a["k"], a["v"], scale=posed.scale, causal=posed.causal, key_mask=mask, bits=bits
-    )
+        return lambda bits: _yoso_rows(row, a, seen, bits)
+    some = np.asarray(seen.any(axis=1))
+
+    def make(bits: int) -> Rows:
+        if not some.any():
+            return _spread([], some, a["v"].shape[1])
+        rows = exact_attention(
+            a["q"][some], a["k"], a["v"], scale=posed.scale, key_mask=seen[some], bits=bits
+        )
+        return _spread(rows, some, a["v"].shape[1])
+
+    return make
+
+
+def _seen(posed: Posed, item: int) -> Host:
+    """Return which keys each query of one item sees, shape (n_q, n_k)."""
+    visible = posed.visible()
+    return np.asarray(visible[item if len(visible) > 1 else 0])
+
+
+def _spread(rows: Rows, some: Host, columns: int) -> Rows:
+    """Return rows of 0 where a query sees no key, and the others in their places."""
+    given = iter(rows)
+    return [next(given) if one else [ball(0)] * columns for one in some]
 
 
 def gradient_rows(posed: Posed, item: int, part: str) -> Maker:
     """Return what encloses one part of one item's gradient of softmax attention."""
-    a = _arrays(posed, item)
-    mask = None if posed.mask is None else posed.mask[item]
+    a, seen = _arrays(posed, item), _seen(posed, item)
+    some = np.asarray(seen.any(axis=1))
 
     def make(bits: int) -> Rows:
+        if not some.any():
+            given = a[{"dq": "q", "dk": "k", "dv": "v"}[part]]
+            return _spread([], np.zeros(len(given), bool), given.shape[1])
         exact = exact_attention_gradient(
-            a["q"],
+            a["q"][some],
             a["k"],
             a["v"],
-            a["g"],
+            a["g"][some],
             scale=posed.scale,
-            causal=posed.causal,
-            key_mask=mask,
+            key_mask=seen[some],
             bits=bits,
         )
         rows: Rows = getattr(exact, part)
-        return rows
+        return _spread(rows, some, a["q"].shape[1]) if part == "dq" else rows
 
     return make
 
@@ -110,12 +131,14 @@ def _mixed(f: list[Any], pairs: list[tuple[int, int]], v: Rows, v2: Rows, c: int
     return sum(products, ball(0))
 
 
-def _yoso_rows(row: Row, a: dict[str, Host], causal: bool, mask: Host | None, bits: int) -> Rows:
+def _yoso_rows(row: Row, a: dict[str, Host], seen: Host, bits: int) -> Rows:
     q, k, v = _without_zeros(a["q"], a["k"], a["v"])
-    seen = np.ones(len(k), bool) if mask is None else mask
     rows: Rows = []
     for i in range(len(q)):
-        past = np.flatnonzero(seen[: i + 1] if causal else seen)
+        past = np.flatnonzero(seen[i])
+        if not past.size:
+            rows.append([ball(0)] * v.shape[1])
+            continue
         rows += yoso_expectation(q[i : i + 1], k[past], v[past], bits=row.bits, working_bits=bits)
     if not row.normalize:
         return rows

@@ -30,8 +30,8 @@ beta P k, dk = beta P^T q, dv = f^T G.
 7. dq, dk, dv: the errors of their factors times the other factor, and gamma_{n+8} of the sum of
    absolute terms.
 
-8. A query that sees one key has f = 1, the value as its output and P = 0; a key that no query sees
-   has dk = dv = 0: there nothing is rounded.
+8. A query that sees one key has f = 1, the value as its output and P = 0; one that sees none has
+   the output 0; a key that no query sees has dk = dv = 0: there nothing is rounded.
 
 Weights below the range are lost: at most 2^-16440 each, times entries below 2^1024 three times and
 at most 2^12 terms. 2^-12000 is more. Bounds are computed in the same format, and enlarged by 2^-50
@@ -85,8 +85,8 @@ def _swap(x: Host) -> Host:
 
 
 class _Weights(NamedTuple):
-    """f^, rho of each row, and whether it sees one key only: shapes (..., n_q, n_k), (..., n_q, 1)
-    twice.
+    """f^, rho of each row, and whether it sees at most one key: shapes (..., n_q, n_k),
+    (..., n_q, 1) twice.
     """
 
     f: Host
@@ -105,10 +105,12 @@ def _weights(q: Host, k: Host, beta: Long, visible: Host) -> _Weights:
     s = np.where(visible, beta * (q @ _swap(k)), -np.inf)
     size = beta * (np.abs(q) @ _swap(np.abs(k)))
     eta = gamma(d + 8) * np.max(np.where(visible, size, 0), axis=-1, keepdims=True)
-    w = np.exp(s - np.max(s, axis=-1, keepdims=True))
+    top = np.max(s, axis=-1, keepdims=True)
+    w = np.exp(s - np.where(np.isfinite(top), top, 0))  # a query that sees no key: weights of 0
     rho = np.expm1(2 * eta * (1 + Long(2.0**-50))) + (4 * n + 40) * Long(U)
-    single = np.sum(np.broadcast_to(visible, s.shape), axis=-1, keepdims=True) == 1
-    f = w / np.sum(w, axis=-1, keepdims=True)
+    seen = np.sum(np.broadcast_to(visible, s.shape), axis=-1, keepdims=True)
+    single = seen <= 1
+    f = w / np.where(seen > 0, np.sum(w, axis=-1, keepdims=True), 1)
     return _Weights(f, np.where(single, 0, rho), single)
 
 

@@ -167,7 +167,7 @@ def _theorem(
 
 
 THEOREMS = (
-    _theorem("exact", "Exact", ({"name": "Exact"},), 48, 300),
+    _theorem("exact", "Exact", ({"name": "Exact"},), 96, 300),
     _theorem(
         "polynomial",
         "Polynomial with an even Taylor basis",

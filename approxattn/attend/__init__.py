@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from approxattn import _arrays
 from approxattn._arguments import check_choice
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, check_cotangent, pose, quietly
 from approxattn._problem.input import NotFiniteError, quarantine
-from approxattn.bounds.centred_values import middle_of, moved_back, with_values_about_0
-from approxattn.bounds.returned import as_input, looked_at, narrow, poison
-from approxattn.certificate import (
-    SOFTMAX,
-    SOFTMAX_GRADIENT,
-    Approximation,
-    Certificate,
-    GradientCertificate,
-    Gradients,
-    held_to_promise,
-)
+from approxattn._problem.visible import Window
+from approxattn.attend.calls import approximate, check_call, differentiate, empty, no_gradient
+from approxattn.attend.gradient import gradient_in_pieces
+from approxattn.bounds.returned import as_input, poison
+from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.protocol import Differentiable, Method
 
 
@@ -43,6 +35,10 @@ def attention(
     scale: float | None = None,
     causal: bool = False,
     key_mask: Array | None = None,
+    query_offset: int | None = None,
+    window: Window | None = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
 ) -> Approximation:
@@ -60,11 +56,24 @@ def attention(
     scale : float, optional
         Factor of q . k; None means 1/sqrt(d). Alman & Song (2023) use 1/d.
     causal : bool
-        Query i sees keys 0..i only; needs n_q = n_k.
+        Query i sees keys 0..i + query_offset only.
     key_mask : array of bool, broadcastable to (..., n_k), optional
         True where a key takes part. What stands in k and v behind a False does not matter, be it
         NaN. (B, n) for inputs of (B, B, n, d) is refused: write key_mask[:, None, :] for one mask
         an item.
+    query_offset : int, optional
+        Position of query 0 among the keys, for `causal` and `window`: 0 aligns the upper left
+        corner, n_k - n_q the lower right one (decoding with a cache). None: 0 where n_q = n_k, and
+        refused elsewhere.
+    window : (int or None, int or None), optional
+        Keys before and after its own position that a query sees; None: no limit on that side.
+        (255, 0) is a causal window of 256 keys. For `Exact` only.
+    segments : array of int, broadcastable to (..., n), or a pair of them, optional
+        Number of the sequence that each token belongs to, where several are packed one after
+        another: queries see keys of their own number. A pair is for (queries, keys).
+    empty_rows : {"raise", "zero"}
+        What happens to a query that sees no key, as under padding on the left: an error, or an
+        output of 0 with bound 0 and gradient 0.
     rng : numpy.random.Generator, optional
         Needed by randomised methods. Draws are made on the host and shared by all leading indices.
     nan_policy : {"raise", "propagate"}
@@ -99,18 +108,25 @@ def attention(
     if nan_policy == "propagate":
         q, k, v, bad = quarantine(q, k, v, key_mask)
     try:
-        problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
+        problem = pose(
+            q,
+            k,
+            v,
+            scale=scale,
+            causal=causal,
+            key_mask=key_mask,
+            query_offset=query_offset,
+            window=window,
+            segments=segments,
+            empty_rows=empty_rows,
+        )
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
-    _check_call(method, problem, rng)
+    check_call(method, problem, rng)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
-        return _empty(problem)
-    result = narrow(_computed(method, problem, rng), problem)
-    rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
-    unmet = (*result.certificate.unmet, *reasons)
-    certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
-    result = Approximation(value=result.value, certificate=certificate)
+        return empty(problem)
+    result = approximate(method, problem, rng)
     return poison(result, bad, problem) if bad.any() else result
 
 
@@ -126,6 +142,10 @@ def attention_vjp(
     scale: float | None = None,
     causal: bool = False,
     key_mask: Array | None = None,
+    query_offset: int | None = None,
+    window: Window | None = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
     rng: np.random.Generator | None = None,
 ) -> Gradients:
     """Compute the gradient of attention by `method` for one cotangent of its output, with a
@@ -133,7 +153,7 @@ def attention_vjp(
 
     Parameters
     ----------
-    q, k, v, method, scale, causal, key_mask, rng
+    q, k, v, method, scale, causal, key_mask, query_offset, window, segments, empty_rows, rng
         As for `attention`. Give a randomised method a generator in the state it had for the forward
         pass to repeat its draws.
     dout : array, shape (..., n_q, dv)
@@ -161,8 +181,19 @@ def attention_vjp(
     >>> bool((error <= grads.certificate.dq + exact.certificate.dq).all())
     True
     """
-    problem = pose(q, k, v, scale=scale, causal=causal, key_mask=key_mask)
-    _check_call(method, problem, rng)
+    problem = pose(
+        q,
+        k,
+        v,
+        scale=scale,
+        causal=causal,
+        key_mask=key_mask,
+        query_offset=query_offset,
+        window=window,
+        segments=segments,
+        empty_rows=empty_rows,
+    )
+    check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
         msg = (
             f"{type(method).__name__} has no gradient: use a method that has one, such as Exact() "
@@ -171,68 +202,14 @@ def attention_vjp(
         raise TypeError(msg)
     cotangent = check_cotangent(dout, problem, q)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
-        result = _no_gradient(problem)
+        result = no_gradient(problem)
     else:
-        result = method.vjp(problem, cotangent, rng)
+
+        def vjp(plain: Problem, dout: Array) -> Gradients:
+            return differentiate(method, plain, dout, rng)
+
+        if problem.visibility is None:
+            result = vjp(problem, cotangent)
+        else:
+            result = gradient_in_pieces(problem, cotangent, vjp)
     return as_input(result, (q, k, v), problem)
-
-
-def _computed(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
-    """Let the method compute, on centred values where its weights sum to 1. A tolerance is judged
-    column by column, and by the method alone: its values stay as they are.
-    """
-    promised = getattr(method, "tolerance", None) is not None
-    averages = getattr(method, "averages_values", False) and not promised
-    middle = middle_of(problem) if averages else None
-    if middle is None:
-        return method.compute(problem, rng)
-    shifted = with_values_about_0(problem, middle)
-    return moved_back(method.compute(shifted, rng), middle, shifted)
-
-
-def _no_gradient(problem: Problem) -> Gradients:
-    """Return zeros: an empty output depends on nothing."""
-    xp, batch = problem.xp, problem.batch
-    dq, dk, dv = (xp.zeros_like(x) for x in (problem.q, problem.k, problem.v))
-    certificate = GradientCertificate(
-        dq=np.zeros((*batch, problem.n_q)),
-        dk=np.zeros((*batch, problem.n_k)),
-        dv=np.zeros((*batch, problem.n_k)),
-        target=SOFTMAX_GRADIENT,
-        theorem="ours.gradient",
-    )
-    return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
-
-
-def _check_call(method: Method, problem: Problem, rng: np.random.Generator | None) -> None:
-    name = type(method).__name__
-    if not hasattr(method, "compute") or isinstance(method, type):
-        msg = (
-            f"method is {method!r}: it must be an instance such as Exact() or Polynomial(degree=4)"
-        )
-        raise TypeError(msg)
-    if method.randomised and not isinstance(rng, np.random.Generator):
-        msg = (
-            f"{name} draws random numbers: pass rng=numpy.random.default_rng(seed), not {rng!r}; "
-            "there is no hidden default"
-        )
-        raise TypeError(msg)
-    if problem.causal and method.why_not_causal:
-        msg = f"causal=True with {name}: {method.why_not_causal}"
-        raise ValueError(msg)
-    if problem.scale_given and method.why_no_scale:
-        msg = f"scale(={problem.scale}) with {name}: {method.why_no_scale}; leave scale=None"
-        raise ValueError(msg)
-
-
-def _empty(problem: Problem) -> Approximation:
-    """Return the empty output: nothing can be wrong with it."""
-    xp = problem.xp
-    shape = (*problem.batch, problem.n_q, problem.dv)
-    value = xp.zeros(
-        shape, dtype=_arrays.dtype_of(problem.out_dtype, xp), device=_arrays.device(problem.q)
-    )
-    return Approximation(
-        value=value,
-        certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh"),
-    )

@@ -1,0 +1,137 @@
+"""One checked problem through one method: whether it may, on which values, as what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array
+from approxattn._problem import Problem
+from approxattn.attend.forward import in_pieces
+from approxattn.attend.padded import (
+    earlier_cotangent,
+    last_gradients,
+    last_rows,
+    needs_padding,
+    with_earlier_queries,
+)
+from approxattn.bounds.centred_values import middle_of, moved_back, with_values_about_0
+from approxattn.bounds.returned import looked_at, narrow
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+    Gradients,
+    held_to_promise,
+)
+from approxattn.methods.protocol import WHY_NO_WINDOW, Differentiable, Method
+
+
+def approximate(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
+    """Return output and certificate of a checked problem, as `attention` hands them out."""
+
+    def compute(plain: Problem) -> Approximation:
+        return _output(method, plain, rng)
+
+    return compute(problem) if problem.visibility is None else in_pieces(problem, compute)
+
+
+def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
+    """Return the result of a plain problem as it is handed out."""
+    if needs_padding(method, problem):
+        square = _computed(method, with_earlier_queries(problem), rng)
+        result = narrow(last_rows(square, problem), problem)
+    else:
+        result = narrow(_computed(method, problem, rng), problem)
+    rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
+    unmet = (*result.certificate.unmet, *reasons)
+    certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
+    return Approximation(value=result.value, certificate=certificate)
+
+
+def differentiate(
+    method: Differentiable, problem: Problem, dout: Array, rng: np.random.Generator | None
+) -> Gradients:
+    """Return the gradient of a plain problem in the dtype computed in."""
+    if not needs_padding(method, problem):
+        return method.vjp(problem, dout, rng)
+    padded = earlier_cotangent(dout, problem)
+    return last_gradients(method.vjp(with_earlier_queries(problem), padded, rng), problem)
+
+
+def _computed(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
+    """Let the method compute, on centred values where its weights sum to 1. A tolerance is judged
+    column by column, and by the method alone: its values stay as they are.
+    """
+    promised = getattr(method, "tolerance", None) is not None
+    averages = getattr(method, "averages_values", False) and not promised
+    middle = middle_of(problem) if averages else None
+    if middle is None:
+        return method.compute(problem, rng)
+    shifted = with_values_about_0(problem, middle)
+    return moved_back(method.compute(shifted, rng), middle, shifted)
+
+
+def no_gradient(problem: Problem) -> Gradients:
+    """Return zeros: an empty output depends on nothing."""
+    xp, batch = problem.xp, problem.batch
+    dq, dk, dv = (xp.zeros_like(x) for x in (problem.q, problem.k, problem.v))
+    certificate = GradientCertificate(
+        dq=np.zeros((*batch, problem.n_q)),
+        dk=np.zeros((*batch, problem.n_k)),
+        dv=np.zeros((*batch, problem.n_k)),
+        target=SOFTMAX_GRADIENT,
+        theorem="ours.gradient",
+    )
+    return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
+
+
+def check_call(method: Method, problem: Problem, rng: np.random.Generator | None) -> None:
+    """Raise TypeError or ValueError where the method cannot take the problem."""
+    name = type(method).__name__
+    if not hasattr(method, "compute") or isinstance(method, type):
+        msg = (
+            f"method is {method!r}: it must be an instance such as Exact() or Polynomial(degree=4)"
+        )
+        raise TypeError(msg)
+    if method.randomised and not isinstance(rng, np.random.Generator):
+        msg = (
+            f"{name} draws random numbers: pass rng=numpy.random.default_rng(seed), not {rng!r}; "
+            "there is no hidden default"
+        )
+        raise TypeError(msg)
+    reason = why_refused(method, problem)
+    if reason:
+        raise ValueError(reason)
+
+
+def why_refused(method: Method, problem: Problem) -> str:
+    """Return why the method has no such form, naming the argument; empty if it has."""
+    name, seen = type(method).__name__, problem.visibility
+    causal = problem.causal or (seen is not None and seen.causal)
+    if causal and method.why_not_causal:
+        return f"causal=True with {name}: {method.why_not_causal}"
+    if seen is not None and seen.window is not None:
+        reason = getattr(method, "why_no_window", WHY_NO_WINDOW)
+        if reason:
+            return f"window(={seen.window}) with {name}: {reason}"
+    if problem.scale_given and method.why_no_scale:
+        return f"scale(={problem.scale}) with {name}: {method.why_no_scale}; leave scale=None"
+    return ""
+
+
+def empty(problem: Problem) -> Approximation:
+    """Return the empty output: nothing can be wrong with it."""
+    xp = problem.xp
+    shape = (*problem.batch, problem.n_q, problem.dv)
+    value = xp.zeros(
+        shape, dtype=_arrays.dtype_of(problem.out_dtype, xp), device=_arrays.device(problem.q)
+    )
+    return Approximation(
+        value=value,
+        certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh"),
+    )

@@ -1,0 +1,110 @@
+"""Softmax attention and its gradient under any mask, pair by pair, in extended precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+EXTENDED = np.longdouble
+
+
+def visible(n_q, n_k, batch, options: Mapping[str, Any]):
+    """Return which query sees which key, shape (*batch, n_q, n_k), straight from the words of
+    `attention`.
+    """
+    i, j = np.arange(n_q)[:, None] + (options.get("query_offset") or 0), np.arange(n_k)[None, :]
+    see = np.ones((*batch, n_q, n_k), bool)
+    if options.get("causal"):
+        see = see & (j <= i)
+    before, after = options.get("window") or (None, None)
+    see = see if before is None else see & (j >= i - before)
+    see = see if after is None else see & (j <= i + after)
+    segments = options.get("segments")
+    if segments is not None:
+        queries, keys = segments if isinstance(segments, tuple) else (segments, segments)
+        see = see & (queries[..., :, None] == keys[..., None, :])
+    mask = options.get("key_mask")
+    return see if mask is None else see & mask[..., None, :]
+
+
+def weights(q, k, see, scale):
+    """Return the softmax weights; 0 for a query that sees no key."""
+    q, k = (x.astype(EXTENDED) for x in (q, k))
+    scores = np.where(see, EXTENDED(scale) * q @ np.swapaxes(k, -1, -2), -np.inf)
+    top = scores.max(-1, keepdims=True)
+    found = np.exp(scores - np.where(np.isfinite(top), top, 0))
+    total = found.sum(-1, keepdims=True)
+    return found / np.where(total > 0, total, 1)
+
+
+def output(q, k, v, see, scale):
+    """Return the exact output."""
+    return weights(q, k, see, scale) @ v.astype(EXTENDED)
+
+
+def gradient(q, k, v, g, see, scale):
+    """Return exact dq, dk, dv."""
+    f = weights(q, k, see, scale)
+    q, k, v, g = (x.astype(EXTENDED) for x in (q, k, v, g))
+    z = g @ np.swapaxes(v, -1, -2)
+    p = EXTENDED(scale) * f * (z - (f * z).sum(-1, keepdims=True))
+    return p @ k, np.swapaxes(p, -1, -2) @ q, np.swapaxes(f, -1, -2) @ g
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Masked:
+    """A problem with masks, and who sees whom in it."""
+
+    q: Any
+    k: Any
+    v: Any
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def batch(self):
+        return self.q.shape[:-2]
+
+    @property
+    def see(self):
+        return visible(self.q.shape[-2], self.k.shape[-2], self.batch, self.options)
+
+    @property
+    def scale(self):
+        return self.q.shape[-1] ** -0.5
+
+    def __repr__(self):
+        return f"Masked(q{self.q.shape}, k{self.k.shape}, {self.options})"
+
+
+@st.composite
+def masked_problems(draw, *, windows=True, causal=None, longest=12, dtype=np.float64):
+    """Problems of up to `longest` tokens with any masks at all; rows may see no key."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n_q, n_k = draw(st.integers(1, longest)), draw(st.integers(1, longest))
+    batch = draw(st.sampled_from([(), (2,), (2, 3)]))
+    size = draw(st.sampled_from([0.0, 1.0, 4.0]))
+    q, k, v = (
+        (size * rng.normal(size=(*batch, n, width))).astype(dtype)
+        for n, width in ((n_q, 3), (n_k, 3), (n_k, 2))
+    )
+    options: dict[str, Any] = {"empty_rows": "zero"}
+    if draw(st.booleans()) if causal is None else causal:
+        options["causal"] = True
+    sides = st.none() | st.integers(0, 5)
+    if windows and draw(st.booleans()):
+        options["window"] = (draw(sides), draw(sides))
+    if "causal" in options or options.get("window", (None, None)) != (None, None):
+        anywhere = st.integers(-4, longest)
+        options["query_offset"] = draw(st.sampled_from([0, n_k - n_q]) | anywhere)
+    if draw(st.booleans()):
+        lead = draw(st.sampled_from([(), batch]))
+        options["segments"] = tuple(
+            np.sort(rng.integers(0, 4, (*lead, n)), axis=-1) for n in (n_q, n_k)
+        )
+    if draw(st.booleans()):
+        options["key_mask"] = rng.random((*batch, n_k)) < draw(st.sampled_from([0.3, 0.8]))
+    return Masked(q=q, k=k, v=v, options=options)
