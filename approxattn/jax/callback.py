@@ -31,7 +31,7 @@ class Settings:
     method: str
     scale: float | None
     causal: bool
-    query_offset: int
+    query_offset: int | None
     window: tuple[int | None, int | None] | None
     gradient: str
 
@@ -44,7 +44,7 @@ def attention(
     *,
     scale: float | None = None,
     causal: bool = False,
-    query_offset: int = 0,
+    query_offset: int | None = None,
     window: tuple[int | None, int | None] | None = None,
     segments: Array | tuple[Array, Array] | None = None,
     key_mask: Array | None = None,
@@ -98,7 +98,7 @@ def attention(
         method=name_of(method),
         scale=scale,
         causal=bool(causal),
-        query_offset=int(query_offset),
+        query_offset=None if query_offset is None else int(query_offset),
         window=None if window is None else (window[0], window[1]),
         gradient=gradient,
     )
@@ -196,11 +196,13 @@ def _host_gradient(settings: Settings) -> Callable[..., tuple[HostArray, ...]]:
 def _keywords(settings: Settings, masks: dict[str, Any]) -> dict[str, Any]:
     """Return the keywords of the core."""
     given = {name: np.asarray(x) for name, x in masks.items()}
-    found: dict[str, Any] = {"scale": settings.scale, "causal": settings.causal}
-    if settings.query_offset:
-        found["query_offset"] = settings.query_offset
-    if settings.window is not None:
-        found["window"] = settings.window
+    found: dict[str, Any] = {
+        "scale": settings.scale,
+        "causal": settings.causal,
+        "window": settings.window,
+        "query_offset": settings.query_offset,
+        "empty_rows": "zero",
+    }
     if "key_mask" in given:
         found["key_mask"] = given["key_mask"].astype(bool)
     if "query_segments" in given:

@@ -4,14 +4,14 @@ Needs torch: `pip install approxattn[torch]`; the parts for models need transfor
 `approxattn[transformers]`.
 """
 
+from approxattn.diagnosis.trials import Head, LayerReport
 from approxattn.methods.naming import give_name
 from approxattn.torch.attention import scaled_dot_product_attention
-from approxattn.torch.capture import Head, Heads, LayerHeads, capture
+from approxattn.torch.capture import Heads, LayerHeads, capture
 from approxattn.torch.fidelity import Fidelity, fidelity
 from approxattn.torch.hugging_face import register
 from approxattn.torch.records import Call, ExactFallbackWarning, record_calls
 from approxattn.torch.report import Report, report
-from approxattn.torch.trials import LayerReport
 
 __all__ = [
     "Call",

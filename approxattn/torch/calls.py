@@ -7,7 +7,6 @@ certificate still counts the rounding to bfloat16.
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,9 @@ import torch
 
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate
-from approxattn.torch.masks import Structure, Tensor
+from approxattn.torch.masks import NoStructureError, Structure, Tensor
 
 Array = Any
-
-_KEYWORDS = frozenset(inspect.signature(attention).parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,32 +122,32 @@ def _silenced(x: Tensor, empty: Tensor | None) -> Tensor:
 
 
 def _keywords(setting: Setting, like: Array) -> dict[str, Any]:
-    """Return the keywords of the core that differ from its defaults."""
+    """Return the keywords of the core."""
     put, given = _putter(like), setting.structure
-    scale = scale_for(setting.method, setting.scale, int(like.shape[-1]))
-    found: dict[str, Any] = {"scale": scale, "causal": given.causal}
-    if setting.method.randomised:
-        found["rng"] = np.random.default_rng(setting.seed)
+    if given.bias is not None:
+        msg = (
+            "attn_mask holds biases other than 0 and -inf, for which no method has a form: "
+            "unsupported='exact' leaves them to torch"
+        )
+        raise NoStructureError(msg)
+    found: dict[str, Any] = {
+        "scale": _scale(setting.method, setting.scale, int(like.shape[-1])),
+        "causal": given.causal,
+        "window": given.window,
+        "empty_rows": "zero",  # as torch has it
+    }
+    if given.causal or given.window is not None:
+        found["query_offset"] = given.query_offset
     if given.key_mask is not None:
         found["key_mask"] = put(given.key_mask)
-    if given.query_offset:
-        found["query_offset"] = given.query_offset
-    if given.window is not None:
-        found["window"] = given.window
     if given.segments is not None:
         found["segments"] = tuple(put(x) for x in given.segments)
-    if given.bias is not None:
-        found["bias"] = put(given.bias)
-    missing = sorted(set(found) - _KEYWORDS)
-    if missing:
-        msg = f"attention has no {missing[0]} in this version"
-        raise NotImplementedError(msg)
-    if "empty_rows" in _KEYWORDS:
-        found["empty_rows"] = "zero"  # as torch has it
+    if setting.method.randomised:
+        found["rng"] = np.random.default_rng(setting.seed)
     return found
 
 
-def scale_for(method: Any, scale: float | None, d: int) -> float | None:
+def _scale(method: Any, scale: float | None, d: int) -> float | None:
     """Return the scale to ask for: models state the usual 1/sqrt(d), which is none to a method
     whose weights have no scale.
     """

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from approxattn._arrays import HostArray
+from approxattn.diagnosis.trials import Head
 from approxattn.torch.hugging_face import Layer, layer_of, register_function
 from approxattn.torch.masks import NoStructureError, Structure, Tensor
 from approxattn.torch.swapping import implementation
@@ -47,70 +48,52 @@ class LayerHeads:
     scale: float
     structure: Structure | None
 
-    @property
-    def plain(self) -> bool:
-        """Whether masks are a key mask and causal order of equally many queries and keys only."""
-        found = self.structure
-        if found is None or found.window or found.segments or found.bias is not None:
-            return False
-        return found.query_offset == 0 and not (
-            found.causal and self.q.shape[-2] != self.k.shape[-2]
-        )
-
     def head(self, item: int, head: int) -> Head:
-        """Return one head of one batch item, with its padding cut off.
+        """Return one head of one batch item; of equally many queries and keys the padding is cut
+        off.
 
         Raises
         ------
         ValueError
-            Where the layer is not `plain`.
+            Where no method has a form for the mask.
         """
-        if not self.plain or self.structure is None:
-            msg = (
-                f"{self.module}: its mask is more than a key mask and causal order, or its queries "
-                "and keys differ in number; no part of it can be taken for a head of its own"
-            )
+        given = self.structure
+        if given is None or given.bias is not None:
+            msg = f"{self.module}: no method has a form for its mask or its biases"
             raise ValueError(msg)
         shared = self.q.shape[1] // self.k.shape[1]
-        keys = _visible(self.structure.key_mask, item, head, self.k.shape[-2])
-        same = self.q.shape[-2] == self.k.shape[-2]
-        q, k, v = (
-            _host(x[item, which])
-            for x, which in ((self.q, head), (self.k, head // shared), (self.v, head // shared))
-        )
+        keys = None if given.key_mask is None else _of_head(given.key_mask, item, head)
+        segments = None
+        if given.segments is not None:
+            segments = tuple(_of_head(x, item, head) for x in given.segments)
+        arrays = [
+            _host(x[item, head // s])
+            for x, s in zip((self.q, self.k, self.v), (1, shared, shared), strict=True)
+        ]
+        cut = given.query_offset == 0 and self.q.shape[-2] == self.k.shape[-2]
+        if keys is not None and cut and given.window is None:
+            arrays = [x[keys] for x in arrays]
+            segments = None if segments is None else tuple(x[keys] for x in segments)
+            keys = None
+        ordered = given.causal or given.window is not None
         return Head(
-            q=q[keys] if same else q,
-            k=k[keys],
-            v=v[keys],
-            causal=self.structure.causal,
+            q=arrays[0],
+            k=arrays[1],
+            v=arrays[2],
             scale=self.scale,
+            masks={
+                "causal": given.causal,
+                "query_offset": given.query_offset if ordered else None,
+                "window": given.window,
+                "segments": segments,
+                "key_mask": keys,
+                "empty_rows": "zero",
+            },
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Head:
-    """One head of one batch item, without padding.
-
-    Attributes
-    ----------
-    q, k, v : ndarray, shapes (n_q, d), (n_k, d), (n_k, dv)
-        As the attention saw them.
-    causal : bool
-        Whether query i sees keys 0 ... i only.
-    scale : float
-        Factor of q . k.
-    """
-
-    q: HostArray
-    k: HostArray
-    v: HostArray
-    causal: bool
-    scale: float
-
-
-def _visible(mask: Tensor | None, item: int, head: int, n_k: int) -> HostArray:
-    if mask is None:
-        return np.ones(n_k, bool)
+def _of_head(mask: Tensor, item: int, head: int) -> HostArray:
+    """Return the row of a mask, shape broadcastable to (B, H, n), for one head."""
     own = mask
     while own.ndim < 3:
         own = own[None]
@@ -169,8 +152,8 @@ class Heads(Sequence[LayerHeads]):
         Raises
         ------
         ValueError
-            For a suffix other than .npz, and layers of different shapes or kinds: save them one by
-            one.
+            For a suffix other than .npz, masks that the file cannot hold, and layers of different
+            shapes or kinds: save them one by one.
         NotWrittenError
             When the file cannot be written.
         """
@@ -198,11 +181,17 @@ def _stacked(layer: LayerHeads, item: int) -> tuple[bool, tuple[HostArray, ...]]
     """
     count, keys = layer.q.shape[1], layer.k.shape[1]
     heads = [layer.head(item, h) for h in range(count)]
+    if not all(head.plain for head in heads):
+        msg = (
+            f"{layer.module} has a mask other than padding and causal order, which the file cannot "
+            "hold: diagnose its heads by approxattn.diagnose(head.q, head.k, head.v, **head.masks)"
+        )
+        raise ValueError(msg)
     first = heads[:: count // keys]
     factor = layer.scale * math.sqrt(layer.q.shape[-1])
     q = np.stack([head.q * np.asarray(factor, head.q.dtype) for head in heads])
     k, v = (np.stack([getattr(head, name) for head in first])[:, None] for name in "kv")
-    return heads[0].causal, (q.reshape(keys, count // keys, *q.shape[1:]), k, v)
+    return bool(heads[0].masks["causal"]), (q.reshape(keys, count // keys, *q.shape[1:]), k, v)
 
 
 @contextmanager

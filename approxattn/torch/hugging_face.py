@@ -64,7 +64,7 @@ def register(
     seed: Seed | None = None,
     unsupported: str = "raise",
     gradient: str = "output",
-) -> None:
+) -> str:
     """Give transformers an attention implementation.
 
     Parameters
@@ -83,6 +83,11 @@ def register(
     gradient : {"output", "method"}
         As in `scaled_dot_product_attention`.
 
+    Returns
+    -------
+    str
+        `name`.
+
     Raises
     ------
     TypeError, ValueError
@@ -92,7 +97,9 @@ def register(
     --------
     >>> from approxattn.torch import register
     >>> register("taylor", "Polynomial(degree=4, basis='taylor')")
+    'taylor'
     >>> register("some layers", {0: "Exact()", 3: "Clustered(heavy=32)"})
+    'some layers'
     """
     check_choice("unsupported", unsupported, UNSUPPORTED)
     check_choice("gradient", gradient, GRADIENTS)
@@ -103,6 +110,7 @@ def register(
             raise ValueError(msg)
     choice = Choice(methods=method, seed=seed, unsupported=unsupported, gradient=gradient)
     register_function(name, functools.partial(attention_forward, choice=choice))
+    return name
 
 
 def register_function(name: str, forward: Any) -> None:

@@ -114,7 +114,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor
     try:
         value, certificate = compute(q, k, v, request.setting(q.shape[-2], k.shape[-2]))
         way, reason = BY_METHOD, ""
-    except (ValueError, TypeError, MemoryError, NotImplementedError) as error:
+    except (ValueError, TypeError, MemoryError) as error:
         if request.unsupported == "raise":
             raise
         way, reason, certificate = BY_TORCH, str(error), None

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from approxattn._arguments import check_fraction, check_positive, check_rows
+from approxattn.diagnosis.trials import HEADER, LayerReport, Trials
 from approxattn.methods.protocol import described
-from approxattn.torch.capture import Heads
-from approxattn.torch.trials import HEADER, LayerReport, Trials
+from approxattn.torch.capture import Heads, LayerHeads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,13 +129,24 @@ def report(
         if time.monotonic() - start > budget:
             break
         rng = np.random.default_rng((seed, place, number))
-        trials[place].add(heads[place].head(item, number), cost, rows, rng, start + budget)
+        _try(trials[place], heads[place], item, number, (cost, rows, rng, start + budget))
     reports = tuple(
-        trial.report(layer.layer, layer.module, layer.plain)
-        for trial, layer in zip(trials, heads, strict=True)
+        trial.report(layer.layer, layer.module) for trial, layer in zip(trials, heads, strict=True)
     )
     spent = time.monotonic() - start
     return Report(layers=reports, cost=cost, tolerance=tolerance, seconds=spent)
+
+
+def _try(trials: Trials, layer: LayerHeads, item: int, number: int, rest: Any) -> None:
+    """Add one head to what was found in its layer, unless no method has a form for it."""
+    if trials.refused:
+        return
+    try:
+        head = layer.head(item, number)
+    except ValueError as reason:
+        trials.refused = str(reason)
+        return
+    trials.add(head, *rest)
 
 
 def _rounds(heads: Heads) -> Iterator[tuple[int, int]]:
@@ -143,5 +154,5 @@ def _rounds(heads: Heads) -> Iterator[tuple[int, int]]:
     most = max(layer.q.shape[1] for layer in heads)
     for number in range(most):
         for place, layer in enumerate(heads):
-            if number < layer.q.shape[1] and layer.plain:
+            if number < layer.q.shape[1]:
                 yield place, number

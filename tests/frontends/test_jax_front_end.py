@@ -149,7 +149,7 @@ def test_traced_forms_equal_the_methods(name: str) -> None:
     keys[:, 0] = True
     rng = np.random.default_rng(2)
     dout = jnp.asarray(rng.normal(size=(2, 12, 3)))
-    cases = [{}, {"scale": 0.2}]
+    cases: list = [{}, {"scale": 0.2}]
     cases += [{"causal": True}] if "causal" in forms else []
     cases += [{"key_mask": keys}] if "mask" in forms else []
     for keywords in cases:

@@ -59,7 +59,7 @@ def test_what_is_captured_is_what_the_model_attends_with(llama) -> None:
     llama(**given)
     hook.remove()
     head = layer.head(1, 3)
-    assert head.causal
+    assert head.masks["causal"]
     out = aa.attention(head.q, head.k, head.v, aa.Exact(), scale=head.scale, causal=True)
     np.testing.assert_allclose(out.value, seen[0][1, :, 24:].detach(), atol=1e-5)
 
@@ -117,15 +117,18 @@ def test_capture_refuses_what_is_no_model() -> None:
         pass
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_windows_are_captured_but_not_taken_for_heads() -> None:
+def test_windows_are_captured(tmp_path) -> None:
     model = make("mistral")
     with torch.no_grad(), capture(model) as heads:
         model(**inputs())
-    assert heads[0].structure.window == (7, 0)
-    with pytest.raises(ValueError, match="more than a key mask"):
-        heads[0].head(0, 0)
-    assert "more than padding" in report(heads).layers[0].refused
+    head = heads[0].head(0, 0)
+    assert head.masks["window"] == (7, 0)
+    assert not head.plain
+    with pytest.raises(ValueError, match="other than padding and causal order"):
+        heads.save(tmp_path / "heads.npz")
+    found = report(heads)
+    assert "for Exact() only" in str(found)
+    assert found.recommended == {}
 
 
 def test_report_measures_every_head(bert) -> None:
@@ -152,7 +155,9 @@ def test_report_measures_every_head(bert) -> None:
 
 
 def test_report_keeps_to_its_time(bert, monkeypatch) -> None:
-    modules = [importlib.import_module(f"approxattn.torch.{x}") for x in ("report", "trials")]
+    modules = [
+        importlib.import_module(f"approxattn.{x}") for x in ("torch.report", "diagnosis.trials")
+    ]
     with torch.no_grad(), capture(bert) as heads:
         bert(**inputs())
     clock = [0.0]

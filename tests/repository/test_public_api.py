@@ -114,7 +114,7 @@ def undocumented(obj: Any) -> list[str]:
     )
     if isinstance(obj, types.FunctionType):
         names = list(inspect.signature(obj).parameters)
-        gives = "Yields" if hasattr(obj, "__wrapped__") else "Returns"  # a context manager yields
+        gives = "Yields" if inspect.isgeneratorfunction(inspect.unwrap(obj)) else "Returns"
         wanted, table = [gives], found.get("Parameters", "")
         wanted += ["Raises"] if "raise " in inspect.getsource(obj) else []
         lacks += [section for section in wanted if section not in found]

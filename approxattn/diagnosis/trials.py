@@ -4,22 +4,53 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from approxattn._arrays import HostArray
 from approxattn._problem import Problem, pose
 from approxattn.attend import attention
+from approxattn.attend.calls import why_refused
 from approxattn.audit import audit
 from approxattn.diagnosis.equal_cost import settings_within
 from approxattn.diagnosis.score_statistics import statistics
 from approxattn.methods import all_methods
 from approxattn.methods.protocol import described
 from approxattn.softmax.rows import choose
-from approxattn.torch.calls import scale_for
-from approxattn.torch.capture import Head
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """One head of one batch item.
+
+    Attributes
+    ----------
+    q, k, v : ndarray, shapes (n_q, d), (n_k, d), (n_k, dv)
+        As the attention saw them.
+    scale : float
+        Factor of q . k.
+    masks : mapping
+        Keywords of `approxattn.attention`, `audit` and `diagnose`: causal, query_offset, window,
+        segments, key_mask, empty_rows.
+    """
+
+    q: HostArray
+    k: HostArray
+    v: HostArray
+    scale: float
+    masks: Mapping[str, Any]
+
+    @property
+    def plain(self) -> bool:
+        """Whether causal order, of equally many queries and keys, is the only mask."""
+        others = (self.masks[name] for name in ("window", "segments", "key_mask"))
+        if any(given is not None for given in others):
+            return False
+        square = not self.masks["query_offset"] and len(self.q) == len(self.k)
+        return square or not self.masks["causal"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +127,14 @@ class Trials:
         self.scores: list[tuple[float, float, float]] = []
         self.errors: dict[str, list[float]] = {}
         self.methods: dict[str, Any] = {}
+        self.refused = ""
 
     def add(self, head: Head, cost: float, rows: int, rng: np.random.Generator, end: float) -> None:
         """Try every method on one head; what the time cuts short does not count."""
-        problem = pose(head.q, head.k, head.v, scale=head.scale, causal=head.causal)
+        problem = pose(head.q, head.k, head.v, scale=head.scale, **head.masks)
+        if head.masks["window"] is not None:
+            self.refused = f"its window {head.masks['window']} is for Exact() only"
+            return
         found: dict[str, float] = {}
         mean = math.nan
         for method in _candidates(problem, cost):
@@ -109,20 +144,18 @@ class Trials:
             self.methods[name] = method
             error, mean = _error(head, method, rows, rng, mean)
             found[name] = error
-        seen = statistics(problem, choose(problem.n_q, rows, None))
+        sighted = np.flatnonzero(problem.visible_keys)
+        seen = statistics(problem, sighted[choose(sighted.size, rows, None)])
         numbers = float(np.max(seen.largest)), float(np.median(seen.effective)), mean
         self.scores.append(numbers)
         self.seen += 1
         for name, error in found.items():
             self.errors.setdefault(name, []).append(error)
 
-    def report(self, layer: int, module: str, plain: bool) -> LayerReport:
+    def report(self, layer: int, module: str) -> LayerReport:
         """Return the medians."""
-        if not plain:
-            why = (
-                "its mask is more than padding and causal order, for which only Exact() has a form"
-            )
-            return LayerReport(layer=layer, module=module, heads=self.heads, refused=why)
+        if self.refused:
+            return LayerReport(layer=layer, module=module, heads=self.heads, refused=self.refused)
         whole = {name: tuple(e) for name, e in self.errors.items() if len(e) == self.seen}
         score, keys, mean = (
             np.median(np.array(self.scores), axis=0) if self.scores else (math.nan,) * 3
@@ -144,7 +177,7 @@ def _candidates(problem: Problem, cost: float) -> Iterator[Any]:
     """Yield the methods that the cost allows and that have a form for the problem."""
     for kind in all_methods():
         for method in settings_within(kind, problem, cost):
-            if not problem.causal or not method.why_not_causal:
+            if not why_refused(method, problem):
                 yield method
 
 
@@ -157,12 +190,11 @@ def _error(
 ) -> tuple[float, float]:
     """Return the relative errors of a method, inf where it refuses, and of the mean of v."""
     arrays = head.q, head.k, head.v
-    scale = scale_for(method, head.scale, head.q.shape[-1])
     try:
-        out = attention(*arrays, method, scale=scale, causal=head.causal, rng=rng)
+        out = attention(*arrays, method, scale=head.scale, rng=rng, **head.masks)
     except (ValueError, MemoryError):
         return math.inf, mean
     # the same rows for every method
     judge = np.random.default_rng(0)
-    found = audit(out.value, *arrays, rows=rows, rng=judge, scale=head.scale, causal=head.causal)
+    found = audit(out.value, *arrays, rows=rows, rng=judge, scale=head.scale, **head.masks)
     return found.relative_error, found.baselines["mean of v"].relative_error
