@@ -65,7 +65,8 @@ def scaled_dot_product_attention(
         The method, or the text of one: "Polynomial(degree=4, basis='taylor')".
     seed : int or torch.Generator, optional
         Needed by randomised methods: their draws follow from it, in backward as in forward. A
-        generator gives a new seed at each call.
+        generator gives a new seed at each call; with `torch.utils.checkpoint` let it be
+        `torch.default_generator`, whose state is kept.
     key_mask : tensor of bool, shape broadcastable to (..., n_k), optional
         Keys that take part, in the place of an attn_mask of n_q rows.
     query_offset : int
@@ -138,7 +139,9 @@ def scaled_dot_product_attention(
 def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return the tensors in the dtype that torch's own function would see."""
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind) or tensors[0].dtype is torch.float64:
+    if not torch.amp.is_autocast_available(kind) or tensors[0].dtype is torch.float64:
+        return tensors
+    if not torch.is_autocast_enabled(kind):
         return tensors
     return tuple(x.to(torch.get_autocast_dtype(kind)) for x in tensors)
 
@@ -202,6 +205,10 @@ def _refused(
             f"dropout_p(={dropout}) drops weights, which are never formed: pass 0, and drop out "
             "outputs in its place"
         )
+    if not torch.compiler.is_compiling() and any(map(_has_tangent, inputs)):
+        return (
+            "an input carries a tangent of torch's forward mode, which no method has: use backward"
+        )
     if not torch.is_grad_enabled():
         return ""
     mask = request.attn_mask
@@ -220,6 +227,11 @@ def _refused(
             "train with it all the same, or torch.no_grad()"
         )
     return ""
+
+
+def _has_tangent(x: Tensor) -> bool:
+    forward_ad = torch.autograd.forward_ad
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
 
 
 def _seed(chosen: Named, seed: Seed | None) -> int | None:

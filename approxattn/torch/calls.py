@@ -8,7 +8,7 @@ certificate still counts the rounding to bfloat16.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,9 @@ def compute(q: Tensor, k: Tensor, v: Tensor, setting: Setting) -> tuple[Tensor, 
     a, b, c = _arrays_of(*_grouped(q, k, v, groups), holder=setting.method)
     found = attention(a, b, c, setting.method, **_keywords(setting, a))
     value = _silenced(_tensor_of(found.value), setting.structure.empty)
-    return value.flatten(-4, -3) if groups > 1 else value, found.certificate
+    if groups == 1:
+        return value, found.certificate
+    return value.flatten(-4, -3), _flat(found.certificate)
 
 
 def pull(
@@ -60,6 +62,15 @@ def pull(
         _tensor_of(grad).reshape(x.shape) for grad, x in zip(grads, (q, k, v), strict=True)
     )
     return dq, dk, dv
+
+
+def _flat(certificate: Certificate) -> Certificate:
+    """Return a certificate whose two axes of grouped heads are one again."""
+    rows, promised = certificate.rows, certificate.promised
+    if promised is not None:
+        promised = promised.reshape(*promised.shape[:-2], -1)
+    flat = rows.reshape(*rows.shape[:-3], -1, rows.shape[-1])
+    return replace(certificate, rows=flat, promised=promised)
 
 
 def _groups(q: Tensor, k: Tensor, v: Tensor) -> int:

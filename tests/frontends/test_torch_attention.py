@@ -417,3 +417,16 @@ def test_second_derivatives_are_refused() -> None:
     (dq,) = torch.autograd.grad(exact(q, k, v).square().sum(), q, create_graph=True)
     with pytest.raises(RuntimeError, match="no second derivatives"):
         dq.sum().backward()
+
+
+def test_certificates_of_shared_heads_have_the_axes_of_the_output() -> None:
+    q, k, v = (x.detach() for x in leaves((2, 6, 30, 4), (2, 2, 30, 4), (2, 2, 30, 4)))
+    certificates: list = []
+    method = aa.Polynomial(tolerance=0.5)
+    out = scaled_dot_product_attention(
+        q, k, v, method=method, enable_gqa=True, certificates=certificates
+    )
+    right = F.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    assert certificates[0].rows.shape == (2, 6, 30)
+    assert certificates[0].promised.shape == (2, 6)
+    assert ((out - right).abs().amax(-1).numpy() <= certificates[0].rows).all()

@@ -134,3 +134,54 @@ def test_many_cotangents_at_once() -> None:
         wanted = torch.autograd.grad(out, (q, k, v), douts[i], retain_graph=True)
         for a, b in zip(found, wanted, strict=True):
             assert torch.equal(a[i], b)
+
+
+@pytest.mark.filterwarnings("ignore:.*jit")  # torch's own, at the first dual level
+def test_forward_mode_is_refused() -> None:
+    import torch.autograd.forward_ad as forward_ad
+
+    q = leaves((2, 5, 3))[0].detach()
+    with forward_ad.dual_level(), pytest.raises(ValueError, match="forward mode"):
+        _attend(forward_ad.make_dual(q, q), q, q)
+
+
+def test_checkpoints_repeat_the_draws() -> None:
+    from torch.utils.checkpoint import checkpoint
+
+    def loss(q):
+        seed = torch.default_generator
+        method = "Performer(features=4)"
+        return scaled_dot_product_attention(q, q, q, method=method, seed=seed).square().sum()
+
+    grads = []
+    for run in (loss, lambda q: checkpoint(loss, q, use_reentrant=False)):
+        q = leaves((2, 5, 3))[0]
+        torch.manual_seed(0)
+        grads += torch.autograd.grad(run(q), q)
+    assert torch.equal(*grads)
+
+
+def test_sizes_may_change() -> None:
+    def attend_itself(q):
+        return scaled_dot_product_attention(q, q, q, is_causal=True, method="Exact()")
+
+    compiled = torch.compile(attend_itself, fullgraph=True, backend="aot_eager", dynamic=True)
+    for n in (5, 7, 9):
+        q = leaves((2, n, 3))[0].detach()
+        assert torch.equal(compiled(q), attend_itself(q))
+
+
+def test_shapes_are_known_without_numbers() -> None:
+    q, k, v = (x.to("meta") for x in leaves((2, 4, 5, 3), (2, 2, 7, 3), (2, 2, 7, 6)))
+    out = scaled_dot_product_attention(q, k, v, method=POLYNOMIAL, enable_gqa=True)
+    assert out.shape == (2, 4, 5, 6)
+    assert out.device.type == "meta"
+
+
+def test_inference_mode_reads_masks_too() -> None:
+    q, k, v = (x.detach() for x in leaves(*[(2, 5, 3)] * 3))
+    with torch.inference_mode():
+        mask = torch.ones(5, 5, dtype=torch.bool).tril()
+        found = scaled_dot_product_attention(q, k, v, mask, method="Exact()")
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(found, wanted)
