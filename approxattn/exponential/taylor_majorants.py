@@ -41,6 +41,11 @@ TOUCHING = (0.08, 0.11, 0.15, 0.2, 0.27, 0.36, 0.48, 0.64)
 STEPS_AN_OCTAVE = 4
 """Half ranges at which majorants are made. *Chosen*: scaling makes up for what lies between."""
 
+LEAST = 0.25
+"""The smallest of them. *Chosen*: rows below it are scaled from there, which makes their bounds
+larger by a factor of at most e^(1/4); scores of many sizes need few majorants.
+"""
+
 
 def degrees_used(degree: int) -> tuple[int, ...]:
     """Return the degrees above 0 of the moments that the majorants weigh."""
@@ -55,7 +60,7 @@ def weigh_taylor(degree: int, bound: HostArray, moments: HostArray, slack: HostA
     """
     used = (0, *degrees_used(degree))
     result = np.full(bound.shape, np.inf)
-    steps = np.ceil(np.log2(np.maximum(bound, 2.0**-60)) * STEPS_AN_OCTAVE)
+    steps = np.ceil(np.log2(np.maximum(bound, LEAST)) * STEPS_AN_OCTAVE)
     for step in np.unique(steps[bound <= WIDEST]):
         here = (steps == step) & (bound <= WIDEST)
         wide = 2.0 ** (step / STEPS_AN_OCTAVE) * (1 + 2.0**-44)

@@ -27,7 +27,7 @@ from approxattn.data import minilm_heads
 from approxattn.methods.protocol import Method
 
 FINITE = [row for row in TABLE if np.isfinite(row.slack)]
-EXAMPLES = 6 * settings.default.max_examples
+EXAMPLES = 3 * settings.default.max_examples
 """Problems: 600 in the quick profile; `proofs_check hunt` tries hundreds of thousands."""
 
 

@@ -17,7 +17,7 @@ from approxattn.data import minilm_heads
 from approxattn.methods.polynomials.centring import centre_scores
 from approxattn.methods.polynomials.metric import balancing, moment, score_bounds_of
 
-PROBLEMS = 500
+PROBLEMS = 250
 
 
 def offset_problem(rng: np.random.Generator) -> tuple[list[HostArray], dict[str, object]]:

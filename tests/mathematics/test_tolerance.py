@@ -11,7 +11,7 @@ import pytest
 
 import approxattn as aa
 
-PROBLEMS = 1200
+PROBLEMS = 480
 EXTENDED = np.longdouble
 
 
