@@ -187,6 +187,7 @@ def audit(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
+    bias: Array | None = None,
 ) -> Audit:
     """Recompute a random sample of the rows of an attention output, wherever it comes from, and say
     what that proves of the others.
@@ -205,7 +206,7 @@ def audit(
         Draws the rows. The statement needs a draw that does not know `value`.
     confidence : float
         Probability of the statement, in (0, 1).
-    scale, causal, key_mask, query_offset, window, segments, empty_rows
+    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias
         As in `attention`.
 
     Returns
@@ -255,6 +256,7 @@ def audit(
         window=window,
         segments=segments,
         empty_rows=empty_rows,
+        bias=bias,
     )
     _check_value(value, problem)
     chosen = choose(population(problem), rows, rng)

@@ -14,6 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
+from approxattn._problem.bias import check_bias, hides, visible_pairs
 from approxattn._problem.input import (
     check_dtypes,
     check_finite,
@@ -56,6 +57,8 @@ class Problem:
     band : (int or None, int or None) or None
         Least and largest j - i of a query i and a key j that it sees; None: no limit. Only for
         methods that know it.
+    bias : array, broadcastable to (..., n_q, n_k), or None
+        Added to the scores; -inf hides a pair. Only for methods that know it.
     visibility : Visibility or None
         What the caller's masks let each query see, where `causal` and `key_mask` cannot say it;
         then `causal` is False. Methods never get such a problem: see `approxattn.attend`.
@@ -71,6 +74,7 @@ class Problem:
     xp: Namespace
     out_dtype: str
     band: Window | None = None
+    bias: Array | None = None
     visibility: Visibility | None = None
 
     @property
@@ -139,11 +143,21 @@ class Problem:
         """Number of keys that each query sees, shape (..., n_q), on the host."""
         shape = (*self.batch, self.n_q)
         mask = None if self.key_mask is None else _arrays.to_host(self.key_mask)
+        if self.bias is not None and hides(self.bias, self.xp):
+            seen = self.visibility or self._order
+            return np.broadcast_to(visible_pairs(self.bias, seen, mask), shape)
         if self.limits is not None:
             return np.broadcast_to(counted(self.limits, mask), shape)
         if mask is None:
             return np.broadcast_to(np.asarray(self.n_k), shape)
         return np.broadcast_to(np.sum(mask, axis=-1, keepdims=True), shape)
+
+    @property
+    def _order(self) -> Visibility:
+        """What `causal` and `band` say."""
+        low, high = (None, self.earlier) if self.causal else self.band or (None, None)
+        before, after = None if low is None else -low, high
+        return Visibility(n_q=self.n_q, n_k=self.n_k, window=(before, after))
 
     @functools.cached_property
     def facts(self) -> dict[Any, Any]:
@@ -166,7 +180,10 @@ class Problem:
         mask = None if self.key_mask is None else self.key_mask[(*index, ...)]
         q, k, v = (x[(*index, ...)] for x in (self.q, self.k, self.v))
         seen = None if self.visibility is None else self.visibility.item(index, self.batch)
-        return replace(self, q=q, k=k, v=v, key_mask=mask, visibility=seen)
+        bias = self.bias
+        if bias is not None:
+            bias = self.xp.broadcast_to(bias, (*self.batch, self.n_q, self.n_k))[(*index, ...)]
+        return replace(self, q=q, k=k, v=v, key_mask=mask, bias=bias, visibility=seen)
 
 
 def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
@@ -194,6 +211,7 @@ def pose(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
+    bias: Array | None = None,
 ) -> Problem:
     """Check q, k, v and masks, and return them as a `Problem`.
 
@@ -208,8 +226,8 @@ def pose(
         Shapes that do not fit, no keys, NaN or infinity, scores that could overflow, a query that
         sees no key.
     """
-    masks = {} if key_mask is None else {"key_mask": key_mask}
-    xp = _arrays.namespace(q=q, k=k, v=v, **masks)
+    more = {"key_mask": key_mask, "bias": bias}
+    xp = _arrays.namespace(q=q, k=k, v=v, **{n: x for n, x in more.items() if x is not None})
     check_dtypes(q, k, v)
     check_shapes(q, k, v)
     batch, n_q, n_k = common_batch(q, k, v), int(q.shape[-2]), int(k.shape[-2])
@@ -219,7 +237,8 @@ def pose(
     compute = _arrays.compute_dtype_name(q, "q")
     beta = check_scale(scale, int(q.shape[-1]), compute)
     full = None if key_mask is None else check_mask(key_mask, batch, n_k, xp)
-    plain = not check_empty_rows(seen, full, empty_rows, xp) and seen.plain
+    bias = None if bias is None else check_bias(bias, batch, n_q, n_k, compute, xp)
+    plain = not check_empty_rows(seen, full, bias, empty_rows, xp) and seen.plain
     key_mask, full = (key_mask, full) if plain else _without_unseen(seen, key_mask, full, batch, k)
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
@@ -241,6 +260,7 @@ def pose(
         key_mask=full,
         xp=xp,
         out_dtype=out_dtype,
+        bias=bias,
         visibility=None if plain else seen,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._problem.bias import hides, visible_pairs
 from approxattn._problem.visible import Visibility, Window, runs
 
 
@@ -182,20 +183,26 @@ def _spelled(name: str, given: tuple[int, ...], batch: tuple[int, ...]) -> tuple
 
 
 def check_empty_rows(
-    seen: Visibility, key_mask: Array | None, empty_rows: object, xp: Namespace
+    seen: Visibility,
+    key_mask: Array | None,
+    bias: Array | None,
+    empty_rows: object,
+    xp: Namespace,
 ) -> bool:
     """Return whether some query sees no key.
 
     Raises ValueError where one does and `empty_rows` is "raise".
     """
     check_choice("empty_rows", empty_rows, ("raise", "zero"))
-    if seen.plain and key_mask is None:
+    pairs_too = bias is not None and hides(bias, xp)
+    if seen.plain and key_mask is None and not pairs_too:
         return False
-    if seen.plain and key_mask is not None:
+    if seen.plain and key_mask is not None and not pairs_too:
         kept = key_mask[..., : 1 + seen.offset] if seen.causal else key_mask
         if bool(xp.all(xp.any(kept, axis=-1))):
             return False
-    counts = seen.visible(None if key_mask is None else _arrays.to_host(key_mask))
+    mask = None if key_mask is None else _arrays.to_host(key_mask)
+    counts = visible_pairs(bias, seen, mask) if pairs_too else seen.visible(mask)
     if np.all(counts > 0):
         return False
     if empty_rows == "raise":

@@ -39,6 +39,7 @@ def attention(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
+    bias: Array | None = None,
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
 ) -> Approximation:
@@ -74,6 +75,8 @@ def attention(
     empty_rows : {"raise", "zero"}
         What happens to a query that sees no key, as under padding on the left: an error, or an
         output of 0 with bound 0 and gradient 0.
+    bias : array of floats, broadcastable to (..., n_q, n_k), optional
+        Added to the scores, as positions are in T5 and ALiBi; -inf hides a pair. For `Exact` only.
     rng : numpy.random.Generator, optional
         Needed by randomised methods. Draws are made on the host and shared by all leading indices.
     nan_policy : {"raise", "propagate"}
@@ -119,6 +122,7 @@ def attention(
             window=window,
             segments=segments,
             empty_rows=empty_rows,
+            bias=bias,
         )
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
@@ -146,6 +150,7 @@ def attention_vjp(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
+    bias: Array | None = None,
     rng: np.random.Generator | None = None,
 ) -> Gradients:
     """Compute the gradient of attention by `method` for one cotangent of its output, with a
@@ -153,9 +158,9 @@ def attention_vjp(
 
     Parameters
     ----------
-    q, k, v, method, scale, causal, key_mask, query_offset, window, segments, empty_rows, rng
-        As for `attention`. Give a randomised method a generator in the state it had for the forward
-        pass to repeat its draws.
+    q, k, v, method, scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, rng
+        As for `attention`; there is no gradient with respect to the bias. Give a randomised method
+        a generator in the state it had for the forward pass to repeat its draws.
     dout : array, shape (..., n_q, dv)
         G = dL/dout, same library, device and dtype as q.
 
@@ -192,6 +197,7 @@ def attention_vjp(
         window=window,
         segments=segments,
         empty_rows=empty_rows,
+        bias=bias,
     )
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):

@@ -28,7 +28,7 @@ from approxattn.certificate import (
     Gradients,
     held_to_promise,
 )
-from approxattn.methods.protocol import WHY_NO_WINDOW, Differentiable, Method
+from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_WINDOW, Differentiable, Method
 
 
 def approximate(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -119,6 +119,9 @@ def why_refused(method: Method, problem: Problem) -> str:
         reason = getattr(method, "why_no_window", WHY_NO_WINDOW)
         if reason:
             return f"window(={seen.window}) with {name}: {reason}"
+    reason = getattr(method, "why_no_bias", WHY_NO_BIAS)
+    if problem.bias is not None and reason:
+        return f"bias with {name}: {reason}"
     if problem.scale_given and method.why_no_scale:
         return f"scale(={problem.scale}) with {name}: {method.why_no_scale}; leave scale=None"
     return ""

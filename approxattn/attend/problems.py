@@ -12,6 +12,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.attend.pieces import Group, Piece
+from approxattn.softmax.scores import cut
 
 
 def of_group(problem: Problem, group: Group) -> Problem:
@@ -21,7 +22,11 @@ def of_group(problem: Problem, group: Group) -> Problem:
     q, k, v = (taken(x, problem, group.items, 2) for x in (problem.q, problem.k, problem.v))
     mask = problem.key_mask
     mask = None if mask is None else taken(mask, problem, group.items, 1)
-    return replace(problem, q=q, k=k, v=v, key_mask=mask)
+    bias = problem.bias
+    if bias is not None:
+        bias = problem.xp.broadcast_to(bias, (*problem.batch, problem.n_q, problem.n_k))
+        bias = taken(bias, problem, group.items, 2)
+    return replace(problem, q=q, k=k, v=v, key_mask=mask, bias=bias)
 
 
 def taken(x: Array, problem: Problem, items: HostArray, axes: int) -> Array:
@@ -42,16 +47,30 @@ def of_bundle(problem: Problem, pieces: Sequence[Piece]) -> Problem:
     if mask is not None:
         mask = stacked([mask[..., p.keys[0] : p.keys[1]] for p in pieces], xp)
         mask = None if bool(xp.all(mask)) else _arrays.contiguous(mask)
+    bias = problem.bias
+    if bias is not None:
+        bias = _bias_of(bias, pieces, problem)
     return replace(
         problem,
         q=q,
         k=k,
         v=v,
         key_mask=mask,
+        bias=bias,
         causal=form.causal,
         band=form.band,
         visibility=None,
     )
+
+
+def _bias_of(bias: Array, pieces: Sequence[Piece], problem: Problem) -> Array:
+    """Return the bias of the pieces, with as many axes as their queries."""
+    parts = [cut(bias, piece.rows, piece.keys) for piece in pieces]
+    if len(parts) == 1:
+        return parts[0]
+    missing = problem.q.ndim - bias.ndim
+    ones = (1,) * missing
+    return problem.xp.stack([problem.xp.reshape(x, (*ones, *x.shape)) for x in parts], axis=0)
 
 
 def rows_of_queries(x: Array, pieces: Sequence[Piece], xp: Namespace) -> Array:

@@ -82,11 +82,21 @@ def key_norms(problem: Problem) -> HostArray:
 
 @once
 def score_bound(problem: Problem) -> HostArray:
-    """Return B_i >= max_j |beta q_i . k_j| over visible keys, shape (..., n_q).
+    """Return B_i >= max_j |beta q_i . k_j + bias_ij| over visible keys, shape (..., n_q).
 
-    Cauchy-Schwarz: beta |q_i| max_j |k_j|.
+    Cauchy-Schwarz: beta |q_i| max_j |k_j|, and the largest bias of the row.
     """
-    return _products(problem, key_norms(problem))
+    products = _products(problem, key_norms(problem))
+    return products if problem.bias is None else up(products + _bias_sizes(problem))
+
+
+def _bias_sizes(problem: Problem) -> HostArray:
+    """Return the largest finite bias of each row in size, shape (..., n_q)."""
+    xp, bias = problem.xp, problem.bias
+    sizes = xp.where(xp.isfinite(bias), xp.abs(bias), xp.zeros_like(bias))
+    return np.broadcast_to(
+        _arrays.to_float64(xp.max(sizes, axis=-1)), (*problem.batch, problem.n_q)
+    )
 
 
 def score_bound_of(problem: Problem, keys: Array) -> HostArray:

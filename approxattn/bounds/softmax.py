@@ -7,6 +7,7 @@ Rounding (proved here). Everything in steps 1 to 4 acts like an error of the sco
 and denominator share; eta is its size.
 
 1. A computed score is off by at most gamma_(d+2) B_i: one rounding for beta q, d for the product.
+   A bias that is added rounds by u B_i, and so did the bias before.
 2. The exponent s - m rounds by at most 2 u B_i, and exp itself by EXP_ULPS u.
 3. Each rescaling by e^(m - m') does so once more. The N of them telescope in exact arithmetic and
    leave N (EXP_ULPS + 4) u + 2 u B_i N in the logarithm.
@@ -37,7 +38,9 @@ def score_rounding(problem: Problem, bound: HostArray) -> HostArray:
     xp, tiny = problem.xp, _arrays.smallest_normal(problem.dtype)
     # of beta q, then of the products
     underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, xp))
-    return up(gamma(problem.d + 3, problem.u, 1) * bound + underflow)
+    # a bias is rounded to the dtype computed in, and added: within bound twice
+    added = 0.0 if problem.bias is None else 3 * plain(problem.u) * bound
+    return up(gamma(problem.d + 3, problem.u, 1) * bound + underflow + added)
 
 
 def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:

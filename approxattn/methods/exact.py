@@ -35,6 +35,7 @@ class Exact:
     averages_values: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
     why_no_window: ClassVar[str] = ""
+    why_no_bias: ClassVar[str] = ""
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:

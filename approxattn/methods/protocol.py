@@ -24,13 +24,20 @@ WHY_NO_WINDOW = (
 """The reason of a method that says nothing else."""
 
 
+WHY_NO_BIAS = (
+    "it never forms the scores of single pairs, to which a bias could be added; use Exact()"
+)
+"""The same for a bias."""
+
+
 class Method(Protocol):
     """Anything that computes attention and bounds its error.
 
     `compute` and `vjp` get plain problems: all keys for every query, or causal order, with a key
     mask. Other masks are split into such problems. A true attribute `sees_earlier_keys` says that
     causal problems may have more keys than queries; others are made square. An empty attribute
-    `why_no_window` says that the method knows the problem's `band`; otherwise it is the reason.
+    `why_no_window` says that the method knows the problem's `band`, an empty `why_no_bias` that it
+    knows its `bias`; otherwise they are the reason.
 
     A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
     constant to a column of v adds it to the output: then `attention` centres values that are far

@@ -21,7 +21,7 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
+from approxattn.softmax.scores import SCORES_AT_ONCE, cut, masked_scores
 
 Limits: TypeAlias = tuple[HostArray, HostArray]
 
@@ -66,7 +66,8 @@ class Item:
     @property
     def everyone(self) -> bool:
         """Whether each row may look at all keys."""
-        return self.given.key_mask is None and self.limits is None
+        given = self.given
+        return given.key_mask is None and given.bias is None and self.limits is None
 
     def take(self, x: Array) -> Array:
         """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in
@@ -141,7 +142,8 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
     problem, xp = item.given, item.given.xp
     k, v = (_arrays.cast(x[start:end, :], "float64", xp) for x in (problem.k, problem.v))
     mask = None if problem.key_mask is None else problem.key_mask[start:end]
-    part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask)
+    bias = None if problem.bias is None else cut(problem.bias, (first, last), (start, end))
+    part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask, bias=bias)
     scores = _scores(part, _cut(item.limits, first, last), start)
     top = xp.max(scores, axis=-1, keepdims=True)
     weights = xp.exp(scores - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
@@ -238,7 +240,9 @@ def row_blocks(problem: Problem, chosen: HostArray) -> Iterator[RowBlock]:
     for item in items(problem, chosen):
         for first in range(0, item.rows.size, step):
             last = min(first + step, item.rows.size)
-            part = replace(item.problem, q=item.problem.q[first:last, :])
+            bias = item.problem.bias
+            bias = None if bias is None else cut(bias, (first, last), (0, problem.n_k))
+            part = replace(item.problem, q=item.problem.q[first:last, :], bias=bias)
             scores = _scores(part, _cut(item.limits, first, last), 0)
             yield RowBlock(problem=part, index=item.index, scores=scores)
 
@@ -247,7 +251,10 @@ def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
     xp, own = problem.xp, problem.item(index)
     q = xp.take(own.q, _arrays.from_host(rows, own.q), axis=0)
     q = _arrays.cast(q, "float64", xp)
-    given = replace(own, q=q, causal=False, band=None, visibility=None)
+    bias = own.bias
+    if bias is not None and bias.shape[-2] > 1:
+        bias = xp.take(bias, _arrays.from_host(rows, bias), axis=0)
+    given = replace(own, q=q, causal=False, band=None, bias=bias, visibility=None)
     limits = None if own.limits is None else (own.limits[0][rows], own.limits[1][rows])
     return Item(given=given, index=index, rows=rows, limits=limits)
 

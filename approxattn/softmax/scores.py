@@ -34,6 +34,9 @@ def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end
     """
     xp = problem.xp
     scores = xp.matmul(scaled_q, xp.matrix_transpose(problem.k[..., start:end, :]))
+    if problem.bias is not None:
+        last = first + scaled_q.shape[-2]
+        scores = scores + cut(problem.bias, (first, last), (start, end))
     keep = visible_block(problem, scores, first, start, end)
     return scores if keep is None else xp.where(keep, scores, xp.full_like(scores, -xp.inf))
 
@@ -52,6 +55,13 @@ def visible_block(problem: Problem, like: Array, first: int, start: int, end: in
         rows, keys = _numbers(problem, first, last, start, end)
         keep = _both(keep, rows + low <= keys)
     return keep
+
+
+def cut(bias: Array, rows: tuple[int, int], keys: tuple[int, int]) -> Array:
+    """Return a block of a bias, whose last axes may be 1 for all queries or keys."""
+    (first, last), (start, end) = rows, keys
+    bias = bias if bias.shape[-2] == 1 else bias[..., first:last, :]
+    return bias if bias.shape[-1] == 1 else bias[..., start:end]
 
 
 def _numbers(problem: Problem, first: int, last: int, start: int, end: int) -> tuple[Array, Array]:

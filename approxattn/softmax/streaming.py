@@ -86,7 +86,8 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
             shrink = xp.exp(top - finite_top)
             numerator, denominator = numerator * shrink + part, denominator * shrink + mass
         top = new_top
-    if problem.band is not None:  # a row that sees no key: 0 / 1, and weights of 0
+    # a row that sees no key: 0 / 1, and weights of 0
+    if problem.band is not None or problem.bias is not None:
         empty = denominator == 0
         denominator = xp.where(empty, xp.ones_like(denominator), denominator)
         top = xp.where(empty, xp.zeros_like(top), top)

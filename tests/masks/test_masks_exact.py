@@ -18,7 +18,7 @@ def check(problem: Masked) -> None:
     """Hold output and gradient against the formula, and errors against their bounds."""
     q, k, v, see = problem.q, problem.k, problem.v, problem.see
     out = aa.attention(q, k, v, EXACT, **problem.options)
-    errors = np.abs(out.value - output(q, k, v, see, problem.scale)).max(-1)
+    errors = np.abs(out.value - output(q, k, v, see, problem.scale, problem.bias)).max(-1)
     assert np.all(errors <= out.certificate.rows)
     assert np.all(out.certificate.rows < 1e-12 * (1 + np.abs(v).max()))
     blind = ~see.any(-1)
@@ -27,7 +27,7 @@ def check(problem: Masked) -> None:
     g = np.random.default_rng(1).normal(size=out.value.shape)
     found = aa.attention_vjp(q, k, v, g, EXACT, **problem.options)
     for name, want in zip(
-        ("dq", "dk", "dv"), gradient(q, k, v, g, see, problem.scale), strict=True
+        ("dq", "dk", "dv"), gradient(q, k, v, g, see, problem.scale, problem.bias), strict=True
     ):
         gap = np.abs(getattr(found, name) - want).max(-1)
         assert np.all(gap <= getattr(found.certificate, name)), name
@@ -35,7 +35,8 @@ def check(problem: Masked) -> None:
     unseen = ~see.any(-2)
     assert np.all(found.dk[unseen] == 0)
     assert np.all(found.dv[unseen] == 0)
-    assert np.all(found.certificate.dv[unseen] == 0)
+    if "bias" not in problem.options:
+        assert np.all(found.certificate.dv[unseen] == 0)
 
 
 @settings(max_examples=150)

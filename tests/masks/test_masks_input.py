@@ -32,6 +32,15 @@ REFUSED = [
     ),
     ({"segments": (np.array([0, 1, 7]), SEGMENTS)}, ValueError, ["query [2]", "empty_rows"]),
     ({"empty_rows": "keep"}, ValueError, ["empty_rows(='keep')", "'raise', 'zero'"]),
+    ({"bias": np.zeros((3, 4))}, ValueError, ["bias has shape (3, 4)", "(2, 3, 5)"]),
+    (
+        {"bias": np.zeros((3, 5), int)},
+        TypeError,
+        ["bias has dtype int64", "where(seen, 0.0"],
+    ),
+    ({"bias": np.full((3, 5), np.nan)}, ValueError, ["bias reaches inf", "-inf where"]),
+    ({"bias": np.full((3, 5), 1e308)}, ValueError, ["bias reaches 1e+308", "at most 1.12e+307"]),
+    ({"bias": np.full((3, 5), -np.inf)}, ValueError, ["query [0]", "empty_rows='zero'"]),
     ({"causal": 1, "query_offset": 0}, TypeError, ["causal(=1)", "True or False"]),
 ]
 
@@ -41,11 +50,12 @@ def test_refusals_name_argument_value_rule_and_remedy(options, error, words) -> 
     calls = [
         lambda: aa.attention(Q, K, V, aa.Exact(), **options),
         lambda: aa.attention_vjp(Q, K, V, np.ones((2, 3, 4)), aa.Exact(), **options),
-        lambda: aa.diagnose(Q, K, V, **options),
         lambda: aa.audit(
             np.ones((2, 3, 4)), Q, K, V, rows=2, rng=np.random.default_rng(0), **options
         ),
     ]
+    if "bias" not in options:
+        calls.append(lambda: aa.diagnose(Q, K, V, **options))
     for call in calls:
         with pytest.raises(error) as caught:
             call()

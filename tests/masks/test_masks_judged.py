@@ -14,12 +14,12 @@ import approxattn as aa
 @given(masked_problems())
 def test_audit_recomputes_what_each_query_sees(problem: Masked) -> None:
     q, k, v = problem.q, problem.k, problem.v
-    want = output(q, k, v, problem.see, problem.scale)
+    want = output(q, k, v, problem.see, problem.scale, problem.bias)
     value = want.astype(float) + 0.25
     report = aa.audit(value, q, k, v, rows=10**6, rng=np.random.default_rng(0), **problem.options)
     assert report.complete
     np.testing.assert_allclose(report.errors, 0.25, atol=1e-9)
-    share = 1 / (weights(q, k, problem.see, problem.scale) ** 2).sum(-1).clip(1e-9)
+    share = 1 / (weights(q, k, problem.see, problem.scale, problem.bias) ** 2).sum(-1).clip(1e-9)
     seen = problem.see.sum(-1)
     some = (seen > 0).ravel()
     np.testing.assert_allclose(
@@ -28,7 +28,7 @@ def test_audit_recomputes_what_each_query_sees(problem: Masked) -> None:
 
 
 @settings(max_examples=10)
-@given(masked_problems())
+@given(masked_problems(alone=True))
 def test_diagnose_measures_what_each_query_sees(problem: Masked) -> None:
     if not problem.see.any():
         with pytest.raises(ValueError, match="sees a key"):

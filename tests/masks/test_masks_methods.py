@@ -30,7 +30,7 @@ def test_no_error_above_its_certificate(row: Row) -> None:
         max_examples=3 if row.every > 1 else 25,
         suppress_health_check=[HealthCheck.too_slow],
     )
-    @given(masked_problems(windows=False, causal=causal, longest=8))
+    @given(masked_problems(alone=True, causal=causal, longest=8))
     def hold(problem: Masked) -> None:
         try:
             out = call(row, problem, **problem.options)

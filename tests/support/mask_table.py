@@ -9,10 +9,10 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from methods import TABLE
+from methods import TABLE, Row
 
 import approxattn as aa
-from approxattn.methods.protocol import WHY_NO_WINDOW
+from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_WINDOW
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "masks.md"
 MARKS = "<!-- masks: written by tests/support/mask_table.py -->", "<!-- end of masks -->"
@@ -24,13 +24,14 @@ FORMS = {
     "segments": {"segments": np.repeat([0, 1], 4)},
     "rows without keys": {"key_mask": np.zeros(8, bool), "empty_rows": "zero"},
     "window": {"window": (2, 0)},
+    "bias": {"bias": np.arange(8.0)},
 }
 """What the columns are, on eight keys."""
 
 
 def classes():
     """Return the first row of each class of methods, by the name of the class."""
-    found = {}
+    found: dict[str, Row] = {}
     for row in TABLE:
         found.setdefault(type(row.method).__name__, row)
     return found
@@ -52,6 +53,8 @@ def reason(method, form: str) -> str:
     """Return why the method does not take a form, as it says itself."""
     if form == "window":
         return str(getattr(method, "why_no_window", WHY_NO_WINDOW))
+    if form == "bias":
+        return str(getattr(method, "why_no_bias", WHY_NO_BIAS))
     return str(method.why_not_causal)
 
 

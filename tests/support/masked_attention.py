@@ -31,24 +31,24 @@ def visible(n_q, n_k, batch, options: Mapping[str, Any]):
     return see if mask is None else see & mask[..., None, :]
 
 
-def weights(q, k, see, scale):
+def weights(q, k, see, scale, bias=0.0):
     """Return the softmax weights; 0 for a query that sees no key."""
     q, k = (x.astype(EXTENDED) for x in (q, k))
-    scores = np.where(see, EXTENDED(scale) * q @ np.swapaxes(k, -1, -2), -np.inf)
+    scores = np.where(see, EXTENDED(scale) * q @ np.swapaxes(k, -1, -2) + bias, -np.inf)
     top = scores.max(-1, keepdims=True)
     found = np.exp(scores - np.where(np.isfinite(top), top, 0))
     total = found.sum(-1, keepdims=True)
     return found / np.where(total > 0, total, 1)
 
 
-def output(q, k, v, see, scale):
+def output(q, k, v, see, scale, bias=0.0):
     """Return the exact output."""
-    return weights(q, k, see, scale) @ v.astype(EXTENDED)
+    return weights(q, k, see, scale, bias) @ v.astype(EXTENDED)
 
 
-def gradient(q, k, v, g, see, scale):
+def gradient(q, k, v, g, see, scale, bias=0.0):
     """Return exact dq, dk, dv."""
-    f = weights(q, k, see, scale)
+    f = weights(q, k, see, scale, bias)
     q, k, v, g = (x.astype(EXTENDED) for x in (q, k, v, g))
     z = g @ np.swapaxes(v, -1, -2)
     p = EXTENDED(scale) * f * (z - (f * z).sum(-1, keepdims=True))
@@ -70,7 +70,12 @@ class Masked:
 
     @property
     def see(self):
-        return visible(self.q.shape[-2], self.k.shape[-2], self.batch, self.options)
+        seen = visible(self.q.shape[-2], self.k.shape[-2], self.batch, self.options)
+        return seen & (self.bias > -np.inf)
+
+    @property
+    def bias(self):
+        return np.asarray(self.options.get("bias", 0.0))
 
     @property
     def scale(self):
@@ -81,8 +86,10 @@ class Masked:
 
 
 @st.composite
-def masked_problems(draw, *, windows=True, causal=None, longest=12, dtype=np.float64):
-    """Problems of up to `longest` tokens with any masks at all; rows may see no key."""
+def masked_problems(draw, *, alone=False, causal=None, longest=12, dtype=np.float64):
+    """Problems of up to `longest` tokens with any masks at all; rows may see no key. `alone`: with
+    those that every method takes.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_q, n_k = draw(st.integers(1, longest)), draw(st.integers(1, longest))
     batch = draw(st.sampled_from([(), (2,), (2, 3)]))
@@ -95,7 +102,12 @@ def masked_problems(draw, *, windows=True, causal=None, longest=12, dtype=np.flo
     if draw(st.booleans()) if causal is None else causal:
         options["causal"] = True
     sides = st.none() | st.integers(0, 5)
-    if windows and draw(st.booleans()):
+    if not alone and draw(st.booleans()):
+        shape = draw(st.sampled_from([(n_k,), (n_q, 1), (n_q, n_k), (*batch, n_q, n_k)]))
+        bias = rng.normal(size=shape) * draw(st.sampled_from([1.0, 20.0]))
+        gone = rng.random(shape) < draw(st.sampled_from([0, 0.4]))
+        options["bias"] = np.where(gone, -np.inf, bias)
+    if not alone and draw(st.booleans()):
         options["window"] = (draw(sides), draw(sides))
     if "causal" in options or options.get("window", (None, None)) != (None, None):
         anywhere = st.integers(-4, longest)
