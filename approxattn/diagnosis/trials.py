@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem, pose
-from approxattn.attend import attention
-from approxattn.attend.calls import why_refused
-from approxattn.audit import audit
+from approxattn.attend.calls import approximate, why_refused
+from approxattn.diagnosis.comparison import exact_rows, mean_error, relative_error
 from approxattn.diagnosis.equal_cost import settings_within
 from approxattn.diagnosis.score_statistics import statistics
 from approxattn.methods import all_methods
 from approxattn.methods.protocol import described
-from approxattn.softmax.rows import choose
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,19 +134,17 @@ class Trials:
         if head.masks["window"] is not None:
             self.refused = f"its window {head.masks['window']} is for Exact() only"
             return
+        chosen, exact, weights = exact_rows(problem, rows)
         found: dict[str, float] = {}
-        mean = math.nan
         for method in _candidates(problem, cost):
             if time.monotonic() > end:
                 return
             name = described(method)
             self.methods[name] = method
-            error, mean = _error(head, method, rows, rng, mean)
-            found[name] = error
-        sighted = np.flatnonzero(problem.visible_keys)
-        seen = statistics(problem, sighted[choose(sighted.size, rows, None)])
-        numbers = float(np.max(seen.largest)), float(np.median(seen.effective)), mean
-        self.scores.append(numbers)
+            found[name] = _error(method, problem, rng, chosen, exact)
+        seen = statistics(problem, chosen)
+        mean = mean_error(problem, exact, weights)
+        self.scores.append((float(np.max(seen.largest)), float(np.median(seen.effective)), mean))
         self.seen += 1
         for name, error in found.items():
             self.errors.setdefault(name, []).append(error)
@@ -182,19 +179,15 @@ def _candidates(problem: Problem, cost: float) -> Iterator[Any]:
 
 
 def _error(
-    head: Head,
     method: Any,
-    rows: int,
+    problem: Problem,
     rng: np.random.Generator,
-    mean: float,
-) -> tuple[float, float]:
-    """Return the relative errors of a method, inf where it refuses, and of the mean of v."""
-    arrays = head.q, head.k, head.v
+    chosen: HostArray,
+    exact: HostArray,
+) -> float:
+    """Return the relative error of a method on the rows chosen, inf where it refuses."""
     try:
-        out = attention(*arrays, method, scale=head.scale, rng=rng, **head.masks)
+        value = approximate(method, problem, rng).value
     except (ValueError, MemoryError):
-        return math.inf, mean
-    # the same rows for every method
-    judge = np.random.default_rng(0)
-    found = audit(out.value, *arrays, rows=rows, rng=judge, scale=head.scale, **head.masks)
-    return found.relative_error, found.baselines["mean of v"].relative_error
+        return math.inf
+    return relative_error(_arrays.to_float64(value)[chosen], exact)

@@ -50,9 +50,9 @@ def scaled_dot_product_attention(
         As in torch; on the CPU nothing is copied. Under autocast they are cast as torch does.
     attn_mask : tensor, shape broadcastable to (..., n_q, n_k), optional
         Bool, True where a key is seen, or floating and added to the scores. It is read as a key
-        mask, causal order, a window or packed sequences, and refused where it is neither. Entries
-        of -inf or the dtype's least number hide a key; other biases need a method that takes them.
-        A row without keys gives 0.
+        mask, causal order, a window or packed sequences. Where it is neither, or holds biases, it
+        is for `Exact()` only. Entries of -inf or the dtype's least number hide a key. A row without
+        keys gives 0.
     dropout_p : float
         Must be 0: no weights are formed that could be dropped.
     is_causal : bool
@@ -96,8 +96,9 @@ def scaled_dot_product_attention(
     TypeError
         No method, or what `approxattn.attention` refuses.
     ValueError
-        Dropout, two kinds of masks at once, a mask without structure, a gradient that is not of the
-        output, a randomised method without a seed, and what `approxattn.attention` refuses.
+        Dropout, two kinds of masks at once, a mask that the method cannot take, a gradient that is
+        not of the output, a randomised method without a seed, and what `approxattn.attention`
+        refuses.
 
     Examples
     --------

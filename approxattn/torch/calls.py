@@ -16,7 +16,8 @@ import torch
 
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate
-from approxattn.torch.masks import NoStructureError, Structure, Tensor
+from approxattn.methods.protocol import WHY_NO_BIAS
+from approxattn.torch.masks import Structure, Tensor
 
 Array = Any
 
@@ -135,12 +136,13 @@ def _silenced(x: Tensor, empty: Tensor | None) -> Tensor:
 def _keywords(setting: Setting, like: Array) -> dict[str, Any]:
     """Return the keywords of the core."""
     put, given = _putter(like), setting.structure
-    if given.bias is not None:
+    why_no_bias = getattr(setting.method, "why_no_bias", WHY_NO_BIAS)
+    if given.bias is not None and why_no_bias:
         msg = (
-            "attn_mask holds biases other than 0 and -inf, for which no method has a form: "
-            "unsupported='exact' leaves them to torch"
+            "attn_mask holds biases, or is no key mask, causal order, window or packing of "
+            f"sequences with a key mask; {type(setting.method).__name__}: {why_no_bias}"
         )
-        raise NoStructureError(msg)
+        raise ValueError(msg)
     found: dict[str, Any] = {
         "scale": _scale(setting.method, setting.scale, int(like.shape[-1])),
         "causal": given.causal,
@@ -153,6 +155,9 @@ def _keywords(setting: Setting, like: Array) -> dict[str, Any]:
         found["key_mask"] = put(given.key_mask)
     if given.segments is not None:
         found["segments"] = tuple(put(x) for x in given.segments)
+    if given.bias is not None:
+        wide = torch.promote_types(given.bias.dtype, torch.float32)  # NumPy has no bfloat16
+        found["bias"] = put(given.bias.to(wide))
     if setting.method.randomised:
         found["rng"] = np.random.default_rng(setting.seed)
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from approxattn._arrays import HostArray
 from approxattn.diagnosis.trials import Head
 from approxattn.torch.hugging_face import Layer, layer_of, register_function
-from approxattn.torch.masks import NoStructureError, Structure, Tensor
+from approxattn.torch.masks import Structure, Tensor
 from approxattn.torch.swapping import implementation
 from approxattn.whole_files import whole_file
 
@@ -36,8 +36,8 @@ class LayerHeads:
         After rotary embedding.
     scale : float
         Factor of q . k.
-    structure : Structure or None
-        Which keys each query sees; None where no method has a form for it.
+    structure : Structure
+        Which keys each query sees.
     """
 
     layer: int
@@ -46,7 +46,7 @@ class LayerHeads:
     k: Tensor
     v: Tensor
     scale: float
-    structure: Structure | None
+    structure: Structure
 
     def head(self, item: int, head: int) -> Head:
         """Return one head of one batch item; of equally many queries and keys the padding is cut
@@ -55,11 +55,11 @@ class LayerHeads:
         Raises
         ------
         ValueError
-            Where no method has a form for the mask.
+            For biases, and masks that are no order of tokens.
         """
         given = self.structure
-        if given is None or given.bias is not None:
-            msg = f"{self.module}: no method has a form for its mask or its biases"
+        if given.bias is not None:
+            msg = f"{self.module} has biases, or a mask of pairs, which are for Exact() only"
             raise ValueError(msg)
         shared = self.q.shape[1] // self.k.shape[1]
         keys = None if given.key_mask is None else _of_head(given.key_mask, item, head)
@@ -127,7 +127,7 @@ class Heads(Sequence[LayerHeads]):
     def __str__(self) -> str:
         return "\n".join(
             f"layer {x.layer} ({x.module}): q {tuple(x.q.shape)}, k {tuple(x.k.shape)}"
-            f"{', causal' if x.structure and x.structure.causal else ''}"
+            f"{', causal' if x.structure.causal else ''}"
             for x in self.layers
         )
 
@@ -251,11 +251,8 @@ def _kept(layer: Layer, module: str) -> LayerHeads:
     )
 
 
-def _structure(layer: Layer) -> Structure | None:
-    try:
-        found = layer.request.structure(layer.query.shape[-2], layer.key.shape[-2])
-    except NoStructureError:
-        return None
+def _structure(layer: Layer) -> Structure:
+    found = layer.request.structure(layer.query.shape[-2], layer.key.shape[-2])
     return Structure(
         key_mask=None if found.key_mask is None else found.key_mask.cpu(),
         causal=found.causal,
@@ -264,5 +261,5 @@ def _structure(layer: Layer) -> Structure | None:
         segments=None
         if found.segments is None
         else (found.segments[0].cpu(), found.segments[1].cpu()),
-        bias=found.bias,
+        bias=None if found.bias is None else found.bias.detach().cpu(),
     )

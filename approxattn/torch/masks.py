@@ -2,7 +2,8 @@
 
 A mask says for each pair whether query i sees key j. What the methods know is smaller: which keys
 take part, causal order, a window, packed sequences. `structure_of` finds such a description and
-then compares it with the mask, entry by entry; what does not agree in full is refused.
+then compares it with the mask, entry by entry. What does not agree in full stays a mask of pairs,
+an addition of 0 or -inf to the scores, which exact attention alone can take.
 
 The description, for a mask A of one leading index (proved here):
 
@@ -46,8 +47,8 @@ class Structure:
         Keys before and after its own position that a query sees.
     segments : (tensor, tensor) or None
         Numbers of packed sequences, of queries and keys, shapes (..., n_q) and (..., n_k).
-    bias : tensor, shape (..., n_q, n_k), or None
-        Added to the scores.
+    bias : tensor, shape broadcastable to (..., n_q, n_k), or None
+        Added to the scores; -inf hides a pair.
     empty : tensor of bool, shape (..., n_q), or None
         Further rows that see no key: their outputs are 0.
     """
@@ -61,10 +62,6 @@ class Structure:
     empty: Tensor | None = None
 
 
-class NoStructureError(ValueError):
-    """A mask is none of those that the methods know."""
-
-
 _FOUND: Any = WeakTensorKeyDictionary()  # a model hands one mask to all its layers
 
 
@@ -73,8 +70,6 @@ def structure_of(mask: Tensor, n_q: int, n_k: int) -> Structure:
 
     Raises
     ------
-    NoStructureError
-        Where it has none.
     ValueError
         Where it does not fit, or holds NaN.
     """
@@ -98,12 +93,13 @@ def _structure(mask: Tensor, n_q: int, n_k: int) -> Structure:
             f"{n_k})"
         )
         raise ValueError(msg)
-    bias = None
-    shown = mask
-    if mask.dtype is not torch.bool:
-        shown, bias = _split(mask)
-    shown = shown.expand(*shape[:-2], n_q, n_k)
-    return replace(_order(shown), bias=bias)
+    shown, bias = (mask, None) if mask.dtype is torch.bool else _split(mask)
+    found = _order(shown.expand(*shape[:-2], n_q, n_k))
+    if found is not None:
+        return replace(found, bias=bias)
+    if bias is None:
+        bias = torch.zeros((), device=mask.device)
+    return Structure(bias=torch.where(shown, bias, -torch.inf))
 
 
 def _split(mask: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -123,8 +119,8 @@ def _split(mask: Tensor) -> tuple[Tensor, Tensor | None]:
     return shown, biases if bool(biases.any()) else None
 
 
-def _order(shown: Tensor) -> Structure:
-    """Return what describes the pairs shown, shape (..., n_q, n_k)."""
+def _order(shown: Tensor) -> Structure | None:
+    """Return what describes the pairs shown, shape (..., n_q, n_k), or None."""
     n_q, n_k = shown.shape[-2:]
     some, keys = shown.any(-1), shown.any(-2)
     empty = None if bool(some.all()) else ~some
@@ -139,15 +135,8 @@ def _order(shown: Tensor) -> Structure:
     packed = replace(whole, segments=_segments(shown))
     # a band is j - (i + high) in [low - high, 0]
     windowed = replace(causal, window=(high - low, 0))
-    for found in (causal, windowed, packed, replace(packed, causal=True, query_offset=high)):
-        if _agrees(found, shown):
-            return found
-    msg = (
-        f"attn_mask, shape {tuple(shown.shape)}, is no key mask, causal order, window or packing "
-        "of sequences, nor one of these with a key mask: no method has a form for it; "
-        "unsupported='exact' leaves it to torch"
-    )
-    raise NoStructureError(msg)
+    candidates = (causal, windowed, packed, replace(packed, causal=True, query_offset=high))
+    return next((found for found in candidates if _agrees(found, shown)), None)
 
 
 def _segments(shown: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,4 +176,6 @@ def dense(structure: Structure, n_q: int, n_k: int, device: Any) -> Tensor:
         pairs = pairs & structure.key_mask[..., None, :]
     if structure.empty is not None:
         pairs = pairs & ~structure.empty[..., None]
+    if structure.bias is not None:
+        pairs = pairs & (structure.bias > -torch.inf)
     return pairs

@@ -101,7 +101,7 @@ def report(
     rows : int
         Rows of each head that are recomputed exactly.
     seed : int
-        Draws of rows and of random methods follow from it.
+        Draws of random methods follow from it.
 
     Returns
     -------

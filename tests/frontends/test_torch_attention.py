@@ -21,7 +21,7 @@ from approxattn.torch import (  # noqa: E402
 EXACT = aa.Exact()
 KINDS = [
     *["none", "keys", "causal", "causal keys", "bottom right", "upper left", "left padding"],
-    *["window", "segments", "causal segments", "query rows"],
+    *["window", "segments", "causal segments", "query rows", "pairs", "bias", "causal bias"],
 ]
 
 
@@ -57,6 +57,8 @@ def _masks(kind: str, n_q: int, n_k: int, keys):
     tri = torch.ones(n_q, n_k, dtype=torch.bool).tril
     segments = torch.arange(n_k) // 3
     packed = torch.arange(n_q)[:, None] // 3 == segments
+    pairs = torch.rand(n_q, n_k, generator=torch.Generator().manual_seed(n_q)) < 0.6
+    bias = torch.linspace(-2, 2, n_q * n_k, dtype=torch.float64).reshape(n_q, n_k)
     apart = torch.arange(n_k) - torch.arange(n_q)[:, None]
     mask, ours = {
         "none": (None, {}),
@@ -78,6 +80,9 @@ def _masks(kind: str, n_q: int, n_k: int, keys):
             tri() & packed,
             {"segments": segments, "is_causal": True},
         ),
+        "pairs": (pairs, None),
+        "bias": (bias, None),
+        "causal bias": (bias.masked_fill(~tri(), -torch.inf), None),
         # padded queries see no key, and no argument says so
         "query rows": (keys[:, :, :n_q, None] & keys[:, :, None], None),
     }[kind]
@@ -110,7 +115,11 @@ def test_equal_to_torch_in_float64(problem) -> None:
 def test_as_accurate_as_torch_in_float32(problem) -> None:
     inputs, theirs, _ = problem
     narrow = [x.detach().float() for x in inputs]
-    right = F.scaled_dot_product_attention(*(x.double() for x in narrow), **theirs)
+    additive = theirs.get("attn_mask") is not None and theirs["attn_mask"].is_floating_point()
+    if additive:
+        theirs = {**theirs, "attn_mask": theirs["attn_mask"].float()}
+    wide = {**theirs, "attn_mask": theirs["attn_mask"].double()} if additive else theirs
+    right = F.scaled_dot_product_attention(*(x.double() for x in narrow), **wide)
     ours, own = (
         (f(*narrow, **theirs).double() - right).abs().max()
         for f in (exact, F.scaled_dot_product_attention)
@@ -255,9 +264,9 @@ def unsupported_calls():
     square = torch.eye(6, dtype=torch.bool) | torch.eye(6, dtype=torch.bool).flip(0)
     return {
         "no causal form": ("Clustered(heavy=2)", {"is_causal": True}, "causal=True with Clustered"),
-        "no structure": ("Exact()", {"attn_mask": square}, "no method has a form"),
+        "pairs": ("Polynomial(degree=2)", {"attn_mask": square}, "never forms the scores"),
         "biases": (
-            "Exact()",
+            "Nystrom(landmarks=2)",
             {"attn_mask": torch.linspace(0, 1, 36).double().reshape(6, 6)},
             "biases",
         ),
