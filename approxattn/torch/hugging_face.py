@@ -238,7 +238,12 @@ def _request(
     if mask is None:  # as "sdpa": upper left, of several queries
         return Request(causal=causal and n_q > 1, scale=scaling)
     if mask.ndim == 2:
-        mask = mask[:, None, :] if causal else mask[:, None, None, :]
+        if mask.is_floating_point() and bool((mask < 0).any()):
+            msg = "a 2-D attention_mask holds numbers below 0: it must be 1 for keys that take part"
+            raise ValueError(msg)
+        mask = mask.bool()[:, None, :] if causal else mask.bool()[:, None, None, :]
+    if mask.ndim == 3 and (mask.shape[1] != 1 or mask.is_floating_point()):
+        mask = mask[:, None]  # one for each item, shared by the heads
     if mask.ndim == 3:
         return Request(key_mask=mask.bool(), causal=True, query_offset=n_k - n_q, scale=scaling)
     if mask.shape[-2] == 1 and mask.dtype is torch.bool:

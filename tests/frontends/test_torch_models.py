@@ -203,3 +203,32 @@ def test_other_softmaxes_are_refused(name: str) -> None:
     q = torch.zeros(1, 2, 4, 3)
     with pytest.raises(ValueError, match=name):
         layer_of(torch.nn.Module(), q, q, q, None, **{name: torch.ones(2)})
+
+
+def test_masks_of_models_that_make_their_own() -> None:
+    from approxattn.torch.hugging_face import layer_of
+    from approxattn.torch.masks import dense
+
+    q = torch.zeros(2, 3, 4, 5)
+    keys = torch.tensor([[1, 1, 0, 1], [1, 1, 1, 1]])
+    tri = torch.ones(4, 4, dtype=torch.bool).tril()
+    pairs = (
+        torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.8
+    ) | tri.diag().diag()
+    additive = torch.where(pairs, 0.0, -torch.inf)
+    expected = {
+        "keys": (keys, False, keys.bool()[:, None, None].expand(2, 1, 4, 4)),
+        "keys, causal": (keys, True, keys.bool()[:, None, None] & tri),
+        "keys as floats": (keys.float(), True, keys.bool()[:, None, None] & tri),
+        "pairs": (pairs, True, pairs[:, None]),
+        "additive pairs": (additive, True, pairs[:, None]),
+        "additive, with heads": (additive[:, None], True, pairs[:, None]),
+        "nothing": (None, False, torch.ones(1, 1, 4, 4, dtype=torch.bool)),
+        "nothing, causal": (None, True, tri[None, None]),
+    }
+    for name, (mask, causal, wanted) in expected.items():
+        layer = layer_of(torch.nn.Module(), q, q, q, mask, is_causal=causal)
+        found = dense(layer.request.structure(4, 4), 4, 4, "cpu")
+        assert torch.equal(found.broadcast_to(wanted.shape), wanted), name
+    with pytest.raises(ValueError, match="below 0"):
+        layer_of(torch.nn.Module(), q, q, q, -keys.float(), is_causal=False)
