@@ -80,17 +80,17 @@ def keep(record: object, **settings: object) -> None:
         object.__setattr__(record, name, value)
 
 
-def check_memory(name: str, value: object, numbers: float, what: str) -> None:
+def check_memory(name: str, value: object, numbers: float, what: str, remedy: str = "") -> None:
     """Raise MemoryError, before anything is made, where `what` cannot fit into this machine.
 
-    `numbers` counts its float64 or int64 entries; `name` is the setting to lower, `value` what it
-    is.
+    `numbers` counts its float64 or int64 entries; `name` is the setting to lower, unless `remedy`
+    says something else, and `value` what it is.
     """
     needed, have = 8 * numbers / 2**30, memory() / 2**30
     if needed > have:
         msg = (
             f"{name}(={value}): {what} would take {needed:.3g} GiB, and this machine has "
-            f"{have:.3g} GiB; lower {name}"
+            f"{have:.3g} GiB; {remedy or f'lower {name}'}"
         )
         raise MemoryError(msg)
 

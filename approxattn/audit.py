@@ -33,6 +33,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
 from approxattn._problem.input import check_finite
+from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
 from approxattn.bounds.order_statistics import Stratum, order_for, split
 from approxattn.bounds.rounding import up
@@ -222,7 +223,9 @@ def audit(
         Generator.
     ValueError
         Shapes that do not fit, NaN or infinity in any array, `rows` or `confidence` out of range,
-        and what `attention` refuses.
+        rows that would take more than six hours, and what `attention` refuses.
+    MemoryError
+        More rows than this machine can hold the results of.
 
     Notes
     -----
@@ -259,6 +262,8 @@ def audit(
         bias=bias,
     )
     _check_value(value, problem)
+    taken = min(rows, population(problem))
+    check_rows_fit(problem, rows, taken, columns=8 * problem.dv + 16)
     chosen = choose(population(problem), rows, rng)
     rounding, shares, given, exact, means = _recompute(value, problem, chosen)
     measured = _baseline(given, exact)

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_memory
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import check_time
 from approxattn.attend.calls import approximate, why_refused
 from approxattn.bounds.scores import value_spread
 from approxattn.diagnosis import singular_values
@@ -35,6 +37,11 @@ ITEMS = 8
 ROWS = 128
 """Rows recomputed for each of them. *Chosen*: the norm of the error is then known to about
 a tenth.
+"""
+
+PATIENCE, WORK = 3600.0, 3e-10
+"""Seconds that all methods together may take, and for one of their multiply-adds. *Chosen*: who
+asks for dozens of methods waits longer than for one.
 """
 
 FLOOR_WORK = 2**31
@@ -110,18 +117,39 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     singular values.
     """
     numbers = choose(math.prod(problem.batch), ITEMS, None)
+    tried = _tried(problem)
+    _check_comparison(problem, len(numbers), [cost for _, cost in tried])
     parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
     exact = [exact_rows(part, ROWS) for part in parts]
-    trials = []
-    for budget in BUDGETS:
-        for method, cost in candidates(problem, budget):
-            if why_refused(method, problem):
-                continue
-            trials.append(_trial(method, cost, problem, parts, exact, rng))
+    trials = [_trial(method, cost, problem, parts, exact, rng) for method, cost in tried]
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
-    wide = [exact_rows(part, max(ROWS, math.isqrt(FLOOR_WORK // part.n_k))) for part in parts]
+    wide = [exact_rows(part, _floor_rows(problem)) for part in parts]
     return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
+
+
+def _tried(problem: Problem) -> list[tuple[Any, Cost]]:
+    """Return the methods that take the problem, at every budget, and their costs."""
+    return [
+        (method, cost)
+        for budget in BUDGETS
+        for method, cost in candidates(problem, budget)
+        if not why_refused(method, problem)
+    ]
+
+
+def _floor_rows(problem: Problem) -> int:
+    return max(ROWS, math.isqrt(FLOOR_WORK // problem.n_k))
+
+
+def _check_comparison(problem: Problem, items: int, costs: list[Cost]) -> None:
+    """Refuse a comparison that this machine cannot hold, or that would take too long."""
+    rows = min(ROWS + _floor_rows(problem), 2 * problem.n_q)
+    kept = items * rows * problem.n_k
+    remedy = "give fewer tokens or leading indices, or compare_methods=False (--quick)"
+    check_memory("compare_methods", True, kept, "weights of exact rows", remedy)
+    work = sum(cost(problem.n_q, problem.n_k) for cost in costs) * problem.n_q * items
+    check_time("compare_methods", True, WORK * work, f"{len(costs)} methods", remedy, PATIENCE)
 
 
 def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from approxattn._arguments import check_flag, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
+from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
 from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
@@ -185,7 +186,10 @@ def diagnose(
     TypeError
         `rows` not an int, `rng` neither None nor a Generator, and what `attention` refuses.
     ValueError
-        `rows` < 1, no queries, no columns of v, and what `attention` refuses.
+        `rows` < 1, no queries, no columns of v, rows or a comparison that would take hours, and
+        what `attention` refuses.
+    MemoryError
+        Rows or a comparison that this machine cannot hold.
 
     Notes
     -----
@@ -229,7 +233,9 @@ def diagnose(
             "diagnose; give at least one query that sees a key, and one column"
         )
         raise ValueError(msg)
-    chosen = sighted[choose(total, total if total * problem.n_k <= ALL_ROWS else rows, rng)]
+    taken = total if total * problem.n_k <= ALL_ROWS else min(rows, total)
+    check_rows_fit(problem, rows, taken, columns=16)
+    chosen = sighted[choose(total, taken, rng)]
     trials: tuple[Trial, ...] = ()
     spectrum = None
     if compare_methods:

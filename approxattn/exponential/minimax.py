@@ -47,7 +47,10 @@ from approxattn.exponential.remez import (
 )
 
 MAX_DEGREE = 60
-MAX_HALF_RANGE = 40.0
+MAX_HALF_RANGE = 20.0
+"""*Chosen*: beyond, float64 holds none. The terms are e^2B larger than the smallest value, and what
+rounding does to them, about 2^-55 e^2B, exceeds 1 from B = 19.1 on. No search is begun.
+"""
 # half ranges are rounded up to 2^(k/8), so that neighbouring inputs share one polynomial: at most 9
 # % wider. *Chosen*.
 _GRID = 8

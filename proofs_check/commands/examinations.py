@@ -51,23 +51,26 @@ def faults(
     control: options.Control = True,
     as_json: options.AsJson = False,
     out: options.OptionalPage = None,
+    store: options.FaultStore = None,
 ) -> None:
     """Put faults into copies of our own methods; see which are caught.
 
     Exit status 0 when 95 % of them are and the control, the code as it is, passes all checks; 1
-    when not, 2 on misuse.
+    when not, 2 on misuse. With a store, the same command goes on where an earlier one was ended.
     """
     from approxattn.whole_files import write_text
-    from proofs_check.faults.run import chosen, gathered, run
+    from proofs_check.faults.run import FORM, chosen, gathered, run
+    from proofs_check.hunt.store import Store, StoreError
     from proofs_check.report.faults import markdown
 
     ended = []
     with misuse(KeyError):
         wanted = chosen(keys or ())
-    for outcome in run(wanted, jobs=jobs, limit=limit, control=control):
-        ended.append(outcome)
-        verdict = "" if as_json else f"{outcome.check or '-':32s} {outcome.complaint}"
-        typer.echo(f"{outcome.key:34s} {verdict}"[:200], err=as_json)
+    with misuse(StoreError), Store(store, FORM) as opened:
+        for outcome in run(wanted, jobs=jobs, limit=limit, control=control, store=opened):
+            ended.append(outcome)
+            verdict = "" if as_json else f"{outcome.check or '-':32s} {outcome.complaint}"
+            typer.echo(f"{outcome.key:34s} {verdict}"[:200], err=as_json)
     outcomes = gathered(ended)
     if out is not None:
         write_text(out, markdown(outcomes))

@@ -76,6 +76,9 @@ AuditLimit = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long the function may take, in all.")
 ]
 FaultLimit = Annotated[float, typer.Option(min=1, help="Seconds for each fault.")]
+FaultStore = Annotated[
+    Path | None, typer.Option("--store", metavar="FILE", help="JSON lines; a run goes on from it.")
+]
 Control = Annotated[bool, typer.Option(help="Run all checks on the code as it is too.")]
 OptionalPage = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write the page there.")

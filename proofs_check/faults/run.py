@@ -1,4 +1,9 @@
-"""Run faults, each in a fresh process with a time limit, several at a time."""
+"""Run faults, each in a fresh process with a time limit, several at a time.
+
+The control runs every check on the code as it is, each in a process of its own too. With a store,
+what was done for this very code (`depends`) is not done again: a campaign that was killed goes on
+where it was.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
+from proofs_check.faults.depends import CONTROL, ROOT, control_names, digest_of
 from proofs_check.faults.listed import FAULTS
+from proofs_check.hunt.store import Store
 
 GOAL = 0.95
 """Share of the faults that must be caught."""
 
-CONTROL = "control"
-"""Name of the run of all checks on the code as it is."""
+FORM = "approxattn faults 1"
+"""What each line of a store of outcomes says that it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Outcome:
     Attributes
     ----------
     key : str
-        The fault, or `CONTROL`.
+        The fault, `CONTROL`, or `CONTROL`, a colon and a check.
     check, complaint : str
         The check that noticed and what it said; no check when it survived (then the complaint, if
         any, says what went wrong).
@@ -104,9 +110,15 @@ def chosen(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def run(
-    keys: Sequence[str], *, jobs: int = 1, limit: float = 600.0, control: bool = True
+    keys: Sequence[str],
+    *,
+    jobs: int = 1,
+    limit: float = 600.0,
+    control: bool = True,
+    store: Store | None = None,
 ) -> Iterator[Outcome]:
-    """Yield outcomes as they come, the control among them if wanted.
+    """Yield outcomes: those of the store first, then others as they come, with those of the control
+    if wanted.
 
     Parameters
     ----------
@@ -115,10 +127,12 @@ def run(
     jobs : int
         Processes at a time.
     limit : float
-        Seconds that a fault's process may take; one that takes longer counts as survived. The
-        control, which runs every check, has ten times as long.
+        Seconds that a process may take; a fault that takes longer counts as survived, a check of
+        the control as an alarm.
     control : bool
         Whether to run the checks on the code as it is too.
+    store : Store, optional
+        Where outcomes are kept, and looked up as long as what they depend on is the same.
 
     Raises
     ------
@@ -127,31 +141,50 @@ def run(
     """
     for key in keys:
         FAULTS[key].faulted_source()
+    names = [*keys, *(control_names() if control else ())]
+    codes, done = {name: digest_of(name) for name in names}, {}
+    for record in store.records if store is not None else ():
+        if record["code"] == codes.get(record["key"]):
+            fields = ("key", "check", "complaint", "seconds")
+            done[record["key"]] = Outcome(**{name: record[name] for name in fields})
+    yield from done.values()
     with ThreadPoolExecutor(jobs) as pool:
-        names = [CONTROL, *keys] if control else list(keys)
-        tasks = [
-            pool.submit(_one, name, 10 * limit if name == CONTROL else limit) for name in names
-        ]
+        tasks = [pool.submit(_one, name, limit) for name in names if name not in done]
         try:
             for task in as_completed(tasks):
-                yield task.result()
+                outcome = task.result()
+                # what ended without an answer may have one the next time
+                if store is not None and (outcome.caught or not outcome.complaint):
+                    store.add({"code": codes[outcome.key], **asdict(outcome)})
+                yield outcome
         finally:
             for task in tasks:
                 task.cancel()
 
 
 def gathered(outcomes: Sequence[Outcome]) -> Outcomes:
-    """Put outcomes in the order of the list."""
+    """Put outcomes in the order of the list, and the runs of the control into one."""
     by_key = {o.key: o for o in outcomes}
-    control = by_key.pop(
-        CONTROL, Outcome(key=CONTROL, check="", complaint="was not run", seconds=0.0)
+    return Outcomes(
+        faults=tuple(by_key[key] for key in FAULTS if key in by_key), control=_control(by_key)
     )
-    return Outcomes(faults=tuple(by_key[key] for key in FAULTS if key in by_key), control=control)
+
+
+def _control(by_key: dict[str, Outcome]) -> Outcome:
+    """Return the first alarm; none when all checks were run and said nothing."""
+    runs = [by_key.get(name) for name in control_names()]
+    found = [o for o in runs if o is not None]
+    alarm = next((o for o in found if o.check or o.complaint), None)
+    seconds = sum(o.seconds for o in found)
+    if alarm is not None:
+        check = alarm.check or alarm.key.partition(":")[2]
+        return Outcome(key=CONTROL, check=check, complaint=alarm.complaint, seconds=seconds)
+    missing = "" if len(found) == len(runs) else "was not run"
+    return Outcome(key=CONTROL, check="", complaint=missing, seconds=seconds)
 
 
 def _one(name: str, limit: float) -> Outcome:
-    key = "" if name == CONTROL else name
-    command = [sys.executable, "-m", "proofs_check.faults.worker", *([key] if key else [])]
+    command = [sys.executable, "-m", "proofs_check.faults.worker", name]
     try:
         done = subprocess.run(
             command,
@@ -177,7 +210,7 @@ def _one(name: str, limit: float) -> Outcome:
 
 def _environment() -> dict[str, str]:
     """The checks are small: one thread each."""
-    root = str(Path(__file__).resolve().parent.parent.parent)
+    root = str(ROOT)
     inherited = os.environ.get("PYTHONPATH", "")
     path = os.pathsep.join(filter(None, (root, inherited)))
     return {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -1,8 +1,10 @@
-"""What a hunt has done so far: a file of JSON lines, one a chunk, only ever appended to.
+"""What a hunt, or another campaign, has done so far: a file of JSON lines, one a piece of work,
+only ever appended to.
 
-A line is written in one piece and forced to the disk before the next chunk begins. A last line
-without its end is what a killed process leaves: it is cut off when the file is opened to write, and
-its chunk is done again. Two hunts must not write to one file at once: the second is refused.
+A line is written in one piece and forced to the disk before the next piece of work begins. A last
+line without its end is what a killed process leaves: it is cut off when the file is opened to
+write, and its work is done again. Two campaigns must not write to one file at once: the second is
+refused.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from types import TracebackType
 from typing import Any, Self
 
 FORMAT = "approxattn hunt 1"
+"""What each line of a hunt says that it is."""
 
 
 class StoreError(ValueError):
     """The file is not what a hunt wrote, or cannot be used."""
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a store in the order of writing; a cut last line is left out.
+def read(path: Path, form: str = FORMAT) -> Iterator[dict[str, Any]]:
+    """Yield the records of a store in the order of writing; a cut last line is left out. `form` is
+    what each of its lines must say that it is.
 
     Raises
     ------
@@ -32,22 +36,20 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        msg = (
-            f"store(={str(path)!r}) cannot be read: {error.strerror}; name a file that a hunt made"
-        )
+        msg = f"store(={str(path)!r}) cannot be read: {error.strerror}; name a file of {form!r}"
         raise StoreError(msg) from error
     for number, line in enumerate(lines[:-1]):
-        yield _parsed(path, number, line)
+        yield _parsed(path, number, line, form)
 
 
-def _parsed(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _parsed(path: Path, number: int, line: bytes, form: str) -> dict[str, Any]:
     try:
         record: Any = json.loads(line)
     except ValueError:
         record = None
-    if not isinstance(record, dict) or record.get("format") != FORMAT or "index" not in record:
+    if not isinstance(record, dict) or record.get("format") != form:
         msg = (
-            f"store(={str(path)!r}) line {number + 1} is no record of {FORMAT!r}: name another "
+            f"store(={str(path)!r}) line {number + 1} is no record of {form!r}: name another "
             "file, or remove this one"
         )
         raise StoreError(msg)
@@ -61,15 +63,17 @@ class Store:
     ----------
     path : Path or None
         The file, made if it is not there; None keeps the records in memory.
+    form : str
+        What each line says that it is.
 
     Raises
     ------
     StoreError
-        As `read`; also when another hunt writes there.
+        As `read`; also when another campaign writes there.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, form: str = FORMAT) -> None:
+        self.path, self.form = path, form
         self.records: list[dict[str, Any]] = []
         self._file: int | None = None
         if path is None:
@@ -77,18 +81,18 @@ class Store:
         self._file = _opened(path)
         try:
             _locked(path, self._file)
-            self.records = list(read(path))
+            self.records = list(read(path, form))
             _cut(path, self._file)
         except BaseException:
             os.close(self._file)
             raise
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write one chunk's record."""
+        """Write one record."""
         self.records.append(record)
         if self._file is None:
             return
-        line = json.dumps({"format": FORMAT, **record}, allow_nan=False) + "\n"
+        line = json.dumps({"format": self.form, **record}, allow_nan=False) + "\n"
         os.write(self._file, line.encode())
         os.fsync(self._file)
 
@@ -126,7 +130,7 @@ def _locked(path: Path, file: int) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        msg = f"store(={str(path)!r}) is written to by another hunt: wait, or name another file"
+        msg = f"store(={str(path)!r}) is written to by another process: wait, or name another file"
         raise StoreError(msg) from error
 
 

@@ -220,7 +220,11 @@ def test_the_bound_of_the_range_is_attained() -> None:
     [
         ({"landmarks": 2.0}, TypeError, r"landmarks\(=2.0\) must be an int"),
         ({"landmarks": 0}, ValueError, r"landmarks\(=0\) must be at least 1"),
-        ({"landmarks": 2, "iterations": -1}, ValueError, r"iterations\(=-1\) must be at least 0"),
+        (
+            {"landmarks": 2, "iterations": -1},
+            ValueError,
+            r"iterations\(=-1\) must lie in \[0, 1000\]",
+        ),
         ({"landmarks": 2, "iterations": True}, TypeError, r"iterations\(=True\) must be an int"),
         ({"landmarks": 2, "rcond": 1.0}, ValueError, r"rcond\(=1.0\) must lie in \[0, 1\)"),
         ({"landmarks": 2, "rcond": float("nan")}, ValueError, "rcond"),

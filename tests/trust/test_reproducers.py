@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -33,13 +34,17 @@ SEARCHES: dict[str, tuple[str, ...]] = {
     "A6": ("trust/test_results_are_looked_at.py",),
     "A7": ("trust/test_polynomials_states.py",),
     "B1": ("trust/test_hidden_keys.py",),
-    "B2": ("trust/test_messages.py", "trust/test_families_settings.py"),
+    "B2": ("trust/test_messages.py", "trust/settings/test_families_settings.py"),
     "C1, F5": ("trust/test_copies.py",),
     "C2, F14": ("trust/test_polynomials_states.py", "diagnosis/test_command_line.py"),
     "C3, F11": ("trust/test_polynomials_scales.py",),
     "C4, C5, F16": ("trust/test_quiet.py",),
-    "C6, F15": ("trust/test_messages.py", "trust/test_numbers_of_numpy.py"),
-    "C7": ("trust/test_families_settings.py", "trust/test_polynomials_states.py"),
+    "C6, F15": ("trust/test_messages.py", "trust/settings/test_numbers_of_numpy.py"),
+    "C7": (
+        "trust/settings/test_huge_settings.py",
+        "trust/settings/test_families_settings.py",
+        "trust/test_polynomials_states.py",
+    ),
     "D1, D4": ("proofs/kit/test_isolated.py", "proofs/kit/test_conduct.py"),
     "D2, D3, F9": ("proofs/running/test_damaged_store.py",),
     "F2": ("estimators/test_autodiff.py",),
@@ -239,6 +244,30 @@ def test_c6_hashes_for_what_no_number_suffices() -> None:
     ):
         with pytest.raises((ValueError, TypeError), match=r"(: |must)"), np.errstate(all="ignore"):
             aa.Yoso.hashes_for(**options)
+
+
+def test_c7_sizes_are_announced() -> None:
+    k, v = uniform(2, 6, 128)
+    eight = aa.Polynomial(degree=8, basis="taylor")
+    x, rng = uniform(3000, 4), np.random.default_rng(0)
+    several, wide = uniform(64, 50_000, 1), uniform(8, 50_000, 16)
+    calls: tuple[tuple[Any, str], ...] = (
+        (lambda: eight.state(k, v), "lower the degree"),
+        (lambda: aa.tensor_attention(k, k, k, v, v, degree=8), "lower the degree"),
+        (lambda: aa.Polynomial(tolerance=1e-6).state(k, v, half_range=32), "larger tolerance"),
+        (lambda: aa.attention(x, x, x, aa.Performer(features=10**13), rng=rng), "lower features"),
+        (lambda: aa.attention(x, x, x, aa.Linformer(rank=10**12), rng=rng), "lower rank"),
+        (lambda: aa.attention(x, x, x, aa.Yoso(hashes=2**20, bits=20), rng=rng), "lower hashes"),
+        (lambda: aa.attention(x, x, x, aa.LSHSoftmax(tables=2**16), rng=rng), "fewer tables"),
+        (lambda: aa.audit(several, several, several, several, rows=10**9, rng=rng), "lower rows"),
+        (lambda: aa.diagnose(several, several, several, rows=10**9), "lower rows"),
+        (lambda: aa.diagnose(wide, wide, wide, compare_methods=True), "fewer tokens"),
+    )
+    for call, remedy in calls:
+        started = time.process_time()
+        with pytest.raises((ValueError, MemoryError), match=f": .*({remedy})"):
+            call()
+        assert time.process_time() - started < 5
 
 
 def test_f6_uninitialised_buffers_behind_a_mask() -> None:

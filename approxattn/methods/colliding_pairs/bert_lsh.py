@@ -29,6 +29,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import SCORE, STEP, check_setting
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import key_norms, query_norms, score_bound, value_spread
@@ -58,7 +59,12 @@ from approxattn.methods.colliding_pairs.dense_gradient import (
 )
 from approxattn.methods.colliding_pairs.dense_output import dense_output
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
-from approxattn.methods.colliding_pairs.output import found_pairs, pair_softmax
+from approxattn.methods.colliding_pairs.output import (
+    FIRST,
+    foresee_collisions,
+    found_pairs,
+    pair_softmax,
+)
 
 FIDELITIES = ("corrected", "paper-code")
 
@@ -261,15 +267,22 @@ class BertLSH:
         tokens = math.prod(problem.batch) * (problem.n_q + problem.n_k)
         numbers = self.tables * (self.bits * problem.d + tokens)
         check_memory("tables", self.tables, numbers, "hyperplanes and codes")
+        compared = 0 if self.sparse else math.prod(problem.batch) * problem.n_q * problem.n_k
+        seconds = self.tables * (2 * STEP + SCORE * (40 * tokens + compared / 10))
+        check_setting(problem, "tables", self.tables, seconds, "codes in all tables")
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
         coefficients = _arrays.from_host(
             rng.integers(0, self.table_size, (self.tables, self.bits)), problem.q
         )
-        q, k = (
-            modular_codes(x, normals, coefficients, self.table_size, problem.xp)
-            for x in (problem.q, problem.k)
-        )
-        return q, k
+
+        def hashed(tables: int) -> tuple[Array, Array]:
+            chosen = normals[:tables, ...], coefficients[:tables, ...], self.table_size
+            q, k = (modular_codes(x, *chosen, problem.xp) for x in (problem.q, problem.k))
+            return q, k
+
+        if self.sparse and self.tables > FIRST:
+            foresee_collisions(problem, hashed(FIRST), FIRST / self.tables, self.max_pairs)
+        return hashed(self.tables)
 
     def _logit_bound(self, problem: Problem) -> HostArray:
         """Return B_i, at least the size of every score and logit of row i, shape (..., n_q)."""

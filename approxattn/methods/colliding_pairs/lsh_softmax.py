@@ -42,6 +42,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import SCORE, STEP, check_setting
 from approxattn.bounds.perturbation import output_bound
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import score_bound, value_spread
@@ -61,7 +62,13 @@ from approxattn.hashing.collision import (
 )
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
-from approxattn.methods.colliding_pairs.output import PairSoftmax, found_pairs, pair_softmax
+from approxattn.methods.colliding_pairs.output import (
+    FIRST,
+    PairSoftmax,
+    foresee_collisions,
+    found_pairs,
+    pair_softmax,
+)
 from approxattn.softmax.scores import masked_scores, row_softmax
 
 SMALL = 2**18
@@ -132,6 +139,8 @@ class LSHSoftmax:
         ------
         MemoryError
             More collisions than `max_pairs`, before they are formed.
+        ValueError
+            Tables or collisions that would take minutes.
         """
         pairs = found_pairs(problem, self._codes(problem, rng), self.max_pairs)
         result = pair_softmax(problem, pairs, lambda q, k: self._log_weights(q, k, problem))
@@ -154,7 +163,7 @@ class LSHSoftmax:
 
         Raises
         ------
-        MemoryError
+        MemoryError, ValueError
             As `compute`.
         """
         drawn, bound = self._codes(problem, rng), score_bound(problem)
@@ -182,16 +191,20 @@ class LSHSoftmax:
         looked_up = (1 + self.radius * self.bits) * math.prod(problem.batch)
         numbers = self.bits * problem.d + looked_up * (problem.n_q + problem.n_k)
         check_memory("tables", self.tables, self.tables * numbers, "hyperplanes and codes")
+        lookup = 2 * STEP + 40 * SCORE * (problem.n_q + problem.n_k)
+        seconds = self.tables * looked_up * lookup
+        check_setting(problem, "tables", self.tables, seconds, "looking up codes in all tables")
         normals = draw_hyperplanes(self.tables, self.bits, problem.q, rng)
-        q_codes, k_codes = (
-            codes(problem.q, normals, problem.xp),
-            codes(problem.k, normals, problem.xp),
-        )
-        return (
-            (q_codes, k_codes)
-            if self.radius == 0
-            else _probes(q_codes, k_codes, self.bits, problem)
-        )
+        if self.tables > FIRST:
+            first = self._hashed(problem, normals[:FIRST, ...])
+            foresee_collisions(problem, first, FIRST / self.tables, self.max_pairs)
+        return self._hashed(problem, normals)
+
+    def _hashed(self, problem: Problem, normals: Array) -> tuple[Array, Array]:
+        q_codes, k_codes = (codes(x, normals, problem.xp) for x in (problem.q, problem.k))
+        if self.radius == 0:
+            return q_codes, k_codes
+        return _probes(q_codes, k_codes, self.bits, problem)
 
     def _largest_logit(self, bound: HostArray) -> HostArray:
         """Bound |s - ln pi|: pi >= LEAST."""

@@ -42,6 +42,7 @@ from approxattn import _arrays
 from approxattn._arguments import memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import SCORE, check_time, exact_seconds
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.bounds.scores import score_bound
@@ -59,6 +60,11 @@ from approxattn.methods.colliding_pairs.weights import (
     seen_sums,
     shown_keys,
 )
+
+FIRST, FAR = 16, 8.0
+"""Tables that are looked at before the others are hashed, and how many times too many collisions
+these must foresee. *Chosen*: chance does not make one out of eight with that many tables.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +131,8 @@ def found_pairs(
     ------
     MemoryError
         More collisions than `max_pairs`, or than this machine can hold, before they are formed.
+    ValueError
+        Collisions that would take minutes.
     """
     q_codes, k_codes = (_arrays.to_host(x) for x in codes)
     _announce(problem, q_codes, k_codes, max_pairs)
@@ -136,12 +144,37 @@ def found_pairs(
         )
 
 
-def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pairs: int) -> None:
-    """Count collisions and refuse too many, with an estimate of what they would take."""
+def foresee_collisions(
+    problem: Problem, codes: tuple[Array, Array], share: float, max_pairs: int
+) -> None:
+    """Refuse far too many collisions, from the codes of a share of the tables, before the others
+    are hashed.
+
+    Raises
+    ------
+    MemoryError
+        Where all tables would have about `FAR` times as many collisions as are allowed.
+    """
+    total = _collisions(problem, *(_arrays.to_host(x) for x in codes)) / share
+    if total > FAR * max_pairs:
+        msg = (
+            f"max_pairs(={max_pairs}): about {total:.3g} collisions, judged by "
+            f"{100 * share:.2g} % of the tables: take more bits or fewer tables"
+        )
+        raise MemoryError(msg)
+
+
+def _collisions(problem: Problem, q_codes: HostArray, k_codes: HostArray) -> int:
     total = 0
     for index in np.ndindex(*problem.batch):
         item = (slice(None), *index)
         total += count_collisions(q_codes[item], k_codes[item][:, shown_keys(problem, index)])
+    return total
+
+
+def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pairs: int) -> None:
+    """Count collisions and refuse too many, with an estimate of what they would take."""
+    total = _collisions(problem, q_codes, k_codes)
     # rows, keys and names of the pairs, and copies while these are sorted
     needed, have = 48 * total, memory()
     if total > max_pairs or needed > have:
@@ -153,6 +186,9 @@ def _announce(problem: Problem, q_codes: HostArray, k_codes: HostArray, max_pair
             f"bits, fewer tables{other}"
         )
         raise MemoryError(msg)
+    seconds = total * SCORE * (40 + 2 * (problem.d + problem.dv))
+    what, remedy = f"{total} collisions", "take more bits or fewer tables"
+    check_time("max_pairs", max_pairs, seconds, what, remedy, exact_seconds(problem))
 
 
 def _one_item(

@@ -31,6 +31,7 @@ from approxattn import _arrays, sketching
 from approxattn._arguments import check_integer, check_memory, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import PRODUCT, SCORE, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
@@ -183,14 +184,18 @@ class Clustered:
 
         Raises
         ------
-        MemoryError
-            Where the keys that all blocks meet cannot fit into this machine.
+        MemoryError, ValueError
+            Where the keys that all blocks meet cannot fit into this machine, or would take minutes.
         """
         xp, seen = problem.xp, visible(problem)
-        met = min(self.heavy, problem.n_k) + min(self.key_blocks, 2 * problem.n_k)
+        heavy, means = min(self.heavy, problem.n_k), min(self.key_blocks, 2 * problem.n_k)
         blocks = math.prod(problem.batch) * min(self.query_blocks, 2 * problem.n_q)
-        numbers = blocks * (met * (problem.d + problem.dv) + problem.n_k)
+        width, belong = problem.d + problem.dv, heavy * means  # which heavy key is of which block
+        numbers = blocks * ((heavy + means) * width + problem.n_k + 1.25 * belong)
         check_memory("query_blocks", self.query_blocks, numbers, "keys of all blocks of queries")
+        seconds = blocks * belong * (2 * SCORE + width * PRODUCT)
+        seconds += blocks * (heavy + means) * width * SCORE
+        check_setting(problem, "query_blocks", self.query_blocks, seconds, "all their heavy keys")
         queries = sketching.similar_pool(
             _arrays.to_host(problem.q), np.ones(problem.n_q, bool), self.query_blocks
         )

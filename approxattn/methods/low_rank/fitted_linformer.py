@@ -27,6 +27,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import PRODUCT, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
@@ -175,6 +176,8 @@ class FittedLinformer:
         blocks = min(self.rank, problem.n_k)
         numbers = math.prod(problem.batch) * blocks * (2 * blocks + rows)
         check_memory("rank", self.rank, numbers, "weights and system of the fit")
+        products = math.prod(problem.batch) * blocks**2 * (rows + blocks)
+        check_setting(problem, "rank", self.rank, products * PRODUCT, "solving for the values")
         combined = mean_pooled(problem, self.rank)
         index = choose(problem.n_q, rows, None)
         sample = RowSample(index=index, length=problem.n_q)

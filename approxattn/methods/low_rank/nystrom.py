@@ -32,6 +32,7 @@ from approxattn import _arrays, sketching
 from approxattn._arguments import check_flag, check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import PRODUCT, STEP, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import (
@@ -76,8 +77,8 @@ class Nystrom:
         Number of landmark queries and keys, means of contiguous blocks; never more than there are
         queries, or visible keys.
     iterations : int
-        Newton-Schulz iterations for the inverse, 6 in the paper. More are not better: few damp the
-        small singular values.
+        Newton-Schulz iterations for the inverse, 6 in the paper, at most 1000. More are not better:
+        few damp the small singular values.
     rcond : float, optional
         Instead of iterating, invert the singular values above rcond times the largest one and drop
         the others; in [0, 1).
@@ -126,7 +127,9 @@ class Nystrom:
         keep(
             self,
             landmarks=check_integer("landmarks", self.landmarks, 1),
-            iterations=check_integer("iterations", self.iterations, 0),
+            iterations=check_integer(
+                "iterations", self.iterations, 0, 1000, "each doubles the digits, once it converges"
+            ),
         )
         check_flag("centred", self.centred)
         check_flag("mask_queries", self.mask_queries)
@@ -199,13 +202,17 @@ class Nystrom:
 
         Raises
         ------
-        MemoryError
-            Where the matrices between them cannot fit into this machine.
+        MemoryError, ValueError
+            Where the matrices between them cannot fit into this machine, or would take minutes.
         """
         xp = problem.xp
         square = min(self.landmarks, problem.n_q) * min(self.landmarks, problem.n_k)
         numbers = math.prod(problem.batch) * square * (self.iterations + 6)
         check_memory("landmarks", self.landmarks, numbers, "matrices between landmarks")
+        side = min(self.landmarks, max(problem.n_q, problem.n_k))
+        rounds = self.iterations + 1 if self.rcond is None else 10
+        seconds = rounds * (4 * STEP + math.prod(problem.batch) * 4 * side**3 * PRODUCT)
+        check_setting(problem, "landmarks", self.landmarks, seconds, "inverting their matrix")
         queries = sketching.mean_pool(self._query_mask(problem), self.landmarks)
         keys = sketching.mean_pool(visible(problem), self.landmarks)
         q, k = queries.apply(problem.q), keys.apply(problem.k)

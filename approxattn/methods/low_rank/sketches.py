@@ -12,6 +12,7 @@ import numpy as np
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import NORMAL, PRODUCT, SCORE, check_setting
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import SOFTMAX, Certificate
@@ -81,14 +82,19 @@ class Sketch:
 
         Raises
         ------
-        MemoryError
-            Where they cannot fit into this machine.
+        MemoryError, ValueError
+            Where they cannot fit into this machine, or would take minutes.
         """
         kind = SKETCHES[self.kind]
         rank = self.rank if kind.random else min(self.rank, problem.n_k)
         numbers = rank * math.prod(problem.batch) * (problem.d + problem.dv)
         numbers += rank * problem.n_k if kind.dense else 0
         check_memory("rank", self.rank, numbers, "combined keys and values")
+        items, width = math.prod(problem.batch), problem.d + problem.dv
+        each = items * problem.n_q * (SCORE + width * PRODUCT)
+        if kind.dense:
+            each += problem.n_k * (NORMAL + items * width * PRODUCT)
+        check_setting(problem, "rank", self.rank, rank * each, "combined keys and values")
         assert rng is not None or not kind.random  # noqa: S101 - `attention` asks for it
         return kind.make(problem, self, rng)
 

@@ -40,7 +40,6 @@ from approxattn.methods.polynomials.folding.file import read_state, write_state
 from approxattn.methods.polynomials.folding.fold import (
     announce,
     centre_of,
-    items_of,
     pose_keys,
     refuse_large_sums,
 )
@@ -259,7 +258,7 @@ def fold(
     problem = pose_keys(k, v, scale, key_mask)
     refuse_inexact(problem.k, "a PolynomialState")
     xp, degree = problem.xp, polynomial.degree
-    announce(problem.d, degree, problem.dv + 1, items_of(problem), problem.dtype)
+    announce(problem, degree)
     middle = centre_of(centre, problem)
     y = shift_keys(problem, middle, problem.dtype)
     high, low = problem.value_range

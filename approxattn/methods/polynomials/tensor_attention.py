@@ -57,7 +57,7 @@ from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.methods.polynomials.balance import scaled
 from approxattn.methods.polynomials.centring import whole_power
-from approxattn.methods.polynomials.folding.fold import announce, items_of
+from approxattn.methods.polynomials.folding.fold import announce
 from approxattn.methods.polynomials.moment_error import Parts, moment_error, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     lost_denominators,
@@ -147,7 +147,7 @@ def tensor_attention(
     bound = up(beta_bound(first, second))
     half_range = float(np.max(bound))
     chosen = degree_for(half_range, tolerance, basis) if tolerance is not None else degree or 0
-    announce(first.d, chosen, first.dv + 1, 2 * items_of(first), first.dtype)
+    announce(first, chosen, sides=2)
     return _evaluate(first, second, exp_polynomial(chosen, half_range, basis), bound, tolerance)
 
 

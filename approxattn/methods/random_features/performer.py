@@ -41,6 +41,13 @@ from approxattn._arguments import (
 )
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, refuse_overflow
+from approxattn._problem.time_needed import (
+    NORMAL,
+    PRODUCT,
+    SCORE,
+    STEP,
+    check_setting,
+)
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import key_norms, query_norms, value_spread, visible_max
@@ -151,6 +158,10 @@ class Performer:
         assert rng is not None  # noqa: S101 - `attention` asks for it
         numbers = self.features * (3 * problem.d + math.prod(problem.batch) * (problem.dv + 1))
         check_memory("features", self.features, numbers, "directions and sums")
+        d, tokens = problem.d, math.prod(problem.batch) * (problem.n_q + problem.n_k)
+        each = STEP / d + 2 * d * NORMAL + 20 * d**2 * PRODUCT
+        each += tokens * (SCORE + PRODUCT * (d + problem.dv))
+        check_setting(problem, "features", self.features, self.features * each, "features")
         w = directions(problem.d, self.features, self.kind, self.orthogonal, rng)
         _check_overflow(problem, w)
         return w

@@ -36,6 +36,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.time_needed import PRODUCT, SCORE, STEP, check_setting
 from approxattn.bounds.concentration import bernstein, empirical_bernstein, hoeffding
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.hashing.collision import angle_errors, column_variance
@@ -66,22 +67,35 @@ class Hashes:
     count: int
     kind: str
 
-    def draw(self, problem: Problem, rng: np.random.Generator, *, whole_batch: bool) -> Array:
+    def draw(
+        self, problem: Problem, rng: np.random.Generator, *, whole_batch: bool, passes: int = 1
+    ) -> Array:
         """Return the hyperplanes, shape (count, bits, d).
 
-        `whole_batch` says whether the codes of all batch items are held at once.
+        `whole_batch` says whether the codes of all batch items are held at once, `passes` how often
+        a table is filled and read for each hash.
 
         Raises
         ------
         MemoryError
             Where they and the codes cannot fit into this machine.
+        ValueError
+            Where the tables would take minutes.
         """
         # codes of one item are 32 bits wide, those of the whole batch 64
         items = math.prod(problem.batch) if whole_batch else 0.5
         numbers = self.count * (self.bits * problem.d + items * (problem.n_q + problem.n_k))
         check_memory("hashes", self.count, numbers, "hyperplanes and codes")
+        seconds = self.count * self._seconds(problem) * passes
+        check_setting(problem, "hashes", self.count, seconds, "tables of all hashes")
         draw = draw_hyperplanes if self.kind == "gaussian" else draw_hadamard
         return draw(self.count, self.bits, problem.q, rng)
+
+    def _seconds(self, problem: Problem) -> float:
+        """Return about the seconds for one hash: tokens coded and moved, and its table."""
+        tokens = (problem.n_q + problem.n_k) * (16 * SCORE + PRODUCT * self.bits * problem.d)
+        table = SCORE / 5 * 2**self.bits * (problem.dv + 1)
+        return 2 * STEP + math.prod(problem.batch) * float(tokens + table)
 
     def blocks(self, d: int) -> list[int]:
         """Return the sizes of the independent blocks that the hashes come in."""

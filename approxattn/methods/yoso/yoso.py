@@ -185,7 +185,7 @@ class Yoso:
         Raises
         ------
         ValueError
-            A zero row, unless zero_rows="orthogonal".
+            A zero row, unless zero_rows="orthogonal"; hashes that would take minutes.
         MemoryError
             More hashes than this machine can hold.
         """
@@ -219,7 +219,8 @@ class Yoso:
         if self.gradient != "sampled":
             return self._expectation().vjp(problem, dout)
         check_zero_rows(problem, self.zero_rows)
-        normals = self._draw(problem, rng, whole_batch=True)
+        # a table for the values, and one for each column of q and k
+        normals = self._draw(problem, rng, whole_batch=True, passes=1 + problem.d)
         off = self._hashes.frequency_error(problem, 1 - self.confidence)
         output = None
         if self.normalize:
@@ -251,10 +252,15 @@ class Yoso:
         )
 
     def _draw(
-        self, problem: Problem, rng: np.random.Generator | None, *, whole_batch: bool
+        self,
+        problem: Problem,
+        rng: np.random.Generator | None,
+        *,
+        whole_batch: bool,
+        passes: int = 1,
     ) -> Array:
         assert rng is not None  # noqa: S101 - `attention` asks for it
-        return self._hashes.draw(problem, rng, whole_batch=whole_batch)
+        return self._hashes.draw(problem, rng, whole_batch=whole_batch, passes=passes)
 
     def _sample(self, problem: Problem, normals: Array) -> Sample:
         xp, mask, values = problem.xp, problem.key_mask, problem.v

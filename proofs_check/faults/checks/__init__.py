@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 FUNCTIONS = {
     "exact.long": "calls:exact_long",
+    "exact.sums": "calls:exact_sums",
     "calls.float16": "calls:float16",
     "calls.broadcast": "calls:broadcast",
     "kit.exact": "calls:kit_exact",

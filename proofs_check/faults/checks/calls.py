@@ -48,6 +48,25 @@ def exact_long() -> Complaints:
     )
 
 
+def exact_sums() -> Complaints:
+    """Errors within certificates where a sum drifts: about a thousand equal numbers in float32, all
+    of whose roundings go the same way, and a zero that makes the values oscillate.
+
+    Rounded scores explain about half of what happens here.
+    """
+    aa = package()
+
+    rng = np.random.default_rng(5)
+    q, k = np.zeros((1, 2), np.float32), np.zeros((1024, 2), np.float32)
+    for _ in range(20):
+        v = np.tile(rng.uniform(0.9, 1, 8).astype(np.float32), (1024, 1))
+        v[-1] = 0
+        mean = np.array([math.fsum(column) for column in v.astype(np.float64).T]) / 1024
+        out = aa.attention(q, k, v, aa.Exact())
+        error = np.max(np.abs(out.value.astype(np.float64) - mean), axis=-1)
+        yield from above("a sum that drifts", error, out.certificate.rows)
+
+
 def float16() -> Complaints:
     """Errors within certificates for half precision."""
     aa = package()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proofs_check.faults.fault import fault
 
-_ALL = ("code.exact", "code.polynomial-taylor", "code.bert-lsh")
+_ALL = ("code.bert-lsh", "code.polynomial-taylor", "code.exact")
 
 FAULTS = (
     # exact attention by streaming, and its gradient
@@ -33,7 +33,7 @@ FAULTS = (
     fault("scores.float64-roundoff", "rounding", "bounds.softmax", "softmax_rounding",
         "= problem.u\n    eta", "= 2.0 ** (-53)\n    eta", "code.exact"),
     fault("scores.sums-not-bounded", "rounding", "bounds.softmax", "softmax_rounding",
-        "spread.osc) + sums)", "spread.osc))", "code.exact"),
+        "spread.osc) + sums)", "spread.osc))", "exact.sums", "code.exact"),
     fault("problem.scale", "scale", "_problem.input", "check_scale",
         "return 1.0 / math.sqrt(d)", "return 1.0 / d", "kit.exact", "code.exact"),
     fault("problem.visible-keys", "off-by-one", "_problem.visible", "counted",
@@ -53,7 +53,8 @@ FAULTS = (
     fault("perturbation.osc-halved", "factor", "bounds.perturbation", "output_bound",
         "up(np.minimum(tv, 1.0) * value_osc", "up(np.minimum(tv, 0.5) * value_osc", *_ALL),
     fault("rounding.gamma-squared", "rounding", "bounds.rounding", "gamma",
-        "return k * u / (1 - k * u)", "return k * u * u / (1 - k * u)", "code.exact"),
+        "return k * u / (1 - k * u)", "return k * u * u / (1 - k * u)", "exact.sums",
+        "code.exact"),
     fault("rounding.up-is-down", "rounding", "bounds.rounding", "up",
         "+ 64 * U64) + 2.0 ** (-1060", "- 64 * U64",
         "code.bert-lsh", "code.linformer-row-sample", "code.exact"),

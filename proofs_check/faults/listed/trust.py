@@ -17,7 +17,8 @@ _LOOKED = "tests/trust/test_results_are_looked_at.py"
 _STATES = "tests/trust/test_polynomials_states.py"
 _THREADS = "tests/trust/test_polynomials_threads.py"
 _FILES = "tests/proofs/report/test_whole_files.py -k 'arrives or comes or come or mode or trouble'"
-_SETTINGS = "tests/trust/test_families_settings.py"
+_SETTINGS = "tests/trust/settings/test_families_settings.py"
+_HUGE = "tests/trust/settings/test_huge_settings.py -k 'not every_size'"
 _MESSAGES = "tests/trust/test_messages.py"
 _COPIES = "tests/trust/test_copies.py"
 _QUIET = "tests/trust/test_quiet.py -k 'taylor-4 or cast or callers'"
@@ -174,8 +175,25 @@ FAULTS: tuple[Fault, ...] = (
         "if not isinstance(value, bool | np.bool):", "if False:", _MESSAGES),
     fault("settings.memory", "missing check", "_arguments", "check_memory",
         "if needed > have:", "if False:", f"{_SETTINGS}::test_what_cannot_fit_is_announced"),
+    fault("settings.time", "missing check", "_problem.time_needed", "check_time",
+        "if seconds > max(LONGEST, allowed):", "if False:", _HUGE),
+    fault("settings.time-of-exact", "wrong formula", "_problem.time_needed", "check_setting",
+        "exact_seconds(problem)", "0.0", _HUGE),
+    fault("settings.rows", "missing check", "audit", "audit",
+        "check_rows_fit(problem, rows, taken, columns=8 * problem.dv + 16)", "pass", _HUGE),
+    fault("settings.rows-of-diagnosis", "missing check", "diagnosis.regime", "diagnose",
+        "check_rows_fit(problem, rows, taken, columns=16)", "pass", _HUGE),
+    fault("settings.comparison", "missing check", "diagnosis.comparison", "compare",
+        "_check_comparison(problem, len(numbers), [cost for _, cost in tried])", "pass", _HUGE),
+    fault("settings.heavy-keys", "missing term", "methods.low_rank.clustered", "Clustered._cluster",
+        "1.25 * belong", "0 * belong", _HUGE),
+    fault("settings.half-range", "missing check", "exponential.minimax", "minimax",
+        "if not half_range <= MAX_HALF_RANGE:", "if False:", _HUGE),
+    fault("settings.fold", "missing check", "methods.polynomials.folding.fold", "announce",
+        "check_time('degree', degree, seconds, "
+        "f'{what}, {problem.n_k} of them,', remedy)", "pass", _HUGE),
     fault("settings.degree", "missing check", "exponential.degree", "exp_polynomial",
-        "degree = int(degree)", "pass", "tests/trust/test_numbers_of_numpy.py"),
+        "degree = int(degree)", "pass", "tests/trust/settings/test_numbers_of_numpy.py"),
     fault("messages.ambiguous-mask", "missing check", "_problem.masks", "_refuse_ambiguous",
         "if fits and _fits_left(given, batch):", "if False:", _MESSAGES),
     fault("messages.byte-order", "missing check", "_arrays", "compute_dtype_name",

@@ -14,11 +14,15 @@ from typer.testing import CliRunner
 
 from proofs_check.__main__ import app
 from proofs_check.catalogue import theorem
+from proofs_check.faults import depends
 from proofs_check.faults.checks import FUNCTIONS, complaints
 from proofs_check.faults.checks.suite import failing_tests, file_of
+from proofs_check.faults.depends import CONTROL, control_names, digest_of
 from proofs_check.faults.fault import KINDS, Fault, StaleFaultError
 from proofs_check.faults.listed import FAULTS, REASONS
-from proofs_check.faults.run import CONTROL, Outcome, chosen, gathered, run
+from proofs_check.faults.run import FORM, Outcome, chosen, gathered, run
+from proofs_check.faults.worker import answer
+from proofs_check.hunt.store import Store
 from proofs_check.report.faults import markdown
 
 QUICK = (
@@ -130,14 +134,80 @@ def test_faults_are_caught() -> None:
         assert o.check in FAULTS[o.key].checks
 
 
+def outcome(key: str, check: str = "", complaint: str = "") -> Outcome:
+    return Outcome(key=key, check=check, complaint=complaint, seconds=0.1)
+
+
+CLEAN = [outcome(name) for name in control_names()]
+
+
+def test_a_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are kept for the very code that gave them; what had no answer is asked again."""
+    asked: list[str] = []
+
+    def told(name: str, _: float) -> Outcome:
+        asked.append(name)
+        return outcome(name, complaint="not finished") if name == QUICK[0] else outcome(name, "x")
+
+    monkeypatch.setattr("proofs_check.faults.run._one", told)
+    for again in (QUICK[:3], [QUICK[0]], [QUICK[0], QUICK[3]]):
+        asked.clear()
+        with Store(tmp_path / "s.jsonl", FORM) as store:
+            keys = QUICK[:3] if QUICK[3] not in again else QUICK[:4]
+            found = list(run(keys, control=False, store=store))
+        assert asked == list(again)
+        assert {o.key for o in found} == set(keys)
+    monkeypatch.setattr("proofs_check.faults.depends._packages", lambda: b"other code")
+    asked.clear()
+    with Store(tmp_path / "s.jsonl", FORM) as store:
+        list(run(QUICK[:3], control=False, store=store))
+    assert asked == list(QUICK[:3])
+
+
+def test_what_an_outcome_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own checks and all code outside of the checks."""
+    names = ("collision.bits", "audit.marked", f"{CONTROL}:hashing.probabilities", "settings.flags")
+    before = [digest_of(name) for name in names]
+    content = depends._content
+
+    def other(path: Path) -> bytes:
+        return b"other" if path.name in ("hashing.py", "test_messages.py") else content(path)
+
+    monkeypatch.setattr(depends, "_content", other)
+    changed = [old != digest_of(name) for old, name in zip(before, names, strict=True)]
+    assert changed == [True, False, True, True]
+    monkeypatch.setitem(FAULTS, "audit.marked", replace(FAULTS["audit.marked"], kind="leak"))
+    assert digest_of("audit.marked") != before[1]
+
+
+def test_a_store_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s").write_text("hello\n")
+    done = CliRunner().invoke(app, ["faults", QUICK[0], "--store", str(tmp_path / "s")])
+    assert done.exit_code == 2
+    assert "no record of" in done.stderr
+
+
+def test_the_control_is_every_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each runs on the code as it is; one that is missing, complains or does not end spoils it."""
+    good = [outcome(key, "x", "y") for key in QUICK]
+    assert {name.partition(":")[2] for name in control_names()} == {
+        check for fault in FAULTS.values() for check in fault.checks
+    }
+    assert not gathered([*good, *CLEAN[1:]]).ok
+    slow = replace(CLEAN[3], complaint="not finished within 600 s")
+    assert slow.key.partition(":")[2] in gathered([*good, *CLEAN[:3], slow, *CLEAN[4:]]).summary
+    monkeypatch.setattr("proofs_check.faults.checks.FUNCTIONS", {})
+    assert answer(f"{CONTROL}:exponential.degrees")["check"] == "exponential.degrees"
+
+
 def test_shares_and_page() -> None:
     """A survivor lowers the share, a false alarm or an unfinished control spoils the whole."""
-    good = [Outcome(key=key, check="x", complaint="y", seconds=0.1) for key in QUICK]
-    control = Outcome(key=CONTROL, check="", complaint="", seconds=1.0)
-    assert gathered([*good, control]).ok
+    good = [outcome(key, "x", "y") for key in QUICK]
+    assert gathered([*good, *CLEAN]).ok
     assert not gathered(good).ok
-    assert not gathered([*good, replace(control, check="exact.long", complaint="alarm")]).ok
-    lost = gathered([replace(good[0], check="", complaint=""), *good[1:], control])
+    alarm = replace(CLEAN[0], check="exact.long", complaint="alarm")
+    assert not gathered([*good, alarm, *CLEAN[1:]]).ok
+    lost = gathered([outcome(QUICK[0]), *good[1:], *CLEAN])
     assert lost.share == 8 / 9
     assert not lost.ok
     page = markdown(lost)

@@ -203,7 +203,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    with Store(tmp_path / "s"), pytest.raises(StoreError, match="another hunt"):
+    with Store(tmp_path / "s"), pytest.raises(StoreError, match="another process"):
         Store(tmp_path / "s")
 
 

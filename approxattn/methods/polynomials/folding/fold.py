@@ -11,8 +11,10 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn._problem.input import hide
+from approxattn._problem.time_needed import PRODUCT, SCORE, check_time
 from approxattn.bounds.scores import spread_of
 from approxattn.exponential import ExpPolynomial
+from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import largest_partial_sum
 from approxattn.monomials.memory import refuse_memory, state_bytes
 
@@ -70,14 +72,19 @@ def centre_of(centre: Array | None, problem: Problem) -> Array:
     return _arrays.contiguous(xp.broadcast_to(centre, shape))
 
 
-def announce(d: int, degree: int, columns: int, items: int, dtype: str) -> None:
-    """Refuse states that would not fit the memory, before any work."""
-    width = 8 if dtype == "float64" else 4
-    refuse_memory(
-        f"a state of degree {degree} for keys of width {d}",
-        state_bytes(d, degree, columns, items, width),
-        "lower the degree, or project queries and keys to a smaller width",
-    )
+def announce(problem: Problem, degree: int, sides: int = 1) -> None:
+    """Refuse states that would not fit the memory or would take minutes, before any work; `sides`
+    states for each leading index.
+    """
+    columns, items = problem.dv + 1, sides * items_of(problem)
+    remedy = "lower the degree, or project queries and keys to a smaller width"
+    what = f"a state of degree {degree} for keys of width {problem.d}"
+    width = 8 if problem.dtype == "float64" else 4
+    refuse_memory(what, state_bytes(problem.d, degree, columns, items, width), remedy)
+    features = items * problem.n_k * rank(problem.d, degree)
+    seconds = features * (columns * PRODUCT + SCORE / 5)
+    remedy += ", or take fewer keys in a call"
+    check_time("degree", degree, seconds, f"{what}, {problem.n_k} of them,", remedy)
 
 
 def items_of(problem: Problem) -> int:
