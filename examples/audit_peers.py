@@ -165,6 +165,7 @@ class Peer:
     function: Callable[..., Any]
     exact: bool = False
     square: bool = False
+    sizes: tuple[int, ...] | None = None
     by_design: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -183,6 +184,7 @@ class Peer:
             leading=2,
             exact=self.exact,
             square=self.square,
+            sizes=self.sizes,
             gradient="autograd",
             by_design=self.by_design,
         )
@@ -234,6 +236,7 @@ def peers() -> Iterator[Peer]:
         what="LinformerSelfAttention, k = 4, untrained",
         function=linformer,
         square=True,
+        sizes=(1, 2, 3, 5, 10, 16, 63, 64),  # as many as its projections have columns
         by_design=dict.fromkeys(
             (
                 "accuracy in float64",

@@ -56,7 +56,9 @@ __all__ = [
     "is_erratum",
     "is_statement",
     "load",
+    "select",
     "theorem",
+    "theorem_among",
     "theorems",
     "unchecked",
 ]
@@ -192,11 +194,43 @@ def theorem(key: str) -> Theorem:
     KeyError
         When there is none; the message names close matches.
     """
-    every = theorems(timed=True)
+    return theorem_among(theorems(timed=True), key)
+
+
+def theorem_among(every: Mapping[str, Theorem], key: str) -> Theorem:
+    """One theorem of those given.
+
+    Raises
+    ------
+    KeyError
+        When there is none; the message names close matches.
+    """
     if key not in every:
         msg = f"no theorem {key!r}{_suggestion(key, every)}"
         raise KeyError(msg)
     return every[key]
+
+
+def select(every: Mapping[str, Theorem], names: Iterable[str]) -> dict[str, Theorem]:
+    """Return the theorems with these keys, or whose keys begin so, in the order of `every`.
+
+    A name that is a key means that theorem alone. No name means all of them.
+
+    Raises
+    ------
+    KeyError
+        When no key begins with a name; the message names close matches.
+    """
+    names, wanted = tuple(names), set[str]()
+    for name in names:
+        found = {name} if name in every else {key for key in every if key.startswith(name)}
+        if not found or not name:
+            groups = sorted({key.partition(".")[0] for key in every})
+            near = _suggestion(name, every, groups)
+            msg = f"no theorem {name!r}, nor one whose key begins so{near}"
+            raise KeyError(msg)
+        wanted |= found
+    return {key: t for key, t in every.items() if not names or key in wanted}
 
 
 def close_matches(key: str, keys: Iterable[str]) -> list[str]:
@@ -207,8 +241,8 @@ def close_matches(key: str, keys: Iterable[str]) -> list[str]:
     ]
 
 
-def _suggestion(key: str, keys: Iterable[str]) -> str:
-    matches = close_matches(key, keys)
+def _suggestion(key: str, keys: Iterable[str], groups: Iterable[str] = ()) -> str:
+    matches = close_matches(key, groups) + close_matches(key, keys)
     return f": did you mean {' or '.join(matches)}?" if matches else ""
 
 

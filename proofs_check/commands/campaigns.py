@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from proofs_check.commands import options
 from proofs_check.commands.entry import INTERRUPTED, command, fail, misuse
 from proofs_check.report import terminal
 
+if TYPE_CHECKING:
+    from proofs_check.running.campaign import Campaign
+    from proofs_check.running.foreign import Foreign
+    from proofs_check.statements.theorem import Theorem
+
 
 @command("list")
-def list_command(as_json: options.AsJson = False) -> None:
+def list_command(
+    keys: options.Keys = None,
+    catalogue: options.Catalogue = None,
+    as_json: options.AsJson = False,
+) -> None:
     """List the theorems with the verdict expected of each."""
-    from proofs_check import catalogue
+    from proofs_check.catalogue import select
 
-    theorems = list(catalogue.theorems(timed=True).values())
+    with misuse(KeyError):
+        theorems = list(select(_theorems(catalogue), keys or ()).values())
     if not as_json:
         terminal.print_list(theorems)
         return
@@ -26,9 +40,40 @@ def list_command(as_json: options.AsJson = False) -> None:
     )
 
 
+def _theorems(catalogue: str | None) -> dict[str, Theorem]:
+    """Theorems of the catalogue named, ours unless one is."""
+    from proofs_check.catalogue import theorems
+
+    foreign = _foreign(catalogue)
+    return theorems(timed=True) if foreign is None else foreign.theorems()
+
+
+def _foreign(catalogue: str | None) -> Foreign | None:
+    from proofs_check.running.foreign import find
+
+    with misuse(LookupError, ValueError):
+        return None if catalogue is None else find(catalogue)
+
+
+def _campaign(keys: Iterable[str], foreign: Foreign | None, **settings: Any) -> Campaign:
+    """A campaign about the catalogue named."""
+    from proofs_check.running.campaign import Campaign
+
+    if foreign is not None:
+        settings |= {"modules": foreign.modules, "catalogue_name": foreign.name}
+    with misuse(KeyError, ValueError):
+        return Campaign(keys, **settings)
+
+
+def _store(evidence: Path, foreign: Foreign | None) -> Path:
+    """The store that is meant: that of a foreign catalogue lies beside ours."""
+    return evidence if foreign is None or evidence != options.DEFAULT_EVIDENCE else foreign.store
+
+
 @command("run")
 def run(
     keys: options.Keys = None,
+    catalogue: options.Catalogue = None,
     seed: options.Seed = 0,
     budget: options.Budget = options.BudgetName.QUICK,
     as_json: options.AsJson = False,
@@ -40,20 +85,20 @@ def run(
 ) -> None:
     """Check theorems, and write down what is found.
 
+    `run yoso` checks those whose keys begin so, and the controls, which every run checks.
     Exit status 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when
     experiments are left to do, 130 after an interrupt.
     """
     from proofs_check.report.progress import carry_out
-    from proofs_check.running.campaign import Campaign
     from proofs_check.running.evidence import Evidence
 
     if not time_limit > 0:
         fail(f"time_limit(={time_limit}) must be positive")
-    with misuse(KeyError, ValueError):
-        campaign = Campaign(
-            keys or (), seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler
-        )
-    with Evidence(evidence) as store:
+    foreign = _foreign(catalogue)
+    campaign = _campaign(
+        keys or (), foreign, seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler
+    )
+    with Evidence(_store(evidence, foreign)) as store:
         try:
             carry_out(campaign, store, fresh=fresh, time_limit=time_limit, quiet=as_json)
         except KeyboardInterrupt:
@@ -70,21 +115,22 @@ def run(
 
 
 @command("show")
-def show(key: options.Key) -> None:
+def show(key: options.Key, catalogue: options.Catalogue = None) -> None:
     """Show all that is said of a theorem.
 
     That is its statement, how it is read, its assumptions, experiments and remarks.
     """
-    from proofs_check import catalogue
+    from proofs_check.catalogue import theorem_among
 
     with misuse(KeyError):
-        theorem = catalogue.theorem(key)
+        theorem = theorem_among(_theorems(catalogue), key)
     terminal.print_theorem(theorem)
 
 
 @command("replay")
 def replay(
     key: options.Key,
+    catalogue: options.Catalogue = None,
     seed: options.Seed = 0,
     budget: options.Budget = options.BudgetName.QUICK,
     evidence: options.EvidencePath = options.DEFAULT_EVIDENCE,
@@ -95,21 +141,27 @@ def replay(
     those of the campaign. What the evidence lacks is carried out, and not written down. Exit
     status 0 when the verdict comes out again, 1 when not, 2 on misuse.
     """
-    from proofs_check.running.campaign import Campaign
+    from proofs_check.catalogue import theorem_among
     from proofs_check.running.evidence import Evidence
     from proofs_check.running.replay import source
     from proofs_check.running.script import run_script
     from proofs_check.statements.verdict import Status
 
-    with misuse(KeyError, ValueError):
-        campaign = Campaign((key,), seed=seed, budget=budget.value)
+    foreign = _foreign(catalogue)
+    with misuse(KeyError):
+        theorem_among(_theorems(catalogue), key)
+    campaign = _campaign((key,), foreign, seed=seed, budget=budget.value)
+    evidence = _store(evidence, foreign)
+    whose: dict[str, Any] = {}
+    if foreign is not None:
+        whose = {"modules": foreign.modules, "first": foreign.preamble()}
     campaign.units = [unit for unit in campaign.units if unit.theorem == key]
     store = Evidence(evidence, copy=True) if evidence.exists() else Evidence.of_nothing()
     with store:
         verdicts = dict(campaign.run(store, record=False))
     refuted = {u: verdict for u, verdict in verdicts.items() if verdict.status is Status.REFUTED}
     for unit, verdict in (refuted or verdicts).items():
-        code = source(campaign.theorems[key], unit, verdict)
+        code = source(campaign.theorems[key], unit, verdict, **whose)
         terminal.print_code(code)
         status, text = run_script(code)
         terminal.print_text("# prints")

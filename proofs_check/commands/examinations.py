@@ -18,6 +18,8 @@ def audit(
     square: options.Square = False,
     torch: options.Torch = False,
     autograd: options.Autograd = False,
+    sizes: options.Sizes = None,
+    multiple_of: options.MultipleOf = 1,
     time_limit: options.AuditLimit = 300.0,
 ) -> None:
     """Examine an attention function of your own.
@@ -38,9 +40,19 @@ def audit(
             square=square,
             framework="torch" if torch else "numpy",
             autograd=autograd,
+            sizes=None if sizes is None else _numbers(sizes),
+            multiple_of=multiple_of,
         )
     terminal.print_text(str(examination))
     raise typer.Exit(0 if examination.ok else 1)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        msg = f"sizes(={text}) must be whole numbers with commas between, such as 64,128"
+        raise ValueError(msg) from None
 
 
 @command("faults")

@@ -28,7 +28,19 @@ class ReportFormat(StrEnum):
 
 
 Keys = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY]...", help="Theorems; all when none is given.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY]...", help="Theorems, or beginnings of their keys; all when none is given."
+    ),
+]
+Catalogue = Annotated[
+    str | None,
+    typer.Option(
+        "--catalogue",
+        metavar="MODULE",
+        help="Theorems of your own: a module or .py file with THEOREMS. Its evidence lies in "
+        "report/MODULE.sqlite.",
+    ),
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A theorem, as `list` shows it.")]
 FaultKeys = Annotated[
@@ -71,6 +83,13 @@ Square = Annotated[bool, typer.Option("--square", help="It needs as many queries
 Torch = Annotated[bool, typer.Option("--torch", help="It takes torch tensors.")]
 Autograd = Annotated[
     bool, typer.Option("--autograd", help="Its gradients by torch too (with --torch).")
+]
+Sizes = Annotated[
+    str | None,
+    typer.Option(metavar="N,N,...", help="Numbers of tokens to try, no check uses more."),
+]
+MultipleOf = Annotated[
+    int, typer.Option(min=1, help="What divides every number of tokens that it takes.")
 ]
 AuditLimit = Annotated[
     float, typer.Option(metavar="SECONDS", help="How long the function may take, in all.")

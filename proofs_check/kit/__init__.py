@@ -11,8 +11,8 @@ theorem of one's own.
 True
 """
 
+from approxattn.testing.findings import Examination, Finding
 from proofs_check.kit.attention import check_attention
 from proofs_check.kit.claims import check_claim
-from proofs_check.kit.findings import Examination, Finding
 
 __all__ = ["Examination", "Finding", "check_attention", "check_claim"]

@@ -4,21 +4,27 @@ bad input.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from approxattn.testing.attention import Attention
+from approxattn.testing.calls import Host, told_error
+from approxattn.testing.examining import law_finding
+from approxattn.testing.findings import Examination, Finding
+from approxattn.testing.frameworks import Framework
+from approxattn.testing.laws import DERIVATIVES, LAWS, PLAIN
+from approxattn.testing.problem import SHORT, Problem
+from approxattn.testing.subject import Subject
 from proofs_check.arithmetic.balls import exact_attention, max_error
-from proofs_check.kit.calls import Caller, Host, Left, Local, told_error
-from proofs_check.kit.conduct import look_up_thread_pools
-from proofs_check.kit.findings import Examination, Finding
-from proofs_check.kit.frameworks import Framework, autograd, conversions
-from proofs_check.kit.gradient import gradient_findings
-from proofs_check.kit.laws import LAWS
-from proofs_check.kit.problems import THRESHOLD, Problem, Subject, problems
+from proofs_check.kit.gradient import THRESHOLD, gradient_findings
+
+_ROWS = 4
+"""Rows of a problem with more than 16 tokens that are compared with balls. *Chosen*: its other rows
+are compared with each other by the laws.
+"""
 
 
 def check_attention(
@@ -33,6 +39,8 @@ def check_attention(
     put: Callable[[Host], Any] | None = None,
     get: Callable[[Any], Host] | None = None,
     options: Mapping[str, Any] | None = None,
+    sizes: Sequence[int] | None = None,
+    multiple_of: int = 1,
     by_design: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> Examination:
@@ -66,6 +74,11 @@ def check_attention(
         Host array to another library's array and back, in the place of `framework`.
     options : mapping, optional
         Further keyword arguments of the function.
+    sizes : sequence of int, optional
+        Numbers of tokens to try; no check uses more than the largest. 1 to 1,000 unless given,
+        around the ends of blocks of 16, 64, 128 and 256.
+    multiple_of : int
+        What divides every number of tokens that the function takes.
     by_design : mapping of str to str, optional
         Check -> why the function is not meant to pass it. A failure named here is reported with its
         reason and does not count.
@@ -81,66 +94,36 @@ def check_attention(
     ------
     ValueError
         For an unknown framework, a name in `by_design` that no check has, a scale that is not
-        finite, or ``gradient="autograd"`` without torch.
+        finite, sizes that are no multiples, or ``gradient="autograd"`` without torch.
     """
-    convert, back = conversions(framework)
-    if gradient == "autograd":
-        if framework != "torch":
-            msg = (
-                f"gradient(='autograd') needs framework='torch', not {framework!r}: give the "
-                "gradient as a function"
-            )
-            raise ValueError(msg)
-        gradient = autograd(function, dict(options or {}))
-
-    look_up_thread_pools()
-
-    def local(called: Callable[..., Any]) -> Local:
-        return Local(
-            function=called,
-            put=put or convert,
-            get=get or back,
-            options=dict(options or {}),
-            plain=framework == "numpy" and get is None,
-        )
-
-    return examine(
-        local(function),
-        None if gradient is None else local(gradient),
-        exact=exact,
-        scale=scale,
+    attention = Attention(
+        function,
+        framework=framework,
         leading=leading,
         square=square,
-        by_design=by_design or {},
-        seed=seed,
+        exact=exact,
+        scale=scale,
+        options=options or {},
+        gradient=gradient,
+        sizes=sizes,
+        multiple_of=multiple_of,
+        put=put,
+        get=get,
     )
+    return examine(attention.subject(), attention.problems(seed), by_design=by_design or {})
 
 
 def examine(
-    function: Caller,
-    gradient: Caller | None,
-    *,
-    exact: bool,
-    scale: float | None,
-    leading: int,
-    square: bool,
-    by_design: Mapping[str, str],
-    seed: int = 0,
+    subject: Subject, posed: Sequence[Problem], *, by_design: Mapping[str, str]
 ) -> Examination:
-    """Examine a function wherever it runs; the parameters are those of `check_attention`."""
-    if scale is not None and not math.isfinite(scale):
-        msg = f"scale(={scale}) must be a finite number, or None for 1/sqrt(d)"
-        raise ValueError(msg)
-    subject = Subject(caller=function, scale=scale, leading=leading, square=square)
-    posed = list(problems(np.random.default_rng(seed)))
-    findings = [
-        *_accuracy(subject, posed, exact=exact),
-        *(_law(subject, posed, name) for name in LAWS),
-    ]
-    if gradient is not None:
-        findings += gradient_findings(subject, gradient, posed, exact=exact)
+    """Examine a function wherever it runs."""
+    asked = [n for n in LAWS if n not in PLAIN and (n not in DERIVATIVES or subject.gradient)]
+    findings = [*_accuracy(subject, posed), *(law_finding(subject, posed, n) for n in asked)]
+    if subject.gradient is not None:
+        short = [p for p in posed if p.k.shape[0] <= SHORT[-1]] or posed[:1]
+        findings += gradient_findings(subject, short)
     findings += subject.record.findings()
-    return Examination(subject=function.name, findings=tuple(_excused(findings, by_design)))
+    return Examination(subject=subject.caller.name, findings=tuple(_excused(findings, by_design)))
 
 
 def _excused(findings: Sequence[Finding], by_design: Mapping[str, str]) -> Iterator[Finding]:
@@ -162,37 +145,32 @@ def _excused(findings: Sequence[Finding], by_design: Mapping[str, str]) -> Itera
         yield replace(finding, held=None, detail=detail) if reason else finding
 
 
-def _accuracy(subject: Subject, posed: list[Problem], *, exact: bool) -> Iterator[Finding]:
+def _accuracy(subject: Subject, posed: Sequence[Problem]) -> Iterator[Finding]:
     """Largest ratio in each dtype; for an approximation the relative error beside its null
     baselines.
     """
     for dtype in ("float64", "float32"):
         name = f"accuracy in {dtype}"
         try:
-            yield (
-                _ratio(subject, posed, dtype, name)
-                if exact
-                else _against_nulls(subject, posed, dtype, name)
-            )
+            measure = _ratio if subject.exact else _against_nulls
+            yield measure(subject, posed, dtype, name)
         except Exception as error:  # noqa: BLE001 - numbers of any kind may upset the comparison
-            yield Finding(name=name, held=False, detail=told_error(error), raised=True)
+            yield Finding(name=name, held=False, detail=told_error(error), error=error)
 
 
-def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
+def _ratio(subject: Subject, posed: Sequence[Problem], dtype: str, name: str) -> Finding:
     """|error| / (u (1 + largest sum of |q_c k_c| beta) max|v|), the error rounded up."""
     u, worst, where = float(np.finfo(dtype).eps) / 2, 0.0, ""
     for problem in (p.astype(dtype) for p in posed):
         out = subject(problem.q, problem.k, problem.v)
-        wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
         if not np.all(np.isfinite(out)):
             return Finding(name=name, held=False, detail=f"NaN or infinity for {problem.name}")
-        error = max_error(
-            out.astype(np.float64), exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))
-        )[1]
-        size = 1 + subject.beta(wide[0].shape[1]) * float(
-            np.max(np.abs(wide[0]) @ np.abs(wide[1]).T)
-        )
-        ratio = error / (u * size * max(float(np.max(np.abs(wide[2]))), 1e-300))
+        rows = _compared(out.shape[0])
+        q, k, v = (x.astype(np.float64) for x in (problem.q[rows], problem.k, problem.v))
+        beta = subject.beta(q.shape[1])
+        error = max_error(out[rows].astype(np.float64), exact_attention(q, k, v, scale=beta))[1]
+        size = 1 + beta * float(np.max(np.abs(q) @ np.abs(k).T))
+        ratio = error / (u * size * max(float(np.max(np.abs(v))), 1e-300))
         worst, where = max((worst, where), (ratio, problem.name))
     return Finding(
         name=name,
@@ -201,22 +179,24 @@ def _ratio(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Fin
     )
 
 
-def _against_nulls(subject: Subject, posed: list[Problem], dtype: str, name: str) -> Finding:
+def _compared(n: int) -> Host:
+    """Rows that are compared: all of a few, else some from the first to the last."""
+    return np.arange(n) if n <= SHORT[-1] else np.linspace(0, n - 1, _ROWS).astype(int)
+
+
+def _against_nulls(subject: Subject, posed: Sequence[Problem], dtype: str, name: str) -> Finding:
     """Median relative Frobenius error, next to that of the zero output (1) and of the mean of V; it
     must beat both.
     """
     errors, means = [], []
     for problem in (p.astype(dtype) for p in posed if p.k.shape[0] > 1 and "large" not in p.name):
-        wide = [x.astype(np.float64) for x in (problem.q, problem.k, problem.v)]
-        true = np.array(
-            [
-                [float(x) for x in row]
-                for row in exact_attention(*wide, scale=subject.beta(wide[0].shape[1]))
-            ]
-        )
+        out, rows = subject(problem.q, problem.k, problem.v), _compared(problem.q.shape[0])
+        q, k, v = (x.astype(np.float64) for x in (problem.q[rows], problem.k, problem.v))
+        enclosed = exact_attention(q, k, v, scale=subject.beta(q.shape[1]))
+        true = np.array([[float(x) for x in row] for row in enclosed])
         size = float(np.linalg.norm(true))
-        errors.append(float(np.linalg.norm(subject(problem.q, problem.k, problem.v) - true)) / size)
-        means.append(float(np.linalg.norm(np.mean(wide[2], axis=0) - true)) / size)
+        errors.append(float(np.linalg.norm(out[rows] - true)) / size)
+        means.append(float(np.linalg.norm(np.mean(v, axis=0) - true)) / size)
     error, mean = float(np.median(errors)), float(np.median(means))
     held = error < min(1.0, mean)
     return Finding(
@@ -224,28 +204,3 @@ def _against_nulls(subject: Subject, posed: list[Problem], dtype: str, name: str
         held=held,
         detail=f"median relative error {error:.3g}; mean of V {mean:.3g}, zero output 1",
     )
-
-
-def _law(subject: Subject, posed: list[Problem], name: str) -> Finding:
-    """One law on all problems; the first failure is shown, with the number of problems
-    that fail.
-    """
-    asked, failed, first, raised = 0, 0, "", False
-    for problem in posed:
-        left = False
-        try:
-            complaint = LAWS[name](subject, problem)
-        except Exception as error:  # noqa: BLE001 - numbers of any kind may upset the comparison
-            complaint, raised, left = told_error(error), True, isinstance(error, Left)
-        if complaint is NotImplemented:
-            continue
-        asked += 1
-        if complaint:
-            failed += 1
-            first = first or f"{complaint} ({problem.name}"
-        if left:  # it would do so again, and every new process takes its time
-            break
-    if not asked:
-        return Finding(name=name, held=None, detail="the function has no such form")
-    detail = f"{first}; {failed} of {asked} problems)" if failed else ""
-    return Finding(name=name, held=not failed, detail=detail, raised=raised)

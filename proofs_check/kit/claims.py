@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from approxattn.testing.findings import Examination, Finding
 from proofs_check.checkers import Budget, check
 from proofs_check.checkers.fresh import confirm_in_fresh_process
-from proofs_check.kit.findings import Examination, Finding
 from proofs_check.statements import serial
 from proofs_check.statements.experiment import Falsify, Instance
 from proofs_check.statements.theorem import Theorem

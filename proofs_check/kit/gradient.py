@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from approxattn.testing.calls import Host, told_error
+from approxattn.testing.findings import Finding
+from approxattn.testing.laws.gradient import NAMES, gradient_of
+from approxattn.testing.problem import Problem
+from approxattn.testing.subject import Subject
 from proofs_check.arithmetic.balls import Rows, max_error
 from proofs_check.arithmetic.gradient_balls import exact_attention_gradient
-from proofs_check.kit.calls import Caller, Host, Unusable, told_error
-from proofs_check.kit.findings import Finding
-from proofs_check.kit.problems import THRESHOLD, Problem, Subject, fitted
 
-_NAMES = ("dq", "dk", "dv")
+THRESHOLD = 30.0
+"""Of the accuracy ratios, as in LAPACK's tests (LAWN 41, wording unverified)."""
 
 
-def gradient_findings(
-    subject: Subject, gradient: Caller, posed: list[Problem], *, exact: bool
-) -> Iterator[Finding]:
+def gradient_findings(subject: Subject, posed: Sequence[Problem]) -> Iterator[Finding]:
     """One finding each for dq, dk, dv in float64: the accuracy ratio, or for an approximation the
     median relative error (a zero gradient has 1).
     """
     try:
-        measured = [_errors(subject, gradient, problem) for problem in posed]
+        measured = [_errors(subject, problem) for problem in posed]
     except Exception as error:  # noqa: BLE001 - numbers of any kind may upset the comparison
-        for name in _NAMES:
+        for name in NAMES:
             detail = told_error(error)
-            yield Finding(name=f"gradient {name}", held=False, detail=detail, raised=True)
+            yield Finding(name=f"gradient {name}", held=False, detail=detail, error=error)
         return
-    for i, name in enumerate(_NAMES):
+    for i, name in enumerate(NAMES):
         ratios, relative = zip(*(m[i] for m in measured), strict=True)
-        if exact:
+        if subject.exact:
             worst = int(np.argmax(ratios))
             detail = (
                 f"largest ratio {ratios[worst]:.3g}, threshold {THRESHOLD:g} ({posed[worst].name})"
@@ -50,7 +51,7 @@ def gradient_findings(
             )
 
 
-def _errors(subject: Subject, gradient: Caller, p: Problem) -> list[tuple[float, float]]:
+def _errors(subject: Subject, p: Problem) -> list[tuple[float, float]]:
     """For dq, dk, dv: |error| / (u (1 + S) size), S the largest score before cancellation, and the
     relative error (NaN where the gradient vanishes).
 
@@ -58,10 +59,7 @@ def _errors(subject: Subject, gradient: Caller, p: Problem) -> list[tuple[float,
     with |q| for dk, n_q |G| for dv.
     """
     g = np.random.default_rng(2).uniform(-1, 1, (p.q.shape[0], p.v.shape[1]))
-    outputs = subject.ask(gradient, (p.q, p.k, p.v, g), {})
-    if len(outputs) != len(_NAMES):
-        msg = f"{len(outputs)} arrays came back, not dq, dk and dv"
-        raise Unusable(msg)
+    outputs = gradient_of(subject, p, g)
     beta = subject.beta(p.q.shape[1])
     enclosed = exact_attention_gradient(p.q, p.k, p.v, g, scale=beta)
     pair, n = 2 * float(np.max(np.abs(g) @ np.abs(p.v).T)), p.q.shape[0]
@@ -76,7 +74,6 @@ def _errors(subject: Subject, gradient: Caller, p: Problem) -> list[tuple[float,
 def _error(output: Host, rows: Rows, growth: float, size: float) -> tuple[float, float]:
     """Ratio and relative error of one of the three."""
     true = np.array([[float(y) for y in row] for row in rows])
-    output = fitted(output, true.shape)
     error = max_error(output.astype(np.float64), rows)[1]
     norm = float(np.linalg.norm(true))
     gap = float(np.linalg.norm(output - true))

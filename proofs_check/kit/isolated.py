@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from approxattn.testing.calls import Answer, Host, Left, Trouble
+from approxattn.testing.conduct import SILENT, told
+from approxattn.testing.findings import Examination
+from approxattn.testing.frameworks import Framework
+from approxattn.testing.problem import fixed_problems, lengths_for, sizes_for
+from approxattn.testing.subject import Subject
 from proofs_check.kit.attention import examine
-from proofs_check.kit.calls import Answer, Host, Left, Trouble
-from proofs_check.kit.conduct import SILENT, told
-from proofs_check.kit.findings import Examination
-from proofs_check.kit.frameworks import Framework
 from proofs_check.kit.messages import answer_of, packed, unpacked
 from proofs_check.kit.process import Process
 
@@ -39,6 +41,8 @@ def check_isolated(
     square: bool = False,
     framework: Framework = "numpy",
     autograd: bool = False,
+    sizes: Sequence[int] | None = None,
+    multiple_of: int = 1,
 ) -> Examination:
     """Examine the function named PACKAGE:FUNCTION, looked for in the working folder too.
 
@@ -51,7 +55,7 @@ def check_isolated(
         PACKAGE:FUNCTION.
     time_limit : float
         Seconds for import and all calls together. What is left then has failed.
-    exact, scale, leading, square, framework
+    exact, scale, leading, square, framework, sizes, multiple_of
         As in `check_attention`.
     autograd : bool
         Examine its gradients by torch too.
@@ -70,20 +74,23 @@ def check_isolated(
     if autograd and framework != "torch":
         msg = "autograd(=True) needs framework='torch': other arrays have no gradients (--torch)"
         raise ValueError(msg)
+    lengths = lengths_for(sizes, multiple_of)
     with contextlib.closing(_Home(target, time_limit, framework, autograd)) as home:
         home.move_in()
         gradient = _Remote(home, "gradient") if autograd else None
         # The function is elsewhere: how NumPy takes its infinities here is no business of its.
         with np.errstate(all="ignore"):
-            return examine(
-                _Remote(home, "function"),
-                gradient,
-                exact=exact,
+            subject = Subject(
+                caller=_Remote(home, "function"),
+                gradient=gradient,
                 scale=scale,
                 leading=leading,
                 square=square,
-                by_design={},
+                exact=exact,
+                lengths=lengths,
             )
+            posed = fixed_problems(np.random.default_rng(0), sizes_for(lengths, sizes))
+            return examine(subject, list(posed), by_design={})
 
 
 class _Remote:

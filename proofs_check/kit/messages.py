@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.kit.calls import Answer, Host, Left, Refused, Trouble, Unusable
+from approxattn.testing.calls import Answer, Host, Left, Refused, Trouble, Unusable
 
 _TROUBLES: Mapping[str, type[Trouble]] = {kind.__name__: kind for kind in (Left, Refused, Unusable)}
 

@@ -12,8 +12,8 @@ import time
 from multiprocessing.connection import wait
 from typing import Any
 
+from approxattn.testing.conduct import told
 from proofs_check.checkers.fresh import environment_of_children
-from proofs_check.kit.conduct import told
 
 _LONGEST = 1e6
 """Seconds that the operating system is asked to wait at most. *Chosen*."""

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proofs_check.kit.calls import Local, Trouble, told_error
-from proofs_check.kit.conduct import look_up_thread_pools
-from proofs_check.kit.frameworks import autograd, conversions
+from approxattn.testing.calls import Local, Trouble, told_error
+from approxattn.testing.conduct import look_up_thread_pools
+from approxattn.testing.frameworks import autograd, conversions
 from proofs_check.kit.messages import answer_message, packed, trouble_message, unpacked
 
 

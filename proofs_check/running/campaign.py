@@ -47,10 +47,12 @@ class Campaign:
     Parameters
     ----------
     keys : iterable of str
-        Theorems to check; none means all. Controls are always added.
+        Theorems to check, or beginnings of their keys; none means all. Controls are always added.
     modules : sequence of str
         Names of the modules with ``THEOREMS``; those of the catalogue unless given, the timed ones
         with the full budget only.
+    catalogue_name : str
+        Whose theorems they are, when not ours: their evidence is kept apart.
     seed, budget
         User seed, below 2^63 in size, and "quick" or "full".
     jobs : int
@@ -73,6 +75,7 @@ class Campaign:
         keys: Iterable[str] = (),
         *,
         modules: Sequence[str] = (),
+        catalogue_name: str = "",
         seed: int = 0,
         budget: str = "quick",
         jobs: int = 2,
@@ -83,6 +86,7 @@ class Campaign:
             msg = f"seed(={seed}) must lie below 2^63 in size: the store has no room for more"
             raise ValueError(msg)
         papers = (*catalogue.PAPERS, *catalogue.TIMED) if budget == "full" else catalogue.PAPERS
+        self.catalogue_name = catalogue_name
         self.modules = tuple(modules) or tuple(paper.__name__ for paper in papers)
         self.theorems = _select(catalogue.load(self.modules), tuple(keys))
         self.jobs, self.limit, self.scheduler = (
@@ -120,8 +124,9 @@ class Campaign:
             them out.
         """
         until = time.monotonic() + time_limit
+        evidence.belongs_to(self.catalogue_name)
         if record:
-            evidence.begin(self.units)
+            evidence.begin(self.units, catalogue=self.catalogue_name)
         if fresh:
             evidence.forget(self.units)
         stored = self.stored(evidence)
@@ -155,11 +160,5 @@ class Campaign:
 
 
 def _select(theorems: Mapping[str, Theorem], keys: tuple[str, ...]) -> dict[str, Theorem]:
-    for key in keys:
-        if key not in theorems:
-            matches = catalogue.close_matches(key, theorems)
-            meant = f": did you mean {' or '.join(matches)}?" if matches else ""
-            msg = f"no theorem {key!r}{meant}"
-            raise KeyError(msg)
     controls = {k: t for k, t in theorems.items() if catalogue.is_control(k)}
-    return controls | {k: t for k, t in theorems.items() if not keys or k in keys}
+    return controls | catalogue.select(theorems, keys)

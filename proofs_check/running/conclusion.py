@@ -172,7 +172,8 @@ def last_units(evidence: Evidence) -> list[Unit]:
     LookupError
         When the evidence holds no campaign.
     EvidenceError
-        When the plan names a theorem or an experiment that is not in the catalogue.
+        When the plan names a theorem or an experiment that is not in the catalogue, or is about
+        the catalogue of somebody else.
     """
     last = evidence.last_campaign()
     if last is None:
@@ -181,6 +182,7 @@ def last_units(evidence: Evidence) -> list[Unit]:
             "proofs_check run`"
         )
         raise LookupError(msg)
+    evidence.belongs_to("")
     theorems = catalogue.theorems(timed=True)
     for unit in last[0]:
         known = unit.theorem in theorems

@@ -91,7 +91,7 @@ def fingerprint(modules: Iterable[str] = ()) -> str:
     Parameters
     ----------
     modules : iterable of str
-        Names of further modules with ``THEOREMS``.
+        Names of further modules with ``THEOREMS``; of a package every file counts.
     """
     root = Path(__file__).parents[2]
     digest = hashlib.sha256(json.dumps(_versions(), sort_keys=True).encode())
@@ -106,15 +106,17 @@ def fingerprint(modules: Iterable[str] = ()) -> str:
 
 
 READ_ONLY = ("__main__.py", "commands", "report", "kit", "faults")
-"""No other room of `proofs_check` imports these, so that they cannot change a verdict."""
+"""No other room of `proofs_check` imports these, so that they cannot change a verdict. Nor does one
+import `approxattn.testing`, which is left out with them.
+"""
 
 
 def _covered(root: Path, modules: Iterable[str]) -> dict[str, Path]:
     """Files by names that do not depend on where the packages lie."""
     package = root / "proofs_check"
-    idle = {package / name for name in READ_ONLY}
+    idle = {package / name for name in READ_ONLY} | {root / "approxattn" / "testing"}
     files = [f for f in package.rglob("*.py") if idle.isdisjoint({f, *f.parents})]
-    files += (root / "approxattn").rglob("*.py")
+    files += [f for f in (root / "approxattn").rglob("*.py") if idle.isdisjoint(f.parents)]
     files += (root / "approxattn").rglob("*.npz")
     named = {file.relative_to(root).as_posix(): file for file in files}
     for name in modules:
@@ -123,7 +125,20 @@ def _covered(root: Path, modules: Iterable[str]) -> dict[str, Path]:
             origin = Path(spec.origin)
             if origin not in named.values():
                 named[name] = origin
+                named |= _rest_of_package(name, origin)
     return named
+
+
+def _rest_of_package(name: str, origin: Path) -> dict[str, Path]:
+    """The other files of a package that is not ours."""
+    if origin.name != "__init__.py":
+        return {}
+    folder = origin.parent
+    return {
+        f"{name}/{path.relative_to(folder).as_posix()}": path
+        for path in folder.rglob("*.py")
+        if path != origin
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -221,13 +236,37 @@ class Evidence:
         with explained(self.path):
             self._db.executemany("DELETE FROM unit WHERE key = ?", [(unit.key,) for unit in units])
 
-    def begin(self, units: Iterable[Unit]) -> None:
-        """Record a campaign and where it runs."""
+    def begin(self, units: Iterable[Unit], *, catalogue: str = "") -> None:
+        """Record a campaign and where it runs.
+
+        Parameters
+        ----------
+        units : iterable of Unit
+            What it plans.
+        catalogue : str
+            Whose theorems; empty for ours.
+
+        Raises
+        ------
+        EvidenceError
+            When the store holds campaigns about another catalogue.
+        """
+        self.belongs_to(catalogue)
         plan = serial.dumps([vars(unit) for unit in units])
+        whose = {"catalogue": catalogue} if catalogue else {}
         self._rows(
             "INSERT INTO campaign (plan, environment) VALUES (?, ?)",
-            (plan, serial.dumps(environment())),
+            (plan, serial.dumps(environment() | whose)),
         )
+
+    def belongs_to(self, catalogue: str) -> None:
+        """Raise `EvidenceError` when the store holds campaigns about another catalogue."""
+        last = self.last_campaign()
+        held = catalogue if last is None else str(last[1].get("catalogue", ""))
+        if held != catalogue:
+            named = [f"the catalogue {name}" if name else "ours" for name in (held, catalogue)]
+            what = f"holds the verdicts of {named[0]}, which are kept apart from {named[1]}"
+            raise trouble(self.path, what, "name another file with --evidence")
 
     def last_campaign(self) -> tuple[list[Unit], dict[str, Any]] | None:
         """Units and environment of the campaign begun last."""

@@ -4,6 +4,8 @@ found it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from proofs_check.running.evidence import Unit
 from proofs_check.statements import named, serial
 from proofs_check.statements.experiment import Count, Enclose, Falsify
@@ -13,7 +15,9 @@ from proofs_check.statements.verdict import Status, Verdict
 __all__ = ["source"]
 
 
-def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
+def source(
+    theorem: Theorem, unit: Unit, verdict: Verdict, *, modules: Sequence[str] = (), first: str = ""
+) -> str:
     """Self-contained script: a refutation's witness, written out and re-checked exactly; else the
     experiment carried out anew.
 
@@ -24,6 +28,10 @@ def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
     ----------
     theorem, unit, verdict
         The statement, which of its experiments, and what that found.
+    modules : sequence of str
+        Where the statement is looked for; in our catalogue unless given.
+    first : str
+        Python that comes first.
     """
     experiment = theorem.experiments[unit.experiment]
     witness = verdict.witness if verdict.status is Status.REFUTED else None
@@ -35,7 +43,14 @@ def source(theorem: Theorem, unit: Unit, verdict: Verdict) -> str:
     elif witness is not None and isinstance(experiment, Count):
         body = _witness_size(unit, witness["size"])
     heading = f"# {theorem.key}, experiment {unit.experiment}: {verdict.status}"
-    return "\n".join([heading, *body, ""])
+    if modules:
+        named = f"theorem = load({tuple(modules)!r}).__getitem__"
+        there = f"from proofs_check.catalogue import load\n\n{named}"
+        body = [there if line == _OURS else line for line in body]
+    return "\n".join([heading, *filter(None, [first]), *body, ""])
+
+
+_OURS = "from proofs_check.catalogue import theorem"
 
 
 def _witness_of_search(experiment: Falsify, witness: object) -> list[str]:
@@ -68,9 +83,9 @@ def _witness_of_search(experiment: Falsify, witness: object) -> list[str]:
 def _witness_point(unit: Unit, point: object) -> list[str]:
     return [
         "from fractions import Fraction",
-        "from proofs_check.catalogue import theorem",
         "from proofs_check.checkers import exact",
         "from proofs_check.arithmetic.balls import ball, precision",
+        _OURS,
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
         f"point = {serial.to_python(point)}",
@@ -90,7 +105,7 @@ def _witness_point(unit: Unit, point: object) -> list[str]:
 
 def _witness_size(unit: Unit, size: object) -> list[str]:
     return [
-        "from proofs_check.catalogue import theorem",
+        _OURS,
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
         f"counted, formula = experiment.measured({size!r}), experiment.formula({size!r})",
@@ -104,8 +119,8 @@ def _witness_size(unit: Unit, size: object) -> list[str]:
 
 def _again(unit: Unit, verdict: Verdict) -> list[str]:
     return [
-        "from proofs_check.catalogue import theorem",
         "from proofs_check.checkers import check",
+        _OURS,
         "",
         f"experiment = theorem({unit.theorem!r}).experiments[{unit.experiment}]",
         f"verdict = check(experiment, rng_seed={unit.rng_seed}, budget={unit.budget!r})",

@@ -24,6 +24,10 @@ def test_the_table_in_contributing_is_the_one_enforced() -> None:
 # --- the test itself can fail ---------------------------------------------------------------------
 
 GOOD = {
+    "testing/marking.py": (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pytest\n"
+        "def f(name):\n    import importlib, hypothesis\n    importlib.import_module(name)\n"
+    ),
     "__init__.py": "from approxattn.attend import attention\n",
     "_arrays.py": "import sys\nimport numpy as np\nfrom array_api_compat import array_namespace\n",
     "attend.py": "from approxattn import _arrays\nfrom approxattn.methods.exact import Exact\n",
@@ -80,6 +84,8 @@ def test_a_clean_package_passes(tmp_path: Path) -> None:
             "does not depend on",
         ),
         ("attend.py", "if True:\n    import hypothesis", "does not depend on"),
+        ("attend.py", "def f():\n    import pytest", "does not depend on"),
+        ("testing/marking.py", "import pytest", "inside the function"),
         (
             "attend.py",
             ("import importlib\nimportlib.import_module('matplotlib.pyplot')"),

@@ -13,6 +13,7 @@ HEAVY = (
     "flint",
     "matplotlib",
     "hypothesis",
+    "pytest",
     "statsmodels",
     "scipy",
     "cupy",
@@ -42,6 +43,13 @@ def test_import_is_light() -> None:
     assert loaded.isdisjoint(HEAVY), (
         f"import approxattn also loads {sorted(loaded.intersection(HEAVY))}"
     )
+
+
+def test_import_of_the_checks_is_light() -> None:
+    """pytest and Hypothesis come in with the functions that need them."""
+    loaded = loaded_after("import approxattn.testing")
+    assert loaded.isdisjoint(HEAVY)
+    assert "hypothesis" in loaded_after("import approxattn.testing as t; t.problems()")
 
 
 def test_command_line_help_is_light() -> None:

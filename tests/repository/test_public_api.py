@@ -15,6 +15,7 @@ import pytest
 
 import approxattn
 import approxattn.data
+import approxattn.testing
 import approxattn.transformer
 import proofs_check
 
@@ -49,6 +50,11 @@ PUBLIC = {
         "tensor_attention",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
+    approxattn.testing: [
+        *["Attention", "Examination", "Finding", "NoOutputError", "Problem"],
+        *["assert_law", "attention_checks", "check_attention"],
+        *["key_masks", "parametrize_with_checks", "problems"],
+    ],
     approxattn.transformer: [
         *[
             "Custom",
@@ -105,7 +111,7 @@ def sections(doc: str) -> dict[str, str]:
 
 
 def undocumented(obj: Any) -> list[str]:
-    """Return what the docstring of a function, record, named tuple or enumeration lacks."""
+    """Return what the docstring of a function, record, enumeration or error lacks."""
     found = sections(inspect.cleandoc(obj.__doc__ or ""))
     lacks = (
         []
@@ -127,7 +133,7 @@ def undocumented(obj: Any) -> list[str]:
         names = [name for name in fields if not name.startswith("_")]
         table = found.get("Parameters", "") + found.get("Attributes", "")
     else:
-        assert issubclass(obj, enum.Enum | Warning), (
+        assert issubclass(obj, (enum.Enum, Exception)), (
             f"{obj!r}: say here what the docstring of such a thing needs"
         )
         names, table = [], ""

@@ -30,8 +30,10 @@ class Rules:
         What is allowed outside the standard library; None: anything.
     lazy : frozenset of str
         Libraries that are allowed inside functions only.
+    guests : mapping of str to frozenset of str
+        Libraries that one room may import besides, inside functions only.
     walkers : frozenset of str
-        Rooms that import what they find in their own folder, by computed names.
+        Rooms that import by computed names, what lies in their own folder or what a user names.
     extras : mapping of str to frozenset of str
         Rooms that need more libraries, which a user installs with an extra.
     """
@@ -39,6 +41,7 @@ class Rules:
     floors: tuple[tuple[str, ...], ...]
     libraries: frozenset[str] | None = None
     lazy: frozenset[str] = frozenset()
+    guests: Mapping[str, frozenset[str]] = field(default_factory=dict)
     walkers: frozenset[str] = frozenset()
     extras: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -102,11 +105,12 @@ RULES = {
             ("diagnosis", "transformer"),
             ("torch", "jax"),
             ("__init__",),
-            ("__main__",),
+            ("__main__", "testing"),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"scipy"}),  # costs up to a second of import time
-        walkers=frozenset({"methods"}),  # `all_methods`
+        guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
+        walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
         extras={"torch": frozenset({"torch", "transformers"}), "jax": frozenset({"jax"})},
     ),
     "proofs_check": Rules(
@@ -163,6 +167,8 @@ def imports(source: str, module: str, *, is_package: bool) -> Iterator[Import]:
                     yield from visit(child, lazy)
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                     yield from visit(child, True)
+                case ast.If(test=ast.Name("TYPE_CHECKING"), orelse=[]):  # never carried out
+                    yield from visit(child, True)
                 case _:
                     yield from visit(child, lazy)
 
@@ -204,7 +210,7 @@ def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
         return None
     if top in rules.extras.get(own, ()):
         return None
-    if top in rules.lazy:
+    if top in rules.lazy | rules.guests.get(own, frozenset()):
         return None if imported.lazy else "which belongs inside the function that needs it"
     return "which this package does not depend on"
 

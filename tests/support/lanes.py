@@ -32,6 +32,7 @@ LONG = {
     "tests/proofs/running/test_campaign_survival.py*": "processes killed at random moments",
     "tests/proofs/running/test_dask_workers.py*": "a cluster of processes",
     "tests/proofs/running/test_cli.py*": "whole commands in processes of their own",
+    "tests/proofs/running/test_foreign_catalogue.py*": "campaigns about a user's theorems",
     "tests/proofs/running/test_evidence.py*": "crashes and time-outs of whole processes",
     "tests/proofs/running/test_terminal.py*": "every command in every encoding",
     "tests/proofs/running/test_damaged_store.py*": "every kind of damage with every command",

@@ -216,6 +216,6 @@ FAULTS: tuple[Fault, ...] = (
         "return [(SILENT, told(heard))]", "return []", f"{_AUDIT} -k conduct"),
     fault("audit.ends", "missing check", "proofs_check.kit.isolated", "_Home._told",
         "if self._starts == _MOST_ENDS:", "if False:", f"{_AUDIT} -k for_ever"),
-    fault("audit.random-numbers", "missing check", "proofs_check.kit.conduct", "_random_state",
+    fault("audit.random-numbers", "missing check", "testing.conduct", "_random_state",
         "np.asarray(words).tobytes()", "b''", _CONDUCT),
 )  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from approxattn.testing.conduct import CHECKS, SETTINGS
 from proofs_check.kit import check_attention
-from proofs_check.kit.conduct import CHECKS, SETTINGS
 
 
 def right(q: Any, k: Any, v: Any) -> Any:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from proofs_check.kit.calls import Answer, Left, Refused, Trouble, Unusable
-from proofs_check.kit.conduct import CHECKS, SETTINGS
+from approxattn.testing.calls import Answer, Left, Refused, Trouble, Unusable
+from approxattn.testing.conduct import CHECKS, SETTINGS
 from proofs_check.kit.isolated import TargetError, _Home, check_isolated
 from proofs_check.kit.messages import (
     answer_message,

@@ -12,6 +12,7 @@ from typing import Any
 import array_api_strict
 import numpy as np
 import pytest
+from attentions import AT_BLOCKS, always_raises
 from synthetic_theorems import PROVES, entry
 
 import approxattn as aa
@@ -43,7 +44,7 @@ def test_correct_attention_passes_every_check() -> None:
     found = check_attention(right, gradient=gradient)
     assert found.ok, found
     assert all(finding.held for finding in found.findings)
-    assert "31 of 31 checks held" in str(found)
+    assert "36 of 36 checks held" in str(found)
 
 
 def test_our_methods_pass() -> None:
@@ -255,6 +256,30 @@ def test_a_planted_bug_is_found(function: Callable[..., Any], check: str) -> Non
     assert found[check].held is False, found
 
 
+@pytest.mark.parametrize("fault", AT_BLOCKS, ids=lambda f: f.__name__)
+def test_a_bug_at_the_end_of_a_block_is_found(fault: Callable[..., Any]) -> None:
+    found = check_attention(fault(64))
+    failed = {f.name for f in found.findings if f.held is False}
+    assert set(AT_BLOCKS[fault]) - {"agrees with softmax"} <= failed
+    assert check_attention(fault(64), sizes=(1, 2, 3, 5, 10, 16)).ok, "the lengths find it"
+
+
+def test_a_function_that_always_raises_holds_nothing() -> None:
+    found = check_attention(always_raises, gradient=always_raises)
+    assert not any(f.held for f in found.findings)
+
+
+def test_some_lengths_only() -> None:
+    def blocks(q: Any, k: Any, v: Any) -> Any:
+        if q.shape[-2] % 32 or k.shape[-2] % 32:
+            msg = "multiples of 32"
+            raise ValueError(msg)
+        return right(q, k, v)
+
+    assert check_attention(blocks, multiple_of=32, sizes=(32, 96)).ok
+    assert not check_attention(blocks, sizes=(32, 33)).ok
+
+
 def test_the_miniatures_without_their_bug_pass_the_check() -> None:
     def item_by_item(q: Any, k: Any, v: Any) -> Any:
         return nystrom(q, k, v, of_the_whole_batch=False)
@@ -400,6 +425,10 @@ def test_command_line(tmp_path: Path) -> None:
     done = audit("mine:attention", "--approximate", folder=tmp_path)
     assert done.returncode == 1, done.stderr
     assert "mean of V" in done.stdout
+    done = audit("mine:attention", "--multiple-of", "32", "--sizes", "32,64", folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "n = 64" in done.stdout
+    assert "n = 1)" not in done.stdout
     for wrong, complaint in (
         (("mine:nothing",), "no attribute 'nothing'"),
         (("mine",), "PACKAGE:FUNCTION"),
@@ -407,6 +436,8 @@ def test_command_line(tmp_path: Path) -> None:
         (("mine:attention", "--time-limit", "0"), "time_limit"),
         (("mine:attention", "--scale", "nan"), "scale"),
         (("mine:attention", "--autograd"), "--torch"),
+        (("mine:attention", "--sizes", "1,x"), "whole numbers"),
+        (("mine:attention", "--sizes", "33", "--multiple-of", "32"), "multiples"),
     ):
         done = audit(*wrong, folder=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from proofs_check.kit.conduct import INPUTS, PLAIN, Misdeed, watched
+from approxattn.testing.conduct import INPUTS, PLAIN, Misdeed, watched
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
@@ -76,6 +76,8 @@ class Local:
         Whether its arrays are NumPy's.
     listen : bool
         Whether to notice here that it prints; the process around may do it.
+    named : frozenset of str
+        Parameters that the function has though its signature does not tell them.
     """
 
     function: Callable[..., Any]
@@ -84,6 +86,7 @@ class Local:
     options: Mapping[str, Any]
     plain: bool
     listen: bool = True
+    named: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -95,9 +98,9 @@ class Local:
     def keywords(self) -> frozenset[str]:
         """Names of its parameters; built-in functions tell none."""
         try:
-            return frozenset(inspect.signature(self.function).parameters)
+            return self.named.union(inspect.signature(self.function).parameters)
         except (TypeError, ValueError):
-            return frozenset()
+            return self.named
 
     def __call__(self, arrays: Sequence[Host], options: Mapping[str, Any]) -> Answer:
         """Call it with copies, and watch."""

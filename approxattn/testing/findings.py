@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +17,19 @@ class Finding:
         Whether it held; None when it does not apply.
     detail : str
         Figures, or the first failure.
-    raised : bool
-        Whether it failed because the function raised what it should not have.
+    error : BaseException or None
+        What the function raised where it should have given numbers.
     """
 
     name: str
     held: bool | None
     detail: str = ""
-    raised: bool = False
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def raised(self) -> bool:
+        """Whether it failed because the function raised what it should not have."""
+        return self.error is not None
 
     def __str__(self) -> str:
         return f"{ {True: 'held', False: 'FAILED', None: '-'}[self.held]:>6}  {self.name}" + (

@@ -1,63 +1,52 @@
-"""Small attention problems that bring out what goes wrong, and the function they are put to."""
+"""The function under examination, as a law sees it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from proofs_check.kit.calls import Caller, Host, Left, Trouble, Unusable
-from proofs_check.kit.conduct import Record
-
-SIZES = (1, 2, 3, 5, 10, 16)
-"""Numbers of tokens, those of LAPACK's tests (its 0 is a check of its own)."""
-
-
-THRESHOLD = 30.0
-"""Of the accuracy ratios, as in LAPACK's tests (LAWN 41, wording unverified)."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """Queries, keys and values of one head, float64 on the host."""
-
-    name: str
-    q: Host
-    k: Host
-    v: Host
-
-    def astype(self, dtype: str) -> Problem:
-        """The problem with its numbers rounded."""
-        return replace(self, q=self.q.astype(dtype), k=self.k.astype(dtype), v=self.v.astype(dtype))
+from approxattn.testing.calls import Caller, Host, Left, Trouble, Unusable
+from approxattn.testing.conduct import Record
+from approxattn.testing.problem import Lengths
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """The function under examination, called with and giving host arrays of shapes (n, d) whatever
-    it takes itself.
+    """A function called with and giving host arrays of shapes (n, d), whatever it takes itself.
 
     Parameters
     ----------
     caller : Caller
         How it is called.
+    gradient : Caller or None
+        How its gradient is called, with q, k, v and the derivative of a loss by the output.
     scale : float or None
         Factor of the scores; None is 1/sqrt(d).
     leading : int
         Leading axes that it needs.
     square : bool
         Whether it needs as many queries as keys.
+    exact : bool
+        Whether it is meant to be softmax attention up to rounding.
+    lengths : Lengths
+        Numbers of tokens that it takes.
     record : Record
         Where its conduct is taken down.
     """
 
     caller: Caller
+    gradient: Caller | None = None
     scale: float | None
     leading: int
     square: bool = False
+    exact: bool = True
+    lengths: Lengths = field(default_factory=Lengths)
     record: Record = field(default_factory=Record)
+
+    def __post_init__(self) -> None:
+        check_scale(self.scale)
 
     @property
     def causal_name(self) -> str | None:
@@ -91,7 +80,7 @@ class Subject:
         try:
             answer = caller([x.reshape((1,) * missing + x.shape) for x in arrays], options)
         except Trouble as error:
-            self.record.add(error.misdeeds, watched=not isinstance(error, Left))
+            self.record.add(error.misdeeds, watched=not isinstance(error, Left), answered=False)
             raise
         self.record.add(answer.misdeeds)
         return answer.outputs
@@ -109,22 +98,8 @@ def fitted(output: Host, shape: tuple[int, ...]) -> Host:
     return output.reshape(shape)
 
 
-def problems(rng: np.random.Generator, d: int = 4, dv: int = 3) -> Iterator[Problem]:
-    """Yield Gaussian tokens, ties, zero rows, duplicated keys, large scores, and scores that are
-    all negative but one.
-    """
-    for n in SIZES:
-        q, k, v = rng.normal(size=(n, d)), rng.normal(size=(n, d)), rng.uniform(-3, 3, (n, dv))
-        yield Problem(name=f"Gaussian, n = {n}", q=q, k=k, v=v)
-        yield Problem(
-            name=f"ties, n = {n}",
-            q=np.rint(q),
-            k=np.rint(k)[rng.integers(0, min(n, 2), n)],
-            v=np.rint(v),
-        )
-        yield Problem(name=f"zero queries, n = {n}", q=0 * q, k=k, v=v)
-        yield Problem(name=f"large scores, n = {n}", q=8 * q, k=8 * k, v=v)
-    n = 4
-    v = np.array([[1.0, 2.0, 3.0, 10.0]]).T * np.ones((1, dv))
-    k = np.array([[-3.0, -3.0, -3.0, 0.5]]).T * np.eye(1, d)
-    yield Problem(name="negative scores", q=math.sqrt(d) * np.ones((n, 1)) * np.eye(1, d), k=k, v=v)
+def check_scale(scale: float | None) -> None:
+    """Raise ValueError for a scale that is no finite number."""
+    if scale is not None and not math.isfinite(scale):
+        msg = f"scale(={scale}) must be a finite number, or None for 1/sqrt(d)"
+        raise ValueError(msg)

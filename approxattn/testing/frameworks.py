@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from proofs_check.kit.calls import Host
+from approxattn.testing.calls import Host
 
 Framework: TypeAlias = Literal["numpy", "torch"]
 
