@@ -48,7 +48,8 @@ def _weights(scores: Tensor, mask: Tensor | None) -> Tensor:
         scores = scores.masked_fill(~mask, -math.inf)
     elif mask is not None:
         scores = scores + mask
-    return torch.softmax(scores, -1).nan_to_num(0.0)
+    nothing = (scores == -math.inf).all(-1, keepdim=True)
+    return torch.softmax(scores, -1).masked_fill(nothing, 0.0)
 
 
 def _rows_of(mask: Tensor | None, rows: slice, n_q: int) -> Tensor | None:

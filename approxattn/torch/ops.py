@@ -162,6 +162,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     q, k, v, *rest = inputs
     tensors, ctx.settings = rest[:4], rest[4:]
     ctx.save_for_backward(q, k, v, output[1], *tensors)
+    ctx.method = method_of(_request(tuple(rest)).method)  # keeps it alive, and with it its name
 
 
 def _backward(ctx: Any, dout: Tensor, _: Any) -> tuple[Tensor | None, ...]:

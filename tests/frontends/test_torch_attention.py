@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -321,6 +323,19 @@ def test_the_gradient_of_the_fallback_is_torchs(problem) -> None:
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11 * max(1.0, b.abs().max()))
 
 
+def test_a_nan_is_refused_or_goes_through_torch() -> None:
+    q, k, v = leaves(*[(2, 3, 6, 4)] * 3)
+    with torch.no_grad():
+        q[0, 1, 2, 3] = torch.nan
+    with pytest.raises(ValueError, match="q must be finite"):
+        exact(q, k, v)
+    with pytest.warns(ExactFallbackWarning, match="q must be finite"):
+        found = _value_and_gradients(exact, (q, k, v), {"unsupported": "exact"})
+    wanted = _value_and_gradients(F.scaled_dot_product_attention, (q, k, v), {})
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
 def test_dropout_is_refused_or_left_to_torch() -> None:
     q, k, v = leaves(*[(2, 6, 4)] * 3)
     with pytest.raises(ValueError, match="dropout_p"):
@@ -349,6 +364,18 @@ def test_a_learned_projection_is_not_left_without_its_gradient() -> None:
     given = aa.Linformer(key_projection=e.detach())
     out = scaled_dot_product_attention(q, k, v, method=given)
     assert torch.equal(out.detach(), aa.attention(q, k, v, given).value.detach())
+
+
+def test_a_method_without_a_text_lives_until_backward() -> None:
+    q, k, v, e = leaves(*[(6, 4)] * 3, (2, 6))
+    out = scaled_dot_product_attention(
+        q, k, v, method=aa.Linformer(key_projection=e.detach().clone())
+    )
+    gc.collect()
+    method = aa.Linformer(key_projection=e.detach())
+    wanted = torch.autograd.grad(aa.attention(q, k, v, method).value.sum(), (q, k, v))
+    for a, b in zip(torch.autograd.grad(out.sum(), (q, k, v)), wanted, strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize(
