@@ -1,11 +1,14 @@
 """Approximate attention with an error bar."""
 
 from approxattn.attend import attention, attention_vjp
-from approxattn.audit import Audit, audit
+from approxattn.audit import audit
+from approxattn.audit.result import Audit
 from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.diagnosis.regime import Regime, diagnose
+from approxattn.diagnosis.weights import weights
 from approxattn.methods.colliding_pairs.bert_lsh import BertLSH
 from approxattn.methods.colliding_pairs.lsh_softmax import LSHSoftmax
+from approxattn.methods.costs import Cost
 from approxattn.methods.exact import Exact
 from approxattn.methods.low_rank.clustered import Clustered
 from approxattn.methods.low_rank.fitted_linformer import FittedLinformer
@@ -25,6 +28,7 @@ __all__ = [
     "BertLSH",
     "Certificate",
     "Clustered",
+    "Cost",
     "Exact",
     "FittedLinformer",
     "FittedPolynomial",
@@ -44,4 +48,5 @@ __all__ = [
     "audit",
     "diagnose",
     "tensor_attention",
+    "weights",
 ]

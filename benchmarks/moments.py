@@ -6,7 +6,8 @@ Per row: *bound*, the truncation that the certificate names, in units of osc(V),
 and T1 or T2; *range*, T1 or T2 alone, from the range of the scores; *sum*, sum_j w_j |P(s_j) -
 e^(s_j)| / E, which T5 bounds; *error*, the largest error of the output over osc(V), for values
 uniform on [-1, 1]. Each line gives the median and the largest bound, the median of range, the
-median and the largest of bound / sum, and of error / bound. Where P is not known to be positive,
+median and the largest of bound / sum, and of error / bound. (The rounding of float64 is no part of
+that bound: where it is below 1e-12, errors may be above it.) Where P is not known to be positive,
 range is 1.
 
 Data: uniform on [-1, 1] and normal with deviation 1/2, 512 queries and 4,000 keys, and the eight

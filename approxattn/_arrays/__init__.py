@@ -48,10 +48,10 @@ def namespace(**arrays: Array) -> Namespace:
     """
     for name, array in arrays.items():
         if not compat.is_array_api_obj(array):
-            msg = (
-                f"{name} is a {type(array).__name__}, not an array: wrap it, e.g. "
-                f"numpy.asarray({name})"
-            )
+            remedy = f"wrap it, e.g. numpy.asarray({name})"
+            if hasattr(array, "certificate"):  # one of our own results
+                remedy = f"pass its array, e.g. {name}.value"
+            msg = f"{name} is a {type(array).__name__}, not an array: {remedy}"
             raise TypeError(msg)
         if isinstance(array, np.ma.MaskedArray | np.matrix):
             msg = (

@@ -64,5 +64,12 @@ def hides(bias: Array, xp: Namespace) -> bool:
     return bool(xp.any(bias == -xp.inf))
 
 
+def cut(bias: Array, rows: tuple[int, int], keys: tuple[int, int]) -> Array:
+    """Return a block of a bias, whose last axes may be 1 for all queries or keys."""
+    (first, last), (start, end) = rows, keys
+    bias = bias if bias.shape[-2] == 1 else bias[..., first:last, :]
+    return bias if bias.shape[-1] == 1 else bias[..., start:end]
+
+
 def _refuse(msg: str) -> NoReturn:
     raise ValueError(msg)

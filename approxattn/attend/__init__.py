@@ -17,6 +17,7 @@ from approxattn.attend.calls import approximate, check_call, differentiate, empt
 from approxattn.attend.gradient import gradient_in_pieces
 from approxattn.bounds.returned import as_input, poison
 from approxattn.certificate import Approximation, Gradients
+from approxattn.methods.memory_limit import check_max_memory
 from approxattn.methods.protocol import Differentiable, Method
 
 
@@ -42,6 +43,7 @@ def attention(
     bias: Array | None = None,
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
+    max_memory: float | None = None,
 ) -> Approximation:
     """Compute attention by `method`, with a certificate of its distance to the exact answer.
 
@@ -82,6 +84,9 @@ def attention(
     nan_policy : {"raise", "propagate"}
         With "propagate" a batch item that holds NaN or infinity gives an output of NaN only, with
         bound inf, instead of an error.
+    max_memory : float, optional
+        Bytes that the call may hold beside its input, by the estimate of `method.cost`: within a
+        factor of two. None: no limit.
 
     Returns
     -------
@@ -97,6 +102,8 @@ def attention(
     ValueError
         Shapes that do not fit, no keys, NaN or infinity, a query without keys, scores that could
         overflow, a causal or scaled call of a method that has no such form.
+    MemoryError
+        Where the method would hold more than `max_memory`; raised before it starts.
 
     Examples
     --------
@@ -128,6 +135,7 @@ def attention(
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
     check_call(method, problem, rng)
+    check_max_memory(max_memory, method, problem)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         return empty(problem)
     result = approximate(method, problem, rng)
@@ -152,15 +160,18 @@ def attention_vjp(
     empty_rows: str = "raise",
     bias: Array | None = None,
     rng: np.random.Generator | None = None,
+    max_memory: float | None = None,
 ) -> Gradients:
     """Compute the gradient of attention by `method` for one cotangent of its output, with a
     certificate.
 
     Parameters
     ----------
-    q, k, v, method, scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, rng
-        As for `attention`; there is no gradient with respect to the bias. Give a randomised method
-        a generator in the state it had for the forward pass to repeat its draws.
+    q, k, v, method, scale, rng, max_memory
+        As for `attention`. Give a randomised method a generator in the state it had for the forward
+        pass to repeat its draws.
+    causal, key_mask, query_offset, window, segments, empty_rows, bias
+        As for `attention`; there is no gradient with respect to the bias.
     dout : array, shape (..., n_q, dv)
         G = dL/dout, same library, device and dtype as q.
 
@@ -175,6 +186,8 @@ def attention_vjp(
     ------
     TypeError, ValueError
         As `attention`; also when `dout` does not fit the output, or the method has no gradient.
+    MemoryError
+        Where the method would hold more than `max_memory`; raised before it starts.
 
     Examples
     --------
@@ -206,6 +219,7 @@ def attention_vjp(
             "or Polynomial(...)"
         )
         raise TypeError(msg)
+    check_max_memory(max_memory, method, problem, gradient=True)
     cotangent = check_cotangent(dout, problem, q)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         result = no_gradient(problem)

@@ -11,8 +11,8 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
+from approxattn._problem.bias import cut
 from approxattn.attend.pieces import Group, Piece
-from approxattn.softmax.scores import cut
 
 
 def of_group(problem: Problem, group: Group) -> Problem:

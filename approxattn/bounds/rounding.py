@@ -67,3 +67,14 @@ def times(*factors: HostArray | float) -> HostArray:
             none = none | (fraction == 0)
             mantissa, exponent = mantissa * fraction, exponent + power
         return np.where(none, 0.0, np.ldexp(mantissa, exponent))
+
+
+def whole_power(x: HostArray, t: int) -> HostArray:
+    """Return x^t by squaring: NumPy's power takes many times as long as a product."""
+    found: HostArray | None = None
+    square = x
+    while t:
+        if t % 2:
+            found = square if found is None else found * square
+        t, square = t // 2, square * square if t > 1 else square
+    return np.ones_like(x) if found is None else found

@@ -24,7 +24,7 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     name = _arrays.dtype_name(x)
     u = precision.unit_roundoff(x)
     with np.errstate(over="ignore", under="ignore"):
-        squares = _squares(x, xp).astype(np.float64)
+        squares = row_products(x, x, xp).astype(np.float64)
     if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(
         squares < _arrays.largest(name) ** 0.5
     ):
@@ -38,12 +38,14 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     return up(host_top * np.sqrt(_arrays.to_float64(scaled)) * (1 + gamma(x.shape[-1] + 8, u, 1)))
 
 
-def _squares(x: Array, xp: Namespace) -> HostArray:
-    """Return the sum of squares of each row, on the host."""
-    if _arrays.on_host(x):
+def row_products(x: Array, y: Array, xp: Namespace) -> HostArray:
+    """Return the dot product of each row of x with that of y, shapes (..., n, d) -> (..., n), on
+    the host.
+    """
+    if _arrays.on_host(x, y):
         # twice as fast as vecdot for short rows
-        return np.asarray(np.einsum("...i,...i->...", x, x))
-    return _arrays.to_host(xp.vecdot(x, x))
+        return np.asarray(np.einsum("...i,...i->...", x, y))
+    return _arrays.to_host(xp.vecdot(x, y))
 
 
 def key_centre(problem: Problem) -> Array:

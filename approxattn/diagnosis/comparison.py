@@ -23,8 +23,8 @@ from approxattn._problem.time_needed import check_time
 from approxattn.attend.calls import approximate, why_refused
 from approxattn.bounds.scores import value_spread
 from approxattn.diagnosis import singular_values
-from approxattn.diagnosis.equal_cost import candidates, crossover, exact_cost
-from approxattn.methods.protocol import Cost, described
+from approxattn.diagnosis.equal_cost import candidates, crossover, relative_cost
+from approxattn.methods.protocol import described
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.softmax.rows import choose, row_blocks
 
@@ -118,22 +118,22 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     """
     numbers = choose(math.prod(problem.batch), ITEMS, None)
     tried = _tried(problem)
-    _check_comparison(problem, len(numbers), [cost for _, cost in tried])
+    _check_comparison(problem, len(numbers), tried)
     parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
     exact = [exact_rows(part, ROWS) for part in parts]
-    trials = [_trial(method, cost, problem, parts, exact, rng) for method, cost in tried]
+    trials = [_trial(method, problem, parts, exact, rng) for method in tried]
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
     wide = [exact_rows(part, _floor_rows(problem)) for part in parts]
     return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
 
 
-def _tried(problem: Problem) -> list[tuple[Any, Cost]]:
-    """Return the methods that take the problem, at every budget, and their costs."""
+def _tried(problem: Problem) -> list[Any]:
+    """Return the methods that take the problem, at every budget."""
     return [
-        (method, cost)
+        method
         for budget in BUDGETS
-        for method, cost in candidates(problem, budget)
+        for method in candidates(problem, budget)
         if not why_refused(method, problem)
     ]
 
@@ -142,14 +142,15 @@ def _floor_rows(problem: Problem) -> int:
     return max(ROWS, math.isqrt(FLOOR_WORK // problem.n_k))
 
 
-def _check_comparison(problem: Problem, items: int, costs: list[Cost]) -> None:
+def _check_comparison(problem: Problem, items: int, tried: list[Any]) -> None:
     """Refuse a comparison that this machine cannot hold, or that would take too long."""
     rows = min(ROWS + _floor_rows(problem), 2 * problem.n_q)
     kept = items * rows * problem.n_k
     remedy = "give fewer tokens or leading indices, or compare_methods=False (--quick)"
     check_memory("compare_methods", True, kept, "weights of exact rows", remedy)
-    work = sum(cost(problem.n_q, problem.n_k) for cost in costs) * problem.n_q * items
-    check_time("compare_methods", True, WORK * work, f"{len(costs)} methods", remedy, PATIENCE)
+    size = problem.n_q, problem.n_k, problem.d, problem.dv
+    work = items * sum(method.cost(*size).multiply_adds for method in tried)
+    check_time("compare_methods", True, WORK * work, f"{len(tried)} methods", remedy, PATIENCE)
 
 
 def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:
@@ -158,7 +159,6 @@ def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:
 
 def _trial(
     method: Any,
-    cost: Cost,
     problem: Problem,
     parts: list[Problem],
     exact: list[tuple[HostArray, HostArray, HostArray]],
@@ -175,12 +175,11 @@ def _trial(
             continue
         errors.append(relative_error(_arrays.to_float64(found.value)[chosen], rows))
         bounds.append(_certified(found.certificate.rows[chosen], rows))
-    relative = cost(problem.n_q, problem.n_k) / exact_cost(problem, problem.n_k)
     return Trial(
         name=described(method),
         method=method,
-        cost=relative,
-        crossover=crossover(cost, problem),
+        cost=relative_cost(method, problem),
+        crossover=crossover(method, problem),
         error=float(np.median(errors)),
         certified=float(np.median(bounds)),
         refused=refused,

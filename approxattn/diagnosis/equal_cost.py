@@ -1,7 +1,7 @@
 """Methods at equal cost a token: the largest setting of each that a budget allows.
 
-What a method costs it says itself: `Priced.multiply_adds`, in multiply-adds a query, forward.
-Exact attention costs n_k (d + dv). A budget is a fraction of that. Times differ by a constant
+What a method costs it says itself: `Priced.cost`, multiply-adds forward. Exact attention costs
+n_q n_k (d + dv). A budget is a fraction of that. Times differ by a constant
 factor in either direction. The crossover is the number of tokens n = n_q = n_k at which a method,
 its settings unchanged, costs as much as exact attention.
 """
@@ -16,19 +16,21 @@ import numpy as np
 from approxattn._problem import Problem, pose
 from approxattn.methods import all_methods
 from approxattn.methods.exact import Exact
-from approxattn.methods.protocol import Cost, Method, Priced, Sizes
+from approxattn.methods.protocol import Method, Priced, Sizes
 
 
-def exact_cost(problem: Problem, n_k: float) -> float:
-    """Return the multiply-adds a query of exact attention."""
-    return Exact().multiply_adds(problem)(1.0, n_k)
+def relative_cost(method: Priced, problem: Problem) -> float:
+    """Return the multiply-adds over those of exact attention, on a problem of this size."""
+    sizes = problem.n_q, problem.n_k, problem.d, problem.dv
+    return method.cost(*sizes).multiply_adds / Exact().cost(*sizes).multiply_adds
 
 
-def crossover(cost: Cost, problem: Problem) -> float:
+def crossover(method: Priced, problem: Problem) -> float:
     """Return the number of tokens, by doubling and bisection."""
 
     def dearer(n: int) -> bool:
-        return cost(n, n) > exact_cost(problem, n)
+        sizes = n, n, problem.d, problem.dv
+        return method.cost(*sizes).multiply_adds > Exact().cost(*sizes).multiply_adds
 
     low, high = 0, 1
     while dearer(high) and high < 2**200:
@@ -39,10 +41,9 @@ def crossover(cost: Cost, problem: Problem) -> float:
     return float(high)
 
 
-def candidates(problem: Problem, budget: float) -> list[tuple[Method, Cost]]:
-    """Return each priced method with the largest setting within the budget, and its cost."""
-    found = [m for kind in all_methods() for m in settings_within(kind, problem, budget)]
-    return [(method, method.multiply_adds(problem)) for method in found]
+def candidates(problem: Problem, budget: float) -> list[Any]:
+    """Return each priced method with the largest setting within the budget."""
+    return [m for kind in all_methods() for m in settings_within(kind, problem, budget)]
 
 
 def settings_within(kind: type[Any], problem: Problem, budget: float) -> list[Any]:
@@ -51,8 +52,7 @@ def settings_within(kind: type[Any], problem: Problem, budget: float) -> list[An
     """
     if not issubclass(kind, Priced):
         return []
-    allowed = budget * exact_cost(problem, problem.n_k)
-    found = [_largest_within(sizes, problem, allowed) for sizes in kind.sizes()]
+    found = [_largest_within(sizes, problem, budget) for sizes in kind.sizes()]
     return [method for method in found if method is not None]
 
 
@@ -62,13 +62,13 @@ def settings_for(kind: type[Any], n: int, width: int, budget: float) -> list[Any
     return settings_within(kind, pose(token, token, token), budget)
 
 
-def _largest_within(sizes: Sizes, problem: Problem, allowed: float) -> Method | None:
+def _largest_within(sizes: Sizes, problem: Problem, budget: float) -> Method | None:
     def affordable(number: int) -> bool:
         try:
             method: Any = sizes.make(number)
         except (ValueError, MemoryError):
             return False  # beyond what the method takes
-        return bool(method.multiply_adds(problem)(problem.n_q, problem.n_k) <= allowed)
+        return relative_cost(method, problem) <= budget
 
     number = _largest(affordable, sizes.step)
     return sizes.make(number) if number else None

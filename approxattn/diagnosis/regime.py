@@ -15,9 +15,11 @@ from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
 from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
+from approxattn.certificate.record import Record
 from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
-from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed
+from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed, pareto
+from approxattn.diagnosis.cost_figure import draw_costs
 from approxattn.diagnosis.polynomial_needs import HEADER, Need, count, polynomial_needs
 from approxattn.diagnosis.score_statistics import score_bounds, statistics
 from approxattn.softmax.rows import choose, population
@@ -28,8 +30,8 @@ of a second.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Regime:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Regime(Record):
     """What data look like to approximate attention; `print` it for a table.
 
     Attributes
@@ -89,6 +91,61 @@ class Regime:
     trials: tuple[Trial, ...] = ()
     spectrum: Spectrum | None = None
     hashes: Mapping[float, int] = field(default_factory=dict)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw error against cost, one point a method and setting (`trials`).
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib Axes
+            Relative error against multiply-adds over those of exact attention, both logarithmic.
+            The line joins what no other method beats in both.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ValueError
+            If no methods were compared.
+        """
+        if not self.trials:
+            msg = "there are no trials to draw: call diagnose(..., compare_methods=True)"
+            raise ValueError(msg)
+        return draw_costs(self.trials, ax)
+
+    def _summary(self) -> str:
+        sizes = ", ".join(f"{name} {size}" for name, size in self.shape.items())
+        tried = f"; {len(self.trials)} trials" if self.trials else ""
+        return (
+            f"{sizes}; |score| <= {self.score_bound:.3g}, the median row attends to "
+            f"{self.effective_keys:.3g} of {self.median_visible_keys:g} keys{tried}"
+        )
+
+    def _table(self) -> dict[str, str]:
+        which = f"all {self.rows}" if self.complete else str(self.rows)
+        best = {
+            f"tried: {t.name}": f"error {t.error:.2g} at {t.cost:.2g} of the cost of exact "
+            "attention"
+            for t in pareto(self.trials)
+        }
+        return {
+            "rows measured": which,
+            "largest |score|": f"{self.largest_score:.3g}, certified <= {self.score_bound:.3g}",
+            "the same, keys centred": (
+                f"{self.largest_centred_score:.3g}, certified <= {self.centred_score_bound:.3g}"
+            ),
+            "half range of a row": f"{self.half_range:.3g}",
+            "effective keys, median row": (
+                f"{self.effective_keys:.3g} of {self.median_visible_keys:g}"
+            ),
+            **best,
+            "advice": self.advice,
+        }
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{name} {size}" for name, size in self.shape.items())

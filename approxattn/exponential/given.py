@@ -31,6 +31,7 @@ from approxattn.exponential.majorants import (
 )
 from approxattn.exponential.one_sided import on_the_grid
 from approxattn.exponential.polynomial import ExpPolynomial, MomentBound
+from approxattn.exponential.running import Running
 from approxattn.exponential.taylor import MAX_DEGREE
 
 
@@ -48,8 +49,8 @@ def given_polynomial(
         coefficients=coefficients,
         half_range=half_range,
         at_floor=False,
-        log_ratio=ratio.of_log,
-        slope_error=ratio.of_slope,
+        log_ratio=ratio.log.at,
+        slope_error=ratio.slope.at,
         moments=MomentBound(degrees=used[1:], weigh=functools.partial(_weigh, found))
         if found
         else None,
@@ -106,32 +107,18 @@ def check_coefficients(given: object) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ratio:
-    """ln rho and max |P'/P - 1| over [-b, b] for the b in `ends`, increasing."""
+    """ln rho and max |P'/P - 1| over [-b, b]; inf where nothing is known."""
 
-    ends: HostArray
-    log_ratio: HostArray
-    slope: HostArray
-
-    def look_up(self, values: HostArray, half_range: HostArray) -> HostArray:
-        """Return the value at the next b."""
-        place = np.searchsorted(self.ends, np.asarray(half_range, dtype=np.float64))
-        return np.asarray(np.concatenate([values, [np.inf]])[place])
-
-    def of_log(self, half_range: HostArray) -> HostArray:
-        """Return ln rho, shape of `half_range`."""
-        return self.look_up(self.log_ratio, half_range)
-
-    def of_slope(self, half_range: HostArray) -> HostArray:
-        """Return the bound on |P'/P - 1|."""
-        return self.look_up(self.slope, half_range)
+    log: Running
+    slope: Running
 
 
 @functools.lru_cache(maxsize=64)
 def _ratio(coefficients: tuple[float, ...], half_range: float) -> _Ratio:
     """Return steps 1 and 2 up to a half range."""
-    nothing = np.zeros(0)
     if not coefficients[0] > 0:
-        return _Ratio(ends=nothing, log_ratio=nothing, slope=nothing)
+        nothing = Running.of(np.array([half_range]), np.array([np.inf]))
+        return _Ratio(log=nothing, slope=nothing)
     scale = coefficients[0]
     delta = scaled_difference(coefficients, scale, half_range)
     with np.errstate(all="ignore"):
@@ -149,10 +136,10 @@ def _ratio(coefficients: tuple[float, ...], half_range: float) -> _Ratio:
         both = [_relative(sign * error.coefficients, error, half_range) for sign in (1.0, -1.0)]
         apart = np.maximum(both[0][1], both[1][1])
         slope = _at_least(both[0][0], apart, ends) / (scale * below)
+    log_ratio, slope = (np.where(np.isfinite(x), x, np.inf) for x in (log_ratio, up(slope)))
     return _Ratio(
-        ends=ends,
-        log_ratio=np.where(np.isfinite(log_ratio), log_ratio, np.inf),
-        slope=np.where(np.isfinite(slope), up(slope), np.inf),
+        log=Running.of(ends, log_ratio, beyond=math.inf),
+        slope=Running.of(ends, slope, beyond=math.inf),
     )
 
 

@@ -65,11 +65,12 @@ class Majorants:
         """Return min over majorants of sum_t q_t m_t + |q_t| slack_t, shape (...), where the scores
         lie in [-B, B] (`bound` <= B), inf elsewhere.
         """
+        shape, terms = bound.shape, self.table.shape[-1]
+        m, s = (np.moveaxis(x, -1, 0).reshape(terms, bound.size) for x in (moments, slack))
         with np.errstate(over="ignore", invalid="ignore"):
-            found = moments @ self.table.T + slack @ np.abs(self.table).T
-            size = np.abs(moments) @ np.abs(self.table).T
-            rounding = 4 * self.table.shape[-1] * U64 * size
-            best = np.min(up(found + rounding), axis=-1, initial=np.inf)
+            off = s + 4 * terms * U64 * np.abs(m)
+            each = self.table @ m + np.abs(self.table) @ off
+            best = up(np.min(each, axis=0, initial=np.inf)).reshape(shape)
         known = (bound <= self.half_range) & np.isfinite(best)
         return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))
 

@@ -40,6 +40,7 @@ from approxattn.exponential.majorants import (
     largest_ratio,
 )
 from approxattn.exponential.polynomial import ExpPolynomial, MomentBound
+from approxattn.exponential.running import Running
 
 MAX_DEGREE = 24
 """*Chosen*: float64 loses the double nodes of higher degrees."""
@@ -94,13 +95,13 @@ def rounded_up(x: float) -> float:
 @functools.lru_cache(maxsize=256)
 def _one_sided(degree: int, half_range: float, deviation: float) -> ExpPolynomial:
     coefficients, majorants = with_majorant(degree, half_range, deviation)
-    ratios = largest_ratio(majorants.table[0], half_range)
+    log_ratio = _log_ratio(*largest_ratio(majorants.table[0], half_range))
     return ExpPolynomial(
         basis="one-sided",
         coefficients=coefficients,
         half_range=half_range,
         at_floor=False,
-        log_ratio=functools.partial(_log_ratio, *ratios),
+        log_ratio=log_ratio.at,
         slope_error=_no_slope,
         moments=MomentBound(degrees=tuple(range(1, degree + 1)), weigh=majorants.weigh),
     )
@@ -123,12 +124,10 @@ def _no_slope(half_range: HostArray) -> HostArray:
     return np.full(np.shape(half_range), np.inf)
 
 
-def _log_ratio(ends: HostArray, relative: HostArray, half_range: HostArray) -> HostArray:
+def _log_ratio(ends: HostArray, error: HostArray) -> Running:
     """Return ln rho <= 2 artanh(max Q e^-s) over [-b, b], from its running maximum."""
-    place = np.searchsorted(ends, np.asarray(half_range, dtype=np.float64))
-    error = relative[np.minimum(place, relative.size - 1)]
     safe = np.where(error < 1, error, 0.0)
-    return np.where(error < 1, 2 * np.arctanh(safe) * (1 + 1e-12), np.inf)
+    return Running.of(ends, np.where(error < 1, 2 * np.arctanh(safe) * (1 + 1e-12), np.inf))
 
 
 def _nodes(degree: int, deviation: float) -> tuple[list[float], list[float]]:

@@ -32,7 +32,7 @@ import math
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.bounds.rounding import U64, up
+from approxattn.bounds.rounding import U64, up, whole_power
 from approxattn.exponential.majorants import WIDEST, certified, remainder
 
 TOUCHING = (0.08, 0.11, 0.15, 0.2, 0.27, 0.36, 0.48, 0.64)
@@ -59,35 +59,34 @@ def weigh_taylor(degree: int, bound: HostArray, moments: HostArray, slack: HostA
     coefficients are off by u / t!, together at most u e^b.
     """
     used = (0, *degrees_used(degree))
-    result = np.full(bound.shape, np.inf)
-    steps = np.ceil(np.log2(np.maximum(bound, LEAST)) * STEPS_AN_OCTAVE)
-    for step in np.unique(steps[bound <= WIDEST]):
-        here = (steps == step) & (bound <= WIDEST)
+    flat = bound.ravel()
+    m, s = (np.moveaxis(x, -1, 0).reshape(len(used), flat.size) for x in (moments, slack))
+    result = np.full(flat.shape, np.inf)
+    steps = np.ceil(np.log2(np.maximum(flat, LEAST)) * STEPS_AN_OCTAVE)
+    inside = flat <= WIDEST
+    for step in np.unique(steps[inside]):
+        rows = np.flatnonzero((steps == step) & inside)
+        here = slice(None) if rows.size == flat.size else rows
         wide = 2.0 ** (step / STEPS_AN_OCTAVE) * (1 + 2.0**-44)
-        ratio = np.minimum(bound[here] / wide * (1 + 4 * U64), 1.0)
-        powers = [ratio ** (degree + 1 - t) for t in used]
+        ratio = np.minimum(flat[here] / wide * (1 + 4 * U64), 1.0)
+        powers = np.stack([whole_power(ratio, degree + 1 - t) for t in used])
         result[here] = _least(
-            majorants_at(degree, wide)[:, used],
-            [moments[here][..., i] * power for i, power in enumerate(powers)],
-            [slack[here][..., i] * power for i, power in enumerate(powers)],
+            majorants_at(degree, wide)[:, used], m[:, here] * powers, s[:, here] * powers
         )
     with np.errstate(over="ignore", invalid="ignore"):
-        of_coefficients = np.exp(np.minimum(bound, WIDEST)) * (moments[..., 0] + slack[..., 0])
-        total = up(result + 2 * U64 * of_coefficients)
+        of_coefficients = np.exp(np.minimum(flat, WIDEST)) * (m[0] + s[0])
+        total = up(result + 2 * U64 * of_coefficients).reshape(bound.shape)
     return np.where(np.isfinite(total), total, np.inf)
 
 
-def _least(majorants: HostArray, moments: list[HostArray], slack: list[HostArray]) -> HostArray:
-    """Return the least of the sums sum_t q_t m_t + |q_t| slack_t over majorants, rounded up."""
-    best = np.full(moments[0].shape, np.inf)
+def _least(majorants: HostArray, moments: HostArray, slack: HostArray) -> HostArray:
+    """Return the least of the sums sum_t q_t m_t + |q_t| slack_t over majorants, shapes (k, e),
+    (e, rows), (e, rows) -> (rows,), rounded up.
+    """
     with np.errstate(invalid="ignore", over="ignore"):  # 0 times inf is no bound, and no matter
-        for q in majorants:
-            total, size = np.zeros_like(best), np.zeros_like(best)
-            for c, moment, error in zip(q, moments, slack, strict=True):
-                total = total + (c * moment + abs(c) * error)
-                size = size + abs(c) * (np.abs(moment) + error)
-            best = np.fmin(best, np.maximum(total + 64 * U64 * size, 0.0))
-    return best
+        off = slack + 64 * U64 * (np.abs(moments) + slack)  # of the sums and the products
+        each = majorants @ moments + np.abs(majorants) @ off
+        return np.asarray(np.maximum(np.fmin.reduce(each, axis=0), 0.0))
 
 
 @functools.lru_cache(maxsize=256)

@@ -20,12 +20,13 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.costs import Costed, Size
+from approxattn.methods.protocol import Sizes
 from approxattn.softmax.streaming import KEY_BLOCK, attend, stream_gradient
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exact:
+class Exact(Costed):
     """Softmax attention itself; its certificate bounds the rounding."""
 
     randomised: ClassVar[bool] = False
@@ -36,16 +37,19 @@ class Exact:
     sees_earlier_keys: ClassVar[bool] = True
     why_no_window: ClassVar[str] = ""
     why_no_bias: ClassVar[str] = ""
+    _backward: ClassVar[tuple[float, float]] = (3.5, 1.7)
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:
         """Return no settings: there is nothing to choose."""
         return ()
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return n_k (d + dv)."""
-        width = problem.d + problem.dv
-        return lambda _queries, keys: keys * width
+    def _multiply_adds(self, size: Size) -> float:
+        """Return d + dv a pair."""
+        return size.pairs * (size.d + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        return size.held(1, 2, double=3) + size.scores(min(size.n_k, KEY_BLOCK), 3.5)
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import Approximation, Gradients
-
-Cost: TypeAlias = Callable[[float, float], float]
-"""Multiply-adds a query, forward, as a function of the numbers of queries and of keys."""
-
+from approxattn.methods.costs import Cost
 
 WHY_NO_WINDOW = (
     "its sums run over all keys, and a window leaves out most of them; Exact() takes O(n w) for a "
@@ -99,15 +96,18 @@ class Sizes:
 
 @runtime_checkable
 class Priced(Protocol):
-    """A method whose cost is known beforehand; `diagnose` compares such methods at equal cost."""
+    """A method whose cost is known beforehand; `diagnose` compares such methods at equal cost.
+
+    `approxattn.methods.costs.Costed` writes `cost`.
+    """
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:
         """Return the families of settings that are worth comparing."""
         ...
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return what these settings cost on problems of this width."""
+    def cost(self, n_q: int, n_k: int, d: int, dv: int) -> Cost:
+        """Return what these settings cost on a problem of this size."""
         ...
 
 

@@ -42,7 +42,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn.bounds.rounding import blocked_sum_terms, up
+from approxattn.bounds.rounding import blocked_sum_terms, up, whole_power
 from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.both_ways import BothWays
 from approxattn.monomials.contraction import chunk_length, contract, weights
@@ -182,32 +182,25 @@ def underflow(
     g, size = len(coefficients) - 1, np.maximum(bound, 1.0)
     m_x, m_y = max(m_x, 1.0), max(m_y, 1.0)
     with np.errstate(over="ignore"):
-        # 0 times inf is nothing lost
-        absolute = sum(abs(c) * size**t for t, c in enumerate(coefficients) if c)
+        absolute = np.full_like(size, abs(coefficients[-1]))
+        for c in reversed(coefficients[:-1]):
+            absolute = absolute * size + abs(c)
         lost = g * absolute * (d * tiny) * (m_x + m_y + 1)
+        ratio = np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0)
+        by_scores = 2 * (g + 1) * tiny * whole_power(ratio, g)
         if kind == "scores":
-            ratio = np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0)
-            return up(lost + 2 * (g + 1) * tiny * ratio**g)
-        own_chunk = 2 * (g + 1) * tiny * np.maximum(np.ldexp(bound, -radix(coefficients)), 1.0) ** g
-        return up(
-            lost + (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y) + own_chunk
-        )
+            return up(lost + by_scores)
+        of_features = (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y)
+        return up(lost + of_features + by_scores)
 
 
 def parts_underflow(
-    kind: str,
-    coefficients: tuple[float, ...],
-    bound: HostArray,
-    m_x: float,
-    m_y: float,
-    d: int,
-    tiny: float,
+    of_sums: HostArray, coefficients: tuple[float, ...], bound: HostArray, tiny: float
 ) -> HostArray:
     """Return what underflow can take from one term c_t (x_i . y_j)^t v_j of any part, |v_j| <= 1,
-    as `underflow` does for a term of the sums.
+    given what it can take from a term of the sums (`underflow`).
     """
-    sums = underflow(kind, coefficients, bound, m_x, m_y, d, tiny)
-    return up(sums + powers.loss(coefficients, bound, tiny))
+    return up(of_sums + powers.loss(coefficients, bound, tiny))
 
 
 def largest_partial_sum(coefficients: tuple[float, ...], d: int, m_x: float, m_y: float) -> float:

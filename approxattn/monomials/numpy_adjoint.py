@@ -22,16 +22,18 @@ import numpy as np
 from approxattn._arrays import HostArray
 from approxattn.monomials.contraction import weights
 from approxattn.monomials.index import rank
-from approxattn.monomials.numpy_contraction import Summation, flat, share, total_state, within
+from approxattn.monomials.numpy_contraction import flat, share, total_state
 from approxattn.monomials.numpy_dense import Triangle
 from approxattn.monomials.numpy_features import TILE_ROWS, Scratch, plan, products, tiles
 from approxattn.monomials.numpy_state import (
     State,
+    Summation,
     canonical,
     groups,
     joined,
     weigh,
     weights_of,
+    within,
     zeros,
 )
 from approxattn.monomials.workers import gather, shares, worker_count
@@ -146,7 +148,8 @@ def numpy_gradient(
 
     def some(span: slice) -> None:
         worker = Summation(p, x.dtype)
-        back, triangle = PullBack(worker, x.dtype), Triangle(p.chunk, x.dtype) if causal else None
+        back = PullBack(worker, x.dtype)
+        triangle = Triangle(p.chunk, x.dtype, 1) if causal else None
         for i in range(span.start, span.stop):
             state = zeros(p, x.dtype) if causal else total_state([worker], y[i], right[i])
             weighted = canonical(p, state) * weight
@@ -154,9 +157,10 @@ def numpy_gradient(
                 worker.held.load(x[i, chunk])
                 back.into(out[i, chunk], weighted, left[i, chunk])
                 if triangle is not None:
-                    own = x[i, chunk], left[i, chunk], y[i, chunk], right[i, chunk]
-                    triangle.add_gradient(*own, coefficients, out[i, chunk])
-                    worker.add(state, own[2], own[3])
+                    own = slice(i, i + 1), chunk
+                    arrays = x[own], left[own], y[own], right[own]
+                    triangle.add_gradient(*arrays, coefficients, out[own])
+                    worker.add(state, y[i, chunk], right[i, chunk])
                     weighted = canonical(p, state) * weight
 
     one = (n_x + y.shape[-2]) * rank(d, p.degree) * m

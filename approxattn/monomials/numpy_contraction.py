@@ -30,139 +30,29 @@ keys, T threads share them, r be the number of monomials, d the width, g the deg
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_dense import Triangle
-from approxattn.monomials.numpy_features import (
-    COORDINATES_AT_ONCE,
-    TILE_ROWS,
-    Monomials,
-    Plan,
-    Scratch,
-    built,
-    plan,
-)
+from approxattn.monomials.numpy_features import plan
 from approxattn.monomials.numpy_state import (
     State,
+    Summation,
     canonical,
-    groups,
     joined,
     weigh,
     weights_of,
+    within,
     zeros,
 )
-from approxattn.monomials.parts.cuts import cuts
 from approxattn.monomials.workers import gather, shares, worker_count
 
 R = TypeVar("R")
-
-
-class Summation:
-    """Sums over features by a plan, with the memory they need; one for each thread.
-
-    `degrees` are those whose parts of the last column's sum are asked for.
-    """
-
-    def __init__(self, plan: Plan, dtype: np.dtype[Any], degrees: tuple[int, ...] = ()) -> None:
-        d, m, chunk = plan.d, plan.m, plan.chunk
-        self.plan = plan
-        self.degrees, self.cuts = degrees, cuts(d, m, plan.depth, degrees)
-        self.highest = plan.degree > plan.depth and plan.degree in degrees
-        self.held = Monomials(d, plan.depth, chunk, dtype)
-        self.values, self.sums, self.more = (Scratch(m * chunk, dtype) for _ in range(3))
-        self.tile = Scratch(TILE_ROWS * chunk if plan.scheme == "tiled" else 0, dtype)
-        self.scaled = Scratch(COORDINATES_AT_ONCE * m * chunk if plan.scheme == "top" else 0, dtype)
-        self.product = Scratch(max(part.size for part in zeros(plan, dtype)), dtype)
-
-    def add(self, state: State, y: HostArray, values: HostArray) -> None:
-        """Add a chunk of tokens to a state, shapes (tokens, d), (tokens, m)."""
-        self.held.load(y)
-        self._accumulate(state[0][: self.held.rows.shape[0]], self.held.rows, values)
-        if self.plan.scheme == "tiled":
-            for rows, tile in built(self.held, self.plan.degree, self.tile):
-                self._accumulate(state[0][rows], tile, values)
-        elif self.plan.scheme == "top":
-            turned = self.values.shaped(self.plan.m, y.shape[0])
-            turned[...] = values.T
-            for part, (first, last) in zip(state[1:], groups(self.plan), strict=True):
-                scaled = self.scaled.shaped(last - first, *turned.shape)
-                np.multiply(self.held.columns[first:last, None], turned, out=scaled)
-                flattened = scaled.reshape(part.shape[1], y.shape[0])
-                self._accumulate(part, self.held.rows[-part.shape[0] :], flattened.T)
-
-    def read(
-        self, weighted: State, x: HostArray, out: HostArray, parts: HostArray | None = None
-    ) -> None:
-        """Set out, shape (tokens, m), to phi(x)^T S for a chunk of tokens, and parts, shape
-        (degrees, tokens), to what those degrees add to its last column.
-        """
-        self.held.load(x)
-        rows, m, n = self.held.rows, self.plan.m, x.shape[0]
-        if self.plan.scheme == "top":
-            total = self.sums.shaped(m, n)
-            self._read_held(weighted[0], total.T, self.more.shaped(m, n).T, parts)
-            with self._apart(total[-1:], parts):
-                for part, (first, last) in zip(weighted[1:], groups(self.plan), strict=True):
-                    blocks = self.scaled.shaped(last - first, m, n)
-                    np.matmul(part.T, rows[-part.shape[0] :], out=blocks.reshape(part.shape[1], n))
-                    blocks *= self.held.columns[first:last, None]
-                    for block in blocks:
-                        total += block
-            out[...] = total.T
-            return
-        more = self.more.shaped(n, m)
-        self._read_held(weighted[0], out, more, parts)
-        if self.plan.scheme == "tiled":
-            with self._apart(out.T[-1:], parts):
-                for span, tile in built(self.held, self.plan.degree, self.tile):
-                    np.matmul(tile.T, weighted[0][span], out=more)
-                    out += more
-
-    def _read_held(
-        self, weighted: HostArray, total: HostArray, more: HostArray, parts: HostArray | None
-    ) -> None:
-        """Set total, shape (tokens, m), to what the monomials held give, and their parts.
-
-        Degrees that are cut out get a product of their own, which joins the total.
-        """
-        rows = self.held.rows
-        for span, k in self.cuts.pieces:
-            target = more if span.start else total
-            np.matmul(rows[span].T, weighted[span], out=target)
-            if parts is not None and k is not None:
-                parts[k] = target[:, -1]
-            if span.start:
-                total += more
-        if parts is not None:
-            for span, k in self.cuts.thin:
-                np.matmul(weighted[span, -1], rows[span], out=parts[k])
-
-    @contextmanager
-    def _apart(self, last: HostArray, parts: HostArray | None) -> Iterator[None]:
-        """Let what is added to the last column inside start from 0: it is the part of the highest
-        degree, which joins the column in the end.
-        """
-        if parts is None or not self.highest:
-            yield
-            return
-        before = last.copy()
-        last[...] = 0
-        yield
-        parts[-1] = last[0]
-        last += before
-
-    def _accumulate(self, state: HostArray, left: HostArray, right: HostArray) -> None:
-        product = self.product.shaped(*state.shape)
-        for part in within(slice(0, right.shape[0]), self.plan.summed):
-            np.matmul(left[:, part], right[part], out=product)
-            state += product
 
 
 def numpy_sums(
@@ -226,7 +116,7 @@ def _sums(
     items = worker_count(one * x.shape[0], x.shape[0])
 
     def some(span: slice, threads: int) -> None:
-        workers = [Summation(p, x.dtype, degrees) for _ in range(threads)]
+        workers = [Summation(p, x.dtype, degrees, causal=causal) for _ in range(threads)]
         for i in range(span.start, span.stop):
             if causal:
                 _causal(workers[0], x[i], y[i], values[i], coefficients, out[i], parts[i])
@@ -288,13 +178,6 @@ def flat(a: HostArray) -> HostArray:
     return a.reshape(math.prod(a.shape[:-2]), *a.shape[-2:])
 
 
-def within(span: slice, step: int) -> list[slice]:
-    """Return a run of tokens in slices of `step`."""
-    return [
-        slice(start, min(start + step, span.stop)) for start in range(span.start, span.stop, step)
-    ]
-
-
 def _causal(
     worker: Summation,
     x: HostArray,
@@ -304,20 +187,33 @@ def _causal(
     out: HostArray,
     parts: HostArray,
 ) -> None:
-    """Take earlier chunks through the state, the own chunk by its scores."""
-    weight = weights_of(worker.plan, coefficients, x.dtype)
-    state = zeros(worker.plan, x.dtype)
+    """Take earlier chunks through the state, then the own chunks by their scores."""
+    p, n = worker.plan, x.shape[0]
+    weight = weights_of(p, coefficients, x.dtype)
+    state = zeros(p, x.dtype)
     weighted = [np.empty_like(part) for part in state]
-    triangle = Triangle(worker.plan.chunk, x.dtype)
-    for chunk in within(slice(0, x.shape[0]), worker.plan.chunk):
-        if chunk.start:
-            for part, w, target in zip(state, weight, weighted, strict=True):
-                np.multiply(part, w, out=target)
-            worker.read(weighted, x[chunk], out[chunk], parts[:, chunk])
-        else:
-            out[chunk] = 0
-            parts[:, chunk] = 0
-        own = (x[chunk], y[chunk], values[chunk])
-        triangle.add_sums(*own, coefficients, out[chunk], worker.degrees, parts[:, chunk])
-        if chunk.stop < x.shape[0]:
-            worker.add(state, y[chunk], values[chunk])
+    for span in within(slice(0, n), worker.loaded):
+        if span.stop > p.chunk:
+            worker.held.load(x[span])
+        if span.start + p.chunk < n:
+            worker.others.load(y[span])
+        for chunk in within(span, p.chunk):
+            own = slice(chunk.start - span.start, chunk.stop - span.start)
+            if chunk.start:
+                for part, w, target in zip(state, weight, weighted, strict=True):
+                    np.multiply(part, w, out=target)
+                worker.read_held(weighted, worker.held, own, out[chunk], parts[:, chunk])
+            else:
+                out[chunk] = 0
+                parts[:, chunk] = 0
+            if chunk.stop < n:
+                worker.add_held(state, worker.others, own, values[chunk])
+    triangle = Triangle(p.chunk, x.dtype, -(-n // p.chunk))
+    for span, chunks in triangle.spans(n):
+        own_x, own_y, own_values, own_out = (
+            a[span].reshape(*chunks, a.shape[1]) for a in (x, y, values, out)
+        )
+        own_parts = parts[:, span].reshape(len(parts), *chunks)
+        triangle.add_sums(
+            own_x, own_y, own_values, coefficients, own_out, worker.degrees, own_parts
+        )

@@ -1,4 +1,4 @@
-"""The scores of one causal chunk on NumPy arrays, for `numpy_contraction` and `numpy_adjoint`."""
+"""The scores of causal chunks on NumPy arrays, for `numpy_contraction` and `numpy_adjoint`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,38 @@ from approxattn.monomials.dense import derivative, radix
 from approxattn.monomials.numpy_features import Scratch
 from approxattn.monomials.parts.powers import powers, scales
 
-BLOCK = 128
-"""Queries that share their scores. *Chosen*: against a chunk of keys they fill some 100 KiB in
-float32.
+BLOCK = 64
+"""Queries of a chunk that share their scores. *Chosen*: more of them look at more keys that the
+mask hides, fewer make thin products.
+"""
+
+SCORES = 2**18
+"""Scores made at once, of several chunks. *Chosen*: 1 MiB in float32; fewer take as long to ask for
+as to multiply.
 """
 
 
 class Triangle:
-    """Sums over j <= i within one chunk, and the memory they need."""
+    """Sums over j <= i within each of some chunks, and the memory they need."""
 
-    def __init__(self, chunk: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, chunk: int, dtype: np.dtype[Any], chunks: int) -> None:
         block = min(BLOCK, chunk)
-        self._scores, self._weights, self._pairs = (Scratch(block * chunk, dtype) for _ in range(3))
-        self._below = np.tri(block, dtype=dtype)
+        self.chunk, self.together = chunk, max(1, min(chunks, SCORES // max(1, block * chunk)))
+        size = block * chunk * self.together
+        self._scores, self._weights, self._pairs = (Scratch(size, dtype) for _ in range(3))
+        self._below = np.ascontiguousarray(np.tri(block, dtype=dtype).T)
+
+    def spans(self, n: int) -> list[tuple[slice, tuple[int, int]]]:
+        """Return runs of n tokens, each with the number of its chunks and their common length."""
+        chunk, full = self.chunk, n - n % self.chunk
+        found = [
+            (slice(start, min(start + self.together * chunk, full)), chunk)
+            for start in range(0, full, self.together * chunk)
+        ]
+        rest = [(slice(full, n), n - full)] if full < n else []
+        return [
+            (span, ((span.stop - span.start) // length, length)) for span, length in found + rest
+        ]
 
     def add_sums(
         self,
@@ -38,15 +57,18 @@ class Triangle:
         parts: HostArray | None = None,
     ) -> None:
         """Add sum_j P(x_i . y_j) values_j to out, and the parts of its last column to `parts`;
-        shapes (n, d), (n, d), (n, m), (n, m), (degrees, n).
+        shapes (chunks, n, d), (chunks, n, d), (chunks, n, m), (chunks, n, m), (degrees, chunks, n).
         """
-        last = np.ascontiguousarray(values[:, -1]) if degrees else values
+        last = np.ascontiguousarray(values[:, None, :, -1]) if degrees else values
         factors = scales(coefficients, degrees)
-        for rows in _rows(x.shape[0]):
-            out[rows] += self._weights_of(x, y, rows, coefficients) @ values[: rows.stop]
+        for rows in _rows(x.shape[1]):
+            p = self._weights_of(x, y, rows, coefficients)
+            out[:, rows] += np.matmul(p.swapaxes(1, 2), values[:, : rows.stop])
             if parts is not None and degrees:
-                for k, power in enumerate(self._powers(rows, degrees)):
-                    parts[k, rows] += factors[k] * (power @ last[: rows.stop])
+                for k, power in enumerate(self._powers(p.shape, degrees)):
+                    part = np.matmul(last[..., : rows.stop], power)[:, 0]
+                    part *= factors[k]
+                    parts[k, :, rows] += part
 
     def add_gradient(
         self,
@@ -57,29 +79,38 @@ class Triangle:
         coefficients: tuple[float, ...],
         out: HostArray,
     ) -> None:
-        """Add sum_j P'(x_i . y_j) (left_i . right_j) y_j to out; shapes (n, d), (n, m), (n, d), (n,
-        m), (n, d).
+        """Add sum_j P'(x_i . y_j) (left_i . right_j) y_j to out; shapes (chunks, n, d), (chunks, n,
+        m), (chunks, n, d), (chunks, n, m), (chunks, n, d).
         """
         slopes = derivative(coefficients)
-        for rows in _rows(x.shape[0]):
+        for rows in _rows(x.shape[1]):
             p = self._weights_of(x, y, rows, slopes)
-            p *= np.matmul(left[rows], right[: rows.stop].T, out=self._pairs.shaped(*p.shape))
-            out[rows] += p @ y[: rows.stop]
+            turned = left[:, rows].swapaxes(1, 2)
+            p *= np.matmul(right[:, : rows.stop], turned, out=self._pairs.shaped(*p.shape))
+            out[:, rows] += np.matmul(p.swapaxes(1, 2), y[:, : rows.stop])
 
     def _weights_of(
         self, x: HostArray, y: HostArray, rows: slice, coefficients: tuple[float, ...]
     ) -> HostArray:
-        shape = (rows.stop - rows.start, rows.stop)
-        scores = np.matmul(x[rows], y[: rows.stop].T, out=self._scores.shaped(*shape))
-        p = horner_into(self._weights.shaped(*shape), scores, coefficients)
-        p[:, rows] *= self._below[: shape[0], : shape[0]]
+        """Return P of the scores, shape (chunks, keys, queries): what the mask hides lies in one
+        run.
+
+        Scores that are 0 make all terms of P 0 but the constant.
+        """
+        queries = rows.stop - rows.start
+        shape, turned = (x.shape[0], rows.stop, queries), x[:, rows].swapaxes(1, 2)
+        scores = np.matmul(y[:, : rows.stop], turned, out=self._scores.shaped(*shape))
+        below = self._below[:queries, :queries]
+        scores[:, rows] *= below
+        p = self._weights.shaped(*shape)
+        constant = powers_into(p, scores, coefficients)
+        p[:, : rows.start] += constant
+        p[:, rows] += np.multiply(below, constant, out=self._pairs.shaped(*below.shape))
         return p
 
-    def _powers(self, rows: slice, degrees: tuple[int, ...]) -> Iterator[HostArray]:
+    def _powers(self, shape: tuple[int, ...], degrees: tuple[int, ...]) -> Iterator[HostArray]:
         """Yield the powers of the scores that `_weights_of` has left, divided by the radix."""
-        shape = (rows.stop - rows.start, rows.stop)
         y, z = self._scores.shaped(*shape), self._pairs.shaped(*shape)
-        y[:, rows] *= self._below[: shape[0], : shape[0]]
         return powers(y, degrees, lambda a, b: np.multiply(a, b, out=z))
 
 
@@ -89,16 +120,21 @@ def _rows(n: int) -> list[slice]:
 
 def horner_into(total: HostArray, x: HostArray, coefficients: tuple[float, ...]) -> HostArray:
     """Set `total` to P(x), as `dense.horner` does, and return it; x is scaled in place."""
+    total += powers_into(total, x, coefficients)
+    return total
+
+
+def powers_into(total: HostArray, x: HostArray, coefficients: tuple[float, ...]) -> float:
+    """Set `total` to P(x) less its constant, which is returned; x is scaled in place."""
     e = radix(coefficients)
     first, *rest = (math.ldexp(c, e * t) for t, c in enumerate(coefficients))
     if not rest:
-        total[...] = first
-        return total
+        total[...] = 0
+        return first
     if e:
         x *= 2.0**-e
     np.multiply(x, rest[-1], out=total)
     for c in reversed(rest[:-1]):
         total += c
         total *= x
-    total += first
-    return total
+    return first

@@ -21,9 +21,9 @@ from approxattn.monomials.contraction import (
     widened,
 )
 from approxattn.monomials.index import rank
-from approxattn.monomials.numpy_contraction import Summation, flat, total_state, within
+from approxattn.monomials.numpy_contraction import flat, total_state
 from approxattn.monomials.numpy_features import plan
-from approxattn.monomials.numpy_state import canonical
+from approxattn.monomials.numpy_state import Summation, canonical, within
 from approxattn.monomials.parts.cuts import check_degrees
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
+from approxattn._problem.bias import cut
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
-from approxattn.softmax.scores import SCORES_AT_ONCE, cut, masked_scores
+from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
 
 Limits: TypeAlias = tuple[HostArray, HostArray]
 

@@ -11,6 +11,7 @@ import math
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
+from approxattn._problem.bias import cut
 
 SCORES_AT_ONCE = 2**20
 """Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
@@ -55,13 +56,6 @@ def visible_block(problem: Problem, like: Array, first: int, start: int, end: in
         rows, keys = _numbers(problem, first, last, start, end)
         keep = _both(keep, rows + low <= keys)
     return keep
-
-
-def cut(bias: Array, rows: tuple[int, int], keys: tuple[int, int]) -> Array:
-    """Return a block of a bias, whose last axes may be 1 for all queries or keys."""
-    (first, last), (start, end) = rows, keys
-    bias = bias if bias.shape[-2] == 1 else bias[..., first:last, :]
-    return bias if bias.shape[-1] == 1 else bias[..., start:end]
 
 
 def _numbers(problem: Problem, first: int, last: int, start: int, end: int) -> tuple[Array, Array]:

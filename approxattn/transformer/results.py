@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from approxattn._arrays import Array, HostArray
-from approxattn.certificate import Certificate, ReadOnlyDict, kind_of
+from approxattn.certificate import Certificate
+from approxattn.certificate.read_only import ReadOnlyDict
+from approxattn.certificate.record import NotAnArray, Record, described_array, sizes
+from approxattn.certificate.wording import kind_of
 from approxattn.methods.protocol import Method
 from approxattn.transformer.attention_error import AttentionErrors
 from approxattn.transformer.model import Transformer
@@ -17,8 +21,8 @@ TARGET = "the transformer with softmax attention"
 GRADIENT_TARGET = f"the gradient of {TARGET}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerErrors:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LayerErrors(Record):
     """Bounds on the errors inside a layer, on the host.
 
     Attributes
@@ -38,9 +42,21 @@ class LayerErrors:
     out: HostArray
     certificate: Certificate
 
+    def _worst(self) -> dict[str, str]:
+        named = {"input": self.x, "attention's input": self.u, "Z": self.z, "output": self.out}
+        return {name: f"{float(np.max(x, initial=0.0)):.3g}" for name, x in named.items()}
 
-@dataclass(frozen=True, kw_only=True)
-class Output:
+    def _summary(self) -> str:
+        worst = ", ".join(f"{name} {x}" for name, x in self._worst().items())
+        return f"{sizes(self.out.shape)}, largest distances {worst}"
+
+    def _table(self) -> dict[str, str]:
+        distances = {f"largest distance, {name}": x for name, x in self._worst().items()}
+        return {**distances, "attention": repr(self.certificate)}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Output(NotAnArray, Record):
     """Output of a transformer.
 
     Attributes
@@ -58,11 +74,27 @@ class Output:
     value: Array
     tokens: tuple[Array, ...]
     certificate: Certificate | None
-    layers: tuple[LayerErrors, ...] = field(repr=False)
+    layers: tuple[LayerErrors, ...]
+
+    _instead: ClassVar[str] = "out.value"
+    _heavy: ClassVar[tuple[str, ...]] = ("value", "tokens")
+
+    def _summary(self) -> str:
+        bound = "no certificate" if self.certificate is None else self.certificate._summary()
+        return f"value {described_array(self.value)} of {_layers(self.tokens)}; {bound}"
+
+    def _table(self) -> dict[str, str]:
+        rows = {"value": described_array(self.value), "layers": str(len(self.tokens) - 1)}
+        return {**rows, **({} if self.certificate is None else self.certificate._table())}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelCertificate:
+def _layers(tokens: tuple[Array, ...]) -> str:
+    count = len(tokens) - 1
+    return "1 layer" if count == 1 else f"{count} layers"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ModelCertificate(Record):
     """Bounds on the errors of the gradient of a transformer, on the host, in float64.
 
     Attributes
@@ -98,6 +130,8 @@ class ModelCertificate:
     failure: float = 0.0
     unmet: tuple[str, ...] = ()
 
+    _derived: ClassVar[tuple[str, ...]] = ("kind",)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", ReadOnlyDict(self.parameters))
 
@@ -106,9 +140,31 @@ class ModelCertificate:
         """`surely`, or `with probability >= 1 - delta`."""
         return kind_of(self.failure)
 
+    def _first(self) -> tuple[str, HostArray]:
+        """Return the gradient furthest back, by name, and its bound."""
+        return ("dL/dT_0", self.tokens[0]) if self.dx is None else ("dL/dX", self.dx)
+
+    def _summary(self) -> str:
+        what, first = self._first()
+        worst = float(np.max(first, initial=0.0))
+        if not np.isfinite(worst):
+            return f"no bound for {what} [{self.theorem}]"
+        return f"{what} within {worst:.3g}, {self.kind} [{self.theorem}]"
+
+    def _table(self) -> dict[str, str]:
+        what, first = self._first()
+        parameter = max(self.parameters.values(), default=0.0)
+        return {
+            f"largest bound, {what}": f"{float(np.max(first, initial=0.0)):.3g}",
+            "largest bound, parameters": f"{parameter:.3g}",
+            "measured against": self.target,
+            "holds": self.kind,
+            "theorem": self.theorem,
+            **({"not met": "; ".join(self.unmet)} if self.unmet else {}),
+        }
+
     def __str__(self) -> str:
-        first = self.tokens[0] if self.dx is None else self.dx
-        what = "dL/dT_0" if self.dx is None else "dL/dX"
+        what, first = self._first()
         reasons = f" Not met: {'; '.join(self.unmet)}." if self.unmet else ""
         if not np.isfinite(first).all():
             return (
@@ -120,8 +176,8 @@ class ModelCertificate:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelGradients:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ModelGradients(NotAnArray, Record):
     """Gradients of a transformer for one cotangent of its output.
 
     Attributes
@@ -148,5 +204,17 @@ class ModelGradients:
     tokens: tuple[Array, ...]
     value: Array
     certificate: ModelCertificate | None
-    layers: tuple[LayerErrors, ...] = field(repr=False)
+    layers: tuple[LayerErrors, ...]
     methods: tuple[Method, ...] = ()
+
+    _instead: ClassVar[str] = "grads.dx"
+    _heavy: ClassVar[tuple[str, ...]] = ("model", "dx", "tokens", "value")
+
+    def _summary(self) -> str:
+        what, first = ("dT_0", self.tokens[0]) if self.dx is None else ("dx", self.dx)
+        bound = "no certificate" if self.certificate is None else self.certificate._summary()
+        return f"{what} {described_array(first)} through {_layers(self.tokens)}; {bound}"
+
+    def _table(self) -> dict[str, str]:
+        rows = {"value": described_array(self.value), "layers": str(len(self.tokens) - 1)}
+        return {**rows, **({} if self.certificate is None else self.certificate._table())}

@@ -4,7 +4,8 @@ row can leave the range of v, and no certificate is below the error.
 
 from __future__ import annotations
 
-import array_api_compat.numpy as xp
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -13,13 +14,18 @@ from approxattn._arrays import HostArray
 from approxattn._problem import pose
 from approxattn.bounds.values import range_bound
 from approxattn.data import minilm_heads
+from approxattn.exponential import given_majorants
 from approxattn.methods.polynomials import fitted_polynomial
-from approxattn.methods.polynomials.fitting.fit import (
-    NEAR_EXP,
-    ReducedScores,
-    fit_coefficients,
-    reduce_scores,
-)
+from approxattn.methods.polynomials.fitting.fit import NEAR_EXP, fit_coefficients
+from approxattn.methods.polynomials.fitting.reduction import ReducedScores, reduce_scores
+
+
+@pytest.fixture
+def without_programmes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where values count only: no linear programme, whose majorants make certificates sharper."""
+    monkeypatch.setattr(given_majorants, "_solve", lambda _: None)
+    yield
+    given_majorants.majorants_of.cache_clear()
 
 
 def tokens(n: int, d: int, size: float = 1.0, seed: int = 0) -> tuple[HostArray, ...]:
@@ -66,7 +72,7 @@ def objective(c: HostArray, reduced: ReducedScores, v: HostArray, rows: HostArra
 def test_no_other_coefficients_fit_better(degree: int) -> None:
     q, k, v = tokens(60, 3, seed=degree)
     reduced, rows = reduce_scores(pose(q, k, v)), np.arange(0, 60, 4)
-    c = np.asarray(fit_coefficients(reduced, v, rows, degree, False, xp))
+    c = np.asarray(fit_coefficients(reduced, rows, degree))
     s, w = reduced.queries[rows] @ reduced.keys.T, reduced.weights[:, 0]
     z = (w * np.exp(s)).sum(axis=-1)
     mean = np.stack([(w * s**t).sum(axis=-1) / z for t in range(degree + 1)], axis=-1).mean(axis=0)
@@ -78,6 +84,7 @@ def test_no_other_coefficients_fit_better(degree: int) -> None:
             assert objective(other / (mean @ other), reduced, v, rows) >= best * (1 - 1e-6)
 
 
+@pytest.mark.usefixtures("without_programmes")
 def test_real_heads_gain() -> None:
     heads = minilm_heads()
     for degree, limit, share in ((2, 0.45, 0.8), (4, 0.2, 0.7)):
@@ -95,7 +102,7 @@ def test_no_row_goes_astray(causal: bool) -> None:
     and all stay in the range of v.
     """
     mended = 0
-    for seed in range(20):
+    for seed in range(causal, 10, 2):
         q, k, v = tokens(80, 3, size=3.0, seed=seed)
         out = aa.attention(q, k, v, aa.FittedPolynomial(degree=3, rows=3), causal=causal)
         mended += out.certificate.facts["rows mended"]
@@ -157,12 +164,14 @@ def problems(seed: int) -> tuple[HostArray, ...]:
     return q, k, v, mask
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("causal", [False, True])
-def test_no_error_is_above_its_bound(causal: bool, dtype: type) -> None:
+@pytest.mark.parametrize(
+    ("causal", "dtype", "first"),
+    [(False, np.float32, 0), (True, np.float32, 1), (False, np.float64, 2), (True, np.float64, 3)],
+)
+def test_no_error_is_above_its_bound(causal: bool, dtype: type, first: int) -> None:
     """Every kind of problem against long double; and no bound above that of the range of v."""
     sharper = rows = 0
-    for seed in range(25):
+    for seed in range(first, 28, 4):
         q, k, v, mask = problems(seed)
         q, k, v = (x.astype(dtype) for x in (q, k, v))
         method = aa.FittedPolynomial(degree=seed % 9, rows=1 + seed % 7)
@@ -203,12 +212,14 @@ def test_the_range_of_v_stands_where_moments_say_nothing() -> None:
 def test_mended_rows_have_the_range_alone() -> None:
     """The moments speak of the quotient, which a mended row does not return."""
     seen = 0
-    for seed in range(12):
+    for seed in range(5):
         q, k, v = tokens(60, 3, size=2.0, seed=seed)
         problem = pose(q, k, v)
-        run = next(aa.FittedPolynomial(degree=3, rows=3)._runs(problem))
-        mended = ~run.evaluated.fine[:, 0]
-        assert np.all(np.isinf(run.sharp[mended])), seed
+        _, run = aa.FittedPolynomial(degree=3, rows=3)._run(problem, ())
+        mended = ~fitted_polynomial._seen_and_fine(run)[1][:, 0]
+        done = fitted_polynomial._finished(run)
+        assert np.all(np.isinf(done.sharp[mended])), seed
+        assert done.mended == mended.sum()
         seen += int(mended.sum())
     assert seen > 0
 
@@ -248,12 +259,16 @@ def test_scores_beyond_any_fit_leave_the_range_standing(size: float, causal: boo
     assert np.all(np.isfinite(out.certificate.rows))
 
 
+@pytest.mark.usefixtures("without_programmes")
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("n", [25, 90])  # by scores, by features
 # the last one mends rows and brings entries into the range of v
 @pytest.mark.parametrize("size", [0.5, 1.5, 4.0])
 def test_gradient_is_that_of_the_output_for_fixed_coefficients(
-    causal: bool, n: int, size: float, monkeypatch: pytest.MonkeyPatch
+    causal: bool,
+    n: int,
+    size: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(2)
     q, k, v = tokens(n, 2, size)

@@ -4,6 +4,7 @@ its certificate says, whatever the coefficients are; Taylor's by hand are as goo
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import pytest
 
 import approxattn as aa
 from approxattn._arrays import HostArray
-from approxattn._problem import pose
 
 TAYLOR = tuple(1 / math.factorial(t) for t in range(11))
 
@@ -69,12 +69,14 @@ def problem(seed: int, dtype: type) -> tuple[HostArray, ...]:
     return *(x.astype(dtype) for x in (q, k, v, g)), mask
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("gradient", ["consistent", "plug-in"])
-def test_no_error_is_above_its_bound(causal: bool, dtype: type, gradient: str) -> None:
+WAYS = list(itertools.product([np.float32, np.float64], [False, True], ["consistent", "plug-in"]))
+
+
+@pytest.mark.parametrize(("dtype", "causal", "gradient"), WAYS)
+def test_no_error_is_above_its_bound(dtype: type, causal: bool, gradient: str) -> None:
     finite: dict[str, list[HostArray]] = {}
-    for seed in range(24):
+    first = WAYS.index((dtype, causal, gradient))
+    for seed in range(first, first + 7 * 6, 7):  # each way has problems of its own
         q, k, v, g, mask = problem(seed, dtype)
         method = aa.Polynomial(
             coefficients=coefficients(seed),
@@ -91,7 +93,8 @@ def test_no_error_is_above_its_bound(causal: bool, dtype: type, gradient: str) -
         for name, true in zip(found, exact(q, k, v, g, causal, mask), strict=True):
             error = np.max(np.abs(found[name] - true), axis=-1)
             known = np.isfinite(bounds[name])
-            assert np.all(error[known] <= bounds[name][known]), (seed, name)
+            # long double itself is off by some 1e-19 of terms up to 100
+            assert np.all(error[known] <= bounds[name][known] + 1e-17), (seed, name)
             finite.setdefault(name, []).append(known.ravel())
         if not np.all(np.isfinite(out.certificate.rows)):
             assert out.certificate.unmet
@@ -102,7 +105,7 @@ def test_no_error_is_above_its_bound(causal: bool, dtype: type, gradient: str) -
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_no_state_is_off_by_more_than_it_says(dtype: type, tmp_path: Path) -> None:
     finite = []
-    for seed in range(24):
+    for seed in range(dtype is np.float32, 14, 2):
         q, k, v, g, mask = problem(seed, dtype)
         q = 0.3 * q
         method = aa.Polynomial(coefficients=coefficients(seed))
@@ -185,8 +188,5 @@ def test_without_a_degree_or_its_like_the_rule_is_named() -> None:
 
 
 def test_the_cost_is_that_of_the_degree() -> None:
-    q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 30, 4))
-
-    by_hand = aa.Polynomial(coefficients=TAYLOR[:5]).multiply_adds(pose(q, k, v))
-    basis = aa.Polynomial(degree=4, basis="taylor").multiply_adds(pose(q, k, v))
-    assert by_hand(100, 200) == basis(100, 200)
+    by_hand = aa.Polynomial(coefficients=TAYLOR[:5]).cost(1000, 2000, 4, 4)
+    assert by_hand == aa.Polynomial(degree=4, basis="taylor").cost(1000, 2000, 4, 4)

@@ -14,11 +14,12 @@ import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem, pose
 from approxattn.bounds.perturbation import tv_from_log_ratio
-from approxattn.exponential import taylor
+from approxattn.exponential import one_sided, taylor
 from approxattn.exponential.majorants import WIDEST
 from approxattn.methods.polynomials.centring import CentredScores, centre_scores
 from approxattn.methods.polynomials.forward import Forward, forward
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
+from approxattn.methods.polynomials.moment_error import BY_DIFFERENCE, degrees_summed
 
 WIDE = np.longdouble
 
@@ -131,11 +132,12 @@ KINDS = ("normal", "ties", "offset", "one heavy key", "one side")
 LARGEST = (1e-9, 0.05, 1.0, 4.0, 12.0, 30.0)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS, ids=name_of)
-def test_no_error_is_above_its_certificate(method: aa.Polynomial, kind: str, dtype: str) -> None:
-    for seed, largest in enumerate(LARGEST):
+def test_no_error_is_above_its_certificate(method: aa.Polynomial, kind: str) -> None:
+    turn = METHODS.index(method) + KINDS.index(kind)
+    for seed, largest in list(enumerate(LARGEST))[turn % 2 :: 2]:
+        dtype = ("float32", "float64")[(turn // 2 + seed // 2) % 2]
         e = example(seed, dtype, largest, kind)
         if method.basis == "one-sided" and float(np.max(centred(e, method).bound)) > WIDEST:
             with pytest.raises(ValueError, match="one-sided"):
@@ -166,7 +168,7 @@ def test_negative_weights_do_not_escape(degree: int, centre: str) -> None:
         aa.Polynomial(degree=degree, basis="one-sided", centre=centre),
     )
     outside = 0
-    for b in (2.0, 4.0, 8.0, 16.0) * 12:
+    for b in (2.0, 4.0, 8.0, 16.0) * (12 if centre == "none" and degree == 4 else 4):
         n = int(rng.integers(2, 8))
         q, k = np.array([[[b], [b / 3]]]), -rng.uniform(0, 1, (1, n, 1))
         k[:, 0] = -1
@@ -197,7 +199,7 @@ def problem_of(e: Example) -> Problem:
 def test_no_bound_is_above_that_from_the_range(kind: str, gradient: str) -> None:
     for seed, largest in enumerate(LARGEST):
         e = example(seed, "float64", largest, kind)
-        for degree in (2, 4, 6):
+        for degree in ((2, 6), (4,))[seed % 2]:
             new = run_of(e, degree)
             old = replace(new, parts=None)
             assert np.all(np.isinf(old.mu))
@@ -264,3 +266,39 @@ def test_a_tolerance_is_kept_below_the_degree_of_the_range(basis: str, tolerance
         error = np.max(np.abs(result.value - truth(e)[0]), axis=-2)
         assert np.all(error <= tolerance * width + 1e-15)
         assert excess(result.certificate.rows, result.value, truth(e)[0], noise(e)[0]) <= 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("degree", [2, 3])
+def test_the_last_part_is_what_the_others_leave(degree: int, dtype: str) -> None:
+    """It is within its own error of the exact part, which is far below the bound it serves."""
+    for seed, largest in enumerate((1e-3, 1.0, 4.0)):
+        e = example(seed, dtype, largest, "ties" if seed else "normal")
+        problem = problem_of(e)
+        scores = centre_scores(problem)
+        run = forward(problem, scores, one_sided(degree, float(np.max(scores.bound)), 0.5))
+        parts = run.host_parts
+        assert parts is not None
+        assert run.parts is not None
+        assert run.parts.shape[-1] == degree - 1
+        queries, keys = (x.astype(WIDE) for x in (run.queries, run.keys))
+        s = queries @ np.swapaxes(keys, -1, -2)
+        w = np.broadcast_to(np.swapaxes(run.values[..., -1:], -1, -2).astype(WIDE), s.shape)
+        w = np.tril(w) if e.causal else w
+        exact = run.polynomial.coefficients[-1] * np.sum(w * s**degree, axis=-1)
+        error = np.abs(parts.found[..., -1] - exact).astype(float)
+        fine = ~np.isnan(error)  # a denominator lost to rounding leaves nothing
+        assert np.any(fine)
+        assert parts.of_last is not None
+        assert np.all(error[fine] <= parts.of_last[fine])
+
+
+@pytest.mark.parametrize("basis", ["taylor", "one-sided"])
+def test_degrees_of_the_parts_summed(basis: str) -> None:
+    for degree in (2, 3, 4):
+        if basis == "taylor" and degree % 2:
+            continue
+        p = taylor(degree) if basis == "taylor" else one_sided(degree, 2.0, 0.5)
+        assert p.moments is not None
+        whole = basis == "one-sided" and degree <= BY_DIFFERENCE
+        assert degrees_summed(p) == (p.moments.degrees[:-1] if whole else p.moments.degrees)

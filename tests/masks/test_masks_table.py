@@ -8,7 +8,7 @@ from mask_table import FORMS, PAGE, classes, reason, takes, with_table
 
 def test_the_page_is_up_to_date() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert with_table(page) == page, "run `python tests/support/mask_table.py`"
+    assert with_table(page) == page, "run `python tests/support/masking/mask_table.py`"
 
 
 @pytest.mark.parametrize("name", classes())

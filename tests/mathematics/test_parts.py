@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from approxattn._arrays import HostArray
-from approxattn.monomials import contraction, numpy_contraction, numpy_features
+from approxattn.monomials import contraction, numpy_contraction, numpy_features, numpy_state
 from approxattn.monomials.kernel import Kernel, parts_underflow, sum_roundings, underflow
-from approxattn.monomials.numpy_contraction import Summation
 from approxattn.monomials.numpy_features import Plan
+from approxattn.monomials.numpy_state import Summation
 from approxattn.monomials.parts import cuts, dense
 from approxattn.monomials.parts.cuts import rows_of
 from approxattn.monomials.parts.powers import powers, scales, steps
@@ -39,7 +39,7 @@ def scheme(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     """Force each scheme in turn, with chunks of 8 tokens and tiles of 5 rows."""
     if request.param != "as planned":
         monkeypatch.setattr(numpy_features, "chunk_tokens", lambda *_: 8)
-        for module in (numpy_features, numpy_contraction):
+        for module in (numpy_features, numpy_state):
             monkeypatch.setattr(module, "TILE_ROWS", 5)
     if request.param in ("full", "tiled", "top"):
         monkeypatch.setattr(numpy_features, "scheme_for", lambda *_: request.param)
@@ -267,7 +267,7 @@ def test_underflow_takes_no_more_than_is_said(kind: str, size: float) -> None:
     bound = np.max(np.linalg.norm(x, axis=1)) * np.max(np.linalg.norm(y, axis=1))
     rounding = sum_roundings(kind, 40, 3, g, causal=False) * float(np.finfo(np.float32).eps)
     sizes = kind, coefficients, np.asarray(bound), float(np.max(x)), float(np.max(y)), 3, tiny
-    lost = parts_underflow(*sizes)
+    lost = parts_underflow(underflow(*sizes), coefficients, np.asarray(bound), tiny)
     assert np.all(np.abs(parts - exact) <= 40 * lost + rounding * exact)
     assert lost >= underflow(*sizes)
 

@@ -40,11 +40,12 @@ import numpy as np
 from approxattn._problem import Problem
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.costs import Costed, Size
+from approxattn.methods.protocol import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lazy:
+class Lazy(Costed):
     """Every row is the mean of all visible values, counted `repeats` times.
 
     Parameters
@@ -64,9 +65,13 @@ class Lazy:
         """Return the settings compared."""
         return (Sizes(make=lambda repeats: cls(repeats=repeats)),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
+    def _multiply_adds(self, size: Size) -> float:
         """Return dv a key and repetition."""
-        return lambda queries, keys: self.repeats * problem.dv * keys / queries
+        return self.repeats * size.dv * size.items * size.n_k
+
+    def _bytes(self, size: Size) -> float:
+        """Return those of the output and of its certificate."""
+        return size.held(0, 2, double=2)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the mean in every row, and what the range of v implies."""

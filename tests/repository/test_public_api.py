@@ -38,6 +38,7 @@ PUBLIC = {
         "Approximation",
         "Audit",
         "Certificate",
+        "Cost",
         "GradientCertificate",
         "Gradients",
         "PolynomialState",
@@ -48,6 +49,7 @@ PUBLIC = {
         "audit",
         "diagnose",
         "tensor_attention",
+        "weights",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.testing: [

@@ -97,6 +97,7 @@ RULES = {
             ("_problem",),
             ("bounds",),
             ("softmax", "exponential", "monomials", "hashing", "sketching"),
+            ("methods.costs",),
             ("methods.protocol",),
             ("methods.exact",),
             tuple(f"methods.{name}" for name in _FAMILIES),
@@ -108,7 +109,7 @@ RULES = {
             ("__main__", "testing"),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
-        lazy=frozenset({"scipy"}),  # costs up to a second of import time
+        lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
         guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
         walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
         extras={"torch": frozenset({"torch", "transformers"}), "jax": frozenset({"jax"})},

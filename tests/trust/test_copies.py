@@ -18,7 +18,8 @@ from methods import TABLE
 
 import approxattn as aa
 import approxattn.transformer as tr
-from approxattn.certificate import Certificate, GradientCertificate, ReadOnlyDict
+from approxattn.certificate import Certificate, GradientCertificate
+from approxattn.certificate.read_only import ReadOnlyDict
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     **{
@@ -80,6 +81,7 @@ def examples() -> dict[str, Any]:
     choice = tr.choose_degrees(model, x, np.ones(run.value.shape), tolerance=0.5)
     found = [out, refused, out.certificate, grads, grads.certificate, audit, state, model, run]
     found += [aa.diagnose(q, k, v, compare_methods=True), pulled, pulled.certificate, choice]
+    found += [aa.Exact().cost(20, 20, 3, 3)]
     found += [run.layers[0], model.layers[0], model.layers[0].attention, *model.first]
     residual: Any = model.layers[0].then[1]
     found += [*model.layers[0].then, *residual.maps]

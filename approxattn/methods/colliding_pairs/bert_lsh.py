@@ -58,6 +58,7 @@ from approxattn.methods.colliding_pairs.dense_gradient import (
     logit_gradient_rounding,
 )
 from approxattn.methods.colliding_pairs.dense_output import dense_output
+from approxattn.methods.colliding_pairs.expected import PADDED, expected_pairs, pair_bytes
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
 from approxattn.methods.colliding_pairs.output import (
     FIRST,
@@ -65,6 +66,7 @@ from approxattn.methods.colliding_pairs.output import (
     found_pairs,
     pair_softmax,
 )
+from approxattn.methods.costs import Costed, Size
 
 FIDELITIES = ("corrected", "paper-code")
 
@@ -75,7 +77,7 @@ angle of every pair.
 
 
 @dataclass(frozen=True, kw_only=True)
-class BertLSH:
+class BertLSH(Costed):
     """Softmax attention over the pairs that collide under random hyperplane codes.
 
     Parameters
@@ -150,6 +152,31 @@ class BertLSH:
                 "fidelity='corrected'"
             )
             raise ValueError(msg)
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return 2 d + dv a pair, for scores, collisions expected and values, with those that
+        collide only where `sparse`; and the codes.
+        """
+        codes = 2 * size.tokens * size.d * self.bits * self.tables
+        if not self.sparse:
+            more = size.d * (self.fidelity == "paper-code")
+            return codes + size.pairs * (2 * size.d + size.dv + more)
+        found = expected_pairs(size, self._meeting, self.tables)
+        return codes + size.pairs * size.d + PADDED * found * (size.d + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        if not self.sparse:
+            return size.held(1, 2, double=3) + size.scores(size.n_k, 6.5)
+        return size.held(1, 2, double=8) + pair_bytes(size, self._meeting, self.tables)
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        """Return half as much again; finding pairs holds more than what follows."""
+        return 1.5 * self._multiply_adds(size), (1 if self.sparse else 1.5) * self._bytes(size)
+
+    @property
+    def _meeting(self) -> float:
+        """The probability that two codes of one table agree, for a right angle."""
+        return max(2.0**-self.bits, 1 / self.table_size)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate.

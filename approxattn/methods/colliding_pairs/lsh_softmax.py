@@ -61,6 +61,7 @@ from approxattn.hashing.collision import (
     union_probability,
 )
 from approxattn.hashing.hyperplanes import codes, draw_hyperplanes
+from approxattn.methods.colliding_pairs.expected import PADDED, expected_pairs, pair_bytes
 from approxattn.methods.colliding_pairs.gradient import pair_gradient
 from approxattn.methods.colliding_pairs.output import (
     FIRST,
@@ -69,6 +70,7 @@ from approxattn.methods.colliding_pairs.output import (
     found_pairs,
     pair_softmax,
 )
+from approxattn.methods.costs import Costed, Size
 from approxattn.softmax.scores import masked_scores, row_softmax
 
 SMALL = 2**18
@@ -81,7 +83,7 @@ LEAST = 2.0**-100
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSHSoftmax:
+class LSHSoftmax(Costed):
     """Softmax attention over the pairs that collide, weighted by the inverse of their probability
     to.
 
@@ -117,6 +119,7 @@ class LSHSoftmax:
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    _backward: ClassVar[tuple[float, float]] = (2.2, 1.1)
 
     def __post_init__(self) -> None:
         whys = {
@@ -131,6 +134,20 @@ class LSHSoftmax:
         }
         for name, limits in whys.items():
             keep(self, **{name: check_integer(name, getattr(self, name), *limits)})
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return 2 d + dv a pair that collides, and the codes."""
+        codes = 2 * size.tokens * size.d * self.bits * self.tables
+        found = expected_pairs(size, 2.0**-self.bits, self._looked_up)
+        return codes + PADDED * found * (2 * size.d + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        return size.held(1, 2, double=8) + pair_bytes(size, 2.0**-self.bits, self._looked_up)
+
+    @property
+    def _looked_up(self) -> int:
+        """How many buckets each query looks into."""
+        return self.tables * (1 + self.radius * self.bits)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate.

@@ -40,13 +40,15 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.combinations import visible
 from approxattn.methods.low_rank.heavy_bounds import heavy_bound
 from approxattn.methods.low_rank.heavy_keys import HeavyAndMeans, heaviest
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.protocol import Sizes
 from approxattn.sketching import MeanPool
 from approxattn.sketching.rows import gather
 from approxattn.softmax.biased import Reduced, attend, attend_gradient
+from approxattn.softmax.scores import SCORES_AT_ONCE
 
 
 class _Clusters(NamedTuple):
@@ -59,7 +61,7 @@ class _Clusters(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clustered:
+class Clustered(Costed):
     """Attention to heavy keys exactly and to means of similar keys for the rest.
 
     Parameters
@@ -124,12 +126,27 @@ class Clustered:
 
         return (Sizes(make=make, step=2),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
+    def _multiply_adds(self, size: Size) -> float:
         """Return (T + K) (d + dv) a query, C d a key, and 12 d a halving of queries and of keys."""
-        d, width = problem.d, problem.d + problem.dv
-        halvings = 12 * d * math.log2(self.query_blocks), 12 * d * math.log2(self.key_blocks)
-        own = (self.heavy + self.key_blocks) * width + halvings[0]
-        return lambda queries, keys: own + (self.query_blocks * d + halvings[1]) * keys / queries
+        halving = 12 * size.d
+        query = halving * math.log2(self.query_blocks)
+        key = self.query_blocks * size.d + halving * math.log2(self.key_blocks)
+        return self._attended(size) + size.items * (size.n_q * query + size.n_k * key)
+
+    def _attended(self, size: Size) -> float:
+        met = self.heavy + self.key_blocks
+        return float(size.items * size.n_q * met * (size.d + size.dv))
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        """Return attention's four times; the blocks are found once."""
+        return self._multiply_adds(size) + 3 * self._attended(size), 1.7 * self._bytes(size)
+
+    def _bytes(self, size: Size) -> float:
+        at_once = max(SCORES_AT_ONCE, size.items * size.n_k)
+        scored = min(size.items * self.query_blocks * size.n_k, at_once) * (self.heavy > 0)
+        found = scored * (3 * size.width + 14)  # and their order, in integers
+        met = size.scores(self.heavy + self.key_blocks, 3)
+        return size.held(2.4, 3, single=2, double=3) + max(met, found)
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
@@ -222,14 +239,25 @@ class Clustered:
         self, problem: Problem, queries: MeanPool, pool: MeanPool, seen: HostArray
     ) -> HeavyAndMeans:
         """Return the keys with the largest scores for the mean query of each block."""
-        xp, count = problem.xp, min(self.heavy, problem.n_k)
-        scores = xp.matmul(queries.apply(problem.q) * problem.scale, xp.matrix_transpose(problem.k))
-        if problem.key_mask is not None:
-            scores = xp.where(problem.key_mask[..., None, :], scores, xp.full_like(scores, -xp.inf))
-        heavy = heaviest(scores, count) if count else np.zeros((*scores.shape[:-1], 0), int)
+        count, means = min(self.heavy, problem.n_k), queries.apply(problem.q) * problem.scale
+        blocks = means.shape[-2]
+        if not count:
+            none = np.zeros((*problem.batch, blocks, 0))
+            return HeavyAndMeans(pool=pool, heavy=none.astype(int), real=none.astype(bool))
+        # some blocks of queries at a time: all would meet all keys in C n scores
+        step = max(1, SCORES_AT_ONCE // max(1, math.prod(problem.batch) * problem.n_k))
+        heavy = np.concatenate(
+            [
+                heaviest(_scores(problem, means[..., first : min(first + step, blocks), :]), count)
+                for first in range(0, blocks, step)
+            ],
+            axis=-2,
+        )
         everyone = np.broadcast_to(seen, (*problem.batch, problem.n_k))[..., None, :]
-        real = np.take_along_axis(np.broadcast_to(everyone, scores.shape), heavy, axis=-1)
-        return HeavyAndMeans(pool=pool, heavy=heavy, real=real)
+        everyone = np.broadcast_to(everyone, (*heavy.shape[:-1], problem.n_k))
+        return HeavyAndMeans(
+            pool=pool, heavy=heavy, real=np.take_along_axis(everyone, heavy, axis=-1)
+        )
 
     def _facts(self, clusters: _Clusters) -> dict[str, object]:
         keys = clusters.keys
@@ -238,6 +266,15 @@ class Clustered:
             "key blocks": keys.left.shape[-1],
             "query blocks": keys.left.shape[-2],
         }
+
+
+def _scores(problem: Problem, queries: Array) -> Array:
+    """Return the scores of some queries with all keys, -inf for hidden ones."""
+    xp = problem.xp
+    scores = xp.matmul(queries, xp.matrix_transpose(problem.k))
+    if problem.key_mask is None:
+        return scores
+    return xp.where(problem.key_mask[..., None, :], scores, xp.full_like(scores, -xp.inf))
 
 
 def _real(pool: MeanPool) -> HostArray:

@@ -36,8 +36,9 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.combinations import Combined, mean_pooled
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.protocol import Sizes
 from approxattn.sketching import RowSample
 from approxattn.softmax.biased import Reduced, attend, attend_gradient, weights
 from approxattn.softmax.rows import choose
@@ -59,7 +60,7 @@ class _Fit(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedLinformer:
+class FittedLinformer(Costed):
     """Attention to block means of the keys with values fitted by least squares.
 
     Parameters
@@ -99,6 +100,7 @@ class FittedLinformer:
     )
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    _backward: ClassVar[tuple[float, float]] = (4.5, 2.2)
 
     def __post_init__(self) -> None:
         keep(self, rank=check_integer("rank", self.rank, 1))
@@ -112,18 +114,17 @@ class FittedLinformer:
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda k: cls(rank=k)),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return (k + n_k / n_q) (d + dv), and for each fitted row its exact output and its part of
-        the fit, n_k (d + dv) + k (d + dv + k).
+    def _multiply_adds(self, size: Size) -> float:
+        """Return k (d + dv) a query, d + dv a key, and for each fitted row its exact output and its
+        part of the fit, n_k (d + dv) + k (d + dv + k).
         """
-        width, k = problem.d + problem.dv, self.rank
-        rows = 4 * k if self.rows is None else self.rows
+        width, k = size.d + size.dv, self.rank
+        rows = min(4 * k if self.rows is None else self.rows, size.n_q)
+        fit = rows * (size.n_k * width + k * (width + k))
+        return size.items * ((size.n_q * k + size.n_k) * width + fit)
 
-        def cost(queries: float, keys: float) -> float:
-            fit = min(rows, queries) * (keys * width + k * (width + k))
-            return (k + keys / queries) * width + fit / queries
-
-        return cost
+    def _bytes(self, size: Size) -> float:
+        return size.held(1.2, 2, double=2) + size.scores(self.rank, 3)
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

@@ -13,7 +13,6 @@ from approxattn.bounds.gradients import GradientBounds
 from approxattn.certificate import Certificate
 from approxattn.methods.low_rank.combinations import Combined, convolved, projected
 from approxattn.methods.low_rank.kinds import Facts, Gradient, refuted
-from approxattn.methods.protocol import Cost
 
 
 class _Given:
@@ -74,10 +73,14 @@ class Projections(_Given):
             name: _arrays.cast(x, problem.out_dtype, problem.xp) for name, x in gradients.items()
         }
 
-    def multiply_adds(self, width: int) -> Cost:
+    def multiply_adds(self, n_q: int, n_k: int, width: int) -> float:
         """Return k multiply-adds a query and column, and k a key and column."""
-        k = int(self.e.shape[-2])
-        return lambda queries, keys: k * (1 + keys / queries) * width
+        return int(self.e.shape[-2]) * (n_q + n_k) * width
+
+    def held(self, n_k: int) -> tuple[float, bool]:
+        """Return k: the matrices are the caller's."""
+        del n_k
+        return int(self.e.shape[-2]), False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,10 @@ class Kernel(_Given):
         total = slope(dkeys, problem.k) + slope(dvalues, problem.v)
         return {"kernel": _arrays.from_host(total.astype(problem.dtype), problem.q)}
 
-    def multiply_adds(self, width: int) -> Cost:
+    def multiply_adds(self, n_q: int, n_k: int, width: int) -> float:
         """Return one multiply-add a block for a query and column, and one a key and column."""
-        length = len(self.weights)
-        return lambda queries, keys: (keys / length + keys / queries) * width
+        return (n_q * n_k / len(self.weights) + n_k) * width
+
+    def held(self, n_k: int) -> tuple[float, bool]:
+        """Return the number of blocks."""
+        return n_k / len(self.weights), False

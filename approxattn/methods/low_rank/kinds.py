@@ -13,7 +13,6 @@ from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds, no_gradient_bounds
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.methods.low_rank.combinations import Combined
-from approxattn.methods.protocol import Cost
 
 Facts: TypeAlias = dict[str, object]
 Gradient: TypeAlias = tuple[Array, Array, Array]
@@ -54,8 +53,12 @@ class Combination(Protocol):
         """Return the gradients with respect to the method's own arrays, by the field's name."""
         ...
 
-    def multiply_adds(self, width: int) -> Cost:
+    def multiply_adds(self, n_q: int, n_k: int, width: int) -> float:
         """Return what combining and attending cost, for columns of keys and values `width`."""
+        ...
+
+    def held(self, n_k: int) -> tuple[float, bool]:
+        """Return the number of combinations, and whether a matrix makes them."""
         ...
 
 

@@ -22,7 +22,7 @@ mean of entries of that column of V, which is all there is to say.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -37,16 +37,17 @@ from approxattn._arguments import (
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import Approximation, Gradients
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.combinations import Combined
 from approxattn.methods.low_rank.given import Kernel, Projections
 from approxattn.methods.low_rank.kinds import Combination, Facts, bounds_or_none
 from approxattn.methods.low_rank.sketches import SKETCHES, Sketch
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.protocol import Sizes
 from approxattn.softmax.biased import attend, attend_gradient
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linformer:
+class Linformer(Costed):
     """Attention to k = `rank` combinations of the keys and values.
 
     Parameters
@@ -108,6 +109,7 @@ class Linformer:
         "its combinations mix earlier keys with later ones; use Exact() or Polynomial(...)"
     )
     why_no_scale: ClassVar[str] = ""
+    _backward: ClassVar[tuple[float, float]] = (3.2, 1.5)
 
     @property
     def averages_values(self) -> bool:
@@ -184,9 +186,21 @@ class Linformer:
             Sizes(make=lambda k: cls(rank=k, sketch="row-sample")),
         )
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return the multiply-adds of combining and of attending to the combinations."""
-        return self._combination.multiply_adds(problem.d + problem.dv)
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        pooled = isinstance(self._combination, Sketch) and self.sketch == "max-pool"
+        return "the largest value of a block is not linear in v; use mean-pool" if pooled else ""
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return those of combining and of attending to the combinations."""
+        return size.items * self._combination.multiply_adds(size.n_q, size.n_k, size.d + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        rank, dense = self._combination.held(size.n_k)
+        matrix = dense * rank * size.n_k * size.width
+        tokens = replace(size, n_k=size.n_q) if dense else size  # a product copies no keys
+        return tokens.held(1.5, 2, double=2) + size.scores(rank, 3) + matrix
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""

@@ -41,6 +41,7 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.combinations import visible
 from approxattn.methods.low_rank.pseudo_inverse import (
     newton_schulz,
@@ -48,7 +49,7 @@ from approxattn.methods.low_rank.pseudo_inverse import (
     truncated_inverse,
     truncated_inverse_gradient,
 )
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.protocol import Sizes
 from approxattn.softmax.scores import row_softmax
 from approxattn.softmax.streaming import attend, stream_gradient
 
@@ -68,7 +69,7 @@ class _Landmarks(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nystrom:
+class Nystrom(Costed):
     """Attention through landmarks.
 
     Parameters
@@ -143,13 +144,17 @@ class Nystrom:
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda count: cls(landmarks=count)),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
+    def _multiply_adds(self, size: Size) -> float:
         """Return L (d + dv) for each query and each key, and once L^2 d + 4 t L^3 for the inverse:
         t iterations of four products.
         """
-        count, d, width = self.landmarks, problem.d, problem.d + problem.dv
-        once = count**2 * d + 4 * self.iterations * count**3
-        return lambda queries, keys: count * width * (1 + keys / queries) + once / queries
+        count, width = self.landmarks, size.d + size.dv
+        once = count**2 * size.d + 4 * self.iterations * count**3
+        return size.items * ((size.n_q + size.n_k) * count * width + once)
+
+    def _bytes(self, size: Size) -> float:
+        inverse = 8 * size.items * self.landmarks**2 * size.width
+        return size.held(1, 3, double=2) + size.scores(self.landmarks, 3) + inverse
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

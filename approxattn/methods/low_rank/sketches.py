@@ -27,7 +27,6 @@ from approxattn.methods.low_rank.combinations import (
 from approxattn.methods.low_rank.kinds import Facts, Gradient, refuted
 from approxattn.methods.low_rank.pooling_bounds import pooling_bound, pooling_gradient_bound
 from approxattn.methods.low_rank.row_sample_bound import row_sample_certificate
-from approxattn.methods.protocol import Cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +117,15 @@ class Sketch:
         del combined, dkeys, dvalues
         return {}
 
-    def multiply_adds(self, width: int) -> Cost:
+    def multiply_adds(self, n_q: int, n_k: int, width: int) -> float:
         """Return `rank` multiply-adds a query and column, and those of the kind for each key."""
         work, rank = SKETCHES[self.kind].work, self.rank
-        return lambda queries, keys: (rank + work(rank, keys) * keys / queries) * width
+        return (n_q * rank + n_k * work(rank, n_k)) * width
+
+    def held(self, n_k: int) -> tuple[float, bool]:
+        """Return the rank, and whether a matrix of random numbers is held."""
+        del n_k
+        return self.rank, SKETCHES[self.kind].dense
 
 
 def _random(name: str) -> Kind:

@@ -75,15 +75,50 @@ class Balance:
         return np.exp2(-self.of_keys.astype(np.float64))[..., None]
 
 
-def balance_of(queries: Array, keys: Array, scale: float, xp: Namespace) -> Balance:
-    """Return the powers that make queries and keys of an item equally large; where one of them is
-    0, the other is made as large as 1.
+@dataclass(frozen=True, kw_only=True)
+class Balanced:
+    """Tokens made equally large, and how.
+
+    Attributes
+    ----------
+    balance : Balance
+        How `queries` and `keys` were made.
+    queries, keys : array, shapes (..., n_q, d), (..., n_k, d)
+        Their dot products are the scores.
+    largest : tuple of float
+        Largest absolute entries of `queries` and `keys`.
+    """
+
+    balance: Balance
+    queries: Array
+    keys: Array
+    largest: tuple[float, float]
+
+
+def balanced(queries: Array, keys: Array, scale: float, xp: Namespace) -> Balanced:
+    """Return queries and keys made equally large, shapes as given.
+
+    Rounding keeps the order of numbers: the largest entry becomes the largest one.
+    """
+    q, k = (_arrays.largest_size(x, xp)[..., None, None] for x in (queries, keys))
+    balance = balance_of(q, k, scale, xp)
+    top_q, top_k = (float(xp.max(x)) for x in (balance.queries(q), balance.keys(k)))
+    return Balanced(
+        balance=balance,
+        queries=balance.queries(queries),
+        keys=balance.keys(keys),
+        largest=(top_q, top_k),
+    )
+
+
+def balance_of(top_queries: Array, top_keys: Array, scale: float, xp: Namespace) -> Balance:
+    """Return the powers that make queries and keys of an item equally large, given their largest
+    entries, shapes (..., 1, 1); where one of them is 0, the other is made as large as 1.
     """
     mantissa, exponent = math.frexp(scale)
     with np.errstate(divide="ignore"):
         top_q, top_k = (
-            np.log2(_arrays.to_host(_arrays.largest_size(x, xp)).astype(np.float64))
-            for x in (queries, keys)
+            np.log2(_arrays.to_float64(top)[..., 0, 0]) for top in (top_queries, top_keys)
         )
     some_q, some_k = np.isfinite(top_q), np.isfinite(top_k)
     size_q, size_k = (np.where(s, top, 0.0) for s, top in ((some_q, top_q), (some_k, top_k)))

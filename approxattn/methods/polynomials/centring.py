@@ -28,15 +28,18 @@ Computed weights (proved here).
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up, whole_power
 from approxattn.bounds.scores import key_centre, query_norms, row_norms, visible_max
+from approxattn.methods.polynomials.balance import Balanced, balanced
 from approxattn.methods.polynomials.metric import score_bounds_of
 from approxattn.methods.polynomials.shift import log_weights, shift_keys
 
@@ -46,6 +49,9 @@ GAIN = 0.95
 """Longest centred query over longest query below which queries are centred. *Chosen*: weights cost
 a little, so they must gain something.
 """
+
+NEAR = 0.8 * (1 - GAIN)
+"""A mean that short can shorten no query by that much, rounding included."""
 
 SPREAD = 20.0
 """*Chosen*: e^-20 is far from underflow in float32, also where sums are divided by it."""
@@ -83,6 +89,8 @@ class CentredScores:
         |k_j - c| over the largest of them, rounded up; at most 1.
     host_weights : ndarray, shape (..., n_k), or None
         w_j on the host; 0 for keys that take no part. None when all are 1.
+    scale : float
+        beta.
     """
 
     queries: Array
@@ -102,48 +110,49 @@ class CentredScores:
     causal: bool
     key_shares: HostArray
     host_weights: HostArray | None
+    scale: float
+    xp: Namespace
+
+    @functools.cached_property
+    def balanced(self) -> Balanced:
+        """Queries and keys as the kernels take them."""
+        return balanced(self.queries, self.keys, self.scale, self.xp)
 
     def power(self, t: int) -> HostArray:
         """Return R_i^t K_t of `forward`, rounded up, shape (..., n_q)."""
         with np.errstate(over="ignore", under="ignore"):
-            return up(whole_power(self.size, t) * self._key_powers(t)[-1])
+            return up(whole_power(self.size, t) * self._key_powers(t)[t])
 
     def absolute(self, coefficients: tuple[float, ...]) -> HostArray:
         """Return sum_t |c_t| R_i^t K_t, shape (..., n_q)."""
         total = np.zeros_like(self.size)
         with np.errstate(over="ignore", invalid="ignore"):
-            for c, sums in zip(
-                reversed(coefficients),
-                reversed(self._key_powers(len(coefficients) - 1)),
-                strict=True,
-            ):
-                total = total * self.size + abs(c) * sums
+            sums = self._key_powers(len(coefficients) - 1)
+            for t in reversed(range(len(coefficients))):
+                total = total * self.size + abs(coefficients[t]) * sums[t]
         return up(total)
 
     def _key_powers(self, degree: int) -> list[HostArray]:
         """Return K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys a row sees, rounded up, for t =
-        0 ... degree, shapes (..., n_q) or (..., 1).
+        0 ... degree at least, shapes (..., n_q) or (..., 1).
         """
-        whole = self.total if self.causal else self.total[..., :1]
-        powers, found = self.host_weights, [whole]
-        for t in range(1, degree + 1):
-            powers = self.key_shares if powers is None else powers * self.key_shares
-            grow = 1 + gamma(powers.shape[-1] + t, U64)
+        found, terms = self._found_powers
+        while len(found) <= degree:
+            last = terms[0]
+            powers = self.key_shares if last is None else last * self.key_shares
+            grow = 1 + gamma(powers.shape[-1] + len(found), U64)
             if self.causal:
                 sums = np.cumsum(powers, axis=-1)
             else:
                 sums = np.sum(powers, axis=-1, keepdims=True)
-            found.append(np.minimum(sums * grow, whole))
+            found.append(np.minimum(sums * grow, found[0]))
+            terms[0] = powers
         return found
 
-
-def whole_power(x: HostArray, t: int) -> HostArray:
-    """Return x^t by squaring: NumPy's power takes tens of times as long as a product."""
-    found, square = np.ones_like(x), x
-    while t:
-        found = found * square if t % 2 else found
-        t, square = t // 2, square * square if t > 1 else square
-    return found
+    @functools.cached_property
+    def _found_powers(self) -> tuple[list[HostArray], list[HostArray | None]]:
+        """K_t as far as anybody has asked, and the terms of the last of them; None is 1."""
+        return [self.total if self.causal else self.total[..., :1]], [self.host_weights]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +233,8 @@ def scores_of(
         key_shares=_shares(key_lengths, radius, problem),
         host_weights=_on_host(chosen.weights),
         log_error=up(weight_error + _flushed(problem, chosen.lengths, radius)),
+        scale=problem.scale,
+        xp=problem.xp,
     )
 
 
@@ -241,10 +252,15 @@ def _centred_queries(problem: Problem, keys: Array) -> ShiftedQueries:
     """Centre the queries of the leading indices where that pays."""
     xp, queries, given = problem.xp, problem.q, _queries_as_given(problem)
     mean = _arrays.mean_of_rows(queries, xp)
+    reach = math.sqrt(problem.d) * _arrays.to_float64(_arrays.largest_size(mean, xp))
+    if np.all(reach <= NEAR * np.max(given.lengths, axis=-1)):
+        return given
     shifted = queries - mean
     lengths = row_norms(shifted, xp)
-    logs = log_weights(problem, keys, mean)
     shorter = np.max(lengths, axis=-1) < GAIN * np.max(given.lengths, axis=-1)
+    if not np.any(shorter):
+        return given
+    logs = log_weights(problem, keys, mean)
     centred = np.asarray(shorter & _narrow(problem, logs))
     if not np.any(centred):
         return given

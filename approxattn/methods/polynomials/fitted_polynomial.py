@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -40,16 +40,15 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
-from approxattn.methods.polynomials.fitting.fit import (
-    ReducedScores,
-    fit_coefficients,
-    reduce_scores,
-)
+from approxattn.methods.costs import Costed, Size
+from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
+from approxattn.methods.polynomials.fitting.fit import fit_coefficients
 from approxattn.methods.polynomials.fitting.gradient import Evaluated, fitted_gradient
+from approxattn.methods.polynomials.fitting.reduction import ReducedScores, parts, reduce_scores
 from approxattn.methods.polynomials.fitting.sums import fitted_sums, scores_of_reduction
 from approxattn.methods.polynomials.forward import Forward
 from approxattn.methods.polynomials.moment_error import theorem_for
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.protocol import Sizes
 from approxattn.monomials.index import rank
 from approxattn.softmax.rows import choose
 
@@ -58,7 +57,7 @@ MAX_DEGREE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedPolynomial:
+class FittedPolynomial(Costed):
     """Polynomial-kernel attention with coefficients fitted to some exact rows.
 
     Parameters
@@ -91,6 +90,9 @@ class FittedPolynomial:
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    why_not_linear: ClassVar[str] = (
+        "its coefficients are fitted to the outputs, and so depend on v; use Polynomial(degree=...)"
+    )
 
     def __post_init__(self) -> None:
         check_integer(
@@ -103,33 +105,36 @@ class FittedPolynomial:
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda g: cls(degree=g), step=2),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return r (dv + 2) for each query and each key, r = C(d + g, g) features, and the exact
-        output of the rows fitted.
-        """
-        each = rank(problem.d, self.degree) * (problem.dv + 2)
-        width = problem.d + problem.dv
+    def _multiply_adds(self, size: Size) -> float:
+        """Return those of the sums, and the exact output of the rows fitted."""
+        rows = size.items * min(self.rows, size.n_q)
+        fit = rows * size.n_k * (2 * size.d + (self.degree + 2) * size.dv)
+        return multiply_adds(size, self.degree) + fit
 
-        def cost(queries: float, keys: float) -> float:
-            return each * (1 + keys / queries) + min(self.rows, queries) * keys * width / queries
+    def _bytes(self, size: Size) -> float:
+        return self._held(size) + sums_bytes(size, self.degree)
 
-        return cost
+    def _held(self, size: Size) -> float:
+        return size.held(3, 2, double=30)
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        return backward(size, self.degree, self._held(size))
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate, by T5 or the range of v."""
         del rng
-        runs = list(self._runs(problem))
-        value = _joined([run.evaluated.value for run in runs], problem)
+        done = [_finished(self._run(problem, index)[1]) for index in indices(problem)]
+        value = _joined([item.value for item in done], problem)
         widest = range_bound(value, problem)
-        sharp = np.reshape([run.sharp for run in runs], widest.shape)
+        sharp = np.reshape([item.sharp for item in done], widest.shape)
         by_range = ~(sharp < widest)
         certificate = Certificate(
             rows=np.minimum(widest, sharp),
             target=SOFTMAX,
-            theorem=_theorem(runs, np.minimum(widest, sharp), by_range),
+            theorem=_theorem(done, np.minimum(widest, sharp), by_range),
             facts={
-                **self._facts(runs, problem),
+                **self._facts(done, problem),
                 "rows bounded by the range of v": int(np.sum(by_range)),
             },
             unmet=_unmet(by_range),
@@ -144,54 +149,47 @@ class FittedPolynomial:
         coefficients held fixed.
         """
         del rng
-        runs = list(self._runs(problem))
-        gradients = [
-            fitted_gradient(run.evaluated, run.item, run.reduced, dout[(*run.index, ...)])
-            for run in runs
-        ]
+        gradients, done = [], []
+        for index in indices(problem):
+            reduced, run = self._run(problem, index)
+            own = dout[(*index, ...)]
+            gradients.append(fitted_gradient(_evaluate(run), run.problem, reduced, own))
+            done.append(_finished(run))
         dq, dk, dv = (_joined(list(items), problem) for items in zip(*gradients, strict=True))
         certificate = no_gradient_bounds(problem).certificate(
-            facts={"gradient": "consistent, for fixed coefficients", **self._facts(runs, problem)},
+            facts={"gradient": "consistent, for fixed coefficients", **self._facts(done, problem)},
             unmet=(
                 "no theorem bounds the gradient of a fitted polynomial; `audit` measures outputs",
             ),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
-    def _runs(self, problem: Problem) -> Iterator[_Run]:
-        """Reduce, fit and evaluate each leading index."""
-        xp, reduced = problem.xp, reduce_scores(problem)
-        rows = choose(problem.n_q, self.rows, None)
-        for index in itertools.product(*(range(n) for n in problem.batch)):
-            item = problem.item(index)
-            scores = reduced.item(index)
-            values = _arrays.cast(item.v, _arrays.dtype_name(scores.keys), xp)
-            coefficients = fit_coefficients(scores, values, rows, self.degree, problem.causal, xp)
-            run = fitted_sums(item, scores_of_reduction(item, scores), coefficients)
-            yield _Run(
-                index=index, item=item, reduced=scores, forward=run, evaluated=_evaluate(run)
-            )
+    def _run(self, problem: Problem, index: tuple[int, ...]) -> tuple[ReducedScores, Forward]:
+        """Reduce, fit and sum one leading index."""
+        item = problem.item(index)
+        scores = reduce_scores(item)
+        coefficients = fit_coefficients(scores, choose(item.n_q, self.rows, None), self.degree)
+        return scores, fitted_sums(item, scores_of_reduction(item, scores), coefficients)
 
-    def _facts(self, runs: list[_Run], problem: Problem) -> dict[str, object]:
-        coefficients = np.asarray([run.forward.polynomial.coefficients for run in runs])
+    def _facts(self, done: list[_Finished], problem: Problem) -> dict[str, object]:
+        coefficients = np.asarray([item.coefficients for item in done])
         return {
             "degree": self.degree,
             "rank": rank(problem.d, self.degree),
             "rows fitted": len(choose(problem.n_q, self.rows, None)),
-            "rows mended": sum(run.mended for run in runs),
+            "rows mended": sum(item.mended for item in done),
             "coefficients": np.reshape(coefficients, (*problem.batch, self.degree + 1)),
         }
 
 
-def _theorem(runs: list[_Run], rows: HostArray, by_range: HostArray) -> str:
+def _theorem(done: list[_Finished], rows: HostArray, by_range: HostArray) -> str:
     """Return the key of what bounds the row with the largest bound."""
     if not rows.size:
         return "ours.value-range"
     largest = int(np.argmax(rows))
-    if by_range.ravel()[largest]:
-        return "ours.value-range"
-    run = runs[largest // rows.shape[-1]].forward
-    return theorem_for(run.polynomial, run.mu, run.by_range)
+    return (
+        "ours.value-range" if by_range.ravel()[largest] else done[largest // rows.shape[-1]].theorem
+    )
 
 
 def _unmet(by_range: HostArray) -> tuple[str, ...]:
@@ -205,43 +203,72 @@ def _unmet(by_range: HostArray) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One leading index."""
+class _Finished:
+    """What is left of one leading index when it is done.
 
-    index: tuple[int, ...]
-    item: Problem
-    reduced: ReducedScores
-    forward: Forward
-    evaluated: Evaluated
+    Attributes
+    ----------
+    value : array, shape (n_q, dv)
+        The output.
+    sharp : ndarray, shape (n_q,)
+        The bound on the quotients, and so on the output: it is brought nearer to the exact one. inf
+        for the rows that were mended.
+    mended : int
+        Number of rows that needed mending.
+    coefficients : tuple of float
+        Those of the polynomial.
+    theorem : str
+        Key of what bounds the quotients.
+    """
 
-    @property
-    def sharp(self) -> HostArray:
-        """The bound on the quotients, shape (n_q,), and so on the output: it is brought nearer to
-        the exact one. inf for the rows that were mended.
-        """
-        run = self.forward
-        rows = up(times(run.tv, value_spread(self.item).osc[..., None]) + run.output_rounding)
-        fine = _arrays.to_host(self.evaluated.fine)[..., 0]
-        return np.where(fine & np.isfinite(rows), rows, np.inf)
+    value: Array
+    sharp: HostArray
+    mended: int
+    coefficients: tuple[float, ...]
+    theorem: str
 
-    @property
-    def mended(self) -> int:
-        """Number of rows that needed mending."""
-        xp = self.item.xp
-        return int(xp.sum(xp.astype(~self.evaluated.fine, xp.int64)))
+
+def indices(problem: Problem) -> Iterator[tuple[int, ...]]:
+    """Yield the leading indices."""
+    return itertools.product(*(range(n) for n in problem.batch))
+
+
+def _finished(run: Forward) -> _Finished:
+    """Return the output of one leading index with its bound, from a run that is needed no more."""
+    seen, fine = _seen_and_fine(run)
+    run = _without_tokens(run)  # as large as the input, and done with
+    value = _value(run, seen, fine)
+    rows = up(times(run.tv, value_spread(run.problem).osc[..., None]) + run.output_rounding)
+    kept = _arrays.to_host(fine)[..., 0]
+    return _Finished(
+        value=value,
+        sharp=np.where(kept & np.isfinite(rows), rows, np.inf),
+        mended=int(np.sum(~kept)),
+        coefficients=run.polynomial.coefficients,
+        theorem=theorem_for(run.polynomial, run.mu, run.by_range),
+    )
+
+
+def _without_tokens(run: Forward) -> Forward:
+    none = run.problem.xp.zeros_like(run.queries[:0, :])
+    scores = replace(run.scores, queries=none, keys=none)
+    return replace(run, scores=scores, queries=none, keys=none, values=none)
 
 
 def _joined(items: list[Array], problem: Problem) -> Array:
     """Return the leading indices in one array."""
-    return problem.xp.reshape(problem.xp.stack(items), (*problem.batch, *items[0].shape))
+    whole = items[0] if len(items) == 1 else problem.xp.stack(items)
+    return problem.xp.reshape(whole, (*problem.batch, *items[0].shape))
 
 
-def _evaluate(run: Forward) -> Evaluated:
-    """Return the output of one leading index and what its gradient needs."""
+def _seen_and_fine(run: Forward) -> tuple[Array, Array]:
+    """Return the sums of w [v, 1] over the keys that row i sees, shape (n_q or 1, dv + 1), and
+    which rows need no mending, (n_q, 1).
+    """
     item, xp = run.problem, run.problem.xp
     x, y, values = run.queries, run.keys, run.values
-    w = values[:, -1:]
     if item.causal:
+        w = values[:, -1:]
         seen = xp.cumulative_sum(values, axis=0)
         mean_score = (
             xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
@@ -250,21 +277,40 @@ def _evaluate(run: Forward) -> Evaluated:
     else:
         seen = xp.sum(values, axis=0, keepdims=True)
         least = seen[:, -1:]
-    sums = xp.concat([run.numerator, run.denominator], axis=-1)
-    fine = sums[:, -1:] >= 0.5 * least
-    quotient = sums[:, :-1] / xp.where(fine, sums[:, -1:], xp.ones_like(fine, dtype=sums.dtype))
-    output = xp.where(fine, quotient, seen[:, :-1] / seen[:, -1:])
+    return seen, run.denominator >= 0.5 * least
+
+
+def _ends(item: Problem) -> tuple[Array, Array]:
+    """Return the range of each column of v, shapes (1, dv)."""
     high, low = (
-        _arrays.cast(_arrays.from_host(end[None, :], item.v), item.dtype, xp)
+        _arrays.cast(_arrays.from_host(end[None, :], item.v), item.dtype, item.xp)
         for end in item.value_range
     )
+    return high, low
+
+
+def _value(run: Forward, seen: Array, fine: Array) -> Array:
+    """Return the output, some rows at a time."""
+    xp, (high, low) = run.problem.xp, _ends(run.problem)
+    blocks = []
+    for part in parts(run.problem.n_q):
+        good, below = fine[part, :], run.denominator[part, :]
+        means = seen[part, :] if run.problem.causal else seen
+        quotient = run.numerator[part, :] / xp.where(good, below, xp.ones_like(below))
+        output = xp.where(good, quotient, means[:, :-1] / means[:, -1:])
+        blocks.append(xp.minimum(xp.maximum(output, low), high))
+    return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=0)
+
+
+def _evaluate(run: Forward) -> Evaluated:
+    """Return what the gradient of one leading index needs."""
+    (seen, fine), (high, low) = _seen_and_fine(run), _ends(run.problem)
     return Evaluated(
-        value=xp.minimum(xp.maximum(output, low), high),
         balance=run.balance,
-        queries=x,
-        keys=y,
-        values=values,
-        sums=sums,
+        queries=run.queries,
+        keys=run.keys,
+        values=run.values,
+        sums=run.problem.xp.concat([run.numerator, run.denominator], axis=-1),
         seen=seen,
         fine=fine,
         high=high,

@@ -39,9 +39,14 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial
-from approxattn.methods.polynomials.balance import Balance, balance_of
+from approxattn.methods.polynomials.balance import Balance
 from approxattn.methods.polynomials.centring import CentredScores
-from approxattn.methods.polynomials.moment_error import Parts, moment_error
+from approxattn.methods.polynomials.moment_error import (
+    Parts,
+    degrees_summed,
+    moment_error,
+    with_last,
+)
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.kernel import (
@@ -77,8 +82,8 @@ class Forward:
     states : array or None
         What `Kernel.gradients` can use of the sums, when asked for.
     parts : array or None
-        sum_j w_j c_t s_ij^t for the degrees t that `polynomial.moments` names, shape (..., n_q,
-        their number); None where it names none.
+        sum_j w_j c_t s_ij^t for the degrees t of `degrees_summed`, shape (..., n_q, their number);
+        None where there are none.
     """
 
     problem: Problem
@@ -149,12 +154,19 @@ class Forward:
         """The parts with what they may be off by, on the host."""
         if self.parts is None:
             return None
+        p, scores, found = self.polynomial, self.scores, _arrays.to_float64(self.parts)
+        rounding, of_last = gamma(self.roundings, self.problem.u), None
+        if p.moments is not None and found.shape[-1] < len(p.moments.degrees):
+            error = rounding * scores.absolute(p.coefficients) + p.degree * self.parts_lost
+            rest = self.host_denominator, scores.total, error, self.problem.n_k
+            found, of_last = with_last(p, found, *rest)
         return Parts(
-            found=_arrays.to_float64(self.parts),
-            total=self.scores.total,
-            power=self.scores.power,
-            rounding=gamma(self.roundings, self.problem.u),
+            found=found,
+            total=scores.total,
+            power=scores.power,
+            rounding=rounding,
             lost=self.parts_lost,
+            of_last=of_last,
         )
 
     @functools.cached_property
@@ -193,30 +205,38 @@ class Forward:
         """What underflow can take from one term of the sums with P or P', shape (..., n_q), for
         values of size at most 1.
         """
-        problem, coefficients = self.problem, self.polynomial.coefficients
-        tiny = _arrays.smallest_normal(problem.dtype)
-        lost = [
-            underflow(self.kernel.kind, c, self.scores.size, *self.largest, problem.d, tiny)
+        lost = np.asarray(np.maximum(*self._lost[:2]))
+        if self.scores.weights is None:
+            return lost
+        tiny = _arrays.smallest_normal(self.problem.dtype)
+        return np.asarray(lost + tiny * self.polynomial.absolute(self.scores.size))
+
+    @functools.cached_property
+    def _lost(self) -> tuple[HostArray, HostArray, HostArray]:
+        """That with P and with P', for values without weights, and that of a part; one number for
+        all rows where the largest of them is far below what rounding does to the smallest.
+        """
+        worst = self._lost_up_to(np.asarray(np.max(self.scores.size)))
+        rounding = gamma(self.roundings, self.problem.u) * abs(self.polynomial.coefficients[0])
+        least = 2.0**-50 * rounding * np.min(self.scores.total)
+        if float(np.max(worst)) * self.problem.n_k <= least:
+            return worst
+        return self._lost_up_to(self.scores.size)
+
+    def _lost_up_to(self, size: HostArray) -> tuple[HostArray, HostArray, HostArray]:
+        """Return that for scores whose products have at most that size."""
+        kind, coefficients = self.kernel.kind, self.polynomial.coefficients
+        tiny = _arrays.smallest_normal(self.problem.dtype)
+        of_sums, of_slopes = (
+            underflow(kind, c, size, *self.largest, self.problem.d, tiny)
             for c in (coefficients, derivative(coefficients))
-        ]
-        of_weighted_values: HostArray | float = 0.0
-        if self.scores.weights is not None:
-            of_weighted_values = tiny * self.polynomial.absolute(self.scores.size)
-        return np.maximum(*lost) + of_weighted_values
+        )
+        return of_sums, of_slopes, parts_underflow(of_sums, coefficients, size, tiny)
 
     @functools.cached_property
     def parts_lost(self) -> HostArray:
         """What underflow can take from a part, shape (..., n_q)."""
-        problem, tiny = self.problem, _arrays.smallest_normal(self.problem.dtype)
-        lost = parts_underflow(
-            self.kernel.kind,
-            self.polynomial.coefficients,
-            self.scores.size,
-            *self.largest,
-            problem.d,
-            tiny,
-        )
-        return np.asarray(np.maximum(lost, self.underflow) * problem.visible_keys)
+        return np.asarray(np.maximum(self._lost[2], self.underflow) * self.problem.visible_keys)
 
     @functools.cached_property
     def row_rounding(self) -> RowRounding:
@@ -242,17 +262,15 @@ def forward(
     """Run the sums; `keep` what the gradient can use."""
     _check_range(polynomial, scores.size, problem)
     xp = problem.xp
-    balance = balance_of(scores.queries, scores.keys, problem.scale, xp)
-    queries, keys = balance.queries(scores.queries), balance.keys(scores.keys)
-    largest = largest_entries(queries, keys, problem)
+    tokens = scores.balanced
+    queries, keys = tokens.queries, tokens.keys
     values = values_and_one(problem)
     values = values if scores.weights is None else values * scores.weights
-    kernel = kernel_of(problem, polynomial.coefficients, largest)
+    kernel = kernel_of(problem, polynomial.coefficients, tokens.largest)
     states = parts = None  # sums: (..., n_q, dv + 1)
-    if polynomial.moments is not None and polynomial.moments.degrees:
-        sums, parts, states = kernel.sums_with_parts(
-            queries, keys, values, polynomial.moments.degrees, keep=keep
-        )
+    degrees = degrees_summed(polynomial)
+    if degrees:
+        sums, parts, states = kernel.sums_with_parts(queries, keys, values, degrees, keep=keep)
     elif keep:
         sums, states = kernel.sums_and_states(queries, keys, values)
     else:
@@ -263,10 +281,10 @@ def forward(
         polynomial=polynomial,
         scores=scores,
         kernel=kernel,
-        balance=balance,
+        balance=tokens.balance,
         queries=queries,
         keys=keys,
-        largest=largest,
+        largest=tokens.largest,
         values=values,
         numerator=sums[..., :-1],
         denominator=xp.where(denominator > 0, denominator, xp.full_like(denominator, xp.nan)),

@@ -85,13 +85,15 @@ def moment(x: Array, lengths: HostArray, xp: Namespace) -> HostArray:
     """Return sum_i |x_i|^4 x_i x_i^T, of rows scaled to a greatest length of 1, on the host, shape
     (..., n, d) -> (..., d, d).
     """
-    longest = np.max(lengths, axis=-1, keepdims=True)[..., None]
-    fourth = (lengths[..., None] / longest) ** 2
-    fourth *= fourth
-    size = _arrays.cast(_arrays.from_host(longest, x), _arrays.dtype_name(x), xp)
-    unit = x / xp.where(size > 0, size, xp.ones_like(size))
-    weight = _arrays.cast(_arrays.from_host(fourth, x), _arrays.dtype_name(x), xp)
-    return _arrays.to_host(xp.matmul(xp.matrix_transpose(unit * weight), unit)).astype(np.float64)
+    longest, name = np.max(lengths, axis=-1, keepdims=True)[..., None], _arrays.dtype_name(x)
+    square = (lengths[..., None] / longest) ** 2
+    if np.all((longest > 2.0**-60) & (longest < 2.0**60)):
+        square = square / longest
+    else:
+        size = _arrays.cast(_arrays.from_host(longest, x), name, xp)
+        x = x / xp.where(size > 0, size, xp.ones_like(size))
+    half = x * _arrays.cast(_arrays.from_host(square, x), name, xp)
+    return _arrays.to_float64(xp.matmul(xp.matrix_transpose(half), half))
 
 
 def balancing(

@@ -29,6 +29,7 @@ from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradient
 from approxattn.exponential import degree_for, exp_polynomial
 from approxattn.exponential.degree import POLYNOMIAL_BASES, check_degree
 from approxattn.exponential.given import check_coefficients, given_over
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic,
     anisotropic_gradient,
@@ -36,6 +37,7 @@ from approxattn.methods.polynomials.anisotropic.attention import (
 )
 from approxattn.methods.polynomials.anisotropic.sums import SplitForward
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
+from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
 from approxattn.methods.polynomials.choosing.plan import (
     Plan,
     exact_gradient,
@@ -56,8 +58,8 @@ from approxattn.methods.polynomials.row_rounding import (
     promise,
 )
 from approxattn.methods.polynomials.state import PolynomialState, fold
-from approxattn.methods.protocol import Cost, Sizes
-from approxattn.monomials.index import MANY, rank
+from approxattn.methods.protocol import Sizes
+from approxattn.monomials.index import rank
 
 BELOW_0 = -5e-324
 """The largest number below 0, so that an open interval holds 0."""
@@ -66,7 +68,7 @@ INDICES = ("full", "anisotropic")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Polynomial:
+class Polynomial(Costed):
     """Polynomial-kernel attention.
 
     Parameters
@@ -172,16 +174,28 @@ class Polynomial:
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda g: cls(degree=g, basis="taylor"), step=2),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
-        """Return r (dv + 2) for each query and each key, r = C(d + g, g) features.
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "its degree follows from v; give a degree" if self._degree is None else ""
 
-        Raises ValueError with `tolerance`: the degree then follows from the data.
-        """
+    def _multiply_adds(self, size: Size) -> float:
+        return multiply_adds(size, self._known_degree())
+
+    def _bytes(self, size: Size) -> float:
+        return self._held(size) + sums_bytes(size, self._known_degree())
+
+    def _held(self, size: Size) -> float:
+        return size.held(3, 2, double=20)
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        return backward(size, self._known_degree(), self._held(size))
+
+    def _known_degree(self) -> int:
         if self._degree is None:
             msg = f"tolerance(={self.tolerance}) leaves the degree to the data: give a degree"
             raise ValueError(msg)
-        each = min(rank(problem.d, self._degree), MANY) * (problem.dv + 2)
-        return lambda queries, keys: each * (1 + keys / queries)
+        return self._degree
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
@@ -320,11 +334,11 @@ class Polynomial:
     ) -> Forward | Plan:
         """Return the sums of the polynomial chosen, or why exact attention takes their place."""
         if self.coefficients is not None:
-            polynomial = given_for(problem, scores, self.coefficients)
+            polynomial = given_for(scores, self.coefficients)
             return forward(problem, scores, polynomial, keep=keep)
         if self.tolerance is None:
             basis = self.basis or "minimax"
-            polynomial = polynomial_for(problem, scores, self.degree or 0, basis)
+            polynomial = polynomial_for(scores, self.degree or 0, basis)
             return forward(problem, scores, polynomial, keep=keep)
         for plan in plans(
             problem, scores, self.tolerance, self.basis, fallback=bool(self.fallback)

@@ -32,10 +32,15 @@ def log_weights(problem: Problem, keys: Array, middle: Array) -> Array:
 
     In float64, shape (..., n_k, 1); -inf for keys that take no part.
     """
+    logs = slopes(problem, keys, middle)
+    return logs - problem.xp.max(logs, axis=-2, keepdims=True)
+
+
+def slopes(problem: Problem, keys: Array, middle: Array) -> Array:
+    """Return beta m . k_j, of the same shape and dtype."""
     xp = problem.xp
     keys, middle = (_arrays.cast(x, "float64", xp) for x in (keys, middle))
-    slopes = problem.scale * xp.matmul(keys, xp.matrix_transpose(middle))
-    if problem.key_mask is not None:
-        shown = problem.key_mask[..., None]
-        slopes = xp.where(shown, slopes, xp.full_like(slopes, -xp.inf))
-    return slopes - xp.max(slopes, axis=-2, keepdims=True)
+    found = problem.scale * xp.matmul(keys, xp.matrix_transpose(middle))
+    if problem.key_mask is None:
+        return found
+    return xp.where(problem.key_mask[..., None], found, xp.full_like(found, -xp.inf))

@@ -50,13 +50,12 @@ from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, pose, quietly
 from approxattn.bounds.perturbation import output_bound, tv_from_log_ratio
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import gamma, up, whole_power
 from approxattn.bounds.scores import query_norms, row_norms, spread_of, value_spread
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
 from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.degree import BASES, check_degree
 from approxattn.methods.polynomials.balance import scaled
-from approxattn.methods.polynomials.centring import whole_power
 from approxattn.methods.polynomials.folding.fold import announce
 from approxattn.methods.polynomials.moment_error import Parts, moment_error, theorem_for
 from approxattn.methods.polynomials.row_rounding import (

@@ -58,7 +58,8 @@ from approxattn.certificate import (
     Certificate,
     Gradients,
 )
-from approxattn.methods.protocol import Cost, Sizes
+from approxattn.methods.costs import Costed, Size
+from approxattn.methods.protocol import Sizes
 from approxattn.methods.random_features.features import (
     KINDS,
     directions,
@@ -70,7 +71,7 @@ from approxattn.methods.random_features.sums import attend, feature_rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Performer:
+class Performer(Costed):
     """Attention estimated with positive random features.
 
     Parameters
@@ -133,10 +134,12 @@ class Performer:
         """Return the settings that are compared at equal cost."""
         return (Sizes(make=lambda count: cls(features=count)),)
 
-    def multiply_adds(self, problem: Problem) -> Cost:
+    def _multiply_adds(self, size: Size) -> float:
         """Return m (d + dv + 1) for each query and each key."""
-        each = self.features * (problem.d + problem.dv + 1)
-        return lambda queries, keys: each * (1 + keys / queries)
+        return 2 * size.tokens * self.features * (size.d + size.dv + 1)
+
+    def _bytes(self, size: Size) -> float:
+        return size.held(1.3, 3, double=3) + size.scores(self.features, 2.5)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""

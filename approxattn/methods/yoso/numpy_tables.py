@@ -48,6 +48,11 @@ def fits(hashes: int, bits: int, columns: int) -> bool:
     return hashes * (1 << bits) * (columns + 1) <= LARGEST
 
 
+def code_width(bits: int) -> int:
+    """Return the bits that a code takes: those of a whole number of bytes."""
+    return next(width for width in (8, 16, 32) if bits <= width)
+
+
 def key_block(bits: int) -> int:
     """Return how many keys are added up at a time: enough for the addition of the tables to be
     cheap beside it.
@@ -66,7 +71,7 @@ def packed_codes(x: HostArray, normals: HostArray) -> HostArray:
     int32 (n, hashes).
     """
     hashes, bits, d = normals.shape
-    room = next(width for width in (8, 16, 32) if bits <= width)
+    room = code_width(bits)
     # a hyperplane without normal has bit 0
     planes = np.zeros((hashes, room, d), dtype=normals.dtype)
     planes[:, :bits] = normals

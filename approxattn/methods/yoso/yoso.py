@@ -32,8 +32,9 @@ from approxattn.bounds.scores import column_widths
 from approxattn.certificate import Approximation, Certificate, Gradients
 from approxattn.hashing.collision import root_mean_square_error
 from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, unit_rows
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.yoso.hash_error import Hashes, entry_error, small
-from approxattn.methods.yoso.numpy_tables import fits
+from approxattn.methods.yoso.numpy_tables import TOKENS, code_width, fits, key_block
 from approxattn.methods.yoso.sampled_gradient import sampled_gradient
 from approxattn.methods.yoso.sampling import Sample, group_sizes, power_of_two, sample
 from approxattn.methods.yoso.yoso_expectation import (
@@ -49,7 +50,7 @@ SQUARES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yoso:
+class Yoso(Costed):
     """YOSO attention by sampled hashes.
 
     Parameters
@@ -126,6 +127,35 @@ class Yoso:
                 "not: use hashing='gaussian' or bound='hoeffding'"
             )
             raise ValueError(msg)
+
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "normalize=True divides rows by their length; use False" if self.normalize else ""
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return d tau + dv for each hash of a query and of a key: a code, and one row of a
+        table.
+        """
+        return 2 * size.tokens * self.hashes * (size.d * self.bits + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        width, rows = size.width, min(max(size.n_q, size.n_k), TOKENS)
+        codes = 4 * self.hashes * (size.n_q + size.n_k)  # of one leading index
+        table = 2 * width * self.hashes * (1 << self.bits) * size.dv
+        phases = (
+            rows * self.hashes * code_width(self.bits) * (width + 1),  # signs, one a bit
+            table + min(size.n_k, key_block(self.bits)) * self.hashes * (width + 4),  # sums
+            table + rows * (self.hashes if self.bound == "bernstein" else 1) * width * size.dv,
+        )
+        return size.held(0.2, 1.5, double=3) + codes + max(phases)
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        """Return those of the expectation, but for what is sampled: 4 d dv a hash and token."""
+        if self.gradient != "sampled":
+            return self._expectation()._backward_cost(size)
+        work = 2 * size.tokens * (self.hashes + 1) * (self.bits * size.d + 2 * size.d * size.dv)
+        return work, 3 * self._bytes(size)
 
     @staticmethod
     def hashes_for(tolerance: float, delta: float, v: Array, *, queries: int | None = None) -> int:

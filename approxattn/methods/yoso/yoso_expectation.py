@@ -42,6 +42,7 @@ from approxattn.hashing.directions import (
     through_length,
     unit_rows,
 )
+from approxattn.methods.costs import Costed, Size
 from approxattn.methods.yoso.angular_gradient import KINDS, Terms, expectation_gradient
 from approxattn.softmax.scores import rows_at_once, visible_block
 
@@ -53,7 +54,7 @@ _THEOREMS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class YosoExpectation:
+class YosoExpectation(Costed):
     """The expectation of YOSO attention, computed exactly; its certificate bounds the rounding.
 
     Parameters
@@ -93,6 +94,24 @@ class YosoExpectation:
         check_flag("normalize", self.normalize)
         check_choice("zero_rows", self.zero_rows, ZERO_ROWS)
         check_choice("gradient", self.gradient, KINDS)
+
+    @property
+    def why_not_linear(self) -> str:
+        """Why the output is not linear in v; empty where it is."""
+        return "normalize=True divides rows by their length; use False" if self.normalize else ""
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return d + dv + 1 a pair."""
+        return size.pairs * (size.d + size.dv + 1)
+
+    def _bytes(self, size: Size) -> float:
+        return size.held(1, 2, double=3) + size.scores(size.n_k, 4, width=8)
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        """Return 3 d + 2 dv + 1 a pair, and a dozen blocks of scores in float64."""
+        again = size.d + size.dv + 1 if self.normalize else 0
+        held = size.held(2, 3, double=3) + size.scores(size.n_k, 11, width=8)
+        return size.pairs * (3 * size.d + 2 * size.dv + 1 + again), held
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

@@ -87,5 +87,9 @@ def loss(coefficients: tuple[float, ...], bound: HostArray, tiny: float) -> Host
     """
     with np.errstate(over="ignore"):
         size = np.maximum(bound, 2.0 ** radix(coefficients))
-        terms = [2 * t * abs(c) * size**t for t, c in enumerate(coefficients) if c]
-        return up((np.max([np.zeros(np.shape(bound)), *terms], axis=0) + 1) * tiny)
+        most, power = np.zeros_like(size), np.ones_like(size)
+        for t, c in enumerate(coefficients[1:], start=1):
+            power = power * size
+            if c:
+                most = np.maximum(most, (2 * t * abs(c)) * power)
+        return up((most + 1) * tiny)

@@ -85,7 +85,7 @@ FAULTS = (
         "weights=up(sums + 0 * bound), pairs=up(pair)",
         "weights=up(0 * bound), pairs=up(0 * pair)", "code.gradient-exact"),
     # the audit
-    fault("audit.exceeding-population", "wrong normaliser", "audit", "Audit.exceeding",
+    fault("audit.exceeding-population", "wrong normaliser", "audit.result", "Audit.exceeding",
         "math.log1p(-self.confidence) / self.errors.size",
         "math.log1p(-self.confidence) / self.population", "audit.coverage"),
     fault("audit.no-rounding", "rounding", "audit", "audit",

@@ -36,7 +36,7 @@ def _fitted(passes: int, n: Any, d: Any, dv: Any, own: Settings) -> Any:
     certificate: g moments of every row, bounds and mean squares of the scores.
     """
     r, g = rank(d, own["degree"]), own["degree"]
-    fitted = own["rows"] * (d + dv * (g + 2))
+    fitted = own["rows"] * (2 * d + dv * (g + 2))
     return n * (passes * r * (dv + 1) + fitted + d + g * r + 6 * d**2)
 
 
@@ -145,18 +145,18 @@ COSTS = (
         settings=({"degree": 1, "rows": 8}, {"degree": 2, "rows": 8}, {"degree": 3, "rows": 16}),
         sizes=(12823, 25623, 12833, 12825),
         statement=(
-            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (d + dv (g + "
+            "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (2d + dv (g + "
             "2)) + d + g r + 6 d²) multiplications, g r of them for the moments and 6 d² for what "
-            "bounds the scores, and n (3R + 1) exponentials and logarithms forward; 8 r (dv + 1) "
+            "bounds the scores, and n (3R + 3) exponentials and logarithms forward; 8 r (dv + 1) "
             "in place of 2 r (dv + 1) with the gradient for fixed coefficients."
         ),
         forward=Work(
             products=partial(_fitted, 2),
-            functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
+            functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 3),
         ),
         gradient=Work(
             products=partial(_fitted, 8),
-            functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 1),
+            functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 3),
         ),
     ),
 )

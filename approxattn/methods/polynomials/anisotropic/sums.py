@@ -39,7 +39,7 @@ from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.methods.polynomials.anisotropic.coordinates import Coordinates
 from approxattn.methods.polynomials.anisotropic.split_choice import Split, rest_of_exp
-from approxattn.methods.polynomials.balance import Balance, balance_of
+from approxattn.methods.polynomials.balance import Balance
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.forward import largest_entries, values_and_one
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
@@ -72,8 +72,7 @@ class SplitForward:
     @functools.cached_property
     def balance(self) -> Balance:
         """How beta is shared among centred queries and keys."""
-        problem = self.problem
-        return balance_of(self.scores.queries, self.scores.keys, problem.scale, problem.xp)
+        return self.scores.balanced.balance
 
     @property
     def tv(self) -> HostArray:

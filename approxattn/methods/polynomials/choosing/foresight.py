@@ -10,17 +10,18 @@ score of row i (of all keys, also under a causal mask).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
+from approxattn.bounds.scores import row_products
 from approxattn.exponential import ExpPolynomial, exp_polynomial, one_sided
 from approxattn.exponential.majorants import WIDEST
 from approxattn.exponential.one_sided import MAX_DEGREE
-from approxattn.methods.polynomials.balance import balance_of
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.softmax.rows import choose
 
@@ -35,6 +36,11 @@ worse than those looked at, and a refused pass costs as much as a good one.
 ROWS, KEYS = 32, 1024
 """Sampled of each leading index, half of the rows by their mean square. *Chosen*: some
 milliseconds.
+"""
+
+SPACED = 2048
+"""Rows and keys, at least, that a deviation alone is taken from where there are more. *Chosen*:
+it is rounded up by more than their choice changes it.
 """
 
 TYPICAL = 0.98
@@ -84,23 +90,39 @@ class Foresight:
 
 def foresee(problem: Problem, scores: CentredScores) -> Foresight:
     """Look at some rows of every leading index."""
-    xp, balance = problem.xp, balance_of(scores.queries, scores.keys, problem.scale, problem.xp)
-    queries, keys = balance.queries(scores.queries), balance.keys(scores.keys)
-    square = _mean_squares(queries, keys, scores, problem)
+    xp, tokens = problem.xp, scores.balanced
+    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    square = _mean_squares(tokens.queries, tokens.keys, scores.weights, whole, xp)
     rows, columns = _rows(square, problem), choose(problem.n_k, KEYS, None)
-    right = xp.take(keys, _arrays.from_host(columns, keys), axis=-2)
-    left = np.take_along_axis(_arrays.to_float64(queries), rows[..., None], axis=-2)
+    right = xp.take(tokens.keys, _arrays.from_host(columns, tokens.keys), axis=-2)
+    left = np.take_along_axis(_arrays.to_float64(tokens.queries), rows[..., None], axis=-2)
     found = left @ np.swapaxes(_arrays.to_float64(right), -1, -2)
     weights = _weights(problem, scores, rows, columns)
     bound = np.take_along_axis(np.broadcast_to(scores.bound, square.shape), rows, axis=-1)
-    typical = np.quantile(square, TYPICAL) if square.size else 0.0
     wide = columns.size
     return Foresight(
         scores=found.reshape(-1, wide),
         weights=weights.reshape(-1, wide),
         bound=bound.reshape(-1),
-        deviation=float(np.sqrt(max(float(typical), 0.0))) if np.isfinite(typical) else np.inf,
+        deviation=_typical(square),
     )
+
+
+def typical_deviation(scores: CentredScores) -> float:
+    """Return about `Foresight.deviation` alone, from some rows and keys."""
+    tokens, weights = scores.balanced, scores.weights
+    q, k = (x[..., :: max(1, x.shape[-2] // SPACED), :] for x in (tokens.queries, tokens.keys))
+    if weights is not None:
+        weights = weights[..., :: max(1, weights.shape[-2] // SPACED), :]
+    seen = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    return _typical(
+        _mean_squares(q, k, weights, seen * k.shape[-2] / tokens.keys.shape[-2], scores.xp)
+    )
+
+
+def _typical(square: HostArray) -> float:
+    found = float(np.quantile(square, TYPICAL)) if square.size else 0.0
+    return math.sqrt(max(found, 0.0)) if math.isfinite(found) else math.inf
 
 
 def least_degree(
@@ -124,14 +146,12 @@ def least_degree(
 
 
 def _mean_squares(
-    queries: Array, keys: Array, scores: CentredScores, problem: Problem
+    queries: Array, keys: Array, weights: Array | None, whole: HostArray, xp: Namespace
 ) -> HostArray:
-    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative."""
-    xp = problem.xp
-    weighted = keys if scores.weights is None else keys * scores.weights
+    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative, given W, shape (..., 1)."""
+    weighted = keys if weights is None else keys * weights
     second = xp.matmul(xp.matrix_transpose(weighted), keys)
-    along = _arrays.to_float64(xp.sum(xp.matmul(queries, second) * queries, axis=-1))
-    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
+    along = row_products(xp.matmul(queries, second), queries, xp).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.nan_to_num(along / whole, nan=0.0, posinf=np.inf)
     return np.asarray(np.maximum(ratio, 0.0))

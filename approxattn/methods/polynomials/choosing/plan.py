@@ -27,7 +27,11 @@ from approxattn.exponential.one_sided import MAX_DEGREE
 from approxattn.exponential.taylor import MAX_DEGREE as MAX_TAYLOR
 from approxattn.methods.exact import Exact
 from approxattn.methods.polynomials.centring import CentredScores
-from approxattn.methods.polynomials.choosing.foresight import MARGIN, foresee
+from approxattn.methods.polynomials.choosing.foresight import (
+    MARGIN,
+    foresee,
+    typical_deviation,
+)
 from approxattn.methods.polynomials.forward import Forward
 from approxattn.methods.polynomials.row_rounding import (
     Columns,
@@ -65,21 +69,17 @@ class Plan:
         return told if self.polynomial is None else {**told, "degree": self.polynomial.degree}
 
 
-def polynomial_for(
-    problem: Problem, scores: CentredScores, degree: int, basis: str
-) -> ExpPolynomial:
+def polynomial_for(scores: CentredScores, degree: int, basis: str) -> ExpPolynomial:
     """Return the polynomial of a degree in a basis for these scores."""
     half_range = float(np.max(scores.bound))
     if basis != "one-sided":
         return exp_polynomial(degree, half_range, basis)
-    return one_sided(degree, half_range, foresee(problem, scores).deviation)
+    return one_sided(degree, half_range, typical_deviation(scores))
 
 
-def given_for(
-    problem: Problem, scores: CentredScores, coefficients: tuple[float, ...]
-) -> ExpPolynomial:
+def given_for(scores: CentredScores, coefficients: tuple[float, ...]) -> ExpPolynomial:
     """Return the polynomial with given coefficients, and what is sure of it for these scores."""
-    deviation = foresee(problem, scores).deviation
+    deviation = typical_deviation(scores)
     return given_polynomial(coefficients, float(np.max(scores.bound)), deviation)
 
 

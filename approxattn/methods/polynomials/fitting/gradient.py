@@ -26,18 +26,16 @@ from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.methods.polynomials.balance import Balance
-from approxattn.methods.polynomials.fitting.fit import ReducedScores
+from approxattn.methods.polynomials.fitting.reduction import ReducedScores
 from approxattn.monomials.kernel import Kernel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """One leading index of the output, and what its gradient needs.
+    """What the gradient of one leading index needs.
 
     Attributes
     ----------
-    value : array, shape (n_q, dv)
-        The output.
     balance : Balance
         How `queries` and `keys` are made of q - m and y; beta is in it.
     queries, keys, values : array, shapes (n_q, d), (n_k, d), (n_k, dv + 1)
@@ -50,7 +48,6 @@ class Evaluated:
         The range of each column.
     """
 
-    value: Array
     balance: Balance
     queries: Array
     keys: Array
@@ -79,7 +76,7 @@ def fitted_gradient(
     dright = dright + _over_seen(
         _left(xp.where(run.fine, zero, dout), mean, run.seen[:, -1:], item), item
     )
-    dtype = _arrays.dtype_name(reduced.keys)
+    dtype = _arrays.dtype_name(reduced.weights)
     dx, dy, b = (
         _arrays.cast(a, dtype, xp)
         for a in (dx, dy, xp.sum(run.values * dright, axis=-1, keepdims=True))
@@ -118,17 +115,15 @@ def _through_reduction(
     of the reduction.
     """
     xp, beta = item.xp, item.scale
-    seen = xp.astype(reduced.weights > 0, dy.dtype)
+    seen, keys = xp.astype(reduced.weights > 0, dy.dtype), reduced.keys
     dkeys, dq = dy * seen, dx
     if not item.causal:
         share = reduced.weights / xp.sum(reduced.weights)
         dc = -xp.sum(dkeys, axis=0, keepdims=True)
-        b = b + share * xp.sum(reduced.keys * dc, axis=-1, keepdims=True)
+        b = b + share * xp.sum(keys * dc, axis=-1, keepdims=True)
         middle = xp.mean(_arrays.cast(item.q, _arrays.dtype_name(dy), xp), axis=0, keepdims=True)
         dkeys = dkeys + share * dc + beta * b * middle
-        dmiddle = beta * xp.sum(b * reduced.keys, axis=0, keepdims=True) - xp.sum(
-            dq, axis=0, keepdims=True
-        )
+        dmiddle = beta * xp.sum(b * keys, axis=0, keepdims=True) - xp.sum(dq, axis=0, keepdims=True)
         dq = dq + dmiddle / item.n_q
     return dq, dkeys - seen * (xp.sum(dkeys, axis=0, keepdims=True) / xp.sum(seen))
 

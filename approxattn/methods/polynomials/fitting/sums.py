@@ -1,7 +1,7 @@
 """The sums with fitted coefficients, as those of any polynomial: `forward` bounds their error.
 
-Symbols. m, c and w_j as in `fit`; k'_j = k_j less the mean of the visible keys, y_j = k'_j - c,
-s_ij = beta (q_i - m) . y_j; u is the unit roundoff of the dtype of the sums, u' that of the
+Symbols. m, c and w_j as in `reduction`; k'_j = k_j less the mean of the visible keys, y_j = k'_j -
+c, s_ij = beta (q_i - m) . y_j; u is the unit roundoff of the dtype of the sums, u' that of the
 reduction. X, K and Y are the largest |q_i - m|, |k'_j| and |y_j|.
 
 What was rounded before the sums (proved here).
@@ -28,21 +28,21 @@ from approxattn.bounds.rounding import EXP_ULPS, gamma, up
 from approxattn.bounds.scores import row_norms, visible_max
 from approxattn.methods.polynomials.centring import CentredScores, ShiftedQueries, scores_of
 from approxattn.methods.polynomials.choosing.plan import given_for
-from approxattn.methods.polynomials.fitting.fit import ReducedScores
+from approxattn.methods.polynomials.fitting.reduction import ReducedScores
 from approxattn.methods.polynomials.forward import Forward, forward
 
 
 def fitted_sums(item: Problem, scores: CentredScores, coefficients: tuple[float, ...]) -> Forward:
     """Return the sums of one leading index with these coefficients."""
-    return forward(item, scores, given_for(item, scores, coefficients))
+    return forward(item, scores, given_for(scores, coefficients))
 
 
 def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
     """Return the reduced scores of one leading index as `forward` takes them."""
     xp = item.xp
-    queries, keys, weights, middle, centre = (
-        _arrays.cast(x, item.dtype, xp)
-        for x in (reduced.shifted, reduced.keys, reduced.weights, reduced.middle, reduced.centre)
+    queries, keys = reduced.narrow(item.dtype)
+    weights, middle, centre = (
+        _arrays.cast(x, item.dtype, xp) for x in (reduced.weights, reduced.middle, reduced.centre)
     )
     lengths, key_lengths = row_norms(queries, xp), row_norms(keys, xp)
     middle_length = row_norms(reduced.middle, xp)
@@ -71,7 +71,7 @@ def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
 
 
 def _own_roundoff(reduced: ReducedScores) -> float:
-    return precision.unit_roundoff(reduced.keys)
+    return precision.unit_roundoff(reduced.weights)
 
 
 def _weight_error(item: Problem, reduced: ReducedScores, products: HostArray) -> HostArray:

@@ -16,11 +16,10 @@ from approxattn._arrays import HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.moments import l1_norm
 from approxattn.bounds.perturbation import tv_from_log_ratio
-from approxattn.bounds.rounding import gamma, times, up
+from approxattn.bounds.rounding import gamma, times, up, whole_power
 from approxattn.bounds.scores import query_norms, spread_of
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.exponential import ExpPolynomial
-from approxattn.methods.polynomials.centring import whole_power
 from approxattn.methods.polynomials.moment_error import Parts, moment_error, theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     Columns,
@@ -109,9 +108,7 @@ def state_certificate(
     positive = np.isfinite(ratio)  # of weights of both signs T1 says nothing
     by_range = np.where(positive, tv_from_log_ratio(ratio), np.inf)
     whole = np.broadcast_to(keys, bound.shape).astype(np.float64)
-    of_parts = parts_underflow(
-        "features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny
-    )
+    of_parts = parts_underflow(lost, p.coefficients, bound, tiny)
     seen_parts = Parts(
         found=parts,
         total=whole,

@@ -1,6 +1,6 @@
 """The table of docs/masks.md: which method takes which mask, and why not.
 
-`python tests/support/mask_table.py` writes it; a test compares it and calls every method.
+`python tests/support/masking/mask_table.py` writes it; a test compares it and calls every method.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from methods import TABLE, Row
 import approxattn as aa
 from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_WINDOW
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "masks.md"
-MARKS = "<!-- masks: written by tests/support/mask_table.py -->", "<!-- end of masks -->"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "masks.md"
+MARKS = "<!-- masks: written by tests/support/masking/mask_table.py -->", "<!-- end of masks -->"
 
 FORMS = {
     "key_mask": {"key_mask": np.array([True, True, False, True, True, True, True, True])},

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
 from approxattn._arrays import Array, HostArray
+from approxattn.certificate.bounds_figure import draw_bounds
+from approxattn.certificate.read_only import ReadOnlyDict
+from approxattn.certificate.record import NotAnArray, Record, described_array, sizes
+from approxattn.certificate.wording import facts_and_reasons, kind_of, tabled
 
 SOFTMAX = "softmax attention"
 SOFTMAX_GRADIENT = "the gradient of softmax attention"
 
 
-class ReadOnlyDict(dict[str, Any]):
-    """A dict that nobody writes to; it can be copied and pickled, which a mappingproxy cannot."""
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        msg = "the facts of a result are read-only: make a dict of them first"
-        raise TypeError(msg)
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
-
-    def __reduce__(self) -> tuple[type[ReadOnlyDict], tuple[dict[str, Any]]]:
-        return type(self), (dict(self),)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Certificate(Record):
     """A bound on the error of one result.
 
     It lives on the host, in float64, whatever the result's array library.
@@ -65,6 +55,8 @@ class Certificate:
     unmet: tuple[str, ...] = ()
     promised: HostArray | None = None
 
+    _derived: ClassVar[tuple[str, ...]] = ("bound", "kind")
+
     def __post_init__(self) -> None:
         _freeze(self, ("rows",))
         if self.promised is not None:
@@ -80,9 +72,53 @@ class Certificate:
         """`surely`, or `with probability >= 1 - delta`."""
         return kind_of(self.failure)
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the bounds of all rows, sorted: which share of the rows is known how well.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        matplotlib Axes
+            Bounds in the units of v, on a logarithmic axis; rows without a bound are a grey band.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
+        return draw_bounds(self.rows, self.target, self.kind, ax)
+
+    def _summary(self) -> str:
+        return f"{sizes(self.rows.shape)}, {self._sentence()}"
+
+    def _sentence(self) -> str:
+        lost = int(np.count_nonzero(np.isinf(self.rows)))
+        if lost:
+            which = "any row" if lost == self.rows.size else f"{lost} of {self.rows.size} rows"
+            return f"no bound for {which} [{self.theorem}]"
+        worst = float(np.max(self.rows, initial=0.0))
+        return f"within {worst:.3g} of {self.target}, {self.kind} [{self.theorem}]"
+
+    def _table(self) -> dict[str, str]:
+        finite = self.rows[np.isfinite(self.rows)]
+        middle = f"{float(np.median(finite)):.3g}" if finite.size else "none"
+        return {
+            "largest bound": f"{float(np.max(self.rows, initial=0.0)):.3g}",
+            "median bound": middle,
+            "rows without a bound": str(self.rows.size - finite.size),
+            "measured against": self.target,
+            "holds": self.kind,
+            "theorem": self.theorem,
+            **tabled(self.facts, self.unmet),
+        }
+
     def __str__(self) -> str:
         worst = float(np.max(self.bound, initial=0.0))
-        given, reasons = _facts_and_reasons(self.facts, self.unmet)
+        given, reasons = facts_and_reasons(self.facts, self.unmet)
         if np.isinf(worst):
             return (
                 f"No bound on the distance to {self.target} can be given "
@@ -94,8 +130,8 @@ class Certificate:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class GradientCertificate:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class GradientCertificate(Record):
     """Bounds on the errors of a gradient, on the host, in float64.
 
     Attributes
@@ -124,6 +160,8 @@ class GradientCertificate:
     facts: Mapping[str, Any] = field(default_factory=dict)
     unmet: tuple[str, ...] = ()
 
+    _derived: ClassVar[tuple[str, ...]] = ("kind",)
+
     def __post_init__(self) -> None:
         _freeze(self, ("dq", "dk", "dv"))
 
@@ -132,12 +170,26 @@ class GradientCertificate:
         """`surely`, or `with probability >= 1 - delta`."""
         return kind_of(self.failure)
 
+    def _worst(self) -> dict[str, float]:
+        return {x: float(np.max(getattr(self, x), initial=0.0)) for x in ("dq", "dk", "dv")}
+
+    def _summary(self) -> str:
+        bounds = ", ".join(f"{name} within {worst:.3g}" for name, worst in self._worst().items())
+        return f"{bounds}, {self.kind} [{self.theorem}]"
+
+    def _table(self) -> dict[str, str]:
+        bounds = {f"largest bound, {name}": f"{x:.3g}" for name, x in self._worst().items()}
+        return {
+            **bounds,
+            "measured against": self.target,
+            "holds": self.kind,
+            "theorem": self.theorem,
+            **tabled(self.facts, self.unmet),
+        }
+
     def __str__(self) -> str:
-        worst = [float(np.max(rows, initial=0.0)) for rows in (self.dq, self.dk, self.dv)]
-        given, reasons = _facts_and_reasons(self.facts, self.unmet)
-        bounds = ", ".join(
-            f"{name} within {w:.3g}" for name, w in zip(("dq", "dk", "dv"), worst, strict=True)
-        )
+        given, reasons = facts_and_reasons(self.facts, self.unmet)
+        bounds = ", ".join(f"{name} within {worst:.3g}" for name, worst in self._worst().items())
         return (
             f"{bounds} of {self.target}, {self.kind}, by theorem [{self.theorem}]{given}.{reasons}"
         )
@@ -191,25 +243,8 @@ def held_to_promise(certificate: Certificate) -> Certificate:
     return replace(certificate, unmet=(*certificate.unmet, reason))
 
 
-def kind_of(failure: float) -> str:
-    """Say how sure a bound is that fails with this probability."""
-    return "surely" if failure == 0 else f"with probability >= 1 - {failure:g}"
-
-
-def _facts_and_reasons(facts: Mapping[str, Any], unmet: tuple[str, ...]) -> tuple[str, str]:
-    given = "; ".join(f"{name} {_short(value)}" for name, value in facts.items())
-    return f" ({given})" if given else "", f" Not met: {'; '.join(unmet)}." if unmet else ""
-
-
-def _short(value: Any) -> str:
-    """Format one fact: floats to three digits, arrays by their largest entry."""
-    if isinstance(value, np.ndarray):
-        return f"<= {float(np.max(value, initial=0.0)):.3g}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Approximation:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Approximation(NotAnArray, Record):
     """An attention output and its certificate.
 
     Attributes
@@ -223,9 +258,18 @@ class Approximation:
     value: Array
     certificate: Certificate
 
+    _instead: ClassVar[str] = "out.value"
+    _heavy: ClassVar[tuple[str, ...]] = ("value",)
 
-@dataclass(frozen=True, kw_only=True)
-class Gradients:
+    def _summary(self) -> str:
+        return f"value {described_array(self.value)}, {self.certificate._sentence()}"
+
+    def _table(self) -> dict[str, str]:
+        return {"value": described_array(self.value), **self.certificate._table()}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Gradients(NotAnArray, Record):
     """Gradients of attention with respect to its inputs, for one cotangent of the output.
 
     Attributes
@@ -244,3 +288,17 @@ class Gradients:
     dv: Array
     certificate: GradientCertificate
     parameters: Mapping[str, Array] = field(default_factory=dict)
+
+    _instead: ClassVar[str] = "grads.dq"
+    _heavy: ClassVar[tuple[str, ...]] = ("dq", "dk", "dv", "parameters")
+
+    def _summary(self) -> str:
+        shapes = ", ".join(f"{name} {shape}" for name, shape in self._shapes().items())
+        return f"{shapes}; {self.certificate._summary()}"
+
+    def _shapes(self) -> dict[str, str]:
+        named = {"dq": self.dq, "dk": self.dk, "dv": self.dv, **self.parameters}
+        return {name: described_array(x) for name, x in named.items()}
+
+    def _table(self) -> dict[str, str]:
+        return {**self._shapes(), **self.certificate._table()}
