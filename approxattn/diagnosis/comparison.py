@@ -120,11 +120,11 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     tried = _tried(problem)
     _check_comparison(problem, len(numbers), tried)
     parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
-    exact = [_exact_rows(part, ROWS) for part in parts]
+    exact = [exact_rows(part, ROWS) for part in parts]
     trials = [_trial(method, problem, parts, exact, rng) for method in tried]
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
-    wide = [_exact_rows(part, _floor_rows(problem)) for part in parts]
+    wide = [exact_rows(part, _floor_rows(problem)) for part in parts]
     return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
 
 
@@ -173,7 +173,7 @@ def _trial(
             errors.append(math.inf)
             bounds.append(math.inf)
             continue
-        errors.append(_relative(_arrays.to_float64(found.value)[chosen], rows))
+        errors.append(relative_error(_arrays.to_float64(found.value)[chosen], rows))
         bounds.append(_certified(found.certificate.rows[chosen], rows))
     return Trial(
         name=described(method),
@@ -198,14 +198,14 @@ def _certified(bounds: HostArray, rows: HostArray) -> float:
     )
 
 
-def _relative(value: HostArray, rows: HostArray) -> float:
+def relative_error(value: HostArray, rows: HostArray) -> float:
     """Return the relative error in the Frobenius norm; inf for what is not finite."""
     size = max(float(np.linalg.norm(rows)), 1e-300)
     found = float(np.linalg.norm(value - rows)) / size
     return found if math.isfinite(found) else math.inf
 
 
-def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArray]:
+def exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArray]:
     """Return which rows, evenly spaced, their exact output, and their normalised weights, on the
     host.
     """
@@ -215,6 +215,13 @@ def _exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArr
     outputs = np.concatenate([_arrays.to_float64(b.output()) for b in blocks])
     weights = np.concatenate([_arrays.to_float64(b.weights) for b in blocks])
     return chosen, outputs, weights / np.sum(weights, axis=1, keepdims=True)
+
+
+def mean_error(part: Problem, rows: HostArray, weights: HostArray) -> float:
+    """Return the relative error of the mean of v over the keys that each row sees."""
+    seen = weights > 0
+    mean = seen @ _arrays.to_float64(part.v) / np.sum(seen, axis=1, keepdims=True)
+    return relative_error(mean, rows)
 
 
 def _references(
@@ -229,10 +236,7 @@ def _references(
     means, floors = [], []
     ranks = [max(1, int(b * problem.n_k)) for b in BUDGETS]
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
-        seen = weights > 0
-        values = _arrays.to_float64(part.v)
-        mean = seen @ values / np.sum(seen, axis=1, keepdims=True)
-        means.append(_relative(mean, rows))
+        means.append(mean_error(part, rows, weights))
     for _, rows, weights in wide:
         errors = singular_values.output_errors_of_rows(weights, rows)
         floors.append([float(errors[min(r, errors.size - 1)]) for r in ranks])

@@ -34,6 +34,7 @@ GOOD = {
     "methods/__init__.py": "from approxattn.methods.exact import Exact\n",
     "methods/protocol.py": "from .. import _arrays\n",
     "methods/exact.py": "from .protocol import Method\ndef f():\n    import scipy.special\n",
+    "torch/ops.py": "import torch\nfrom approxattn.attend import attention\n",
 }
 
 
@@ -73,6 +74,9 @@ def test_a_clean_package_passes(tmp_path: Path) -> None:
         ),
         ("stray.py", "", "on no floor"),
         ("_arrays.py", "import cupy", "does not depend on"),
+        ("attend.py", "def f():\n    import torch", "does not depend on"),
+        ("torch/ops.py", "import jax", "does not depend on"),
+        ("attend.py", "import approxattn.torch.ops", "not below attend"),
         ("attend.py", "def f():\n    import proofs_check.statements.theorem", "does not depend on"),
         (
             "attend.py",

@@ -4,6 +4,8 @@ needs.
 
 import dataclasses
 import enum
+import importlib
+import importlib.util
 import inspect
 import re
 import types
@@ -86,6 +88,21 @@ PUBLIC = {
         *["Source", "Status", "Symbolic", "Theorem", "Verdict"],
     ],
 }
+FRONT_ENDS = {
+    "transformers": {
+        "approxattn.torch": [
+            *["Call", "ExactFallbackWarning", "Fidelity", "Head", "Heads", "LayerHeads"],
+            *["LayerReport", "Report", "capture", "fidelity", "give_name", "record_calls"],
+            *["register", "report", "scaled_dot_product_attention"],
+        ],
+    },
+    "jax": {"approxattn.jax": ["attention", "traced_attention"]},
+}
+"""Looked at where the library is installed."""
+
+for library, modules in FRONT_ENDS.items():
+    if importlib.util.find_spec(library):
+        PUBLIC |= {importlib.import_module(name): names for name, names in modules.items()}
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names]
 
 
@@ -105,7 +122,8 @@ def undocumented(obj: Any) -> list[str]:
     )
     if isinstance(obj, types.FunctionType):
         names = list(inspect.signature(obj).parameters)
-        wanted, table = ["Returns"], found.get("Parameters", "")
+        gives = "Yields" if inspect.isgeneratorfunction(inspect.unwrap(obj)) else "Returns"
+        wanted, table = [gives], found.get("Parameters", "")
         wanted += ["Raises"] if "raise " in inspect.getsource(obj) else []
         lacks += [section for section in wanted if section not in found]
     elif dataclasses.is_dataclass(obj) or hasattr(obj, "_fields"):

@@ -34,6 +34,8 @@ class Rules:
         Libraries that one room may import besides, inside functions only.
     walkers : frozenset of str
         Rooms that import by computed names, what lies in their own folder or what a user names.
+    extras : mapping of str to frozenset of str
+        Rooms that need more libraries, which a user installs with an extra.
     """
 
     floors: tuple[tuple[str, ...], ...]
@@ -41,6 +43,7 @@ class Rules:
     lazy: frozenset[str] = frozenset()
     guests: Mapping[str, frozenset[str]] = field(default_factory=dict)
     walkers: frozenset[str] = frozenset()
+    extras: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def room(self, parts: tuple[str, ...]) -> str | None:
         """Return the innermost room of the table that holds a module, given by its parts."""
@@ -101,6 +104,7 @@ RULES = {
             ("methods",),
             ("attend", "audit"),
             ("diagnosis", "transformer"),
+            ("torch", "jax"),
             ("__init__",),
             ("__main__", "testing"),
         ),
@@ -108,6 +112,7 @@ RULES = {
         lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
         guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
         walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
+        extras={"torch": frozenset({"torch", "transformers"}), "jax": frozenset({"jax"})},
     ),
     "proofs_check": Rules(
         floors=(
@@ -203,6 +208,8 @@ def judge(imported: Import, package: str, own: str, rules: Rules) -> str | None:
         inside = target == own and own != "__init__"
         return None if there < here or inside else f"which is not below {own}"
     if rules.libraries is None or top in sys.stdlib_module_names or top in rules.libraries:
+        return None
+    if top in rules.extras.get(own, ()):
         return None
     if top in rules.lazy | rules.guests.get(own, frozenset()):
         return None if imported.lazy else "which belongs inside the function that needs it"

@@ -71,6 +71,8 @@ LONG = {
     "tests/laws/*strict*": "the same law once more on the strict array library",
     "tests/laws/*forbidding*": "the same law once more on a device without host access",
     "tests/laws/*torch*": "the same law once more on PyTorch",
+    "tests/frontends/test_torch*": "gradient checks, compilers and whole models",
+    "tests/frontends/test_jax*": "compiles every call",
     "tests/laws/*yoso-*sure*": "a method that counts on many hashes",
     "tests/laws/*lsh-softmax*": "a method that draws many tables",
 }

@@ -1,0 +1,212 @@
+"""Any method under jax's transformations: the host computes, and a custom gradient joins it.
+
+`jax.pure_callback` hands the numbers to the package, so what runs is the method itself with all its
+checks. The gradient is `attention_vjp` for the same draws; saved for it are the inputs alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from approxattn import attend as core
+from approxattn._arguments import check_choice
+from approxattn._arrays import Array, HostArray
+from approxattn.methods.naming import method_of, name_of
+from approxattn.methods.protocol import Method
+
+GRADIENTS = ("output", "method")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a compiled call holds fixed."""
+
+    method: str
+    scale: float | None
+    causal: bool
+    query_offset: int | None
+    window: tuple[int | None, int | None] | None
+    gradient: str
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    method: Method | str,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    query_offset: int | None = None,
+    window: tuple[int | None, int | None] | None = None,
+    segments: Array | tuple[Array, Array] | None = None,
+    key_mask: Array | None = None,
+    key: Any = None,
+    gradient: str = "output",
+) -> Array:
+    """Compute attention by a method, where jit, grad and vmap may pass.
+
+    Parameters
+    ----------
+    q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
+        Queries, keys, values, as in `approxattn.attention`.
+    method : Method or str
+        The method, or the text of one: "Polynomial(degree=4)".
+    scale, causal, query_offset, window, segments, key_mask
+        As in `approxattn.attention`. Rows without keys give 0. The first four are fixed under jit,
+        masks and segments may be traced.
+    key : int or key of jax.random, optional
+        Needed by randomised methods: their draws follow from it, in the gradient as in the output.
+    gradient : {"output", "method"}
+        "output" refuses gradients that are not those of the output returned (plug-in polynomials,
+        sampled hashes ...); "method" takes what `approxattn.attention_vjp` has for the method.
+
+    Returns
+    -------
+    array, shape (..., n_q, dv)
+        In the dtype of the input. For the certificate call `approxattn.attention` outside of jit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What `approxattn.attention` refuses; under jit numbers are looked at when the program runs,
+        and the error comes from there.
+
+    Notes
+    -----
+    The host computes, on its processor, whatever device the arrays lie on. `traced_attention` stays
+    on the device, for some methods.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from approxattn.jax import attention
+    >>> q, k, v = jax.random.uniform(jax.random.key(0), (3, 50, 8))
+    >>> loss = lambda q: attention(q, k, v, "Polynomial(degree=4, basis='taylor')").sum()
+    >>> jax.jit(jax.grad(loss))(q).shape
+    (50, 8)
+    """
+    check_choice("gradient", gradient, GRADIENTS)
+    settings = Settings(
+        method=name_of(method),
+        scale=scale,
+        causal=bool(causal),
+        query_offset=None if query_offset is None else int(query_offset),
+        window=None if window is None else (window[0], window[1]),
+        gradient=gradient,
+    )
+    masks = {"key_mask": key_mask, **_segments(segments), "seed": _seed(settings, key)}
+    arrays = (jnp.asarray(x) for x in (q, k, v))
+    present = {name: jnp.asarray(x) for name, x in masks.items() if x is not None}
+    return _joined(settings, *arrays, present)
+
+
+def _segments(given: Any) -> dict[str, Array | None]:
+    queries, keys = given if isinstance(given, tuple | list) else (given, given)
+    return {"query_segments": queries, "key_segments": keys}
+
+
+def _seed(settings: Settings, key: Any) -> Array | None:
+    """Return words that the draws follow from."""
+    method = method_of(settings.method)
+    if not method.randomised:
+        return None
+    if key is None or isinstance(key, bool):
+        msg = f"{settings.method} draws random numbers: pass key, an int or a key of jax.random"
+        raise ValueError(msg)
+    if isinstance(key, int | np.integer):
+        words = [int(key) >> shift & 0xFFFFFFFF for shift in (0, 32)]
+        return np.array(words, np.uint32)
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return jax.random.key_data(key) if typed else key
+
+
+def _value(settings: Settings, q: Array, k: Array, v: Array, masks: dict[str, Array]) -> Array:
+    batch = jnp.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    shape = jax.ShapeDtypeStruct((*batch, q.shape[-2], v.shape[-1]), _out_dtype(q.dtype))
+    return _on_host(_host_value(settings), shape, q, k, v, masks)
+
+
+def _forward(
+    settings: Settings, q: Array, k: Array, v: Array, masks: dict[str, Array]
+) -> tuple[Array, Any]:
+    of_output = getattr(method_of(settings.method), "gradient_of_output", False)
+    if settings.gradient == "output" and not of_output:
+        msg = (
+            f"the gradient of {settings.method} is not that of its output: pass gradient='method' "
+            "to train with it all the same"
+        )
+        raise ValueError(msg)
+    return _value(settings, q, k, v, masks), (q, k, v, masks)
+
+
+def _backward(settings: Settings, saved: Any, dout: Array) -> tuple[Any, ...]:
+    q, k, v, masks = saved
+    shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v))
+    dq, dk, dv = _on_host(_host_gradient(settings), shapes, q, k, v, dout, masks)
+    return dq, dk, dv, dict.fromkeys(masks)
+
+
+def _on_host(call: Callable[..., Any], shape: Any, *arrays: Any) -> Any:
+    """Return what the host computes. `vmap` calls it for one item after the other: some methods
+    choose a polynomial for the whole call, and `vmap` promises what a loop returns.
+    """
+    return jax.pure_callback(call, shape, *arrays, vmap_method="sequential")
+
+
+def _out_dtype(dtype: Any) -> Any:
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+
+
+_joined: Any = jax.custom_vjp(_value, nondiff_argnums=(0,))
+_joined.defvjp(_forward, _backward)
+
+
+@functools.lru_cache(maxsize=256)
+def _host_value(settings: Settings) -> Callable[..., HostArray]:
+    """Return the call of the host: one for each setting, so that nothing compiles twice."""
+
+    def call(q: Any, k: Any, v: Any, masks: dict[str, Any]) -> HostArray:
+        q, k, v = (np.asarray(x) for x in (q, k, v))
+        method = method_of(settings.method)
+        found = core.attention(q, k, v, method, **_keywords(settings, masks))
+        return np.asarray(found.value, _out_dtype(q.dtype))
+
+    return call
+
+
+@functools.lru_cache(maxsize=256)
+def _host_gradient(settings: Settings) -> Callable[..., tuple[HostArray, ...]]:
+    def call(q: Any, k: Any, v: Any, dout: Any, masks: dict[str, Any]) -> tuple[HostArray, ...]:
+        q, k, v, dout = (np.asarray(x) for x in (q, k, v, dout))
+        method = method_of(settings.method)
+        found = core.attention_vjp(q, k, v, dout, method, **_keywords(settings, masks))
+        return np.asarray(found.dq), np.asarray(found.dk), np.asarray(found.dv)
+
+    return call
+
+
+def _keywords(settings: Settings, masks: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords of the core."""
+    given = {name: np.asarray(x) for name, x in masks.items()}
+    found: dict[str, Any] = {
+        "scale": settings.scale,
+        "causal": settings.causal,
+        "window": settings.window,
+        "query_offset": settings.query_offset,
+        "empty_rows": "zero",
+    }
+    if "key_mask" in given:
+        found["key_mask"] = given["key_mask"].astype(bool)
+    if "query_segments" in given:
+        found["segments"] = given["query_segments"], given["key_segments"]
+    if "seed" in given:
+        found["rng"] = np.random.default_rng([int(word) for word in given["seed"].ravel()])
+    return found
