@@ -80,7 +80,7 @@ tests() {
     set_up test
     one_thread # two worker processes, one thread each
     say "running pytest on two processes"
-    .venv/bin/python -m pytest -n 2 "$@"
+    .venv/bin/python -m pytest -n 2 --dist worksteal "$@"
 }
 
 lint() {

@@ -183,13 +183,17 @@ APART = frozenset(
         "Approximation",
         "Audit",
         "Certificate",
+        "Cost",
         "GradientCertificate",
         "Gradients",
         "Regime",
         "diagnose",
+        "weights",
     }
 )
-"""Public names without a certificate of their own: records of results, and advice."""
+"""Public names without a certificate of their own: records of results, advice, and `attention` of
+the identity.
+"""
 
 
 @dataclass(frozen=True, order=True)

@@ -21,6 +21,8 @@ import pytest
 import approxattn as aa
 from approxattn import transformer as tf
 from approxattn._arrays import HostArray
+from approxattn._problem import time_needed
+from approxattn.diagnosis import comparison
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -246,7 +248,9 @@ def test_c6_hashes_for_what_no_number_suffices() -> None:
             aa.Yoso.hashes_for(**options)
 
 
-def test_c7_sizes_are_announced() -> None:
+def test_c7_sizes_are_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_needed, "PATIENCE", 1.0)  # minutes and not hours
+    monkeypatch.setattr(comparison, "PATIENCE", 120.0)
     k, v = uniform(2, 6, 128)
     eight = aa.Polynomial(degree=8, basis="taylor")
     x, rng = uniform(3000, 4), np.random.default_rng(0)

@@ -33,11 +33,12 @@ def _moments(s: Settings) -> int:
 
 def _fitted(passes: int, n: Any, d: Any, dv: Any, own: Settings) -> Any:
     """Products with features, of the fitted rows with all keys, of the keys' weights, and of the
-    certificate: g moments of every row, bounds and mean squares of the scores.
+    certificate: the moments of every row, bounds and mean squares of the scores.
     """
     r, g = rank(d, own["degree"]), own["degree"]
     fitted = own["rows"] * (2 * d + dv * (g + 2))
-    return n * (passes * r * (dv + 1) + fitted + d + g * r + 6 * d**2)
+    summed = g - 1 if g in (2, 3) else g  # one follows from the denominator
+    return n * (passes * r * (dv + 1) + fitted + d + summed * r + 6 * d**2)
 
 
 COSTS = (
@@ -66,25 +67,26 @@ COSTS = (
         settings=_ODD_AND_EVEN,
         sizes=_LONG,
         statement=(
-            "Polynomial of degree g by features, r = C(d + g, g): n r (2 (dv + 1) + e) + n (4d² + "
-            "d) multiplications forward, n r (8 (dv + 1) + 4 + e) + n (4d² + d) for the "
-            "consistent gradient, no exponential. Of the certificate are e: 0, but with Taylor's "
+            "Polynomial of degree g by features, r = C(d + g, g): n r (2 (dv + 1) + e) + 4 n d² "
+            "multiplications forward, n r (8 (dv + 1) + 4 + e) + 4 n d² for the consistent "
+            "gradient, no exponential. Of the certificate are e: 0, but with Taylor's "
             "basis 1 for g = 2 and 2 for even g >= 4."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
-                n * (rank(d, s["degree"]) * (2 * (dv + 1) + _moments(s)) + 4 * d**2 + d)
+                n * (rank(d, s["degree"]) * (2 * (dv + 1) + _moments(s)) + 4 * d**2)
             )
         ),
         gradient=Work(
             products=lambda n, d, dv, s: (
-                n * (rank(d, s["degree"]) * (8 * (dv + 1) + 4 + _moments(s)) + 4 * d**2 + d)
+                n * (rank(d, s["degree"]) * (8 * (dv + 1) + 4 + _moments(s)) + 4 * d**2)
             )
         ),
         remarks=(
             (
-                "n (4d² + d) is for balanced coordinates, in which queries and keys are centred "
-                "and bounded. Two columns of four passes belong to the certificate of dk and dv."
+                "4 n d² is for balanced coordinates, in which queries and keys are centred "
+                "and bounded; where the mean query is long, the weights of the keys take n d more. "
+                "Two columns of four passes belong to the certificate of dk and dv."
             ),
             (
                 "The degree decides r and nothing else; a feature is made by one multiplication "
@@ -99,12 +101,12 @@ COSTS = (
         settings=tuple({"degree": g, "basis": "taylor", "gradient": "plug-in"} for g in (2, 4)),
         statement=(
             "Polynomial of degree g, plug-in gradient by features of degree g and g + 1: n (r_g "
-            "(4 (dv + 1) + 2 + e) + 4 r_{g+1} (dv + 1) + 4d² + d) multiplications, e as for "
+            "(4 (dv + 1) + 2 + e) + 4 r_{g+1} (dv + 1) + 4d²) multiplications, e as for "
             "code.cost-polynomial."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
-                n * (rank(d, s["degree"]) * (2 * (dv + 1) + _moments(s)) + 4 * d**2 + d)
+                n * (rank(d, s["degree"]) * (2 * (dv + 1) + _moments(s)) + 4 * d**2)
             )
         ),
         gradient=Work(
@@ -114,7 +116,6 @@ COSTS = (
                     rank(d, s["degree"]) * (4 * dv + 6 + _moments(s))
                     + 4 * rank(d, s["degree"] + 1) * (dv + 1)
                     + 4 * d**2
-                    + d
                 )
             )
         ),
@@ -126,16 +127,16 @@ COSTS = (
         settings=tuple({"degree": g, "basis": "taylor"} for g in (8, 12)),
         sizes=(1634, 2434, 3244),
         statement=(
-            "Polynomial where features would cost more, by the scores themselves: n² (d + dv + 3) "
-            "+ n (4d² + d) multiplications forward, whatever the degree, and at most n "
-            "exponentials: one a key where queries are centred. Two of the columns are moments of "
-            "the scores, for the certificate."
+            "Polynomial where features would cost more, by the scores themselves: at most n² (d + "
+            "dv + 3) + n (4d² + d) multiplications forward, whatever the degree, and n "
+            "exponentials: n d and these where queries are centred. Two of the columns are moments "
+            "of the scores, for the certificate."
         ),
         forward=Work(
             products=lambda n, d, dv, _: n**2 * (d + dv + 3) + n * (4 * d**2 + d),
             functions=lambda n, _d, _dv, _: n,
             exponent=2,
-            at_most=("functions",),
+            at_most=("products", "functions"),
         ),
         gradient=None,
     ),
@@ -146,7 +147,8 @@ COSTS = (
         sizes=(12823, 25623, 12833, 12825),
         statement=(
             "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (2d + dv (g + "
-            "2)) + d + g r + 6 d²) multiplications, g r of them for the moments and 6 d² for what "
+            "2)) + d + e r + 6 d²) multiplications, e r of them for the moments, e = 1, 1, 2 for "
+            "g = 1, 2, 3, and 6 d² for what "
             "bounds the scores, and n (3R + 3) exponentials and logarithms forward; 8 r (dv + 1) "
             "in place of 2 r (dv + 1) with the gradient for fixed coefficients."
         ),

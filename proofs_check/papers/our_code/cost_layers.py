@@ -63,7 +63,7 @@ def _attention(n: Any, p: Any, s: Settings) -> tuple[Any, Any]:
     """
     if s["method"] == "Exact":
         return 2 * n**2 * p, 7 * n**2 * p
-    r, centring = rank(p, 2), n * (4 * p**2 + p)
+    r, centring = rank(p, 2), 4 * n * p**2
     # one product of features each way is for the moment of the certificate
     return n * r * (2 * (p + 1) + 1) + centring, n * r * (8 * (p + 1) + 5) + centring
 
@@ -132,8 +132,8 @@ COSTS = (
         settings=tuple({**own, "method": "Polynomial"} for own in _SHAPES),
         statement=(
             "The same with polynomial attention of degree 2, r = C(p + 2, 2): m h (4 n d p + n r "
-            "(2 (p + 1) + 1) + n (4p² + p)) multiplications forward, m h (12 n d p + n r (10 (p + "
-            "1) + 6) + 2 n (4p² + p)) for the whole gradient; no exponential."
+            "(2 (p + 1) + 1) + 4 n p²) multiplications forward, m h (12 n d p + n r (10 (p + 1) + "
+            "6) + 8 n p²) for the whole gradient; no exponential."
         ),
         forward=Work(products=_layers),
         gradient=Work(products=_layers_back),

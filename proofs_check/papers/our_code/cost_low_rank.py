@@ -122,13 +122,12 @@ def _heavy_back(n: Any, _d: Any, _dv: Any, s: Settings) -> Any:
 
 
 def _clustered(a: int, b: int, c: int, shared: int) -> Formula:
-    """Return n (T + K)(a d + b dv + c) + C n d + shared C T K (d + dv)."""
+    """Return n (T + K)(a d + b dv + c) + C n d + shared C T K (d + dv), without C n d for T = 0."""
 
     def formula(n: Any, d: Any, dv: Any, s: Settings) -> Any:
         t, k, blocks = s["heavy"], s["key_blocks"], s["query_blocks"]
-        return (
-            n * (t + k) * (a * d + b * dv + c) + blocks * n * d + shared * blocks * t * k * (d + dv)
-        )
+        sought = blocks * n * d if t else 0
+        return n * (t + k) * (a * d + b * dv + c) + sought + shared * blocks * t * k * (d + dv)
 
     return formula
 
@@ -315,7 +314,7 @@ COSTS = (
             "Clustered with T heavy keys, K blocks of keys and C of queries: n (T + K)(d + dv + "
             "1) + C n d + C T K (d + dv) multiplications, n (T + K) exponentials and C n ⌈log₂ n⌉ "
             "comparisons forward; n (T + K)(4d + 3 dv + 4) + C n d + 2 C T K (d + dv) and 2n (T + "
-            "K) for the gradient."
+            "K) for the gradient. C n d is 0 for T = 0."
         ),
         forward=Work(products=_clustered(1, 1, 1, 1), functions=_met(1), sorting=_heavy),
         gradient=Work(products=_clustered(4, 3, 4, 2), functions=_met(2), sorting=_heavy_back),

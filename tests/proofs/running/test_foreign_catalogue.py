@@ -147,11 +147,13 @@ def test_names_that_lead_nowhere(here: Path) -> None:
 
 
 def test_every_file_of_a_package_counts(here: Path) -> None:
-    package = here / "mine"
+    package = here / "squares_of_mine"
     package.mkdir()
-    (package / "__init__.py").write_text("from mine.parts import THEOREMS\n", encoding="utf-8")
+    (package / "__init__.py").write_text(
+        "from squares_of_mine.parts import THEOREMS\n", encoding="utf-8"
+    )
     (package / "parts.py").write_text(SQUARES.replace("{last}", "squares.double"), "utf-8")
-    foreign = find("mine")
+    foreign = find("squares_of_mine")
     assert list(foreign.theorems()) == ["squares.odd", "squares.double"]
     before = fingerprint(foreign.modules)
     assert fingerprint(foreign.modules) == before != fingerprint(())
