@@ -27,7 +27,7 @@ from approxattn.data import minilm_heads
 from approxattn.methods.protocol import Method
 
 FINITE = [row for row in TABLE if np.isfinite(row.slack)]
-EXAMPLES = 3 * settings.default.max_examples
+EXAMPLES = 2 * settings.default.max_examples
 """Problems: 600 in the quick profile; `proofs_check hunt` tries hundreds of thousands."""
 
 
@@ -102,7 +102,7 @@ class Mutant:
 def test_hunt_catches_every_mutant(target: str) -> None:
     guarded = [row for row in FINITE if row.target == target and row.every == 1]
     rows = [replace(row, method=Mutant(method=row.method, factor=row.slack)) for row in guarded]
-    ledger = hunt(rows, 400, stop=False)
+    ledger = hunt(rows, 300, stop=False)
     caught = {line.partition(":")[0] for line in guilty(rows, ledger)}
     missed = [f"{row} / {row.slack:g}" for row in rows if row.name not in caught]
     assert not missed, f"not caught: {missed}\n{ledger}"
@@ -155,7 +155,9 @@ def test_optimiser_finds_no_error_above_its_certificate(row: Row) -> None:
     """Only bounds that hold surely, for given draws if there are any: an optimiser sees the draws,
     which a probability does not allow.
     """
-    best = climb(row, np.random.default_rng(11), 800)
+    # coefficients that were never met cost a linear programme each
+    steps = 200 if isinstance(row.method, aa.FittedPolynomial) else 800
+    best = climb(row, np.random.default_rng(11), steps)
     print(f"{row}: largest error / bound {best:.3g}")
     assert best <= 1
 

@@ -70,11 +70,11 @@ def test_first_run_installs_and_second_does_not(clone: Clone) -> None:
     assert commands[0] == "-m venv --clear --without-pip .venv"
     assert len(installs(commands)) == 1
     assert installs(commands)[0].endswith("--editable .[test]")
-    assert commands[-1] == "-m pytest -n 2"
+    assert commands[-1] == "-m pytest -n 2 --dist worksteal"
     assert clone.run("test", "-k", "floors") == (
         0,
         "run.sh: running pytest on two processes\n",
-        ["-m pytest -n 2 -k floors"],
+        ["-m pytest -n 2 --dist worksteal -k floors"],
     )
 
 

@@ -73,11 +73,11 @@ def resume(folder: Path) -> str:
         return store.digest(campaign().units)
 
 
-def test_ten_kills_at_random_moments(tmp_path: Path, undisturbed: str) -> None:
+def test_six_kills_at_random_moments(tmp_path: Path, undisturbed: str) -> None:
     """Some strike before the first verdict, the others between verdicts or while one is written."""
     rng, seen = random.Random(7), set[str]()  # noqa: S311 - moments to strike at
-    for i in range(10):
-        process = start(tmp_path, jobs=1 + i // 7)
+    for i in range(6):
+        process = start(tmp_path, jobs=1 + i // 4)
         assert process.stdout is not None
         line = process.stdout.readline() if i % 3 else ""
         while line in seen:  # what is in the evidence already comes first
@@ -87,7 +87,7 @@ def test_ten_kills_at_random_moments(tmp_path: Path, undisturbed: str) -> None:
         process.kill()
         process.communicate()
     with Evidence(tmp_path / "e.sqlite") as store:
-        assert 6 <= len(campaign().stored(store)) <= len(SLOW)
+        assert 4 <= len(campaign().stored(store)) <= len(SLOW)
     assert resume(tmp_path) == undisturbed
 
 
