@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,9 @@ def _print(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="approxattn", description="Approximate attention with an error bar."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"approxattn {version('approxattn')}"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(

@@ -44,7 +44,6 @@ _LIBRARIES = (
     "sympy",
     "python-flint",
     "hypothesis",
-    "statsmodels",
     "array-api-compat",
     "cma",
 )
