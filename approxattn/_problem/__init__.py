@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -199,23 +199,24 @@ def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
     return kept
 
 
-def pose(
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    scale: float | None = None,
-    causal: bool = False,
-    key_mask: Array | None = None,
-    query_offset: int | None = None,
-    window: Window | None = None,
-    segments: Any = None,
-    empty_rows: str = "raise",
-    bias: Array | None = None,
-) -> Problem:
+class Scoring(NamedTuple):
+    """How a call scores keys and hides them, as the caller said it: see `approxattn.attention`."""
+
+    scale: float | None = None
+    causal: bool = False
+    key_mask: Array | None = None
+    query_offset: int | None = None
+    window: Window | None = None
+    segments: Any = None
+    empty_rows: str = "raise"
+    bias: Array | None = None
+
+
+def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: Any) -> Problem:
     """Check q, k, v and masks, and return them as a `Problem`.
 
-    Keys that no query sees are hidden, as those are that `key_mask` hides.
+    Keys that no query sees are hidden, as those are that `key_mask` hides. `said` are fields of
+    `Scoring`, for callers that have a few.
 
     Raises
     ------
@@ -226,6 +227,8 @@ def pose(
         Shapes that do not fit, no keys, NaN or infinity, scores that could overflow, a query that
         sees no key.
     """
+    scoring = Scoring(**said) if scoring is None else scoring
+    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias = scoring
     more = {"key_mask": key_mask, "bias": bias}
     xp = _arrays.namespace(q=q, k=k, v=v, **{n: x for n, x in more.items() if x is not None})
     check_dtypes(q, k, v)

@@ -10,7 +10,7 @@ import numpy as np
 from approxattn._arguments import check_choice
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
-from approxattn._problem import Problem, check_cotangent, pose, quietly
+from approxattn._problem import Problem, Scoring, check_cotangent, pose, quietly
 from approxattn._problem.input import NotFiniteError, quarantine
 from approxattn._problem.visible import Window
 from approxattn.attend.calls import approximate, check_call, differentiate, empty, no_gradient
@@ -117,20 +117,9 @@ def attention(
     bad: HostArray = np.zeros((), bool)
     if nan_policy == "propagate":
         q, k, v, bad = quarantine(q, k, v, key_mask)
+    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
     try:
-        problem = pose(
-            q,
-            k,
-            v,
-            scale=scale,
-            causal=causal,
-            key_mask=key_mask,
-            query_offset=query_offset,
-            window=window,
-            segments=segments,
-            empty_rows=empty_rows,
-            bias=bias,
-        )
+        problem = pose(q, k, v, scoring)
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
@@ -199,19 +188,8 @@ def attention_vjp(
     >>> bool((error <= grads.certificate.dq + exact.certificate.dq).all())
     True
     """
-    problem = pose(
-        q,
-        k,
-        v,
-        scale=scale,
-        causal=causal,
-        key_mask=key_mask,
-        query_offset=query_offset,
-        window=window,
-        segments=segments,
-        empty_rows=empty_rows,
-        bias=bias,
-    )
+    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
+    problem = pose(q, k, v, scoring)
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
         msg = (

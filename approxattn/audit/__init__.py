@@ -29,7 +29,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_fraction, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
-from approxattn._problem import Problem, pose, quietly
+from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn._problem.input import check_finite
 from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
@@ -116,19 +116,8 @@ def audit(
     confidence = check_fraction("confidence", confidence)
     masks = {} if key_mask is None else {"key_mask": key_mask}
     _arrays.namespace(value=value, q=q, k=k, v=v, **masks)
-    problem = pose(
-        q,
-        k,
-        v,
-        scale=scale,
-        causal=causal,
-        key_mask=key_mask,
-        query_offset=query_offset,
-        window=window,
-        segments=segments,
-        empty_rows=empty_rows,
-        bias=bias,
-    )
+    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
+    problem = pose(q, k, v, scoring)
     _check_value(value, problem)
     taken = min(rows, population(problem))
     check_rows_fit(problem, rows, taken, columns=8 * problem.dv + 16)

@@ -12,7 +12,7 @@ import numpy as np
 from approxattn._arguments import check_flag, check_generator, check_rows
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
-from approxattn._problem import Problem, pose, quietly
+from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
 from approxattn.certificate.record import Record
@@ -270,18 +270,8 @@ def diagnose(
     if rng is not None:
         check_generator(rng, without="None takes evenly spaced rows")
     check_flag("compare_methods", compare_methods)
-    problem = pose(
-        q,
-        k,
-        v,
-        scale=scale,
-        causal=causal,
-        key_mask=key_mask,
-        query_offset=query_offset,
-        window=window,
-        segments=segments,
-        empty_rows=empty_rows,
-    )
+    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows)
+    problem = pose(q, k, v, scoring)
     sighted = np.flatnonzero(problem.visible_keys)
     total = sighted.size
     if total == 0 or problem.dv == 0:

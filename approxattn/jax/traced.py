@@ -8,7 +8,7 @@ drawn when the function is traced, on the host, exactly as the method itself dra
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import array_api_compat
 import jax
@@ -91,8 +91,22 @@ def traced_attention(
         shown = jnp.broadcast_to(key_mask, (*batch, k.shape[-2]))[..., None]
         k, v = (jnp.where(shown, x, 0) for x in (k, v))
     with jax.default_matmul_precision("highest"):
-        out = _form_of(chosen)(chosen, q, k, v, beta, causal, shown, seed)
+        out = _form_of(chosen)(chosen, _Call(q, k, v, beta, causal, shown, seed))
     return out.astype(narrow)
+
+
+class _Call(NamedTuple):
+    """What a form computes with, beside its method: `shown` is True for keys that take part, shape
+    (..., n_k, 1).
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    beta: float
+    causal: bool
+    shown: Array | None
+    seed: int | None
 
 
 def _form_of(method: Any) -> Callable[..., Array]:
@@ -111,18 +125,9 @@ def _no(what: str) -> NoReturn:
     raise ValueError(msg)
 
 
-def _polynomial(
-    method: Polynomial,
-    q: Array,
-    k: Array,
-    v: Array,
-    beta: float,
-    causal: bool,
-    shown: Array | None,
-    seed: int | None,
-) -> Array:
+def _polynomial(method: Polynomial, call: _Call) -> Array:
     """Weights P(beta q . (k - c)), c the mean of the visible keys, or 0."""
-    del seed
+    q, k, v, beta, causal, shown, _ = call
     if method.degree is None or method.basis != "taylor" or method.index != "full":
         _no("Polynomial without a degree and basis='taylor'")
     if method.centre == "both":
@@ -145,17 +150,9 @@ def _polynomial(
     return sums[..., :-1] / sums[..., -1:]
 
 
-def _performer(
-    method: Performer,
-    q: Array,
-    k: Array,
-    v: Array,
-    beta: float,
-    causal: bool,
-    shown: Array | None,
-    seed: int | None,
-) -> Array:
+def _performer(method: Performer, call: _Call) -> Array:
     """Weights sum_r exp(w_r . x - |x|^2/2 + w_r . y - |y|^2/2), x = sqrt(beta) q, y likewise."""
+    q, k, v, beta, causal, shown, seed = call
     if causal:
         _no("causal=True with Performer")
     rng = np.random.default_rng(_checked(seed, method))
@@ -174,17 +171,9 @@ def _performer(
     return sums[..., :-1] / sums[..., -1:]
 
 
-def _linformer(
-    method: Linformer,
-    q: Array,
-    k: Array,
-    v: Array,
-    beta: float,
-    causal: bool,
-    shown: Array | None,
-    seed: int | None,
-) -> Array:
+def _linformer(method: Linformer, call: _Call) -> Array:
     """Softmax attention to combinations of keys and values."""
+    q, k, v, beta, causal, shown, seed = call
     if causal or shown is not None:
         _no(f"{'causal=True' if causal else 'key_mask'} with Linformer")
     if method.rank is None or method.key_projection is not None or method.kernel is not None:
