@@ -18,7 +18,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench moments: how near the bounds from moments are to what they bound
            bench transformer: the gradient of four layers, its growth, memory and operations
            (PyTorch and other packages only where they are installed)
-  docs     build the documentation into docs/_build/html
+  docs     draw the gallery and build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
 }
@@ -105,6 +105,8 @@ bench() {
 
 docs() {
     set_up docs
+    say "drawing the gallery"
+    .venv/bin/python -m proofs_check figures --format svg,csv --page --out docs/gallery >/dev/null
     say "building the documentation"
     .venv/bin/python -m sphinx -W --keep-going -q -b html "$@" docs docs/_build/html
     say "documentation: $PWD/docs/_build/html/index.html"

@@ -1,5 +1,5 @@
 """The command line: list, run, show, replay, audit, faults, report, errata, pages, export,
-hunt.
+hunt, figures.
 
 Exit statuses: 0 when all is as it should be, 1 when something is not, 2 on misuse, 3 when
 experiments are left to do, 130 after an interrupt. Misuse is told in one line.
@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sys
 
-from proofs_check.commands import campaigns, examinations, pages
+from proofs_check.commands import campaigns, examinations, figures, pages
 from proofs_check.commands.entry import MISUSE, app, command
 from proofs_check.hunt.command import hunt
 from proofs_check.report import terminal
 
 command("hunt")(hunt)
 
-__all__ = ["app", "campaigns", "examinations", "main", "pages"]
+__all__ = ["app", "campaigns", "examinations", "figures", "main", "pages"]
 
 
 def main() -> None:

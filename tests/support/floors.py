@@ -128,6 +128,7 @@ RULES = {
             ("papers",),
             ("catalogue", "kit", "hunt"),
             ("running", "faults"),
+            ("figures",),
             ("report",),
             ("commands",),
             ("__main__",),

@@ -72,6 +72,11 @@ _RADIUS = Assumption(
 )
 
 
+def least_over_permitted(log2_radius: int, constant: int) -> float:
+    """Return that number as a float, for a figure."""
+    return float(_least_error({"log2_radius": log2_radius}, constant)[0].mid())
+
+
 def _enough(instance: Instance) -> tuple[Any, int]:
     """The same for the degree that as23.degree-corrected names, against 1."""
     radius = ball(2 ** instance["log2_radius"])

@@ -149,6 +149,11 @@ def _points_bound(instance: Instance, **variant: Any) -> float:
     return float(_allowed(instance, **variant))
 
 
+def riemann_error(log2_n: int, constant: int) -> float:
+    """Return that error for B = log2 n, for a figure."""
+    return _points_in_floats({"log2_n": log2_n, "power": 1, "constant": constant})
+
+
 def _points_in_floats(instance: Instance) -> float:
     d = instance["log2_n"]
     n, b, m = 2**d, d ** instance["power"], instance["constant"] * d**4

@@ -84,7 +84,7 @@ def _hash_flops(size: int) -> int:
     return 2 * tally.counts["multiply"]
 
 
-def _score_flops(size: int) -> int:
+def score_flops(size: int) -> int:
     """Flops of hashing and of the scores that are computed; the softmax and the product with V left
     out, as in the baseline's figure.
     """
@@ -95,7 +95,7 @@ def _score_flops(size: int) -> int:
     return tally.flops
 
 
-def _layer_flops(size: int) -> int:
+def layer_flops(size: int) -> int:
     """All arithmetic of the attention of one layer: hashes, scores, the dense softmax and the dense
     product with V.
     """
@@ -144,7 +144,7 @@ FLOPS = Theorem(
     ),
     experiments=(
         Count(
-            measured=_score_flops,
+            measured=score_flops,
             formula=_reported,
             sizes=_SETTINGS,
             relation="<=",
@@ -152,7 +152,7 @@ FLOPS = Theorem(
             scope="hashing and the computed scores only",
         ),
         Count(
-            measured=_layer_flops,
+            measured=layer_flops,
             formula=_reported,
             sizes=_SETTINGS,
             relation="<=",
@@ -162,7 +162,7 @@ FLOPS = Theorem(
     ),
     expected=Status.REFUTED,
     mutant=Count(
-        measured=_layer_flops,
+        measured=layer_flops,
         formula=partial(_reported, factor=Fraction(11, 10)),
         sizes=_SETTINGS,
         relation="<=",

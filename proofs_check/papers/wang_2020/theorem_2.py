@@ -59,7 +59,8 @@ def _fits(instance: Instance) -> bool:
     return bool(1 <= instance["k"] <= instance["n"] and 0 < instance["delta"] <= 1)
 
 
-def _true_success(n: int, k: int, delta: Any) -> Any:
+def true_success(n: int, k: int, delta: Any) -> Any:
+    """Return the probability of step 5 for epsilon = 1/2, as a ball."""
     from flint import arb
 
     c = k * arb(delta).exp() / arb(n).sqrt()
@@ -69,7 +70,7 @@ def _true_success(n: int, k: int, delta: Any) -> Any:
 def _probabilities(instance: Instance, factor: Fraction = Fraction(1)) -> tuple[Any, Any]:
     """Claimed, with a multiple of the exponent, and the true one."""
     n, k = instance["n"], instance["k"]
-    return claimed_success(factor * k, HALF, events=n), _true_success(n, k, instance["delta"])
+    return claimed_success(factor * k, HALF, events=n), true_success(n, k, instance["delta"])
 
 
 def _sampled_rows(instance: Instance) -> tuple[Any, int]:
@@ -87,7 +88,7 @@ def _growing(_bits: int) -> list[Comparison]:
         comparisons.append(
             Comparison(
                 claimed_success(k, HALF, events=n),
-                _true_success(n, k, arb(fmpq(1, n))),
+                true_success(n, k, arb(fmpq(1, n))),
                 f"n = 2^{exponent}, k = {k}",
             )
         )

@@ -1,0 +1,69 @@
+"""The command that draws: figures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proofs_check.commands.entry import command, misuse
+
+
+class Format(StrEnum):
+    """Forms of a figure."""
+
+    SVG = "svg"
+    PNG = "png"
+    CSV = "csv"
+
+
+@command("figures")
+def figures(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Figures, or beginnings of names; all if none."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Made when absent.")] = Path(
+        "figures"
+    ),
+    formats: Annotated[
+        str, typer.Option("--format", metavar="LIST", help="svg, png, csv, with commas.")
+    ] = "svg,png,csv",
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Sizes that take a moment: to try it out.")
+    ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Also write gallery.md, which shows them all.")
+    ] = False,
+    names_only: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
+) -> None:
+    """Draw plots of theorems, with their numbers beside them.
+
+    Each names the theorem it shows, and prints the paper's numbers beside ours. Every file says
+    seed, versions and commit.
+    """
+    from approxattn.whole_files import make_folder, write_text
+    from proofs_check.figures import files, gallery
+    from proofs_check.figures.page import page as gallery_page
+    from proofs_check.running.evidence import environment
+
+    with misuse(LookupError, ValueError):
+        wanted = gallery.chosen(names or ())
+        forms = tuple(Format(form.strip()).value for form in formats.split(","))
+    if names_only:
+        typer.echo("\n".join(wanted))
+        return
+    folder, drawn, origin = make_folder(out), [], {}
+    versions = environment()["versions"]
+    for number, (name, build) in enumerate(wanted.items(), 1):
+        typer.echo(f"[{number}/{len(wanted)}] {name}", err=True)
+        figure = build(tiny)
+        origin = files.origin_of(figure, versions)
+        drawn.append(figure)
+        for path in files.write(figure, folder, forms, origin):
+            typer.echo(path)
+    if page:
+        write_text(folder / "gallery.md", gallery_page(drawn, origin))
+        typer.echo(folder / "gallery.md")

@@ -1,0 +1,61 @@
+"""All figures by name, collected by explicit import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
+
+from proofs_check.figures import (
+    costs,
+    exponential,
+    gradients,
+    hashing,
+    heads,
+    low_rank,
+    weights,
+)
+from proofs_check.figures.record import Figure
+
+Build: TypeAlias = Callable[[bool], Figure]
+"""Computes a figure; true asks for sizes that take a moment."""
+
+FIGURES: Mapping[str, Build] = {
+    "degrees": exponential.degrees,
+    "least-error": exponential.least_error,
+    "as23-degree": exponential.as23_degree,
+    "ranks": exponential.ranks,
+    "even-and-odd": exponential.even_and_odd,
+    "total-variation": weights.total_variation,
+    "moments": weights.moments,
+    "printed-gradients": gradients.printed_gradients,
+    "riemann-points": gradients.riemann_points,
+    "layers": gradients.layers,
+    "linformer-success": low_rank.linformer_success,
+    "linformer-savings": low_rank.linformer_savings,
+    "spectra": low_rank.spectra,
+    "yoso-weight": hashing.yoso_weight,
+    "yoso-error": hashing.yoso_error,
+    "bert-lsh-flops": hashing.bert_lsh_flops,
+    "heads-cost": heads.heads_cost,
+    "heads-null": heads.heads_null,
+    "growth": costs.growth,
+    "crossover": costs.crossover,
+    "regimes": costs.regimes,
+}
+
+
+def chosen(names: Iterable[str]) -> dict[str, Build]:
+    """Return the figures named, or whose names begin so; all of them where none is named.
+
+    Raises
+    ------
+    LookupError
+        For a name that begins none, with those there are.
+    """
+    names = list(names)
+    for name in names:
+        if not any(known.startswith(name) for known in FIGURES):
+            msg = f"no figure is called {name!r}: there are {', '.join(FIGURES)}"
+            raise LookupError(msg)
+    wanted = tuple(names) or ("",)
+    return {name: build for name, build in FIGURES.items() if name.startswith(wanted)}

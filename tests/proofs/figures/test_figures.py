@@ -1,0 +1,169 @@
+"""Figures: numbers that are known, files that say where they come from, the page, the command."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from proofs_check import catalogue
+from proofs_check.__main__ import app
+from proofs_check.figures import files, gallery
+from proofs_check.figures.draw import drawn, style
+from proofs_check.figures.page import page
+from proofs_check.figures.record import Axis, Figure, Panel, Series
+
+ORIGIN = {"figure": "x", "theorems": "y", "seed": "0", "versions": "z=1", "commit": "abc"}
+
+
+@pytest.fixture(scope="module")
+def tiny() -> dict[str, Figure]:
+    return {name: build(True) for name, build in gallery.FIGURES.items()}
+
+
+@pytest.mark.parametrize("name", gallery.FIGURES)
+def test_every_figure_can_be_drawn_and_names_theorems(name: str, tiny: dict[str, Figure]) -> None:
+    figure = tiny[name]
+    assert figure.name == name
+    assert set(figure.claims) <= set(catalogue.theorems())
+    assert figure.claims
+    with style(name):
+        drawing = drawn(figure)
+    for axes, panel in zip(drawing.axes, figure.panels, strict=True):
+        assert axes.get_ylabel() == panel.y.label
+        assert panel.x.label or panel.x.names
+    values = [np.asarray(s.y, float) for panel in figure.panels for s in panel.series]
+    assert all(np.isfinite(y).any() for y in values)
+
+
+KNOWN = {
+    # what the catalogue proves or the sources print, independent of the sizes drawn
+    ("degrees", "best"): 41,
+    ("degrees", "taylor"): 74,
+    ("as23-degree", "at 2^40"): 870.06,
+    ("ranks", "ours at 4"): 495,
+    ("ranks", "printed at 4"): 735_471,
+    ("even-and-odd", "P_3(-4)"): -17 / 3,
+    ("total-variation", "attained share"): 1.0,
+    ("printed-gradients", "AS24 dX, without 1/d"): 3.0,
+    ("linformer-success", "claimed at k"): 0.5856,
+    ("heads-null", "zero passes"): 1.0,
+    ("bert-lsh-flops", "reported"): 10.24,
+    ("growth", "Exact"): 2.0,
+    ("growth", "Performer, 256 features"): 1.0,
+}
+
+
+@pytest.mark.parametrize(("name", "fact"), KNOWN)
+def test_known_numbers(name: str, fact: str, tiny: dict[str, Figure]) -> None:
+    assert tiny[name].facts[fact] == pytest.approx(KNOWN[name, fact], rel=2e-4)
+
+
+def test_the_crossings_of_yoso_are_where_they_are_proved() -> None:
+    figure = gallery.FIGURES["yoso-weight"](False)
+    assert list(figure.facts.values()) == pytest.approx([-0.88932, 0.72024], abs=2e-4)
+
+
+def test_bounds_lie_above_what_they_bound(tiny: dict[str, Figure]) -> None:
+    def rows(name: str, label: str) -> np.ndarray:
+        series = next(
+            s for panel in tiny[name].panels for s in panel.series if s.label.startswith(label)
+        )
+        return np.asarray(series.y)
+
+    assert (rows("layers", "bound with") <= rows("layers", "bound") * (1 + 1e-9)).all()
+    assert (rows("layers", "error") <= rows("layers", "bound with")).all()
+    assert (rows("moments", "error") <= rows("moments", "Taylor")).all()
+    assert tiny["total-variation"].facts["largest share"] <= 1
+    least, most = (
+        np.concatenate([np.asarray(s.low if low else s.y) for s in bands])
+        for bands in [[s for s in tiny["least-error"].panels[0].series if s.kind == "band"]]
+        for low in (True, False)
+    )
+    assert (least <= most).all()
+
+
+def test_printed_formulas_are_wrong_and_corrected_ones_right(tiny: dict[str, Figure]) -> None:
+    printed, corrected = tiny["printed-gradients"].panels[0].series
+    assert (np.asarray(printed.y) > 0.1).all()
+    assert (np.asarray(corrected.y) < 1e-9).all()
+
+
+def test_hashes_and_crossover() -> None:
+    assert gallery.FIGURES["yoso-error"](False).facts["slope"] == pytest.approx(-0.5, abs=0.1)
+    facts = gallery.FIGURES["crossover"](True).facts
+    # the rank is C(d + 2, 2), and a token costs twice the rank, as against n
+    assert facts["d = 64, g = 2"] == pytest.approx(math.comb(66, 2), rel=0.05)
+
+
+def test_files_say_where_they_come_from(tmp_path: Path, tiny: dict[str, Figure]) -> None:
+    figure = tiny["total-variation"]
+    origin = files.origin_of(figure, {"numpy": "9.9"})
+    svg, png, table = files.write(figure, tmp_path, ("svg", "png", "csv"), origin)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    for text in (svg.read_text(encoding="utf-8"), table.read_text(encoding="utf-8")):
+        assert "ours.hilbert" in text
+        assert "numpy=9.9" in text
+        assert str(figure.seed) in text
+        assert origin["commit"] in text
+    lines = [x for x in table.read_text(encoding="utf-8").splitlines() if not x.startswith("#")]
+    found = list(csv.DictReader(lines))
+    assert len(found) == sum(len(s.x) for panel in figure.panels for s in panel.series)
+    first = figure.panels[0].series[0]
+    assert float(found[0]["x"]) == first.x[0]  # to the last digit
+    assert float(found[0]["y"]) == first.y[0]
+
+
+def test_a_figure_is_the_same_bytes_again(tmp_path: Path, tiny: dict[str, Figure]) -> None:
+    one, two = (tmp_path / name for name in "ab")
+    for folder in (one, two):
+        folder.mkdir()
+        files.write(tiny["ranks"], folder, ("svg", "csv"), ORIGIN)
+    for name in ("ranks.svg", "ranks.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_the_page_shows_every_figure(tiny: dict[str, Figure]) -> None:
+    text = page(tiny.values(), ORIGIN)
+    for figure in tiny.values():
+        assert f"![{figure.title}]({figure.name}.svg)" in text
+        assert all(row.ours in text for row in figure.printed)
+    assert text.count("| `python -m proofs_check figures") == sum(
+        bool(f.of_paper) for f in tiny.values()
+    )
+
+
+def test_the_command(tmp_path: Path) -> None:
+    place = str(tmp_path / "new" / "place")
+    done = CliRunner().invoke(
+        app, ["figures", "rank", "--out", place, "--format", "csv", "--tiny", "--page"]
+    )
+    assert done.exit_code == 0, done.output
+    assert {p.name for p in Path(place).iterdir()} == {"ranks.csv", "gallery.md"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["nothing"], "'nothing'"), (["ranks", "--format", "bmp"], "bmp")]
+)
+def test_misuse_is_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["figures", *arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_series_of_unequal_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"lengths \[1, 2\]"):
+        Series(label="s", x=[1, 2], y=[1])
+
+
+def test_marks_and_names_are_drawn() -> None:
+    axis = Axis(label="", names=("a", "b"))
+    series = Series(label="s", x=[0, 1], y=[2, 3], low=[1, 1], kind="bars")
+    panel = Panel(x=axis, y=Axis(label="height"), series=(series,))
+    figure = Figure(name="n", title="t", claims=("k",), caption="c", panels=(panel,))
+    axes = drawn(figure).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert [(bar.get_y(), bar.get_height()) for bar in axes.patches] == [(1, 1), (1, 2)]
