@@ -31,7 +31,7 @@ def growth(tiny: bool = False) -> Figure:
     slopes = {name: _slope(n[-2:], row[-2:]) for name, row in counts.items()}
     return Figure(
         name="growth",
-        title="Multiply-adds of one head of width 64 by the number of tokens, counted",
+        title="Multiply-adds by the number of tokens",
         claims=(
             "code.cost-polynomial",
             "code.cost-yoso",
@@ -40,7 +40,7 @@ def growth(tiny: bool = False) -> Figure:
             "code.cost-linformer-mean-pool",
             "code.cost-exact",
         ),
-        caption="The slope at the right end is "
+        caption="Counted, one head of width 64. The slope at the right end is "
         + ", ".join(f"{slope:.2f} ({name})" for name, slope in slopes.items())
         + ". Settings are held fixed, so errors are not equal. Times are what the benchmarks "
         "measure.",
@@ -70,7 +70,7 @@ def crossover(tiny: bool = False) -> Figure:
         facts |= {f"d = {d}, g = {g}": float(x) for d, x in zip(widths, n, strict=True)}
     return Figure(
         name="crossover",
-        title="Tokens from which polynomial attention costs less than exact attention, counted",
+        title="Tokens from which a polynomial costs less than exact attention",
         claims=("code.cost-regime", "code.cost-regime-degree", "code.cost-polynomial"),
         caption="With d of the order log n and a fixed degree the rank is below n for large n: "
         "that is the almost linear time of AS23. At the widths of real heads n is large.",
@@ -116,9 +116,10 @@ def regimes(tiny: bool = False) -> Figure:
         facts |= {f"d = {d}, B = {b:g}": c for b, c in zip(ranges, cost, strict=True)}
     return Figure(
         name="regimes",
-        title="Where a polynomial pays: cost over exact attention at n = 2^20, tolerance 1e-2",
+        title="Where a polynomial pays",
         claims=("code.cost-regimes", "ours.hilbert", "aa22.minimal-degrees-table"),
-        caption="The least degree whose error is certified from the range B of the scores alone. "
+        caption="n = 2^20, tolerance 1e-2: the least degree whose error is certified from the "
+        "range B of the scores alone. "
         "Below 1 the polynomial is cheaper. Trained heads have ranges of 8 and more.",
         panels=(
             Panel(

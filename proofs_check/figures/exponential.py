@@ -31,10 +31,10 @@ def degrees(tiny: bool = False) -> Figure:
     relative = DEGREES["relative"][-1][-1]
     return Figure(
         name="degrees",
-        title="Least degree next to exp on [-B, B]: any polynomial (steps), Taylor (dashed), the "
-        "order max{B, L / log(L/B)} with constant 1 (dotted)",
+        title="Least degree of a polynomial next to exp on [-B, B]",
         claims=("aa22.minimal-degrees-table", "ours.taylor-degrees", "aa22.degree-formula"),
-        caption=f"Steps and dashes are certified from both sides in every cell. At B = 16 and "
+        caption=f"Any polynomial (steps), Taylor (dashed), the order max{{B, L / log(L/B)}} with "
+        f"constant 1 (dotted). Steps and dashes are certified from both sides. At B = 16 and "
         f"1e-12 the best polynomial has degree {best} (relative error: {relative}), the Taylor "
         f"polynomial {taylor}. L = log(1/eps); the order says nothing where L <= B.",
         panels=(
@@ -68,7 +68,7 @@ def least_error(tiny: bool = False) -> Figure:
         ]
     return Figure(
         name="least-error",
-        title="Least error of a polynomial of degree n next to exp on [-B, B]",
+        title="Least error of a polynomial next to exp on [-B, B]",
         claims=("aa22.minimax-bounds", "aa22.chebyshev-tail"),
         caption="Between 2 times the sum of I_k over odd multiples of n + 1 (dashed) and over all "
         "k > n (solid). Their quotient falls like 1 + B / (2 n).",
@@ -104,10 +104,11 @@ def as23_degree(tiny: bool = False) -> Figure:
     at_40 = least_over_permitted(40, 10)
     return Figure(
         name="as23-degree",
-        title="Least error over permitted error, to the power 1/R², at degree "
-        "C max{L / log(L/R), R²} and L = R² ln R",
+        title="A degree with R where R² belongs",
         claims=("as23.degree",),
-        caption="Above the line at 1 no polynomial of that degree is good enough. Every constant "
+        caption="Least error over permitted error, at degree C max{L / log(L/R), R²} and "
+        "L = R² ln R. Above the line at 1 no polynomial of that degree is good enough. Every "
+        "constant "
         "C fails once ln R > C (ln 2C - 1) + 1; where the paper uses the lemma, R = o(sqrt(log n)),"
         " both readings give a degree of o(log n).",
         panels=(
@@ -161,9 +162,10 @@ def even_and_odd(tiny: bool = False) -> Figure:
     right = float(np.exp(scores) @ values / np.exp(scores).sum())
     return Figure(
         name="even-and-odd",
-        title="Taylor polynomials of exp: even degrees are positive everywhere",
+        title="Taylor polynomials of even and odd degree",
         claims=("sata.odd-degree", "ours.even-taylor", "sata.convex-hull"),
-        caption=f"P_3 is {p3[0]:.2f} at -4. A row with scores (0, -4, -4) and values (-1, 1, 1) "
+        caption=f"Even ones are positive everywhere. P_3 is {p3[0]:.2f} at -4. A row with scores "
+        f"(0, -4, -4) and values (-1, 1, 1) "
         f"has the output {right:.2f}; with P_3 for exp it is {odd:.2f}, and values lie in "
         "[-1, 1].",
         panels=(

@@ -27,7 +27,7 @@ def printed_gradients(tiny: bool = False) -> Figure:
     x = np.arange(len(names))
     return Figure(
         name="printed-gradients",
-        title="Relative error of gradient formulas, against derivatives of the loss",
+        title="Gradient formulas as printed and as corrected",
         claims=(
             "lss24.gradient-t-printed",
             "lss24.gradient-wv-printed",
@@ -106,9 +106,10 @@ def riemann_points(tiny: bool = False) -> Figure:
     n = [2.0**p for p in powers]
     return Figure(
         name="riemann-points",
-        title="Error of the integral of f' from m points (Theorem E.5 of AS24), B = d = log2 n",
+        title="The integral of f' from log⁴ n points",
         claims=("as24.riemann-points", "as24.riemann-sum"),
-        caption="The proof takes m of the order log⁴ n and needs the error 1/log⁴ n. The error is "
+        caption="Theorem E.5 of AS24, B = d = log2 n. The proof takes m of the order log⁴ n and "
+        "needs the error 1/log⁴ n. The error is "
         "about n d B / (8 m): it grows with n. Points of the order B² n d log⁴ n are enough.",
         panels=(
             Panel(
@@ -149,9 +150,10 @@ def layers(tiny: bool = False) -> Figure:
     places = list(range(1, depth + 1))
     return Figure(
         name="layers",
-        title=f"Error of a transformer with polynomial attention of degree 6, by depth (n = {n})",
+        title="Certificates through the layers of a transformer",
         claims=("ours.layers", "ours.layers-moments"),
-        caption="Largest Euclidean error of a token after each residual layer. The bound of each "
+        caption=f"Polynomial attention of degree 6, n = {n}. Largest Euclidean error of a token "
+        f"after each residual layer. The bound of each "
         "layer starts from that of the one before; with second moments it grows by what the "
         "Jacobian at the computed point allows.",
         panels=(

@@ -23,7 +23,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
     marks = tuple(Mark(text=f"{e:.4f}", x=e) for e in ends)
     return Figure(
         name="yoso-weight",
-        title=f"The weight of YOSO and the exponential it stands for, τ = {tau}",
+        title=f"The weight of YOSO and the exponential, τ = {tau}",
         claims=("yoso.softmax-shape", "yoso.surrogate-gradient"),
         caption="The hash weight is the larger one between the two crossings, whatever τ. On the "
         "right its derivative, the surrogate τ p / 2 of the paper, a lower bound of it, and the "
@@ -71,9 +71,10 @@ def yoso_error(tiny: bool = False) -> Figure:
     places = np.repeat(hashes, repeats)
     return Figure(
         name="yoso-error",
-        title="Sampled YOSO against its expectation, layer 3 of a real encoder",
+        title="Sampled YOSO against its expectation",
         claims=("yoso.variance", "yoso.error-in-hashes"),
-        caption=f"The slope of a fit is {slope:.2f}; the exact variance says -1/2. Hashes are "
+        caption=f"A head of layer 3 of a real encoder. The slope of a fit is {slope:.2f}; the "
+        f"exact variance says -1/2. Hashes are "
         "shared by all queries and keys of a draw.",
         panels=(
             Panel(
@@ -113,9 +114,10 @@ def bert_lsh_flops(tiny: bool = False) -> Figure:
     x = np.arange(len(settings))
     return Figure(
         name="bert-lsh-flops",
-        title="BERT-LSH, operations of a layer: 10 tokens, 2 heads of width 64",
+        title="BERT-LSH: operations of a layer",
         claims=("bert-lsh.flops", "bert-lsh.flops-hash-only", "bert-lsh.honest-flops"),
-        caption="The reported 5.12 K L KFLOP is the cost of the hash products exactly. Scores of "
+        caption="10 tokens, 2 heads of width 64. The reported 5.12 K L KFLOP is the cost of the "
+        "hash products exactly. Scores of "
         "colliding pairs, and then the dense softmax and product with V, come on top; the "
         "baseline's 25.6 has Q K^T only.",
         panels=(

@@ -41,9 +41,10 @@ def heads_cost(tiny: bool = False) -> Figure:
     null = float(np.median([_relative(_mean(h), h) for h in heads]))
     return Figure(
         name="heads-cost",
-        title=f"Error against cost on {len(heads)} heads of a real encoder, n = {n}",
+        title=f"Error against cost on {len(heads)} heads of a real encoder",
         claims=("code.clustered", "code.polynomial-taylor", "code.nystrom", "code.yoso"),
-        caption="Cost counts multiply-adds over those of exact attention. Above the dotted line "
+        caption=f"n = {n}. Cost counts multiply-adds over those of exact attention. Above the "
+        f"dotted line "
         "the mean of the values, which needs no attention, is better. At this length polynomials "
         "cost more than exact attention; YOSO approximates another attention than softmax.",
         panels=(
@@ -75,7 +76,7 @@ def heads_null(tiny: bool = False) -> Figure:
     medians = [float(np.median(e)) for e in rows.values()]
     return Figure(
         name="heads-null",
-        title=f"Relative error at a quarter of the cost of exact attention, {len(heads)} heads",
+        title=f"Error at a quarter of the cost, {len(heads)} real heads",
         claims=("linformer.null-baseline", "subgen.null-baseline", "hyper.null-baseline"),
         caption="A method is worth something where it is below the mean of the values. The "
         "criterion of Linformer's Theorem 2, an error within ε |P| |V|, ε = 1/2, is passed by the "

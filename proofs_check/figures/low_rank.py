@@ -30,9 +30,10 @@ def linformer_success(tiny: bool = False) -> Figure:
     at_claim = float(claimed_success(paper_k, HALF, events=n).mid())
     return Figure(
         name="linformer-success",
-        title="Linformer's theorems: probability of an error within ε = 1/2, n = 512",
+        title="How often Linformer's theorems come true",
         claims=("linformer.theorem-1", "linformer.theorem-2"),
-        caption="Exact probabilities for the constructions of the catalogue: equal scores, and "
+        caption="Probability of an error within ε = 1/2, n = 512: exact, for the constructions "
+        "of the catalogue: equal scores, and "
         "values of mean 1/100 (Theorem 1) or 1 (Theorem 2). Where the claim is above the truth "
         f"the theorem fails; at the paper's own k = 5 ln n / (ε² - ε³) = {paper_k} as well.",
         panels=(
@@ -76,9 +77,10 @@ def spectra(tiny: bool = False) -> Figure:
     right = tuple(Series(label="", x=x / n, y=t, colour=c) for _, c, _, t in series)
     return Figure(
         name="spectra",
-        title=f"Singular values of eight real attention matrices, n = {n}",
+        title="Singular values of eight real attention matrices",
         claims=("ours.eckart-young", "ours.polynomial-rank-bound", "linformer.rank-of-exponential"),
-        caption="On the right the share of the sum of singular values up to an index, as Figure 1 "
+        caption=f"n = {n}. On the right the share of the sum of singular values up to an index, "
+        f"as Figure 1 "
         "of Linformer shows it for 512 tokens of another encoder. A quarter of the values holds "
         f"{min(share):.2f} to {max(share):.2f} of the sum here.",
         panels=(
@@ -124,9 +126,10 @@ def linformer_savings(tiny: bool = False) -> Figure:
         facts |= {f"n = {m}, k = {k}": r for m, r in zip(sizes, ratio, strict=True)}
     return Figure(
         name="linformer-savings",
-        title="Multiply-adds of exact attention over those of k pooled keys, d = 64",
+        title="What k pooled keys save",
         claims=("code.cost-linformer-mean-pool", "code.cost-exact"),
-        caption="Counted, not timed: attention alone, without the projections of the layer. Table "
+        caption="Multiply-adds of exact attention over those of k pooled keys, d = 64. Counted, "
+        "not timed: attention alone, without the projections of the layer. Table "
         "3 of the paper has times of whole models on a GPU, which cannot be redrawn here.",
         panels=(
             Panel(

@@ -21,7 +21,7 @@ def total_variation(tiny: bool = False) -> Figure:
     sharp = half / (1 + np.sqrt(1 - half**2))
     return Figure(
         name="total-variation",
-        title="Total variation of a softmax row whose weights are off by a relative ε",
+        title="Softmax rows whose weights are off by a relative ε",
         claims=("ours.hilbert", "as23.attention-error", "as23.halved-constant"),
         caption="The error of an output is at most twice this times the half range of V. τ(ε) is "
         "attained by two tokens (rings). AS23's 2 ε max|V| is the line above; half of it, the line "
@@ -94,9 +94,10 @@ def moments(tiny: bool = False) -> Figure:
     bounds = (Series(label=names[x], x=degrees, y=rows[x], kind="line") for x in names)
     return Figure(
         name="moments",
-        title=f"Certificates of polynomial attention by degree, median row (n = {n}, d = {d})",
+        title="Certificates of polynomial attention by degree",
         claims=("ours.moments", "ours.moments-distance", "ours.hilbert"),
-        caption="What the moments of a row's scores know, which come with its denominator, is "
+        caption=f"Median over the rows, uniform data, n = {n}, d = {d}. What the moments of a "
+        f"row's scores know, which come with its denominator, is "
         "orders of magnitude more than what their range knows.",
         panels=(
             Panel(
