@@ -19,4 +19,6 @@ numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "approxattn"
+# pages that belong to no section have nothing to list beside them
+html_sidebars = {name: [] for name in ("index", "start", "gallery/gallery")}
 html_theme_options = {"navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
