@@ -64,8 +64,8 @@ def test_outputs(kind: str, padding: str, models) -> None:
     assert all(call.certificate is not None for call in calls)
 
 
-@pytest.mark.parametrize("padding", ["none", "left"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral", "t5"])
 def test_generate_gives_the_same_tokens(kind: str, padding: str, models) -> None:
     model, given = models(kind), inputs(padding)
     found = []
@@ -95,17 +95,30 @@ def test_methods_without_causal_form_decode_but_do_not_prefill(models) -> None:
     assert [bool(call.reason) for call in calls] == [True] * 2 + [False] * 4
 
 
-def test_chunked_prefill(models) -> None:
-    model, given = models("llama"), inputs("none")["input_ids"]
-    wanted, _ = run(model, "sdpa", input_ids=given)
+@pytest.mark.parametrize("padding", ["none", "left"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+def test_chunked_prefill(kind: str, padding: str, models) -> None:
+    model, given = models(kind), inputs(padding)
+    ids, mask = given["input_ids"], given["attention_mask"]
+    # what stands before the first token has the positions of no one
+    places = (mask.cumsum(-1) - 1).clamp(min=0)
+    wanted, _ = run(model, "sdpa", **given, position_ids=places)
     model.set_attn_implementation("ours")
     cache, parts = None, []
     with torch.no_grad():
-        for part in given.split(8, 1):
-            found = model(input_ids=part, cache=cache, use_cache=True)
+        for start, stop in ((0, 5), (5, 16), (16, TOKENS)):
+            part = slice(start, stop)
+            found = model(
+                input_ids=ids[:, part],
+                attention_mask=mask[:, :stop],
+                position_ids=places[:, part],
+                cache=cache,
+                use_cache=True,
+            )
             cache = found.past_key_values
             parts.append(found.logits)
-    torch.testing.assert_close(torch.cat(parts, 1), wanted, rtol=0, atol=1e-5)
+    kept = mask.bool()
+    torch.testing.assert_close(torch.cat(parts, 1)[kept], wanted[kept], rtol=0, atol=1e-5)
 
 
 def test_position_bias_is_exact_or_refused(models) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 from mask_table import FORMS, PAGE, classes, reason, takes, with_table
 
@@ -17,3 +19,14 @@ def test_a_method_that_does_not_take_a_mask_says_why(name: str) -> None:
     for form, options in FORMS.items():
         if not takes(method, options):
             assert len(reason(method, form)) > 40
+
+
+@pytest.mark.parametrize("name", classes())
+def test_forms_together_are_taken_where_each_is(name: str) -> None:
+    """So the table says it all: no combination is refused for a reason of its own."""
+    method = classes()[name].method
+    alone = {form: takes(method, options) for form, options in FORMS.items()}
+    for size in (2, 3):
+        for forms in combinations(FORMS, size):
+            together = {key: x for form in forms for key, x in FORMS[form].items()}
+            assert takes(method, together) == all(alone[form] for form in forms), forms

@@ -40,7 +40,9 @@ def classes():
 def takes(method, options) -> bool:
     """Tell whether a call with such a mask is carried out."""
     q, k, v = np.random.default_rng(0).normal(size=(3, 8, 4))
-    q = q[:4] if "query_offset" in options else q
+    if "query_offset" in options:
+        q, ids = q[4:], options.get("segments")
+        options = options if ids is None else {**options, "segments": (ids[4:], ids)}
     rng = np.random.default_rng(0) if method.randomised else None
     try:
         aa.attention(q, k, v, method, rng=rng, **options)

@@ -25,7 +25,14 @@ def make(kind: str) -> Any:
         "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**grouped, sliding_window=8)),
         "t5": lambda: hf.T5ForConditionalGeneration(
             hf.T5Config(
-                vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4
+                vocab_size=VOCABULARY,
+                d_model=32,
+                d_kv=8,
+                d_ff=48,
+                num_layers=2,
+                num_heads=4,
+                decoder_start_token_id=0,
+                eos_token_id=None,
             )
         ),
     }[kind]()
