@@ -143,3 +143,51 @@ def bert_lsh_flops(tiny: bool = False) -> Figure:
         seed=0,
         facts={"reported": float(reported[0]), "layer": float(layer[0])},
     )
+
+
+def yoso_tokens(tiny: bool = False) -> Figure:
+    """Relative error by number of tokens: hashes are shared, so tokens do not average it away."""
+    n = [8, 32] if tiny else [2**i for i in range(3, 13)]
+    bits, m, draws = 1, 32, 4 if tiny else 60
+    error = [_half_at_a_right_angle(x, bits, m, draws) for x in n]
+    exact = 1 / (3 * np.sqrt(m))
+    own = [float(np.sqrt(_independent(x, m))) for x in n]
+    return Figure(
+        name="yoso-tokens",
+        title="Error of sampled YOSO by the number of tokens",
+        claims=("yoso.floor-in-tokens", "yoso.independent-variance", "yoso.variance"),
+        caption=f"Half of the keys equal the query, half are at a right angle; values 1, τ = 1, "
+        f"m = {m} hashes. All keys share the hash, so the exact relative error is "
+        "1 / (3 sqrt m) for every n. Keys with hashes of their own would average it away.",
+        panels=(
+            Panel(
+                x=Axis(label="tokens n", log=True, base=2),
+                y=Axis(label="relative error, root mean square", log=True),
+                series=(
+                    Series(label="measured", x=n, y=error, kind="rings"),
+                    Series(label="exact, shared hash", x=n, y=[exact] * len(n), colour=0),
+                    Series(label="if hashes were independent", x=n, y=own, kind="dashed"),
+                ),
+            ),
+        ),
+        seed=_SEED,
+        of_paper="YOSO, figure of the error by sequence length",
+        facts={"exact": float(exact), "last": error[-1], "last, independent": own[-1]},
+    )
+
+
+def _half_at_a_right_angle(n: int, bits: int, m: int, draws: int) -> float:
+    q = np.array([[1.0, 0.0]])
+    k = np.repeat([[1.0, 0.0], [0.0, 1.0]], n // 2, axis=0)
+    method = aa.Yoso(bits=bits, hashes=m)
+    right = 0.75 * n  # n/2 times 1 and n/2 times 1/2
+    found = [
+        aa.attention(q, k, np.ones((n, 1)), method, rng=np.random.default_rng([_SEED, n, i])).value
+        for i in range(draws)
+    ]
+    return float(np.sqrt(np.mean([(x.item() / right - 1) ** 2 for x in found])))
+
+
+def _independent(n: int, m: int) -> float:
+    """Variance of n/2 independent indicators of probability 1/2, over the square of 3 n / 4."""
+    return n / 8 / m / (0.75 * n) ** 2
