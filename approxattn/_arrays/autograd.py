@@ -57,7 +57,8 @@ def plan(
     method = call.pop("method")
     if not getattr(method, "gradient_of_output", False):
         return Plan(tensors, None, _message(function, f"the output of {method!r} is"))
-    call.pop("nan_policy", None)
+    for name in ("nan_policy", "return_lse"):
+        call.pop(name, None)
     call["rng"] = copy.deepcopy(call.get("rng"))  # the state that it has before the call
     names = [n for n, x in vars(method).items() if isinstance(x, torch.Tensor) and x.requires_grad]
     inputs = [call.pop("q"), call.pop("k"), call.pop("v"), *(getattr(method, n) for n in names)]
@@ -102,7 +103,8 @@ def attached(result: Any, found: Plan) -> Any:
     if found.pull is None or not isinstance(value, torch.Tensor):
         return _mapped(result, refusing, torch)
     joined = follow.apply(found.pull, value, *found.inputs)
-    return dataclasses.replace(result, value=joined)
+    others = {} if getattr(result, "lse", None) is None else {"lse": refusing(result.lse)}
+    return dataclasses.replace(result, value=joined, **others)
 
 
 @functools.cache

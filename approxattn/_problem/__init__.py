@@ -59,6 +59,8 @@ class Problem:
         methods that know it.
     bias : array, broadcastable to (..., n_q, n_k), or None
         Added to the scores; -inf hides a pair. Only for methods that know it.
+    wants_lse : bool
+        Whether the log-sum-exp of each row is asked for.
     visibility : Visibility or None
         What the caller's masks let each query see, where `causal` and `key_mask` cannot say it;
         then `causal` is False. Methods never get such a problem: see `approxattn.attend`.
@@ -75,6 +77,7 @@ class Problem:
     out_dtype: str
     band: Window | None = None
     bias: Array | None = None
+    wants_lse: bool = False
     visibility: Visibility | None = None
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from approxattn._arguments import check_choice
+from approxattn._arguments import check_choice, check_flag
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, check_cotangent, pose, quietly
@@ -44,6 +45,7 @@ def attention(
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
     max_memory: float | None = None,
+    return_lse: bool = False,
 ) -> Approximation:
     """Compute attention by `method`, with a certificate of its distance to the exact answer.
 
@@ -87,12 +89,15 @@ def attention(
     max_memory : float, optional
         Bytes that the call may hold beside its input, by the estimate of `method.cost`: within a
         factor of two. None: no limit.
+    return_lse : bool
+        Whether `lse`, the logarithm of every query's sum of e^score, is wanted too, by which parts
+        over different keys merge; `certificate.lse` bounds its error. For `Exact` only.
 
     Returns
     -------
     Approximation
         `value`, shape (..., n_q, dv), in the input's library, device and dtype (float64 for
-        integers), and `certificate`.
+        integers), and `certificate`; also `lse`, shape (..., n_q), where it was asked for.
 
     Raises
     ------
@@ -113,6 +118,7 @@ def attention(
     >>> out.value.shape, bool(out.certificate.bound < 1e-3 * 2)
     ((100, 8), True)
     """
+    check_flag("return_lse", return_lse)
     check_choice("nan_policy", nan_policy, ("raise", "propagate"))
     bad: HostArray = np.zeros((), bool)
     if nan_policy == "propagate":
@@ -123,9 +129,10 @@ def attention(
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
+    problem = replace(problem, wants_lse=True) if return_lse else problem
     check_call(method, problem, rng)
     check_max_memory(max_memory, method, problem)
-    if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
+    if math.prod((*problem.batch, problem.n_q, problem.dv or int(return_lse))) == 0:
         return empty(problem)
     result = approximate(method, problem, rng)
     return poison(result, bad, problem) if bad.any() else result

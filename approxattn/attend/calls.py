@@ -28,7 +28,13 @@ from approxattn.certificate import (
     Gradients,
     held_to_promise,
 )
-from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_WINDOW, Differentiable, Method
+from approxattn.methods.protocol import (
+    WHY_NO_BIAS,
+    WHY_NO_LSE,
+    WHY_NO_WINDOW,
+    Differentiable,
+    Method,
+)
 
 
 def approximate(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -50,7 +56,7 @@ def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -
     rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
     unmet = (*result.certificate.unmet, *reasons)
     certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
-    return Approximation(value=result.value, certificate=certificate)
+    return replace(result, certificate=certificate)
 
 
 def differentiate(
@@ -122,6 +128,9 @@ def why_refused(method: Method, problem: Problem) -> str:
     reason = getattr(method, "why_no_bias", WHY_NO_BIAS)
     if problem.bias is not None and reason:
         return f"bias with {name}: {reason}"
+    reason = getattr(method, "why_no_lse", WHY_NO_LSE)
+    if problem.wants_lse and reason:
+        return f"return_lse=True with {name}: {reason}"
     if problem.scale_given and method.why_no_scale:
         return f"scale(={problem.scale}) with {name}: {method.why_no_scale}; leave scale=None"
     return ""
@@ -134,7 +143,10 @@ def empty(problem: Problem) -> Approximation:
     value = xp.zeros(
         shape, dtype=_arrays.dtype_of(problem.out_dtype, xp), device=_arrays.device(problem.q)
     )
+    rows = np.zeros(shape[:-1])
+    of_lse = rows if problem.wants_lse else None
     return Approximation(
         value=value,
-        certificate=Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh"),
+        certificate=Certificate(rows=rows, target=SOFTMAX, theorem="ours.tanh", lse=of_lse),
+        lse=xp.reshape(problem.q[..., :0], shape[:-1]) if problem.wants_lse else None,
     )

@@ -43,7 +43,8 @@ def earlier_cotangent(dout: Array, problem: Problem) -> Array:
 def last_rows(result: Approximation, problem: Problem) -> Approximation:
     """Return the result for the queries of `problem`, from that of the square one."""
     skip, certificate = problem.earlier, result.certificate
-    return Approximation(
+    return replace(
+        result,
         value=result.value[..., skip:, :],
         certificate=replace(certificate, rows=certificate.rows[..., skip:]),
     )

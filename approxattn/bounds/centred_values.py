@@ -51,4 +51,4 @@ def moved_back(result: Approximation, middle: Array, shifted: Problem) -> Approx
     with np.errstate(invalid="ignore", over="ignore"):
         added = u * (2 * value_spread(shifted).top[..., None] + size + rows)
     rows = up(rows + added + 2 * _arrays.smallest_normal(shifted.dtype))
-    return Approximation(value=result.value + middle, certificate=replace(certificate, rows=rows))
+    return replace(result, value=result.value + middle, certificate=replace(certificate, rows=rows))

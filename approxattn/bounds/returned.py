@@ -111,7 +111,7 @@ def narrow(result: Approximation, problem: Problem) -> Approximation:
     if problem.out_dtype == problem.dtype:
         return result
     value, rows = narrowed(result.value, result.certificate.rows, problem)
-    return Approximation(value=value, certificate=replace(result.certificate, rows=rows))
+    return replace(result, value=value, certificate=replace(result.certificate, rows=rows))
 
 
 def narrowed(value: Array, rows: HostArray, problem: Problem) -> tuple[Array, HostArray]:
@@ -132,9 +132,14 @@ def poison(result: Approximation, bad: HostArray, problem: Problem) -> Approxima
     bad = np.broadcast_to(bad, problem.batch)
     mask = _arrays.from_host(np.array(bad)[..., None, None], problem.q)
     value = problem.xp.where(mask, problem.xp.full_like(result.value, problem.xp.nan), result.value)
+    lse, of_lse = result.lse, result.certificate.lse
+    if lse is not None and of_lse is not None:
+        lse = problem.xp.where(mask[..., 0], problem.xp.full_like(lse, problem.xp.nan), lse)
+        of_lse = np.where(bad[..., None], np.inf, of_lse)
     certificate = replace(
         result.certificate,
         rows=np.where(bad[..., None], np.inf, result.certificate.rows),
+        lse=of_lse,
         unmet=(*result.certificate.unmet, f"{int(bad.sum())} batch item(s) hold NaN or infinity"),
     )
-    return Approximation(value=value, certificate=certificate)
+    return Approximation(value=value, certificate=certificate, lse=lse)

@@ -15,6 +15,13 @@ and denominator share; eta is its size.
 5. By the tanh lemma the output moves by at most tanh(eta / 2) osc(V).
 6. The two sums and the division add at most gamma_(2 t + 2) max|V|.
 7. Weights that underflow lose at most n w of a sum that is at least 1.
+
+The logarithm of the denominator (proved here). L_i = m + ln l is what `log_sum_exp` computes.
+
+1. ln sum_j e^{s_j} moves by at most eta when each s_j does.
+2. The sum of t positive terms is off by a factor of at most 1 + gamma_t, and by n w.
+3. ln rounds by EXP_ULPS u of its size, which is at most ln n + B_i in any way to shift the scores,
+   and the sum with m by u |L_i|.
 """
 
 from __future__ import annotations
@@ -48,9 +55,8 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
     keys taken in blocks of `key_block`.
     """
     spread = value_spread(problem)
-    blocks = -(-problem.n_k // key_block)
     u = problem.u
-    eta = score_rounding(problem, bound) + plain(u) * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
+    eta = _exponent_rounding(problem, bound, key_block, u)
     terms = blocked_sum_terms(problem.n_k, key_block)
     lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
     sums = (
@@ -58,3 +64,22 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
         + lost * np.maximum(spread.top, 1.0)[..., None]
     )
     return up(output_bound(tv_from_score_error(eta), spread.osc) + sums)
+
+
+def _exponent_rounding(problem: Problem, bound: HostArray, key_block: int, u: float) -> HostArray:
+    """Return eta, shape (..., n_q)."""
+    blocks = -(-problem.n_k // key_block)
+    exponents = plain(u) * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
+    return score_rounding(problem, bound) + exponents
+
+
+def lse_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:
+    """Return the bound on the rounding error of each log-sum-exp, shape (..., n_q)."""
+    u = plain(problem.u)
+    eta = _exponent_rounding(problem, bound, key_block, problem.u)
+    sums = gamma(blocked_sum_terms(problem.n_k, key_block) + 4, u)
+    lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
+    relative = sums + lost
+    of_sum = relative / (1 - relative) if relative < 1 else np.inf
+    size = bound + np.log(problem.n_k) + 1
+    return up(eta + of_sum + (EXP_ULPS + 2) * u * size)

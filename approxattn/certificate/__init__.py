@@ -45,6 +45,8 @@ class Certificate(Record):
     promised : ndarray, shape (...), or None
         Largest error that the method was asked to stay within, for the narrowest column of each
         leading batch index; None: nothing was asked. `held_to_promise` compares.
+    lse : ndarray, shape (..., n_q), or None
+        Bound on the error of `Approximation.lse` in each row; None where that is None.
     """
 
     rows: HostArray
@@ -54,11 +56,12 @@ class Certificate(Record):
     facts: Mapping[str, Any] = field(default_factory=dict)
     unmet: tuple[str, ...] = ()
     promised: HostArray | None = None
+    lse: HostArray | None = None
 
     _derived: ClassVar[tuple[str, ...]] = ("bound", "kind")
 
     def __post_init__(self) -> None:
-        _freeze(self, ("rows",))
+        _freeze(self, ("rows",) if self.lse is None else ("rows", "lse"))
         if self.promised is not None:
             object.__setattr__(self, "promised", _frozen(self.promised))
 
@@ -253,13 +256,17 @@ class Approximation(NotAnArray, Record):
         Same library, device and dtype as the input (float64 for integer input).
     certificate : Certificate
         How far `value` can be from its target.
+    lse : array, shape (..., n_q), or None
+        ln sum_j e^{s_ij} over the keys that query i sees, in the dtype computed in; -inf for a
+        query that sees none. None unless the call asked for it.
     """
 
     value: Array
     certificate: Certificate
+    lse: Array | None = None
 
     _instead: ClassVar[str] = "out.value"
-    _heavy: ClassVar[tuple[str, ...]] = ("value",)
+    _heavy: ClassVar[tuple[str, ...]] = ("value", "lse")
 
     def _summary(self) -> str:
         return f"value {described_array(self.value)}, {self.certificate._sentence()}"

@@ -13,7 +13,7 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import exact_gradient_rounding
 from approxattn.bounds.scores import score_bound
-from approxattn.bounds.softmax import softmax_rounding
+from approxattn.bounds.softmax import lse_rounding, softmax_rounding
 from approxattn.certificate import (
     SOFTMAX,
     Approximation,
@@ -22,7 +22,12 @@ from approxattn.certificate import (
 )
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.protocol import Sizes
-from approxattn.softmax.streaming import KEY_BLOCK, attend, stream_gradient
+from approxattn.softmax.streaming import (
+    KEY_BLOCK,
+    attend,
+    attend_with_lse,
+    stream_gradient,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,7 @@ class Exact(Costed):
     sees_earlier_keys: ClassVar[bool] = True
     why_no_window: ClassVar[str] = ""
     why_no_bias: ClassVar[str] = ""
+    why_no_lse: ClassVar[str] = ""
     _backward: ClassVar[tuple[float, float]] = (3.5, 1.7)
 
     @classmethod
@@ -61,8 +67,10 @@ class Exact(Costed):
             target=SOFTMAX,
             theorem="ours.tanh",
             facts={"score bound": bound, "unit roundoff": problem.u},
+            lse=lse_rounding(problem, bound, KEY_BLOCK) if problem.wants_lse else None,
         )
-        return Approximation(value=attend(problem), certificate=certificate)
+        value, lse = attend_with_lse(problem) if problem.wants_lse else (attend(problem), None)
+        return Approximation(value=value, certificate=certificate, lse=lse)
 
     # Protocol.
     def vjp(

@@ -27,6 +27,13 @@ WHY_NO_BIAS = (
 """The same for a bias."""
 
 
+WHY_NO_LSE = (
+    "its certificate compares the weights of a row with each other and says nothing of their sum; "
+    "use Exact()"
+)
+"""The same for the log-sum-exp of the scores."""
+
+
 class Method(Protocol):
     """Anything that computes attention and bounds its error.
 
@@ -34,7 +41,8 @@ class Method(Protocol):
     mask. Other masks are split into such problems. A true attribute `sees_earlier_keys` says that
     causal problems may have more keys than queries; others are made square. An empty attribute
     `why_no_window` says that the method knows the problem's `band`, an empty `why_no_bias` that it
-    knows its `bias`; otherwise they are the reason.
+    knows its `bias`, an empty `why_no_lse` that it fills in `lse` where the problem `wants_lse`;
+    otherwise they are the reason.
 
     A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
     constant to a column of v adds it to the output: then `attention` centres values that are far

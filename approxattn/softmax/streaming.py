@@ -63,6 +63,14 @@ def attend(problem: Problem) -> Array:
     return problem.xp.concat(blocks, axis=-2)
 
 
+def attend_with_lse(problem: Problem) -> tuple[Array, Array]:
+    """Return exact attention and the log-sum-exp of each row, shapes (..., n_q, dv), (..., n_q)."""
+    xp = problem.xp
+    blocks = [stream(problem, first, last) for first, last in query_blocks(problem)]
+    lse = [(block.top + xp.log(block.denominator))[..., 0] for block in blocks]
+    return xp.concat([block.value for block in blocks], axis=-2), xp.concat(lse, axis=-1)
+
+
 def stream(problem: Problem, first: int, last: int) -> Softmax:
     """Return the output rows first..last-1."""
     xp = problem.xp

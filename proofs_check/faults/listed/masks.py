@@ -24,7 +24,7 @@ FAULTS: tuple[Fault, ...] = (
     fault("masks.empty-is-nan", "missing check", "softmax.streaming", "stream",
         "empty = denominator == 0", "empty = denominator < 0", _EXACT),
     fault("masks.empty-not-zero", "missing check", "attend.forward", "_without",
-        "return xp.where(gone, xp.zeros_like(value), value)", "return value", _EXACT),
+        "return xp.where(gone, xp.full_like(x, instead), x)", "return x", _EXACT),
     fault("masks.unseen-keys-shown", "leak", "_problem", "_without_unseen",
         "if np.all(seen.seen_keys):", "if True:", _INPUT),
     fault("masks.prefix-short", "off-by-one", "attend.pieces", "_of_run",

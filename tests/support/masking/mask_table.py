@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from methods import TABLE, Row
 
 import approxattn as aa
-from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_WINDOW
+from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_LSE, WHY_NO_WINDOW
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "masks.md"
 MARKS = "<!-- masks: written by tests/support/masking/mask_table.py -->", "<!-- end of masks -->"
 
-FORMS = {
+FORMS: dict[str, dict[str, Any]] = {
     "key_mask": {"key_mask": np.array([True, True, False, True, True, True, True, True])},
     "causal": {"causal": True},
     "causal, n_q < n_k": {"causal": True, "query_offset": 4},
@@ -25,8 +26,13 @@ FORMS = {
     "rows without keys": {"key_mask": np.zeros(8, bool), "empty_rows": "zero"},
     "window": {"window": (2, 0)},
     "bias": {"bias": np.arange(8.0)},
+    "return_lse": {"return_lse": True},
 }
 """What the columns are, on eight keys."""
+
+
+DEFAULTS = {"window": WHY_NO_WINDOW, "bias": WHY_NO_BIAS, "lse": WHY_NO_LSE}
+"""Reasons of methods that say nothing else, by the ends of the columns."""
 
 
 def classes():
@@ -53,10 +59,9 @@ def takes(method, options) -> bool:
 
 def reason(method, form: str) -> str:
     """Return why the method does not take a form, as it says itself."""
-    if form == "window":
-        return str(getattr(method, "why_no_window", WHY_NO_WINDOW))
-    if form == "bias":
-        return str(getattr(method, "why_no_bias", WHY_NO_BIAS))
+    for name, otherwise in DEFAULTS.items():
+        if form.endswith(name):
+            return str(getattr(method, f"why_no_{name}", otherwise))
     return str(method.why_not_causal)
 
 
