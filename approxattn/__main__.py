@@ -1,8 +1,9 @@
-"""The command line: `approxattn diagnose FILE`."""
+"""The command line: `approxattn diagnose FILE`, `approxattn doctor`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line of standard error, 130 after an interrupt.
     """
     options = _parser().parse_args(arguments)
+    if options.command == "doctor":
+        return _doctor(options)
     try:
         regime = _diagnose(options)
         if options.html is not None:
@@ -78,7 +81,18 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--html", type=Path, metavar="PAGE", help="also write a page with error against cost"
     )
+    command = commands.add_parser("doctor", help="say what this installation has, and try it")
+    command.add_argument("--json", action="store_true", help="print JSON instead of text")
     return parser
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Print what the installation has; 1 where the trial fails."""
+    from approxattn.doctor import examination, told
+
+    found = examination()
+    _print(json.dumps(found, indent=1) if options.json else told(found))
+    return 0 if set(found["trial"].values()) == {"yes"} else 1
 
 
 def _diagnose(options: argparse.Namespace) -> Regime:

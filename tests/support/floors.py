@@ -106,7 +106,8 @@ RULES = {
             ("diagnosis", "transformer"),
             ("torch", "jax"),
             ("__init__",),
-            ("__main__", "testing"),
+            ("testing", "doctor"),
+            ("__main__",),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
