@@ -22,6 +22,7 @@ from approxattn.certificate import (
 )
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.protocol import Sizes
+from approxattn.softmax.numpy_streaming import held
 from approxattn.softmax.streaming import (
     KEY_BLOCK,
     attend,
@@ -43,7 +44,6 @@ class Exact(Costed):
     why_no_window: ClassVar[str] = ""
     why_no_bias: ClassVar[str] = ""
     why_no_lse: ClassVar[str] = ""
-    _backward: ClassVar[tuple[float, float]] = (3.5, 1.7)
 
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:
@@ -55,7 +55,12 @@ class Exact(Costed):
         return size.pairs * (size.d + size.dv)
 
     def _bytes(self, size: Size) -> float:
-        return size.held(1, 2, double=3) + size.scores(min(size.n_k, KEY_BLOCK), 3.5)
+        block, at_once = held(size.n_q, min(size.n_k, KEY_BLOCK), size.items)
+        return size.held(1, 2, double=3) + size.width * block * at_once
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        scores = size.scores(min(size.n_k, KEY_BLOCK), 4)
+        return 3.5 * self._multiply_adds(size), size.held(2, 3, double=5) + scores
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

@@ -22,8 +22,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
+from approxattn.softmax import numpy_streaming
 from approxattn.softmax.scores import masked_scores, rows_at_once
 
 KEY_BLOCK = 1024
@@ -59,6 +61,9 @@ def key_blocks(problem: Problem, first: int, last: int) -> list[tuple[int, int]]
 
 def attend(problem: Problem) -> Array:
     """Return exact attention, shape (..., n_q, dv), query block by query block."""
+    arrays = problem.q, problem.k, problem.v
+    if _arrays.on_host(*arrays) and problem.band is None and problem.bias is None:
+        return numpy_streaming.attend(problem, KEY_BLOCK)
     blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
     return problem.xp.concat(blocks, axis=-2)
 

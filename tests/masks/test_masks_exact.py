@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from masked_attention import Masked, gradient, masked_problems, output, visible
 
 import approxattn as aa
-from approxattn.softmax import streaming
+from approxattn.softmax import numpy_streaming, streaming
 from approxattn.softmax.scores import masked_scores
 
 EXACT = aa.Exact()
@@ -100,6 +100,17 @@ def test_a_window_costs_what_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 512, 4))
     aa.attention(q, k, v, EXACT, causal=True, window=(15, 0))
     assert sum(asked) <= 512 * 3 * 16
-    asked.clear()
+
+
+def test_segments_cost_what_they_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    whole = numpy_streaming.attend
+
+    def count(problem, key_block):
+        asked.append(problem.q[..., 0].size * problem.n_k)
+        return whole(problem, key_block)
+
+    monkeypatch.setattr(numpy_streaming, "attend", count)
+    q, k, v = np.random.default_rng(0).normal(size=(3, 512, 4))
     aa.attention(q, k, v, EXACT, segments=np.arange(512) // 32)
     assert sum(asked) == 512 * 32

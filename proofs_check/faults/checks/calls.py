@@ -37,6 +37,8 @@ def exact_long() -> Complaints:
         yield from apart(
             f"{name} scores", aa.attention(q, keys, v, aa.Exact()).value, dense(q, keys, v), 1e-11
         )
+        steep = aa.attention(q, 100 * keys, v, aa.Exact()).value
+        yield from apart(f"steep {name} scores", steep, dense(q, 100 * keys, v), 1e-11)
         found = aa.attention_vjp(q, keys, v, g, aa.Exact())
         for part, expected in zip(("dq", "dk", "dv"), dense_gradient(q, keys, v, g), strict=True):
             yield from apart(f"{name} scores, {part}", getattr(found, part), expected, 1e-11)
