@@ -25,6 +25,7 @@ from approxattn._problem.input import (
     max_abs,
 )
 from approxattn._problem.masks import check_empty_rows, check_mask, check_order
+from approxattn._problem.variants import check_sinks, check_softcap
 from approxattn._problem.visible import Visibility, Window, counted, limits_of
 
 Fact = TypeVar("Fact")
@@ -59,6 +60,13 @@ class Problem:
         methods that know it.
     bias : array, broadcastable to (..., n_q, n_k), or None
         Added to the scores; -inf hides a pair. Only for methods that know it.
+    softcap : float or None
+        c of the scores c tanh(s / c), taken before the bias is added. Only for methods that know
+        it.
+    sinks : array, shape (..., 1, 1), or None
+        Logits that join the denominators, with the value 0. Only for methods that know them.
+    rounded : float
+        Unit roundoff of the dtype that bias and sinks were rounded to.
     wants_lse : bool
         Whether the log-sum-exp of each row is asked for.
     visibility : Visibility or None
@@ -77,6 +85,9 @@ class Problem:
     out_dtype: str
     band: Window | None = None
     bias: Array | None = None
+    softcap: float | None = None
+    sinks: Array | None = None
+    rounded: float = 0.0
     wants_lse: bool = False
     visibility: Visibility | None = None
 
@@ -113,7 +124,7 @@ class Problem:
     @functools.cached_property
     def value_range(self) -> tuple[HostArray, HostArray]:
         """Largest and smallest visible value of each column, 0 where there is none, shapes
-        (..., dv), in float64 on the host; found once, for all that ask.
+        (..., dv), in float64 on the host; found once, for all that ask. A sink has the value 0.
         """
         xp, high, low = self.xp, self.v, self.v
         if self.key_mask is not None:
@@ -122,6 +133,8 @@ class Problem:
             high, low = xp.where(keep, self.v, -edge), xp.where(keep, self.v, edge)
         ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
         top, bottom = (_arrays.to_float64(end) for end in ends)
+        if self.sinks is not None:
+            top, bottom = np.maximum(top, 0.0), np.minimum(bottom, 0.0)
         none = top < bottom  # no key is visible
         return np.where(none, 0.0, top), np.where(none, 0.0, bottom)
 
@@ -186,7 +199,8 @@ class Problem:
         bias = self.bias
         if bias is not None:
             bias = self.xp.broadcast_to(bias, (*self.batch, self.n_q, self.n_k))[(*index, ...)]
-        return replace(self, q=q, k=k, v=v, key_mask=mask, bias=bias, visibility=seen)
+        sinks = None if self.sinks is None else self.sinks[(*index, ...)]
+        return replace(self, q=q, k=k, v=v, key_mask=mask, bias=bias, sinks=sinks, visibility=seen)
 
 
 def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
@@ -213,6 +227,8 @@ class Scoring(NamedTuple):
     segments: Any = None
     empty_rows: str = "raise"
     bias: Array | None = None
+    softcap: float | None = None
+    sinks: Array | None = None
 
 
 def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: Any) -> Problem:
@@ -231,8 +247,9 @@ def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: A
         sees no key.
     """
     scoring = Scoring(**said) if scoring is None else scoring
-    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias = scoring
-    more = {"key_mask": key_mask, "bias": bias}
+    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, *rest = scoring
+    softcap, sinks = rest
+    more = {"key_mask": key_mask, "bias": bias, "sinks": sinks}
     xp = _arrays.namespace(q=q, k=k, v=v, **{n: x for n, x in more.items() if x is not None})
     check_dtypes(q, k, v)
     check_shapes(q, k, v)
@@ -267,6 +284,9 @@ def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: A
         xp=xp,
         out_dtype=out_dtype,
         bias=bias,
+        softcap=check_softcap(softcap, compute),
+        sinks=check_sinks(sinks, batch, compute, xp),
+        rounded=_arrays.unit_roundoff(compute),
         visibility=None if plain else seen,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,15 @@ from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, check_cotangent, pose, quietly
 from approxattn._problem.input import NotFiniteError, quarantine
 from approxattn._problem.visible import Window
-from approxattn.attend.calls import approximate, check_call, differentiate, empty, no_gradient
-from approxattn.attend.gradient import gradient_in_pieces
+from approxattn.attend.calls import (
+    approximate,
+    check_call,
+    differentiate,
+    empty,
+    no_gradient,
+    with_lse,
+)
+from approxattn.attend.gradient import gradient_in_pieces, with_own_sinks
 from approxattn.bounds.returned import as_input, poison
 from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.memory_limit import check_max_memory
@@ -42,6 +48,8 @@ def attention(
     segments: Any = None,
     empty_rows: str = "raise",
     bias: Array | None = None,
+    softcap: float | None = None,
+    sinks: Array | None = None,
     rng: np.random.Generator | None = None,
     nan_policy: str = "raise",
     max_memory: float | None = None,
@@ -81,6 +89,12 @@ def attention(
         output of 0 with bound 0 and gradient 0.
     bias : array of floats, broadcastable to (..., n_q, n_k), optional
         Added to the scores, as positions are in T5 and ALiBi; -inf hides a pair. For `Exact` only.
+    softcap : float, optional
+        c of the scores c tanh(score / c), taken before bias and masks, as Gemma 2 does. For `Exact`
+        only.
+    sinks : array of floats, broadcastable to the leading axes, optional
+        One logit a head that joins every denominator, with the value 0, as gpt-oss has them. For
+        `Exact` only.
     rng : numpy.random.Generator, optional
         Needed by randomised methods. Draws are made on the host and shared by all leading indices.
     nan_policy : {"raise", "propagate"}
@@ -123,13 +137,15 @@ def attention(
     bad: HostArray = np.zeros((), bool)
     if nan_policy == "propagate":
         q, k, v, bad = quarantine(q, k, v, key_mask)
-    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
+    order = query_offset, window, segments, empty_rows
+    scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     try:
         problem = pose(q, k, v, scoring)
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
-    problem = replace(problem, wants_lse=True) if return_lse else problem
+    if return_lse:
+        problem = with_lse(problem)
     check_call(method, problem, rng)
     check_max_memory(max_memory, method, problem)
     if math.prod((*problem.batch, problem.n_q, problem.dv or int(return_lse))) == 0:
@@ -155,6 +171,8 @@ def attention_vjp(
     segments: Any = None,
     empty_rows: str = "raise",
     bias: Array | None = None,
+    softcap: float | None = None,
+    sinks: Array | None = None,
     rng: np.random.Generator | None = None,
     max_memory: float | None = None,
 ) -> Gradients:
@@ -166,7 +184,7 @@ def attention_vjp(
     q, k, v, method, scale, rng, max_memory
         As for `attention`. Give a randomised method a generator in the state it had for the forward
         pass to repeat its draws.
-    causal, key_mask, query_offset, window, segments, empty_rows, bias
+    causal, key_mask, query_offset, window, segments, empty_rows, bias, softcap, sinks
         As for `attention`; there is no gradient with respect to the bias.
     dout : array, shape (..., n_q, dv)
         G = dL/dout, same library, device and dtype as q.
@@ -176,7 +194,7 @@ def attention_vjp(
     Gradients
         `dq`, `dk`, `dv` in the shapes of q, k, v (summed over leading axes that were broadcast),
         `certificate`, and `parameters`: gradients with respect to the method's own arrays, if it
-        has any.
+        has any, and to the sinks, without a bound on their rounding.
 
     Raises
     ------
@@ -195,7 +213,8 @@ def attention_vjp(
     >>> bool((error <= grads.certificate.dq + exact.certificate.dq).all())
     True
     """
-    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
+    order = query_offset, window, segments, empty_rows
+    scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     problem = pose(q, k, v, scoring)
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
@@ -217,4 +236,6 @@ def attention_vjp(
             result = vjp(problem, cotangent)
         else:
             result = gradient_in_pieces(problem, cotangent, vjp)
+    if sinks is not None:
+        result = with_own_sinks(result, sinks, problem)
     return as_input(result, (q, k, v), problem)

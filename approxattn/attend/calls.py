@@ -28,13 +28,7 @@ from approxattn.certificate import (
     Gradients,
     held_to_promise,
 )
-from approxattn.methods.protocol import (
-    WHY_NO_BIAS,
-    WHY_NO_LSE,
-    WHY_NO_WINDOW,
-    Differentiable,
-    Method,
-)
+from approxattn.methods.protocol import Differentiable, Method, why_no
 
 
 def approximate(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -75,6 +69,7 @@ def _computed(method: Method, problem: Problem, rng: np.random.Generator | None)
     """
     promised = getattr(method, "tolerance", None) is not None
     averages = getattr(method, "averages_values", False) and not promised
+    averages = averages and problem.sinks is None  # which take a part of each row
     middle = middle_of(problem) if averages else None
     if middle is None:
         return method.compute(problem, rng)
@@ -115,22 +110,33 @@ def check_call(method: Method, problem: Problem, rng: np.random.Generator | None
         raise ValueError(reason)
 
 
+def with_lse(problem: Problem) -> Problem:
+    """Return the problem with its log-sum-exps asked for."""
+    if problem.sinks is not None:
+        msg = (
+            "return_lse=True with sinks: parts over different keys would each count the sink; call "
+            "without sinks, and multiply the merged output by 1 / (1 + exp(sinks - lse))"
+        )
+        raise ValueError(msg)
+    return replace(problem, wants_lse=True)
+
+
 def why_refused(method: Method, problem: Problem) -> str:
     """Return why the method has no such form, naming the argument; empty if it has."""
     name, seen = type(method).__name__, problem.visibility
     causal = problem.causal or (seen is not None and seen.causal)
     if causal and method.why_not_causal:
         return f"causal=True with {name}: {method.why_not_causal}"
-    if seen is not None and seen.window is not None:
-        reason = getattr(method, "why_no_window", WHY_NO_WINDOW)
-        if reason:
-            return f"window(={seen.window}) with {name}: {reason}"
-    reason = getattr(method, "why_no_bias", WHY_NO_BIAS)
-    if problem.bias is not None and reason:
-        return f"bias with {name}: {reason}"
-    reason = getattr(method, "why_no_lse", WHY_NO_LSE)
-    if problem.wants_lse and reason:
-        return f"return_lse=True with {name}: {reason}"
+    asked = {
+        "window": None if seen is None or seen.window is None else f"window(={seen.window})",
+        "bias": None if problem.bias is None else "bias",
+        "softcap": None if problem.softcap is None else f"softcap(={problem.softcap})",
+        "sinks": None if problem.sinks is None else "sinks",
+        "lse": "return_lse=True" if problem.wants_lse else None,
+    }
+    for form, argument in asked.items():
+        if argument is not None and why_no(method, form):
+            return f"{argument} with {name}: {why_no(method, form)}"
     if problem.scale_given and method.why_no_scale:
         return f"scale(={problem.scale}) with {name}: {method.why_no_scale}; leave scale=None"
     return ""

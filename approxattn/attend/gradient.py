@@ -7,6 +7,7 @@ sums of one or two parts: adding two numbers x and y rounds by at most u (|x| + 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,7 @@ class _Gradient(NamedTuple):
     rows: tuple[HostArray, HostArray, HostArray]
     results: list[Gradients]
     failure: float
+    sinks: Array | None
 
 
 def gradient_in_pieces(problem: Problem, dout: Array, vjp: Differentiate) -> Gradients:
@@ -79,6 +81,8 @@ def gradient_in_pieces(problem: Problem, dout: Array, vjp: Differentiate) -> Gra
         unmet=reasons(certificates),
     )
     own = _parameters(results)
+    if problem.sinks is not None:
+        own["sinks"] = regrouped([part.sinks for part in parts], groups, batch, xp)
     return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=own)
 
 
@@ -99,7 +103,33 @@ def _of_group(problem: Problem, dout: Array, group: Group, vjp: Differentiate) -
         rows=(whole["dq"][1], whole["dk"][1], whole["dv"][1]),
         results=results,
         failure=joint_failure(found),
+        sinks=_of_sinks(problem, group, results),
     )
+
+
+def _of_sinks(problem: Problem, group: Group, results: list[Gradients]) -> Array | None:
+    """Return the gradient with respect to the sinks of a group, in the shape of its leading
+    axes.
+    """
+    if problem.sinks is None:
+        return None
+    total = problem.sinks[..., 0, 0] * 0
+    for pieces, result in zip(group.bundles, results, strict=True):
+        part = result.parameters["sinks"]
+        total = total + (part if len(pieces) == 1 else problem.xp.sum(part, axis=0))
+    return total
+
+
+def with_own_sinks(result: Gradients, sinks: Array, problem: Problem) -> Gradients:
+    """Return the gradient with that of the sinks in their own shape and dtype."""
+    xp, shape = problem.xp, tuple(sinks.shape)
+    found = result.parameters.get("sinks")
+    found = xp.sum(problem.q[..., :0, 0], axis=-1) if found is None else found  # nothing to pull
+    lead = (1,) * (found.ndim - len(shape)) + shape
+    axes = tuple(i for i, (a, b) in enumerate(zip(found.shape, lead, strict=True)) if a != b)
+    found = xp.sum(found, axis=axes, keepdims=True) if axes else found
+    own = _arrays.cast(xp.reshape(found, shape), _arrays.dtype_name(sinks), xp)
+    return replace(result, parameters={**result.parameters, "sinks": own})
 
 
 def _cut(name: str, result: Gradients, pieces: list[Piece]) -> list[_Part]:
@@ -154,5 +184,7 @@ def _parameters(results: list[Gradients]) -> dict[str, Array]:
     sums: dict[str, Array] = {}
     for result in results:
         for name, value in result.parameters.items():
+            if name == "sinks":
+                continue  # not of the method, and one for each leading index
             sums[name] = value if name not in sums else sums[name] + value
     return sums

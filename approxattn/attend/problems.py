@@ -26,7 +26,9 @@ def of_group(problem: Problem, group: Group) -> Problem:
     if bias is not None:
         bias = problem.xp.broadcast_to(bias, (*problem.batch, problem.n_q, problem.n_k))
         bias = taken(bias, problem, group.items, 2)
-    return replace(problem, q=q, k=k, v=v, key_mask=mask, bias=bias)
+    sinks = problem.sinks
+    sinks = None if sinks is None else taken(sinks, problem, group.items, 2)
+    return replace(problem, q=q, k=k, v=v, key_mask=mask, bias=bias, sinks=sinks)
 
 
 def taken(x: Array, problem: Problem, items: HostArray, axes: int) -> Array:
@@ -50,6 +52,7 @@ def of_bundle(problem: Problem, pieces: Sequence[Piece]) -> Problem:
     bias = problem.bias
     if bias is not None:
         bias = _bias_of(bias, pieces, problem)
+    sinks = problem.sinks
     return replace(
         problem,
         q=q,
@@ -57,6 +60,7 @@ def of_bundle(problem: Problem, pieces: Sequence[Piece]) -> Problem:
         v=v,
         key_mask=mask,
         bias=bias,
+        sinks=None if sinks is None else stacked([sinks] * len(pieces), xp),
         causal=form.causal,
         band=form.band,
         visibility=None,

@@ -57,6 +57,8 @@ def audit(
     segments: Any = None,
     empty_rows: str = "raise",
     bias: Array | None = None,
+    softcap: float | None = None,
+    sinks: Array | None = None,
 ) -> Audit:
     """Recompute a random sample of the rows of an attention output, wherever it comes from, and say
     what that proves of the others.
@@ -75,7 +77,7 @@ def audit(
         Draws the rows. The statement needs a draw that does not know `value`.
     confidence : float
         Probability of the statement, in (0, 1).
-    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias
+    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, softcap, sinks
         As in `attention`.
 
     Returns
@@ -116,7 +118,8 @@ def audit(
     confidence = check_fraction("confidence", confidence)
     masks = {} if key_mask is None else {"key_mask": key_mask}
     _arrays.namespace(value=value, q=q, k=k, v=v, **masks)
-    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows, bias)
+    order = query_offset, window, segments, empty_rows
+    scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     problem = pose(q, k, v, scoring)
     _check_value(value, problem)
     taken = min(rows, population(problem))

@@ -64,7 +64,12 @@ from approxattn.bounds.moments import pair_error
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, times, up
 from approxattn.bounds.scores import query_norms, row_norms, score_bound, value_spread, visible_max
-from approxattn.bounds.softmax import score_rounding, softmax_rounding
+from approxattn.bounds.softmax import (
+    score_rounding,
+    sink_blocks,
+    slope_rounding,
+    softmax_rounding,
+)
 from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate
 
 
@@ -130,7 +135,8 @@ class GradientNoise:
         b: the sums are taken with beta b q and k / b.
     slope : ndarray
         Largest |P'/P - 1|: weights of dq and dk that differ from those of the output by this
-        factor.
+        factor. Under a soft cap P is taken times a slope within [0, 1], and this is what is lost of
+        that at most.
     """
 
     weights: HostArray
@@ -231,9 +237,10 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
     ln rho <= 2 eta, sums by gamma.
     """
     bound, u = score_bound(problem), problem.u
-    blocks = -(-problem.n_k // key_block)
+    blocks = -(-problem.n_k // key_block) + sink_blocks(problem)
     eta = score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * (blocks + 2)
     terms = blocked_sum_terms(problem.n_k, key_block) + blocked_sum_terms(problem.n_q, key_block)
+    terms += sink_blocks(problem)
     # dk and dv add one part a query block, however long
     queries = blocked_sum_terms(problem.n_q, 1)
     sums = gamma(
@@ -249,6 +256,7 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
         weights=up(sums + 0 * bound),
         pairs=up(pair),
         terms=pair_underflow(problem, size, spread.top),
+        slope=slope_rounding(problem),
     )
     return gradient_bounds(problem, dout, problem.k, log_ratio=up(2 * eta), noise=noise)
 

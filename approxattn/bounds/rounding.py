@@ -21,6 +21,10 @@ libraries' float32 kernels.
 """
 
 
+TANH_ULPS = 16
+"""The same for tanh, whose float32 kernels are less exact."""
+
+
 U64 = 2.0**-53
 """Unit roundoff of float64, in which bounds are computed on the host."""
 

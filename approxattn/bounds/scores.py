@@ -86,10 +86,23 @@ def key_norms(problem: Problem) -> HostArray:
 def score_bound(problem: Problem) -> HostArray:
     """Return B_i >= max_j |beta q_i . k_j + bias_ij| over visible keys, shape (..., n_q).
 
-    Cauchy-Schwarz: beta |q_i| max_j |k_j|, and the largest bias of the row.
+    Cauchy-Schwarz: beta |q_i| max_j |k_j|, at most the soft cap, and the largest bias of the row; a
+    sink is a score too.
     """
-    products = _products(problem, key_norms(problem))
-    return products if problem.bias is None else up(products + _bias_sizes(problem))
+    sizes = product_bound(problem)
+    if problem.softcap is not None:
+        sizes = np.minimum(sizes, problem.softcap)
+    if problem.bias is not None:
+        sizes = up(sizes + _bias_sizes(problem))
+    if problem.sinks is not None:
+        sizes = np.maximum(sizes, up(np.abs(_arrays.to_float64(problem.sinks[..., 0]))))
+    return sizes
+
+
+@once
+def product_bound(problem: Problem) -> HostArray:
+    """Return the bound on |beta q_i . k_j| alone, shape (..., n_q)."""
+    return _products(problem, key_norms(problem))
 
 
 def _bias_sizes(problem: Problem) -> HostArray:

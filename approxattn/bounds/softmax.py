@@ -16,6 +16,16 @@ and denominator share; eta is its size.
 6. The two sums and the division add at most gamma_(2 t + 2) max|V|.
 7. Weights that underflow lose at most n w of a sum that is at least 1.
 
+Soft caps and sinks (proved here). A product s is capped to t = c tanh(s / c).
+
+1. |dt/ds| <= 1: what s is off by, t is off by at most, and never by more than 2 c.
+2. x = s / c is off by a factor of at most 1 + 2 u, for c and the division, and x sech^2 x is at
+   most tanh x. So t moves by 2 u |t| at most. tanh adds TANH_ULPS u |t|, and c, as it is stored,
+   and the product with it u |t| each.
+3. What underflows in s / c and tanh loses 2 w, times c.
+4. A sink is one more key with the value 0, in a block of its own: B_i counts it, and so do n, N
+   and osc(V). It and the bias were rounded once more where they came in another dtype.
+
 The logarithm of the denominator (proved here). L_i = m + ln l is what `log_sum_exp` computes.
 
 1. ln sum_j e^{s_j} moves by at most eta when each s_j does.
@@ -34,20 +44,51 @@ from approxattn._arrays.precision import plain
 from approxattn._problem import Problem
 from approxattn._problem.input import max_abs
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
-from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, up
-from approxattn.bounds.scores import value_spread
+from approxattn.bounds.rounding import EXP_ULPS, TANH_ULPS, blocked_sum_terms, gamma, up
+from approxattn.bounds.scores import product_bound, value_spread
 
 
 def score_rounding(problem: Problem, bound: HostArray) -> HostArray:
     """Return the bound on the error of one computed score, shape (..., n_q), given B_i >= beta
     |q_i||k_j|.
     """
-    xp, tiny = problem.xp, _arrays.smallest_normal(problem.dtype)
+    xp, tiny, u = problem.xp, _arrays.smallest_normal(problem.dtype), plain(problem.u)
     # of beta q, then of the products
     underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, xp))
-    # a bias is rounded to the dtype computed in, and added: within bound twice
-    added = 0.0 if problem.bias is None else 3 * plain(problem.u) * bound
-    return up(gamma(problem.d + 3, problem.u, 1) * bound + underflow + added)
+    # a bias and a sink are rounded to the dtype of the tokens, and added: within bound twice
+    given = problem.bias is not None or problem.sinks is not None
+    added = (2 * u + problem.rounded) * bound if given else 0.0
+    plainly = problem.softcap is None and problem.sinks is None
+    size = bound if plainly else product_bound(problem)
+    found = gamma(problem.d + 3, problem.u, 1) * size + underflow
+    if problem.softcap is not None:
+        cap = problem.softcap
+        of_cap = (TANH_ULPS + 5) * u * np.minimum(size, cap) + 4 * cap * tiny
+        found = np.minimum(found, 2 * cap) + of_cap
+    return up(found + added)
+
+
+def slope_rounding(problem: Problem) -> HostArray | float:
+    """Return the bound on the error of one computed 1 - tanh^2(s / c), shape (..., n_q), or 0.
+
+    Proved here: its derivative in x = s / c is at most 1 in size, and so is |x| times that. x is
+    off by the error of s over c, by 2 u |x| and by w; tanh by TANH_ULPS u, its square by twice
+    that; square, difference and the product that follows round by u each.
+    """
+    cap, u = problem.softcap, plain(problem.u)
+    if cap is None:
+        return 0.0
+    tiny = _arrays.smallest_normal(problem.dtype)
+    underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, problem.xp))
+    of_score = gamma(problem.d + 3, problem.u, 1) * product_bound(problem) + underflow
+    with np.errstate(over="ignore"):
+        found = of_score / cap + (2 * TANH_ULPS + 8) * u + 2 * tiny
+    return np.minimum(up(found), 1.0)
+
+
+def sink_blocks(problem: Problem) -> int:
+    """Return the number of blocks that sinks add to those of the keys."""
+    return 0 if problem.sinks is None else 1
 
 
 def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:
@@ -57,8 +98,8 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
     spread = value_spread(problem)
     u = problem.u
     eta = _exponent_rounding(problem, bound, key_block, u)
-    terms = blocked_sum_terms(problem.n_k, key_block)
-    lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
+    terms = blocked_sum_terms(problem.n_k, key_block) + sink_blocks(problem)
+    lost = 2 * (problem.n_k + 1) * _arrays.smallest_normal(problem.dtype)
     sums = (
         gamma(2 * terms + 4, u, 2) * spread.top[..., None]
         + lost * np.maximum(spread.top, 1.0)[..., None]
@@ -68,7 +109,7 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
 
 def _exponent_rounding(problem: Problem, bound: HostArray, key_block: int, u: float) -> HostArray:
     """Return eta, shape (..., n_q)."""
-    blocks = -(-problem.n_k // key_block)
+    blocks = -(-problem.n_k // key_block) + sink_blocks(problem)
     exponents = plain(u) * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
     return score_rounding(problem, bound) + exponents
 

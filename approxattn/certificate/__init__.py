@@ -287,7 +287,7 @@ class Gradients(NotAnArray, Record):
         How far they can be from their target.
     parameters : mapping of str to array
         Gradients with respect to arrays that belong to the method, by the name of the method's
-        field, such as the projections of `Linformer`.
+        field, such as the projections of `Linformer`, and to "sinks".
     """
 
     dq: Array

@@ -14,24 +14,23 @@ from approxattn._problem import Problem
 from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.costs import Cost
 
-WHY_NO_WINDOW = (
-    "its sums run over all keys, and a window leaves out most of them; Exact() takes O(n w) for a "
-    "window of w keys"
-)
-"""The reason of a method that says nothing else."""
+WHY_NO = {
+    "window": "its sums run over all keys, and a window leaves out most of them; Exact() takes "
+    "O(n w) for a window of w keys",
+    "bias": "it never forms the scores of single pairs, to which a bias could be added; use "
+    "Exact()",
+    "softcap": "it never forms the scores of single pairs, which a cap could bound; use Exact()",
+    "sinks": "its weights sum to 1 over the keys, and a sink would take a part of each row; use "
+    "Exact()",
+    "lse": "its certificate compares the weights of a row with each other and says nothing of "
+    "their sum; use Exact()",
+}
+"""Why a method has no form for something, unless it gives a reason of its own: see `why_no`."""
 
 
-WHY_NO_BIAS = (
-    "it never forms the scores of single pairs, to which a bias could be added; use Exact()"
-)
-"""The same for a bias."""
-
-
-WHY_NO_LSE = (
-    "its certificate compares the weights of a row with each other and says nothing of their sum; "
-    "use Exact()"
-)
-"""The same for the log-sum-exp of the scores."""
+def why_no(method: Method, form: str) -> str:
+    """Return why the method has no form for something of `WHY_NO`; empty if it has."""
+    return str(getattr(method, f"why_no_{form}", WHY_NO[form]))
 
 
 class Method(Protocol):
@@ -39,10 +38,10 @@ class Method(Protocol):
 
     `compute` and `vjp` get plain problems: all keys for every query, or causal order, with a key
     mask. Other masks are split into such problems. A true attribute `sees_earlier_keys` says that
-    causal problems may have more keys than queries; others are made square. An empty attribute
-    `why_no_window` says that the method knows the problem's `band`, an empty `why_no_bias` that it
-    knows its `bias`, an empty `why_no_lse` that it fills in `lse` where the problem `wants_lse`;
-    otherwise they are the reason.
+    causal problems may have more keys than queries; others are made square. Empty attributes
+    `why_no_window`, `why_no_bias`, `why_no_softcap` and `why_no_sinks` say that the method knows
+    the problem's `band`, `bias`, `softcap` and `sinks`, an empty `why_no_lse` that it fills in
+    `lse` where the problem `wants_lse`; otherwise they are the reason.
 
     A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
     constant to a column of v adds it to the output: then `attention` centres values that are far

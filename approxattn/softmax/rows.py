@@ -126,12 +126,22 @@ def _recompute(item: Item, first: int) -> Rows:
         part = _sums(item, first, last, start, min(start + KEY_BLOCK, problem.n_k))
         total = part if total is None else _merged(total, part, xp)
     assert total is not None  # noqa: S101 - there is a key
+    if problem.sinks is not None:
+        total = _merged(total, _of_sink(problem, total), xp)
     return Rows(
         output=total.numerator / _not_0(total.mass, xp),
         mean=total.values / _not_0(total.visible, xp),
         effective=total.mass**2 / _not_0(total.squares, xp),
         visible=total.visible,
     )
+
+
+def _of_sink(problem: Problem, like: _Sums) -> _Sums:
+    """Return the sums of a sink: a key with the value 0, which counts as no visible one."""
+    xp, none = problem.xp, like.numerator * 0
+    one, zero = xp.ones_like(like.top), xp.zeros_like(like.top)
+    top = zero + _arrays.cast(problem.sinks, "float64", xp)
+    return _Sums(top, none, one, one, none, zero)
 
 
 def _not_0(x: Array, xp: Namespace) -> Array:

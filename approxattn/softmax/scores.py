@@ -12,6 +12,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
 from approxattn._problem.bias import cut
+from approxattn.softmax.variants import capped
 
 SCORES_AT_ONCE = 2**20
 """Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
@@ -30,11 +31,12 @@ def row_softmax(scores: Array, xp: Namespace) -> Array:
 
 
 def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end: int) -> Array:
-    """Return beta q_i . k_j for the given query rows (from `first` on) and keys start..end-1, -inf
-    where the query may not look.
+    """Return beta q_i . k_j for the given query rows (from `first` on) and keys start..end-1,
+    capped and with the bias where there are such, -inf where the query may not look.
     """
     xp = problem.xp
     scores = xp.matmul(scaled_q, xp.matrix_transpose(problem.k[..., start:end, :]))
+    scores = capped(problem, scores)
     if problem.bias is not None:
         last = first + scaled_q.shape[-2]
         scores = scores + cut(problem.bias, (first, last), (start, end))

@@ -27,6 +27,7 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.softmax import numpy_streaming
 from approxattn.softmax.scores import masked_scores, rows_at_once
+from approxattn.softmax.variants import times_slopes, with_sinks
 
 KEY_BLOCK = 1024
 """Keys a block. *Chosen*: scores of a query block stay in cache."""
@@ -61,8 +62,8 @@ def key_blocks(problem: Problem, first: int, last: int) -> list[tuple[int, int]]
 
 def attend(problem: Problem) -> Array:
     """Return exact attention, shape (..., n_q, dv), query block by query block."""
-    arrays = problem.q, problem.k, problem.v
-    if _arrays.on_host(*arrays) and problem.band is None and problem.bias is None:
+    others = problem.band, problem.bias, problem.softcap, problem.sinks
+    if _arrays.on_host(problem.q, problem.k, problem.v) and all(x is None for x in others):
         return numpy_streaming.attend(problem, KEY_BLOCK)
     blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
     return problem.xp.concat(blocks, axis=-2)
@@ -99,6 +100,7 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
             shrink = xp.exp(top - finite_top)
             numerator, denominator = numerator * shrink + part, denominator * shrink + mass
         top = new_top
+    top, numerator, denominator = with_sinks(problem, top, numerator, denominator)
     # a row that sees no key: 0 / 1, and weights of 0
     if problem.band is not None or problem.bias is not None:
         empty = denominator == 0
@@ -126,6 +128,7 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
             f = xp.exp(masked_scores(problem, q, first, start, end) - rows.top) / rows.denominator
             z = xp.matmul(g, xp.matrix_transpose(problem.v[..., start:end, :]))
             p = f * (z - kappa)
+            p = times_slopes(problem, p, q, start, end)
             part = xp.matmul(p, problem.k[..., start:end, :]) * problem.scale
             dq = part if dq is None else dq + part
             dk[b] = _add(dk[b], xp.matmul(xp.matrix_transpose(p), q), problem)

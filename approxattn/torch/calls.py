@@ -16,7 +16,7 @@ import torch
 
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate
-from approxattn.methods.protocol import WHY_NO_BIAS
+from approxattn.methods.protocol import why_no
 from approxattn.torch.masks import Structure, Tensor
 
 Array = Any
@@ -136,11 +136,11 @@ def _silenced(x: Tensor, empty: Tensor | None) -> Tensor:
 def _keywords(setting: Setting, like: Array) -> dict[str, Any]:
     """Return the keywords of the core."""
     put, given = _putter(like), setting.structure
-    why_no_bias = getattr(setting.method, "why_no_bias", WHY_NO_BIAS)
-    if given.bias is not None and why_no_bias:
+    reason = why_no(setting.method, "bias")
+    if given.bias is not None and reason:
         msg = (
             "attn_mask holds biases, or is no key mask, causal order, window or packing of "
-            f"sequences with a key mask; {type(setting.method).__name__}: {why_no_bias}"
+            f"sequences with a key mask; {type(setting.method).__name__}: {reason}"
         )
         raise ValueError(msg)
     found: dict[str, Any] = {

@@ -45,7 +45,7 @@ FAULTS: tuple[Fault, ...] = (
     fault("masks.bias-not-cut", "off-by-one", "_problem.bias", "cut",
         "bias[..., start:end]", "bias[..., : end - start]", _EXACT),
     fault("masks.bias-size", "missing term", "bounds.scores", "score_bound",
-        "up(products + _bias_sizes(problem))", "products", _EXACT),
+        "up(sizes + _bias_sizes(problem))", "sizes", _EXACT),
     fault("masks.audit-of-pairs", "missing mask", "softmax.rows", "Item.everyone",
         "given.bias is None and", "", _JUDGED),
 )  # fmt: skip

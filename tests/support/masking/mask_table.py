@@ -13,7 +13,7 @@ import numpy as np
 from methods import TABLE, Row
 
 import approxattn as aa
-from approxattn.methods.protocol import WHY_NO_BIAS, WHY_NO_LSE, WHY_NO_WINDOW
+from approxattn.methods.protocol import WHY_NO, why_no
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "masks.md"
 MARKS = "<!-- masks: written by tests/support/masking/mask_table.py -->", "<!-- end of masks -->"
@@ -26,13 +26,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "rows without keys": {"key_mask": np.zeros(8, bool), "empty_rows": "zero"},
     "window": {"window": (2, 0)},
     "bias": {"bias": np.arange(8.0)},
+    "softcap": {"softcap": 5.0},
+    "sinks": {"sinks": np.array(0.5)},
     "return_lse": {"return_lse": True},
 }
 """What the columns are, on eight keys."""
-
-
-DEFAULTS = {"window": WHY_NO_WINDOW, "bias": WHY_NO_BIAS, "lse": WHY_NO_LSE}
-"""Reasons of methods that say nothing else, by the ends of the columns."""
 
 
 def classes():
@@ -59,9 +57,9 @@ def takes(method, options) -> bool:
 
 def reason(method, form: str) -> str:
     """Return why the method does not take a form, as it says itself."""
-    for name, otherwise in DEFAULTS.items():
+    for name in WHY_NO:
         if form.endswith(name):
-            return str(getattr(method, f"why_no_{name}", otherwise))
+            return why_no(method, name)
     return str(method.why_not_causal)
 
 

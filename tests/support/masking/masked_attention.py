@@ -31,27 +31,38 @@ def visible(n_q, n_k, batch, options: Mapping[str, Any]):
     return see if mask is None else see & mask[..., None, :]
 
 
-def weights(q, k, see, scale, bias=0.0):
-    """Return the softmax weights; 0 for a query that sees no key."""
-    q, k = (x.astype(EXTENDED) for x in (q, k))
-    scores = np.where(see, EXTENDED(scale) * q @ np.swapaxes(k, -1, -2) + bias, -np.inf)
-    top = scores.max(-1, keepdims=True)
-    found = np.exp(scores - np.where(np.isfinite(top), top, 0))
-    total = found.sum(-1, keepdims=True)
+def capped(q, k, scale, softcap):
+    """Return the scores and their slopes under a soft cap."""
+    scores = EXTENDED(scale) * q.astype(EXTENDED) @ np.swapaxes(k.astype(EXTENDED), -1, -2)
+    if softcap is None:
+        return scores, EXTENDED(1)
+    part = np.tanh(scores / EXTENDED(softcap))
+    return EXTENDED(softcap) * part, 1 - part**2
+
+
+def weights(q, k, see, scale, bias=0.0, softcap=None, sinks=-np.inf):
+    """Return the softmax weights of the keys; 0 for a query that sees none."""
+    scores = np.where(see, capped(q, k, scale, softcap)[0] + bias, -np.inf)
+    sinks = np.asarray(sinks, EXTENDED)[..., None, None]
+    top = np.maximum(scores.max(-1, keepdims=True), sinks)
+    top = np.where(np.isfinite(top), top, 0)
+    found = np.exp(scores - top)
+    total = found.sum(-1, keepdims=True) + np.exp(sinks - top)
     return found / np.where(total > 0, total, 1)
 
 
-def output(q, k, v, see, scale, bias=0.0):
+def output(q, k, v, see, scale, bias=0.0, **kind):
     """Return the exact output."""
-    return weights(q, k, see, scale, bias) @ v.astype(EXTENDED)
+    return weights(q, k, see, scale, bias, **kind) @ v.astype(EXTENDED)
 
 
-def gradient(q, k, v, g, see, scale, bias=0.0):
+def gradient(q, k, v, g, see, scale, bias=0.0, **kind):
     """Return exact dq, dk, dv."""
-    f = weights(q, k, see, scale, bias)
+    f = weights(q, k, see, scale, bias, **kind)
+    slopes = capped(q, k, scale, kind.get("softcap"))[1]
     q, k, v, g = (x.astype(EXTENDED) for x in (q, k, v, g))
     z = g @ np.swapaxes(v, -1, -2)
-    p = EXTENDED(scale) * f * (z - (f * z).sum(-1, keepdims=True))
+    p = EXTENDED(scale) * f * (z - (f * z).sum(-1, keepdims=True)) * slopes
     return p @ k, np.swapaxes(p, -1, -2) @ q, np.swapaxes(f, -1, -2) @ g
 
 
