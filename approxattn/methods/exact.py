@@ -47,3 +47,51 @@ class Exact(Costed):
     why_no_lse: ClassVar[str] = ""
     why_no_softcap: ClassVar[str] = ""
     why_no_sinks: ClassVar[str] = ""
+
+    @classmethod
+    def sizes(cls) -> tuple[Sizes, ...]:
+        """Return no settings: there is nothing to choose."""
+        return ()
+
+    def _multiply_adds(self, size: Size) -> float:
+        """Return d + dv a pair."""
+        return size.pairs * (size.d + size.dv)
+
+    def _bytes(self, size: Size) -> float:
+        block, at_once = held(size.n_q, min(size.n_k, KEY_BLOCK), size.items)
+        return size.held(1, 2, double=3) + size.width * block * at_once
+
+    def _backward_cost(self, size: Size) -> tuple[float, float]:
+        scores = size.scores(min(size.n_k, KEY_BLOCK), 4)
+        return 3.5 * self._multiply_adds(size), size.held(2, 3, double=5) + scores
+
+    # Protocol.
+    def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
+        """Return the output, shape (..., n_q, dv), and the bound on its rounding error."""
+        del rng
+        bound = score_bound(problem)
+        certificate = Certificate(
+            rows=softmax_rounding(problem, bound, KEY_BLOCK),
+            target=SOFTMAX,
+            theorem="ours.tanh",
+            facts={"score bound": bound, "unit roundoff": problem.u},
+            lse=lse_rounding(problem, bound, KEY_BLOCK) if problem.wants_lse else None,
+        )
+        value, lse = attend_with_lse(problem) if problem.wants_lse else (attend(problem), None)
+        return Approximation(value=value, certificate=certificate, lse=lse)
+
+    # Protocol.
+    def vjp(
+        self, problem: Problem, dout: Array, rng: np.random.Generator | None = None
+    ) -> Gradients:
+        """Return dq, dk, dv for the cotangent dout, shape (..., n_q, dv), and the bounds on their
+        rounding errors.
+        """
+        del rng
+        dq, dk, dv = stream_gradient(problem, dout)
+        bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
+        certificate = bounds.certificate(facts={"unit roundoff": problem.u})
+        own = {}
+        if problem.sinks is not None:
+            own["sinks"] = sink_gradient(problem, dout, *attend_with_lse(problem))
+        return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=own)
