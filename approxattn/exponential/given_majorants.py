@@ -124,7 +124,7 @@ def _certified(
 ) -> HostArray:
     with np.errstate(over="ignore", invalid="ignore"):
         delta = scaled_difference(coefficients, scale, half_range)
-        return np.asarray(certified(candidate[None], delta, half_range)[0])
+        return np.asarray(certified(candidate[None], half_range, delta)[0])
 
 
 def _simple(

@@ -104,13 +104,18 @@ def difference(coefficients: tuple[float, ...], half_range: float) -> Difference
     )
 
 
-def remainder(degree: int, half_range: float) -> Difference:
-    """Return -sum_{t > g} s^t / t!, what the Taylor polynomial with real coefficients lacks."""
+def remainder(degree: int, half_range: float, shrink: float = 1.0) -> Difference:
+    """Return -R(r s) / r^(g+1) for 0 <= r <= 1, R(s) = sum_{t > g} s^t / t!: what the Taylor
+    polynomial with real coefficients lacks, on intervals shrunk by r; -s^(g+1) / (g+1)! for r = 0.
+    """
     whole = difference((0.0,) * (degree + 1), half_range)
-    beyond = np.arange(whole.slack.size) > degree
+    t = np.arange(whole.slack.size)
+    beyond = t > degree
+    with np.errstate(under="ignore"):
+        factor = np.where(beyond, shrink ** np.maximum(t - degree - 1.0, 0.0), 0.0)
     return Difference(
-        coefficients=np.where(beyond, whole.coefficients, 0.0),
-        slack=np.where(beyond, whole.slack, 0.0),
+        coefficients=whole.coefficients * factor,
+        slack=(whole.slack + 4 * U64 * np.abs(whole.coefficients)) * np.where(beyond, 1.0, 0.0),
         tail=whole.tail,
     )
 
@@ -131,42 +136,64 @@ def _tail(half_range: float, first: int) -> float:
     return math.exp(max(log, -700.0))
 
 
-def certified(candidates: HostArray, delta: Difference, half_range: float) -> HostArray:
-    """Return majorants from candidates, both of shape (k, g + 1); see the module."""
+def certified(candidates: HostArray, half_range: float, *deltas: Difference) -> HostArray:
+    """Return majorants of every |Delta| from candidates, both of shape (k, g + 1); see the
+    module.
+    """
     grown = candidates * (1 + INFLATION)
-    for row in grown:
-        row[0] = np.nextafter(row[0] + _missing(row, delta, half_range), np.inf)
+    missing = np.max([_missing(grown, delta, half_range) for delta in deltas], axis=0)
+    grown[:, 0] = np.nextafter(grown[:, 0] + missing, np.inf)
     return grown
 
 
-def _missing(candidate: HostArray, delta: Difference, half_range: float) -> float:
-    """Return c of step 6. Intervals on which it comes from the remainder are cut into quarters, as
-    long as that is worth it.
+def _missing(candidates: HostArray, delta: Difference, half_range: float) -> HostArray:
+    """Return c of step 6 for each candidate, shape (k,)."""
+    centres, radii = intervals(half_range, candidates.shape[1])
+    margins = _least_margin(candidates, delta, centres, radii)
+    enough = SMALL * np.min(np.abs(values_at(candidates, centres)), axis=-1)
+    found = [
+        _refined(candidate, delta, (centres, radii), margin, float(small))
+        for candidate, margin, small in zip(candidates, margins, enough, strict=True)
+    ]
+    return np.array(found) * (1 + 4 * U64)
+
+
+def _refined(
+    candidate: HostArray,
+    delta: Difference,
+    cells: tuple[HostArray, HostArray],
+    margin: HostArray,
+    enough: float,
+) -> float:
+    """Return c of one candidate, given the bounds on each interval. Intervals on which c comes from
+    the remainder are cut into quarters, as long as that is worth it: c is above `enough`, and
+    falls.
     """
-    centres, radii = intervals(half_range, candidate.size)
-    missing = 0.0
+    missing, before = 0.0, math.inf
     for turn in range(ROUNDS + 1):
-        least = _least_margin(candidate, delta, centres, radii)
-        if turn == 0:
-            enough = SMALL * float(np.min(np.abs(values_at(candidate[None], centres))))
-        open_ = -least > enough
+        open_, worst = -margin > enough, float(np.max(-margin))
         last = turn == ROUNDS or 4 * int(np.sum(open_)) > MOST_INTERVALS
-        missing = max(missing, float(np.max(-least if last else -least[~open_], initial=0.0)))
+        last, before = last or worst > (1 - SMALL) * before, worst
+        missing = max(missing, float(np.max(-margin if last else -margin[~open_], initial=0.0)))
         if last or not np.any(open_):
             break
-        centres, radii = _quartered(centres[open_], radii[open_])
-    return missing * (1 + 4 * U64)
+        cells = _quartered(cells[0][open_], cells[1][open_])
+        margin = _least_margin(candidate[None], delta, *cells)[0]
+    return missing
 
 
 def _least_margin(
-    candidate: HostArray, delta: Difference, centres: HostArray, radii: HostArray
+    candidates: HostArray, delta: Difference, centres: HostArray, radii: HostArray
 ) -> HostArray:
-    """Return the lower bound of steps 2 to 5 on each interval, of both signs."""
+    """Return the lower bound of steps 2 to 5 on each interval, of both signs, shape (k,
+    intervals).
+    """
     of_delta = _Local.of(delta.coefficients[None], centres, radii)
-    of_q = _Local.of(candidate[None], centres, radii)
+    of_q = _Local.of(candidates, centres, radii)
     lost = values_at(delta.slack[None], np.abs(centres) + radii)[0] + delta.tail
-    both = [(of_q + of_delta.times(sign)).least(radii)[0] for sign in (1.0, -1.0)]
-    return np.asarray(np.minimum(*both) - lost)
+    both = [(of_q + of_delta.times(sign)).least(radii) for sign in (1.0, -1.0)]
+    least = np.minimum(*both) - lost
+    return np.where(np.isnan(least), -np.inf, least)  # of coefficients that overflow
 
 
 def _quartered(centres: HostArray, radii: HostArray) -> tuple[HostArray, HostArray]:

@@ -115,7 +115,7 @@ def with_majorant(
     powers = half_range ** np.arange(degree + 1.0)
     middle, half = (above + below) / 2 / powers, (above - below) / 2 / powers
     coefficients = tuple(float(c) for c in middle)
-    table = certified(half[None], difference(coefficients, half_range), half_range)
+    table = certified(half[None], half_range, difference(coefficients, half_range))
     table.setflags(write=False)
     return coefficients, Majorants(half_range=half_range, table=table)
 

@@ -1,42 +1,37 @@
-"""Majorants of the even Taylor polynomial's error, from the even moments 0, 2 and g alone.
+"""Majorants of the even Taylor polynomial's error, from a few moments.
 
-Symbols. g is even, F(s) = sum_{t > g} |s|^t / t! >= |P_g(s) - e^s|. For B > 0 and 0 < x < B, Q_x =
-q_0 + q_2 s^2 + q_g s^g is the one with Q_x(B) = F(B), Q_x(x) = F(x), Q_x'(x) = F'(x). The *simple*
-one is F(B) (s / B)^g.
+Symbols as in `taylor_candidates`: R = exp - P_g, F, N_r, B. The candidates made there are checked
+on the whole of [-B, B] by `majorants.certified`; Q below is what it returns. So q_0 = Q(0) >= 0,
+and m_0 may be too large.
 
-Q_x >= F on [-B, B] (proved here).
+Rows with scores in [-lambda B, lambda B], lambda <= 1, use Q on [-B, B] (proved here).
 
-1. Both sides are even: let s > 0. Q_x - F is a sum of powers of s whose coefficients are, in the
-   order of the powers, q_0, q_2, q_g and then all negative.
-2. So their signs change at most three times. By Descartes' rule, which holds for power series, too,
-   Q_x - F has at most three positive zeros, counted with multiplicity.
-3. There are three: twice x, and B. So q_0 > 0, and Q_x - F changes its sign at B only.
-4. It is negative beyond B, where F has the higher powers. So it is not negative on [0, B].
+1. F(lambda s) <= lambda^(g+1) F(s), power by power. So if an even Q majorises |R| on [-B, B], and
+   thereby F, then sum_t q_t lambda^(g+1-t) s^t does on [-lambda B, lambda B].
+2. R(lambda s) <= lambda^(g+1) R(s) for s > 0 likewise.
+3. For x > 0, |R(-lambda x)| = lambda^(g+1) N_lambda(x), and N_r(x) = (x^(g+1) / g!) int_0^1 (1 -
+   u)^g e^(-u r x) du falls with r; N_0 = x^(g+1) / (g+1)!.
+4. So for r <= lambda <= 1 step 1 holds for any Q >= |R| and Q(s) >= |R(r s)| / r^(g+1) on [-B, B],
+   whatever its parity. On the side of s > 0 the second is below R by step 2.
 
-The simple one is case 1 to 4 without x: F(s) (B / s)^g grows with s.
-
-Scaling (proved here). Let 0 < lambda <= 1.
-
-1. F(lambda s) <= lambda^{g+1} F(s), power by power.
-2. So if Q majorises F on [-B, B], sum_t q_t lambda^{g+1-t} s^t does on [-lambda B, lambda B].
-
-Of several x, a row takes the one that is best for its moments. Float64 does not solve for Q_x
-exactly: `majorants.certified` checks it.
+A row takes the majorant that is best for its moments, whose errors count with |q_t|.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.bounds.rounding import U64, up, whole_power
 from approxattn.exponential.majorants import WIDEST, certified, remainder
-
-TOUCHING = (0.08, 0.11, 0.15, 0.2, 0.27, 0.36, 0.48, 0.64)
-"""x / B. *Chosen*: neighbours differ by a third, so a row loses a few per cent to its best."""
+from approxattn.exponential.taylor_candidates import (
+    even_candidates,
+    even_pairs,
+    has_odd,
+    odd_candidates,
+)
 
 STEPS_AN_OCTAVE = 4
 """Half ranges at which majorants are made. *Chosen*: scaling makes up for what lies between."""
@@ -46,10 +41,17 @@ LEAST = 0.25
 larger by a factor of at most e^(1/4); scores of many sizes need few majorants.
 """
 
+SHRINK = 2 ** (-1 / STEPS_AN_OCTAVE) * (1 - 2.0**-40)
+"""r of step 4, but 0 at the smallest half range. No row is scaled by less; float64 logarithms are
+off by less than that margin.
+"""
+
 
 def degrees_used(degree: int) -> tuple[int, ...]:
     """Return the degrees above 0 of the moments that the majorants weigh."""
-    return (2, degree) if degree >= 4 else (degree,) if degree else ()
+    pairs = {t for pair in even_pairs(degree) for t in pair}
+    odd = {1, 3} if has_odd(degree) else set()
+    return tuple(sorted((pairs | odd | {degree}) - {0}))
 
 
 def weigh_taylor(degree: int, bound: HostArray, moments: HostArray, slack: HostArray) -> HostArray:
@@ -92,39 +94,12 @@ def _least(majorants: HostArray, moments: HostArray, slack: HostArray) -> HostAr
 @functools.lru_cache(maxsize=256)
 def majorants_at(degree: int, half_range: float) -> HostArray:
     """Return the majorants on [-half_range, half_range], shape (k, g + 1), read-only."""
-    found = certified(_candidates(degree, half_range), remainder(degree, half_range), half_range)
+    rest = remainder(degree, half_range)
+    found = certified(even_candidates(degree, half_range), half_range, rest)
+    if has_odd(degree):
+        shrink = SHRINK if half_range > LEAST * (1 + 2.0**-40) else 0.0
+        more = remainder(degree, half_range, shrink)
+        odd = odd_candidates(-rest.coefficients, -more.coefficients, half_range)
+        found = np.concatenate([found, certified(odd, half_range, rest, more)])
     found.setflags(write=False)
     return found
-
-
-def _candidates(degree: int, half_range: float) -> HostArray:
-    """Return the simple one and Q_x for the x of `TOUCHING`, shape (k, g + 1)."""
-    g, powers = degree, np.arange(degree + 1)
-    end = _lacking(g, np.array([half_range]))
-    simple = np.zeros(g + 1)
-    simple[g] = end[0][0]
-    if g < 4:
-        return simple[None] / half_range**powers
-    unit = np.asarray(TOUCHING)
-    value, slope = _lacking(g, unit * half_range)
-    used = np.array([0, 2, g])
-    system = np.empty((unit.size, 3, 3))
-    system[:, 0] = 1.0
-    system[:, 1] = unit[:, None] ** used
-    system[:, 2] = used * unit[:, None] ** np.maximum(used - 1, 0)
-    sides = np.stack([np.full(unit.size, end[0][0]), value, slope * half_range], axis=-1)
-    solved = np.linalg.solve(system, sides[..., None])[..., 0]
-    found = np.zeros((unit.size + 1, g + 1))
-    found[:-1, used] = solved
-    found[-1] = simple
-    return found / half_range**powers
-
-
-def _lacking(degree: int, s: HostArray) -> tuple[HostArray, HostArray]:
-    """Return F and F' at s > 0, by their series of positive terms."""
-    term = np.exp((degree + 1) * np.log(s) - math.lgamma(degree + 2))
-    value, slope = np.zeros_like(s), np.zeros_like(s)
-    for t in range(degree + 1, degree + 1 + 40 + int(4 * np.max(s))):
-        value, slope = value + term, slope + term * t / s
-        term = term * s / (t + 1)
-    return value, slope

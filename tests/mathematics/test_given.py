@@ -98,7 +98,7 @@ def test_taylor_by_hand_is_as_good_as_the_basis(g: int, b: float) -> None:
     by_hand = errors_and_bounds(copy, s, np.ones_like(s), b)[1]
     basis = errors_and_bounds(own, s, np.ones_like(s), b)[1]
     floor = 1e-15 * s.shape[-1]  # of float64
-    assert np.median(by_hand) < 1.15 * np.median(basis) + floor
+    assert np.median(by_hand) < 1.3 * np.median(basis) + floor  # the basis has more majorants
     ends = np.linspace(b / 10, b, 10)
     bound, best = copy.log_ratio(ends), own.log_ratio(ends)
     # where P is far below e^s step 1 loses more

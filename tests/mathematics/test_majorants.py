@@ -11,7 +11,8 @@ import pytest
 from approxattn._arrays import HostArray
 from approxattn.exponential import ExpPolynomial, one_sided, taylor
 from approxattn.exponential.majorants import Difference, certified, difference
-from approxattn.exponential.taylor_majorants import STEPS_AN_OCTAVE, TOUCHING
+from approxattn.exponential.taylor_candidates import DEVIATIONS, TOUCHING
+from approxattn.exponential.taylor_majorants import LEAST, STEPS_AN_OCTAVE, majorants_at
 
 TAYLOR = [
     (g, b)
@@ -41,10 +42,23 @@ def places(b: float) -> HostArray:
     """An even and a geometric grid, the ends, and the neighbourhood of where majorants touch."""
     steps = (0.0, 1e-3, 1e-6, 1e-9, -1e-3, -1e-6, -1e-9)
     wide = 2.0 ** (np.ceil(np.log2(b) * STEPS_AN_OCTAVE) / STEPS_AN_OCTAVE)
-    touch = [x * scale * (1 + step) for x in TOUCHING for scale in (b, wide) for step in steps]
+    nodes = (*TOUCHING, *(y for x in DEVIATIONS for y in leaning_nodes(x)))
+    touch = [x * scale * (1 + step) for x in nodes for scale in (b, wide) for step in steps]
     positive = np.concatenate([np.linspace(0, b, 101), np.geomspace(b * 1e-4, b, 60), touch])
     positive = np.unique(np.minimum(positive, b))
     return np.concatenate([-positive[::-1], positive])
+
+
+def leaning_nodes(sigma: float) -> tuple[float, float]:
+    """Sizes of the Radau nodes inside, for B = 1: those of the symmetric scores with these moments
+    and a node at 1, found by its Jacobi matrix.
+    """
+    m = np.array([1.0, 0.0, sigma**2, 0.0, 3 * sigma**4])
+    hankel = np.array([[m[i + j] - m[i + j + 1] for j in range(2)] for i in range(2)])
+    shifted = np.array([m[2 + j] - m[3 + j] for j in range(2)])
+    p = np.linalg.solve(hankel, -shifted)
+    one, other = np.abs(np.roots([1.0, p[1], p[0]]))
+    return float(one), float(other)
 
 
 def moments_of(polynomial: ExpPolynomial, scores: HostArray) -> tuple[HostArray, HostArray]:
@@ -70,6 +84,36 @@ def test_no_point_of_the_range_is_above_a_taylor_majorant(degree: int, b: float)
     assert excess <= 1
     # elsewhere the rounding of the coefficients is all there is
     assert excess > 0.1 or b < 0.1 or degree > 8
+
+
+@pytest.mark.parametrize(("degree", "most"), [(4, 3.0), (6, 1.9), (8, 1.8), (12, 1.8)])
+@pytest.mark.parametrize("sigma", [0.155, 0.24])
+def test_bounds_of_normal_scores_are_near_their_error(
+    degree: int, most: float, sigma: float
+) -> None:
+    b, t = 1.57, np.linspace(-1, 1, 20001)
+    polynomial, weights = taylor(degree), np.exp(-0.5 * (t / sigma) ** 2)
+    assert polynomial.moments is not None
+    used = np.array([0, *polynomial.moments.degrees])
+    moments = weights @ (b * t[:, None]) ** used
+    bound = polynomial.moments.weigh(np.array([b]), moments[None], np.zeros((1, used.size)))[0]
+    error = float(weights[::10] @ errors(polynomial, b * t[::10])) * 10
+    assert error < bound < most * error
+
+
+@pytest.mark.parametrize("b", [1.0, 3.0, 9.6])
+def test_odd_parts_gain_where_scores_have_both_signs(b: float) -> None:
+    table = majorants_at(4, b)
+    even = np.all(table[:, 1::2] == 0, axis=1)
+    assert even.sum() == len(TOUCHING) + 1
+    moments = np.array([1, 0, 0.2**2, 0, 3 * 0.2**4]) * b ** np.arange(5.0)
+    assert np.min(table @ moments) < 0.97 * np.min(table[even] @ moments)
+
+
+def test_rows_far_below_the_least_half_range_are_covered() -> None:
+    for b in (LEAST, 1e-3, 1e-9):
+        scores = b * np.array([-1, -0.9, -0.4, -0.2, -0.1, 0.1, 0.5, 1.0])
+        assert largest_excess(taylor(4), b, scores) <= 1
 
 
 @pytest.mark.parametrize(("degree", "b", "share"), ONE_SIDED)
@@ -149,7 +193,7 @@ def test_a_candidate_that_is_wrong_is_mended(seed: int) -> None:
     scale = b ** -np.arange(float(n))
     delta = Difference(coefficients=rng.normal(size=n) * scale, slack=np.zeros(n), tail=0.0)
     candidates = rng.normal(size=(3, n)) * scale
-    made = certified(candidates, delta, b)
+    made = certified(candidates, b, delta)
     x = np.concatenate([np.linspace(-b, b, 4001), b * np.linspace(-1e-2, 1e-2, 401)])
     off = np.abs(np.polynomial.polynomial.polyval(x, delta.coefficients))
     for q, candidate in zip(made, candidates, strict=True):
@@ -165,7 +209,7 @@ def test_slack_and_tail_are_paid_for() -> None:
     more = Difference(
         coefficients=delta.coefficients, slack=delta.slack + 1e-3, tail=delta.tail + 1e-2
     )
-    plain, paid = (certified(np.zeros((1, 2)), d, 1.0)[0, 0] for d in (delta, more))
+    plain, paid = (certified(np.zeros((1, 2)), 1.0, d)[0, 0] for d in (delta, more))
     assert paid - plain >= 1e-2 + 1e-3
 
 

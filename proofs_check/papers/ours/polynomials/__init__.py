@@ -1,6 +1,7 @@
 """Statements about polynomials in the place of exp whose error moments of the scores bound."""
 
 from proofs_check.papers.ours.polynomials import (
+    leaning,
     majorants,
     moments,
     moments_gradient,
@@ -11,5 +12,6 @@ THEOREMS = (
     *moments.THEOREMS,
     *moments_gradient.THEOREMS,
     *majorants.THEOREMS,
+    *leaning.THEOREMS,
     *one_sided.THEOREMS,
 )

@@ -4,17 +4,19 @@ The bounds from moments (`moments`) rest on them; `approxattn.exponential` makes
 
     P_g       the Taylor polynomial of even degree g
     F(s)      sum_{t > g} |s|^t / t! >= |P_g(s) - e^s|
-    Q_x       q_0 + q_2 s^2 + q_g s^g with Q_x(B) = F(B), Q_x(x) = F(x), Q_x'(x) = F'(x), 0 < x < B
+    Q_x       q_a s^a + q_b s^b + q_g s^g, a < b < g even, with Q_x(B) = F(B), Q_x(x) = F(x),
+              Q_x'(x) = F'(x), 0 < x < B
 
-Descartes: q_0 > 0 > q_2 and q_g > 0, and Q_x >= F on [-B, B].
+Descartes: q_a > 0 > q_b and q_g > 0, and Q_x >= F on [-B, B].
 
-1. The coefficients of Q_x - F in s > 0 are q_0, q_2, q_g and then negative ones: at most three
+1. The coefficients of Q_x - F in s > 0 are q_a, q_b, q_g and then negative ones: at most three
    changes of sign, so at most three positive zeros (Descartes' rule, also for power series).
 2. x counts twice, B once. So there are three changes of sign, and no other zero.
 3. The last coefficients are negative, so Q_x - F is negative beyond B, and not negative before.
 
-What balls decide: D = Q_x - F is positive away from x and B; D'' > 0 around x, where D and D'
-vanish; D' < 0 next to B, where D vanishes.
+What balls decide: D = Q_x - F is positive away from 0, x and B; D'' > 0 around x, where D and D'
+vanish; D' < 0 next to B, where D vanishes; |q_b| s^(b-a) + F / s^a, which grows with s, is below
+q_a at x / 4.
 
 Scaling: F(lambda s) <= lambda^(g+1) F(s) for 0 <= lambda <= 1.
 
@@ -36,7 +38,8 @@ from proofs_check.statements.experiment import Comparison, Enclose, Identity, Sy
 from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
-_HERE = here(__name__, "approxattn.exponential.taylor_majorants")
+_HERE = here(__name__, "approxattn.exponential.taylor_candidates")
+_SCALED = here(__name__, "approxattn.exponential.taylor_majorants")
 
 
 def _taylor(g: int) -> list[Fraction]:
@@ -46,8 +49,9 @@ def _taylor(g: int) -> list[Fraction]:
 # --- Descartes ------------------------------------------------------------------------------------
 
 _CELLS = tuple(
-    (g, Fraction(b), Fraction(share))
+    (g, pair, Fraction(b), Fraction(share))
     for g in (4, 6, 8, 12)
+    for pair in ((0, 2), (2, g - 2))[: 1 + (g > 4)]
     for b in (Fraction(1, 2), 2, 8)
     for share in (Fraction(2, 25), Fraction(9, 25), Fraction(16, 25))
 )
@@ -61,66 +65,78 @@ def _lacking(g: int, s: Any, order: int = 0) -> Any:
     return head + hull(0 * rest, rest)
 
 
-def _touching(g: int, b: Fraction, x: Fraction, part: Fraction = Fraction(1)) -> list[Any]:
-    """q_0, q_2 and q_g; F(x) may be taken in part, for the mutant."""
+def _touching(
+    g: int, pair: tuple[int, int], b: Fraction, x: Fraction, part: Fraction = Fraction(1)
+) -> list[Any]:
+    """q_a, q_b and q_g; F(x) may be taken in part, for the mutant."""
     from flint import arb_mat
 
-    end, at = ball(b), ball(x)
-    rows = [[1, end**2, end**g], [1, at**2, at**g], [0, 2 * at, g * at ** (g - 1)]]
+    end, at, used = ball(b), ball(x), (*pair, g)
+    rows = [[y**t for t in used] for y in (end, at)]
+    rows.append([t * at ** max(t - 1, 0) for t in used])
     sides = [_lacking(g, end), ball(part) * _lacking(g, at), ball(part) * _lacking(g, at, 1)]
     solved = arb_mat(rows).solve(arb_mat([[y] for y in sides]))
     return [solved[i, 0] for i in range(3)]
 
 
+def _said(g: int, pair: tuple[int, int], b: Fraction, share: Fraction) -> str:
+    return f"degrees {pair[0]}, {pair[1]}, {g}, B = {b}, x / B = {share}"
+
+
 def _signs(_bits: int) -> Iterator[Comparison]:
-    for g, b, share in _CELLS:
-        q = _touching(g, b, share * b)
-        for size, name in ((q[0], "q_0"), (-q[1], "-q_2"), (q[2], "q_g")):
-            yield Comparison(0, size, f"{name}, degree {g}, B = {b}, x / B = {share}")
+    for g, pair, b, share in _CELLS:
+        q = _touching(g, pair, b, share * b)
+        for size, name in ((q[0], "q_a"), (-q[1], "-q_b"), (q[2], "q_g")):
+            yield Comparison(0, size, f"{name}, {_said(g, pair, b, share)}")
 
 
 def _majorises(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
-    for g, b, share in _CELLS:
-        label, x = f"degree {g}, B = {b}, x / B = {share}", share * b
-        q = _touching(g, b, x, part)
-        polynomial = [q[0], 0, q[1], *[0] * (g - 3), q[2]]
-        near, last = x / 32, b / 32
-        for low, high in ((Fraction(0), x - near), (x + near, b - last)):
-            yield Comparison(0, margin(polynomial, _taylor(g), (low, high)), f"D, {label}")
+    for g, pair, b, share in _CELLS:
+        label, x = _said(g, pair, b, share), share * b
+        q = dict(zip((*pair, g), _touching(g, pair, b, x, part), strict=True))
+        if part != 1:
+            yield Comparison(_lacking(g, ball(x)), _derivative(q, ball(x), 0), f"D(x), {label}")
+        polynomial = [q.get(t, 0) for t in range(g + 1)]
+        near, last, low = x / 128, b / 32, x / 4
+        for ends in ((low, x - near), (x + near, b - last)):
+            yield Comparison(0, margin(polynomial, _taylor(g), ends), f"D, {label}")
+        first, second = pair
+        small = ball(low)
+        grows = -q[second] * small ** (second - first) + _lacking(g, small) / small**first
+        yield Comparison(grows, q[first], f"D next to 0, {label}")
         for i in range(-8, 8):
             s = hull(ball(x + near * i / 8), ball(x + near * (i + 1) / 8))
-            bend = 2 * q[1] + g * (g - 1) * q[2] * s ** (g - 2) - _lacking(g, s, 2)
+            bend = _derivative(q, s, 2) - _lacking(g, s, 2)
             yield Comparison(0, bend, f"D'' around x, {label}")
         for i in range(64):
             s = hull(ball(b - last * (i + 1) / 64), ball(b - last * i / 64))
-            slope = 2 * q[1] * s + g * q[2] * s ** (g - 1) - _lacking(g, s, 1)
+            slope = _derivative(q, s, 1) - _lacking(g, s, 1)
             yield Comparison(slope, 0, f"D' next to B, {label}")
-        if part != 1:
-            yield Comparison(_lacking(g, ball(x)), _value(q, g, ball(x)), f"D(x), {label}")
 
 
-def _value(q: list[Any], g: int, s: Any) -> Any:
-    return q[0] + q[1] * s**2 + q[2] * s**g
+def _derivative(q: dict[int, Any], s: Any, order: int) -> Any:
+    """Q, Q' or Q''."""
+    return sum((math.perm(t, order) * c * s ** max(t - order, 0) for t, c in q.items()), 0 * s)
 
 
-_CELLS_SAID = "degrees 4, 6, 8, 12, B = 1/2, 2, 8, x / B = 0.08, 0.36, 0.64"
+_CELLS_SAID = "g = 4, 6, 8, 12, a, b = 0, 2 and 2, g - 2, B = 1/2, 2, 8, x / B = 0.08, 0.36, 0.64"
 
 DESCARTES = Theorem(
     key="ours.majorant-descartes",
-    title="a majorant of the Taylor error from the moments 0, 2 and g",
+    title="majorants of the Taylor error from three even moments",
     statement=(
-        "For even g >= 4 and 0 < x < B the Q_x(s) = q_0 + q_2 s² + q_g s^g that meets F(s) = "
-        "Σ_{t>g} |s|^t/t! at B, and at x with its slope, is >= F >= |P_g - exp| on [-B, B]."
+        "For even a < b < g and 0 < x < B the Q_x(s) = q_a s^a + q_b s^b + q_g s^g that meets "
+        "F(s) = Σ_{t>g} |s|^t/t! at B, and at x with its slope, is >= F >= |P_g - exp| on [-B, B]."
     ),
     source=_HERE,
-    reading="Descartes' rule of signs for every g, x and B; balls decide the cells on [0, B]",
+    reading="Descartes' rule of signs for all degrees, x and B; balls decide the cells on [0, B]",
     experiments=(
         Enclose(certify=_majorises, bits=256, covers="statement", scope=_CELLS_SAID),
         Enclose(
             certify=_signs,
             bits=256,
             covers="step",
-            scope=f"the signs of q_0, q_2 and q_g: {_CELLS_SAID}",
+            scope=f"the signs of q_a, q_b and q_g: {_CELLS_SAID}",
         ),
     ),
     expected=Status.PROVED,
@@ -152,7 +168,7 @@ SCALING = Theorem(
         "F(λs) <= λ^(g+1) F(s) for 0 <= λ <= 1: if Σ_t q_t s^t >= F on [-B, B], then Σ_t q_t "
         "λ^(g+1-t) s^t >= F on [-λB, λB]."
     ),
-    source=_HERE,
+    source=_SCALED,
     reading="power by power of the series of F; the other powers are alike",
     experiments=(
         Symbolic(
@@ -168,12 +184,14 @@ SCALING = Theorem(
 )
 
 # --- the majorants of the library -----------------------------------------------------------------
-# A number of bits is enough if it holds the smallest F(B) next to 1.
 
 _TAYLOR_SAMPLE = (
     *((g, 2.0**e) for g in (2, 4, 8, 12) for e in (-20, -6, -1, 0.25, 1.5, 3, 4)),
     *((g, b) for g in (6, 10, 16, 24) for b in (2.0**-30, 0.7, 3.3, 11.0, 32.0)),
     (0, 1.0),
+    (4, 0.25),
+    (4, 9.6),
+    (4, 32.0),
     (50, 5.0),
     (50, 32.0),
     (150, 32.0),
@@ -186,12 +204,14 @@ _ONE_SIDED_SAMPLE = tuple(
 )
 
 
-def _needed(g: int, b: float) -> int:
+def needed(g: int, b: float) -> int:
+    """Return a number of bits that holds the smallest F(B) next to 1."""
     small = (g + 1) * max(0.0, -math.log2(b)) + math.lgamma(g + 2) / math.log(2)
     return 192 + math.ceil(small + 2 * b)
 
 
-def _judged(above: list[Any], below: list[Any], b: Fraction, bits: int, label: str) -> Comparison:
+def judged(above: list[Any], below: list[Any], b: Fraction, bits: int, label: str) -> Comparison:
+    """Return whether one polynomial stays above the error of another on [-B, B]."""
     from proofs_check.arithmetic.balls import precision
 
     with precision(bits):
@@ -199,17 +219,20 @@ def _judged(above: list[Any], below: list[Any], b: Fraction, bits: int, label: s
 
 
 def _of_taylor(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
-    """Every majorant as it is made, and scaled to a shorter interval."""
-    from approxattn.exponential import taylor_majorants
+    """Every majorant as it is made, and scaled to shorter intervals; much shorter ones are scaled
+    from the smallest half range only.
+    """
+    from approxattn.exponential.taylor_majorants import LEAST, majorants_at
 
     for g, b in _TAYLOR_SAMPLE:
-        made = taylor_majorants.majorants_at(g, b)
+        made = majorants_at(g, b)
+        ratios = (Fraction(1), Fraction(27, 32), *[Fraction(1, 100)] * (b <= LEAST))
         for i, q in enumerate(made.tolist()):
-            for ratio in (Fraction(1), Fraction(27, 32)):
+            for ratio in ratios:
                 scaled = [part * Fraction(c) * ratio ** (g + 1 - t) for t, c in enumerate(q)]
                 end = Fraction(b) * ratio
                 label = f"taylor, degree {g}, B = {b:g} times {ratio}, majorant {i}"
-                yield _judged(scaled, _taylor(g), end, _needed(g, b), label)
+                yield judged(scaled, _taylor(g), end, needed(g, b * float(ratio)), label)
 
 
 def _of_one_sided(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparison]:
@@ -221,7 +244,7 @@ def _of_one_sided(_bits: int, part: Fraction = Fraction(1)) -> Iterator[Comparis
         above = [part * Fraction(c) for c in majorants.table[0].tolist()]
         below = [Fraction(c) for c in coefficients]
         label = f"one-sided, degree {g}, B = {b:g}, sigma = {sigma:g}"
-        yield _judged(above, below, Fraction(majorants.half_range), _needed(g, b), label)
+        yield judged(above, below, Fraction(majorants.half_range), needed(g, b), label)
 
 
 LIBRARY = Theorem(
@@ -229,10 +252,12 @@ LIBRARY = Theorem(
     title="majorants as the library makes them",
     statement=(
         "Every majorant Q that approxattn.exponential makes for a Taylor or a one-sided polynomial "
-        "P has Q >= |P - exp| on all of its [-B, B], also scaled to a shorter interval; the "
-        "coefficients are taken as the float64 numbers they are."
+        "P has Q >= |P - exp| on all of its [-B, B], also scaled to the shorter intervals it is "
+        "used on; the coefficients are taken as the float64 numbers they are."
     ),
-    source=our_code("approxattn.exponential.taylor_majorants, .one_sided and .majorants"),
+    source=our_code(
+        "approxattn.exponential.taylor_majorants, .taylor_candidates, .one_sided and .majorants"
+    ),
     reading=(
         "for Taylor, P with its real coefficients 1/t!, whose rounding the library adds; the whole "
         "interval, by balls and halving"
@@ -241,7 +266,7 @@ LIBRARY = Theorem(
         Enclose(
             certify=_of_taylor,
             covers="statement",
-            scope="degrees 0 to 150, B from 2^-30 to 32, whole and scaled by 27/32",
+            scope="degrees 0 to 150, B from 2^-30 to 32, whole and scaled by 27/32 or 1/100",
         ),
         Enclose(
             certify=_of_one_sided,
@@ -255,7 +280,7 @@ LIBRARY = Theorem(
         covers="statement",
         scope="0.99 of the majorants of Taylor's polynomials",
     ),
-    uses=("ours.majorant-descartes", "ours.majorant-scaling"),
+    uses=("ours.majorant-descartes", "ours.majorant-scaling", "ours.majorant-leaning"),
 )
 
 THEOREMS = (DESCARTES, SCALING, LIBRARY)
