@@ -155,6 +155,7 @@ def gradient_bounds(
     noise: GradientNoise,
     mu: HostArray | float = np.inf,
     positive: HostArray | bool = True,
+    size: HostArray | None = None,
     query_norm: HostArray | None = None,
     key_norm: HostArray | None = None,
 ) -> GradientBounds:
@@ -172,6 +173,8 @@ def gradient_bounds(
         mu_i of T5 for the same weights: the smaller of both bounds counts, row by row.
     positive : ndarray of bool, shape (..., n_q), optional
         Where no weight is negative, so that T1 counts; ln rho_i is inf elsewhere.
+    size : ndarray, shape (..., n_q), optional
+        `cotangent_size`, where it is known already.
     query_norm : ndarray, shape (..., n_q), optional
         Bound on the length of the parts that q_i is summed from in dk, in total; that of q_i if not
         given.
@@ -179,7 +182,7 @@ def gradient_bounds(
         Bound on the length of the visible keys, where it is known already.
     """
     xp, spread, beta = problem.xp, value_spread(problem), problem.scale
-    size = cotangent_size(dout, xp)
+    size = cotangent_size(dout, xp) if size is None else size
     omega, largest_pair = size * spread.osc[..., None], 2 * size * spread.top[..., None]
     if key_norm is None:
         key_norm = visible_max(row_norms(keys, xp), problem)[..., None]

@@ -44,7 +44,9 @@ def up(x: HostArray | float) -> HostArray:
     """Round a bound computed on the host in float64 outward: 64 units of its last place cover the
     few operations that made it.
     """
-    return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * U64) + 2.0**-1060)
+    grown = np.asarray(x, dtype=np.float64) * (1 + 64 * U64)
+    grown += 2.0**-1060
+    return np.asarray(grown)
 
 
 def blocked_sum_terms(n: int, block: int) -> int:
@@ -58,19 +60,38 @@ def times(*factors: HostArray | float) -> HostArray:
     """Return a product in which 0 times anything is 0: what has no effect has none however large
     it is.
 
-    Exponents are added up first, so that no order of the factors underflows or overflows where
+    Exponents are added up first where some order of the factors underflows or overflows, though
     the product does not.
     """
     none, mantissa, exponent = np.asarray(False), np.asarray(1.0), np.asarray(0)
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         if len(factors) == 2:  # there is no order to choose
             a, b = (np.asarray(factor, dtype=np.float64) for factor in factors)
-            return np.where((a == 0) | (b == 0), 0.0, a * b)
+            product = np.asarray(a * b)
+            if not np.isnan(np.sum(product)):
+                return product
+            return np.where((a == 0) | (b == 0), 0.0, product)
+        plain = _normal_product(factors)
+        if plain is not None:
+            return plain
         for factor in factors:
             fraction, power = np.frexp(np.asarray(factor, dtype=np.float64))
             none = none | (fraction == 0)
             mantissa, exponent = mantissa * fraction, exponent + power
         return np.where(none, 0.0, np.ldexp(mantissa, exponent))
+
+
+def _normal_product(factors: tuple[HostArray | float, ...]) -> HostArray | None:
+    """Return the product of factors >= 0, None where a product on the way is not a normal number:
+    with those, the order of the factors does not matter.
+    """
+    found = np.asarray(1.0)
+    for factor in factors:
+        found = np.asarray(found * factor)
+        least, most = np.min(found, initial=1.0), np.max(found, initial=1.0)
+        if not (least > 2.0**-1000 and most < 2.0**1000):
+            return None
+    return found
 
 
 def whole_power(x: HostArray, t: int) -> HostArray:

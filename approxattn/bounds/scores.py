@@ -25,12 +25,13 @@ def row_norms(x: Array, xp: Namespace) -> HostArray:
     u = precision.unit_roundoff(x)
     with np.errstate(over="ignore", under="ignore"):
         squares = row_products(x, x, xp).astype(np.float64)
-    if np.all(squares > _arrays.smallest_normal(name) ** 0.5) and np.all(
-        squares < _arrays.largest(name) ** 0.5
-    ):
+    least, most = np.min(squares, initial=1.0), np.max(squares, initial=1.0)
+    if least > _arrays.smallest_normal(name) ** 0.5 and most < _arrays.largest(name) ** 0.5:
         # no partial sum overflowed, and what underflowed is below d sqrt(tiny) of the sum, far
         # below u
-        return up(np.sqrt(squares) * (1 + gamma(x.shape[-1] + 8, u, 1)))
+        lengths = np.sqrt(squares, out=squares)
+        lengths *= 1 + gamma(x.shape[-1] + 8, u, 1)
+        return up(lengths)
     top = xp.max(xp.abs(x), axis=-1, keepdims=True)  # (..., n, 1)
     safe = xp.where(top > 0, top, xp.ones_like(top))
     scaled = xp.sum((x / safe) ** 2, axis=-1)  # (..., n), between 1 and d

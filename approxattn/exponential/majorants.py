@@ -67,9 +67,13 @@ class Majorants:
         """
         shape, terms = bound.shape, self.table.shape[-1]
         m, s = (np.moveaxis(x, -1, 0).reshape(terms, bound.size) for x in (moments, slack))
+        rows = np.empty((2 * terms, bound.size))
+        rows[:terms], off = m, rows[terms:]
         with np.errstate(over="ignore", invalid="ignore"):
-            off = s + 4 * terms * U64 * np.abs(m)
-            each = self.table @ m + np.abs(self.table) @ off
+            np.abs(m, out=off)
+            off *= 8 * terms * U64  # of the sums and products
+            off += s
+            each = np.hstack([self.table, np.abs(self.table)]) @ rows
             best = up(np.min(each, axis=0, initial=np.inf)).reshape(shape)
         known = (bound <= self.half_range) & np.isfinite(best)
         return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))

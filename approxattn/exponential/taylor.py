@@ -29,7 +29,8 @@ from approxattn.exponential.taylor_majorants import degrees_used, weigh_taylor
 MAX_DEGREE = 150
 """*Chosen*: 1/150! is still a normal float64."""
 
-_SERIES_LIMIT = 300.0
+_SERIES_LIMIT, _SMALLEST, _CELLS = 300.0, 1e-12, 1000
+_FIRST = math.ceil(math.log(_SMALLEST) * _CELLS)
 # the sums below have at most a thousand positive terms, each with fewer than 200 roundings
 _SLACK = 1 + 1e-12
 
@@ -74,16 +75,28 @@ def _slope_error(degree: int, half_range: HostArray) -> HostArray:
 def _log_ratio(degree: int, half_range: HostArray) -> HostArray:
     """Return ln rho = r(-b) - r(b) of T2, rounded up.
 
-    Equal b are computed once, on a grid 0.1 % wide, upwards (r is monotone).
+    b is rounded up on a grid 0.1 % wide (r is monotone), whose values are kept.
     """
-    b = np.asarray(half_range, dtype=np.float64)
-    grid = np.exp(np.ceil(np.log(np.maximum(b, 1e-12)) * 1000) / 1000) * _SLACK
-    values, where = np.unique(grid, return_inverse=True)
-    result = np.array([_log_ratio_at(degree, float(x)) for x in values])[where].reshape(b.shape)
+    b, table = np.asarray(half_range, dtype=np.float64), _kept(degree)
+    with np.errstate(invalid="ignore"):
+        cell = np.ceil(np.log(np.maximum(b, _SMALLEST)) * _CELLS) - _FIRST
+    place = np.fmin(cell, table.size - 1).astype(np.intp)  # the last one stays NaN
+    result = np.asarray(table[place])
+    if np.isnan(np.sum(result)):
+        for i in np.unique(place[np.isnan(result)]):
+            if i < table.size - 1:
+                table[i] = _log_ratio_at(degree, math.exp((i + _FIRST) / _CELLS) * _SLACK)
+        # P_g(-b) <= P_g(b), so ln rho <= 2 b always
+        result = np.where(place < table.size - 1, table[place], 2 * b * _SLACK)
     return np.where(b == 0, 0.0, result)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=64)
+def _kept(_degree: int) -> HostArray:
+    """Return ln rho on the grid, NaN where nobody has asked yet."""
+    return np.full(math.ceil(math.log(_SERIES_LIMIT) * _CELLS) - _FIRST + 1, np.nan)
+
+
 def _log_ratio_at(degree: int, b: float) -> float:
     # P_g(-b) <= P_g(b), so ln rho <= 2 b always; beyond the limit, where the series would overflow,
     # that is nearly all of it.

@@ -47,6 +47,14 @@ off by less than that margin.
 """
 
 
+_FIRST = round(np.log2(LEAST) * STEPS_AN_OCTAVE)
+_WIDTHS = 2.0 ** (np.arange(_FIRST, np.log2(WIDEST) * STEPS_AN_OCTAVE + 1) / STEPS_AN_OCTAVE) * (
+    1 + 2.0**-44
+)
+_PER_WIDTH = np.append(1 / _WIDTHS, 0.0) * (1 + 8 * U64)
+"""Half ranges and their reciprocals, rounded up; 0 for rows beyond them."""
+
+
 def degrees_used(degree: int) -> tuple[int, ...]:
     """Return the degrees above 0 of the moments that the majorants weigh."""
     pairs = {t for pair in even_pairs(degree) for t in pair}
@@ -57,38 +65,70 @@ def degrees_used(degree: int) -> tuple[int, ...]:
 def weigh_taylor(degree: int, bound: HostArray, moments: HostArray, slack: HostArray) -> HostArray:
     """Return the bound of `MomentBound` for the Taylor polynomial of an even degree.
 
-    Each row is scaled from the next half range at which majorants are made. The float64
-    coefficients are off by u / t!, together at most u e^b.
+    Each row is scaled from the next half range at which majorants are made; rows that share one
+    lie next to each other for one product with all its majorants.
     """
-    used = (0, *degrees_used(degree))
-    flat = bound.ravel()
-    m, s = (np.moveaxis(x, -1, 0).reshape(len(used), flat.size) for x in (moments, slack))
-    result = np.full(flat.shape, np.inf)
-    steps = np.ceil(np.log2(np.maximum(flat, LEAST)) * STEPS_AN_OCTAVE)
-    inside = flat <= WIDEST
-    for step in np.unique(steps[inside]):
-        rows = np.flatnonzero((steps == step) & inside)
-        here = slice(None) if rows.size == flat.size else rows
-        wide = 2.0 ** (step / STEPS_AN_OCTAVE) * (1 + 2.0**-44)
-        ratio = np.minimum(flat[here] / wide * (1 + 4 * U64), 1.0)
-        powers = np.stack([whole_power(ratio, degree + 1 - t) for t in used])
-        result[here] = _least(
-            majorants_at(degree, wide)[:, used], m[:, here] * powers, s[:, here] * powers
-        )
-    with np.errstate(over="ignore", invalid="ignore"):
-        of_coefficients = np.exp(np.minimum(flat, WIDEST)) * (m[0] + s[0])
-        total = up(result + 2 * U64 * of_coefficients).reshape(bound.shape)
+    flat, terms = bound.ravel(), moments.shape[-1]
+    m, s = (np.moveaxis(x, -1, 0).reshape(terms, flat.size) for x in (moments, slack))
+    step = _steps(flat)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        rows = _scaled(degree, np.minimum(flat * _PER_WIDTH[step], 1.0), m, s)
+        found = np.full(flat.shape, np.inf)
+        if flat.size and np.min(step) == np.max(step):
+            found = _least(degree, int(step[0]), rows)
+        elif flat.size:
+            order = np.argsort(step, kind="stable")  # of small whole numbers: by counting
+            rows, counts = np.take(rows, order, axis=1), np.bincount(step)
+            ends = np.cumsum(counts)
+            for i in np.flatnonzero(counts):
+                own = slice(ends[i] - counts[i], ends[i])
+                found[order[own]] = _least(degree, int(i), rows[:, own])
+        total = up(found).reshape(bound.shape)
     return np.where(np.isfinite(total), total, np.inf)
 
 
-def _least(majorants: HostArray, moments: HostArray, slack: HostArray) -> HostArray:
-    """Return the least of the sums sum_t q_t m_t + |q_t| slack_t over majorants, shapes (k, e),
-    (e, rows), (e, rows) -> (rows,), rounded up.
+def _steps(bound: HostArray) -> HostArray:
+    """Return the place in `_WIDTHS` of the next half range, the last one where there is none."""
+    with np.errstate(invalid="ignore"):
+        step = np.ceil(np.log2(np.maximum(bound, LEAST)) * STEPS_AN_OCTAVE) - _FIRST
+    return np.asarray(np.fmin(step, _WIDTHS.size).astype(np.int16))
+
+
+def _scaled(degree: int, ratio: HostArray, m: HostArray, s: HostArray) -> HostArray:
+    """Return what majorants are multiplied with, shape (2 e + 1, rows): the scaled moments, what
+    they may be off by, sums and products included, and the largest m_0.
     """
-    with np.errstate(invalid="ignore", over="ignore"):  # 0 times inf is no bound, and no matter
-        off = slack + 64 * U64 * (np.abs(moments) + slack)  # of the sums and the products
-        each = majorants @ moments + np.abs(majorants) @ off
-        return np.asarray(np.maximum(np.fmin.reduce(each, axis=0), 0.0))
+    used = (0, *degrees_used(degree))
+    rows = np.empty((2 * len(used) + 1, ratio.size))
+    for i, t in enumerate(used):
+        power, off = whole_power(ratio, degree + 1 - t), rows[len(used) + i]
+        np.multiply(m[i], power, out=rows[i])
+        np.abs(rows[i], out=off)
+        off *= 64 * U64
+        power *= s[i]
+        power *= 1 + 64 * U64
+        off += power
+    np.add(m[0], s[0], out=rows[-1])
+    return rows
+
+
+def _least(degree: int, step: int, rows: HostArray) -> HostArray:
+    """Return the least of the sums over the majorants at a half range, shape (rows,)."""
+    if step == _WIDTHS.size:
+        return np.full(rows.shape[1], np.inf)
+    # 0 times inf is no bound, and no matter
+    each = _weights_at(degree, float(_WIDTHS[step])) @ rows
+    return np.asarray(np.maximum(np.fmin.reduce(each, axis=0), 0.0))
+
+
+@functools.lru_cache(maxsize=256)
+def _weights_at(degree: int, half_range: float) -> HostArray:
+    """Return [Q, |Q|, c] for the degrees used, shape (k, 2 e + 1). The float64 coefficients of P
+    are off by u / t!, together by c = u e^B at most.
+    """
+    table = majorants_at(degree, half_range)[:, (0, *degrees_used(degree))]
+    off = np.full((len(table), 1), 1.01 * U64 * np.exp(half_range) if degree > 2 else 0.0)
+    return np.concatenate([table, np.abs(table), off], axis=1)
 
 
 @functools.lru_cache(maxsize=256)

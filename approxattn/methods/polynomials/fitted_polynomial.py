@@ -47,7 +47,6 @@ from approxattn.methods.polynomials.fitting.gradient import Evaluated, fitted_gr
 from approxattn.methods.polynomials.fitting.reduction import ReducedScores, parts, reduce_scores
 from approxattn.methods.polynomials.fitting.sums import fitted_sums, scores_of_reduction
 from approxattn.methods.polynomials.forward import Forward
-from approxattn.methods.polynomials.moment_error import theorem_for
 from approxattn.methods.protocol import Sizes
 from approxattn.monomials.index import rank
 from approxattn.softmax.rows import choose
@@ -245,7 +244,7 @@ def _finished(run: Forward) -> _Finished:
         sharp=np.where(kept & np.isfinite(rows), rows, np.inf),
         mended=int(np.sum(~kept)),
         coefficients=run.polynomial.coefficients,
-        theorem=theorem_for(run.polynomial, run.mu, run.by_range),
+        theorem=run.theorem,
     )
 
 

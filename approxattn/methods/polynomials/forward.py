@@ -45,6 +45,7 @@ from approxattn.methods.polynomials.moment_error import (
     Parts,
     degrees_summed,
     moment_error,
+    theorem_for,
     with_last,
 )
 from approxattn.methods.polynomials.row_rounding import RowRounding, row_rounding, weight_noise
@@ -132,12 +133,23 @@ class Forward:
         """Half of the l1 distance to the exact weights, in exact arithmetic, shape (..., n_q): the
         smaller of T1 and T5. Weights of both signs have T5 only, and it may be above 1.
         """
+        with np.errstate(invalid="ignore"):
+            least = self.log_ratio / (4 + self.log_ratio)  # x / (1 + x) <= tanh x
+        if np.all(self.mu <= least):
+            return self.mu
         return np.minimum(self.by_range, self.mu)
 
-    @property
+    @functools.cached_property
     def by_range(self) -> HostArray:
         """That bound by T1, from the range of the scores; inf where there is none."""
         return np.where(self.positive, tv_from_log_ratio(self.log_ratio), np.inf)
+
+    @property
+    def theorem(self) -> str:
+        """The key of the theorem behind the largest truncation."""
+        most = np.max(self.log_ratio, initial=0.0)  # by T1 the larger the worse
+        by_range = tv_from_log_ratio(most) if np.isfinite(most) else np.asarray(np.inf)
+        return theorem_for(self.polynomial, self.mu, by_range)
 
     @functools.cached_property
     def mu(self) -> HostArray:

@@ -87,6 +87,7 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
             noise=noise,
             mu=mu,
             positive=run.positive,
+            size=cotangent.size,
             query_norm=query_norm,
             key_norm=scores.radius,
         )
@@ -204,6 +205,9 @@ def _weighted_truncation(run: Forward, cotangent: _Cotangent) -> tuple[HostArray
     gives to the key, at one more kernel sum. Where weights may be negative this says nothing.
     """
     problem, xp, log_ratio = run.problem, run.problem.xp, run.log_ratio
+    if not np.any(np.all(run.positive, axis=-1)):
+        nothing = np.full((*problem.batch, problem.n_k), np.inf)
+        return nothing, nothing
     # 0 times the largest float, unlike 0 times inf, is 0
     with np.errstate(over="ignore", invalid="ignore"):
         excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)

@@ -50,7 +50,6 @@ from approxattn.methods.polynomials.choosing.plan import (
 from approxattn.methods.polynomials.forward import Forward, forward
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
-from approxattn.methods.polynomials.moment_error import theorem_for
 from approxattn.methods.polynomials.row_rounding import (
     all_within,
     columns_of,
@@ -369,7 +368,7 @@ class Polynomial(Costed):
         return Certificate(
             rows=rows,
             target=SOFTMAX,
-            theorem=theorem_for(run.polynomial, run.mu, run.by_range),
+            theorem=run.theorem,
             facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
             unmet=_unmet(run),
             promised=promised,

@@ -48,6 +48,8 @@ class RowRounding:
     def rows(self, top: HostArray) -> HostArray:
         """Return the bounds for values of size at most `top`, shape (...)."""
         there = np.isfinite(self.relative)
+        if np.all(there):
+            return up(self.relative * top[..., None] + self.absolute)
         relative = np.where(there, self.relative, 0.0)
         return np.where(there, up(relative * top[..., None] + self.absolute), np.inf)
 
@@ -60,8 +62,10 @@ def weight_noise(denominator: HostArray, error: HostArray, lost: HostArray) -> H
     """Return 2 (error + lost) / D~_i, shape (..., n_q): what rounding does to the l1 norm of the
     weights of a row, inf where the denominator is lost.
     """
-    safe = np.where(denominator > 0, denominator, 1.0)
-    return np.where(denominator > 0, up(2 * (error + lost) / safe), np.inf)
+    there = denominator > 0
+    safe = denominator if np.all(there) else np.where(there, denominator, 1.0)
+    found = up(2 * (error + lost) / safe)
+    return found if safe is denominator else np.where(there, found, np.inf)
 
 
 def row_rounding(
@@ -71,7 +75,8 @@ def row_rounding(
     from each of its `terms` terms; all of shape (..., n_q) or broadcasting to it.
     """
     tiny, u = _arrays.smallest_normal(dtype), _arrays.unit_roundoff(dtype)
-    safe = np.where(denominator > 0, denominator, 1.0)
+    there = denominator > 0
+    safe = denominator if np.all(there) else np.where(there, denominator, 1.0)
     return RowRounding(
         relative=up(noise + 8 * u), absolute=up(2 * terms * (lost + tiny) / safe + tiny)
     )
