@@ -10,7 +10,8 @@ and right_j = [v_j, 1], so that left_i . right_j = z_ij - kappa_i. Over visible 
 1. All go through sums over one side: T_r = sum_j e^{h_jr} right_j as in the forward pass, and A_r =
    sum_i (e^{g_ir} / D_i) left_i, with its own largest exponent taken out.
 2. For visible pairs e^{g_ir + h_jr} / D_i <= 1, so nothing overflows.
-3. Causal: T runs forwards and A backwards over the chunks. A chunk meets itself through its scores,
+3. Causal: T runs forwards and A backwards over the steps, keys before the first query's own being
+   steps without queries. A chunk meets itself through its scores,
    in halves where e^{c_r} is far above what a query sees.
 4. Then dx_i = sum_r dg_ir w_r and dy_j = sum_r dh_jr (w_r - y_j).
 """
@@ -22,7 +23,16 @@ from typing import NamedTuple
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
 from approxattn.methods.random_features.features import log_key_features, log_query_features
-from approxattn.methods.random_features.sums import Seen, State, add_keys, chunks, finite, with_ones
+from approxattn.methods.random_features.sums import (
+    Seen,
+    State,
+    Step,
+    add_keys,
+    chunks,
+    finite,
+    steps,
+    with_ones,
+)
 
 LARGEST_EXPONENT = 30.0
 """Up to which a term may exceed the mass that its query sees. *Chosen*: far from overflow in
@@ -44,36 +54,36 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
     """Return dq, dk, dv for the cotangent dout, given the output."""
     xp, m, right = problem.xp, w.shape[-2], with_ones(problem)
     left = xp.concat([dout, -xp.sum(dout * seen.mean, axis=-1, keepdims=True)], axis=-1)
-    both = list(chunks(problem, m, problem.n_k))
-    rows = both if problem.causal else list(chunks(problem, m, problem.n_q))
-    states = _forward_states(problem, w, right, both)
-    dq, inside = [], []
-    for number, (first, last) in enumerate(rows):
+    walk = list(steps(problem, m))
+    states = _forward_states(problem, w, right, walk)
+    rows = [(i, step.queries) for i, step in enumerate(walk) if step.queries is not None]
+    if not problem.causal:
+        rows = [(-1, c) for c in chunks(problem, m, problem.n_q)]
+    dq, inside = [], dict[int, _Side]()
+    for number, (first, last) in rows:
         g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
-        state = states[number] if problem.causal else states[-1]
-        dg = (
-            None
-            if state is None
-            else xp.exp(g + state.top)
-            * xp.matmul(left[..., first:last, :], xp.matrix_transpose(state.sums))
-        )
+        own, state = left[..., first:last, :], states[number]
+        dg = None
+        if state is not None:
+            dg = xp.exp(g + state.top) * xp.matmul(own, xp.matrix_transpose(state.sums))
         if problem.causal:
-            h = log_key_features(problem, w, first, last)
-            inside.append(_own(g, h, left[..., first:last, :], right[..., first:last, :], xp))
-            dg = inside[-1].g if dg is None else dg + inside[-1].g
+            start, end = walk[number].keys
+            h = log_key_features(problem, w, start, end)
+            inside[number] = _own(g, h, own, right[..., start:end, :], xp)
+            dg = inside[number].g if dg is None else dg + inside[number].g
         dq.append(xp.matmul(dg, w) * problem.scale**0.5)
-    dk, dv = _keys(problem, w, seen, left, right, inside)
+    dk, dv = _keys(problem, w, seen, left, right, walk, inside)
     return xp.concat(dq, axis=-2), dk, dv
 
 
 def _forward_states(
-    problem: Problem, w: Array, right: Array, both: list[tuple[int, int]]
+    problem: Problem, w: Array, right: Array, walk: list[Step]
 ) -> list[State | None]:
-    """Return the state before each chunk of keys, and after all; for a problem that is not causal
-    only the last is kept.
+    """Return the state before each step, and after all; for a problem that is not causal only the
+    last is kept.
     """
     states: list[State | None] = [None]
-    for start, end in both:
+    for (start, end), _ in walk:
         h = log_key_features(problem, w, start, end)
         state = add_keys(states[-1], h, right[..., start:end, :], problem.xp)
         states = [*states, state] if problem.causal else [state]
@@ -81,26 +91,32 @@ def _forward_states(
 
 
 def _keys(
-    problem: Problem, w: Array, seen: Seen, left: Array, right: Array, inside: list[_Side]
+    problem: Problem,
+    w: Array,
+    seen: Seen,
+    left: Array,
+    right: Array,
+    walk: list[Step],
+    inside: dict[int, _Side],
 ) -> tuple[Array, Array]:
-    """Return dk and dv: the sums A over queries, backwards over the chunks."""
+    """Return dk and dv: the sums A over queries, backwards over the steps. Every key is seen."""
     xp, m = problem.xp, w.shape[-2]
     later: State | None = None
     if not problem.causal:
         for first, last in chunks(problem, m, problem.n_q):
             later = _add_queries(problem, w, seen, left, later, first, last)
     dk, dv = [], []
-    for number, (start, end) in reversed(list(enumerate(chunks(problem, m, problem.n_k)))):
+    for number, ((start, end), queries) in reversed(list(enumerate(walk))):
         h = log_key_features(problem, w, start, end)
         dh = dvalues = None
         if later is not None:
             share = xp.exp(h + later.top)
             dh = share * xp.matmul(right[..., start:end, :], xp.matrix_transpose(later.sums))
             dvalues = xp.matmul(share, later.sums[..., :-1])
-        if problem.causal:
+        if queries is not None:
             dh = inside[number].h if dh is None else dh + inside[number].h
             dvalues = inside[number].v if dvalues is None else dvalues + inside[number].v
-            later = _add_queries(problem, w, seen, left, later, start, end)
+            later = _add_queries(problem, w, seen, left, later, *queries)
         y = problem.k[..., start:end, :] * problem.scale**0.5
         dy = xp.matmul(dh, w) - xp.sum(dh, axis=-1, keepdims=True) * y
         dk.append(dy * problem.scale**0.5)

@@ -113,6 +113,7 @@ class Performer(Costed):
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    sees_earlier_keys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         keep(

@@ -8,10 +8,11 @@ State of some keys: c_r = max_j h_jr and T_r = sum_j e^{h_jr - c_r} [v_j, 1].
 2. Two sets of keys, each with the logarithm of its mass and the mean of its values, merge like a
    streaming softmax.
 
-Causal. Chunks of queries meet the state of all earlier keys, and their own chunk through its
-scores, formed from e^{g + c - t} and e^{h - c} with the chunk's c. A query whose visible keys are
-far below later ones of its chunk would lose its denominator to underflow. The chunk is then halved,
-and the second half meets the first through its state.
+Causal. Keys before that of the first query are a state from the start. Chunks of queries meet the
+state of all earlier keys, and their own chunk through its scores, formed from e^{g + c - t} and
+e^{h - c} with the chunk's c. A query whose visible keys are far below later ones of its chunk would
+lose its denominator to underflow. The chunk is then halved, and the second half meets the first
+through its state.
 
 Rounding (proved here). R_i bounds the exponents that the logarithm of a term is computed from.
 
@@ -69,6 +70,25 @@ def chunks(problem: Problem, features: int, n: int) -> Iterator[tuple[int, int]]
     step = max(1, FEATURES_AT_ONCE // (max(1, math.prod(problem.batch)) * features))
     step = min(step, CAUSAL_CHUNK) if problem.causal else step
     return ((first, min(first + step, n)) for first in range(0, n, step))
+
+
+class Step(NamedTuple):
+    """First and one past the last of the keys that a state takes up, and, under causal order, of
+    the queries that see part of them; None: no query stands at them.
+    """
+
+    keys: tuple[int, int]
+    queries: tuple[int, int] | None
+
+
+def steps(problem: Problem, features: int) -> Iterator[Step]:
+    """Yield all keys, in their order."""
+    earlier = problem.earlier if problem.causal else problem.n_k
+    for keys in chunks(problem, features, earlier):
+        yield Step(keys, None)
+    if problem.causal:
+        for first, last in chunks(problem, features, problem.n_q):
+            yield Step((earlier + first, earlier + last), (first, last))
 
 
 def finite(x: Array, xp: Namespace) -> Array:
@@ -139,26 +159,20 @@ def with_ones(problem: Problem) -> Array:
 def attend(problem: Problem, w: Array) -> Seen:
     """Return output and logarithms of the denominators."""
     xp, m, values = problem.xp, w.shape[-2], with_ones(problem)
+    tiny = _arrays.smallest_normal(problem.dtype)
     state: State | None = None
     seen = []
-    if not problem.causal:
-        for start, end in chunks(problem, m, problem.n_k):
-            state = add_keys(
-                state, log_key_features(problem, w, start, end), values[..., start:end, :], xp
-            )
-        assert state is not None  # noqa: S101 - there is a key
-        seen = [
-            look(log_query_features(problem, w, *c), state, xp)
-            for c in chunks(problem, m, problem.n_q)
-        ]
-        return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
-    tiny = _arrays.smallest_normal(problem.dtype)
-    for start, end in chunks(problem, m, problem.n_q):
-        g, h = log_query_features(problem, w, start, end), log_key_features(problem, w, start, end)
-        part = values[..., start:end, :]
-        inside = own_chunk(g, h, part, xp, tiny, problem.u)
-        seen.append(inside if state is None else merge(inside, look(g, state, xp), xp))
+    for keys, queries in steps(problem, m):
+        h, part = log_key_features(problem, w, *keys), values[..., keys[0] : keys[1], :]
+        if queries is not None:
+            g = log_query_features(problem, w, *queries)
+            inside = own_chunk(g, h, part, xp, tiny, problem.u)
+            seen.append(inside if state is None else merge(inside, look(g, state, xp), xp))
         state = add_keys(state, h, part, xp)
+    assert state is not None  # noqa: S101 - there is a key
+    if not problem.causal:
+        rows = chunks(problem, m, problem.n_q)
+        seen = [look(log_query_features(problem, w, *c), state, xp) for c in rows]
     return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
 
 
@@ -172,15 +186,15 @@ def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
         root * visible_max(key_norms(problem), problem)[..., None],
     )
     size = up(2 * (longest * (x + y) + y * y))
-    steps = sum(1 for _ in chunks(problem, m, problem.n_k)) + (8 if problem.causal else 0)
+    count = sum(1 for _ in steps(problem, m)) + (8 if problem.causal else 0)
     underflow = (
         8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
     )
     eta = up(
-        gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (steps + 3) + underflow
+        gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (count + 3) + underflow
     )
     spread = value_spread(problem)
-    sums = gamma(2 * (problem.n_k + m + 6 * steps) + 8, u) + 4 * u
+    sums = gamma(2 * (problem.n_k + m + 6 * count) + 8, u) + 4 * u
     return up(
         output_bound(tv_from_score_error(eta), spread.osc)
         + sums * spread.top[..., None]
