@@ -44,9 +44,7 @@ def up(x: HostArray | float) -> HostArray:
     """Round a bound computed on the host in float64 outward: 64 units of its last place cover the
     few operations that made it.
     """
-    grown = np.asarray(x, dtype=np.float64) * (1 + 64 * U64)
-    grown += 2.0**-1060
-    return np.asarray(grown)
+    return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * U64) + 2.0**-1060)
 
 
 def blocked_sum_terms(n: int, block: int) -> int:

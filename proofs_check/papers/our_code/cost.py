@@ -70,7 +70,7 @@ COSTS = (
             "Polynomial of degree g by features, r = C(d + g, g): n r (2 (dv + 1) + e) + 4 n d² "
             "multiplications forward, n r (8 (dv + 1) + 4 + e) + 4 n d² for the consistent "
             "gradient, no exponential. Of the certificate are e: 0, but with Taylor's "
-            "basis 1 for g = 2 and 2 for even g >= 4."
+            "basis 1 for g = 2, 4 for g = 4 and 3 for even g >= 6."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
@@ -128,12 +128,12 @@ COSTS = (
         sizes=(1634, 2434, 3244),
         statement=(
             "Polynomial where features would cost more, by the scores themselves: at most n² (d + "
-            "dv + 3) + n (4d² + d) multiplications forward, whatever the degree, and n "
-            "exponentials: n d and these where queries are centred. Two of the columns are moments "
-            "of the scores, for the certificate."
+            "dv + 4) + n (4d² + d) multiplications forward, whatever the degree, and n "
+            "exponentials: n d and these where queries are centred. Three of the columns are "
+            "moments of the scores, for the certificate."
         ),
         forward=Work(
-            products=lambda n, d, dv, _: n**2 * (d + dv + 3) + n * (4 * d**2 + d),
+            products=lambda n, d, dv, _: n**2 * (d + dv + 4) + n * (4 * d**2 + d),
             functions=lambda n, _d, _dv, _: n,
             exponent=2,
             at_most=("products", "functions"),

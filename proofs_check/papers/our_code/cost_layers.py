@@ -89,8 +89,8 @@ COSTS = (
         gradient=None,
         statement=(
             "Tensor attention of even degree g over n² pairs of keys: n r (3 (dv + 1) + e) "
-            "multiplications, r = C(d + g, g), no exponential; e is 1 for g = 2 and 2 beyond, the "
-            "moments of the certificate."
+            "multiplications, r = C(d + g, g), no exponential; e is 1 for g = 2, 4 for g = 4 and 3 "
+            "beyond, the moments of the certificate."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (

@@ -42,9 +42,9 @@ SIZES = (1623, 3223, 6423, 1643, 1625, 6443)
 
 def moments(degree: int) -> int:
     """Return how many moments of the scores a certificate takes in Taylor's basis of even degree:
-    those of degree 2 and g, each by one more product of features.
+    those of degree 2, g - 2 and g, and 1 to 4 for g = 4, each by one more product of features.
     """
-    return min(degree // 2, 2)
+    return {0: 0, 2: 1, 4: 4}.get(degree, 3)
 
 
 def shape(size: int) -> tuple[int, int, int]:
