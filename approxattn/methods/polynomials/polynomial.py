@@ -13,22 +13,18 @@ The sums and their rounding: `forward`; the gradients: `gradient`; what `toleran
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from approxattn._arguments import check_choice, check_flag, check_fraction, check_number
-from approxattn._arrays import Array, HostArray
+from approxattn._arguments import check_choice, check_flag, check_fraction
+from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
-from approxattn.bounds.rounding import times, up
-from approxattn.bounds.scores import value_spread
-from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients
-from approxattn.exponential import degree_for, exp_polynomial
+from approxattn.certificate import Approximation, Gradients
 from approxattn.exponential.degree import POLYNOMIAL_BASES, check_degree
-from approxattn.exponential.given import check_coefficients, given_over
+from approxattn.exponential.given import check_coefficients
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic,
@@ -37,31 +33,26 @@ from approxattn.methods.polynomials.anisotropic.attention import (
 )
 from approxattn.methods.polynomials.anisotropic.sums import SplitForward
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
+from approxattn.methods.polynomials.choosing.beforehand import polynomial_beforehand
 from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
+from approxattn.methods.polynomials.choosing.output_certificate import (
+    facts_of,
+    output_certificate,
+    unmet_of,
+)
 from approxattn.methods.polynomials.choosing.plan import (
     Plan,
     exact_gradient,
     exact_output,
+    first_kept,
     given_for,
-    keeps,
-    plans,
     polynomial_for,
 )
 from approxattn.methods.polynomials.forward import Forward, forward
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
-from approxattn.methods.polynomials.row_rounding import (
-    all_within,
-    columns_of,
-    lost_denominators,
-    promise,
-)
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.methods.protocol import Sizes
-from approxattn.monomials.index import rank
-
-BELOW_0 = -5e-324
-"""The largest number below 0, so that an open interval holds 0."""
 
 INDICES = ("full", "anisotropic")
 
@@ -207,7 +198,7 @@ class Polynomial(Costed):
         run = self._run(problem, scores)
         if isinstance(run, Plan):
             return exact_output(problem, run, self.tolerance or 0.0)
-        return Approximation(value=run.value, certificate=self._certificate(run))
+        return Approximation(value=run.value, certificate=output_certificate(run, self.tolerance))
 
     @property
     def gradient_of_output(self) -> bool:
@@ -229,8 +220,8 @@ class Polynomial(Costed):
             return exact_gradient(problem, run, dout)
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
         certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
-            facts={"gradient": self.gradient, **_facts(run)},
-            unmet=_unmet(run),
+            facts={"gradient": self.gradient, **facts_of(run)},
+            unmet=unmet_of(run),
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
@@ -287,40 +278,15 @@ class Polynomial(Costed):
         >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
         True
         """
-        if self.basis == "one-sided":
-            msg = (
-                "basis(='one-sided') follows the spread of the scores, which a state does not "
-                "know: use basis='taylor' or 'minimax'"
-            )
-            raise ValueError(msg)
-        if self.index == "anisotropic":
-            msg = (
-                "index(='anisotropic') chooses its monomials from the queries, which a state does "
-                "not know: use index='full'"
-            )
-            raise ValueError(msg)
-        if half_range is None and not (self.basis == "taylor" and self.degree is not None):
-            msg = (
-                f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to "
-                "come: give it, or basis='taylor' and a degree"
-            )
-            raise ValueError(msg)
-        widest = (
-            0.0
-            if half_range is None
-            else check_number(
-                "half_range", half_range, "be a finite number >= 0", low=BELOW_0, high=math.inf
-            )
+        polynomial = polynomial_beforehand(
+            half_range,
+            degree=self.degree,
+            tolerance=self.tolerance,
+            coefficients=self.coefficients,
+            basis=self.basis,
+            range_basis=self.range_basis,
+            index=self.index,
         )
-        if self.coefficients is not None:
-            polynomial = given_over(self.coefficients, widest)
-            return fold(k, v, polynomial, centre, scale, key_mask)
-        degree = (
-            degree_for(widest, self.tolerance, self.range_basis)
-            if self.tolerance is not None
-            else self.degree or 0
-        )
-        polynomial = exp_polynomial(degree, widest, self.range_basis)
         return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
 
     @property
@@ -332,77 +298,18 @@ class Polynomial(Costed):
         self, problem: Problem, scores: CentredScores, *, keep: bool = False
     ) -> Forward | Plan:
         """Return the sums of the polynomial chosen, or why exact attention takes their place."""
+        if self.tolerance is not None:
+            return first_kept(
+                problem, scores, self.tolerance, self.basis, fallback=bool(self.fallback), keep=keep
+            )
         if self.coefficients is not None:
             polynomial = given_for(scores, self.coefficients)
-            return forward(problem, scores, polynomial, keep=keep)
-        if self.tolerance is None:
-            basis = self.basis or "minimax"
-            polynomial = polynomial_for(scores, self.degree or 0, basis)
-            return forward(problem, scores, polynomial, keep=keep)
-        for plan in plans(
-            problem, scores, self.tolerance, self.basis, fallback=bool(self.fallback)
-        ):
-            if plan.exact or plan.polynomial is None:
-                return plan
-            run = forward(problem, scores, plan.polynomial, keep=keep)
-            if plan.sure or keeps(self.tolerance, run):
-                return run
-        msg = f"no plan for tolerance(={self.tolerance}): use Exact()"
-        raise ValueError(msg)
+        else:
+            polynomial = polynomial_for(scores, self.degree or 0, self.basis or "minimax")
+        return forward(problem, scores, polynomial, keep=keep)
 
     def _anisotropic(self, problem: Problem, scores: CentredScores) -> SplitForward | None:
         """Return the sums with an anisotropic set of monomials where one is asked for and pays."""
         if self.index != "anisotropic" or self.tolerance is None:
             return None
         return anisotropic(problem, scores, self.tolerance, self.range_basis, bool(self.fallback))
-
-    def _certificate(self, run: Forward) -> Certificate:
-        problem, rounding = run.problem, run.output_rounding
-        tv = run.tv
-        rows = up(times(tv, value_spread(problem).osc[..., None]) + rounding)
-        promised = None
-        if self.tolerance is not None:
-            columns = columns_of(problem)
-            within = all_within(self.tolerance, columns, tv, run.row_rounding, problem)
-            promised = promise(self.tolerance, columns, rows, within, problem)
-        return Certificate(
-            rows=rows,
-            target=SOFTMAX,
-            theorem=run.theorem,
-            facts={**_facts(run), "truncation, in units of osc(V)": tv, "rounding": rounding},
-            unmet=_unmet(run),
-            promised=promised,
-        )
-
-
-def _share(flags: HostArray) -> str:
-    """Say where something holds: yes, no, or for how many leading indices."""
-    if flags.all():
-        return "yes"
-    return f"{int(flags.sum())} of {flags.size}" if flags.any() else "no"
-
-
-def _unmet(run: Forward) -> tuple[str, ...]:
-    """Return why some rows have no bound, if any."""
-    lost = lost_denominators(run.lost, run.problem.dtype)
-    unknown = int(np.sum(~np.isfinite(run.tv) & ~run.lost))
-    if not unknown:
-        return lost
-    return (
-        *lost,
-        f"{unknown} row(s): the polynomial is not known to be positive for scores up to "
-        f"{np.max(run.scores.bound):.4g}, and their moments do not bound its error; use a smaller "
-        "scale, basis='taylor', or other coefficients",
-    )
-
-
-def _facts(run: Forward) -> dict[str, object]:
-    degree = run.polynomial.degree
-    return {
-        "basis": run.polynomial.basis,
-        "degree": degree,
-        "rank": rank(run.problem.d, degree),
-        "evaluated by": run.kernel.kind,
-        "score bound": run.scores.bound,
-        "queries centred": _share(run.scores.centred),
-    }

@@ -32,7 +32,7 @@ from approxattn.methods.polynomials.choosing.foresight import (
     foresee,
     typical_deviation,
 )
-from approxattn.methods.polynomials.forward import Forward
+from approxattn.methods.polynomials.forward import Forward, forward
 from approxattn.methods.polynomials.row_rounding import (
     Columns,
     all_within,
@@ -110,6 +110,28 @@ def plans(
     if not fallback:
         raise ValueError(refusal)
     yield Plan(polynomial=None, exact=refusal.partition(":")[0])
+
+
+def first_kept(
+    problem: Problem,
+    scores: CentredScores,
+    tolerance: float,
+    basis: str | None,
+    *,
+    fallback: bool,
+    keep: bool,
+) -> Forward | Plan:
+    """Return the sums of the first plan whose moments say that the tolerance is kept, or the plan
+    that names exact attention; `keep` what the gradient can use.
+    """
+    for plan in plans(problem, scores, tolerance, basis, fallback=fallback):
+        if plan.exact or plan.polynomial is None:
+            return plan
+        run = forward(problem, scores, plan.polynomial, keep=keep)
+        if plan.sure or keeps(tolerance, run):
+            return run
+    msg = f"no plan for tolerance(={tolerance}): use Exact()"
+    raise ValueError(msg)
 
 
 def _foreseen(
