@@ -72,6 +72,8 @@ class Problem:
     visibility : Visibility or None
         What the caller's masks let each query see, where `causal` and `key_mask` cannot say it;
         then `causal` is False. Methods never get such a problem: see `approxattn.attend`.
+    certify : bool
+        Whether a bound is wanted; where not, a method may return `certificate.unclaimed`.
     """
 
     q: Array
@@ -90,6 +92,7 @@ class Problem:
     rounded: float = 0.0
     wants_lse: bool = False
     visibility: Visibility | None = None
+    certify: bool = True
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -231,11 +234,19 @@ class Scoring(NamedTuple):
     sinks: Array | None = None
 
 
-def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: Any) -> Problem:
+def pose(
+    q: Array,
+    k: Array,
+    v: Array,
+    scoring: Scoring | None = None,
+    *,
+    numbers: bool = True,
+    **said: Any,
+) -> Problem:
     """Check q, k, v and masks, and return them as a `Problem`.
 
     Keys that no query sees are hidden, as those are that `key_mask` hides. `said` are fields of
-    `Scoring`, for callers that have a few.
+    `Scoring`, for callers that have a few. Without `numbers` those in q, k, v are not looked at.
 
     Raises
     ------
@@ -266,11 +277,12 @@ def pose(q: Array, k: Array, v: Array, scoring: Scoring | None = None, **said: A
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
     k, v = (hide(array, key_mask, xp) for array in (k, v))
-    tops = [max_abs(array, xp) for array in (q, k, v)]
-    for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
-        if not math.isfinite(top):
-            check_finite(name, array, xp, _REMEDIES[name], shapes[name])
-    _check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
+    if numbers:
+        tops = [max_abs(array, xp) for array in (q, k, v)]
+        for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
+            if not math.isfinite(top):
+                check_finite(name, array, xp, _REMEDIES[name], shapes[name])
+        _check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
     out_dtype = out_dtype if "float" in out_dtype else compute
     return Problem(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from approxattn.attend.calls import (
 )
 from approxattn.attend.gradient import gradient_in_pieces, with_own_sinks
 from approxattn.bounds.returned import as_input, poison
-from approxattn.certificate import Approximation, Gradients
+from approxattn.certificate import Approximation, Gradients, unclaimed_gradient
 from approxattn.methods.memory_limit import check_max_memory
-from approxattn.methods.protocol import Differentiable, Method
+from approxattn.methods.protocol import Differentiable, Method, value_alone
 
 
 def _vjp(*given: Any, **options: Any) -> Gradients:
@@ -54,6 +55,7 @@ def attention(
     nan_policy: str = "raise",
     max_memory: float | None = None,
     return_lse: bool = False,
+    certify: bool = True,
 ) -> Approximation:
     """Compute attention by `method`, with a certificate of its distance to the exact answer.
 
@@ -106,6 +108,12 @@ def attention(
     return_lse : bool
         Whether `lse`, the logarithm of every query's sum of e^score, is wanted too, by which parts
         over different keys merge; `certificate.lse` bounds its error. For `Exact` only.
+    certify : bool
+        False: the same value, to the bit, and a certificate without bounds. `Exact` and
+        ``Polynomial(degree=g, basis="taylor")`` then do nothing else but what the value needs:
+        numbers are not looked at, so NaN, infinities and overflow give NaN or infinity in the value
+        in the place of an error. Other methods, and those with a `tolerance`, which need their
+        bounds to choose, compute and check as ever.
 
     Returns
     -------
@@ -133,6 +141,7 @@ def attention(
     ((100, 8), True)
     """
     check_flag("return_lse", return_lse)
+    check_flag("certify", certify)
     check_choice("nan_policy", nan_policy, ("raise", "propagate"))
     bad: HostArray = np.zeros((), bool)
     if nan_policy == "propagate":
@@ -140,10 +149,11 @@ def attention(
     order = query_offset, window, segments, empty_rows
     scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     try:
-        problem = pose(q, k, v, scoring)
+        problem = pose(q, k, v, scoring, numbers=certify or not value_alone(method))
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
+    problem = problem if certify else replace(problem, certify=False)
     if return_lse:
         problem = with_lse(problem)
     check_call(method, problem, rng)
@@ -175,15 +185,16 @@ def attention_vjp(
     sinks: Array | None = None,
     rng: np.random.Generator | None = None,
     max_memory: float | None = None,
+    certify: bool = True,
 ) -> Gradients:
     """Compute the gradient of attention by `method` for one cotangent of its output, with a
     certificate.
 
     Parameters
     ----------
-    q, k, v, method, scale, rng, max_memory
-        As for `attention`. Give a randomised method a generator in the state it had for the forward
-        pass to repeat its draws.
+    q, k, v, method, scale, rng, max_memory, certify
+        As for `attention`; numbers are checked without a certificate too. Give a randomised method
+        a generator in the state it had for the forward pass to repeat its draws.
     causal, key_mask, query_offset, window, segments, empty_rows, bias, softcap, sinks
         As for `attention`; there is no gradient with respect to the bias.
     dout : array, shape (..., n_q, dv)
@@ -215,7 +226,8 @@ def attention_vjp(
     """
     order = query_offset, window, segments, empty_rows
     scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
-    problem = pose(q, k, v, scoring)
+    check_flag("certify", certify)
+    problem = replace(pose(q, k, v, scoring), certify=certify)
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
         msg = (
@@ -238,4 +250,7 @@ def attention_vjp(
             result = gradient_in_pieces(problem, cotangent, vjp)
     if sinks is not None:
         result = with_own_sinks(result, sinks, problem)
-    return as_input(result, (q, k, v), problem)
+    result = as_input(result, (q, k, v), problem)
+    if certify:
+        return result
+    return replace(result, certificate=unclaimed_gradient(result.certificate))

@@ -27,12 +27,16 @@ from approxattn.certificate import (
     GradientCertificate,
     Gradients,
     held_to_promise,
+    unclaimed,
 )
-from approxattn.methods.protocol import Differentiable, Method, why_no
+from approxattn.methods.protocol import Differentiable, Method, value_alone, why_no
 
 
 def approximate(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
-    """Return output and certificate of a checked problem, as `attention` hands them out."""
+    """Return output and certificate of a checked problem, as `attention` hands them out.
+
+    A method that has no form without a certificate makes one, which is dropped.
+    """
 
     def compute(plain: Problem) -> Approximation:
         return _output(method, plain, rng)
@@ -44,9 +48,14 @@ def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -
     """Return the result of a plain problem as it is handed out."""
     if needs_padding(method, problem):
         square = _computed(method, with_earlier_queries(problem), rng)
-        result = narrow(last_rows(square, problem), problem)
+        result = last_rows(square, problem)
     else:
-        result = narrow(_computed(method, problem, rng), problem)
+        result = _computed(method, problem, rng)
+    if not problem.certify:
+        value = _arrays.cast(result.value, problem.out_dtype, problem.xp)
+        shape = tuple(value.shape[:-1])
+        return replace(result, value=value, certificate=unclaimed(shape, lse=problem.wants_lse))
+    result = narrow(result, problem)
     rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
     unmet = (*result.certificate.unmet, *reasons)
     certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
@@ -57,6 +66,8 @@ def differentiate(
     method: Differentiable, problem: Problem, dout: Array, rng: np.random.Generator | None
 ) -> Gradients:
     """Return the gradient of a plain problem in the dtype computed in."""
+    if not (problem.certify or value_alone(method)):
+        problem = replace(problem, certify=True)
     if not needs_padding(method, problem):
         return method.vjp(problem, dout, rng)
     padded = earlier_cotangent(dout, problem)
@@ -67,6 +78,8 @@ def _computed(method: Method, problem: Problem, rng: np.random.Generator | None)
     """Let the method compute, on centred values where its weights sum to 1. A tolerance is judged
     column by column, and by the method alone: its values stay as they are.
     """
+    if not (problem.certify or value_alone(method)):
+        problem = replace(problem, certify=True)
     promised = getattr(method, "tolerance", None) is not None
     averages = getattr(method, "averages_values", False) and not promised
     averages = averages and problem.sinks is None  # which take a part of each row

@@ -45,6 +45,8 @@ def with_values_about_0(problem: Problem, middle: Array) -> Problem:
 
 def moved_back(result: Approximation, middle: Array, shifted: Problem) -> Approximation:
     """Return out(V) from out(V - c), with what that rounds in the certificate."""
+    if not shifted.certify:
+        return replace(result, value=result.value + middle)
     certificate, u = result.certificate, _arrays.unit_roundoff(shifted.dtype)
     size = np.max(np.abs(_arrays.to_float64(middle)), axis=(-2, -1), initial=0.0)[..., None]
     rows = certificate.rows

@@ -198,6 +198,24 @@ class GradientCertificate(Record):
         )
 
 
+NOT_ASKED = "certify=False: no bound was asked for"
+
+
+def unclaimed(shape: tuple[int, ...], *, lse: bool = False) -> Certificate:
+    """Return the certificate of a call with certify=False, for rows of that shape."""
+    rows = np.broadcast_to(np.inf, shape)
+    of_lse = rows if lse else None
+    return Certificate(rows=rows, target=SOFTMAX, theorem="none", unmet=(NOT_ASKED,), lse=of_lse)
+
+
+def unclaimed_gradient(like: GradientCertificate) -> GradientCertificate:
+    """Return that of a gradient, in the shapes of another."""
+    dq, dk, dv = (np.broadcast_to(np.inf, x.shape) for x in (like.dq, like.dk, like.dv))
+    return GradientCertificate(
+        dq=dq, dk=dk, dv=dv, target=like.target, theorem="none", unmet=(NOT_ASKED,)
+    )
+
+
 def _freeze(certificate: Certificate | GradientCertificate, names: tuple[str, ...]) -> None:
     """Make the bounds named and the facts read-only; a bound that is NaN becomes inf, with a
     reason.

@@ -11,7 +11,7 @@ import numpy as np
 
 from approxattn._arrays import Array
 from approxattn._problem import Problem
-from approxattn.bounds.gradients import exact_gradient_rounding
+from approxattn.bounds.gradients import exact_gradient_rounding, no_gradient_bounds
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import lse_rounding, softmax_rounding
 from approxattn.certificate import (
@@ -19,6 +19,7 @@ from approxattn.certificate import (
     Approximation,
     Certificate,
     Gradients,
+    unclaimed,
 )
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.protocol import Sizes
@@ -41,6 +42,7 @@ class Exact(Costed):
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    value_alone: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
     why_no_window: ClassVar[str] = ""
     why_no_bias: ClassVar[str] = ""
@@ -69,16 +71,20 @@ class Exact(Costed):
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and the bound on its rounding error."""
         del rng
+        value, lse = attend_with_lse(problem) if problem.wants_lse else (attend(problem), None)
+        return Approximation(value=value, certificate=self._certificate(problem), lse=lse)
+
+    def _certificate(self, problem: Problem) -> Certificate:
+        if not problem.certify:
+            return unclaimed((*problem.batch, problem.n_q), lse=problem.wants_lse)
         bound = score_bound(problem)
-        certificate = Certificate(
+        return Certificate(
             rows=softmax_rounding(problem, bound, KEY_BLOCK),
             target=SOFTMAX,
             theorem="ours.tanh",
             facts={"score bound": bound, "unit roundoff": problem.u},
             lse=lse_rounding(problem, bound, KEY_BLOCK) if problem.wants_lse else None,
         )
-        value, lse = attend_with_lse(problem) if problem.wants_lse else (attend(problem), None)
-        return Approximation(value=value, certificate=certificate, lse=lse)
 
     # Protocol.
     def vjp(
@@ -89,7 +95,9 @@ class Exact(Costed):
         """
         del rng
         dq, dk, dv = stream_gradient(problem, dout)
-        bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
+        bounds = no_gradient_bounds(problem)
+        if problem.certify:
+            bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
         certificate = bounds.certificate(facts={"unit roundoff": problem.u})
         own = {}
         if problem.sinks is not None:

@@ -33,6 +33,11 @@ def why_no(method: Method, form: str) -> str:
     return str(getattr(method, f"why_no_{form}", WHY_NO[form]))
 
 
+def value_alone(method: Any) -> bool:
+    """Return whether the method has a form without a certificate."""
+    return bool(getattr(method, "value_alone", False))
+
+
 class Method(Protocol):
     """Anything that computes attention and bounds its error.
 
@@ -46,6 +51,10 @@ class Method(Protocol):
     A true attribute `averages_values` says that the weights of a row sum to 1, so that adding a
     constant to a column of v adds it to the output: then `attention` centres values that are far
     from 0, and their rounding with them.
+
+    A true attribute `value_alone` says that the method leaves out what only bounds need where
+    `problem.certify` is False, and that NaN, infinities and overflow, which then nobody has looked
+    for, show in its value as NaN or infinity. Its bits are those with a certificate.
 
     Attributes
     ----------

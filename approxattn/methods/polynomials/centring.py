@@ -168,14 +168,20 @@ class ShiftedQueries:
     lengths: HostArray
 
 
-def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
-    """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys
-    too.
-    """
+def shifted(problem: Problem, centre: str) -> tuple[ShiftedQueries, Array, Array]:
+    """Return queries and keys as `centre` has them, and the centre of the keys."""
     shift = key_centre(problem)
     shift = problem.xp.zeros_like(shift) if centre == "none" else shift
     keys = shift_keys(problem, shift, problem.dtype)
     chosen = _centred_queries(problem, keys) if centre == "both" else _queries_as_given(problem)
+    return chosen, keys, shift
+
+
+def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
+    """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys
+    too.
+    """
+    chosen, keys, shift = shifted(problem, centre)
     middle_length = np.zeros((*problem.batch, 1))
     if np.any(chosen.centred):
         middle_length = row_norms(chosen.middle, problem.xp)

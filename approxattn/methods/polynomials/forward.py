@@ -38,9 +38,9 @@ from approxattn.bounds.moments import l1_norm
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
-from approxattn.exponential import ExpPolynomial
-from approxattn.methods.polynomials.balance import Balance
-from approxattn.methods.polynomials.centring import CentredScores
+from approxattn.exponential import ExpPolynomial, exp_polynomial
+from approxattn.methods.polynomials.balance import Balance, balanced
+from approxattn.methods.polynomials.centring import CentredScores, shifted
 from approxattn.methods.polynomials.moment_error import (
     Parts,
     degrees_summed,
@@ -303,6 +303,26 @@ def forward(
         states=states,
         parts=parts,
     )
+
+
+def taylor_value(problem: Problem, degree: int, centre: str) -> Array:
+    """Return the output of the Taylor polynomial of a degree, shape (..., n_q, dv): the bits of
+    `forward`, without what only bounds need.
+
+    Sums that overflow are infinite or NaN. A row whose denominator is, or is lost to rounding, is
+    NaN: a finite numerator over infinity would read 0.
+    """
+    xp, (chosen, keys, _) = problem.xp, shifted(problem, centre)
+    tokens = balanced(chosen.queries, keys, problem.scale, xp)
+    values = values_and_one(problem)
+    values = values if chosen.weights is None else values * chosen.weights
+    polynomial = exp_polynomial(degree, 0.0, "taylor")
+    kernel = kernel_of(problem, polynomial.coefficients, tokens.largest)
+    degrees = degrees_summed(polynomial)  # how the sums are split decides their last bits
+    sums, _, _ = kernel.sums_with_parts(tokens.queries, tokens.keys, values, degrees)
+    denominator = sums[..., -1:]
+    kept = (denominator > 0) & xp.isfinite(denominator)
+    return sums[..., :-1] / xp.where(kept, denominator, xp.full_like(denominator, xp.nan))
 
 
 def kernel_of(

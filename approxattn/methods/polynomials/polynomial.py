@@ -22,7 +22,8 @@ from approxattn._arguments import check_choice, check_flag, check_fraction
 from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
-from approxattn.certificate import Approximation, Gradients
+from approxattn.bounds.gradients import no_gradient_bounds
+from approxattn.certificate import Approximation, Gradients, unclaimed
 from approxattn.exponential.degree import POLYNOMIAL_BASES, check_degree
 from approxattn.exponential.given import check_coefficients
 from approxattn.methods.costs import Costed, Size
@@ -48,7 +49,7 @@ from approxattn.methods.polynomials.choosing.plan import (
     given_for,
     polynomial_for,
 )
-from approxattn.methods.polynomials.forward import Forward, forward
+from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
 from approxattn.methods.polynomials.state import PolynomialState, fold
@@ -159,6 +160,11 @@ class Polynomial(Costed):
         """The degree where it is known beforehand."""
         return self.degree if self.coefficients is None else len(self.coefficients) - 1
 
+    @property
+    def value_alone(self) -> bool:
+        """Whether the value needs no bound: others choose their polynomial by one."""
+        return self.degree is not None and self.basis == "taylor" and self.index == "full"
+
     @classmethod
     def sizes(cls) -> tuple[Sizes, ...]:
         """Return the settings that are compared at equal cost."""
@@ -191,6 +197,9 @@ class Polynomial(Costed):
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate by T1 or T2."""
         del rng
+        if not problem.certify and self.value_alone:
+            value = taylor_value(problem, self.degree or 0, self.centre)
+            return Approximation(value=value, certificate=unclaimed(tuple(value.shape[:-1])))
         scores = centre_scores(problem, self.centre)
         split = self._anisotropic(problem, scores)
         if split is not None and self.tolerance is not None:
@@ -219,6 +228,10 @@ class Polynomial(Costed):
         if isinstance(run, Plan):
             return exact_gradient(problem, run, dout)
         dq, dk, dv = polynomial_gradient(run, dout, self.gradient)
+        if not problem.certify:
+            return Gradients(
+                dq=dq, dk=dk, dv=dv, certificate=no_gradient_bounds(problem).certificate()
+            )
         certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
             facts={"gradient": self.gradient, **facts_of(run)},
             unmet=unmet_of(run),
