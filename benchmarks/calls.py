@@ -1,0 +1,127 @@
+"""Time whole calls: with a certificate, without one, the sums alone, and PyTorch's exact attention.
+
+    ./run.sh bench calls                    # or: python benchmarks/calls.py --repeats 9 --json FILE
+
+float32, one thread, d = dv. All are processor times of one process, taken in turn; a ratio is the
+median over the turns. "certified" reads the rows of the certificate, "value" has certify=False,
+"sums" are `Kernel.sums`. Goals stand in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from polynomial import inputs, kernel
+from threadpoolctl import threadpool_limits
+
+import approxattn as aa
+
+Tasks = dict[str, Callable[[], object]]
+
+TOKENS = 8192
+POLYNOMIALS = {(16, 2): 1.5, (16, 4): 1.25, (32, 2): 1.25, (64, 2): 1.25}
+"""Goals for certified calls over the sums; those without a certificate have VALUE."""
+VALUE = 1.1
+EXACT = {
+    "12 heads of 128, d = 32": ((12, 128, 32), False, 3.0),
+    "12 heads of 2,048, d = 32": ((12, 2048, 32), False, 1.5),
+    "one head of 2,048, d = 64": ((1, 2048, 64), False, 1.5),
+    "one head of 8,192, d = 64, causal": ((1, 8192, 64), True, 1.5),
+}
+"""Shape, order, and the goal for certified calls over PyTorch's exact attention."""
+
+
+def in_turn(tasks: Tasks, repeats: int) -> dict[str, list[float]]:
+    """Return the processor times of each task, one after the other in every turn."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(repeats + 1):  # the first warms up
+        for name, task in tasks.items():
+            start = time.process_time()
+            task()
+            if turn:
+                times[name].append(time.process_time() - start)
+    return times
+
+
+def over(times: dict[str, list[float]], unit: str) -> dict[str, float]:
+    """Return the medians of the ratios to one of the tasks, and its own milliseconds."""
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(spent, times[unit], strict=True))
+        for name, spent in times.items()
+        if name != unit
+    }
+    return {f"{unit} ms": 1e3 * min(times[unit]), **ratios}
+
+
+def calls(method: Any, q: Any, k: Any, v: Any, **options: Any) -> Tasks:
+    """Return the call with a certificate whose rows are read, and the one without."""
+    return {
+        "certified": lambda: aa.attention(q, k, v, method, **options).certificate.rows,
+        "value": lambda: aa.attention(q, k, v, method, certify=False, **options),
+    }
+
+
+def polynomial_line(d: int, g: int, repeats: int) -> dict[str, float]:
+    """Measure calls of a Taylor polynomial over its sums."""
+    x, y, values = inputs(TOKENS, d, np.random.default_rng(d + g))
+    q = x * np.float32(d**0.5)
+    sums: Tasks = {"sums": lambda: kernel(g).sums(x, y, values)}
+    method = aa.Polynomial(degree=g, basis="taylor")
+    return over(in_turn(sums | calls(method, q, y, values[:, :d].copy()), repeats), "sums")
+
+
+def exact_line(shape: tuple[int, int, int], causal: bool, repeats: int) -> dict[str, float]:
+    """Measure calls of `Exact` over PyTorch's; empty without PyTorch."""
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return {}
+    torch.set_num_threads(1)
+    q, k, v = np.random.default_rng(0).standard_normal((3, *shape)).astype(np.float32)
+    tensors = [torch.from_numpy(x)[None] for x in (q, k, v)]
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    peer: Tasks = {"torch": lambda: sdpa(*tensors, is_causal=causal)}
+    return over(in_turn(peer | calls(aa.Exact(), q, k, v, causal=causal), repeats), "torch")
+
+
+def main() -> None:
+    """Read the options, print the figures and write them."""
+    parser = argparse.ArgumentParser(description="Time whole calls on one thread.")
+    parser.add_argument("--repeats", type=int, default=9, help="turns; ratios are their medians")
+    parser.add_argument(
+        "--json", type=Path, default=Path("report/bench_calls.json"), help="file for the figures"
+    )
+    options = parser.parse_args()
+    found: dict[str, dict[str, float]] = {}
+    with threadpool_limits(limits=1):
+        print(f"Taylor polynomials, n = {TOKENS:,}, one head: over their sums")
+        for (d, g), goal in POLYNOMIALS.items():
+            line = found[f"{d}, {g}"] = polynomial_line(d, g, options.repeats)
+            print(
+                f"  ({d}, {g})  sums {line['sums ms']:7.2f} ms   certified "
+                f"{line['certified']:.2f} [{goal}]   value {line['value']:.2f} [{VALUE}]"
+            )
+        print("Exact: over PyTorch's scaled_dot_product_attention")
+        for name, (shape, causal, goal) in EXACT.items():
+            line = found[name] = exact_line(shape, causal, options.repeats)
+            if not line:
+                print("  PyTorch is not installed")
+                break
+            print(
+                f"  {name:<34} torch {line['torch ms']:7.2f} ms   certified "
+                f"{line['certified']:.2f} [{goal}]   value {line['value']:.2f}"
+            )
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
