@@ -92,14 +92,20 @@ def pages(
 
 
 def _checked(evidence: Path, keys: Iterable[str]) -> Outcome:
-    """What is known of the theorems, all for none; what the evidence lacks is carried out."""
+    """What is known of the theorems, all for none; what the evidence lacks is carried out, and said
+    on standard error.
+    """
+    from proofs_check.report.progress import carry_out
     from proofs_check.running.campaign import Campaign
     from proofs_check.running.evidence import Evidence
 
     campaign = Campaign(keys)
     with Evidence(evidence) as store:
-        for _ in campaign.run(store, record=False):
-            pass
+        left = len(campaign.units) - len(campaign.stored(store))
+        if left:
+            of = f"{left} of {len(campaign.units)} experiments"
+            typer.echo(f"{of} are not in {evidence}: they are carried out first", err=True)
+        carry_out(campaign, store, record=False)
         return campaign.conclude(store)
 
 

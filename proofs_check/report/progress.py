@@ -5,6 +5,7 @@ experiment took last time.
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import sys
 import time
@@ -99,14 +100,20 @@ def _clock_time(seconds: float) -> str:
 
 
 def carry_out(
-    campaign: Campaign, store: Evidence, *, fresh: bool, time_limit: float, quiet: bool
+    campaign: Campaign,
+    store: Evidence,
+    *,
+    fresh: bool = False,
+    time_limit: float = math.inf,
+    quiet: bool = False,
+    record: bool = True,
 ) -> None:
     """Run a campaign and show on standard error how far it is, where that does not mix with the
     results.
 
     Parameters
     ----------
-    campaign, store, fresh, time_limit
+    campaign, store, fresh, time_limit, record
         As in `Campaign.run`.
     quiet : bool
         Show nothing.
@@ -116,7 +123,9 @@ def carry_out(
     for unit in known:
         progress.found(unit)
     with (
-        contextlib.closing(campaign.run(store, fresh=fresh, time_limit=time_limit)) as verdicts,
+        contextlib.closing(
+            campaign.run(store, fresh=fresh, record=record, time_limit=time_limit)
+        ) as verdicts,
         _display(quiet) as show,
     ):
         for unit, verdict in verdicts:
