@@ -37,6 +37,8 @@ def scaled_dot_product_attention(
     query_offset: int = 0,
     window: Window | None = None,
     segments: Tensor | tuple[Tensor, Tensor] | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
     unsupported: str = "raise",
     gradient: str = "output",
     certificates: list[Any] | None = None,
@@ -75,6 +77,10 @@ def scaled_dot_product_attention(
         Keys before and after its own position that a query sees.
     segments : tensor of int, shape (..., n), or a pair (..., n_q), (..., n_k), optional
         Numbers of packed sequences; a query sees its own only.
+    softcap : float, optional
+        c of the scores c tanh(score / c), as in Gemma 2; for `Exact()` only.
+    sinks : tensor, shape broadcastable to (..., H), optional
+        Logits that join the denominators, as in gpt-oss; for `Exact()` only. They have a gradient.
     unsupported : {"raise", "exact"}
         What to do where the method cannot: an error with the reason, or torch's exact attention
         with an `ExactFallbackWarning`.
@@ -116,6 +122,7 @@ def scaled_dot_product_attention(
     query, key, value = _autocast(query, key, value)
     _check_heads(query, key, enable_gqa)
     request = _request(attn_mask, is_causal, key_mask, query_offset, window, segments, scale)
+    request = replace(request, softcap=softcap, sinks=sinks)
     why = _refused(chosen, request, dropout_p, gradient, (query, key, value))
     if why:
         if unsupported == "raise":

@@ -30,6 +30,8 @@ class Setting:
     scale: float | None
     seed: int | None
     structure: Structure
+    softcap: float | None = None
+    sinks: Tensor | None = None
 
 
 def compute(q: Tensor, k: Tensor, v: Tensor, setting: Setting) -> tuple[Tensor, Certificate]:
@@ -49,9 +51,11 @@ def compute(q: Tensor, k: Tensor, v: Tensor, setting: Setting) -> tuple[Tensor, 
 
 def pull(
     q: Tensor, k: Tensor, v: Tensor, dout: Tensor, setting: Setting
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return dq, dk, dv in the shapes of q, k, v, as `attention_vjp` has them."""
-    groups = _groups(q, k, v)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return dq, dk, dv in the shapes of q, k, v, as `attention_vjp` has them, and the gradient of
+    the sinks, of size 0 where there are none.
+    """
+    groups, sinks = _groups(q, k, v), setting.sinks
     setting = _at_heads(setting, q, k, groups)
     if groups > 1:
         dout = dout.unflatten(-3, (k.shape[-3], groups))
@@ -62,7 +66,10 @@ def pull(
     dq, dk, dv = (
         _tensor_of(grad).reshape(x.shape) for grad, x in zip(grads, (q, k, v), strict=True)
     )
-    return dq, dk, dv
+    if sinks is None:
+        return dq, dk, dv, q.new_empty(0)
+    own = _tensor_of(found.parameters["sinks"]).reshape(sinks.shape)
+    return dq, dk, dv, own.to(sinks.dtype)
 
 
 def _flat(certificate: Certificate) -> Certificate:
@@ -123,9 +130,7 @@ def _at_heads(setting: Setting, q: Tensor, k: Tensor, groups: int) -> Setting:
         bias=placed(old.bias, 2),
         empty=placed(old.empty, 1),
     )
-    return Setting(
-        method=setting.method, scale=setting.scale, seed=setting.seed, structure=structure
-    )
+    return replace(setting, structure=structure, sinks=placed(setting.sinks, 0))
 
 
 def _silenced(x: Tensor, empty: Tensor | None) -> Tensor:
@@ -158,6 +163,12 @@ def _keywords(setting: Setting, like: Array) -> dict[str, Any]:
     if given.bias is not None:
         wide = torch.promote_types(given.bias.dtype, torch.float32)  # NumPy has no bfloat16
         found["bias"] = put(given.bias.to(wide))
+    if setting.softcap is not None:
+        found["softcap"] = setting.softcap
+    if setting.sinks is not None:
+        found["sinks"] = put(
+            setting.sinks.to(torch.promote_types(setting.sinks.dtype, torch.float32))
+        )
     if setting.method.randomised:
         found["rng"] = np.random.default_rng(setting.seed)
     return found

@@ -232,6 +232,9 @@ def capture(model: Any, *, layers: Sequence[int] | None = None) -> Iterator[Head
 
 def _record(module: Any, *given: Any, heads: Heads, names: Any, wanted: Any, **rest: Any) -> Any:
     layer = layer_of(module, *given, **rest)
+    if not layer.request.plain_softmax:
+        msg = "capture of a layer with a soft cap or sinks: reports are about plain softmax only"
+        raise ValueError(msg)
     if wanted is None or layer.number in wanted:
         heads.layers.append(_kept(layer, names.get(id(module), "")))
     return layer.by_torch().transpose(1, 2).contiguous(), None

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -204,15 +204,8 @@ def layer_of(
 ) -> Layer:
     """Return what transformers hands over as one record.
 
-    Raises
-    ------
-    ValueError
-        For soft caps and sinks, which change the softmax itself.
+    `softcap` and `s_aux` are what transformers calls soft caps and sinks.
     """
-    for name in ("softcap", "s_aux"):
-        if rest.get(name) is not None:
-            msg = f"{name}: no method has a form for it; use attn_implementation='eager'"
-            raise ValueError(msg)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     request = _request(attention_mask, bool(causal), query, key, scaling)
     if request.attn_mask is None and request.key_mask is None and request.causal:
@@ -221,6 +214,7 @@ def layer_of(
     if position_bias is not None:
         mask = _with_bias(mask_of(request, query, key), position_bias)
         request = Request(attn_mask=mask, scale=scaling)
+    request = replace(request, softcap=rest.get("softcap"), sinks=rest.get("s_aux"))
     return Layer(
         number=int(getattr(module, "layer_idx", None) or 0),
         query=query,
@@ -291,6 +285,8 @@ def _by_method(layer: Layer, method: Any, choice: Choice) -> Tensor:
         seed=choice.seed_of(layer.number),
         key_mask=given.key_mask,
         query_offset=given.query_offset,
+        softcap=given.softcap,
+        sinks=given.sinks,
         unsupported=choice.unsupported,
         gradient=choice.gradient,
         label=layer.label,

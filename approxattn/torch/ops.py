@@ -24,8 +24,8 @@ from approxattn.torch.records import Call, note
 
 _SHARED = (
     "Tensor? attn_mask, Tensor? key_mask, Tensor? query_segments, Tensor? key_segments, "
-    "bool causal, SymInt query_offset, SymInt? before, SymInt? after, float? scale, "
-    "str method, int? seed, str unsupported, str label"
+    "Tensor? sinks, float? softcap, bool causal, SymInt query_offset, SymInt? before, "
+    "SymInt? after, float? scale, str method, int? seed, str unsupported, str label"
 )
 BY_METHOD, BY_TORCH = 0, 1
 
@@ -38,6 +38,8 @@ class Request:
     key_mask: Tensor | None = None
     query_segments: Tensor | None = None
     key_segments: Tensor | None = None
+    sinks: Tensor | None = None
+    softcap: float | None = None
     causal: bool = False
     query_offset: int = 0
     before: int | None = None
@@ -47,6 +49,15 @@ class Request:
     seed: int | None = None
     unsupported: str = "raise"
     label: str = ""
+
+    @property
+    def plain_softmax(self) -> bool:
+        """Whether torch's own attention knows this softmax."""
+        return self.sinks is None and self.softcap is None
+
+    def exactly(self) -> Request:
+        """Return the same of `Exact()`."""
+        return replace(self, method="Exact()", seed=None, unsupported="raise")
 
     @property
     def window(self) -> Window | None:
@@ -89,6 +100,8 @@ class Request:
             scale=self.scale,
             seed=self.seed,
             structure=self.structure(n_q, n_k),
+            softcap=self.softcap,
+            sinks=self.sinks,
         )
 
 
@@ -101,7 +114,14 @@ def mask_of(request: Request, q: Tensor, k: Tensor) -> Tensor | None:
 
 
 def by_torch(q: Tensor, k: Tensor, v: Tensor, request: Request, dropout: float = 0.0) -> Tensor:
-    """Return torch's own attention for a request, differentiable by torch."""
+    """Return torch's own attention for a request, differentiable by torch; that of `Exact()` for
+    soft caps and sinks, which torch's does not know.
+    """
+    if not request.plain_softmax:
+        if dropout:
+            msg = f"dropout_p(={dropout}) with a soft cap or sinks: nothing here drops weights"
+            raise ValueError(msg)
+        return attended(q, k, v, request.exactly())
     shared = q.ndim > 2 and q.shape[-3] != k.shape[-3]
     mask = mask_of(request, q, k)
     return F.scaled_dot_product_attention(
@@ -141,17 +161,22 @@ def _batch(q: Tensor, k: Tensor, v: Tensor) -> tuple[int, ...]:
 
 def _gradient(
     q: Tensor, k: Tensor, v: Tensor, dout: Tensor, way: Tensor, *rest: Any
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return dq, dk, dv and the gradient of the sinks, of size 0 where there are none."""
     request = _request(rest)
-    if int(way) == BY_METHOD:
-        return pull(q, k, v, dout, request.setting(q.shape[-2], k.shape[-2]))
-    return exact_gradient(q, k, v, dout, mask_of(request, q, k), request.scale)
+    if int(way) == BY_TORCH and request.plain_softmax:
+        grads = exact_gradient(q, k, v, dout, mask_of(request, q, k), request.scale)
+        return (*grads, q.new_empty(0))
+    asked = request if int(way) == BY_METHOD else request.exactly()
+    return pull(q, k, v, dout, asked.setting(q.shape[-2], k.shape[-2]))
 
 
-def _gradient_fake(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    del rest
+def _gradient_fake(
+    q: Tensor, k: Tensor, v: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
-    return dq, dk, dv
+    sinks = _request(rest[2:]).sinks
+    return dq, dk, dv, q.new_empty(0) if sinks is None else sinks.new_empty(sinks.shape)
 
 
 def _request(rest: tuple[Any, ...]) -> Request:
@@ -160,7 +185,7 @@ def _request(rest: tuple[Any, ...]) -> Request:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     q, k, v, *rest = inputs
-    tensors, ctx.settings = rest[:4], rest[4:]
+    tensors, ctx.settings = rest[:5], rest[5:]
     ctx.save_for_backward(q, k, v, output[1], *tensors)
     ctx.method = method_of(_request(tuple(rest)).method)  # keeps it alive, and with it its name
 
@@ -168,8 +193,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _backward(ctx: Any, dout: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     q, k, v, way, *tensors = ctx.saved_tensors
     given = q, k, v, dout, way, *tensors, *ctx.settings
-    grads = _called(attend_gradient, _TransformedGradient, given)
-    return (*grads, *(None for _ in (*tensors, *ctx.settings)))
+    dq, dk, dv, dsinks = _called(attend_gradient, _TransformedGradient, given)
+    of_sinks = None if tensors[-1] is None else dsinks
+    return (dq, dk, dv, None, None, None, None, of_sinks, *(None for _ in ctx.settings))
 
 
 def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -194,7 +220,7 @@ attend_gradient: Any = torch.library.custom_op(
     mutates_args=(),
     schema=(
         f"(Tensor q, Tensor k, Tensor v, Tensor dout, Tensor way, {_SHARED}) "
-        "-> (Tensor, Tensor, Tensor)"
+        "-> (Tensor, Tensor, Tensor, Tensor)"
     ),
 )
 attend.register_fake(_attend_fake)

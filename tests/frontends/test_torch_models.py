@@ -209,13 +209,56 @@ def test_compiles(models) -> None:
     torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["softcap", "s_aux"])
-def test_other_softmaxes_are_refused(name: str) -> None:
-    from approxattn.torch.hugging_face import layer_of
+@pytest.mark.parametrize("padding", ["none", "right", "left"])
+@pytest.mark.parametrize("kind", ["gemma2", "gpt-oss"])
+def test_soft_caps_and_sinks(kind: str, padding: str, models) -> None:
+    model, given = models(kind), inputs(padding)
+    wanted, _ = run(model, "eager", **given)
+    found, calls = run(model, "ours", **given)
+    kept = given["attention_mask"].bool()
+    torch.testing.assert_close(found[kept], wanted[kept], rtol=0, atol=1e-5)
+    assert [call.certificate is not None for call in calls] == [True, True]
+    if padding == "right":  # "eager" lets the last tokens, which see no key, see all
+        return
+    tokens = []
+    for name in ("eager", "ours"):
+        model.set_attn_implementation(name)
+        tokens.append(model.generate(**given, max_new_tokens=6, do_sample=False))
+    assert torch.equal(*tokens)
 
-    q = torch.zeros(1, 2, 4, 3)
-    with pytest.raises(ValueError, match=name):
-        layer_of(torch.nn.Module(), q, q, q, None, **{name: torch.ones(2)})
+
+@pytest.mark.parametrize("kind", ["gemma2", "gpt-oss"])
+def test_gradients_through_soft_caps_and_sinks(kind: str, models) -> None:
+    model, given = models(kind), inputs("right")
+    labels = given["input_ids"].masked_fill(given["attention_mask"] == 0, -100)
+    grads = []
+    for name in ("eager", "ours"):
+        model.set_attn_implementation(name)
+        model.zero_grad()
+        model(**given, labels=labels).loss.backward()
+        grads.append({n: p.grad.clone() for n, p in model.named_parameters()})
+    if kind == "gpt-oss":
+        assert any("sinks" in name and grad.abs().max() > 0 for name, grad in grads[1].items())
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gpt-oss"])
+def test_other_methods_refuse_them_or_let_exact_step_in(kind: str, models) -> None:
+    from approxattn.torch import capture
+
+    model, given = models(kind), inputs("none")
+    word = "softcap" if kind == "gemma2" else "sinks"
+    register("bert-lsh", "BertLSH(bits=2, tables=2)", seed=0)
+    with pytest.raises(ValueError, match=rf"{word}.* with BertLSH|window"):
+        run(model, "bert-lsh", **given)
+    register("bert-lsh or exact", "BertLSH(bits=2, tables=2)", seed=0, unsupported="exact")
+    wanted, _ = run(model, "eager", **given)
+    with pytest.warns(ExactFallbackWarning):
+        found, _ = run(model, "bert-lsh or exact", **given)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="plain softmax"), capture(model):
+        model(**given)
 
 
 def test_masks_of_models_that_make_their_own() -> None:

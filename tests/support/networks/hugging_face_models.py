@@ -10,7 +10,7 @@ _SIZES = {**_COMMON, "hidden_size": 32, "intermediate_size": 48, "max_position_e
 
 
 def make(kind: str) -> Any:
-    """Return a model in evaluation mode: "bert", "gpt2", "llama", "mistral" or "t5"."""
+    """Return a model in evaluation mode: of one of these kinds."""
     import torch
     import transformers as hf
 
@@ -23,6 +23,24 @@ def make(kind: str) -> Any:
         "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(**small, **ends)),
         "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**grouped)),
         "mistral": lambda: hf.MistralForCausalLM(hf.MistralConfig(**grouped, sliding_window=8)),
+        "gemma2": lambda: hf.Gemma2ForCausalLM(
+            hf.Gemma2Config(
+                **grouped,
+                head_dim=8,
+                sliding_window=8,
+                query_pre_attn_scalar=2,
+                attn_logit_softcapping=0.3,
+            )
+        ),
+        "gpt-oss": lambda: hf.GptOssForCausalLM(
+            hf.GptOssConfig(
+                **grouped,
+                head_dim=8,
+                sliding_window=8,
+                num_local_experts=2,
+                num_experts_per_tok=1,
+            )
+        ),
         "t5": lambda: hf.T5ForConditionalGeneration(
             hf.T5Config(
                 vocab_size=VOCABULARY,
