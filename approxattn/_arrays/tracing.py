@@ -60,8 +60,8 @@ def _torch(name: str, array: Any) -> str:
 def _lazy(name: str, array: Any) -> str:
     if compat.is_dask_array(array):
         return (
-            f"{name} is a dask array, which is not computed yet: compute() it, or use one chunk "
-            "per call with dask.array.map_blocks"
+            f"{name} is a dask array, which is not computed yet: approxattn.dask.attention takes "
+            "it as it is, or compute() it"
         )
     if compat.is_pydata_sparse_array(array):
         return f"{name} is a sparse array: pass {name}.todense()"

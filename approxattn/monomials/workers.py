@@ -12,6 +12,9 @@ put it back. So
 3. while it is set, the number that the first one found is the number that counts: a call gets as
    many threads, and so the same bits, whoever else is running;
 4. a user inside another one's task changes nothing: its BLAS is limited already.
+
+`single_thread` goes further: whatever is called inside has one thread, so that its bits are those
+of the call alone, whoever else is running and however many threads this process may have.
 """
 
 from __future__ import annotations
@@ -121,9 +124,23 @@ BLAS = BlasLimit(_blas_threads, lambda: _libraries().limit(limits=1, user_api="b
 """The one of this process."""
 
 
+_SINGLE: ContextVar[bool] = ContextVar("_SINGLE", default=False)
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let everything that is called inside use one thread."""
+    token = _SINGLE.set(True)
+    try:
+        with BLAS.one_thread():
+            yield
+    finally:
+        _SINGLE.reset(token)
+
+
 def worker_count(operations: float, tasks: int) -> int:
     """Return how many threads that many multiply-adds in that many independent tasks deserve."""
-    if operations < 2 * WORTH_A_THREAD or tasks < 2:
+    if _SINGLE.get() or operations < 2 * WORTH_A_THREAD or tasks < 2:
         return 1
     return max(1, min(BLAS.allowed(), tasks, int(operations // WORTH_A_THREAD)))
 

@@ -15,6 +15,7 @@ import pytest
 
 import approxattn
 import approxattn.data
+import approxattn.distributed
 import approxattn.testing
 import approxattn.transformer
 import proofs_check
@@ -52,6 +53,7 @@ PUBLIC = {
         "weights",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
+    approxattn.distributed: ["WorkersLostError", "Written", "attention"],
     approxattn.testing: [
         *["Attention", "Examination", "Finding", "NoOutputError", "Problem"],
         *["assert_law", "attention_checks", "check_attention"],
@@ -97,6 +99,7 @@ FRONT_ENDS = {
         ],
     },
     "jax": {"approxattn.jax": ["attention", "traced_attention"]},
+    "dask": {"approxattn.dask": ["LazyApproximation", "attention"]},
 }
 """Looked at where the library is installed."""
 

@@ -103,8 +103,8 @@ RULES = {
             tuple(f"methods.{name}" for name in _FAMILIES),
             ("methods",),
             ("attend", "audit"),
-            ("diagnosis", "transformer"),
-            ("torch", "jax"),
+            ("diagnosis", "transformer", "sharding"),
+            ("torch", "jax", "distributed", "dask"),
             ("__init__",),
             ("testing", "doctor"),
             ("__main__",),
@@ -113,7 +113,12 @@ RULES = {
         lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
         guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
         walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
-        extras={"torch": frozenset({"torch", "transformers"}), "jax": frozenset({"jax"})},
+        extras={
+            "torch": frozenset({"torch", "transformers"}),
+            "jax": frozenset({"jax"}),
+            "distributed": frozenset({"dask", "distributed", "zarr"}),
+            "dask": frozenset({"dask"}),
+        },
     ),
     "proofs_check": Rules(
         floors=(

@@ -52,6 +52,7 @@ from approxattn.methods.polynomials.choosing.plan import (
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
+from approxattn.methods.polynomials.sharding.shards import PolynomialShards
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.methods.protocol import Sizes
 
@@ -301,6 +302,11 @@ class Polynomial(Costed):
             index=self.index,
         )
         return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
+
+    # Protocol.
+    def shards(self, *, scale: float | None = None) -> PolynomialShards:
+        """Return this method as it works on blocks of tokens (`approxattn.methods.sharded`)."""
+        return PolynomialShards(method=self, scale=scale)
 
     @property
     def range_basis(self) -> str:

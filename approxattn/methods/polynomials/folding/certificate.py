@@ -87,12 +87,16 @@ def state_certificate(
     largest_query: float,
     denominator: HostArray,
     parts: HostArray,
+    counts: HostArray | None = None,
 ) -> Certificate:
     """Return the certificate of queries posed as `problem`, whose largest scaled entry is given,
     with the denominators and their parts by degree.
+
+    `counts`, shape (..., n_q), says how many keys each query saw, where it did not see all.
     """
     p, u, degree = state.polynomial, problem.u, state.polynomial.degree
-    seen, keys = (state.keys > 0)[..., None], state.keys[..., None]
+    seen = (state.keys > 0)[..., None]
+    keys = state.keys[..., None] if counts is None else counts
     columns = Columns(high=np.where(seen, state.high, 0.0), low=np.where(seen, state.low, 0.0))
     spread = spread_of(columns.high, columns.low)
     bound = up(state.scale * query_norms(problem) * state.radius[..., None] * (1 + 4 * u))

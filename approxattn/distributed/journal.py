@@ -1,0 +1,162 @@
+"""The folder of a run, beside its output: what was asked, and which blocks are written.
+
+For an output O.npy it is O.npy.run:
+
+- manifest.json says what was asked: digests of the inputs, method, settings, version. It is written
+  whole, before any block.
+- value.npy (or value.zarr) and rows.npy hold the output and the bounds of its rows. All of their
+  bytes are asked of the disk at the start, so that a full one is found before any work.
+- block-I.json says that block I is on the disk, with its certificate. It is written whole, after
+  the bytes of the block are: a block is there or not, whatever kills whom.
+
+When all blocks are there the manifest gets the certificate, and the output its name. A call that
+asks for the same continues; one that asks for something else is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from approxattn.certificate import Certificate
+from approxattn.certificate.plain import plain
+from approxattn.distributed.targets import Target, make_targets
+from approxattn.sharding.tasks import joined
+from approxattn.whole_files import make_folder, write_text
+
+FORMAT = "approxattn sharded run 1"
+SUMMARY = ("target", "theorem", "failure", "facts", "unmet", "promised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """A run that writes to `out`."""
+
+    out: Path
+    terms: Mapping[str, Any]
+    targets: Mapping[str, Target]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its files."""
+        return self.out.with_name(self.out.name + ".run")
+
+    def begin(self) -> bool:
+        """Make the folder, or look at the one that is there; tell whether the run is finished.
+
+        Raises
+        ------
+        ValueError
+            If another run, or something that is none, stands there.
+        NotWrittenError
+            If there is no room.
+        """
+        manifest = self._read_manifest()
+        if manifest is None:
+            if self.out.exists():
+                msg = f"out(={str(self.out)!r}) exists and is no run's: remove it or name another"
+                raise ValueError(msg)
+            self._make()
+            return False
+        for name in sorted({*self.terms, *manifest["terms"]}):
+            asked, there = self.terms.get(name), manifest["terms"].get(name)
+            if asked != there:
+                msg = (
+                    f"out(={str(self.out)!r}) belongs to a run with {name} {there}, not {asked}: "
+                    f"ask for the same, name another output, or remove it and {self.folder.name}"
+                )
+                raise ValueError(msg)
+        return "certificate" in manifest
+
+    def missing(self, blocks: int) -> list[int]:
+        """Return the blocks that are not written yet."""
+        return [i for i in range(blocks) if not (self.folder / f"block-{i}.json").is_file()]
+
+    def finish(self, blocks: int) -> None:
+        """Give the output its name, with the certificates of all blocks in their order."""
+        parts = [json.loads((self.folder / f"block-{i}.json").read_text()) for i in range(blocks)]
+        names = {name for part in parts for name in part}
+        joint = {name: _summary([part[name] for part in parts]) for name in sorted(names)}
+        manifest = {"format": FORMAT, "terms": self.terms, "certificate": joint}
+        for target in self.targets.values():
+            target.place(self.folder, self.out)
+        write_text(self.folder / "manifest.json", json.dumps(manifest, indent=1))
+        for i in range(blocks):
+            (self.folder / f"block-{i}.json").unlink(missing_ok=True)
+
+    def certificate(self, name: str) -> dict[str, Any]:
+        """Return what the certificates of all blocks say of an output, and their largest bound."""
+        manifest = self._read_manifest() or {}
+        found: dict[str, Any] = dict(manifest["certificate"][name])
+        found["bound"] = np.array(found["bound"], np.float64)
+        if found["promised"] is not None:
+            found["promised"] = np.array(found["promised"], np.float64)
+        return found
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing to the same run."""
+        make_folder(self.folder)
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                msg = f"out(={str(self.out)!r}) is being written by another run: wait for it"
+                raise ValueError(msg) from error
+            yield
+
+    def _read_manifest(self) -> dict[str, Any] | None:
+        path = self.folder / "manifest.json"
+        if not path.exists():
+            return None
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if manifest["format"] == FORMAT and isinstance(manifest["terms"], dict):
+                return manifest
+            why = f"its format is {manifest['format']!r}, not {FORMAT!r}"
+        except (ValueError, LookupError, TypeError) as error:
+            why = f"{type(error).__name__}: {error}"
+        msg = f"{path} is no manifest of this version ({why}): remove {self.folder}"
+        raise ValueError(msg)
+
+    def _make(self) -> None:
+        try:
+            make_targets(self.targets.values(), self.folder)
+            text = json.dumps({"format": FORMAT, "terms": self.terms}, indent=1)
+            write_text(self.folder / "manifest.json", text)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+
+def written(certificates: Mapping[str, Certificate]) -> str:
+    """Return the text of a block's record."""
+    return json.dumps({name: _plain(c) for name, c in certificates.items()})
+
+
+def _plain(certificate: Certificate) -> dict[str, Any]:
+    found = {name: plain(getattr(certificate, name), arrays=True) for name in SUMMARY}
+    return {**found, "bound": plain(certificate.bound, arrays=True)}
+
+
+def _summary(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the records of blocks say together."""
+    bounds = np.max([np.array(part["bound"], np.float64) for part in parts], axis=0)
+    certificates = [
+        Certificate(
+            rows=np.zeros((*bounds.shape, 1)),
+            promised=None if part["promised"] is None else np.array(part["promised"], np.float64),
+            unmet=tuple(part["unmet"]),
+            **{name: part[name] for name in ("target", "theorem", "failure", "facts")},
+        )
+        for part in parts
+    ]
+    return _plain(joined(certificates, bounds[..., None]))

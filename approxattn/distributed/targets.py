@@ -1,0 +1,127 @@
+"""Where blocks of an output go: .npy files whose room is taken beforehand, and zarr arrays."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from approxattn._arrays import HostArray
+from approxattn.whole_files import NotWrittenError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """An array that is written block by block, in the folder of a run.
+
+    Parameters
+    ----------
+    name : str
+        Its file in the folder; "*.zarr" is a zarr array.
+    shape, dtype
+        Of the whole; tokens are the axis `axis`.
+    axis : int
+        -2 for outputs, -1 for bounds of rows.
+    length : int
+        Tokens of a block: what a chunk of a zarr array holds.
+    suffix : str or None
+        What the finished array is called: `out` and this. None: it stays in the folder.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    axis: int
+    length: int
+    suffix: str | None
+
+    def make(self, folder: Path) -> None:
+        """Make the array, and take all of its room."""
+        path = folder / self.name
+        if self.name.endswith(".zarr"):
+            zarr: Any = importlib.import_module("zarr")
+            chunks = list(self.shape)
+            chunks[self.axis] = min(self.length, max(1, self.shape[self.axis]))
+            shape, dtype = self.shape, np.dtype(self.dtype)
+            zarr.create_array(str(path), shape=shape, dtype=dtype, chunks=tuple(chunks))
+            return
+        header = {"descr": self.dtype, "fortran_order": False, "shape": self.shape}
+        with path.open("wb") as file:
+            npy.write_array_header_2_0(file, header)
+            size = int(np.prod(self.shape, dtype=object)) * np.dtype(self.dtype).itemsize
+            if size:
+                _allocate(file.fileno(), file.tell(), size)
+
+    def write(self, folder: Path, first: int, rows: HostArray) -> None:
+        """Write tokens from `first` on, and see that they are on the disk."""
+        path, last = folder / self.name, first + rows.shape[self.axis]
+        where: Any = (..., slice(first, last), *[slice(None)] * (-1 - self.axis))
+        if self.name.endswith(".zarr"):
+            zarr: Any = importlib.import_module("zarr")
+            zarr.open_array(str(path), mode="r+")[where] = rows
+            return
+        with path.open("r+b") as file:
+            if len(self.shape) == -self.axis:
+                _skip_header(file)
+                step = rows.itemsize * int(np.prod(rows.shape[1:]))
+                file.seek(first * step, os.SEEK_CUR)
+                file.write(np.ascontiguousarray(rows, self.dtype).data)
+                file.flush()
+                os.fsync(file.fileno())
+                return
+        whole = np.lib.format.open_memmap(path, "r+")
+        whole[where] = rows
+        whole.flush()
+
+    def place(self, folder: Path, out: Path) -> None:
+        """Give the finished array its name, if it has not got it yet."""
+        if self.suffix is None or not (folder / self.name).exists():
+            return
+        (folder / self.name).replace(self.final(folder, out))
+
+    def final(self, folder: Path, out: Path) -> Path:
+        """Return where the finished array is."""
+        if self.suffix is None:
+            return folder / self.name
+        return out.with_name(out.name + self.suffix)
+
+    def opened(self, folder: Path, out: Path) -> Any:
+        """Return the finished array, to be read."""
+        path = self.final(folder, out)
+        if path.suffix == ".zarr":
+            return importlib.import_module("zarr").open_array(str(path), mode="r")
+        return np.load(path, mmap_mode="r" if 0 not in self.shape else None)
+
+
+def _skip_header(file: Any) -> None:
+    npy.read_magic(file)
+    npy.read_array_header_2_0(file)
+
+
+def _allocate(descriptor: int, first: int, size: int) -> None:
+    try:
+        os.posix_fallocate(descriptor, first, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a disk that cannot say
+            raise
+        os.ftruncate(descriptor, first + size)
+
+
+def make_targets(targets: Iterable[Target], folder: Path) -> None:
+    """Make all arrays; NotWrittenError if there is no room."""
+    for target in targets:
+        try:
+            target.make(folder)
+        except OSError as error:
+            msg = (
+                f"{folder / target.name} cannot be written ({error.strerror or error}): make room, "
+                "or name another place"
+            )
+            raise NotWrittenError(msg) from error

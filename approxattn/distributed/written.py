@@ -1,0 +1,72 @@
+"""What a call that writes to files returns: the output on the disk, and how good it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+from approxattn.certificate import Certificate
+from approxattn.certificate.record import NotAnArray, Record
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Written(NotAnArray, Record):
+    """An attention output on the disk, and what its certificate says.
+
+    Attributes
+    ----------
+    path : Path
+        The output.
+    value : memmap or zarr array, shape (..., n_q, dv)
+        The output, opened to be read.
+    rows : memmap, shape (..., n_q)
+        Bound on the largest absolute error of each row.
+    bound : ndarray, shape (...)
+        Largest of `rows`, one per leading index.
+    target, theorem, failure, facts, unmet, promised
+        As in `Certificate`, of all blocks together.
+    """
+
+    path: Path
+    value: Any
+    rows: HostArray
+    bound: HostArray
+    target: str
+    theorem: str
+    failure: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()
+    promised: HostArray | None = None
+
+    _instead: ClassVar[str] = "out.value"
+    _heavy: ClassVar[tuple[str, ...]] = ("value", "rows")
+
+    @functools.cached_property
+    def certificate(self) -> Certificate:
+        """The whole certificate; reads the bounds of all rows into memory."""
+        return Certificate(
+            rows=np.asarray(self.rows),
+            target=self.target,
+            theorem=self.theorem,
+            failure=self.failure,
+            facts=self.facts,
+            unmet=self.unmet,
+            promised=self.promised,
+        )
+
+    def _summary(self) -> str:
+        return f"{self.path.name} {self.value.dtype} {tuple(self.value.shape)}, {self._sentence()}"
+
+    def _sentence(self) -> str:
+        return Certificate(
+            rows=self.bound[..., None], target=self.target, theorem=self.theorem, unmet=self.unmet
+        )._sentence()
+
+    def _table(self) -> dict[str, str]:
+        return {"path": str(self.path), "largest bound": f"{float(np.max(self.bound)):.3g}"}

@@ -1,0 +1,1 @@
+"""Polynomial attention over blocks of tokens."""

@@ -1,0 +1,74 @@
+"""Causal attention of the next tokens from the state of all earlier ones.
+
+Symbols as in `state`; S is the state of the earlier keys, and the new tokens are i = 1 ... n.
+
+1. Row i sees the earlier keys and the new ones up to i. Its numerator and denominator are those of
+   S plus a causal sum over the new tokens alone, and so are the parts of its denominator by degree.
+2. A term of the first sum passes through the roundings of a state, one of the second through those
+   of the kernel, and both through one more addition. Their sum counts them all.
+3. Radius and range of the values of all keys up to the last new one hold for every row, and row i
+   has seen the earlier keys and i more: the rest is `folding.certificate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array
+from approxattn._problem import Problem, pose, quietly
+from approxattn.certificate import Approximation, held_to_promise
+from approxattn.methods.polynomials.balance import scaled
+from approxattn.methods.polynomials.folding.certificate import state_certificate
+from approxattn.methods.polynomials.folding.fold import refuse_large_sums
+from approxattn.methods.polynomials.forward import values_and_one
+from approxattn.methods.polynomials.shift import shift_keys
+from approxattn.methods.polynomials.state import PolynomialState
+from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
+from approxattn.monomials.states import read_states_with_parts
+
+
+@quietly
+def advanced(
+    before: PolynomialState | None, own: PolynomialState, q: Array, k: Array, v: Array
+) -> tuple[Approximation, PolynomialState]:
+    """Return causal attention of tokens and the state that has seen them.
+
+    `own` is the state of these tokens alone; `before` that of all earlier ones, None if there are
+    none. The output has the dtype computed in.
+    """
+    problem = pose(q, k, v, scale=own.scale, causal=True)
+    after = own if before is None else before.merge(own)
+    p, xp = after.polynomial, problem.xp
+    x = scaled(problem.q, after.scale, xp)
+    y = shift_keys(problem, after.centre, problem.dtype)
+    largest = float(xp.max(_arrays.largest_size(x, xp)))
+    refuse_large_sums(p, problem, (largest, after.reach), after.keys, (after.high, after.low))
+    degrees = p.moments.degrees if p.moments is not None else ()
+    kernel = _kernel(after, problem)
+    sums, parts, _ = kernel.sums_with_parts(x, y, values_and_one(problem), degrees)
+    if before is not None:
+        earlier = read_states_with_parts(x, before.sums, p.degree, xp, degrees)
+        sums, parts = sums + earlier[0], parts + earlier[1]
+    last = sums[..., -1:]
+    denominator = xp.where(last > 0, last, xp.full_like(last, xp.nan))
+    host = _arrays.to_float64(denominator[..., 0])
+    of_kernel = sum_roundings(kernel.kind, problem.n_k, problem.d, p.degree, True)
+    certificate = state_certificate(
+        replace(after, additions=after.additions + of_kernel + 1),
+        problem,
+        largest,
+        host,
+        _arrays.to_float64(parts),
+        counts=(after.keys - own.keys)[..., None] + np.arange(1, problem.n_q + 1),
+    )
+    value = sums[..., :-1] / denominator
+    return Approximation(value=value, certificate=held_to_promise(certificate)), after
+
+
+def _kernel(state: PolynomialState, problem: Problem) -> Kernel:
+    coefficients, n = state.polynomial.coefficients, problem.n_k
+    kind = cheapest_kind(n, n, problem.d, len(coefficients) - 1, problem.dv + 1)
+    return Kernel(coefficients=coefficients, causal=True, kind=kind, xp=problem.xp)
