@@ -1,4 +1,4 @@
-"""The command line: `approxattn diagnose FILE`, `approxattn doctor`."""
+"""The command line: `approxattn diagnose FILE`, `approxattn attend`, `approxattn doctor`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+import approxattn
 from approxattn.diagnosis.files import read_qkv
 from approxattn.diagnosis.page import page
 from approxattn.diagnosis.regime import Regime, diagnose
+from approxattn.distributed.command import add_arguments, attend
+from approxattn.distributed.engines import WorkersLostError
 from approxattn.whole_files import write_text
 
 
@@ -30,11 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "doctor":
         return _doctor(options)
     try:
+        if options.command == "attend":
+            _print(attend(options, approxattn))
+            return 0
         regime = _diagnose(options)
         if options.html is not None:
             write_text(options.html, page(regime, f"Attention of {options.file.name}"))
         _print(str(regime))
-    except (OSError, ValueError, TypeError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, MemoryError, ImportError, WorkersLostError) as error:
         message = " ".join(str(error).split()) or "there is too little memory"
         print(f"approxattn: {message}", file=sys.stderr)
         return 2
@@ -80,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--html", type=Path, metavar="PAGE", help="also write a page with error against cost"
+    )
+    add_arguments(
+        commands.add_parser("attend", help="compute attention from files to a file, block by block")
     )
     command = commands.add_parser("doctor", help="say what this installation has, and try it")
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
