@@ -34,6 +34,7 @@ LONG = {
     "tests/transformer/test_transformer_tolerance.py*": "searches for degrees",
     "tests/transformer/test_transformer_memory.py*": "large models, their memory measured",
     "tests/proofs/running/test_campaign_survival.py*": "processes killed at random moments",
+    "tests/sharding/test_killed.py*": "pools of processes that are killed",
     "tests/proofs/running/test_dask_workers.py*": "a cluster of processes",
     "tests/proofs/running/test_cli.py*": "whole commands in processes of their own",
     "tests/proofs/running/test_foreign_catalogue.py*": "campaigns about a user's theorems",

@@ -1,0 +1,43 @@
+"""Workers killed while they work: the same bits, at once or by the same call again."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import approxattn as aa
+from approxattn import distributed
+
+METHOD = aa.Polynomial(degree=3)
+
+
+@pytest.mark.parametrize("after", [3, 9])
+def test_a_pool_that_loses_a_worker_continues_from_the_manifest(tmp_path: Path, after: int) -> None:
+    arrays = np.random.default_rng(0).standard_normal((3, 8000, 8)).astype("f4")
+    paths = [tmp_path / f"{name}.npy" for name in "qkv"]
+    for path, x in zip(paths, arrays, strict=True):
+        np.save(path, x)
+    want = distributed.attention(*arrays, METHOD, shard=1000)
+    out, spawn = tmp_path / "o.npy", multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn) as pool:
+
+        def kill(done: int, total: int) -> None:
+            del total
+            if done == after:
+                for process in list(pool._processes.values()):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process.pid, signal.SIGKILL)
+
+        with pytest.raises(distributed.WorkersLostError, match=r"of 8 blocks .* continues"):
+            distributed.attention(*paths, METHOD, out=out, shard=1000, executor=pool, progress=kill)
+    assert not out.exists()
+    done = distributed.attention(*paths, METHOD, out=out, shard=1000)
+    assert (done.value == want.value).all()
+    assert (done.rows == want.certificate.rows).all()
