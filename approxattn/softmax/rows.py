@@ -164,7 +164,7 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
     else:
         seen = xp.astype(xp.isfinite(scores), scores.dtype)
         visible, values = xp.sum(seen, axis=-1, keepdims=True), xp.matmul(seen, v)
-    squares = xp.vecdot(weights, weights)[:, None]
+    squares = xp.sum(weights * weights, axis=-1, keepdims=True)
     return _Sums(
         top,
         xp.matmul(weights, v),

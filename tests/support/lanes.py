@@ -12,6 +12,7 @@ LONG = {
     "tests/estimators/test_gradient_hunt.py*": "gradients of many problems against ball arithmetic",
     "tests/checks/*": "planted faults, and whole suites in processes of their own",
     "tests/masks/test_masks_methods.py*": "every method under every mask",
+    "tests/gpu/test_methods.py*": "every method on a device without host access",
     "tests/results/test_cost.py*": "every method measured and counted",
     "tests/trust/settings/test_huge_settings.py*": "every setting of every method, at ten sizes",
     "tests/estimators/test_yoso_gradient.py*": "means over many draws",

@@ -1,0 +1,66 @@
+"""How often each method makes the host wait for the device, and what crosses for every row.
+
+Certificates are computed on the host: that is where the bytes of every row go. The counts are
+fixed here, so that no change adds one unseen; `WHY` says what stands behind them.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_cupy import TRAFFIC
+
+import approxattn as aa
+
+WHY = """Bytes down: lengths of queries and keys (4 + 4 in float32), denominators and parts of the
+sums by degree (4 each): bounds are computed from them on the host, in float64. Bytes up: centres,
+weights of keys and a random matrix (Linformer) made on the host, so that a seed gives the same bits
+everywhere. Syncs: checks of ranges, one or a few numbers each."""
+
+# method: (syncs, bytes down, bytes up) of a call, then of its gradient; bytes are those of a row
+ALLOWED: dict[str, tuple[Any, tuple[int, int, int], tuple[int, int, int]]] = {
+    "exact": (aa.Exact(), (9, 8, 0), (16, 20, 0)),
+    "polynomial": (aa.Polynomial(degree=2), (19, 24, 17), (26, 44, 36)),
+    "linformer": (aa.Linformer(rank=16), (7, 0, 64), (12, 0, 128)),
+    "count-sketch": (aa.Linformer(rank=16, sketch="count-sketch"), (7, 0, 20), (12, 0, 32)),
+    "nystrom": (aa.Nystrom(landmarks=8), (7, 4, 0), (10, 0, 12)),
+    "performer": (aa.Performer(features=16), (9, 12, 0), (11, 8, 0)),
+    "yoso": (aa.Yoso(bits=6, hashes=4), (10, 16, 0), (26, 172, 0)),
+    "clustered": (aa.Clustered(heavy=4, key_blocks=8, query_blocks=8), (25, 84, 48), (15, 64, 67)),
+    "bert-lsh": (aa.BertLSH(bits=4, tables=2), (17, 16, 0), (14, 12, 0)),
+}
+NS = 256, 512
+
+
+def traffic(module: ModuleType, method: Any, gradient: bool) -> tuple[int, float, float]:
+    """Return the syncs of the larger call, and bytes a row from the difference of the two."""
+    found = []
+    for n in NS:
+        arrays = np.random.default_rng(1).uniform(-0.3, 0.3, (4, 2, n, 8)).astype("f4")
+        q, k, v, g = (module.asarray(a) for a in arrays)
+        rng = np.random.default_rng(0) if method.randomised else None
+        TRAFFIC.clear()
+        if gradient:
+            aa.attention_vjp(q, k, v, g, method, rng=rng)
+        else:
+            aa.attention(q, k, v, method, rng=rng)
+        found.append((TRAFFIC.syncs.total(), TRAFFIC.down, TRAFFIC.up))
+    rows = 2 * (NS[1] - NS[0])
+    (_, *less), (syncs, *more) = found
+    down, up = ((b - a) / rows for a, b in zip(less, more, strict=True))
+    return syncs, down, up
+
+
+@pytest.mark.parametrize("gradient", [False, True], ids=["forward", "gradient"])
+@pytest.mark.parametrize("name", ALLOWED)
+def test_transfers(cupy: ModuleType, name: str, gradient: bool) -> None:
+    method, *allowed = ALLOWED[name]
+    found = traffic(cupy, method, gradient)
+    limit = allowed[gradient]
+    over = [f"{x:.0f} > {y}" for x, y in zip(found, limit, strict=True) if x > y + 0.5]
+    assert not over, f"{name}: {over} of (syncs, down, up); {dict(TRAFFIC.syncs.most_common(12))}"
+    idle = [y for x, y in zip(found, limit, strict=True) if x < 0.6 * y]
+    assert not idle, f"{name}: {found} is far below {limit}: lower the table"
