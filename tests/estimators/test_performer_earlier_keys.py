@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import approxattn as aa
-from approxattn.methods.random_features import sums
+from approxattn.methods.random_features import features, sums
 
 METHOD = aa.Performer(features=16)
 
@@ -37,7 +37,7 @@ def test_as_in_the_square_problem(n_q: int, n_k: int) -> None:
 
 def test_queries_that_are_not_there_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = []
-    own = sums.log_query_features
+    own = features.log_query_features
 
     def count(problem, w, first, last):
         rows.append(last - first)

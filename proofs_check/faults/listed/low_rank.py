@@ -148,6 +148,6 @@ FAULTS = (
         "sums = sums + state.sums * xp.matrix_transpose(xp.exp(state.top - shift))",
         "sums = sums + state.sums", "low-rank.prefix"),
     fault("performer.later-queries", "wrong tail", "methods.random_features.gradient", "_keys",
-        "later = _add_queries(problem, w, seen, left, later, start, end)",
-        "later = _add_queries(problem, w, seen, left, None, start, end)", *_SLOPES),
+        "later = _add_queries(problem, w, seen, left, later, *queries)",
+        "later = _add_queries(problem, w, seen, left, None, *queries)", *_SLOPES),
 )  # fmt: skip
