@@ -19,6 +19,7 @@ from approxattn.methods.polynomials.polynomial import Polynomial
 from approxattn.methods.polynomials.state import PolynomialState
 from approxattn.methods.polynomials.tensor_attention import tensor_attention
 from approxattn.methods.random_features.performer import Performer
+from approxattn.methods.selected_keys.selected_summaries import SelectedSummaries
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.methods.yoso.yoso_expectation import YosoExpectation
 
@@ -41,6 +42,7 @@ __all__ = [
     "Polynomial",
     "PolynomialState",
     "Regime",
+    "SelectedSummaries",
     "Yoso",
     "YosoExpectation",
     "attention",

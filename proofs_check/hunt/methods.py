@@ -124,6 +124,15 @@ _LOW_RANK = (
     _row("nystrom-4-cut", aa.Nystrom(landmarks=4, rcond=0.05)),
     _row("clustered-2", aa.Clustered(heavy=2, key_blocks=2, query_blocks=2)),
     _row("clustered-means", aa.Clustered(heavy=0, key_blocks=4, query_blocks=1)),
+    _row(
+        "selected-summaries",
+        aa.SelectedSummaries(heavy=2, recent=2, summaries=2, sinks=1, block=3),
+    ),
+    _row("summaries-only", aa.SelectedSummaries(heavy=0, recent=0, summaries=3, block=4)),
+    _row(
+        "selected-only",
+        aa.SelectedSummaries(heavy=1, recent=1, summaries=0, sinks=1, block=2),
+    ),
     _row("performer-8", aa.Performer(features=8)),
     _row(
         "performer-sure",

@@ -31,6 +31,7 @@ METHODS = [
     "Nystrom",
     "Performer",
     "Polynomial",
+    "SelectedSummaries",
     "Yoso",
     "YosoExpectation",
 ]

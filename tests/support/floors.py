@@ -58,7 +58,14 @@ class Rules:
 COMPUTED = "<computed>"
 """Stands for an import whose name is not written in the source."""
 
-_FAMILIES = ("polynomials", "low_rank", "yoso", "colliding_pairs", "random_features")
+_FAMILIES = (
+    "polynomials",
+    "low_rank",
+    "yoso",
+    "colliding_pairs",
+    "random_features",
+    "selected_keys",
+)
 _PAPERS = (
     "aggarwal_alman_2022",
     "aliakbarpour_2025",

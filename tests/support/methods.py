@@ -100,6 +100,14 @@ _LANDMARKS = MappingProxyType(
 _FEATURES = MappingProxyType(
     {"key shift": "the features of the shifted keys differ by more than a factor"}
 )
+_MEAN_QUERY = MappingProxyType(
+    {
+        "key permutation": "windows and pieces hold neighbours",
+        "query permutation": "windows and blocks hold neighbours",
+        "padding": "masked keys have places too",
+        "causal prefix": "the mean query of a block comes from its later queries too",
+    }
+)
 _SURE = 1 - 1e-9
 """A confidence at which no failure will be seen."""
 
@@ -205,6 +213,18 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="clustered-means", method=aa.Clustered(heavy=0, key_blocks=4, query_blocks=1), slack=2
+    ),
+    Row(
+        name="summaries-1",
+        method=aa.SelectedSummaries(heavy=0, recent=0, summaries=1, sinks=1, block=3),
+        exempt=_MEAN_QUERY,
+        slack=20,
+    ),
+    Row(
+        name="selected-only-1",
+        method=aa.SelectedSummaries(heavy=1, recent=0, summaries=0, sinks=1, block=3),
+        exempt=_MEAN_QUERY,
+        slack=20,
     ),
     Row(
         name="fitted-polynomial-2",

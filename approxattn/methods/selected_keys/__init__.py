@@ -1,0 +1,1 @@
+"""Exact attention to selected keys, and summary keys for the rest."""
