@@ -72,6 +72,8 @@ def test_the_lower_right_corner_holds_the_last_rows(row: Row) -> None:
     """With copies of the first of the last queries before them, a square call has the same rows."""
     if row.needs_square:
         pytest.skip("it needs as many queries as keys")
+    if "query permutation" in row.exempt:
+        pytest.skip("its blocks of queries begin elsewhere in a square call")
     problem = tokens(3, 8)
     few = call(row, problem, causal=True, query_offset=5)
     square = Masked(

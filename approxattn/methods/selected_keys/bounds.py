@@ -15,14 +15,15 @@ Bound (proved here).
    kind holds, and the range of the values decides.
 
 Rounding (proved here). B_i is the largest bound on the scores among the queries of the block, n
-the number of keys, l the longest piece, N the keys and summaries that a query meets, g = gamma_(d+3).
+the number of keys, l the longest piece, N the keys and summaries that a query meets, and
+g = gamma_(d+3).
 
-1. Step 1 is an identity for whatever qm and kh_p were computed: kh_p cancels. So only f_j, pi_j, M_p
-   and t_ip round.
-2. f_j, q_i . kh_p and qm . kh_p are off by g B_i each, the exponent f_j - max f by 2 u B_i, its exp
-   by EXP_ULPS u. M_p is off by gamma_l in ratio, ln M_p by EXP_ULPS u (1 + ln n), and the three sums
-   of the bias and the score by u (4 B_i + ln n) each. With the exact score that is compared, step 2
-   of the bound is off by at most
+1. Step 1 is an identity for whatever qm and kh_p were computed: kh_p cancels. So only f_j, pi_j,
+   M_p and t_ip round.
+2. f_j, q_i . kh_p and qm . kh_p are off by g B_i each, the exponent f_j - max f by 2 u B_i, its
+   exp by EXP_ULPS u. M_p is off by gamma_l in ratio, ln M_p by EXP_ULPS u (1 + ln n), and the three
+   sums of the bias and the score by u (4 B_i + ln n) each. With the exact score that is compared,
+   step 2 of the bound is off by at most
 
        eps_i = 4 g B_i + u (16 B_i + (EXP_ULPS + 4) (3 + ln n)) + gamma_(l + 2).
 
