@@ -135,7 +135,7 @@ class Bench:
             found = settings.on_heads(n)
             pairs = {f"heads | {f} | {s}": x for f, row in found.items() for s, x in row.items()}
             for _, text, name in self.wanted_at(n, [*pairs, "heads | PyTorch"]):
-                heads = self.captured(text, n).heads()
+                heads = self.captured(text, n).heads
                 if name == "heads | PyTorch":
                     self.keep(n, text, name, beside(heads))
                 else:
@@ -148,24 +148,17 @@ class Bench:
         names = {f"errors | {name}": x for name, x in candidates.items()}
         for n in self.options.tokens:
             for _, text, name in self.wanted_at(n, list(names)):
-                heads = self.captured(text, n).all_heads()
+                heads = self.captured(text, n).all_heads
                 self.keep(n, text, name, judge(names[name], heads))
             self.captured.cache_clear()
             asked = {f"plan, error {error}": error for error in settings.PLANNED}
             for _, text, name in self.wanted_at(n, list(asked)):
-                teachers = [self.errors(n, t) for t in texts.TEACHERS[text]]
-                if not all(teachers):
+                records = self.cells.records
+                teachers = [plans.judgements(records, n, t) for t in texts.TEACHERS[text]]
+                if not all(candidates.keys() <= teacher.keys() for teacher in teachers):
                     print(f"{n} | {text} | {name}: errors of {texts.TEACHERS[text]} are missing")
                     continue
                 self.planned(n, text, name, asked[name], teachers)
-
-    def errors(self, n: int, text: str) -> dict[str, Any]:
-        """Return the errors of all candidates on a text, or nothing where some are missing."""
-        records, start = self.cells.records, f"{n} | {text} | errors | "
-        names = settings.candidates()
-        if not all(start + name in records for name in names):
-            return {}
-        return {name: records[start + name] for name in names}
 
     def planned(
         self, n: int, text: str, name: str, error: float, teachers: list[dict[str, Any]]
@@ -182,12 +175,12 @@ class Bench:
             lambda layer, head: candidates[chosen.settings[layer * heads + head]],
             self.exact(n, text),
         )
-        own = self.errors(n, text)
+        own = plans.judgements(self.cells.records, n, text)
         record |= {
             "planned on": texts.TEACHERS[text],
             "heads left exact": chosen.exact,
             "share of heads above": chosen.above(error, own) if own else None,
-            "settings": chosen.settings,
+            "settings": chosen.heads(),
         }
         self.keep(n, text, name, record)
 

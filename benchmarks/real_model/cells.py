@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Cells:
-    """A JSON file of records, each under its name."""
+    """A JSON file of records, each under its name and on its line."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,5 +24,6 @@ class Cells:
         self.records[name] = record
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(json.dumps(self.records, indent=1) + "\n", encoding="utf-8")
+        lines = [f"{json.dumps(name)}: {json.dumps(r)}" for name, r in self.records.items()]
+        fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
         fresh.replace(self.path)

@@ -34,6 +34,49 @@ class Plan:
         ]
         return float(np.mean(np.array(errors) > error))
 
+    def heads(self) -> dict[str, list[int]]:
+        """Return the numbers of the heads of each setting."""
+        found: dict[str, list[int]] = {}
+        for i, name in enumerate(self.settings):
+            found.setdefault(name, []).append(i)
+        return found
+
+    def mean(self, figures: Mapping[str, float]) -> float:
+        """Return the mean over heads of a figure of their settings."""
+        return float(np.mean([figures[name] for name in self.settings]))
+
+
+def judgements(records: Mapping[str, Any], n: int, text: str) -> dict[str, Any]:
+    """Return the records of all settings that were judged on all heads of a text."""
+    start = f"{n} | {text} | errors | "
+    return {name[len(start) :]: r for name, r in records.items() if name.startswith(start)}
+
+
+def curve(
+    records: Mapping[str, Any], n: int, teachers: Mapping[str, Sequence[str]], error: float
+) -> list[dict[str, float]]:
+    """Return, for plans with margins, heads left exact and heads above an error on other texts:
+    means over the texts that have teachers.
+    """
+    points = []
+    for margin in (1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2):
+        found = []
+        for text, names in teachers.items():
+            own = judgements(records, n, text)
+            taught = [judgements(records, n, name) for name in names]
+            if EXACT not in own or not all(EXACT in each for each in taught):
+                continue
+            seconds = {c: float(np.mean([t[c]["seconds a head"] for t in taught])) for c in own}
+            made = plan(margin * error, taught, seconds)
+            costs = {c: r["cost"] for c, r in own.items()}
+            time = made.mean(seconds) / seconds[EXACT]
+            found.append((made.exact, made.above(error, own), made.mean(costs), time))
+        if found:
+            means = np.mean(found, axis=0).tolist()
+            point = dict(zip(("exact", "above", "cost", "time"), means, strict=True))
+            points.append({"planned": margin * error} | point)
+    return points
+
 
 def plan(error: float, texts: Sequence[Judged], seconds: Mapping[str, float]) -> Plan:
     """Return the plan for a relative error.

@@ -16,8 +16,16 @@ def everywhere() -> dict[str, HeadAttention]:
         **{f"window {w} + 4": Window(back=w - 1) for w in (256, 512, 1024)},
         "window 256 + 4, delta correction": Delta(back=255),
         "4 blocks of 32 by means": Blocks(kept=4),
+        **dict(map(_selected, ((0, 192, 16), (128, 64, 16), (128, 192, 16), (256, 192, 16)))),
         **ours(),
     }
+
+
+def _selected(numbers: tuple[int, int, int]) -> tuple[str, HeadAttention]:
+    """Return SelectedSummaries and its name, for heavy keys, recent keys and summaries."""
+    heavy, recent, summaries = numbers
+    method = aa.SelectedSummaries(heavy=heavy, recent=recent, summaries=summaries)
+    return f"SelectedSummaries({heavy}, {recent}, {summaries})", Public(method)
 
 
 def ours() -> dict[str, HeadAttention]:
@@ -39,7 +47,10 @@ PLANNED = (0.2, 0.1, 0.05)
 def candidates() -> dict[str, HeadAttention]:
     """Return what a plan chooses from."""
     found: dict[str, HeadAttention] = {plans.EXACT: Public(aa.Exact())}
-    return found | {f"window {w} + 4": Window(back=w - 1) for w in (64, 128, 256, 512, 1024)}
+    windows = [(0, recent, 0) for recent in (64, 192, 448, 960)]
+    summaries = [(0, 64, 16), (0, 192, 16), (64, 64, 16), (128, 64, 16), (128, 192, 16)]
+    larger = [(256, 192, 16), (512, 448, 16)]
+    return found | dict(map(_selected, windows + summaries + larger))
 
 
 def on_heads(n: int) -> dict[str, dict[str, HeadAttention]]:
@@ -53,7 +64,9 @@ def on_heads(n: int) -> dict[str, dict[str, HeadAttention]]:
         f"sorted blocks {s}, {s} sampled": Hyper(size=s, sample=s, least=max(64, n // 8))
         for s in (keys[0], keys[2])
     }
+    selected = [(count // 2, count // 2, 16) for count in keys] + [(0, keys[1], 16)]
     return {
+        "SelectedSummaries(heavy, recent, summaries)": dict(map(_selected, selected)),
         "window and first keys": windows,
         "delta correction": deltas,
         "blocks by means": _blocks(keys),

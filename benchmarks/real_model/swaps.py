@@ -12,6 +12,7 @@ import numpy as np
 
 import approxattn as aa
 from real_model.network import Array, Network
+from real_model.rivals import BLOCK
 
 
 class HeadAttention(Protocol):
@@ -33,12 +34,39 @@ class HeadAttention(Protocol):
         """
         ...
 
+    def head(
+        self, q: Array, k: Array, v: Array, rng: np.random.Generator, blocks: list[int]
+    ) -> tuple[Array, float]:
+        """Return the outputs of these blocks of 64 queries of one head (n, d), and the
+        multiply-adds of all of them.
+        """
+        ...
+
 
 def exact_multiply_adds(n: int, d: int) -> float:
     """Return those of exact causal attention, one head: two products for each of n (n + 1) / 2
     pairs.
     """
     return n * (n + 1) * d
+
+
+def selected_multiply_adds(method: aa.SelectedSummaries, n: int, d: int) -> float:
+    """Return those of one head in causal order, block by block: what the method states for both
+    orders together is more.
+
+    A block from `first` on meets its own keys up to the diagonal and `recent` ones before it; the
+    far keys cost d each for the mean query and 2d for the means, and the met ones 2d a query.
+    """
+    total = 0.0
+    for first in range(0, n, method.block):
+        rows = min(method.block, n - first)
+        far = max(0, first - method.recent)
+        chosen = min(method.sinks + method.heavy, far)
+        pieces = min(method.summaries, far - chosen)
+        pairs = rows * (first - far + chosen + pieces) + rows * (rows + 1) / 2
+        looks = far * ((method.heavy + pieces > 0) + 2 * (pieces > 0))
+        total += d * (2 * pairs + looks)
+    return total
 
 
 @dataclass(frozen=True)
@@ -53,11 +81,30 @@ class Public:
     ) -> tuple[Array, float]:
         """Return the outputs and what the method says of its cost."""
         out: Array = aa.attention(q, k, v, self.method, causal=True, rng=rng).value
-        heads, n, d = q.shape
+        return out, len(q) * self.multiply_adds(*q.shape[1:])
+
+    def head(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        rng: np.random.Generator,
+        blocks: list[int],
+    ) -> tuple[Array, float]:
+        """Return the outputs of these blocks of queries of one head (n, d), and the multiply-adds
+        of all of them; all rows are computed, since what a method chooses may depend on them.
+        """
+        out, count = self(q[None], k, v, rng)
+        rows = (out[0, block * BLOCK : (block + 1) * BLOCK] for block in blocks)
+        return np.concatenate(list(rows)), count
+
+    def multiply_adds(self, n: int, d: int) -> float:
+        """Return those of a head in causal order."""
         if isinstance(self.method, aa.Exact):
-            return out, heads * exact_multiply_adds(n, d)
-        stated = self.method.cost(n, n, d, v.shape[1], items=heads, dtype="float32")
-        return out, float(stated.multiply_adds)
+            return exact_multiply_adds(n, d)
+        if isinstance(self.method, aa.SelectedSummaries):
+            return selected_multiply_adds(self.method, n, d)
+        return float(self.method.cost(n, n, d, d, dtype="float32").multiply_adds)
 
 
 class Swap:

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from real_model import plans
+from real_model.texts import TEACHERS
+
 Records = Mapping[str, Any]
 
 
@@ -57,6 +60,27 @@ def plan_table(records: Records) -> str:
     return table(
         "n | plan | made on | judged on | heads left exact | heads above the error | "
         "change in nats a token",
+        rows,
+    )
+
+
+def curve_table(records: Records) -> str:
+    """Return heads left exact against heads above an error of 0.1 on other texts."""
+    rows = [
+        [
+            f"{n:,}",
+            f"{point['planned']:.2f}",
+            f"{point['exact']:.0f}",
+            f"{100 * point['above']:.0f} %",
+            f"{100 * point['cost']:.0f} %",
+            f"{100 * point['time']:.0f} %",
+        ]
+        for n in cells(records)
+        for point in plans.curve(records, n, TEACHERS, 0.1)
+    ]
+    return table(
+        "n | planned for an error of | heads left exact | heads above 0.1 on other texts | "
+        "multiply-adds | time over that of Exact",
         rows,
     )
 
@@ -143,6 +167,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "model": model_table,
     "heads": heads_table,
     "plans": plan_table,
+    "curve": curve_table,
 }
 
 

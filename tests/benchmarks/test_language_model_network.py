@@ -17,7 +17,7 @@ from real_model import judged
 from real_model.heads import Capture, judge
 from real_model.network import forward, losses, random_network
 from real_model.rivals import Rival, Window
-from real_model.swaps import Public, Swap, exact_multiply_adds
+from real_model.swaps import Public, Swap, exact_multiply_adds, selected_multiply_adds
 from real_model.texts import Text
 
 import approxattn as aa
@@ -126,6 +126,24 @@ def test_costs_are_counted() -> None:
     assert swap.torch_seconds is None
 
 
+@pytest.mark.parametrize("n", [1, 50, 150])
+@pytest.mark.parametrize("numbers", [(0, 10, 0), (9, 10, 0), (9, 10, 3), (0, 0, 3), (99, 5, 99)])
+def test_pairs_of_selected_keys(n: int, numbers: tuple[int, int, int]) -> None:
+    """Counted key by key: windows, chosen keys, means, and looks at far keys."""
+    heavy, recent, summaries = numbers
+    method = aa.SelectedSummaries(heavy=heavy, recent=recent, summaries=summaries, block=20)
+    pairs = looks = 0
+    for i in range(n):
+        first = i // 20 * 20
+        far = [j for j in range(first) if j < first - recent]
+        met = min(len(far), method.sinks + heavy)
+        means = min(len(far) - met, summaries)
+        pairs += i + 1 - len(far) + met + means
+        if i == first:
+            looks += len(far) * ((heavy > 0 or means > 0) + 2 * (means > 0))
+    assert selected_multiply_adds(method, n, 8) == 8 * (2 * pairs + looks)
+
+
 def test_judged_on_the_whole_model() -> None:
     text = Text(TOKENS, seconds=(40, 52), length=6, distances=(20, 30))
     record, exact = judged.run(NETWORK, text, lambda *_: EXACT, None, beside=0)
@@ -147,13 +165,13 @@ def test_captured_heads_and_their_errors(tmp_path: Path) -> None:
     kept = np.load(tmp_path / "heads.npz")
     assert kept["q"].shape == (2, 6, 64, 8)
     assert kept["k"].shape == kept["v"].shape == (2, 2, 64, 8)
-    for head in capture.heads():
+    for head in capture.heads:
         wanted = kept["k"][head.layer, head.head // 3]
         np.testing.assert_array_equal(head.k.astype(np.float16), wanted)
-    exact, window = judge(EXACT, capture.heads()), judge(Window(back=2), capture.heads())
+    exact, window = judge(EXACT, capture.heads), judge(Window(back=2), capture.heads)
     assert max(exact["errors"]) < 1e-5
     assert exact["cost"] == pytest.approx(1)
     assert exact["seconds a head"] > 0
     assert min(window["errors"]) > 1e-3
     assert window["seconds a head"] > 0
-    assert judge(Rival(), capture.heads())["seconds a head"] is None
+    assert judge(Rival(), capture.heads)["seconds a head"] is None

@@ -80,10 +80,31 @@ def test_a_plan_takes_the_fastest_that_passes_on_all_texts() -> None:
     made = plans.plan(0.05, [first, second], seconds)
     assert made.settings == ("cheap", "good", plans.EXACT, "good")
     assert made.exact == 1
+    assert made.heads() == {"cheap": [0], "good": [1, 3], plans.EXACT: [2]}
     third = first | {"good": {"errors": [9.0, 0.06, 9.0, 0.05]}}
     assert made.above(0.05, third) == 0.25  # the second head; the first has another setting
     alone = plans.plan(0.05, [first], seconds)
     assert alone.settings == ("cheap", "good", plans.EXACT, "cheap")
+
+
+def test_margins() -> None:
+    """Plans of one text, judged on another: with a margin fewer heads exceed, more are exact."""
+    errors = {plans.EXACT: ([0.0, 0.0], [0.0, 0.0]), "W": ([0.01, 0.09], [0.02, 0.11])}
+    seconds, costs = {plans.EXACT: 1.0, "W": 0.25}, {plans.EXACT: 1.0, "W": 0.5}
+    found = {
+        f"64 | {text} | errors | {name}": {
+            "errors": errors[name][i],
+            "seconds a head": seconds[name],
+            "cost": costs[name],
+        }
+        for i, text in enumerate(("first", "second"))
+        for name in errors
+    }
+    teachers = {"second": ("first",), "absent": ("first",)}
+    wide, *_, tight = plans.curve(found, 64, teachers, 0.1)
+    assert wide == {"planned": 0.1, "exact": 0, "above": 0.5, "cost": 0.5, "time": 0.25}
+    assert (tight["exact"], tight["above"], tight["cost"]) == (1, 0, 0.75)
+    assert plans.curve(found, 32, teachers, 0.1) == []
 
 
 def records() -> dict[str, object]:
@@ -129,8 +150,9 @@ def test_table_of_plans() -> None:
         "planned on": ["kings", "parser"],
         "heads left exact": 5,
         "share of heads above": 0.125,
-        "settings": ["Exact", "W"],
+        "settings": {"Exact": [0], "W": [1]},
     }
+    assert len(tables.curve_table({"64 | kings | W": {}}).splitlines()) == 2  # nothing judged yet
     rows = tables.plan_table({"64 | copies | plan, error 0.1": plan}).splitlines()
     wanted = "| 64 | plan, error 0.1 | kings and parser | copies | 5 | 12 % | +0.0100 |"
     assert rows[2:] == [wanted]
