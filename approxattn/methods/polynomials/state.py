@@ -35,6 +35,7 @@ from approxattn.bounds.scores import row_norms, visible_max
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
 from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.balance import scaled
+from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.folding.certificate import state_certificate
 from approxattn.methods.polynomials.folding.file import read_state, write_state
 from approxattn.methods.polynomials.folding.fold import (
@@ -173,6 +174,54 @@ class PolynomialState:
         return Approximation(
             value=sums[..., :-1] / denominator, certificate=held_to_promise(certificate)
         )
+
+    @public()
+    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, PolynomialState]:
+        """Return causal attention of the next tokens, and the state that has seen them too.
+
+        Query i sees all keys of this state and keys 0..i of the new ones: a decoder calls it token
+        by token, a long prompt chunk by chunk. Costs O(n r dv), whatever the state has seen.
+
+        Parameters
+        ----------
+        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
+            The next tokens, as many queries as keys; same library, device, dtype and leading axes
+            as the state.
+
+        Returns
+        -------
+        Approximation
+            Output in the dtype computed in, shape (..., n, dv), and its certificate.
+        PolynomialState
+            Of all keys up to the last new one. This state stays as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention`, `extend` and `query` refuse; numbers of queries and keys that differ.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 300, 8))
+        >>> method = aa.Polynomial(degree=6, basis="taylor", centre="none")
+        >>> prompt = slice(0, 200)
+        >>> state = method.state(k[prompt], v[prompt])
+        >>> out, state = state.attend(q[200:], k[200:], v[200:])
+        >>> exact = aa.attention(q, k, v, aa.Exact(), causal=True).value[200:]
+        >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows + 1e-12).all())
+        True
+        """
+        if q.shape[-2:-1] != k.shape[-2:-1]:
+            msg = (
+                f"q{tuple(q.shape)} and k{tuple(k.shape)} differ in tokens: attend takes the next "
+                "tokens, as many queries as keys; query() takes queries alone"
+            )
+            raise ValueError(msg)
+        self._pose(q)
+        own = fold(k, v, self.polynomial, self.centre, self.scale, None, self.tolerance)
+        self._check_like(own)
+        return advanced(self, own, q, k, v)
 
     def save(self, path: str | Path) -> None:
         """Write the state to an .npz file of plain arrays.

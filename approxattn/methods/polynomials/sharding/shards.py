@@ -24,7 +24,7 @@ from approxattn._problem import pose
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms
 from approxattn.certificate import Approximation
-from approxattn.methods.polynomials.sharding.advance import advanced
+from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
 

@@ -13,6 +13,7 @@ Symbols as in `state`; S is the state of the earlier keys, and the new tokens ar
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,15 +26,17 @@ from approxattn.methods.polynomials.folding.certificate import state_certificate
 from approxattn.methods.polynomials.folding.fold import refuse_large_sums
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
-from approxattn.methods.polynomials.state import PolynomialState
 from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
 from approxattn.monomials.states import read_states_with_parts
+
+State = TypeVar("State", bound=Any)
+"""A `PolynomialState`."""
 
 
 @quietly
 def advanced(
-    before: PolynomialState | None, own: PolynomialState, q: Array, k: Array, v: Array
-) -> tuple[Approximation, PolynomialState]:
+    before: State | None, own: State, q: Array, k: Array, v: Array
+) -> tuple[Approximation, State]:
     """Return causal attention of tokens and the state that has seen them.
 
     `own` is the state of these tokens alone; `before` that of all earlier ones, None if there are
@@ -68,7 +71,7 @@ def advanced(
     return Approximation(value=value, certificate=held_to_promise(certificate)), after
 
 
-def _kernel(state: PolynomialState, problem: Problem) -> Kernel:
+def _kernel(state: Any, problem: Problem) -> Kernel:
     coefficients, n = state.polynomial.coefficients, problem.n_k
     kind = cheapest_kind(n, n, problem.d, len(coefficients) - 1, problem.dv + 1)
     return Kernel(coefficients=coefficients, causal=True, kind=kind, xp=problem.xp)
