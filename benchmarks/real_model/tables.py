@@ -66,16 +66,18 @@ def plan_table(records: Records) -> str:
 
 def curve_table(records: Records) -> str:
     """Return heads left exact against heads above an error of 0.1 on other texts."""
+    judged = [name.split(" | ") for name in records if " | errors | " in name]
+    lengths = sorted({int(parts[0]) for parts in judged})
     rows = [
         [
             f"{n:,}",
             f"{point['planned']:.2f}",
-            f"{point['exact']:.0f}",
+            f"{point['exact']:.3g}",
             f"{100 * point['above']:.0f} %",
             f"{100 * point['cost']:.0f} %",
             f"{100 * point['time']:.0f} %",
         ]
-        for n in cells(records)
+        for n in lengths
         for point in plans.curve(records, n, TEACHERS, 0.1)
     ]
     return table(

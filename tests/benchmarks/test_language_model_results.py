@@ -105,6 +105,9 @@ def test_margins() -> None:
     assert wide == {"planned": 0.1, "exact": 0, "above": 0.5, "cost": 0.5, "time": 0.25}
     assert (tight["exact"], tight["above"], tight["cost"]) == (1, 0, 0.75)
     assert plans.curve(found, 32, teachers, 0.1) == []
+    renamed = {k.replace("first", "kings").replace("second", "parser"): r for k, r in found.items()}
+    first = tables.curve_table(renamed).splitlines()[2]  # each text judged by the plan of the other
+    assert first == "| 64 | 0.10 | 0.5 | 25 % | 62 % | 44 % |"
 
 
 def records() -> dict[str, object]:
