@@ -104,7 +104,7 @@ def fingerprint(modules: Iterable[str] = ()) -> str:
     return digest.hexdigest()
 
 
-READ_ONLY = ("__main__.py", "commands", "report", "kit", "faults")
+READ_ONLY = ("__main__.py", "commands", "figures", "report", "kit", "faults")
 """No other room of `proofs_check` imports these, so that they cannot change a verdict. Nor does one
 import `approxattn.testing`, which is left out with them.
 """

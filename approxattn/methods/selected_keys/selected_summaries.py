@@ -71,8 +71,10 @@ class SelectedSummaries(Costed):
     block meets all keys exactly the bound is that of rounding; with one query a block, as in
     decoding, summaries are exact.
 
-    In causal order no output depends on later keys; it does depend, through the mean query, on
-    later queries of its own block. Use ``block=1`` where that matters. The gradient is that of the
+    In causal order no output depends on what later keys are; it does depend, through the mean
+    query, on later queries of its own block (use ``block=1`` where that matters), and on the number
+    of tokens, by which blocks and pieces are cut: a prompt in chunks has other summaries, and so
+    another output, than the prompt at once. The gradient is that of the
     output for the blocks, pieces and heavy keys it has, through the weights of the summaries.
 
     Examples
@@ -97,6 +99,7 @@ class SelectedSummaries(Costed):
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
+    _backward: ClassVar[tuple[float, float]] = (2.3, 1.35)
 
     def __post_init__(self) -> None:
         least = {"heavy": 0, "recent": 0, "summaries": 0, "sinks": 1, "block": 1}

@@ -147,6 +147,7 @@ def test_the_projects_own_code_runs_on_it() -> None:
     q, k, v = (rng.normal(size=(n, d)) for _ in range(3))
     out = aa.attention(*(tally.array(x) for x in (q, k, v)), aa.Exact())
     assert isinstance(out.value, CountingArray)
-    assert np.array_equal(out.value.data, aa.attention(q, k, v, aa.Exact()).value)
+    own = aa.attention(q, k, v, aa.Exact())  # NumPy's sums have an order of their own
+    assert np.all(np.abs(out.value.data - own.value).max(axis=-1) <= 2 * own.certificate.rows)
     assert tally.counts["exp"] >= n * n
     assert tally.counts["multiply"] >= 2 * n * n * d
