@@ -46,6 +46,9 @@ SMALL = 2.0**-9
 ROUNDS, MOST_INTERVALS = 6, 2**14
 """How often intervals are quartered, and how many there may be. *Chosen*: some milliseconds."""
 
+ROWS_AT_ONCE = 2**14
+"""Rows that are weighed together. *Chosen*: some megabytes, so that few passes leave the cache."""
+
 NEAREST = 2.0**-6
 """Part of B up to which intervals around 0 are equally long. *Chosen*: moments of scores that small
 are below all others.
@@ -65,18 +68,27 @@ class Majorants:
         """Return min over majorants of sum_t q_t m_t + |q_t| slack_t, shape (...), where the scores
         lie in [-B, B] (`bound` <= B), inf elsewhere.
         """
-        shape, terms = bound.shape, self.table.shape[-1]
+        terms, shape = self.table.shape[-1], bound.shape
         m, s = (np.moveaxis(x, -1, 0).reshape(terms, bound.size) for x in (moments, slack))
-        rows = np.empty((2 * terms, bound.size))
+        best = np.empty(bound.size)
+        for first in range(0, bound.size, ROWS_AT_ONCE):
+            part = slice(first, first + ROWS_AT_ONCE)
+            best[part] = self._least(m[:, part], s[:, part])
+        best = best.reshape(shape)
+        known = (bound <= self.half_range) & np.isfinite(best)
+        return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))
+
+    def _least(self, m: HostArray, s: HostArray) -> HostArray:
+        """Return that minimum for some rows, moments and slack of shape (terms, rows)."""
+        terms, size = m.shape
+        rows = np.empty((2 * terms, size))
         rows[:terms], off = m, rows[terms:]
         with np.errstate(over="ignore", invalid="ignore"):
             np.abs(m, out=off)
             off *= 8 * terms * U64  # of the sums and products
             off += s
             each = np.hstack([self.table, np.abs(self.table)]) @ rows
-            best = up(np.min(each, axis=0, initial=np.inf)).reshape(shape)
-        known = (bound <= self.half_range) & np.isfinite(best)
-        return np.asarray(np.where(known, np.maximum(best, 0.0), np.inf))
+            return up(np.min(each, axis=0, initial=np.inf))
 
 
 @dataclass(frozen=True, kw_only=True)

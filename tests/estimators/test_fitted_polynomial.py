@@ -4,6 +4,7 @@ row can leave the range of v, and no certificate is below the error.
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -324,3 +325,18 @@ def test_gradient_is_near_the_exact_one_where_the_output_is() -> None:
     for name in ("dq", "dk", "dv"):
         a, b = getattr(exact, name), getattr(fitted, name)
         assert np.linalg.norm(a - b) < 1e-2 * np.linalg.norm(a)
+
+
+@pytest.mark.parametrize(("causal", "limit"), [(False, 2.0), (True, 2.6)])
+def test_what_it_holds_beside_its_input(causal: bool, limit: float) -> None:
+    """Shifted tokens are not held twice, and bounds of rows are weighed some at a time."""
+    q, k, v = np.random.default_rng(0).normal(size=(3, 2**16, 16)).astype(np.float32) / 2
+    method = aa.FittedPolynomial(degree=2)
+    aa.attention(q[:1000], k[:1000], v[:1000], method, causal=causal)
+    tracemalloc.start()
+    try:
+        aa.attention(q, k, v, method, causal=causal)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= limit * 3 * q.nbytes

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,6 +117,16 @@ class CentredScores:
     def balanced(self) -> Balanced:
         """Queries and keys as the kernels take them."""
         return balanced(self.queries, self.keys, self.scale, self.xp)
+
+    def balanced_only(self) -> CentredScores:
+        """Return the scores with `balanced`, but without queries and keys: as large as the input,
+        and needed by gradients alone.
+        """
+        # a view would hold the whole
+        queries, keys = (self.xp.zeros_like(x[..., :0, :]) for x in (self.queries, self.keys))
+        found = replace(self, queries=queries, keys=keys)
+        vars(found)["balanced"] = self.balanced
+        return found
 
     def power(self, t: int) -> HostArray:
         """Return R_i^t K_t of `forward`, rounded up, shape (..., n_q)."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arguments import check_integer
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import times, up
@@ -237,6 +237,8 @@ def _finished(run: Forward) -> _Finished:
     seen, fine = _seen_and_fine(run)
     run = _without_tokens(run)  # as large as the input, and done with
     value = _value(run, seen, fine)
+    del seen
+    run = replace(run, numerator=run.problem.xp.zeros_like(value[:0, :]))
     rows = up(times(run.tv, value_spread(run.problem).osc[..., None]) + run.output_rounding)
     kept = _arrays.to_host(fine)[..., 0]
     return _Finished(
@@ -267,16 +269,23 @@ def _seen_and_fine(run: Forward) -> tuple[Array, Array]:
     item, xp = run.problem, run.problem.xp
     x, y, values = run.queries, run.keys, run.values
     if item.causal:
-        w = values[:, -1:]
         seen = xp.cumulative_sum(values, axis=0)
-        mean_score = (
-            xp.sum(x * xp.cumulative_sum(w * y, axis=0), axis=-1, keepdims=True) / seen[:, -1:]
-        )
+        mean_score = _sums_of_scores(x, values[:, -1:], y, xp) / seen[:, -1:]
         least = seen[:, -1:] * xp.exp(xp.minimum(mean_score, xp.full_like(mean_score, 60.0)))
     else:
         seen = xp.sum(values, axis=0, keepdims=True)
         least = seen[:, -1:]
     return seen, run.denominator >= 0.5 * least
+
+
+def _sums_of_scores(x: Array, w: Array, y: Array, xp: Namespace) -> Array:
+    """Return sum_j w_j x_i . y_j over j <= i, shape (n, 1), some rows at a time."""
+    blocks, before = [], xp.zeros_like(y[:1, :])
+    for part in parts(x.shape[0]):
+        sums = before + xp.cumulative_sum(w[part, :] * y[part, :], axis=0)
+        blocks.append(xp.sum(x[part, :] * sums, axis=-1, keepdims=True))
+        before = sums[-1:, :]
+    return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=0)
 
 
 def _ends(item: Problem) -> tuple[Array, Array]:

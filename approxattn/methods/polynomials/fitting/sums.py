@@ -34,7 +34,9 @@ from approxattn.methods.polynomials.forward import Forward, forward
 
 def fitted_sums(item: Problem, scores: CentredScores, coefficients: tuple[float, ...]) -> Forward:
     """Return the sums of one leading index with these coefficients."""
-    return forward(item, scores, given_for(scores, coefficients))
+    polynomial = given_for(scores, coefficients)
+    scores = scores.balanced_only()  # the caller keeps no other
+    return forward(item, scores, polynomial)
 
 
 def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
