@@ -22,8 +22,8 @@ SAMPLES, SAMPLED_ROWS = 64, 16
 """Places of a file, and rows at each, that its fingerprint is taken from, beside size and time of
 the last change. *Chosen*.
 """
-WHOLE = 2**26
-"""Bytes up to which all of an array in memory is taken. *Chosen*."""
+READ_AT_ONCE = 2**16
+"""Tokens that are read at a time for a fingerprint of all of them. *Chosen*."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +94,8 @@ class ZarrArray:
         return np.ascontiguousarray(self.array[..., first:last, :])
 
     def fingerprint(self) -> str:
-        """Return what changes when sampled rows do."""
-        return _digest(self, str(self.array.chunks))
+        """Return what changes when any number does: all of it is read."""
+        return _of_all(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,10 +120,8 @@ class InMemory:
         return self.array[..., first:last, :]
 
     def fingerprint(self) -> str:
-        """Return what changes when it does; for a large one, when sampled rows do."""
-        if self.array.nbytes > WHOLE:
-            return _digest(self, "")
-        return hashlib.blake2b(np.ascontiguousarray(self.array).data, digest_size=16).hexdigest()
+        """Return what changes when any number does: all of it is read."""
+        return _of_all(self)
 
 
 Source = NpyFile | ZarrArray | InMemory
@@ -220,6 +218,15 @@ def _whole(flat: HostArray, shape: tuple[int, ...], path: str) -> HostArray:
         msg = f"{path} has become shorter while it was read"
         raise ValueError(msg)
     return flat.reshape(shape)
+
+
+def _of_all(source: Source) -> str:
+    """Return a digest of dtype, shape and all numbers."""
+    found = hashlib.blake2b(f"{source.dtype.str} {source.shape}".encode(), digest_size=16)
+    for first in range(0, source.shape[-2], READ_AT_ONCE):
+        last = min(source.shape[-2], first + READ_AT_ONCE)
+        found.update(np.ascontiguousarray(source.tokens(first, last)).tobytes())
+    return found.hexdigest()
 
 
 def _digest(source: Source, more: str) -> str:
