@@ -184,3 +184,21 @@ def test_zarr(files, tmp_path: Path) -> None:
     assert (out.value[:] == want.value).all()
     opened = [zarr.open_array(str(store), mode="r") for store in stores]
     assert (run(opened, tmp_path / "p.npy").value == want.value).all()
+
+
+@pytest.mark.parametrize("kind", ["memory", "zarr"])
+@pytest.mark.parametrize("row", [0, 1003, 2999])
+def test_an_edit_of_any_row_is_another_input(tmp_path: Path, kind: str, row: int) -> None:
+    """So no resumed run hands out an output whose bound is that of other numbers."""
+    q, k, v = np.random.default_rng(0).standard_normal((3, 3000, 3)).astype("f4")
+    if kind == "zarr":
+        zarr = pytest.importorskip("zarr")
+        store = zarr.create_array(
+            str(tmp_path / "v.zarr"), shape=v.shape, dtype="f4", chunks=(500, 3)
+        )
+        store[:] = v
+        v = store
+    distributed.attention(q, k, v, METHOD, out=tmp_path / "o.npy", shard=1000)
+    v[row] = np.full(3, 50, "f4")
+    with pytest.raises(ValueError, match="belongs to a run with"):
+        distributed.attention(q, k, v, METHOD, out=tmp_path / "o.npy", shard=1000)
