@@ -20,7 +20,7 @@ def printed_gradients(tiny: bool = False) -> Figure:
     errors = {
         "LSS24 dX": _layer_error("X", 3 if tiny else 30),
         "LSS24 dW_V": _layer_error("W_V", 3 if tiny else 30),
-        "AS24 dX, without 1/d": (float(d - 1), np.finfo(float).eps),
+        "AS24 dX, without 1/d": _scale_error(d),
     }
     names = tuple(errors)
     printed, corrected = (np.array([e[i] for e in errors.values()]) for i in (0, 1))
@@ -77,6 +77,20 @@ def _errors_of_draw(of: str, rng: np.random.Generator, n: int, d: int) -> list[f
         formulas = x.T @ f @ g, x.T @ f.T @ g
         right = _slope(lambda z: float(np.sum(g * (f @ x @ z))), v)
     return [float(np.linalg.norm(y - right) / np.linalg.norm(right)) for y in formulas]
+
+
+def _scale_error(d: int) -> tuple[float, float]:
+    """Relative error of A_1^T P A_2 without and with 1/d, against central differences of the loss
+    <G, softmax(A_1 X A_2^T / d) H>.
+    """
+    rng, n = np.random.default_rng(_SEED), 6
+    a, b, h, g = rng.normal(size=(4, n, d))
+    x = rng.normal(size=(d, d))
+    f, z = _softmax(a @ x @ b.T / d), g @ h.T
+    printed = a.T @ (f * (z - np.sum(f * z, axis=1, keepdims=True))) @ b
+    right = _slope(lambda y: float(np.sum(g * (_softmax(a @ y @ b.T / d) @ h))), x)
+    errors = [np.linalg.norm(y - right) / np.linalg.norm(right) for y in (printed, printed / d)]
+    return float(errors[0]), float(errors[1])
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ def yoso_weight(tiny: bool = False) -> Figure:
     x, p = np.cos(theta), 1 - theta / np.pi
     inside = slice(1, -1)  # the derivative is infinite at 1
     slope = tau * p[inside] ** (tau - 1) / (np.pi * np.sin(theta[inside]))
+    # the derivative over τ p is 1 / ((π - θ) sin θ)
+    best = float(1 / np.max((np.pi - theta) * np.sin(theta)))
     apart = p - np.exp(x - 1)
     change = np.flatnonzero(apart[1:-2] * apart[2:-1] < 0) + 1
     ends = [float(x[i] - apart[i] * (x[i + 1] - x[i]) / (apart[i + 1] - apart[i])) for i in change]
@@ -44,12 +46,12 @@ def yoso_weight(tiny: bool = False) -> Figure:
                 series=(
                     Series(label="derivative", x=x[inside], y=slope),
                     Series(label="τ p / 2, the surrogate", x=x, y=tau * p**tau / 2, kind="dashed"),
-                    Series(label="0.5495 τ p", x=x, y=0.5495 * tau * p**tau, kind="dotted"),
+                    Series(label=f"{best:.4f} τ p", x=x, y=best * tau * p**tau, kind="dotted"),
                 ),
             ),
         ),
         of_paper="YOSO, figure of the kernel and of its derivative with the lower bound",
-        facts={f"crossing {i}": e for i, e in enumerate(ends)},
+        facts={"largest constant": best, **{f"crossing {i}": e for i, e in enumerate(ends)}},
     )
 
 
