@@ -76,9 +76,11 @@ def _landmarks(n: int) -> list[Line]:
     heavy, means = n // 8, _power(n // 16)
     clustered = aa.Clustered(heavy=heavy, key_blocks=means, query_blocks=means)
     nystrom = aa.Nystrom(landmarks=n // 4)
+    selected = aa.SelectedSummaries(heavy=n // 16, recent=n // 16, summaries=4, block=n // 8)
     return [
         ("Clustered", f"{heavy} heavy keys, {means} means", "code.clustered", clustered),
         ("Nyström", f"{n // 4} landmarks", "code.nystrom", nystrom),
+        ("Selected keys", f"{n // 16} heavy, 4 summaries", "code.selected-summaries", selected),
     ]
 
 

@@ -6,6 +6,7 @@ from proofs_check.papers.our_code import (
     cost_hashing,
     cost_layers,
     cost_low_rank,
+    cost_selected,
     gradients,
 )
 
@@ -16,4 +17,5 @@ THEOREMS = (
     *cost_hashing.THEOREMS,
     *cost_layers.THEOREMS,
     *cost_low_rank.THEOREMS,
+    *cost_selected.THEOREMS,
 )

@@ -173,6 +173,24 @@ CLAIMS = (
         ),
     ),
     Claim(
+        name="selected-summaries",
+        uses=("ours.tanh", "ours.tanh-part", "ours.value-range"),
+        title="SelectedSummaries",
+        divisor=Fraction(5, 4),
+        options={},
+        methods=tuple(
+            {
+                "name": "SelectedSummaries",
+                "heavy": t,
+                "recent": r,
+                "summaries": g,
+                "sinks": 1,
+                "block": b,
+            }
+            for t, r, g, b in ((0, 0, 1, 4), (1, 0, 2, 3), (1, 2, 0, 4), (2, 1, 1, 1))
+        ),
+    ),
+    Claim(
         name="linformer-row-sample",
         uses=("ours.row-sample",),
         title="Linformer with sampled rows",

@@ -16,13 +16,20 @@ from proofs_check.papers.our_code import cost as code_cost
 from proofs_check.papers.our_code import cost_hashing as code_cost_hashing
 from proofs_check.papers.our_code import cost_layers as code_cost_layers
 from proofs_check.papers.our_code import cost_low_rank as code_cost_low_rank
+from proofs_check.papers.our_code import cost_selected as code_cost_selected
 from proofs_check.papers.our_code.counted import Cost, on_uniform_tokens
 from proofs_check.papers.our_code_campaigns import running_time as code_scaling
 from proofs_check.running.campaign import Campaign
 from proofs_check.statements.experiment import Scale
 from proofs_check.statements.verdict import Status, combine
 
-MODULES = (code_cost, code_cost_hashing, code_cost_layers, code_cost_low_rank)
+MODULES = (
+    code_cost,
+    code_cost_hashing,
+    code_cost_layers,
+    code_cost_low_rank,
+    code_cost_selected,
+)
 COSTS: list[Cost] = [cost for module in MODULES for cost in module.COSTS]
 
 
