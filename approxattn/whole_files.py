@@ -74,6 +74,22 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def locked(file: int) -> bool:
+    """Tell whether this process has an open file to itself now, until it is closed.
+
+    True where the system has no such locks: two writers are then the user's own care.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:

@@ -6,9 +6,11 @@ import argparse
 import ast
 import contextlib
 import importlib
+import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +90,8 @@ def method_of(text: str, methods: Any) -> Any:
 def _executor(options: argparse.Namespace) -> Iterator[Any]:
     """Yield what the work is handed to; None is this process."""
     if options.workers is not None:
-        futures = importlib.import_module("concurrent.futures")
-        spawn = importlib.import_module("multiprocessing").get_context("spawn")
-        with futures.ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
             yield pool
     elif options.scheduler is not None:
         with _client(options.scheduler) as client:

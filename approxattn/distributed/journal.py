@@ -9,14 +9,14 @@ For an output O.npy it is O.npy.run:
 - block-I.json says that block I is on the disk, with its certificate. It is written whole, after
   the bytes of the block are: a block is there or not, whatever kills whom.
 
-When all blocks are there the manifest gets the certificate, and the output its name. A call that
-asks for the same continues; one that asks for something else is refused.
+When all blocks are there the output gets its name, and the manifest the certificate and the state
+of the output's files. A call that asks for the same continues; one that asks for something else is
+refused, and so is one whose finished output has been written to since.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,9 +30,9 @@ from approxattn.certificate import Certificate
 from approxattn.certificate.plain import plain
 from approxattn.distributed.targets import Target, make_targets
 from approxattn.sharding.tasks import joined
-from approxattn.whole_files import make_folder, write_text
+from approxattn.whole_files import locked, make_folder, write_text
 
-FORMAT = "approxattn sharded run 1"
+FORMAT = "approxattn sharded run 2"
 SUMMARY = ("target", "theorem", "failure", "facts", "unmet", "promised")
 
 
@@ -55,7 +55,8 @@ class Journal:
         Raises
         ------
         ValueError
-            If another run, or something that is none, stands there.
+            If another run, or something that is none, stands there, or the output of a finished
+            one is no longer what it wrote.
         NotWrittenError
             If there is no room.
         """
@@ -74,7 +75,19 @@ class Journal:
                     f"ask for the same, name another output, or remove it and {self.folder.name}"
                 )
                 raise ValueError(msg)
-        return "certificate" in manifest
+        if "certificate" not in manifest:
+            return False
+        if manifest["outputs"] != self._outputs():
+            msg = (
+                f"out(={str(self.out)!r}) is not what its run wrote, so its bounds say nothing of "
+                f"it: name another output, or remove it and {self.folder.name}"
+            )
+            raise ValueError(msg)
+        return True
+
+    def _outputs(self) -> dict[str, str]:
+        """Return what changes when a finished output does."""
+        return {n: t.state(self.folder, self.out) for n, t in self.targets.items()}
 
     def missing(self, blocks: int) -> list[int]:
         """Return the blocks that are not written yet."""
@@ -85,9 +98,14 @@ class Journal:
         parts = [json.loads((self.folder / f"block-{i}.json").read_text()) for i in range(blocks)]
         names = {name for part in parts for name in part}
         joint = {name: _summary([part[name] for part in parts]) for name in sorted(names)}
-        manifest = {"format": FORMAT, "terms": self.terms, "certificate": joint}
         for target in self.targets.values():
             target.place(self.folder, self.out)
+        manifest = {
+            "format": FORMAT,
+            "terms": self.terms,
+            "certificate": joint,
+            "outputs": self._outputs(),
+        }
         write_text(self.folder / "manifest.json", json.dumps(manifest, indent=1))
         for i in range(blocks):
             (self.folder / f"block-{i}.json").unlink(missing_ok=True)
@@ -106,11 +124,9 @@ class Journal:
         """Keep other processes from writing to the same run."""
         make_folder(self.folder)
         with (self.folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not locked(file.fileno()):
                 msg = f"out(={str(self.out)!r}) is being written by another run: wait for it"
-                raise ValueError(msg) from error
+                raise ValueError(msg)
             yield
 
     def _read_manifest(self) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import importlib
 import os
 from collections.abc import Iterable
@@ -92,6 +93,20 @@ class Target:
             return folder / self.name
         return out.with_name(out.name + self.suffix)
 
+    def state(self, folder: Path, out: Path) -> str:
+        """Return a digest of size and time of the last change of each file of the finished array;
+        "" where there is none.
+        """
+        path = self.final(folder, out)
+        if not path.exists():
+            return ""
+        files = sorted(x for x in path.rglob("*") if x.is_file()) if path.is_dir() else [path]
+        found = hashlib.blake2b(digest_size=16)
+        for file in files:
+            at = file.stat()
+            found.update(f"{file.relative_to(path)} {at.st_size} {at.st_mtime_ns}\n".encode())
+        return found.hexdigest()
+
     def opened(self, folder: Path, out: Path) -> Any:
         """Return the finished array, to be read."""
         path = self.final(folder, out)
@@ -106,12 +121,15 @@ def _skip_header(file: Any) -> None:
 
 
 def _allocate(descriptor: int, first: int, size: int) -> None:
-    try:
-        os.posix_fallocate(descriptor, first, size)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a disk that cannot say
-            raise
-        os.ftruncate(descriptor, first + size)
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, first, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+        else:
+            return
+    os.ftruncate(descriptor, first + size)  # of a system or a disk that cannot say
 
 
 def make_targets(targets: Iterable[Target], folder: Path) -> None:

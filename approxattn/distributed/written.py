@@ -50,8 +50,12 @@ class Written(NotAnArray, Record):
     @functools.cached_property
     def certificate(self) -> Certificate:
         """The whole certificate; reads the bounds of all rows into memory."""
+        return self._of(np.asarray(self.rows))
+
+    def _of(self, rows: HostArray) -> Certificate:
+        """Return the certificate with these bounds."""
         return Certificate(
-            rows=np.asarray(self.rows),
+            rows=rows,
             target=self.target,
             theorem=self.theorem,
             failure=self.failure,
@@ -64,9 +68,7 @@ class Written(NotAnArray, Record):
         return f"{self.path.name} {self.value.dtype} {tuple(self.value.shape)}, {self._sentence()}"
 
     def _sentence(self) -> str:
-        return Certificate(
-            rows=self.bound[..., None], target=self.target, theorem=self.theorem, unmet=self.unmet
-        )._sentence()
+        return self._of(self.bound[..., None])._sentence()
 
     def _table(self) -> dict[str, str]:
         return {"path": str(self.path), "largest bound": f"{float(np.max(self.bound)):.3g}"}

@@ -21,7 +21,7 @@ class Dtypes(NamedTuple):
 
 
 def check_shapes(arrays: Mapping[str, Any], *, causal: bool) -> Dtypes:
-    """Check what q, k, v (and dout) look like, by their `shape` and `dtype`.
+    """Check what q, k, v look like, by their `shape` and `dtype`.
 
     Raises
     ------

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from approxattn.whole_files import locked
+
 FORMAT = "approxattn hunt 1"
 """What each line of a hunt says that it is."""
 
@@ -123,15 +125,9 @@ def _opened(path: Path) -> int:
 
 
 def _locked(path: Path, file: int) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not on this system: two writers are the user's own care
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    if not locked(file):
         msg = f"store(={str(path)!r}) is written to by another process: wait, or name another file"
-        raise StoreError(msg) from error
+        raise StoreError(msg)
 
 
 def _cut(path: Path, file: int) -> None:

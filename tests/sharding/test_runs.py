@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -202,3 +204,26 @@ def test_an_edit_of_any_row_is_another_input(tmp_path: Path, kind: str, row: int
     v[row] = np.full(3, 50, "f4")
     with pytest.raises(ValueError, match="belongs to a run with"):
         distributed.attention(q, k, v, METHOD, out=tmp_path / "o.npy", shard=1000)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+@pytest.mark.parametrize("change", ["value", "rows", "gone"])
+def test_bounds_are_not_handed_out_with_another_output(
+    files, tmp_path: Path, suffix: str, change: str
+) -> None:
+    if suffix == ".zarr":
+        zarr = pytest.importorskip("zarr")
+    out = tmp_path / f"o{suffix}"
+    done = run(files, out)
+    assert (run(files, out).value[:] == done.value[:]).all()
+    time.sleep(0.02)  # the clock of a file system has steps of some milliseconds
+    if change == "gone":
+        shutil.move(out, tmp_path / "elsewhere")
+    elif change == "rows":
+        np.load(tmp_path / f"o{suffix}.run" / "rows.npy", mmap_mode="r+")[3] = 0
+    elif suffix == ".zarr":
+        zarr.open_array(str(out), mode="r+")[50, 1] = 7
+    else:
+        np.load(out, mmap_mode="r+")[50, 1] = 7
+    with pytest.raises(ValueError, match="is not what its run wrote"):
+        run(files, out)
