@@ -111,9 +111,9 @@ def attention(
     certify : bool
         False: the same value, to the bit, and a certificate without bounds. `Exact` and
         ``Polynomial(degree=g, basis="taylor")`` then do nothing else but what the value needs:
-        numbers are not looked at, so NaN, infinities and overflow give NaN or infinity in the value
-        in the place of an error. Other methods, and those with a `tolerance`, which need their
-        bounds to choose, compute and check as ever.
+        numbers are not looked at. In the place of an error NaN gives NaN in the value; infinities
+        and overflow give NaN or infinity, or a score of -inf, which has no weight. Other methods,
+        and those with a `tolerance`, which need their bounds to choose, compute and check as ever.
 
     Returns
     -------

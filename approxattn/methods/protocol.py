@@ -53,8 +53,9 @@ class Method(Protocol):
     from 0, and their rounding with them.
 
     A true attribute `value_alone` says that the method leaves out what only bounds need where
-    `problem.certify` is False, and that NaN, infinities and overflow, which then nobody has looked
-    for, show in its value as NaN or infinity. Its bits are those with a certificate.
+    `problem.certify` is False, and that NaN, which then nobody has looked for, shows in its value;
+    infinities and overflow show as NaN or infinity, or as keys without weight. Its bits are those
+    with a certificate.
 
     Attributes
     ----------

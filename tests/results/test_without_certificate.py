@@ -108,12 +108,37 @@ def test_gradients(method: Any) -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", [0, 1, 2])
 def test_what_nobody_looks_for_shows_in_the_value(method: Any, bad: float, where: int) -> None:
-    """NaN and infinities never end in finite rows that pass for an answer."""
+    """Where all of an array is NaN or infinite no row passes for an answer."""
     arrays = tokens("float32", leading=())
     arrays[where, :] = bad
     with pytest.raises(ValueError, match="finite"):
         aa.attention(*arrays, method)
     assert not np.any(np.isfinite(aa.attention(*arrays, method, certify=False).value))
+
+
+@pytest.mark.parametrize("method", ALONE, ids=repr)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_single_nan_shows_wherever_it_counts(method: Any, causal: bool, where: int) -> None:
+    arrays = tokens("float32", leading=())
+    place = 3
+    arrays[where, place, 0] = np.nan
+    value = aa.attention(*arrays, method, causal=causal, certify=False).value
+    if where == 0:
+        touched = value[place]
+    else:
+        touched = value[place if causal else 0 :, 0 if where == 2 else slice(None)]
+    assert touched.size
+    assert np.all(np.isnan(touched))
+
+
+def test_an_infinite_key_may_have_no_weight() -> None:
+    """The one way in which what nobody looks for leaves finite rows; the docs name it."""
+    q, v = np.ones((3, 1), np.float32), np.arange(4, dtype=np.float32)[:, None]
+    k = np.zeros((4, 1), np.float32)
+    k[2] = -np.inf
+    value = aa.attention(q, k, v, aa.Exact(), certify=False).value
+    np.testing.assert_allclose(value, np.full((3, 1), 4 / 3), rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ALONE, ids=repr)

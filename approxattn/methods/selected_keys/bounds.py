@@ -95,7 +95,6 @@ def terms(problem: Problem, keys: ChunkKeys, share: Array, ball: Reach, *, left:
     bound = score_bound(problem)[chunk.first : chunk.last].reshape(chunk.count, chunk.rows)
     size = np.repeat(np.max(bound, axis=1), chunk.rows)
     nothing, no = np.zeros(size.shape), np.zeros(size.shape, bool)
-    longest = max((stop - start for start, stop in chunk.pieces(1)), default=0)
     met = chunk.width + int(keys.k.shape[1])
     if keys.summaries is None:
         return Terms(nothing, nothing, size, no | left, no, met, 0)
