@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import approxattn as aa
+from approxattn.softmax.scores import row_softmax
 from proofs_check.figures.record import Axis, Figure, Panel, Printed, Series
 
 _SEED = 24
@@ -68,11 +69,11 @@ def _errors_of_draw(of: str, rng: np.random.Generator, n: int, d: int) -> list[f
 
     x, g = rng.normal(size=(2, n, d))
     w, v = rng.normal(size=(2, d, d))
-    f = _softmax(x @ w @ x.T)
+    f = row_softmax(x @ w @ x.T, np)
     if of == "X":
         m = {"x": x, "w": w, "v": v, "g": g, "f": f, "beta": 1}
         formulas = five_printed_terms(m), five_terms(m)
-        right = _slope(lambda z: float(np.sum(g * (_softmax(z @ w @ z.T) @ z @ v))), x)
+        right = _slope(lambda z: float(np.sum(g * (row_softmax(z @ w @ z.T, np) @ z @ v))), x)
     else:
         formulas = x.T @ f @ g, x.T @ f.T @ g
         right = _slope(lambda z: float(np.sum(g * (f @ x @ z))), v)
@@ -86,16 +87,11 @@ def _scale_error(d: int) -> tuple[float, float]:
     rng, n = np.random.default_rng(_SEED), 6
     a, b, h, g = rng.normal(size=(4, n, d))
     x = rng.normal(size=(d, d))
-    f, z = _softmax(a @ x @ b.T / d), g @ h.T
+    f, z = row_softmax(a @ x @ b.T / d, np), g @ h.T
     printed = a.T @ (f * (z - np.sum(f * z, axis=1, keepdims=True))) @ b
-    right = _slope(lambda y: float(np.sum(g * (_softmax(a @ y @ b.T / d) @ h))), x)
+    right = _slope(lambda y: float(np.sum(g * (row_softmax(a @ y @ b.T / d, np) @ h))), x)
     errors = [np.linalg.norm(y - right) / np.linalg.norm(right) for y in (printed, printed / d)]
     return float(errors[0]), float(errors[1])
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def _slope(loss: Callable[[np.ndarray], float], at: np.ndarray, h: float = 1e-3) -> np.ndarray:

@@ -12,6 +12,7 @@ import approxattn as aa
 from approxattn.data import minilm_heads
 from approxattn.diagnosis.equal_cost import settings_for
 from approxattn.methods import all_methods
+from approxattn.softmax.scores import row_softmax
 from proofs_check.figures.record import Axis, Figure, Mark, Panel, Printed, Series
 
 _SEED = 13
@@ -163,8 +164,6 @@ def _exact(q: bytes, k: bytes, v: bytes, d: int) -> np.ndarray:
 def _criterion(head: Head) -> float:
     """Share of the rows whose output is within |p| |V|_F / 2 of 0."""
     q, k, v = head
-    scores = q @ k.T / math.sqrt(q.shape[1])
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = row_softmax(q @ k.T / math.sqrt(q.shape[1]), np)
     allowed = np.linalg.norm(weights, axis=1) * np.linalg.norm(v) / 2
     return float(np.mean(np.linalg.norm(weights @ v, axis=1) <= allowed))

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from approxattn.data import minilm_heads
+from approxattn.softmax.scores import row_softmax
 from proofs_check.figures.record import Axis, Figure, Mark, Panel, Printed, Series
 from proofs_check.papers.shared.gaussian_projection import claimed_success, relative_success
 
@@ -104,9 +105,7 @@ def spectra(tiny: bool = False) -> Figure:
 
 
 def _weights(q: np.ndarray, k: np.ndarray) -> np.ndarray:
-    scores = q @ k.T / math.sqrt(q.shape[1])
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+    return np.asarray(row_softmax(q @ k.T / math.sqrt(q.shape[1]), np))
 
 
 def linformer_savings(tiny: bool = False) -> Figure:
