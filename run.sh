@@ -17,6 +17,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench calls: whole calls with a certificate and without one, against their sums and PyTorch
            bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
            bench moments: how near the bounds from moments are to what they bound
+           bench moment-tables: outputs, gradients, layers and long sequences, by range and by moments
            bench transformer: the gradient of four layers, its growth, memory and operations
            bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
            (PyTorch and the packages they compare with are the extra "bench")
@@ -105,7 +106,7 @@ wheels() {
 
 bench() {
     name=forward
-    case ${1-} in calls | polynomial | lsh | low-rank | moments | transformer | language-model) name=$1; shift ;; esac
+    case ${1-} in calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model) name=$1; shift ;; esac
     if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up bench; fi
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py
