@@ -15,7 +15,12 @@ from approxattn._arrays import HostArray
 from approxattn.certificate import NOT_ASKED, Certificate, GradientCertificate
 
 TAYLOR = aa.Polynomial(degree=2, basis="taylor")
-ALONE = [aa.Exact(), TAYLOR, aa.Polynomial(degree=4, basis="taylor", centre="keys")]
+ALONE = [
+    aa.Exact(),
+    TAYLOR,
+    aa.Polynomial(degree=4, basis="taylor", centre="keys"),
+    aa.SelectedSummaries(heavy=3, recent=3, summaries=2, sinks=1, block=4),
+]
 
 
 def tokens(dtype: str = "float64", n: int = 24, leading: tuple[int, ...] = (2,)) -> HostArray:
@@ -145,7 +150,8 @@ def test_an_infinite_key_may_have_no_weight() -> None:
 def test_sums_that_overflow_show_too(method: Any) -> None:
     """Also where tiny values leave finite numerators over a denominator of infinity."""
     q, k, v = tokens("float32", leading=())
-    sizes = (1e25,) if isinstance(method, aa.Exact) else (1e12, 1e25)
+    by_scores = isinstance(method, (aa.Exact, aa.SelectedSummaries))
+    sizes = (1e25,) if by_scores else (1e12, 1e25)
     for size in map(np.float32, sizes):
         with pytest.raises(ValueError, match="overflow"):
             aa.attention(size * q, size * k, v, TAYLOR)

@@ -13,6 +13,11 @@ some ten thousand, groups and their members are then about as many.
 """
 
 
+TOGETHER = 2**19
+"""Scores among which the largest are looked for at one time, whole rows. *Chosen*: 2 MiB in float32
+stay in a cache.
+"""
+
 SORTED = 256
 """Rows up to this length are sorted, so that of equal scores the earlier ones count. *Chosen*."""
 
@@ -48,14 +53,23 @@ def take_largest(scores: Array, count: int, xp: Namespace) -> tuple[Array, Array
     (rows, count), and all scores with -inf in these places: the same array on NumPy.
     """
     if _arrays.on_host(scores):
-        places = _largest(scores, count)
-        found = np.take_along_axis(scores, places, axis=1)
-        np.put_along_axis(scores, places, -np.inf, axis=1)
+        rows = max(1, TOGETHER // scores.shape[1])
+        parts = [scores[first : first + rows] for first in range(0, len(scores), rows)]
+        taken = [_taken_out(part, count) for part in parts]
+        places, found = (np.concatenate(x) for x in zip(*taken, strict=True))
         return places, found, scores
     order = xp.argsort(scores, axis=1, descending=True, stable=True)
     found = -xp.sort(-scores, axis=1)[:, :count]
     rank = xp.argsort(order, axis=1)
     return order[:, :count], found, xp.where(rank < count, xp.full_like(scores, -xp.inf), scores)
+
+
+def _taken_out(scores: HostArray, count: int) -> tuple[HostArray, HostArray]:
+    """Return places and scores of the largest of each row, and put -inf in their places."""
+    places = _largest(scores, count)
+    found = np.take_along_axis(scores, places, axis=1)
+    np.put_along_axis(scores, places, -np.inf, axis=1)
+    return places, found
 
 
 def _largest(scores: HostArray, count: int) -> HostArray:
@@ -103,3 +117,13 @@ def hide(scores: Array, ranges: list[tuple[int, int]], columns: HostArray, xp: N
 def add(x: Array, y: Array) -> Array:
     """Return x + y, in the place of x where that can be; y broadcasts."""
     return np.add(x, y, out=x) if _arrays.on_host(x) else x + y
+
+
+def add_to_last(x: Array, y: Array) -> Array:
+    """Return x with y added to its last columns, as many as y has, in the place of x where that
+    can be; leading axes broadcast.
+    """
+    if y.shape[-1] == x.shape[-1]:
+        return add(x, y)
+    x[..., x.shape[-1] - y.shape[-1] :] += y  # only NumPy is given fewer columns
+    return x

@@ -66,8 +66,8 @@ class ChunkKeys:
         Queries and their means, scale included.
     window_k, window_v : array, shapes (C, w, d), (C, w, dv)
         Keys and values of the windows.
-    window_bias : array, broadcastable to (C, b, w), or None
-        -inf where a query may not look.
+    window_bias : array, broadcastable to (C, b, m), or None
+        -inf where a query may not look, for the last m keys of each window.
     places : array of int, shape (C, t)
         The selected keys.
     k, v : array, shapes (C, t + G, d), (C, t + G, dv)
@@ -156,10 +156,14 @@ def _sinks(chunk: Chunk, sinks: HostArray, q: Array) -> tuple[Array, Array]:
 
 
 def _window_bias(problem: Problem, chunk: Chunk, q: Array) -> Array | None:
-    """Return -inf for hidden keys and for those after a query, broadcastable to (C, b, w)."""
+    """Return -inf for hidden keys and for those after a query, broadcastable to (C, b, m): m = b
+    on NumPy where no key is hidden, else w.
+    """
     xp, bias = problem.xp, None
     if chunk.causal:
-        own = np.arange(chunk.width) - (chunk.width - chunk.rows)
+        alone = problem.key_mask is None and _arrays.on_host(q)
+        wide = chunk.rows if alone else chunk.width
+        own = np.arange(wide) - (wide - chunk.rows)
         later = own > np.arange(chunk.rows)[:, None]
         order = np.where(later, -np.inf, 0.0).astype(problem.dtype)
         bias = _arrays.from_host(order, q)

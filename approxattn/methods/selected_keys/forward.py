@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from approxattn._arrays import Array, Namespace
-from approxattn.methods.selected_keys.arrays import add, shifted_exp
+from approxattn.methods.selected_keys.arrays import add, add_to_last, shifted_exp
 from approxattn.methods.selected_keys.chunk_keys import ChunkKeys
 
 
@@ -26,7 +26,7 @@ def weights(keys: ChunkKeys, xp: Namespace) -> Weights:
     window = xp.matmul(keys.q, xp.matrix_transpose(keys.window_k))
     if window.shape[-1]:
         if keys.window_bias is not None:
-            window = add(window, keys.window_bias)
+            window = add_to_last(window, keys.window_bias)
         top = xp.maximum(top, xp.max(window, axis=-1, keepdims=True))
     window, others = shifted_exp(window, top, xp), shifted_exp(others, top, xp)
     total = xp.sum(window, axis=-1, keepdims=True) + xp.sum(others, axis=-1, keepdims=True)

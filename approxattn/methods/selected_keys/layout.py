@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from approxattn._problem import Problem
 from approxattn.softmax.scores import SCORES_AT_ONCE
 
-BLOCKS_AT_ONCE, FAR_AT_ONCE = 32, 2 * SCORES_AT_ONCE
+BLOCKS_AT_ONCE, FAR_AT_ONCE = 64, 4 * SCORES_AT_ONCE
 """Most blocks of a chunk, and most scores of their mean queries. *Chosen*: products are as fast as
-larger ones, and the scores stay at 8 MiB in float32.
+larger ones, and the scores stay at 16 MiB in float32.
 """
 
 

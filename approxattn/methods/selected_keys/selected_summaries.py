@@ -26,14 +26,19 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.values import range_bound
-from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients, unclaimed
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.exact import Exact
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.selected_keys import bounds, forward
 from approxattn.methods.selected_keys.chunk_keys import Choice, first_visible, meet
 from approxattn.methods.selected_keys.gradient import Sums
-from approxattn.methods.selected_keys.layout import FAR_AT_ONCE, all_met, chunks
+from approxattn.methods.selected_keys.layout import (
+    BLOCKS_AT_ONCE,
+    FAR_AT_ONCE,
+    all_met,
+    chunks,
+)
 from approxattn.softmax.scores import SCORES_AT_ONCE
 
 
@@ -99,7 +104,8 @@ class SelectedSummaries(Costed):
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
-    _backward: ClassVar[tuple[float, float]] = (2.3, 1.35)
+    value_alone: ClassVar[bool] = True
+    _backward: ClassVar[tuple[float, float]] = (2.3, 1.25)
 
     def __post_init__(self) -> None:
         least = {"heavy": 0, "recent": 0, "summaries": 0, "sinks": 1, "block": 1}
@@ -137,9 +143,12 @@ class SelectedSummaries(Costed):
     def _bytes(self, size: Size) -> float:
         one = replace(size, items=1)
         met = one.scores(self._met(size), 2)
-        far = min(FAR_AT_ONCE, 32 * self._far(size)) * size.width * 1.6
+        blocks = min(BLOCKS_AT_ONCE, -(-size.n_q // self.block))
+        far = min(FAR_AT_ONCE, blocks * self._far(size)) * size.width * 1.6
         chunk = max(SCORES_AT_ONCE / max(1.0, self._met(size)) / self.block, 1.0)
-        gathered = min(chunk, 32) * (self.heavy + self.sinks) * (size.d + size.dv) * size.width
+        gathered = (
+            min(chunk, BLOCKS_AT_ONCE) * (self.heavy + self.sinks) * (size.d + size.dv) * size.width
+        )
         return size.held(0, 1, double=5) + one.held(2, 1, double=3) + met + far + 2 * gathered
 
     # Protocol.
@@ -148,22 +157,29 @@ class SelectedSummaries(Costed):
         if self._meets_all(problem):
             return Exact().compute(problem, rng)
         parts = [self._item(problem.item(index)) for index in np.ndindex(*problem.batch)]
-        values, rows, shares = zip(*parts, strict=True)
         value = problem.xp.reshape(
-            problem.xp.stack(list(values)), (*problem.batch, problem.n_q, problem.dv)
+            problem.xp.stack([part for part, _ in parts]), (*problem.batch, problem.n_q, problem.dv)
         )
+        found = [rows for _, rows in parts if rows is not None]
+        return Approximation(value=value, certificate=self._certificate(problem, value, found))
+
+    def _certificate(
+        self, problem: Problem, value: Array, found: list[tuple[HostArray, HostArray]]
+    ) -> Certificate:
         shape = (*problem.batch, problem.n_q)
-        certificate = Certificate(
-            rows=np.fmin(np.reshape(np.stack(rows), shape), range_bound(value, problem)),
+        if not found:
+            return unclaimed(shape)
+        rows, shares = (np.reshape(np.stack(part), shape) for part in zip(*found, strict=True))
+        return Certificate(
+            rows=np.fmin(rows, range_bound(value, problem)),
             target=SOFTMAX,
             theorem="ours.tanh-part",
             facts={
                 "heavy": self.heavy,
                 "summaries": self.summaries,
-                "weight of summaries": np.reshape(np.stack(shares), shape),
+                "weight of summaries": shares,
             },
         )
-        return Approximation(value=value, certificate=certificate)
 
     def _meets_all(self, problem: Problem) -> bool:
         return all_met(problem, self.block, self.recent, self.heavy)
@@ -172,20 +188,24 @@ class SelectedSummaries(Costed):
     def _choice(self) -> Choice:
         return Choice(heavy=self.heavy, summaries=self.summaries, sinks=self.sinks)
 
-    def _item(self, problem: Problem) -> tuple[Array, HostArray, HostArray]:
-        """Return output, bound and weight of the summaries of a problem without leading axes."""
+    def _item(self, problem: Problem) -> tuple[Array, tuple[HostArray, HostArray] | None]:
+        """Return the output of a problem without leading axes; where bounds are wanted, also those
+        and the weight of the summaries.
+        """
         xp, values, found = problem.xp, [], []
         sinks = first_visible(problem, self.sinks)
-        ball = bounds.reach(problem)
+        ball = bounds.reach(problem) if problem.certify else None
         for chunk in chunks(problem, self.block, self.recent):
             keys = meet(problem, chunk, self._choice, sinks)
             weights = forward.weights(keys, xp)
             value = forward.output(keys, weights, xp)
             values.append(xp.reshape(value, (chunk.last - chunk.first, problem.dv)))
+            if ball is None:
+                continue
             left = not self.summaries and chunk.outside(problem.n_k) > self.heavy
             share = forward.share(keys, weights, xp)
             found.append(bounds.terms(problem, keys, share, ball, left=left))
-        return xp.concat(values, axis=0), *bounds.rows(problem, found)
+        return xp.concat(values, axis=0), bounds.rows(problem, found) if found else None
 
     # Protocol.
     def vjp(
