@@ -1,5 +1,5 @@
-"""Attention of dask arrays: lazy arrays in, a lazy array and a lazy certificate out."""
+"""Attention of dask arrays: lazy, for whatever scheduler is active."""
 
-from approxattn.dask.calls import LazyApproximation, attention
+from approxattn.dask.calls import LazyApproximation, LazyGradients, attention, attention_vjp
 
-__all__ = ["LazyApproximation", "attention"]
+__all__ = ["LazyApproximation", "LazyGradients", "attention", "attention_vjp"]

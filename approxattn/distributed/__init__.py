@@ -4,8 +4,8 @@ Files are read and written block by block (`sources`, `targets`), a journal besi
 what is done (`journal`), and whoever can carries out the tasks (`engines`).
 """
 
-from approxattn.distributed.calls import attention
+from approxattn.distributed.calls import attention, attention_vjp
 from approxattn.distributed.engines import WorkersLostError
-from approxattn.distributed.written import Written
+from approxattn.distributed.written import Written, WrittenGradients
 
-__all__ = ["WorkersLostError", "Written", "attention"]
+__all__ = ["WorkersLostError", "Written", "WrittenGradients", "attention", "attention_vjp"]

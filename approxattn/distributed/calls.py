@@ -1,30 +1,33 @@
-"""Attention over sources that are read block by block, as a graph for an executor."""
+"""Attention and its gradient over sources that are read block by block."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import importlib.metadata
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from approxattn._arguments import check_flag, check_integer
-from approxattn.certificate import Approximation
-from approxattn.distributed.engines import WorkersLostError, carry_out, check_executor
-from approxattn.distributed.journal import Journal, written
-from approxattn.distributed.sources import InMemory, Rows, Source, source_of
-from approxattn.distributed.targets import Target
-from approxattn.distributed.written import Written
-from approxattn.methods.protocol import described
-from approxattn.sharding.checks import check_shapes, shards_of
-from approxattn.sharding.plan import Graph, Layout, Ref, Span, answers, needed, spans
-from approxattn.sharding.tasks import Block, Pieces, collected, joined
-from approxattn.whole_files import write_text
-
-Progress = Callable[[int, int], object]
+from approxattn.certificate import Approximation, Certificate, Gradients
+from approxattn.distributed.engines import check_executor
+from approxattn.distributed.journal import SUMMARY, Journal
+from approxattn.distributed.runs import (
+    Progress,
+    Work,
+    check_out,
+    in_memory,
+    laid_out,
+    targets_of,
+    terms,
+    to_files,
+)
+from approxattn.distributed.sources import Source, source_of
+from approxattn.distributed.written import Written, WrittenGradients
+from approxattn.sharding.checks import (
+    call_of,
+    check_cotangent_like,
+    check_shapes,
+    shards_of,
+)
+from approxattn.sharding.tasks import gradient_certificate
 
 
 def attention(
@@ -38,6 +41,7 @@ def attention(
     out: str | Path | None = None,
     executor: Any = None,
     shard: int = 2**18,
+    seed: int | None = None,
     progress: Progress | None = None,
 ) -> Approximation | Written:
     """Compute attention block by block, from files to a file, with its certificate.
@@ -49,7 +53,7 @@ def attention(
         Paths are those of .npy files and zarr arrays, and every worker must see them. One dtype,
         equal leading axes.
     method : Method
-        `Polynomial(...)`, or another one that has `shards`.
+        `Polynomial(...)`, or another one of the table in docs/distributed.md.
     scale, causal
         As in `approxattn.attention`; a causal call needs n_q = n_k.
     out : path, optional
@@ -62,6 +66,8 @@ def attention(
     shard : int
         Tokens of a block. The bits of the output depend on it, and on nothing else of how the work
         is done: not on the executor, the number of workers or their deaths.
+    seed : int, optional
+        What the draws of a randomised method follow from, whatever the blocks. Needed for those.
     progress : callable, optional
         Called with the number of tasks done and of all, as folds and answers finish.
 
@@ -90,151 +96,130 @@ def attention(
     >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
     True
     """
+    _check(causal, executor, shard)
+    sources = _sources(q=q, k=k, v=v)
+    dtypes = check_shapes(sources, causal=causal)
+    call = call_of(sources, dtypes.compute, scale=scale, causal=causal, seed=seed)
+    layout = laid_out(shards_of(method, call), sources, shard)
+    work = Work(layout=layout, executor=executor, progress=progress)
+    if out is None:
+        return in_memory(work)["value"]
+    path = Path(out)
+    check_out(path)
+    shape = (*sources["q"].shape[:-1], sources["v"].shape[-1])
+    targets = targets_of("value", shape, dtypes.out, shard, path.suffix, "")
+    asked = terms(sources, method, scale=scale, causal=bool(causal), shard=int(shard), seed=seed)
+    journal = Journal(out=path, terms=asked, targets=targets)
+    to_files(work, journal)
+    value, rows = (t.opened(journal.folder, path) for t in targets.values())
+    return Written(path=path, value=value, rows=rows, **journal.certificate("value"))
+
+
+def attention_vjp(
+    q: Any,
+    k: Any,
+    v: Any,
+    dout: Any,
+    method: Any,
+    *,
+    scale: float | None = None,
+    causal: bool = False,
+    out: str | Path | None = None,
+    executor: Any = None,
+    shard: int = 2**18,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Gradients | WrittenGradients:
+    """Compute the gradient of attention block by block, from files to files, with its certificate.
+
+    Parameters
+    ----------
+    q, k, v
+        As in `attention`.
+    dout : path, memory map, zarr array or ndarray, shape (..., n_q, dv)
+        Gradient of a loss with respect to the output, of the output's dtype.
+    method : Method
+        `Polynomial(...)` or `Exact()`.
+    scale, causal, executor, shard, seed, progress
+        As in `attention`.
+    out : path, optional
+        "g.npy" for g.dq.npy, g.dk.npy and g.dv.npy, "g.zarr" for zarr arrays of these names. The
+        folder g.run holds the bounds of all rows, and lets the same call continue. None: all is
+        returned in memory.
+
+    Returns
+    -------
+    WrittenGradients or Gradients
+        With `out`, what lies on the disk; without, as `approxattn.attention_vjp`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        What `approxattn.attention_vjp` refuses; a method whose gradient cannot be taken in blocks;
+        a file that is cut; an `out` that belongs to something else.
+    OSError, WorkersLostError
+        As `attention`.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> from approxattn import distributed
+    >>> q, k, v, dout = np.random.default_rng(0).uniform(-1, 1, (4, 1000, 8))
+    >>> method = aa.Polynomial(degree=4)
+    >>> grads = distributed.attention_vjp(q, k, v, dout, method, shard=300)
+    >>> exact = aa.attention_vjp(q, k, v, dout, aa.Exact())
+    >>> bool((abs(grads.dk - exact.dk).max(axis=-1) <= grads.certificate.dk).all())
+    True
+    """
+    _check(causal, executor, shard)
+    sources = _sources(q=q, k=k, v=v, dout=dout)
+    dtypes = check_shapes(sources, causal=causal)
+    check_cotangent_like(sources, dtypes.out)
+    call = call_of(sources, dtypes.compute, scale=scale, causal=causal, seed=seed)
+    layout = laid_out(shards_of(method, call, gradient=True), sources, shard)
+    work = Work(layout=layout, executor=executor, progress=progress)
+    if out is None:
+        parts = in_memory(work)
+        certificate = gradient_certificate({n: p.certificate for n, p in parts.items()})
+        return Gradients(**{n: p.value for n, p in parts.items()}, certificate=certificate)
+    path = Path(out)
+    check_out(path)
+    targets = {}
+    for part, of in (("dq", "q"), ("dk", "k"), ("dv", "v")):
+        shape, suffix = tuple(sources[of].shape), f".{part}{path.suffix}"
+        targets |= targets_of(part, shape, dtypes.out, shard, path.suffix, suffix)
+    asked = terms(sources, method, scale=scale, causal=bool(causal), shard=int(shard), seed=seed)
+    journal = Journal(out=path.with_suffix(""), terms=asked, targets=targets)
+    to_files(work, journal)
+    return _written(journal)
+
+
+def _written(journal: Journal) -> WrittenGradients:
+    arrays = {n: t.opened(journal.folder, journal.out) for n, t in journal.targets.items()}
+    said = {part: journal.certificate(part) for part in ("dq", "dk", "dv")}
+    without_rows = {
+        part: Certificate(rows=found["bound"][..., None], **{n: found[n] for n in SUMMARY})
+        for part, found in said.items()
+    }
+    common = gradient_certificate(without_rows)
+    return WrittenGradients(
+        path=journal.out,
+        **{part: arrays[part] for part in said},
+        rows={part: arrays[f"{part} rows"] for part in said},
+        bound={part: found["bound"] for part, found in said.items()},
+        target=common.target,
+        theorem=common.theorem,
+        failure=common.failure,
+        facts=common.facts,
+        unmet=common.unmet,
+    )
+
+
+def _check(causal: Any, executor: Any, shard: Any) -> None:
     check_integer("shard", shard, 1)
     check_flag("causal", causal)
     check_executor(executor)
-    sources = {name: source_of(name, x) for name, x in (("q", q), ("k", k), ("v", v))}
-    dtypes = check_shapes(sources, causal=causal)
-    shards = shards_of(method, scale, sources["q"].shape[-1], dtypes.compute, causal=causal)
-    shape = (*sources["q"].shape[:-1], sources["v"].shape[-1])
-    blocks = spans(shape[-2], shard)
-    layout = Layout(
-        shards=shards,
-        queries=_rows(sources["q"], blocks),
-        keys=_rows(sources["k"], spans(sources["k"].shape[-2], shard)),
-        values=_rows(sources["v"], spans(sources["k"].shape[-2], shard)),
-        causal=causal,
-    )
-    if out is None:
-        return _in_memory(layout, executor, progress)
-    path = Path(out)
-    targets = _targets(path, shape, dtypes.out, shard)
-    journal = Journal(
-        out=path, terms=_terms(sources, method, scale, causal, shard), targets=targets
-    )
-    run(layout, journal, blocks, executor, progress)
-    found = {name: t.opened(journal.folder, path) for name, t in targets.items()}
-    return Written(path=path, **found, **journal.certificate("value"))
 
 
-def run(
-    layout: Layout, journal: Journal, blocks: list[Span], executor: Any, progress: Progress | None
-) -> None:
-    """Write the blocks that are missing, and finish the run."""
-    with journal.held():
-        if journal.begin():
-            return
-        missing = journal.missing(len(blocks))
-        graph: Graph = {}
-
-        def finish(i: int) -> tuple[Any, ...]:
-            folder = str(journal.folder.resolve())
-            return write_block, journal.targets, folder, i, blocks[i][0]
-
-        found = answers(layout, graph, finish)
-        try:
-            follow(graph, [found[i] for i in missing], executor, progress)
-        except WorkersLostError as error:
-            there = len(blocks) - len(journal.missing(len(blocks)))
-            msg = (
-                f"{error}: {there} of {len(blocks)} blocks are written to {journal.folder}; the "
-                "same call continues"
-            )
-            raise WorkersLostError(msg) from error
-        journal.finish(len(blocks))
-
-
-def follow(
-    graph: Graph, wanted: list[Ref], executor: Any, progress: Progress | None
-) -> dict[Any, Any]:
-    """Carry out a graph, and return the wanted results by their keys."""
-    tasks, keys, done = needed(graph, wanted), {ref.key for ref in wanted}, 0
-    counted = {key for key in tasks if key in keys or str(key).startswith("fold")}
-    results = {}
-    for ref, result in carry_out(graph, wanted, executor):
-        if ref.key in keys:
-            results[ref.key] = result
-        if ref.key in counted:
-            done += 1
-            if progress is not None:
-                progress(done, len(counted))
-    return results
-
-
-def write_block(
-    pieces: Pieces, targets: Mapping[str, Target], folder: str, i: int, first: int
-) -> int:
-    """Write a block of the output, and then that it is there; return its number."""
-    block, place = collected(pieces), Path(folder)
-    rows = block.certificate.rows
-    targets["value"].write(place, first, np.asarray(block.value))
-    targets["rows"].write(place, first, rows)
-    write_text(place / f"block-{i}.json", written({"value": block.certificate}))
-    return i
-
-
-def _in_memory(layout: Layout, executor: Any, progress: Progress | None) -> Approximation:
-    graph: Graph = {}
-    wanted = answers(layout, graph, lambda _: (collected,))
-    results = follow(graph, wanted, executor, progress)
-    blocks: list[Block] = [results[ref.key] for ref in wanted]
-    rows = np.concatenate([block.certificate.rows for block in blocks], axis=-1)
-    value = np.concatenate([block.value for block in blocks], axis=-2)
-    certificate = joined([block.certificate for block in blocks], rows)
-    return Approximation(value=value, certificate=certificate)
-
-
-def _rows(source: Source, blocks: list[Span]) -> list[Any]:
-    """Return what stands for each block in the arguments of a task."""
-    if isinstance(source, InMemory):
-        return [source.tokens(*span) for span in blocks]
-    return [Rows(source=source, first=first, last=last) for first, last in blocks]
-
-
-def _targets(path: Path, shape: tuple[int, ...], dtype: str, shard: int) -> dict[str, Target]:
-    if path.suffix not in (".npy", ".zarr"):
-        msg = f"out(={str(path)!r}) must end in .npy or .zarr"
-        raise ValueError(msg)
-    value = Target(
-        name=f"value{path.suffix}",
-        shape=shape,
-        dtype=np.dtype(dtype).str,
-        axis=-2,
-        length=shard,
-        suffix="",
-    )
-    rows = Target(
-        name="rows.npy", shape=shape[:-1], dtype="<f8", axis=-1, length=shard, suffix=None
-    )
-    return {"value": value, "rows": rows}
-
-
-def _terms(
-    sources: Mapping[str, Source], method: Any, scale: float | None, causal: bool, shard: int
-) -> dict[str, Any]:
-    """Return what a run is asked for, as JSON knows it."""
-    return {
-        "versions": f"approxattn {_version()}, numpy {np.__version__}",
-        "method": _told(method),
-        "scale": scale,
-        "causal": bool(causal),
-        "shard": int(shard),
-        **{name: source.fingerprint() for name, source in sources.items()},
-    }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("approxattn")
-    except importlib.metadata.PackageNotFoundError:  # run from its source
-        return "from source"
-
-
-def _told(method: Any) -> str:
-    """Return the settings of a method, arrays by their digests."""
-    arrays = [
-        hashlib.blake2b(np.ascontiguousarray(x).data, digest_size=16).hexdigest()
-        for x in (getattr(method, f.name) for f in dataclasses.fields(method))
-        if isinstance(x, np.ndarray)
-    ]
-    return " ".join([described(method), *arrays])
+def _sources(**arrays: Any) -> dict[str, Source]:
+    return {name: source_of(name, x) for name, x in arrays.items()}

@@ -4,10 +4,11 @@ For an output O.npy it is O.npy.run:
 
 - manifest.json says what was asked: digests of the inputs, method, settings, version. It is written
   whole, before any block.
-- value.npy (or value.zarr) and rows.npy hold the output and the bounds of its rows. All of their
-  bytes are asked of the disk at the start, so that a full one is found before any work.
-- block-I.json says that block I is on the disk, with its certificate. It is written whole, after
-  the bytes of the block are: a block is there or not, whatever kills whom.
+- value.npy (or value.zarr) and rows.npy hold the output and the bounds of its rows; of a gradient
+  dq.npy, dq.rows.npy and so on do. All of their bytes are asked of the disk at the start, so that
+  a full one is found before any work.
+- block-NAME.json says that block NAME is on the disk, with its certificate. It is written whole,
+  after the bytes of the block are: a block is there or not, whatever kills whom.
 
 When all blocks are there the output gets its name, and the manifest the certificate and the state
 of the output's files. A call that asks for the same continues; one that asks for something else is
@@ -32,7 +33,7 @@ from approxattn.distributed.targets import Target, make_targets
 from approxattn.sharding.tasks import joined
 from approxattn.whole_files import locked, make_folder, write_text
 
-FORMAT = "approxattn sharded run 2"
+FORMAT = "approxattn sharded run 3"
 SUMMARY = ("target", "theorem", "failure", "facts", "unmet", "promised")
 
 
@@ -62,9 +63,11 @@ class Journal:
         """
         manifest = self._read_manifest()
         if manifest is None:
-            if self.out.exists():
-                msg = f"out(={str(self.out)!r}) exists and is no run's: remove it or name another"
-                raise ValueError(msg)
+            for target in self.targets.values():
+                path = target.final(self.folder, self.out)
+                if target.suffix is not None and path.exists():
+                    msg = f"out(={str(path)!r}) exists and is no run's: remove it or name another"
+                    raise ValueError(msg)
             self._make()
             return False
         for name in sorted({*self.terms, *manifest["terms"]}):
@@ -89,15 +92,15 @@ class Journal:
         """Return what changes when a finished output does."""
         return {n: t.state(self.folder, self.out) for n, t in self.targets.items()}
 
-    def missing(self, blocks: int) -> list[int]:
+    def missing(self, blocks: list[str]) -> list[str]:
         """Return the blocks that are not written yet."""
-        return [i for i in range(blocks) if not (self.folder / f"block-{i}.json").is_file()]
+        return [name for name in blocks if not self._record(name).is_file()]
 
-    def finish(self, blocks: int) -> None:
+    def finish(self, blocks: list[str]) -> None:
         """Give the output its name, with the certificates of all blocks in their order."""
-        parts = [json.loads((self.folder / f"block-{i}.json").read_text()) for i in range(blocks)]
-        names = {name for part in parts for name in part}
-        joint = {name: _summary([part[name] for part in parts]) for name in sorted(names)}
+        parts = [json.loads(self._record(name).read_text()) for name in blocks]
+        names = sorted({name for part in parts for name in part})
+        joint = {name: _summary([part[name] for part in parts if name in part]) for name in names}
         for target in self.targets.values():
             target.place(self.folder, self.out)
         manifest = {
@@ -107,8 +110,11 @@ class Journal:
             "outputs": self._outputs(),
         }
         write_text(self.folder / "manifest.json", json.dumps(manifest, indent=1))
-        for i in range(blocks):
-            (self.folder / f"block-{i}.json").unlink(missing_ok=True)
+        for name in blocks:
+            self._record(name).unlink(missing_ok=True)
+
+    def _record(self, block: str) -> Path:
+        return self.folder / f"block-{block}.json"
 
     def certificate(self, name: str) -> dict[str, Any]:
         """Return what the certificates of all blocks say of an output, and their largest bound."""

@@ -1,4 +1,4 @@
-"""What a call that writes to files returns: the output on the disk, and how good it is."""
+"""What a call that writes to files returns: what lies on the disk, and how good it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from approxattn._arrays import HostArray
-from approxattn.certificate import Certificate
+from approxattn.certificate import Certificate, GradientCertificate
 from approxattn.certificate.record import NotAnArray, Record
 
 
@@ -72,3 +72,61 @@ class Written(NotAnArray, Record):
 
     def _table(self) -> dict[str, str]:
         return {"path": str(self.path), "largest bound": f"{float(np.max(self.bound)):.3g}"}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class WrittenGradients(NotAnArray, Record):
+    """The gradients of attention on the disk, and what their certificate says.
+
+    Attributes
+    ----------
+    path : Path
+        What their names begin with: `path`.dq.npy and so on.
+    dq, dk, dv : memmap or zarr array, shapes of q, k, v
+        The gradients, opened to be read.
+    rows : mapping of str to memmap
+        Bounds on the largest absolute error of each row of "dq", "dk", "dv".
+    bound : mapping of str to ndarray, shape (...)
+        Largest of these, one per leading index.
+    target, theorem, failure, facts, unmet
+        As in `GradientCertificate`, of all blocks together.
+    """
+
+    path: Path
+    dq: Any
+    dk: Any
+    dv: Any
+    rows: Mapping[str, HostArray]
+    bound: Mapping[str, HostArray]
+    target: str
+    theorem: str
+    failure: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    unmet: tuple[str, ...] = ()
+
+    _instead: ClassVar[str] = "grads.dq"
+    _heavy: ClassVar[tuple[str, ...]] = ("dq", "dk", "dv", "rows")
+
+    @functools.cached_property
+    def certificate(self) -> GradientCertificate:
+        """The whole certificate; reads the bounds of all rows into memory."""
+        return self._of({name: np.asarray(rows) for name, rows in self.rows.items()})
+
+    def _of(self, rows: Mapping[str, HostArray]) -> GradientCertificate:
+        """Return the certificate with these bounds."""
+        return GradientCertificate(
+            **rows,
+            target=self.target,
+            theorem=self.theorem,
+            failure=self.failure,
+            facts=self.facts,
+            unmet=self.unmet,
+        )
+
+    def _summary(self) -> str:
+        bounds = {name: bound[..., None] for name, bound in self.bound.items()}
+        return f"{self.path.name} {self.dq.dtype}: {self._of(bounds)._summary()}"
+
+    def _table(self) -> dict[str, str]:
+        worst = {f"largest bound, {n}": f"{float(np.max(b)):.3g}" for n, b in self.bound.items()}
+        return {"path": str(self.path), **worst}

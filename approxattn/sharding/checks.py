@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from approxattn import _arrays
+from approxattn._arguments import check_integer
 from approxattn._problem import input as rules
-from approxattn.methods.sharded import Shardable, Shards
+from approxattn.methods.sharded import Call, Shards
+from approxattn.sharding.support import why_not
 
 
 class Dtypes(NamedTuple):
@@ -55,13 +57,32 @@ def check_shapes(arrays: Mapping[str, Any], *, causal: bool) -> Dtypes:
     return Dtypes(compute, given if "float" in given else compute)
 
 
-def shards_of(method: Any, scale: float | None, d: int, dtype: str, *, causal: bool) -> Shards:
-    """Return the method as it works on blocks.
+def check_cotangent_like(arrays: Mapping[str, Any], dtype: str) -> None:
+    """Check what dout looks like against the output of q, k, v, whose dtype is given."""
+    q, v, dout = (arrays[name] for name in ("q", "v", "dout"))
+    shape = (*q.shape[:-1], v.shape[-1])
+    if tuple(dout.shape) != shape:
+        msg = f"dout has shape {tuple(dout.shape)}: it must be that of the output, {shape}"
+        raise ValueError(msg)
+    if np.dtype(dout.dtype) != np.dtype(dtype):
+        msg = f"dout has dtype {dout.dtype}: it must be that of the output, {dtype}"
+        raise TypeError(msg)
+
+
+def call_of(arrays: Mapping[str, Any], dtype: str, **said: Any) -> Call:
+    """Return what a method is told, from arrays that were checked."""
+    q, k, v = (arrays[name] for name in ("q", "k", "v"))
+    sizes = {"queries": q.shape[-2], "keys": k.shape[-2], "d": q.shape[-1], "dv": v.shape[-1]}
+    return Call(**{name: int(x) for name, x in sizes.items()}, dtype=dtype, **said)
+
+
+def shards_of(method: Any, call: Call, *, gradient: bool = False) -> Shards:
+    """Return the method, or its gradient, as it works on blocks.
 
     Raises
     ------
     TypeError
-        If it is no method, or none that can.
+        If it is no method, or none that can; if it draws and there is no seed.
     ValueError
         If its settings, the scale or the order has no such form.
     """
@@ -69,14 +90,26 @@ def shards_of(method: Any, scale: float | None, d: int, dtype: str, *, causal: b
     if not hasattr(method, "compute") or isinstance(method, type):
         msg = f"method is {method!r}: it must be an instance such as Polynomial(degree=4)"
         raise TypeError(msg)
-    if not isinstance(method, Shardable):
+    why = why_not(method, gradient=gradient, causal=call.causal)
+    if why and call.causal and not why_not(method, gradient=gradient, causal=False):
+        msg = f"causal=True with {name} in blocks of tokens: {why}"
+        raise ValueError(msg)
+    if why:
+        what = f"the gradient of {name}" if gradient else name
+        msg = f"{what} cannot be taken in blocks of tokens: {why}"
+        raise TypeError(msg)
+    rules.check_scale(call.scale, call.d, call.dtype)
+    _check_seed(method, call.seed)
+    shards: Shards = method.gradient_shards(call) if gradient else method.shards(call)
+    return shards
+
+
+def _check_seed(method: Any, seed: int | None) -> None:
+    if seed is not None:
+        check_integer("seed", seed, 0)
+    elif method.randomised:
         msg = (
-            f"{name} cannot be taken in blocks of tokens: use Polynomial(...), or "
-            "approxattn.attention, which holds everything in memory"
+            f"{type(method).__name__} draws random numbers: pass seed=0, or another integer; there "
+            "is no hidden default"
         )
         raise TypeError(msg)
-    if causal and method.why_not_causal:
-        msg = f"causal=True with {name}: {method.why_not_causal}"
-        raise ValueError(msg)
-    rules.check_scale(scale, d, dtype)
-    return method.shards(scale=scale)

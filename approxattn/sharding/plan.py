@@ -1,4 +1,4 @@
-"""The graph of one sharded call: measures, folds, merges in a fixed order, answers.
+"""The graph of one sharded call: passes, merges in a fixed order, answers.
 
 A graph is a dict from keys to tasks, a task a tuple of a function and its arguments, in which
 `Ref(key)` stands for the result of another task: a Dask graph without Dask.
@@ -14,14 +14,18 @@ unverified).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from approxattn.methods.sharded import Shards
+from approxattn.methods.sharded import Pass, Scan, Shards
 from approxattn.sharding import tasks
 
 Graph = dict[Any, tuple[Any, ...]]
 Span = tuple[int, int]
+Blocks = Mapping[str, Sequence[Any]]
+
+OF_QUERIES = ("q", "dout")
+"""Arrays with as many tokens as there are queries; the others have those of the keys."""
 
 SAMPLED_BLOCKS, SAMPLED_KEYS = 16, 2**14
 """Blocks whose first keys the centre is found from, and how many keys in all. *Chosen*: the mean of
@@ -49,83 +53,104 @@ class Layout:
     ----------
     shards : Shards
         The call.
-    queries, keys, values : sequence
-        What stands for each block in the arguments of a task: an array, something with `read`, or
-        a `Ref`.
-    causal : bool
-        Whether block i sees blocks 0..i only; then there are as many of each, of equal lengths.
-    again : mapping of str to Layout
-        What stands for the blocks in other passes, "measure" and "answer", where it differs.
+    blocks : mapping of str to sequence
+        What stands for each block of q, k, v and, for a gradient, dout, in the arguments of a task:
+        an array, something with `read`, or a `Ref`.
+    queries, keys : sequence of (int, int)
+        First and last of the tokens of each block.
+    again : sequence of mapping
+        What stands for the blocks in the passes, one after the other, and in the answers, where
+        it differs.
     """
 
     shards: Shards
-    queries: Sequence[Any]
-    keys: Sequence[Any]
-    values: Sequence[Any]
-    causal: bool = False
-    again: Mapping[str, Layout] = field(default_factory=dict)
+    blocks: Blocks
+    queries: Sequence[Span]
+    keys: Sequence[Span]
+    again: Sequence[Blocks] = ()
 
-    def in_pass(self, name: str) -> Layout:
+    def in_pass(self, number: int) -> Blocks:
         """Return what stands for the blocks in a pass."""
-        return self.again.get(name, self)
+        return self.again[number] if self.again else self.blocks
+
+    def firsts(self, name: str) -> list[int]:
+        """Return the first token of each block of an array."""
+        return [first for first, _ in (self.queries if name in OF_QUERIES else self.keys)]
 
 
-def folded(layout: Layout, graph: Graph) -> tuple[Ref, list[Ref]]:
-    """Add what comes before the answers; return the settings and the state of each block."""
-    settings = _settings(layout, graph)
-    states = []
-    for i, (k, v) in enumerate(zip(layout.keys, layout.values, strict=True)):
-        states.append(_add(graph, f"fold-{i}", tasks.fold, layout.shards, settings, k, v))
-    return settings, states
+def answers(
+    layout: Layout, graph: Graph, finish: Callable[[str, int], tuple[Any, ...]]
+) -> dict[str, list[Ref]]:
+    """Add everything up to the answers; return these by their names, one for each block.
 
-
-def answers(layout: Layout, graph: Graph, finish: Callable[[int], tuple[Any, ...]]) -> list[Ref]:
-    """Add everything up to the answer of each block of queries, and return these.
-
-    `finish(i)` is a function that takes the pieces of the output of block i, and its arguments
-    after those.
+    `finish(name, i)` is a function that takes the pieces of answer `name` of block i, and its
+    arguments after those.
     """
-    settings, states = folded(layout, graph)
-    found = []
-    if layout.causal:
-        before = scanned(graph, "state", states)
-        own = layout.in_pass("answer")
-        blocks = zip(own.queries, own.keys, own.values, strict=True)
-        for i, (q, k, v) in enumerate(blocks):
-            task = tasks.advance, layout.shards, settings, before[i], q, k, v, *finish(i)
-            found.append(_add(graph, f"out-{i}", *task))
-        return found
-    root = reduced(graph, "state", tasks.merge, states)
-    for i, q in enumerate(layout.in_pass("answer").queries):
-        task = tasks.answer, layout.shards, settings, root, q, *finish(i)
+    shards = layout.shards
+    known = _add(graph, "known", dict)
+    for number, one in enumerate(shards.passes):
+        known = _passed(layout, graph, number, one, known)
+    blocks = layout.in_pass(len(shards.passes))
+    if shards.scan is not None:
+        return {"out": _scanned_answers(layout, graph, shards.scan, known, finish)}
+    found: dict[str, list[Ref]] = {}
+    for one in shards.answers:
+        found[one.name] = []
+        whole = [block for name in one.across for block in blocks[name]]
+        for i, first in enumerate(layout.firsts(one.takes[0])):
+            own, (function, *rest) = [blocks[n][i] for n in one.takes], finish(one.name, i)
+            task = tasks.answer, one, known, first, function, tuple(rest), *own, *whole
+            found[one.name].append(_add(graph, f"{one.name}-{i}", *task))
+    return found
+
+
+def _passed(layout: Layout, graph: Graph, number: int, one: Pass, known: Ref) -> Ref:
+    """Add one pass; return what is known after it."""
+    blocks = layout.in_pass(number)
+    if one.sampled:
+        every = blocks[one.takes[0]]
+        some = every[:: -(-len(every) // SAMPLED_BLOCKS)]
+        most = -(-SAMPLED_KEYS // len(some))
+        left = [
+            _add(graph, f"{one.name}-{i}", tasks.head, one, known, most, x)
+            for i, x in enumerate(some)
+        ]
+    else:
+        start = "fold-" if one.long else ""
+        whole = [block for name in one.across for block in blocks[name]]
+        left = []
+        for i, first in enumerate(layout.firsts(one.takes[0])):
+            task = tasks.fold, one, known, first, *(blocks[n][i] for n in one.takes), *whole
+            left.append(_add(graph, f"{start}{one.name}-{i}", *task))
+    root = reduced(graph, f"{one.name}+", tasks.merge, left)
+    return _add(graph, f"known-{one.name}", tasks.know, one, known, root)
+
+
+def _scanned_answers(
+    layout: Layout,
+    graph: Graph,
+    scan: Scan,
+    known: Ref,
+    finish: Callable[[str, int], tuple[Any, ...]],
+) -> list[Ref]:
+    count = len(layout.shards.passes)
+    folds, own = layout.in_pass(count), layout.in_pass(count + 1)
+    states, found = [], []
+    for i, (first, _) in enumerate(layout.keys):
+        task = tasks.fold_scanned, scan, known, first, folds["k"][i], folds["v"][i]
+        states.append(_add(graph, f"fold-{i}", *task))
+    before = scanned(graph, "state", states)
+    for i, (first, _) in enumerate(layout.queries):
+        function, *rest = finish("out", i)
+        arguments = known, before[i], first, function, tuple(rest)
+        task = tasks.advance, scan, *arguments, *(own[n][i] for n in ("q", "k", "v"))
         found.append(_add(graph, f"out-{i}", *task))
     return found
 
 
-def _settings(layout: Layout, graph: Graph) -> Ref:
-    shards, layout = layout.shards, layout.in_pass("measure")
-    every = -(-len(layout.keys) // SAMPLED_BLOCKS)
-    some = layout.keys[::every]
-    heads = [
-        _add(graph, f"head-{i}", tasks.head, k, -(-SAMPLED_KEYS // len(some)))
-        for i, k in enumerate(some)
-    ]
-    begun = _add(graph, "begin", tasks.begin, shards, *heads)
-    measures: list[Ref | None] = [None, None]
-    if shards.measured:
-        of_queries = [
-            _add(graph, f"queries-{i}", tasks.measure_queries, shards, q)
-            for i, q in enumerate(layout.queries)
-        ]
-        of_keys = [
-            _add(graph, f"keys-{i}", tasks.measure_keys, shards, begun, k)
-            for i, k in enumerate(layout.keys)
-        ]
-        measures = [
-            reduced(graph, name, tasks.larger, refs)
-            for name, refs in (("queries", of_queries), ("keys", of_keys))
-        ]
-    return _add(graph, "settings", tasks.settle, shards, begun, *measures)
+def passes_of(shards: Shards) -> int:
+    """Return how often blocks are read: in the passes, for a scan, for the answers."""
+    return len(shards.passes) + (2 if shards.scan is not None else 1)
 
 
 def reduced(graph: Graph, name: str, merge: Callable[..., Any], refs: list[Ref]) -> Ref:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -16,11 +16,17 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import pose
+from approxattn._problem import Problem, pose
 from approxattn.attend.reasons import common, reasons, shared_facts
 from approxattn.bounds.returned import looked_at, narrow
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.methods.sharded import Shards
+from approxattn.certificate import (
+    SOFTMAX,
+    SOFTMAX_GRADIENT,
+    Approximation,
+    Certificate,
+    GradientCertificate,
+)
+from approxattn.methods.sharded import Answer, Answers, Known, Pass, Scan
 from approxattn.monomials.workers import single_thread
 
 PIECE = 2**14
@@ -34,13 +40,13 @@ R = TypeVar("R")
 
 
 class Block(NamedTuple):
-    """The answer of one block of queries: the output, and the certificate of its rows."""
+    """A part of the result: rows of it, and their certificate."""
 
     value: Array
     certificate: Certificate
 
 
-Pieces = Iterator[tuple[int, Approximation]]
+Pieces = Iterator[tuple[int, Answers]]
 
 
 def alone(task: Callable[P, R]) -> Callable[P, R]:
@@ -66,102 +72,128 @@ def taken(x: Any, piece: slice) -> Array:
     return x.read(piece.start, piece.stop) if hasattr(x, "read") else x[..., piece, :]
 
 
-@alone
-def head(k: Any, most: int) -> Array:
-    """Return the first keys of a block."""
-    return taken(k, slice(0, min(most, k.shape[-2])))
+class Across:
+    """Blocks of one side: those of its first array, then those of the next."""
+
+    def __init__(self, arrays: int, blocks: Sequence[Any]) -> None:
+        count = len(blocks) // arrays
+        self._rows = list(
+            zip(*(blocks[i * count : (i + 1) * count] for i in range(arrays)), strict=True)
+        )
+
+    def pieces(self, stop: int | None = None) -> Iterator[tuple[int, Sequence[Array]]]:
+        """Yield the number of the first token of each piece and its arrays, up to token `stop`."""
+        first = 0
+        for block in self._rows:
+            for p in cut(block[0]):
+                if stop is not None and first + p.start >= stop:
+                    return
+                yield first + p.start, [taken(x, p) for x in block]
+            first += block[0].shape[-2]
+
+
+def _whole(across: tuple[str, ...], blocks: Sequence[Any]) -> tuple[Across, ...]:
+    return (Across(len(across), blocks),) if across else ()
 
 
 @alone
-def begin(shards: Shards, *heads: Array) -> Any:
-    """Return what the measures need to know."""
-    return shards.begin(list(heads))
+def head(one: Pass, known: Known, most: int, x: Any) -> Any:
+    """Return what a pass takes of the first tokens of a block."""
+    return one.fold(known, 0, taken(x, slice(0, min(most, x.shape[-2]))))
 
 
 @alone
-def measure_queries(shards: Shards, q: Any) -> HostArray:
-    """Return the measures of a block of queries."""
-    return _largest(shards.measure_queries(taken(q, piece)) for piece in cut(q))
+def fold(one: Pass, known: Known, first: int, *blocks: Any) -> Any:
+    """Return what a pass leaves behind of a block."""
+    own, whole = blocks[: len(one.takes)], _whole(one.across, blocks[len(one.takes) :])
+    pieces = (
+        one.fold(known, first + p.start, *(taken(x, p) for x in own), *whole) for p in cut(own[0])
+    )
+    return functools.reduce(lambda a, b: a.merge(b), pieces)
 
 
 @alone
-def measure_keys(shards: Shards, begun: Any, k: Any) -> HostArray:
-    """Return the measures of a block of keys."""
-    return _largest(shards.measure_keys(begun, taken(k, piece)) for piece in cut(k))
-
-
-def larger(a: HostArray, b: HostArray) -> HostArray:
-    """Return the larger of two measures."""
-    return np.asarray(np.maximum(a, b))
-
-
-def _largest(measures: Iterator[HostArray]) -> HostArray:
-    return functools.reduce(larger, measures)
-
-
-@alone
-def settle(shards: Shards, begun: Any, queries: HostArray | None, keys: HostArray | None) -> Any:
-    """Return the settings of all blocks."""
-    return shards.settle(begun, queries, keys)
-
-
-@alone
-def fold(shards: Shards, settings: Any, k: Any, v: Any) -> Any:
+def fold_scanned(scan: Scan, known: Known, first: int, k: Any, v: Any) -> Any:
     """Return the state of a block of keys and values."""
-    pieces = (shards.fold(settings, taken(k, p), taken(v, p)) for p in cut(k))
+    pieces = (scan.fold(known, first + p.start, taken(k, p), taken(v, p)) for p in cut(k))
     return functools.reduce(lambda a, b: a.merge(b), pieces)
 
 
 @alone
 def merge(a: Any, b: Any) -> Any:
-    """Return the state of the keys of two."""
+    """Return what two have left behind."""
     return a.merge(b)
 
 
 @alone
+def know(one: Pass, known: Known, state: Any) -> Known:
+    """Return what is known after a pass."""
+    return {**known, one.name: state if one.settle is None else one.settle(known, state)}
+
+
+@alone
 def answer(
-    shards: Shards, settings: Any, state: Any, q: Any, finish: Callable[..., R], *rest: Any
+    one: Answer,
+    known: Known,
+    first: int,
+    finish: Callable[..., R],
+    rest: tuple[Any, ...],
+    *blocks: Any,
 ) -> R:
-    """Return what `finish` makes of the output of a block of queries."""
-    pieces = ((p.start, shards.query(settings, state, taken(q, p)), p) for p in cut(q))
-    return finish(((a, _returned(out, taken(q, p))) for a, out, p in pieces), *rest)
+    """Return what `finish` makes of the pieces of an answer."""
+    own, whole = blocks[: len(one.takes)], _whole(one.across, blocks[len(one.takes) :])
+
+    def pieces() -> Pieces:
+        for p in cut(own[0]):
+            tokens = [taken(x, p) for x in own]
+            yield p.start, _returned(one.give(known, first + p.start, *tokens, *whole), tokens[0])
+
+    return finish(pieces(), *rest)
 
 
 @alone
 def advance(
-    shards: Shards,
-    settings: Any,
+    scan: Scan,
+    known: Known,
     before: Any,
-    q: Any,
-    k: Any,
-    v: Any,
+    first: int,
     finish: Callable[..., R],
-    *rest: Any,
+    rest: tuple[Any, ...],
+    *blocks: Any,
 ) -> R:
     """Return what `finish` makes of the causal output of a block of tokens."""
 
     def pieces(state: Any) -> Pieces:
-        for p in cut(q):
-            tokens = tuple(taken(x, p) for x in (q, k, v))
-            out, state = shards.advance(settings, state, *tokens)
+        for p in cut(blocks[0]):
+            tokens = [taken(x, p) for x in blocks]
+            out, state = scan.advance(known, state, first + p.start, *tokens)
             yield p.start, _returned(out, tokens[0])
 
     return finish(pieces(before), *rest)
 
 
-def _returned(out: Approximation, q: Array) -> Approximation:
-    """Return an output as `attention` hands it out: looked at, and in the caller's dtype."""
-    one = q[..., :1, :]
+def _returned(outs: Answers, like: Array) -> Answers:
+    """Return answers as `attention` hands them out: looked at, and in the caller's dtype."""
+    one = like[..., :1, :]
     problem = pose(one, one, one)
+    return {name: _looked_at(name, out, problem) for name, out in outs.items()}
+
+
+def _looked_at(name: str, out: Approximation, problem: Problem) -> Approximation:
     out = narrow(out, problem)
-    rows, why = looked_at("the output", out.value, out.certificate.rows, problem)
+    called = "the output" if name == "value" else name
+    rows, why = looked_at(called, out.value, out.certificate.rows, problem)
     unmet = (*out.certificate.unmet, *why)
     return replace(out, certificate=replace(out.certificate, rows=rows, unmet=unmet))
 
 
-def collected(pieces: Pieces) -> Block:
-    """Return the output of a block in one array."""
+def collected(pieces: Pieces) -> dict[str, Block]:
+    """Return the answers of a block, each in one array."""
     outs = [out for _, out in pieces]
+    return {name: _joined([out[name] for out in outs]) for name in outs[0]}
+
+
+def _joined(outs: list[Approximation]) -> Block:
     xp = _arrays.namespace(value=outs[0].value)
     rows = np.concatenate([out.certificate.rows for out in outs], axis=-1)
     value = xp.concat([out.value for out in outs], axis=-2)
@@ -183,4 +215,18 @@ def joined(certificates: list[Certificate], rows: HostArray) -> Certificate:
         facts=facts,
         unmet=(*unmet[:REASONS], f"and {len(unmet) - REASONS} more") if unmet[REASONS:] else unmet,
         promised=functools.reduce(np.minimum, promised) if promised else None,
+    )
+
+
+def gradient_certificate(parts: Mapping[str, Certificate]) -> GradientCertificate:
+    """Return what the certificates of dq, dk and dv say together."""
+    every = list(parts.values())
+    facts = {name: x for c in reversed(every) for name, x in c.facts.items()}
+    return GradientCertificate(
+        **{name: certificate.rows for name, certificate in parts.items()},
+        target=common((c.target for c in every), SOFTMAX_GRADIENT),
+        theorem=common((c.theorem for c in every), "ours.gradient"),
+        failure=min(1.0, sum(c.failure for c in every)),
+        facts=facts,
+        unmet=reasons(every),
     )

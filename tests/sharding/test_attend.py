@@ -38,7 +38,7 @@ def test_the_output_is_that_of_the_call(arrays, tmp_path: Path, capsys, causal: 
 
 @pytest.mark.parametrize(
     "method",
-    ["Polynomial", "Polynomial(3)", "print()", "Nystrom(landmarks=4)", "Polynomial(degree=x)", "("],
+    ["Polynomial", "Polynomial(3)", "print()", "YosoExpectation()", "Polynomial(degree=x)", "("],
 )
 @pytest.mark.usefixtures("arrays")
 def test_methods_that_are_refused(tmp_path: Path, capsys, method: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import approxattn as aa
 from approxattn import distributed
+from approxattn.methods.sharded import Call
 from approxattn.sharding.plan import Graph, Ref, filled, needed, reduced, scanned, spans
 
 METHODS = [
@@ -102,10 +103,12 @@ def test_equal_keys_zero_rows_and_values_that_overflow_half_precision() -> None:
 
 def test_a_query_beyond_what_was_measured_never_gets_a_bound_too_small() -> None:
     q, k, v = tokens((40, 3), 4)
-    shards = aa.Polynomial(degree=3).shards(scale=None)
-    begun = shards.begin([k])
-    settings = shards.settle(begun, shards.measure_queries(q), shards.measure_keys(begun, k))
-    out = shards.query(settings, shards.fold(settings, k, v), 50 * q)
+    shards = aa.Polynomial(degree=3).shards(Call(queries=40, keys=40, d=3, dv=3, dtype="float32"))
+    known: dict = {}
+    for one in shards.passes:
+        state = one.fold(known, 0, *({"q": q, "k": k, "v": v}[name] for name in one.takes))
+        known[one.name] = state if one.settle is None else one.settle(known, state)
+    out = shards.query(known, 0, 50 * q)["value"]
     assert np.isinf(out.certificate.rows).all()
     assert "beyond" in out.certificate.unmet[0]
 
@@ -152,7 +155,7 @@ def test_spans() -> None:
     ("method", "options", "match"),
     [
         (aa.Polynomial, {}, "method is .* must be an instance"),
-        (aa.Nystrom(landmarks=2), {}, "Nystrom cannot be taken in blocks"),
+        (aa.YosoExpectation(bits=4), {}, "YosoExpectation cannot be taken in blocks"),
         (aa.Polynomial(degree=3, basis="one-sided"), {}, "basis"),
         (aa.Polynomial(tolerance=0.1, index="anisotropic"), {}, "index"),
         (aa.Polynomial(degree=3), {"shard": 0}, r"shard\(=0\)"),

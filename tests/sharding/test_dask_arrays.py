@@ -55,8 +55,8 @@ def test_nothing_is_read_before_it_is_computed_and_blocks_are_not_kept() -> None
     out = attention(*stores, METHOD)
     assert not reads
     out.value.compute(scheduler="synchronous")
-    # q for its measures and the answers; k for these, and the folds; v for the folds
-    assert len(reads) <= 9 * 5 + 6
+    # q for its measures and the answers; k for the centre, these, and the folds; v for the folds
+    assert len(reads) <= 9 * 6 + 6
 
 
 def test_leading_axes_in_chunks() -> None:

@@ -55,6 +55,7 @@ from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bo
 from approxattn.methods.polynomials.sharding.shards import PolynomialShards
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.methods.protocol import Sizes
+from approxattn.methods.sharded import Call
 
 INDICES = ("full", "anisotropic")
 
@@ -304,9 +305,9 @@ class Polynomial(Costed):
         return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
 
     # Protocol.
-    def shards(self, *, scale: float | None = None) -> PolynomialShards:
+    def shards(self, call: Call) -> PolynomialShards:
         """Return this method as it works on blocks of tokens (`approxattn.methods.sharded`)."""
-        return PolynomialShards(method=self, scale=scale)
+        return PolynomialShards(method=self, call=call)
 
     @property
     def range_basis(self) -> str:

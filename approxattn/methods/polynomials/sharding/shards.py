@@ -13,6 +13,7 @@ Symbols. beta is the factor of the scores, k_j are the keys, q_i the queries, c 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,17 +24,38 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms
-from approxattn.certificate import Approximation
 from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
+from approxattn.methods.sharded import Answer, Answers, Call, Known, Pass, Scan
 
 
-class PolynomialSettings(NamedTuple):
+class Settings(NamedTuple):
     """What all blocks have in common: the centre, shape (..., 1, d), and the half range."""
 
     centre: Array
     half_range: float | None
+
+
+class Sample(NamedTuple):
+    """Some keys, shape (..., n, d)."""
+
+    keys: Array
+
+    def merge(self, other: Sample) -> Sample:
+        """Return these and the others."""
+        xp = _arrays.namespace(k=self.keys)
+        return Sample(xp.concat([self.keys, other.keys], axis=-2))
+
+
+class Largest(NamedTuple):
+    """Largest length, shape (...)."""
+
+    length: HostArray
+
+    def merge(self, other: Largest) -> Largest:
+        """Return the larger one."""
+        return Largest(np.asarray(np.maximum(self.length, other.length)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +69,12 @@ class PolynomialShards:
     ----------
     method : Polynomial
         Its settings.
-    scale : float, optional
-        As in `attention`.
+    call : Call
+        What is asked.
     """
 
     method: Any
-    scale: float | None
+    call: Call
 
     def __post_init__(self) -> None:
         half = None if self._open_range else 1.0
@@ -60,67 +82,108 @@ class PolynomialShards:
         self.method.state(nothing, nothing, half_range=half)  # refuses what has no such form
 
     @property
+    def passes(self) -> tuple[Pass, ...]:
+        """The centre, the range of the scores where the polynomial needs it, and the sums."""
+        state = Pass(name="state", takes=("k", "v"), fold=self.fold, long=True)
+        return (*self.before, *(() if self.call.causal else (state,)))
+
+    @property
+    def before(self) -> tuple[Pass, ...]:
+        """What comes before the sums."""
+        if self._open_range:
+            settled = functools.partial(_without_range, self)
+            return (
+                Pass(name="settings", takes=("k",), fold=_sample, settle=settled, sampled=True),
+            )
+        return (
+            Pass(name="centre", takes=("k",), fold=_sample, settle=self.centre, sampled=True),
+            Pass(name="queries", takes=("q",), fold=self.measure_queries),
+            Pass(name="settings", takes=("k",), fold=self.measure_keys, settle=self.settle),
+        )
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """The output."""
+        return (Answer(name="out", takes=("q",), give=self.query),)
+
+    @property
+    def scan(self) -> Scan | None:
+        """The causal output."""
+        return Scan(fold=self.fold, advance=self.advance) if self.call.causal else None
+
+    @property
     def _open_range(self) -> bool:
         """Whether the polynomial serves any scores."""
         return self.method.basis == "taylor" and self.method.degree is not None
 
-    @property
-    def measured(self) -> bool:
-        """Whether a half range must be found."""
-        return not self._open_range
-
-    def begin(self, k: list[Array]) -> Array:
+    def centre(self, known: Known, sample: Sample) -> Array:
         """Return the centre, shape (..., 1, d): the mean of these keys, or 0."""
-        xp = _arrays.namespace(k=k[0])
-        tokens = xp.concat(k, axis=-2)
+        del known
+        xp = _arrays.namespace(k=sample.keys)
+        tokens = sample.keys
         keys = pose(tokens[..., :1, :], tokens, tokens[..., :1]).k
         centre = _arrays.mean_of_rows(keys, xp)
         return xp.zeros_like(centre) if self.method.centre == "none" else centre
 
-    def measure_queries(self, q: Array) -> HostArray:
-        """Return the length of the longest query, shape (...)."""
+    def measure_queries(self, known: Known, first: int, q: Array) -> Largest:
+        """Return the length of the longest query."""
+        del known, first
         one = q[..., :1, :]
-        problem = pose(q, one, one, scale=self.scale)
-        return np.asarray(np.max(row_norms(problem.q, problem.xp), axis=-1))
+        problem = pose(q, one, one, scale=self.call.scale)
+        return Largest(np.asarray(np.max(row_norms(problem.q, problem.xp), axis=-1)))
 
-    def measure_keys(self, begun: Array, k: Array) -> HostArray:
-        """Return the length of the longest centred key, shape (...)."""
+    def measure_keys(self, known: Known, first: int, k: Array) -> Largest:
+        """Return the length of the longest centred key."""
+        del first
         problem = pose(k[..., :1, :], k, k[..., :1])
-        keys = shift_keys(problem, begun, problem.dtype)
-        return np.asarray(np.max(row_norms(keys, problem.xp), axis=-1))
+        keys = shift_keys(problem, known["centre"], problem.dtype)
+        return Largest(np.asarray(np.max(row_norms(keys, problem.xp), axis=-1)))
 
-    def settle(
-        self, begun: Array, queries: HostArray | None, keys: HostArray | None
-    ) -> PolynomialSettings:
+    def settle(self, known: Known, keys: Largest) -> Settings:
         """Return the centre and, from the measures, the half range."""
-        if queries is None or keys is None:
-            return PolynomialSettings(begun, None)
-        problem = pose(begun, begun, begun, scale=self.scale)
+        centre = known["centre"]
+        problem = pose(centre, centre, centre, scale=self.call.scale)
         slack = 1 + 4 * gamma(problem.d + 12, problem.u)
-        bounds = up(problem.scale * queries * keys * (1 + 4 * problem.u) * slack)
-        return PolynomialSettings(begun, float(np.max(bounds, initial=0.0)))
+        lengths = known["queries"].length * keys.length
+        bounds = up(problem.scale * lengths * (1 + 4 * problem.u) * slack)
+        return Settings(centre, float(np.max(bounds, initial=0.0)))
 
-    def fold(self, settings: PolynomialSettings, k: Array, v: Array) -> PolynomialState:
+    def fold(self, known: Known, first: int, k: Array, v: Array) -> PolynomialState:
         """Return the state of keys and values."""
+        del first
+        settings: Settings = known["settings"]
         state: PolynomialState = self.method.state(
-            k, v, scale=self.scale, centre=settings.centre, half_range=settings.half_range
+            k,
+            v,
+            scale=self.call.scale,
+            centre=settings.centre,
+            half_range=settings.half_range,
         )
         return state
 
-    def query(
-        self, settings: PolynomialSettings, state: PolynomialState, q: Array
-    ) -> Approximation:
+    def query(self, known: Known, first: int, q: Array) -> Answers:
         """Return the attention of queries over all keys of a state."""
-        del settings
-        return state.query(q)
+        del first
+        return {"value": known["state"].query(q)}
 
     def advance(
         self,
-        settings: PolynomialSettings,
+        known: Known,
         before: PolynomialState | None,
+        first: int,
         q: Array,
         k: Array,
         v: Array,
-    ) -> tuple[Approximation, PolynomialState]:
+    ) -> tuple[Answers, PolynomialState]:
         """Return causal attention of the next tokens, and the state after them."""
-        return advanced(before, self.fold(settings, k, v), q, k, v)
+        out, after = advanced(before, self.fold(known, first, k, v), q, k, v)
+        return {"value": out}, after
+
+
+def _sample(known: Known, first: int, k: Array) -> Sample:
+    del known, first
+    return Sample(k)
+
+
+def _without_range(shards: PolynomialShards, known: Known, sample: Sample) -> Settings:
+    return Settings(shards.centre(known, sample), None)
