@@ -12,6 +12,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn.monomials.adjoint import pull_back
 from approxattn.monomials.contraction import (
     chunk_length,
     chunks,
@@ -21,6 +22,7 @@ from approxattn.monomials.contraction import (
     widened,
 )
 from approxattn.monomials.index import rank
+from approxattn.monomials.numpy_adjoint import PullBack
 from approxattn.monomials.numpy_contraction import flat, total_state
 from approxattn.monomials.numpy_features import plan
 from approxattn.monomials.numpy_state import Summation, canonical, within
@@ -78,6 +80,25 @@ def read_states_with_parts(
     return both[..., :m], both[..., m:]
 
 
+def read_gradients(x: Array, left: Array, state: Array, degree: int, xp: Namespace) -> Array:
+    """Return the gradient of left_i . (phi(x_i)^T S) with respect to x, shapes (..., n, d),
+    (..., n, m), (..., r, m) -> (..., n, d).
+    """
+    if _arrays.on_host(x, left, state):
+        return _numpy_read_gradients(x, left, state, degree)
+    step = chunk_length(x.shape[-1], degree)
+
+    def one(both: Array, own: Array) -> Array:
+        tokens, turned = both[:, : x.shape[-1]], xp.matrix_transpose(both[:, x.shape[-1] :])
+        parts = [
+            pull_back(tokens[chunk, :], xp.matmul(own, turned[:, chunk]), degree, xp)
+            for chunk in chunks(tokens.shape[0], step)
+        ]
+        return xp.concat(parts, axis=0)
+
+    return _items(one, xp, xp.concat([x, left], axis=-1), state, tuple(x.shape[-2:]))
+
+
 def _read(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
     outputs = [
         xp.matmul(xp.matrix_transpose(features(x[chunk, :], degree, xp)), state)
@@ -124,3 +145,17 @@ def _numpy_read(
         for chunk in within(slice(0, n), p.chunk):
             worker.read([own], tokens[chunk], target[chunk], split[:, chunk])
     return out, np.swapaxes(parts, -1, -2)
+
+
+def _numpy_read_gradients(
+    x: HostArray, left: HostArray, state: HostArray, degree: int
+) -> HostArray:
+    p = plan(x.shape[-1], state.shape[-1], degree, x.shape[-2], False)
+    p = replace(p, scheme="tiled") if p.scheme == "top" else p
+    worker = Summation(p, x.dtype)
+    back, out = PullBack(worker, x.dtype), np.empty_like(x, shape=x.shape)
+    for tokens, own, whole, target in zip(*map(flat, (x, left, state, out)), strict=True):
+        for chunk in within(slice(0, x.shape[-2]), p.chunk):
+            worker.held.load(tokens[chunk])
+            back.into(target[chunk], whole, own[chunk])
+    return out

@@ -193,6 +193,16 @@ class Forward:
         of_sums = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal)
         return of_sums + 4 * degree + 2
 
+    def kind_of(self, coefficients: tuple[float, ...]) -> str:
+        """Return how sums with these coefficients are evaluated."""
+        return kernel_of(self.problem, coefficients, self.largest).kind
+
+    def longest_path(self, coefficients: tuple[float, ...]) -> int:
+        """Return the part of K that belongs to sums with them, over keys or over queries."""
+        problem, g = self.problem, len(coefficients) - 1
+        longest, kind = max(problem.n_q, problem.n_k), self.kind_of(coefficients)
+        return sum_roundings(kind, longest, problem.d, g, problem.causal)
+
     @functools.cached_property
     def denominator_noise(self) -> HostArray:
         """2 E_i / D~_i, shape (..., n_q); inf where the denominator is lost."""

@@ -39,16 +39,16 @@ from approxattn.bounds.gradients import (
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import U64, gamma, times, up
 from approxattn.bounds.scores import query_norms, value_spread
-from approxattn.methods.polynomials.forward import Forward, kernel_of
+from approxattn.methods.polynomials.forward import Forward
 from approxattn.methods.polynomials.gradient import primitive
 from approxattn.methods.polynomials.slopes import slope_bounds
 from approxattn.monomials.dense import derivative
 from approxattn.monomials.index import rank
-from approxattn.monomials.kernel import sum_roundings, underflow
+from approxattn.monomials.kernel import underflow
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Cotangent:
+class Cotangent:
     """What the bounds share.
 
     Attributes
@@ -72,7 +72,27 @@ class _Cotangent:
 
 def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> GradientBounds:
     """Return T3 plus what the consistent gradient's slope and rounding add."""
-    problem, scores, cotangent = run.problem, run.scores, _cotangent(run, dout, kind)
+    scores, cotangent = run.scores, cotangent_of(run, dout, kind)
+    bounds, rounding_only = bounds_by_queries(run, dout, kind, cotangent)
+    dk, dv = _weighted_truncation(run, cotangent)
+    bounds = GradientBounds(
+        dq=bounds.dq,
+        dk=np.minimum(bounds.dk, up(dk + rounding_only.dk)),
+        dv=np.minimum(bounds.dv, up(dv + rounding_only.dv)),
+    )
+    if kind == "consistent":  # subtracting the mean can double the error of dk
+        bounds = bounds._replace(
+            dk=up((2 if scores.keys_centred else 1) * bounds.dk),
+            dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, cotangent)),
+        )
+    return bounds
+
+
+def bounds_by_queries(
+    run: Forward, dout: Array, kind: str, cotangent: Cotangent
+) -> tuple[GradientBounds, GradientBounds]:
+    """Return the bounds without a look at single keys, and what they are without truncation."""
+    problem, scores = run.problem, run.scores
     with np.errstate(over="ignore", invalid="ignore"):
         noise = _noise(run, cotangent, kind)
     of_parts = up(scores.lengths + scores.middle_length)  # q_i is q_i - m plus m
@@ -92,25 +112,13 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
             key_norm=scores.radius,
         )
 
-    bounds = combine(run.log_ratio, run.mu)
-    rounding_only = combine(np.zeros_like(run.log_ratio), 0.0)
-    dk, dv = _weighted_truncation(run, cotangent)
-    bounds = GradientBounds(
-        dq=bounds.dq,
-        dk=np.minimum(bounds.dk, up(dk + rounding_only.dk)),
-        dv=np.minimum(bounds.dv, up(dv + rounding_only.dv)),
-    )
-    if kind == "consistent":  # subtracting the mean can double the error of dk
-        bounds = bounds._replace(
-            dk=up((2 if scores.keys_centred else 1) * bounds.dk),
-            dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, cotangent)),
-        )
-    return bounds
+    return combine(run.log_ratio, run.mu), combine(np.zeros_like(run.log_ratio), 0.0)
 
 
-def _cotangent(run: Forward, dout: Array, kind: str) -> _Cotangent:
+def cotangent_of(run: Forward, dout: Array, kind: str) -> Cotangent:
+    """Return what the bounds share."""
     spread, coefficients = value_spread(run.problem), primitive(run, kind)
-    return _Cotangent(
+    return Cotangent(
         size=cotangent_size(dout, run.problem.xp),
         top=spread.top[..., None],
         osc=spread.osc[..., None],
@@ -121,16 +129,14 @@ def _cotangent(run: Forward, dout: Array, kind: str) -> _Cotangent:
 
 def _roundings(run: Forward, coefficients: tuple[float, ...]) -> int:
     """Return K of step 1, for the longer way of the sums with R and with P."""
-    problem, g = run.problem, len(coefficients) - 1
-    longest, ways = max(problem.n_q, problem.n_k), []
+    problem, g, ways = run.problem, len(coefficients) - 1, []
     for c in (coefficients, run.polynomial.coefficients):
-        kind = kernel_of(problem, c, run.largest).kind
-        back = rank(problem.d, max(g - 1, 0)) if kind == "features" else 0
-        ways.append(sum_roundings(kind, longest, problem.d, g, problem.causal) + back)
+        back = rank(problem.d, max(g - 1, 0)) if run.kind_of(c) == "features" else 0
+        ways.append(run.longest_path(c) + back)
     return max(ways) + 6 * g + 3 * (problem.dv + 1) + problem.d * g + 20
 
 
-def _noise(run: Forward, cotangent: _Cotangent, kind: str) -> GradientNoise:
+def _noise(run: Forward, cotangent: Cotangent, kind: str) -> GradientNoise:
     """Return r_i, e_i, t_i, the balance and the error of the slopes."""
     problem = run.problem
     roundings = _roundings(run, cotangent.coefficients)
@@ -150,7 +156,7 @@ def _noise(run: Forward, cotangent: _Cotangent, kind: str) -> GradientNoise:
     )
 
 
-def _mean_query_error(run: Forward, not_truncation: HostArray, cotangent: _Cotangent) -> HostArray:
+def _mean_query_error(run: Forward, not_truncation: HostArray, cotangent: Cotangent) -> HostArray:
     """Return what passing through the mean query adds to the error of dq, shape (..., 1)."""
     problem, centred = run.problem, run.scores.centred[..., None]
     if not np.any(centred):
@@ -165,7 +171,7 @@ def _mean_query_error(run: Forward, not_truncation: HostArray, cotangent: _Cotan
     return np.where(centred, up(error), 0.0)
 
 
-def _term_loss(run: Forward, cotangent: _Cotangent) -> HostArray:
+def _term_loss(run: Forward, cotangent: Cotangent) -> HostArray:
     """Return what underflow can take from one term R'(s_ij) (left_i . right_j), shape (..., n_q),
     times an entry of at most 1.
 
@@ -177,7 +183,7 @@ def _term_loss(run: Forward, cotangent: _Cotangent) -> HostArray:
     problem, of_r = run.problem, cotangent.coefficients
     tiny, right = _arrays.smallest_normal(problem.dtype), np.maximum(cotangent.top, 1.0)
     every = (of_r, derivative(of_r), run.polynomial.coefficients)
-    kinds = {kernel_of(problem, c, run.largest).kind for c in (of_r, run.polynomial.coefficients)}
+    kinds = {run.kind_of(c) for c in (of_r, run.polynomial.coefficients)}
     inside = np.max(
         [
             underflow(kind, c, run.scores.size, *run.largest, problem.d, tiny)
@@ -195,7 +201,7 @@ def _term_loss(run: Forward, cotangent: _Cotangent) -> HostArray:
     return up(twice * (problem.dv + 2) * right * (of_kernels + of_left))
 
 
-def _weighted_truncation(run: Forward, cotangent: _Cotangent) -> tuple[HostArray, HostArray]:
+def _weighted_truncation(run: Forward, cotangent: Cotangent) -> tuple[HostArray, HostArray]:
     """Return T3 key by key, shapes (..., n_k), from the computed weights.
 
     1. |f - f~|_ij <= (rho_i - 1) f~_ij.
@@ -204,33 +210,58 @@ def _weighted_truncation(run: Forward, cotangent: _Cotangent) -> tuple[HostArray
     Against the sums over all queries of `gradient_bounds` this counts each query by the weight it
     gives to the key, at one more kernel sum. Where weights may be negative this says nothing.
     """
-    problem, xp, log_ratio = run.problem, run.problem.xp, run.log_ratio
+    problem, xp = run.problem, run.problem.xp
     if not np.any(np.all(run.positive, axis=-1)):
         nothing = np.full((*problem.batch, problem.n_k), np.inf)
         return nothing, nothing
-    # 0 times the largest float, unlike 0 times inf, is 0
     with np.errstate(over="ignore", invalid="ignore"):
-        excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
-        omega = times(cotangent.size, cotangent.osc)
-        moved = times(problem.scale, query_norms(problem), omega)
-        columns = np.stack(
-            [(excess + tv_from_log_ratio(log_ratio)) * moved, excess * cotangent.size], axis=-1
-        )
-        noise = np.sum(run.weight_noise[..., None] * columns, axis=-2, keepdims=True)
-        # the sums are taken of columns with a largest entry of 1; what underflow takes from them,
-        # and from their quotients by D_i, comes back times P(s_ij) <= D_i
+        columns, noise = truncation_columns(run, cotangent)
+        # the sums are taken of columns with a largest entry of 1
         top = np.max(columns, axis=-2, keepdims=True)  # (..., 1, 2)
         unit = np.where((top > 0) & np.isfinite(top), columns / top, 0.0)
-        tiny = _arrays.smallest_normal(problem.dtype)
-        below = tiny * np.sum(1 + run.host_denominator, axis=-1)[..., None, None]
     device = _arrays.cast(_arrays.from_host(unit, problem.q), problem.dtype, xp)
     sums = _arrays.to_host(
         run.kernel.transposed_sums(run.queries, run.keys, device / run.denominator)
     ).astype(np.float64)
     if run.scores.weights is not None:
         sums = sums * _arrays.to_host(run.scores.weights).astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = up((sums * (1 + 8 * problem.u) + below) * top + noise)
-    known = np.isfinite(total) & np.all(run.positive, axis=-1)[..., None, None]
-    bounds = np.where(known, total, np.inf)
+    known = np.all(run.positive, axis=-1)
+    bounds = truncation_of_keys(sums, top, noise, lost_quotients(run), known, problem.u)
     return bounds[..., 0], bounds[..., 1]
+
+
+def truncation_columns(run: Forward, cotangent: Cotangent) -> tuple[HostArray, HostArray]:
+    """Return what each query adds to the bounds of dk and dv times the weight it gives to a key,
+    shape (..., n_q, 2), and the sum of what rounding adds to these, shape (..., 1, 2).
+    """
+    log_ratio = run.log_ratio
+    # 0 times the largest float, unlike 0 times inf, is 0
+    excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
+    omega = times(cotangent.size, cotangent.osc)
+    moved = times(run.problem.scale, query_norms(run.problem), omega)
+    columns = np.stack(
+        [(excess + tv_from_log_ratio(log_ratio)) * moved, excess * cotangent.size], axis=-1
+    )
+    c = run.polynomial.coefficients  # these sums run over queries, which may be more than the keys
+    of_weights = np.maximum(run.weight_noise, run.noise(_roundings(run, c), c))
+    return columns, np.sum(of_weights[..., None] * columns, axis=-2, keepdims=True)
+
+
+def lost_quotients(run: Forward) -> HostArray:
+    """Return what underflow takes from columns with entries of about 1 and from their quotients by
+    D_i, which comes back times P(s_ij) <= D_i: shape (..., 1, 1).
+    """
+    tiny = _arrays.smallest_normal(run.problem.dtype)
+    lost: HostArray = tiny * np.sum(1 + run.host_denominator, axis=-1)[..., None, None]
+    return lost
+
+
+def truncation_of_keys(
+    sums: HostArray, top: HostArray, noise: HostArray, below: HostArray, known: HostArray, u: float
+) -> HostArray:
+    """Return the bounds of dk and dv key by key, shape (..., n_k, 2), from the sums of columns that
+    were divided by `top`; inf where not all weights are `known` to be positive.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = up((sums * (1 + 8 * u) + below) * top + noise)
+    return np.where(np.isfinite(total) & known[..., None, None], total, np.inf)
