@@ -80,5 +80,3 @@ def _not_below(x: HostArray, dtype: np.dtype) -> HostArray:
     """Return the numbers of a dtype that are next to x and not below."""
     found = x.astype(dtype)
     return np.where(found.astype(np.float64) < x, np.nextafter(found, np.inf, dtype=dtype), found)
-
-

@@ -37,7 +37,10 @@ _UNBOUNDED = (
 
 TABLE = {
     "Exact": Support(),
-    "Polynomial": Support(),
+    "Polynomial": Support(
+        causal_gradient="it would scan the queries backwards, which is not built; use "
+        "approxattn.attention_vjp"
+    ),
     "Performer": Support("", "", _UNBOUNDED, _UNBOUNDED),
     "Linformer": Support(
         "", "its combinations mix earlier keys with later ones", _UNBOUNDED, _UNBOUNDED

@@ -52,6 +52,7 @@ from approxattn.methods.polynomials.choosing.plan import (
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
+from approxattn.methods.polynomials.sharding.gradient import PolynomialGradientShards
 from approxattn.methods.polynomials.sharding.shards import PolynomialShards
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.methods.protocol import Sizes
@@ -308,6 +309,13 @@ class Polynomial(Costed):
     def shards(self, call: Call) -> PolynomialShards:
         """Return this method as it works on blocks of tokens (`approxattn.methods.sharded`)."""
         return PolynomialShards(method=self, call=call)
+
+    # Protocol.
+    def gradient_shards(self, call: Call) -> PolynomialGradientShards:
+        """Return its gradient as it works on blocks of tokens; the centre of the keys is held
+        fixed.
+        """
+        return PolynomialGradientShards(method=self, call=call)
 
     @property
     def range_basis(self) -> str:
