@@ -235,17 +235,36 @@ def _underflow(
     )
 
 
-def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> GradientBounds:
+class Chains(NamedTuple):
+    """How the sums of an exact gradient were taken, where not as `exact_gradient_rounding` thinks.
+
+    Attributes
+    ----------
+    blocks : int
+        Blocks of keys that a query meets at most.
+    queries : int
+        Queries that a key meets at most, each block of them one by one at the worst.
+    """
+
+    blocks: int
+    queries: int
+
+
+def exact_gradient_rounding(
+    problem: Problem, dout: Array, key_block: int, chains: Chains | None = None
+) -> GradientBounds:
     """Return the rounding errors of the streaming gradient: scores off by eta move the weights by
     ln rho <= 2 eta, sums by gamma.
     """
     bound, u = score_bound(problem), problem.u
-    blocks = -(-problem.n_k // key_block) + sink_blocks(problem)
+    plainly = Chains(-(-problem.n_k // key_block), problem.n_q)
+    of_keys, n_q = plainly if chains is None else chains
+    blocks = of_keys + sink_blocks(problem)
     eta = score_rounding(problem, bound) + u * (EXP_ULPS + 4 + 4 * bound) * (blocks + 2)
-    terms = blocked_sum_terms(problem.n_k, key_block) + blocked_sum_terms(problem.n_q, key_block)
+    terms = min(problem.n_k, key_block) + of_keys + blocked_sum_terms(n_q, key_block)
     terms += sink_blocks(problem)
     # dk and dv add one part a query block, however long
-    queries = blocked_sum_terms(problem.n_q, 1)
+    queries = blocked_sum_terms(n_q, 1)
     sums = gamma(
         2 * terms + queries + problem.dv + 12, u
     ) + 4 * problem.n_k * _arrays.smallest_normal(problem.dtype)
@@ -253,7 +272,7 @@ def exact_gradient_rounding(problem: Problem, dout: Array, key_block: int) -> Gr
     spread = value_spread(problem)
     pair = size * (
         2 * gamma(problem.dv + 4, u) * spread.top[..., None]
-        + softmax_rounding(problem, bound, key_block)
+        + softmax_rounding(problem, bound, key_block, of_keys)
     )
     noise = GradientNoise(
         weights=up(sums + 0 * bound),

@@ -91,14 +91,17 @@ def sink_blocks(problem: Problem) -> int:
     return 0 if problem.sinks is None else 1
 
 
-def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:
+def softmax_rounding(
+    problem: Problem, bound: HostArray, key_block: int, blocks: int | None = None
+) -> HostArray:
     """Return the bound on the rounding error of each row of a softmax output, shape (..., n_q), for
-    keys taken in blocks of `key_block`.
+    keys taken in blocks of `key_block`, or in so many `blocks` of that length at most.
     """
     spread = value_spread(problem)
     u = problem.u
-    eta = _exponent_rounding(problem, bound, key_block, u)
-    terms = blocked_sum_terms(problem.n_k, key_block) + sink_blocks(problem)
+    blocks = -(-problem.n_k // key_block) if blocks is None else blocks
+    eta = _exponent_rounding(problem, bound, blocks, u)
+    terms = min(problem.n_k, key_block) + blocks + sink_blocks(problem)
     lost = 2 * (problem.n_k + 1) * _arrays.smallest_normal(problem.dtype)
     sums = (
         gamma(2 * terms + 4, u, 2) * spread.top[..., None]
@@ -107,9 +110,9 @@ def softmax_rounding(problem: Problem, bound: HostArray, key_block: int) -> Host
     return up(output_bound(tv_from_score_error(eta), spread.osc) + sums)
 
 
-def _exponent_rounding(problem: Problem, bound: HostArray, key_block: int, u: float) -> HostArray:
-    """Return eta, shape (..., n_q)."""
-    blocks = -(-problem.n_k // key_block) + sink_blocks(problem)
+def _exponent_rounding(problem: Problem, bound: HostArray, blocks: int, u: float) -> HostArray:
+    """Return eta, shape (..., n_q), for keys in so many blocks."""
+    blocks = blocks + sink_blocks(problem)
     exponents = plain(u) * (EXP_ULPS + 4 + 4 * bound) * (blocks + 1)
     return score_rounding(problem, bound) + exponents
 
@@ -117,7 +120,7 @@ def _exponent_rounding(problem: Problem, bound: HostArray, key_block: int, u: fl
 def lse_rounding(problem: Problem, bound: HostArray, key_block: int) -> HostArray:
     """Return the bound on the rounding error of each log-sum-exp, shape (..., n_q)."""
     u = plain(problem.u)
-    eta = _exponent_rounding(problem, bound, key_block, problem.u)
+    eta = _exponent_rounding(problem, bound, -(-problem.n_k // key_block), problem.u)
     sums = gamma(blocked_sum_terms(problem.n_k, key_block) + 4, u)
     lost = 2 * problem.n_k * _arrays.smallest_normal(problem.dtype)
     relative = sums + lost

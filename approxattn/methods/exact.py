@@ -22,7 +22,9 @@ from approxattn.certificate import (
     unclaimed,
 )
 from approxattn.methods.costs import Costed, Size
+from approxattn.methods.exact_blocks import ExactGradientShards, ExactShards
 from approxattn.methods.protocol import Sizes
+from approxattn.methods.sharded import Call
 from approxattn.softmax.numpy_streaming import held
 from approxattn.softmax.streaming import (
     KEY_BLOCK,
@@ -103,3 +105,13 @@ class Exact(Costed):
         if problem.sinks is not None:
             own["sinks"] = sink_gradient(problem, dout, *attend_with_lse(problem))
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=own)
+
+    # Protocol.
+    def shards(self, call: Call) -> ExactShards:
+        """Return it as it works on blocks of tokens, all pairs of them."""
+        return ExactShards(call=call)
+
+    # Protocol.
+    def gradient_shards(self, call: Call) -> ExactGradientShards:
+        """Return its gradient as it works on blocks of tokens."""
+        return ExactGradientShards(call=call)

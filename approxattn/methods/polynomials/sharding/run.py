@@ -18,7 +18,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
-from approxattn._problem.elsewhere import Elsewhere, Extent, elsewhere
+from approxattn.bounds.elsewhere import Elsewhere, Extent, elsewhere
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import query_norms
 from approxattn.methods.polynomials.balance import Balance, scaled

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import HostArray
-from approxattn._problem import Problem
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, pose, refuse_overflow
+from approxattn.bounds.scores import key_norms
 
 
 class Extent(NamedTuple):
@@ -74,6 +75,30 @@ def elsewhere(problem: Problem, extent: Extent) -> Elsewhere:
     own = {f.name: getattr(problem, f.name) for f in fields(Problem)}
     own |= {"k": _arrays.from_host(row, like), "v": _arrays.from_host(np.array(values), like)}
     return Elsewhere(**own, keys=extent.keys)
+
+
+def beside(q: Array, extent: Extent, scale: float | None) -> Elsewhere:
+    """Return queries posed beside keys of this extent, numbers of which sums could overflow
+    refused.
+    """
+    one = q[..., :1, :]
+    plain = pose(q, one, one, scale=scale)
+    longest = float(np.max(extent.radius, initial=0.0))
+    top_q = float(plain.xp.max(plain.xp.abs(plain.q)))
+    top_v = float(np.max(np.abs([extent.high, extent.low]), initial=0.0))
+    sizes = {
+        "beta d max|q| max|k|": plain.scale * plain.d * max(top_q, 1.0) * max(longest, 1.0),
+        "n max|k|": extent.keys * longest,
+        "n max|v|": extent.keys * top_v,
+    }
+    for what, size in sizes.items():
+        refuse_overflow(what, 2 * size, plain.dtype)
+    return elsewhere(plain, extent)
+
+
+def extent_of(problem: Problem) -> Extent:
+    """Return that of the keys and values of a problem."""
+    return Extent(problem.n_k, np.max(key_norms(problem), axis=-1), *problem.value_range)
 
 
 def _not_below(x: HostArray, dtype: np.dtype) -> HostArray:
