@@ -40,7 +40,7 @@ from approxattn._arguments import (
     keep,
 )
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, refuse_overflow
+from approxattn._problem import Problem
 from approxattn._problem.time_needed import (
     NORMAL,
     PRODUCT,
@@ -62,12 +62,15 @@ from approxattn.methods.costs import Costed, Size
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.random_features.features import (
     KINDS,
+    check_exponents,
     directions,
     on_device,
     relative_variance,
 )
 from approxattn.methods.random_features.gradient import gradient
+from approxattn.methods.random_features.shards import PerformerShards
 from approxattn.methods.random_features.sums import attend, feature_rounding
+from approxattn.methods.sharded import Call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,15 @@ class Performer(Costed):
         """Return the output, shape (..., n_q, dv), and its certificate."""
         w = self._draw(problem, rng)
         value = attend(problem, on_device(w, problem)).mean
-        return Approximation(value=value, certificate=self._certificate(problem, value, w))
+        failure = 1 - self.confidence
+        rounding = feature_rounding(problem, w)
+        certificate = self._certificate(problem, value, failure, rounding)
+        return Approximation(value=value, certificate=certificate)
+
+    # Protocol.
+    def shards(self, call: Call) -> PerformerShards:
+        """Return it as it works on blocks of tokens."""
+        return PerformerShards(method=self, call=call)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv of the output for the cotangent dout, shape (..., n_q, dv)."""
@@ -167,11 +178,13 @@ class Performer(Costed):
         each += tokens * (SCORE + PRODUCT * (d + problem.dv))
         check_setting(problem, "features", self.features, self.features * each, "features")
         w = directions(problem.d, self.features, self.kind, self.orthogonal, rng)
-        _check_overflow(problem, w)
+        check_exponents(problem, w)
         return w
 
-    def _certificate(self, problem: Problem, value: Array, w: HostArray) -> Certificate:
-        failure = 1 - self.confidence
+    def _certificate(
+        self, problem: Problem, value: Array, failure: float, rounding: HostArray
+    ) -> Certificate:
+        """Return the certificate of all rows of a problem, which fails with that probability."""
         variance, osc = self._variance(problem), value_spread(problem).osc[..., None]
         rho = np.sqrt(variance)
         mass = 1 - up(rho * math.sqrt(2 * problem.n_q / failure))
@@ -179,7 +192,7 @@ class Performer(Costed):
         numerators = math.sqrt(2 * problem.n_q * problem.dv / failure)
         with np.errstate(over="ignore", invalid="ignore"):
             share = up(rho / 2 * numerators / np.where(earned, mass, 1.0))
-            chance = np.where(earned, up(share * osc + feature_rounding(problem, w)), np.inf)
+            chance = np.where(earned, up(share * osc + rounding), np.inf)
         sure = range_bound(value, problem)
         useful = chance < sure
         few = int(np.sum(~useful))
@@ -206,12 +219,3 @@ class Performer(Costed):
         longest = query_norms(problem) + visible_max(key_norms(problem), problem)[..., None]
         with np.errstate(over="ignore"):
             return relative_variance(up(problem.scale * longest**2), self.features, self.kind)
-
-
-def _check_overflow(problem: Problem, w: HostArray) -> None:
-    """Refuse exponents of queries and visible keys that could overflow."""
-    root = math.sqrt(problem.scale)
-    x = root * float(np.max(query_norms(problem)))
-    y = root * float(np.max(visible_max(key_norms(problem), problem)))
-    size = 4 * ((x + y) * float(np.max(np.linalg.norm(w, axis=1))) + y * y)
-    refuse_overflow("the largest exponent of a feature", size, problem.dtype)

@@ -158,9 +158,13 @@ def with_ones(problem: Problem) -> Array:
 
 def attend(problem: Problem, w: Array) -> Seen:
     """Return output and logarithms of the denominators."""
+    return attend_after(problem, w, None)[0]
+
+
+def attend_after(problem: Problem, w: Array, state: State | None) -> tuple[Seen, State]:
+    """Return what queries see of a state and of the problem's keys, and the state of all these."""
     xp, m, values = problem.xp, w.shape[-2], with_ones(problem)
     tiny = _arrays.smallest_normal(problem.dtype)
-    state: State | None = None
     seen = []
     for keys, queries in steps(problem, m):
         h, part = log_key_features(problem, w, *keys), values[..., keys[0] : keys[1], :]
@@ -171,13 +175,40 @@ def attend(problem: Problem, w: Array) -> Seen:
         state = add_keys(state, h, part, xp)
     assert state is not None  # noqa: S101 - there is a key
     if not problem.causal:
-        rows = chunks(problem, m, problem.n_q)
-        seen = [look(log_query_features(problem, w, *c), state, xp) for c in rows]
-    return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
+        seen = looks(problem, w, state)
+    return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True))), state
 
 
-def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
-    """Return the bound on the rounding error of each row of the output, shape (..., n_q)."""
+def looks(problem: Problem, w: Array, state: State) -> list[Seen]:
+    """Return what all queries see of a state, so many at a time."""
+    rows = chunks(problem, w.shape[-2], problem.n_q)
+    return [look(log_query_features(problem, w, *c), state, problem.xp) for c in rows]
+
+
+def fold(problem: Problem, w: Array) -> tuple[State, int]:
+    """Return the state of the keys, and in how many steps it was made."""
+    values, state, count = with_ones(problem), None, 0
+    for first, last in chunks(problem, w.shape[-2], problem.n_k):
+        h = log_key_features(problem, w, first, last)
+        state = add_keys(state, h, values[..., first:last, :], problem.xp)
+        count += 1
+    assert state is not None  # noqa: S101 - there is a key
+    return state, count
+
+
+def both(a: State, b: State) -> State:
+    """Return the state of the keys of two: each is rescaled by the largest exponents."""
+    xp = _arrays.namespace(top=a.top)
+    top = xp.maximum(a.top, b.top)
+    shift = finite(top, xp)
+    shrunk = [s.sums * xp.matrix_transpose(xp.exp(s.top - shift)) for s in (a, b)]
+    return State(top, shrunk[0] + shrunk[1])
+
+
+def feature_rounding(problem: Problem, w: HostArray, count: int | None = None) -> HostArray:
+    """Return the bound on the rounding error of each row of the output, shape (..., n_q); `count`
+    are the steps that a key passed through, where they are not those of the problem.
+    """
     u, m = problem.u, len(w)
     longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
     root = math.sqrt(problem.scale)
@@ -186,7 +217,8 @@ def feature_rounding(problem: Problem, w: HostArray) -> HostArray:
         root * visible_max(key_norms(problem), problem)[..., None],
     )
     size = up(2 * (longest * (x + y) + y * y))
-    count = sum(1 for _ in steps(problem, m)) + (8 if problem.causal else 0)
+    count = sum(1 for _ in steps(problem, m)) if count is None else count
+    count += 8 if problem.causal else 0
     underflow = (
         8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
     )
