@@ -196,12 +196,12 @@ def _checked(name: str, matrix: Array, problem: Problem) -> Array:
 
 def _combined(problem: Problem, e: Any, f: Any, factors: tuple[float, float]) -> Combined:
     keys, values = e.apply(problem.k) * factors[0], f.apply(problem.v) * factors[1]
-    _check_overflow(problem, keys, values)
+    check_overflow(problem, keys, values)
     reduced = Reduced(problem=replace(problem, k=keys, v=values, key_mask=None))
     return Combined(reduced=reduced, keys=e, values=f, original=problem, factors=factors)
 
 
-def _check_overflow(problem: Problem, keys: Array, values: Array) -> None:
+def check_overflow(problem: Problem, keys: Array, values: Array) -> None:
     """Refuse combinations whose scores or sums could overflow."""
     xp = problem.xp
     top_q, top_k, top_v = (float(xp.max(xp.abs(x))) for x in (problem.q, keys, values))

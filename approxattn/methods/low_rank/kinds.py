@@ -64,7 +64,11 @@ class Combination(Protocol):
 
 def refuted(combined: Combined, facts: Facts, reason: str) -> Certificate:
     """Return no bound: Theorem 2 of Wang et al. is false."""
-    problem = combined.original
+    return no_bound(combined.original, facts, reason)
+
+
+def no_bound(problem: Problem, facts: Facts, reason: str) -> Certificate:
+    """Return that for a problem."""
     return Certificate(
         rows=np.full((*problem.batch, problem.n_q), np.inf),
         target=SOFTMAX,

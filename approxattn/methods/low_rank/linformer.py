@@ -38,11 +38,13 @@ from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.costs import Costed, Size
+from approxattn.methods.low_rank.blocks.linformer import LinformerShards
 from approxattn.methods.low_rank.combinations import Combined
 from approxattn.methods.low_rank.given import Kernel, Projections
 from approxattn.methods.low_rank.kinds import Combination, Facts, bounds_or_none
 from approxattn.methods.low_rank.sketches import SKETCHES, Sketch
 from approxattn.methods.protocol import Sizes
+from approxattn.methods.sharded import Call
 from approxattn.softmax.biased import attend, attend_gradient
 
 
@@ -209,6 +211,11 @@ class Linformer(Costed):
         value = attend(combined.reduced)
         certificate = combination.certificate(combined, value, _facts(combination, combined))
         return Approximation(value=value, certificate=certificate)
+
+    # Protocol.
+    def shards(self, call: Call) -> LinformerShards:
+        """Return it as it works on blocks of tokens."""
+        return LinformerShards(method=self, call=call)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv of the output, and of the projections if they are given, for the

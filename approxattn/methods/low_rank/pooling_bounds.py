@@ -42,6 +42,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem
 from approxattn.bounds.gradients import (
     GradientBounds,
     GradientNoise,
@@ -90,11 +91,17 @@ class PoolingBound:
 def pooling_bound(combined: Combined) -> PoolingBound:
     """Bound the error of the output of attention to block means."""
     problem, pooled, pool = combined.original, combined.reduced.problem, combined.keys
-    u = problem.u
-    eta, log_top, spread = _eta(combined), _log_top(pool), value_spread(problem)
-    tv = tv_from_score_error(eta + 4 * u * log_top)
+    return bound_of_means(problem, pooled, _eta(combined), _log_top(pool), _mean_rounding(combined))
+
+
+def bound_of_means(
+    problem: Problem, pooled: Problem, eta: HostArray, log_top: float, of_means: HostArray
+) -> PoolingBound:
+    """Return it for eta, shape (..., n_q), L, and the rounding of a mean of values, shape (...)."""
+    spread = value_spread(problem)
+    tv = tv_from_score_error(eta + 4 * problem.u * log_top)
     rounding = softmax_rounding(pooled, score_bound(pooled) + log_top, pooled.n_k)
-    rounding = rounding + _mean_rounding(combined)[..., None]
+    rounding = rounding + of_means[..., None]
     return PoolingBound(
         eta=eta, tv=tv, rounding=rounding, rows=up(output_bound(tv, spread.osc) + rounding)
     )

@@ -44,10 +44,22 @@ def row_sample_certificate(
     combined: Combined, failure: float, facts: dict[str, object]
 ) -> Certificate:
     """Return the certificate of attention to sampled keys."""
-    problem, sampled = combined.original, combined.reduced.problem
+    problem = combined.original
+    return certificate_of_sample(
+        problem, combined.reduced.problem, _centred_bound(problem), failure, facts
+    )
+
+
+def certificate_of_sample(
+    problem: Problem,
+    sampled: Problem,
+    bound: HostArray,
+    failure: float,
+    facts: dict[str, object],
+) -> Certificate:
+    """Return it for B_i, shape (..., n_q)."""
     rank = sampled.n_k
     rounding = softmax_rounding(sampled, score_bound(problem), sampled.n_k)
-    bound = _centred_bound(problem)
     log_union = math.log(2 * problem.n_q * problem.dv / failure)
     with np.errstate(over="ignore"):
         share = up(np.exp(bound) * math.sqrt(log_union / (2 * rank)))  # of osc(V)
@@ -68,11 +80,16 @@ def row_sample_certificate(
 
 
 def _centred_bound(problem: Problem) -> HostArray:
-    """Return B_i >= max_j (s_ij - mean of row i), shape (..., n_q): at most twice the bound about
-    the computed centre, whatever that is.
+    """Return B_i >= max_j (s_ij - mean of row i), shape (..., n_q)."""
+    about = score_bound_of(problem, problem.k - key_centre(problem))
+    return bound_about_mean(problem, about, gamma(problem.n_k + 4, problem.u))
+
+
+def bound_about_mean(problem: Problem, about: HostArray, off: float) -> HostArray:
+    """Return that from a bound about a computed centre of the keys, shape (..., n_q), at most twice
+    that whatever the centre is; `off` times max|k| is how far it is from their mean.
     """
-    about = up(score_bound_of(problem, problem.k - key_centre(problem)) * (1 + 4 * problem.u))
-    off = gamma(problem.n_k + 4, problem.u)
+    about = up(about * (1 + 4 * problem.u))
     if not math.isfinite(off):
         return up(2 * about)
     return up(about + np.minimum(about, off * score_bound(problem)))

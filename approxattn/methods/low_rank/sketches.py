@@ -28,6 +28,14 @@ from approxattn.methods.low_rank.kinds import Facts, Gradient, refuted
 from approxattn.methods.low_rank.pooling_bounds import pooling_bound, pooling_gradient_bound
 from approxattn.methods.low_rank.row_sample_bound import row_sample_certificate
 
+REFUTED = (
+    "the theorem is refuted (queries 0, values 1: exact attention is 1, the sketch returns noise "
+    "of mean 0)"
+)
+NO_THEOREM = (
+    "no theorem speaks about largest entries: the bound is what the range of v alone implies"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
@@ -133,12 +141,7 @@ def _random(name: str) -> Kind:
         make=lambda problem, sketch, rng: randomly_combined(
             problem, name, sketch.rank, sketch.delta, rng
         ),
-        certificate=lambda combined, _value, _sketch, facts: refuted(
-            combined,
-            facts,
-            "the theorem is refuted (queries 0, values 1: exact attention is 1, the sketch returns "
-            "noise of mean 0)",
-        ),
+        certificate=lambda combined, _value, _sketch, facts: refuted(combined, facts, REFUTED),
         work={"count-sketch": lambda _k, _n: 1.0, "srht": lambda _k, n: math.log2(max(2.0, n))}.get(
             name, lambda k, _n: float(k)
         ),
@@ -159,15 +162,12 @@ def _of_means(combined: Combined, _value: Array, _sketch: Sketch, facts: Facts) 
 
 
 def _of_largest(combined: Combined, value: Array, _sketch: Sketch, facts: Facts) -> Certificate:
-    reason = (
-        "no theorem speaks about largest entries: the bound is what the range of v alone implies"
-    )
     return Certificate(
         rows=range_bound(value, combined.original),
         target=SOFTMAX,
         theorem="ours.value-range",
         facts=facts,
-        unmet=(reason,),
+        unmet=(NO_THEOREM,),
     )
 
 

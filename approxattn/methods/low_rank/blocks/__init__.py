@@ -1,0 +1,1 @@
+"""Methods of low rank over blocks of tokens."""
