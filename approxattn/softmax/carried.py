@@ -32,6 +32,14 @@ class Carried(NamedTuple):
         """The output so far."""
         return self.sums[..., :-1] / self.sums[..., -1:]
 
+    def merge(self, other: Carried) -> Carried:
+        """Return what the same queries have seen of both sets of keys."""
+        xp = _arrays.namespace(top=self.top)
+        top = xp.maximum(self.top, other.top)
+        finite = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+        shrunk = [x.sums * xp.exp(x.top - finite) for x in (self, other)]
+        return Carried(top, shrunk[0] + shrunk[1])
+
 
 class Rows(NamedTuple):
     """Queries times beta, and the number of the first one; or keys, with `values`."""

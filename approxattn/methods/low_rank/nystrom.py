@@ -30,7 +30,7 @@ import numpy as np
 
 from approxattn import _arrays, sketching
 from approxattn._arguments import check_flag, check_integer, check_memory, check_number, keep
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn._problem.time_needed import PRODUCT, STEP, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
@@ -42,6 +42,7 @@ from approxattn.certificate import (
     Gradients,
 )
 from approxattn.methods.costs import Costed, Size
+from approxattn.methods.low_rank.blocks.nystrom import NO_THEOREM, NystromShards
 from approxattn.methods.low_rank.combinations import visible
 from approxattn.methods.low_rank.pseudo_inverse import (
     newton_schulz,
@@ -50,6 +51,7 @@ from approxattn.methods.low_rank.pseudo_inverse import (
     truncated_inverse_gradient,
 )
 from approxattn.methods.protocol import Sizes
+from approxattn.methods.sharded import Call
 from approxattn.softmax.scores import row_softmax
 from approxattn.softmax.streaming import attend, stream_gradient
 
@@ -167,11 +169,8 @@ class Nystrom(Costed):
             rows=range_bound(value, problem),
             target=SOFTMAX,
             theorem="ours.value-range",
-            facts=self._facts(marks),
-            unmet=(
-                "no theorem bounds the error of landmarks: the bound is what the range of v alone "
-                "implies",
-            ),
+            facts=self.facts_of(marks.a),
+            unmet=(NO_THEOREM,),
         )
         return Approximation(value=value, certificate=certificate)
 
@@ -196,7 +195,7 @@ class Nystrom(Costed):
             rest = xp.sum(dout, axis=-2, keepdims=True) - xp.sum(dv, axis=-2, keepdims=True)
             dv = dv + rest * _shares(problem)
         certificate = no_gradient_bounds(problem).certificate(
-            facts=self._facts(marks),
+            facts=self.facts_of(marks.a),
             unmet=("no bound is known for the gradient through landmarks",),
         )
         dq, dk = dq + marks.queries.adjoint(dq_marks), dk + marks.keys.adjoint(dk_marks)
@@ -228,11 +227,7 @@ class Nystrom(Costed):
         scores = xp.where(real[..., None, :], scores, xp.full_like(scores, -xp.inf))
         a = row_softmax(scores, xp)
         a = xp.where(_full(queries.counts, problem)[..., :, None], a, xp.zeros_like(a))
-        z = (
-            newton_schulz(a, self.iterations, xp)
-            if self.rcond is None
-            else truncated_inverse(a, self.rcond, xp)
-        )
+        z = self.inverse(a, xp)
         from_landmarks = replace(problem, q=q, v=problem.v - centre)
         return _Landmarks(from_landmarks, to_landmarks, queries, keys, a, z, centre)
 
@@ -252,9 +247,21 @@ class Nystrom(Costed):
             return newton_schulz_gradient(a, self.iterations, dz, problem.xp)
         return truncated_inverse_gradient(a, self.rcond, dz, problem.xp)
 
-    def _facts(self, marks: _Landmarks) -> dict[str, object]:
+    def facts_of(self, a: Array) -> dict[str, object]:
+        """Return what certificates tell, for A."""
         how = {"iterations": self.iterations} if self.rcond is None else {"rcond": self.rcond}
-        return {"landmark queries": marks.a.shape[-2], "landmark keys": marks.a.shape[-1], **how}
+        return {"landmark queries": a.shape[-2], "landmark keys": a.shape[-1], **how}
+
+    # Protocol.
+    def shards(self, call: Call) -> NystromShards:
+        """Return it as it works on blocks of tokens."""
+        return NystromShards(method=self, call=call)
+
+    def inverse(self, a: Array, xp: Namespace) -> Array:
+        """Return Z for A, shape (..., L, L)."""
+        if self.rcond is None:
+            return newton_schulz(a, self.iterations, xp)
+        return truncated_inverse(a, self.rcond, xp)
 
 
 def _full(counts: HostArray, problem: Problem) -> Array:
