@@ -98,6 +98,9 @@ def shards_of(method: Any, call: Call, *, gradient: bool = False) -> Shards:
         what = f"the gradient of {name}" if gradient else name
         msg = f"{what} cannot be taken in blocks of tokens: {why}"
         raise TypeError(msg)
+    if call.scale is not None and method.why_no_scale:
+        msg = f"scale(={call.scale}) with {name}: {method.why_no_scale}"
+        raise ValueError(msg)
     rules.check_scale(call.scale, call.d, call.dtype)
     _check_seed(method, call.seed)
     shards: Shards = method.gradient_shards(call) if gradient else method.shards(call)

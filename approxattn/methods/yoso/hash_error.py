@@ -38,6 +38,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn._problem.time_needed import PRODUCT, SCORE, STEP, check_setting
 from approxattn.bounds.concentration import bernstein, empirical_bernstein, hoeffding
+from approxattn.bounds.elsewhere import Elsewhere
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.hashing.collision import angle_errors, column_variance
 from approxattn.hashing.hadamard import block_sizes, draw_hadamard
@@ -163,5 +164,7 @@ def _bernstein(
 
 
 def small(problem: Problem) -> bool:
-    """Return whether exact variances are affordable."""
+    """Return whether exact variances are affordable: not where the keys are elsewhere."""
+    if isinstance(problem, Elsewhere):
+        return False
     return problem.n_q * problem.n_k**2 * math.prod(problem.batch) <= SMALL

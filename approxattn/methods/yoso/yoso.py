@@ -33,10 +33,12 @@ from approxattn.certificate import Approximation, Certificate, Gradients
 from approxattn.hashing.collision import root_mean_square_error
 from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, unit_rows
 from approxattn.methods.costs import Costed, Size
+from approxattn.methods.sharded import Call
 from approxattn.methods.yoso.hash_error import Hashes, entry_error, small
 from approxattn.methods.yoso.numpy_tables import TOKENS, code_width, fits, key_block
 from approxattn.methods.yoso.sampled_gradient import sampled_gradient
 from approxattn.methods.yoso.sampling import Sample, group_sizes, power_of_two, sample
+from approxattn.methods.yoso.shards import YosoShards
 from approxattn.methods.yoso.yoso_expectation import (
     YosoExpectation,
     certified_gradients,
@@ -224,17 +226,30 @@ class Yoso(Costed):
         one_by_one = _arrays.on_host(problem.q) and fits(self.hashes, self.bits, problem.dv)
         normals = self._draw(problem, rng, whole_batch=not one_by_one)
         run, widths = self._sample(problem, normals), column_widths(problem)
-        rows, value = self._bound(problem, run, widths)
+        return self.certified(problem, run, widths, 1 - self.confidence)
+
+    def certified(
+        self, problem: Problem, run: Sample, widths: HostArray, failure: float
+    ) -> Approximation:
+        """Return the output with its certificate, which fails with that probability, from the means
+        over hashes and the l1 widths of the columns of v.
+        """
+        rows, value = self._bound(problem, run, widths, failure)
         certificate = Certificate(
             rows=rows,
             target=self._target,
             theorem="ours.l1-hoeffding" if self.bound == "hoeffding" else "ours.shared-bernstein",
-            failure=1 - self.confidence,
+            failure=failure,
             facts=self._facts(problem, run, widths),
         )
         return Approximation(
             value=_arrays.cast(value, problem.dtype, problem.xp), certificate=certificate
         )
+
+    # Protocol.
+    def shards(self, call: Call) -> YosoShards:
+        """Return it as it works on blocks of tokens."""
+        return YosoShards(method=self, call=call)
 
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv of the kind asked for, and their certificate.
@@ -292,18 +307,21 @@ class Yoso(Costed):
         assert rng is not None  # noqa: S101 - `attention` asks for it
         return self._hashes.draw(problem, rng, whole_batch=whole_batch, passes=passes)
 
+    def groups(self, d: int, dv: int) -> list[int]:
+        """Return the sizes of the groups of hashes whose means are compared."""
+        groups = self.hashes if self.bound == "bernstein" else 1 + -(-SQUARES // dv)
+        return group_sizes(self._hashes.blocks(d), groups)
+
     def _sample(self, problem: Problem, normals: Array) -> Sample:
         xp, mask, values = problem.xp, problem.key_mask, problem.v
-        entrywise = self.bound == "bernstein"
-        groups = self.hashes if entrywise else 1 + -(-SQUARES // problem.dv)
         factor = power_of_two(values, xp)
         run = sample(
             values / factor if factor != 1.0 else values,
             problem.k,
             problem.q,
             normals,
-            group_sizes(self._hashes.blocks(problem.d), groups),
-            entrywise=entrywise,
+            self.groups(problem.d, problem.dv),
+            entrywise=self.bound == "bernstein",
             weights=None if mask is None else xp.astype(mask, values.dtype),
             xp=xp,
         )
@@ -311,10 +329,12 @@ class Yoso(Costed):
             return run
         return Sample(mean=run.mean * factor, squares=run.squares, counts=run.counts, factor=factor)
 
-    def _bound(self, problem: Problem, run: Sample, widths: HostArray) -> tuple[HostArray, Array]:
+    def _bound(
+        self, problem: Problem, run: Sample, widths: HostArray, failure: float
+    ) -> tuple[HostArray, Array]:
         """Return the row bounds, shape (..., n_q), and the output, normalised if asked for."""
         xp, u, tiny = problem.xp, problem.u, _arrays.smallest_normal(problem.dtype)
-        entry = entry_error(problem, self._hashes, run, widths, self.bound, 1 - self.confidence)
+        entry = entry_error(problem, self._hashes, run, widths, self.bound, failure)
         if not self.normalize:
             size = np.max(widths, axis=-1)[..., None]  # no mean of collided sums is larger
             rows = up(np.max(entry, axis=-1) + 2 * u * size + tiny)
