@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from approxattn._arguments import check_flag
+from approxattn._arguments import check_flag, check_integer
 from approxattn.dask.graphs import (
     Graphs,
     array_module,
@@ -115,7 +115,7 @@ def attention(
     >>> out.value.to_zarr("out.zarr")  # doctest: +SKIP
     """
     arrays = {"q": q, "k": k, "v": v}
-    _check(arrays, causal, reread)
+    _check(arrays, causal, reread, seed)
     dtypes = check_shapes(arrays, causal=causal)
     call = call_of(arrays, dtypes.compute, scale=scale, causal=causal, seed=seed)
     graphs = _graphs(shards_of(method, call), arrays, causal, reread)
@@ -171,7 +171,7 @@ def attention_vjp(
     >>> grads.dk.to_zarr("dk.zarr")  # doctest: +SKIP
     """
     arrays = {"q": q, "k": k, "v": v, "dout": dout}
-    _check(arrays, causal, reread)
+    _check(arrays, causal, reread, seed)
     dtypes = check_shapes(arrays, causal=causal)
     check_cotangent_like(arrays, dtypes.out)
     call = call_of(arrays, dtypes.compute, scale=scale, causal=causal, seed=seed)
@@ -199,7 +199,9 @@ def _graphs(shards: Any, arrays: dict[str, Any], causal: bool, reread: bool) -> 
     )
 
 
-def _check(arrays: dict[str, Any], causal: Any, reread: Any) -> None:
+def _check(arrays: dict[str, Any], causal: Any, reread: Any, seed: Any) -> None:
+    if seed is not None:
+        check_integer("seed", seed, 0)
     check_flag("causal", causal)
     check_flag("reread", reread)
     for name, x in arrays.items():

@@ -96,7 +96,7 @@ def attention(
     >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
     True
     """
-    _check(causal, executor, shard)
+    _check(causal, executor, shard, seed)
     sources = _sources(q=q, k=k, v=v)
     dtypes = check_shapes(sources, causal=causal)
     call = call_of(sources, dtypes.compute, scale=scale, causal=causal, seed=seed)
@@ -171,7 +171,7 @@ def attention_vjp(
     >>> bool((abs(grads.dk - exact.dk).max(axis=-1) <= grads.certificate.dk).all())
     True
     """
-    _check(causal, executor, shard)
+    _check(causal, executor, shard, seed)
     sources = _sources(q=q, k=k, v=v, dout=dout)
     dtypes = check_shapes(sources, causal=causal)
     check_cotangent_like(sources, dtypes.out)
@@ -215,8 +215,10 @@ def _written(journal: Journal) -> WrittenGradients:
     )
 
 
-def _check(causal: Any, executor: Any, shard: Any) -> None:
+def _check(causal: Any, executor: Any, shard: Any, seed: Any) -> None:
     check_integer("shard", shard, 1)
+    if seed is not None:
+        check_integer("seed", seed, 0)
     check_flag("causal", causal)
     check_executor(executor)
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_integer
 from approxattn._problem import input as rules
 from approxattn.methods.sharded import Call, Shards
 from approxattn.sharding.support import why_not
@@ -99,7 +98,7 @@ def shards_of(method: Any, call: Call, *, gradient: bool = False) -> Shards:
         msg = f"{what} cannot be taken in blocks of tokens: {why}"
         raise TypeError(msg)
     if call.scale is not None and method.why_no_scale:
-        msg = f"scale(={call.scale}) with {name}: {method.why_no_scale}"
+        msg = f"scale(={call.scale}) with {name}: {method.why_no_scale}; leave scale=None"
         raise ValueError(msg)
     rules.check_scale(call.scale, call.d, call.dtype)
     _check_seed(method, call.seed)
@@ -108,9 +107,7 @@ def shards_of(method: Any, call: Call, *, gradient: bool = False) -> Shards:
 
 
 def _check_seed(method: Any, seed: int | None) -> None:
-    if seed is not None:
-        check_integer("seed", seed, 0)
-    elif method.randomised:
+    if seed is None and method.randomised:
         msg = (
             f"{type(method).__name__} draws random numbers: pass seed=0, or another integer; there "
             "is no hidden default"

@@ -54,7 +54,13 @@ PUBLIC = {
         "weights",
     ],
     approxattn.data: ["Heads", "minilm_heads"],
-    approxattn.distributed: ["WorkersLostError", "Written", "attention"],
+    approxattn.distributed: [
+        "WorkersLostError",
+        "Written",
+        "WrittenGradients",
+        "attention",
+        "attention_vjp",
+    ],
     approxattn.testing: [
         *["Attention", "Examination", "Finding", "NoOutputError", "Problem"],
         *["assert_law", "attention_checks", "check_attention"],
@@ -100,7 +106,9 @@ FRONT_ENDS = {
         ],
     },
     "jax": {"approxattn.jax": ["attention", "traced_attention"]},
-    "dask": {"approxattn.dask": ["LazyApproximation", "attention"]},
+    "dask": {
+        "approxattn.dask": ["LazyApproximation", "LazyGradients", "attention", "attention_vjp"]
+    },
 }
 """Looked at where the library is installed."""
 
