@@ -39,6 +39,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--shard", type=int, default=2**18, help="tokens of a block (default: %(default)s)"
     )
+    command.add_argument("--seed", type=int, help="what the draws of a random method follow from")
     where = command.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler")
     where.add_argument("--workers", type=int, help="processes here; this one if not given")
@@ -56,6 +57,7 @@ def attend(options: argparse.Namespace, methods: Any) -> str:
             out=options.out,
             executor=executor,
             shard=options.shard,
+            seed=options.seed,
             progress=progress,
         )
     assert isinstance(out, Written)  # noqa: S101 - `out` was given

@@ -19,48 +19,38 @@ class Support(NamedTuple):
 
     def why_not(self, *, gradient: bool, causal: bool) -> str:
         """Return the reason; that without a mask comes first."""
-        plainly, masked = (
-            (self.gradient, self.causal_gradient) if gradient else (self.output, self.causal)
-        )
-        return plainly or (masked if causal else "")
+        pair = self[2:] if gradient else self[:2]
+        return pair[0] or (pair[1] if causal else "")
 
 
 def _none(why: str) -> Support:
     return Support(why, why, why, why)
 
 
-_PAIRS = "it works on pairs of tokens that any two blocks may hold; use Polynomial(...)"
-_UNBOUNDED = (
-    "nobody knows a bound on its gradient; use Polynomial(...), whose gradient has one, or "
-    "approxattn.attention_vjp"
-)
+def _no_gradient(causal: str = "") -> Support:
+    return Support("", causal, _NO_GRADIENT, causal or _NO_GRADIENT)
+
+
+_NO_GRADIENT = "its gradient in blocks is not built; use approxattn.attention_vjp"
+_PAIRS = "it looks for pairs of tokens, which may lie in any two blocks; use Polynomial(...)"
 
 TABLE = {
     "Exact": Support(),
     "Polynomial": Support(
-        causal_gradient="it would scan the queries backwards, which is not built; use "
-        "approxattn.attention_vjp"
+        causal_gradient="the scan of the queries backwards is not built; use "
+        "approxattn.attention_vjp, or Exact()"
     ),
-    "Performer": Support("", "", _UNBOUNDED, _UNBOUNDED),
-    "Linformer": Support(
-        "", "its combinations mix earlier keys with later ones", _UNBOUNDED, _UNBOUNDED
-    ),
-    "Nystrom": Support(
-        "", "its landmarks mix earlier tokens with later ones", _UNBOUNDED, _UNBOUNDED
-    ),
-    "Yoso": Support(
-        "",
-        "a table for each block of queries would be needed",
-        "its sampled gradient takes a table for each column of q and k; use "
-        "approxattn.attention_vjp",
-        "it has no causal form",
-    ),
+    "Performer": _no_gradient(),
+    "Linformer": _no_gradient("its combinations mix earlier keys with later ones"),
+    "Nystrom": _no_gradient("its landmarks mix earlier tokens with later ones"),
+    "Yoso": _no_gradient("its tables hold the sum over all keys; use Performer(...)"),
     "YosoExpectation": _none("it takes all pairs of tokens; use Yoso(...)"),
-    "Clustered": _none("its tree splits all keys along one direction after another; use Linformer"),
-    "FittedLinformer": _none("its combinations are fitted to all tokens at once; use Linformer"),
-    "FittedPolynomial": _none("it is fitted to the scores of one call; use Polynomial(...)"),
+    "Clustered": _none("its blocks are of keys that are alike, wherever they are; use Linformer"),
+    "FittedLinformer": _none("its combinations are fitted to all keys at once; use Linformer"),
+    "FittedPolynomial": _none("it is fitted to the scores of all pairs; use Polynomial(...)"),
     "SelectedSummaries": _none(
-        "each query reads the chunks that it selects, wherever they are; use Polynomial(...)"
+        "each query reads the chunks of keys that it selects, wherever they are; use "
+        "Polynomial(...)"
     ),
     "BertLSH": _none(_PAIRS),
     "LSHSoftmax": _none(_PAIRS),
@@ -70,8 +60,8 @@ TABLE = {
 
 def why_not(method: Any, *, gradient: bool, causal: bool) -> str:
     """Return why a method cannot be taken in blocks; empty where it can."""
-    name = type(method).__name__
-    known = TABLE.get(name) if type(method).__module__.startswith("approxattn.") else None
+    kind = type(method)
+    known = TABLE.get(kind.__name__) if kind.__module__.startswith("approxattn.") else None
     return (known or _of_other(method)).why_not(gradient=gradient, causal=causal)
 
 
@@ -84,20 +74,10 @@ def _of_other(method: Any) -> Support:
 
 
 def printed() -> str:
-    """Return the table in Markdown."""
+    """Return the table in Markdown: yes, or the number of a reason below."""
+    reasons = list(dict.fromkeys(why for support in TABLE.values() for why in support if why))
     rows = ["| method | output | causal | gradient | causal gradient |", "|---|---|---|---|---|"]
-    notes: list[str] = []
     for name, support in TABLE.items():
-        cells = [_cell(why, notes) for why in support]
+        cells = ["yes" if not why else f"no ({reasons.index(why) + 1})" for why in support]
         rows.append(f"| `{name}` | {' | '.join(cells)} |")
-    return "\n".join(
-        [*rows, "", *(f"{i}. {why[0].upper()}{why[1:]}." for i, why in enumerate(notes, 1))]
-    )
-
-
-def _cell(why: str, notes: list[str]) -> str:
-    if not why:
-        return "yes"
-    if why not in notes:
-        notes.append(why)
-    return f"no ({notes.index(why) + 1})"
+    return "\n".join([*rows, "", *(f"{i}. No: {why}." for i, why in enumerate(reasons, 1))])

@@ -46,10 +46,6 @@ class Drawn:
             total += self._columns(block, inside).apply(part.astype(np.float64))
         return total
 
-    def matrix(self) -> HostArray:
-        """Return all of it, shape (rank, n)."""
-        return self.add(0, np.eye(self.n))
-
     def merge(self, a: HostArray, b: HostArray) -> HostArray:
         """Return what two blocks add together."""
         return a + b
