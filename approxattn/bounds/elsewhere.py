@@ -77,12 +77,27 @@ def elsewhere(problem: Problem, extent: Extent) -> Elsewhere:
     return Elsewhere(**own, keys=extent.keys)
 
 
+def queries_alone(q: Array, scale: float | None) -> Problem:
+    """Return queries posed beside one key of zeros."""
+    one = _nothing(q)
+    return pose(q, one, one, scale=scale)
+
+
+def keys_alone(k: Array, v: Array, scale: float | None = None) -> Problem:
+    """Return keys and values posed beside one query of zeros."""
+    return pose(_nothing(k), k, v, scale=scale)
+
+
+def _nothing(x: Array) -> Array:
+    one = x[..., :1, :]
+    return _arrays.namespace(x=x).zeros_like(one)
+
+
 def beside(q: Array, extent: Extent, scale: float | None) -> Elsewhere:
     """Return queries posed beside keys of this extent, numbers of which sums could overflow
     refused.
     """
-    one = q[..., :1, :]
-    plain = pose(q, one, one, scale=scale)
+    plain = queries_alone(q, scale)
     longest = float(np.max(extent.radius, initial=0.0))
     top_q = float(plain.xp.max(plain.xp.abs(plain.q)))
     top_v = float(np.max(np.abs([extent.high, extent.low]), initial=0.0))

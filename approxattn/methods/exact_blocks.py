@@ -13,8 +13,15 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import check_cotangent, pose, refuse_overflow
-from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of
+from approxattn._problem import check_cotangent, refuse_overflow
+from approxattn.bounds.elsewhere import (
+    Elsewhere,
+    Extent,
+    beside,
+    extent_of,
+    keys_alone,
+    queries_alone,
+)
 from approxattn.bounds.gradients import Chains, exact_gradient_rounding
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import score_bound
@@ -78,7 +85,7 @@ class ExactShards:
     def measure(self, known: Known, first: int, k: Array, v: Array) -> Keys:
         """Return the extent of keys and values."""
         del known, first
-        problem = pose(k[..., :1, :], k, v)
+        problem = keys_alone(k, v)
         return Keys(extent_of(problem), -(-problem.n_k // KEY_BLOCK))
 
     def output(self, known: Known, first: int, q: Array, whole: Tokens) -> Answers:
@@ -107,7 +114,7 @@ class ExactShards:
     def _keys(self, whole: Tokens, stop: int) -> Any:
         """Yield the pieces of keys and values that queries before `stop` may see."""
         for start, (k, v) in whole.pieces(stop if self.call.causal else None):
-            problem = pose(k[..., :1, :], k, v)
+            problem = keys_alone(k, v)
             yield Rows(problem.k, start, problem.v)
 
 
@@ -168,7 +175,7 @@ class ExactGradientShards:
 
     def of_keys(self, known: Known, first: int, k: Array, v: Array, whole: Tokens) -> Answers:
         """Return dk and dv of some keys."""
-        problem = pose(k[..., :1, :], k, v, scale=self.call.scale)
+        problem = keys_alone(k, v, self.call.scale)
         xp, keys = problem.xp, Rows(problem.k, first, problem.v)
         found: Queries = known["queries"]
         dk, dv = xp.zeros_like(problem.k), xp.zeros_like(problem.v)
@@ -176,7 +183,7 @@ class ExactGradientShards:
             n = q.shape[-2]
             if self.call.causal and start + n <= first:
                 continue
-            posed = pose(q, q[..., :1, :], q[..., :1, :], scale=self.call.scale)
+            posed = queries_alone(q, self.call.scale)
             g = _arrays.cast(dout, posed.dtype, xp)
             queries = Rows(posed.q * posed.scale, start, posed.q)
             own = found.done.rows(start, start + n)

@@ -68,7 +68,7 @@ def test_bounds_hold_at_any_scale(method) -> None:
             assert "overflow" in str(error) or "too low" in str(error)  # noqa: PT017
             continue
         check(found, gradient(*arrays))
-        claimed += np.isfinite(found.certificate.dk).all()
+        claimed += np.isfinite(found.certificate.dv).all()
     assert claimed >= 4
 
 
@@ -226,7 +226,7 @@ def test_refusals() -> None:
         ((q, k, v, g, method), {"causal": True}, "scan of the queries"),
         ((q, k, v, g, aa.Nystrom(landmarks=2)), {}, "the gradient of Nystrom cannot"),
         ((q, k, v, g, aa.Yoso(bits=2, hashes=3)), {"seed": 0}, "gradient in blocks is not built"),
-        ((q, k, v, 1e300 * g, method), {}, "overflow"),
+        ((q, k, v, 3e306 * g, method), {}, "overflow"),
         ((q, k, v, g + np.nan, method), {}, "finite"),
         ((q, k, v, g, aa.Exact()), {"out": "g"}, "must end in"),
     ]:

@@ -15,7 +15,7 @@ import numpy as np
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
-from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of
+from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of, keys_alone
 from approxattn.certificate import Approximation
 from approxattn.methods.random_features.features import (
     check_exponents,
@@ -77,7 +77,7 @@ class PerformerShards:
     def fold(self, known: Known, first: int, k: Array, v: Array) -> FeatureState:
         """Return the state of keys and values."""
         del known, first
-        problem, w = pose(k[..., :1, :], k, v, scale=self.call.scale), self._directions()
+        problem, w = keys_alone(k, v, self.call.scale), self._directions()
         check_exponents(problem, w)
         state, count = fold(problem, on_device(w, problem))
         return FeatureState(state, extent_of(problem), count)

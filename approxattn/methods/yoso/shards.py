@@ -18,7 +18,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
-from approxattn.bounds.elsewhere import Extent, beside, extent_of
+from approxattn.bounds.elsewhere import Extent, beside, extent_of, keys_alone
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import column_widths
 from approxattn.hashing.directions import check_zero_rows
@@ -97,7 +97,7 @@ class YosoShards:
     def fold(self, known: Known, first: int, k: Array, v: Array) -> Tables:
         """Return the tables of keys and values."""
         del known, first
-        one = pose(k[..., :1, :], k, v)
+        one = keys_alone(k, v)
         problem = pose(one.xp.ones_like(one.k[..., :1, :]), one.k, one.v)
         check_zero_rows(problem, self.method.zero_rows)
         keys, values, normals = self._flat(problem.k), self._flat(problem.v), self._normals()

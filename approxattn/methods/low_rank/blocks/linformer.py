@@ -16,8 +16,15 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
-from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of
+from approxattn._problem import Problem
+from approxattn.bounds.elsewhere import (
+    Elsewhere,
+    Extent,
+    beside,
+    extent_of,
+    keys_alone,
+    queries_alone,
+)
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import query_norms, row_norms, value_spread
 from approxattn.bounds.values import range_bound
@@ -116,7 +123,7 @@ class LinformerShards:
     def fold(self, known: Known, first: int, k: Array, v: Array) -> Sums:
         """Return what keys and values add."""
         del known
-        problem = pose(k[..., :1, :], k, v, scale=self.call.scale)
+        problem = keys_alone(k, v, self.call.scale)
         keys, values = (_arrays.to_host(x) for x in (problem.k, problem.v))
         tokens = np.concatenate([keys, values], axis=-1)
         total = np.sum(keys, axis=-2, keepdims=True, dtype=np.float64)
@@ -142,7 +149,7 @@ class LinformerShards:
 
     def measure(self, known: Known, first: int, k: Array) -> Farthest:
         """Return how far keys are from what stands for them."""
-        problem, found = pose(k[..., :1, :], k, k[..., :1]), known["state"]
+        problem, found = keys_alone(k, k[..., :1]), known["state"]
         middle = found.mean
         if isinstance(self._how, Pooled):
             middle = found.keys[..., self._how.block_of(first, first + problem.n_k), :]
@@ -155,7 +162,7 @@ class LinformerShards:
         del first
         found: Combinations = known["state"]
         problem = beside(q, found.extent, self.call.scale)
-        plain = pose(q, q[..., :1, :], q[..., :1, :], scale=self.call.scale)
+        plain = queries_alone(q, self.call.scale)
         keys, values = (_arrays.from_host(x, plain.q) for x in (found.keys, found.values))
         check_overflow(plain, keys, values)
         reduced = replace(plain, k=keys, v=values)

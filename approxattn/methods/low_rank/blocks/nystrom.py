@@ -16,7 +16,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
-from approxattn.bounds.elsewhere import Extent, beside, extent_of
+from approxattn.bounds.elsewhere import Extent, beside, extent_of, keys_alone, queries_alone
 from approxattn.bounds.values import range_bound
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
 from approxattn.methods.low_rank.blocks.combining import Pooled
@@ -110,13 +110,13 @@ class NystromShards:
     def add_queries(self, known: Known, first: int, q: Array) -> QuerySums:
         """Return what queries add to the landmarks."""
         del known
-        problem = pose(q, q[..., :1, :], q[..., :1, :], scale=self.call.scale)
+        problem = queries_alone(q, self.call.scale)
         return QuerySums(self._of_queries.add(first, _arrays.to_host(problem.q)))
 
     def add_keys(self, known: Known, first: int, k: Array, v: Array) -> KeySums:
         """Return what keys and values add to the landmarks and to the centre."""
         del known
-        problem = pose(k[..., :1, :], k, v)
+        problem = keys_alone(k, v)
         values = np.sum(_arrays.to_host(problem.v), axis=-2, keepdims=True, dtype=np.float64)
         sums = self._of_keys.add(first, _arrays.to_host(problem.k))
         return KeySums(sums, values, extent_of(problem))
@@ -135,7 +135,7 @@ class NystromShards:
     def fold(self, known: Known, first: int, k: Array, v: Array) -> Carried:
         """Return what the landmark queries see of some keys."""
         marks: Landmarks = known["landmarks"]
-        problem = pose(k[..., :1, :], k, v, scale=self.call.scale)
+        problem = keys_alone(k, v, self.call.scale)
         q = _arrays.from_host(marks.queries, problem.k)
         values = problem.v - _arrays.from_host(marks.centre, problem.v)
         queries, keys = Rows(q * problem.scale, 0, q), Rows(problem.k, first, values)
@@ -154,7 +154,7 @@ class NystromShards:
         del first
         marks: Landmarks = known["landmarks"]
         problem = beside(q, marks.extent, self.call.scale)
-        plain = pose(q, q[..., :1, :], q[..., :1, :], scale=self.call.scale)
+        plain = queries_alone(q, self.call.scale)
         keys = _arrays.from_host(marks.keys, plain.q)
         value = attend(replace(plain, k=keys, v=known["state"]))
         value = value + _arrays.from_host(marks.centre, plain.q)

@@ -17,19 +17,21 @@ is the state of keys and values, x_i = beta q_i, y_j = k_j - c.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, check_cotangent, pose, refuse_overflow
+from approxattn._problem import Problem, check_cotangent, refuse_overflow
+from approxattn.bounds.elsewhere import keys_alone, queries_alone
 from approxattn.bounds.gradients import cotangent_size
 from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import times, up
 from approxattn.bounds.scores import row_norms, spread_of
 from approxattn.certificate import SOFTMAX_GRADIENT, Approximation, Certificate
+from approxattn.methods.polynomials.balance import times_power
 from approxattn.methods.polynomials.choosing.output_certificate import facts_of, unmet_of
 from approxattn.methods.polynomials.gradient_error import (
     Cotangent,
@@ -40,7 +42,7 @@ from approxattn.methods.polynomials.gradient_error import (
     truncation_of_keys,
 )
 from approxattn.methods.polynomials.sharding.run import StateForward, run_over
-from approxattn.methods.polynomials.sharding.shards import PolynomialShards
+from approxattn.methods.polynomials.sharding.shards import PolynomialShards, Settings
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
 from approxattn.methods.sharded import Answer, Answers, Call, Known, Pass
@@ -170,9 +172,7 @@ class PolynomialGradientShards:
     def measure(self, known: Known, first: int, q: Array, dout: Array) -> Measured:
         """Return what must be known of queries and cotangents."""
         del known, first
-        one = q[..., :1, :]
-        problem = pose(q, one, one, scale=self.call.scale)
-        like = pose(dout, dout[..., :1, :], dout[..., :1, :])
+        problem, like = queries_alone(q, self.call.scale), queries_alone(dout, None)
         return Measured(
             np.asarray(np.max(row_norms(problem.q, problem.xp), axis=-1)),
             np.asarray(np.max(cotangent_size(like.q, like.xp), axis=-1)),
@@ -193,8 +193,8 @@ class PolynomialGradientShards:
         c = self._primitive(own)
         if c is None:
             return KeySums(own, None)
-        y, right = self._key_side(own, k, v)
-        return KeySums(own, states(y, right, c, pose(k, k, v).xp))
+        y, right, problem = self._key_side(known, k, v)
+        return KeySums(own, states(y, right, c, problem.xp))
 
     def fold_queries(self, known: Known, first: int, q: Array, dout: Array) -> QuerySums:
         """Return what queries leave behind for the keys."""
@@ -240,19 +240,22 @@ class PolynomialGradientShards:
         del first
         state: PolynomialState = known["state"].own
         sums: QuerySums = known["adjoint"]
-        y, right = self._key_side(state, k, v)
-        xp, degree, dv = pose(k, k, v).xp, state.polynomial.degree, v.shape[-1]
+        y, right, problem = self._key_side(known, k, v)
+        xp, degree, dv = problem.xp, state.polynomial.degree, problem.dv
         read = read_states(y, sums.own, degree, xp)
         if sums.primitive is None:
             dk = read_gradients(y, right, sums.own[..., : dv + 1], degree, xp)
         else:
             dk = read_gradients(y, right, sums.primitive, degree + 1, xp)
         of_columns = _arrays.to_float64(read[..., dv + 1 :])
-        u = pose(k, k, v).u
-        by_keys = truncation_of_keys(
-            of_columns, self._largest_columns(known), sums.noise, sums.below, sums.known, u
-        )
+        top = self._largest_columns(known)
+        by_keys = truncation_of_keys(of_columns, top, sums.noise, sums.below, sums.known, problem.u)
         dk_rows = np.minimum(sums.dk[..., None], up(by_keys[..., 0] + sums.rounded_dk[..., None]))
+        # those are of keys times a power of two
+        power = known["settings"].power
+        tiny = _arrays.smallest_normal(problem.dtype)
+        dk = times_power(dk, np.full(problem.batch, power), xp)
+        dk_rows = up(np.ldexp(dk_rows, power) + (tiny if power else 0.0))
         dv_rows = np.minimum(sums.dv[..., None], up(by_keys[..., 1] + sums.rounded_dv[..., None]))
         return {
             "dk": Approximation(
@@ -267,8 +270,7 @@ class PolynomialGradientShards:
         """Return the forward pass, what the bounds share, and left."""
         state: PolynomialState = known["state"].own
         measured: Measured = known["queries"]
-        one = q[..., :1, :]
-        problem = pose(q, one, one, scale=self.call.scale)
+        problem = queries_alone(q, state.scale)
         degree = state.polynomial.degree + 1
         terms = key_sum_terms(measured.tokens, problem.d, degree, causal=False)
         run = run_over(state, problem, terms + measured.merges)
@@ -287,12 +289,13 @@ class PolynomialGradientShards:
             return None
         return state.polynomial.antiderivative()
 
-    def _key_side(self, state: PolynomialState, k: Array, v: Array) -> tuple[Array, Array]:
-        """Return y and right."""
-        problem = pose(k, k, v, scale=self.call.scale)
+    def _key_side(self, known: Known, k: Array, v: Array) -> tuple[Array, Array, Problem]:
+        """Return y and right, and keys and values as a problem."""
+        settings: Settings = known["settings"]
+        problem = replace(keys_alone(k, v), k=settings.keys(k))
         ones = problem.xp.ones_like(problem.v[..., :1])
         right = problem.xp.concat([problem.v, ones], axis=-1)
-        return shift_keys(problem, state.centre, problem.dtype), right
+        return shift_keys(problem, settings.centre, problem.dtype), right, problem
 
     def _largest_columns(self, known: Known) -> HostArray:
         """Return what the two columns of `truncation_columns` are at most, shape (..., 1, 2)."""

@@ -9,11 +9,15 @@ Symbols. beta is the factor of the scores, k_j are the keys, q_i the queries, c 
 3. Norms are rounded up, but not always by as much: how depends on the other rows of an array
    (`row_norms`). Each is within gamma_{d+8} of the true one, so a factor of 1 + 4 gamma_{d+12}
    covers a row that is measured in one array and queried in another.
+4. With these lengths known, keys are multiplied by a power of two and beta is divided by it, so
+   that beta q and k are about equally large: no score changes, and no monomial of the one overflows
+   before that of the other shrinks it (as in `balance`, one power for all leading indices).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,8 +26,10 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
+from approxattn.bounds.elsewhere import keys_alone, queries_alone
 from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import row_norms
+from approxattn.methods.polynomials.balance import times_power
 from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
@@ -31,10 +37,19 @@ from approxattn.methods.sharded import Answer, Answers, Call, Known, Pass, Scan
 
 
 class Settings(NamedTuple):
-    """What all blocks have in common: the centre, shape (..., 1, d), and the half range."""
+    """What all blocks have in common: the centre, shape (..., 1, d), and the scale of keys that are
+    multiplied by 2^power, and the half range.
+    """
 
     centre: Array
     half_range: float | None
+    power: int = 0
+    scale: float | None = None
+
+    def keys(self, k: Array) -> Array:
+        """Return keys in the dtype computed in, times 2^power."""
+        problem = keys_alone(k, k[..., :1])
+        return _times(problem.k, self.power)
 
 
 class Sample(NamedTuple):
@@ -121,21 +136,20 @@ class PolynomialShards:
         del known
         xp = _arrays.namespace(k=sample.keys)
         tokens = sample.keys
-        keys = pose(tokens[..., :1, :], tokens, tokens[..., :1]).k
+        keys = keys_alone(tokens, tokens[..., :1]).k
         centre = _arrays.mean_of_rows(keys, xp)
         return xp.zeros_like(centre) if self.method.centre == "none" else centre
 
     def measure_queries(self, known: Known, first: int, q: Array) -> Largest:
         """Return the length of the longest query."""
         del known, first
-        one = q[..., :1, :]
-        problem = pose(q, one, one, scale=self.call.scale)
+        problem = queries_alone(q, self.call.scale)
         return Largest(np.asarray(np.max(row_norms(problem.q, problem.xp), axis=-1)))
 
     def measure_keys(self, known: Known, first: int, k: Array) -> Largest:
         """Return the length of the longest centred key."""
         del first
-        problem = pose(k[..., :1, :], k, k[..., :1])
+        problem = keys_alone(k, k[..., :1])
         keys = shift_keys(problem, known["centre"], problem.dtype)
         return Largest(np.asarray(np.max(row_norms(keys, problem.xp), axis=-1)))
 
@@ -146,16 +160,24 @@ class PolynomialShards:
         slack = 1 + 4 * gamma(problem.d + 12, problem.u)
         lengths = known["queries"].length * keys.length
         bounds = up(problem.scale * lengths * (1 + 4 * problem.u) * slack)
-        return Settings(centre, float(np.max(bounds, initial=0.0)))
+        tops = (float(np.max(x.length, initial=0.0)) for x in (known["queries"], keys))
+        far = float(np.max(row_norms(centre, problem.xp), initial=0.0))
+        power = _balance(problem.scale, *tops, far, problem.dtype)
+        return Settings(
+            _times(centre, power),
+            float(np.max(bounds, initial=0.0)),
+            power,
+            math.ldexp(problem.scale, -power),
+        )
 
     def fold(self, known: Known, first: int, k: Array, v: Array) -> PolynomialState:
         """Return the state of keys and values."""
         del first
         settings: Settings = known["settings"]
         state: PolynomialState = self.method.state(
-            k,
-            v,
-            scale=self.call.scale,
+            settings.keys(k),
+            keys_alone(k, v).v,
+            scale=settings.scale,
             centre=settings.centre,
             half_range=settings.half_range,
         )
@@ -164,7 +186,7 @@ class PolynomialShards:
     def query(self, known: Known, first: int, q: Array) -> Answers:
         """Return the attention of queries over all keys of a state."""
         del first
-        return {"value": known["state"].query(q)}
+        return {"value": known["state"].query(queries_alone(q, None).q)}
 
     def advance(
         self,
@@ -176,7 +198,9 @@ class PolynomialShards:
         v: Array,
     ) -> tuple[Answers, PolynomialState]:
         """Return causal attention of the next tokens, and the state after them."""
-        out, after = advanced(before, self.fold(known, first, k, v), q, k, v)
+        settings: Settings = known["settings"]
+        posed = queries_alone(q, None).q, settings.keys(k), keys_alone(k, v).v
+        out, after = advanced(before, self.fold(known, first, k, v), *posed)
         return {"value": out}, after
 
 
@@ -186,4 +210,25 @@ def _sample(known: Known, first: int, k: Array) -> Sample:
 
 
 def _without_range(shards: PolynomialShards, known: Known, sample: Sample) -> Settings:
-    return Settings(shards.centre(known, sample), None)
+    return Settings(shards.centre(known, sample), None, 0, shards.call.scale)
+
+
+def _balance(scale: float, queries: float, keys: float, centre: float, dtype: str) -> int:
+    """Return the power of two that makes centred keys as large as queries times `scale`, given the
+    length of the longest of each; `scale` less the power, and keys as they were before the centre
+    was taken off, stay far from the ends of the dtype.
+    """
+    if not (queries > 0 and keys > 0):
+        return 0
+    wanted = round((math.log2(scale) + math.log2(queries) - math.log2(keys)) / 2)
+    room = math.frexp(_arrays.largest(dtype))[1]
+    exponent = math.frexp(scale)[1]
+    most = min(exponent + room - 8, room // 4 - math.frexp(keys + centre)[1])
+    return max(min(wanted, most), exponent - room + 8)
+
+
+def _times(x: Array, power: int) -> Array:
+    if not power:
+        return x
+    powers = np.full(tuple(x.shape[:-2]), power)
+    return times_power(x, powers, _arrays.namespace(x=x))
