@@ -182,7 +182,10 @@ def together(
         rows[tuple(slice(*span) for span in place)] = block.certificate.rows
     certificates = [replace(block.certificate, promised=None) for block in blocks]
     promised = [block.certificate.promised for block in blocks]
-    whole = joined(certificates, rows)
+    # a bound of one leading index fails where one of its own blocks does
+    of_index = np.reshape([c.failure for c in certificates], (-1, len(chunks[-1])))
+    failure = min(1.0, float(np.max(np.sum(of_index, axis=-1), initial=0.0)))
+    whole = replace(joined(certificates, rows), failure=failure)
     if any(p is None for p in promised):
         return whole
     allowed = np.empty(rows.shape)

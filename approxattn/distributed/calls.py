@@ -20,6 +20,7 @@ from approxattn.distributed.runs import (
     to_files,
 )
 from approxattn.distributed.sources import Source, source_of
+from approxattn.distributed.targets import Target
 from approxattn.distributed.written import Written, WrittenGradients
 from approxattn.sharding.checks import (
     call_of,
@@ -184,7 +185,7 @@ def attention_vjp(
         return Gradients(**{n: p.value for n, p in parts.items()}, certificate=certificate)
     path = Path(out)
     check_out(path)
-    targets = {}
+    targets: dict[str, Target] = {}
     for part, of in (("dq", "q"), ("dk", "k"), ("dv", "v")):
         shape, suffix = tuple(sources[of].shape), f".{part}{path.suffix}"
         targets |= targets_of(part, shape, dtypes.out, shard, path.suffix, suffix)

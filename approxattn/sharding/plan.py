@@ -94,13 +94,13 @@ def answers(
     if shards.scan is not None:
         return {"out": _scanned_answers(layout, graph, shards.scan, known, finish)}
     found: dict[str, list[Ref]] = {}
-    for one in shards.answers:
-        found[one.name] = []
-        whole = [block for name in one.across for block in blocks[name]]
-        for i, first in enumerate(layout.firsts(one.takes[0])):
-            own, (function, *rest) = [blocks[n][i] for n in one.takes], finish(one.name, i)
-            task = tasks.answer, one, known, first, function, tuple(rest), *own, *whole
-            found[one.name].append(_add(graph, f"{one.name}-{i}", *task))
+    for part in shards.answers:
+        found[part.name] = []
+        whole = [block for name in part.across for block in blocks[name]]
+        for i, first in enumerate(layout.firsts(part.takes[0])):
+            own, (function, *rest) = [blocks[n][i] for n in part.takes], finish(part.name, i)
+            task = tasks.answer, part, known, first, function, tuple(rest), *own, *whole
+            found[part.name].append(_add(graph, f"{part.name}-{i}", *task))
     return found
 
 

@@ -126,7 +126,7 @@ class LinformerShards:
         problem = keys_alone(k, v, self.call.scale)
         keys, values = (_arrays.to_host(x) for x in (problem.k, problem.v))
         tokens = np.concatenate([keys, values], axis=-1)
-        total = np.sum(keys, axis=-2, keepdims=True, dtype=np.float64)
+        total = np.asarray(np.sum(_arrays.to_float64(keys), axis=-2, keepdims=True))
         return Sums(self._how, self._how.add(first, tokens), total, extent_of(problem))
 
     def settle(self, known: Known, sums: Sums) -> Combinations:

@@ -117,7 +117,7 @@ class NystromShards:
         """Return what keys and values add to the landmarks and to the centre."""
         del known
         problem = keys_alone(k, v)
-        values = np.sum(_arrays.to_host(problem.v), axis=-2, keepdims=True, dtype=np.float64)
+        values = np.asarray(np.sum(_arrays.to_float64(problem.v), axis=-2, keepdims=True))
         sums = self._of_keys.add(first, _arrays.to_host(problem.k))
         return KeySums(sums, values, extent_of(problem))
 

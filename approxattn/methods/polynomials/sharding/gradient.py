@@ -124,7 +124,9 @@ class QuerySums(NamedTuple):
     def merge(self, other: QuerySums) -> QuerySums:
         """Return that of both."""
         names = ("dk", "dv", "rounded_dk", "rounded_dv", "noise", "below")
-        added = {name: up(getattr(self, name) + getattr(other, name)) for name in names}
+        added: dict[str, Any] = {
+            name: up(getattr(self, name) + getattr(other, name)) for name in names
+        }
         primitive = None if self.primitive is None else self.primitive + other.primitive
         return self._replace(
             own=self.own + other.own,

@@ -160,9 +160,11 @@ class PolynomialShards:
         slack = 1 + 4 * gamma(problem.d + 12, problem.u)
         lengths = known["queries"].length * keys.length
         bounds = up(problem.scale * lengths * (1 + 4 * problem.u) * slack)
-        tops = (float(np.max(x.length, initial=0.0)) for x in (known["queries"], keys))
-        far = float(np.max(row_norms(centre, problem.xp), initial=0.0))
-        power = _balance(problem.scale, *tops, far, problem.dtype)
+        of_q, of_k, of_c = (
+            float(np.max(x, initial=0.0))
+            for x in (known["queries"].length, keys.length, row_norms(centre, problem.xp))
+        )
+        power = _balance(problem.scale, of_q, of_k, of_c, problem.dtype)
         return Settings(
             _times(centre, power),
             float(np.max(bounds, initial=0.0)),
