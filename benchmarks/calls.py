@@ -1,4 +1,5 @@
-"""Time whole calls: with a certificate, without one, the sums alone, and PyTorch's exact attention.
+"""Time whole calls: with a certificate, without one, the sums alone, and PyTorch's exact attention;
+and a token of decoding, by a state and by exact attention.
 
     ./run.sh bench calls                    # or: python benchmarks/calls.py --repeats 9 --json FILE
 
@@ -37,6 +38,12 @@ EXACT = {
     "one head of 8,192, d = 64, causal": ((1, 8192, 64), True, 1.5),
 }
 """Shape, order, and the goal for certified calls over PyTorch's exact attention."""
+
+
+DECODING = {"one head": (), "8 heads": (8,)}
+"""Leading axes of a decoder of width 64 and degree 2."""
+SEEN, STEP = 2048, 2.0
+"""Tokens before the one decoded, and the goal for `state.attend` over `Exact` on as many keys."""
 
 
 def in_turn(tasks: Tasks, repeats: int) -> dict[str, list[float]]:
@@ -92,6 +99,21 @@ def exact_line(shape: tuple[int, int, int], causal: bool, repeats: int) -> dict[
     return over(in_turn(peer | calls(aa.Exact(), q, k, v, causal=causal), repeats), "torch")
 
 
+def decoding_line(heads: tuple[int, ...], repeats: int) -> dict[str, float]:
+    """Measure one token: attended to and taken up by a state, both with certificates, over exact
+    attention, whose cache takes it up for nothing.
+    """
+    tokens = np.random.default_rng(1).standard_normal((3, *heads, SEEN, 64)).astype(np.float32)
+    q, k, v = tokens * np.float32(0.5)
+    state = aa.Polynomial(degree=2, basis="taylor", centre="none").state(k, v)
+    new = tuple(x[..., -1:, :].copy() for x in (q, k, v))
+    tasks: Tasks = {
+        "exact": lambda: aa.attention(new[0], k, v, aa.Exact()).certificate.rows,
+        "state": lambda: state.attend(*new)[0].certificate.rows,
+    }
+    return over(in_turn(tasks, 10 * repeats), "exact")
+
+
 def main() -> None:
     """Read the options, print the figures and write them."""
     parser = argparse.ArgumentParser(description="Time whole calls on one thread.")
@@ -118,6 +140,12 @@ def main() -> None:
             print(
                 f"  {name:<34} torch {line['torch ms']:7.2f} ms   certified "
                 f"{line['certified']:.2f} [{goal}]   value {line['value']:.2f}"
+            )
+        print(f"Decoding a token, d = 64, degree 2: over Exact on {SEEN:,} keys")
+        for name, heads in DECODING.items():
+            line = found[f"decoding, {name}"] = decoding_line(heads, options.repeats)
+            print(
+                f"  {name:<34} exact {line['exact ms']:7.2f} ms   state {line['state']:.2f} [{STEP}]"
             )
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -27,6 +27,7 @@ from approxattn.monomials.numpy_contraction import flat, total_state
 from approxattn.monomials.numpy_features import plan
 from approxattn.monomials.numpy_state import Summation, canonical, within
 from approxattn.monomials.parts.cuts import check_degrees
+from approxattn.monomials.parts.few import are_few, few_readings, few_states
 
 
 def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespace) -> Array:
@@ -122,6 +123,8 @@ def _items(
 
 def _numpy_states(y: HostArray, values: HostArray, coefficients: tuple[float, ...]) -> HostArray:
     d, m = y.shape[-1], values.shape[-1]
+    if are_few(y.shape[-2], m):
+        return few_states(y, values, coefficients)
     p = plan(d, m, len(coefficients) - 1, y.shape[-2], False)
     worker, weight = Summation(p, y.dtype), weights(coefficients, d)[:, None].astype(y.dtype)
     out = np.empty((*y.shape[:-2], rank(d, p.degree), m), y.dtype)
@@ -135,6 +138,8 @@ def _numpy_read(
 ) -> tuple[HostArray, HostArray]:
     *batch, n, _ = x.shape
     m = state.shape[-1]
+    if are_few(n, m):
+        return few_readings(x, state, degree, degrees)
     p = plan(x.shape[-1], m, degree, n, False)
     # "top" would first have to lay out every state anew
     p = replace(p, scheme="tiled") if p.scheme == "top" else p

@@ -235,3 +235,15 @@ def test_a_tolerance_is_kept_or_said_to_be_missed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="use index='full'"):
         aa.Polynomial(tolerance=0.1, index="anisotropic").state(k, v, half_range=1.0)
     assert aa.Polynomial(degree=2, basis="taylor").state(k, v).tolerance is None
+
+
+def test_a_state_of_nothing_has_no_range_and_comes_back(tmp_path: Path) -> None:
+    k = np.ones((2, 3, 2)) * 5
+    none = np.array([[False] * 3, [True] * 3])
+    state = aa.Polynomial(degree=2, basis="taylor").state(k, k, key_mask=none)
+    assert np.isneginf(state.high[0]).all()
+    assert np.isposinf(state.low[0]).all()
+    state.save(tmp_path / "state")
+    loaded = aa.PolynomialState.load(tmp_path / "state")
+    later = loaded.extend(k, k)
+    assert np.array_equal(later.low, np.full((2, 2), 5.0))

@@ -218,10 +218,18 @@ class PolynomialState:
                 "tokens, as many queries as keys; query() takes queries alone"
             )
             raise ValueError(msg)
-        self._pose(q)
-        own = fold(k, v, self.polynomial, self.centre, self.scale, None, self.tolerance)
-        self._check_like(own)
-        return advanced(self, own, q, k, v)
+        problem = pose(q, k, v, scale=self.scale, causal=True)
+        self._check_posed(problem)
+        width = int(self.sums.shape[-1]) - 1, int(self.centre.shape[-1])
+        if (problem.dv, problem.d) != width:
+            msg = (
+                f"k and v have widths {problem.d} and {problem.dv}, those of the state {width[1]} "
+                f"and {width[0]}: make them equal"
+            )
+            raise ValueError(msg)
+        announce(problem, self.polynomial.degree)
+        own = folded(problem, self.polynomial, self.centre, self.tolerance)
+        return advanced(self, own, problem)
 
     def save(self, path: str | Path) -> None:
         """Write the state to an .npz file of plain arrays.
@@ -254,6 +262,11 @@ class PolynomialState:
         xp = _arrays.namespace(q=q, state=self.sums)
         zeros = xp.zeros((1, self.centre.shape[-1]), dtype=q.dtype, device=_arrays.device(q))
         problem = pose(q, zeros, zeros, scale=self.scale)
+        self._check_posed(problem)
+        return replace(problem, out_dtype=problem.dtype)
+
+    def _check_posed(self, problem: Problem) -> None:
+        """Refuse what has other leading axes, or another dtype, than the state."""
         batch = tuple(self.sums.shape[:-2])
         if problem.batch != batch:
             msg = f"q has leading axes {problem.batch}, the state {batch}: make them equal"
@@ -264,7 +277,6 @@ class PolynomialState:
                 "cast q to the dtype of the keys"
             )
             raise TypeError(msg)
-        return replace(problem, out_dtype=problem.dtype)
 
     def _check_like(self, other: PolynomialState) -> None:
         if not isinstance(other, PolynomialState):
@@ -305,17 +317,27 @@ def fold(
 ) -> PolynomialState:
     """Return the state of keys and values; the centre defaults to 0."""
     problem = pose_keys(k, v, scale, key_mask)
+    announce(problem, polynomial.degree)
+    state = folded(problem, polynomial, centre_of(centre, problem), tolerance)
+    ends = state.high, state.low
+    refuse_large_sums(polynomial, problem, (0.0, state.reach), state.keys, ends)
+    return state
+
+
+def folded(
+    problem: Problem, polynomial: ExpPolynomial, middle: Array, tolerance: float | None
+) -> PolynomialState:
+    """Return the state of the keys and values of a problem, before its size is looked at."""
     refuse_inexact(problem.k, "a PolynomialState")
     xp, degree = problem.xp, polynomial.degree
-    announce(problem, degree)
-    middle = centre_of(centre, problem)
     y = shift_keys(problem, middle, problem.dtype)
     high, low = problem.value_range
     keys = np.full(problem.batch, problem.n_k)
     if problem.key_mask is not None:
         keys = np.asarray(np.sum(_arrays.to_host(problem.key_mask), axis=-1))
+        some = keys[..., None] > 0  # what saw nothing must widen no range
+        high, low = np.where(some, high, -np.inf), np.where(some, low, np.inf)
     reach = float(np.max(_arrays.to_host(_arrays.largest_size(y, xp)), initial=0.0))
-    refuse_large_sums(polynomial, problem, (0.0, reach), keys, (high, low))
     return PolynomialState(
         polynomial=polynomial,
         scale=problem.scale,

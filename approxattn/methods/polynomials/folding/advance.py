@@ -6,7 +6,8 @@ Symbols as in `state`; S is the state of the earlier keys, and the new tokens ar
    S plus a causal sum over the new tokens alone, and so are the parts of its denominator by degree.
 2. A term of the first sum passes through the roundings of a state, one of the second through those
    of the kernel, and both through one more addition. Their sum counts them all.
-3. Radius and range of the values of all keys up to the last new one hold for every row, and row i
+3. The sum of one token alone is a product with the state after it.
+4. Radius and range of the values of all keys up to the last new one hold for every row, and row i
    has seen the earlier keys and i more: the rest is `folding.certificate`.
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array
-from approxattn._problem import Problem, pose, quietly
+from approxattn._problem import Problem, quietly
 from approxattn.certificate import Approximation, held_to_promise
 from approxattn.methods.polynomials.balance import scaled
 from approxattn.methods.polynomials.folding.certificate import state_certificate
@@ -34,15 +35,12 @@ State = TypeVar("State", bound=Any)
 
 
 @quietly
-def advanced(
-    before: State | None, own: State, q: Array, k: Array, v: Array
-) -> tuple[Approximation, State]:
-    """Return causal attention of tokens and the state that has seen them.
+def advanced(before: State | None, own: State, problem: Problem) -> tuple[Approximation, State]:
+    """Return causal attention of the tokens of a problem, and the state that has seen them.
 
     `own` is the state of these tokens alone; `before` that of all earlier ones, None if there are
     none. The output has the dtype computed in.
     """
-    problem = pose(q, k, v, scale=own.scale, causal=True)
     after = own if before is None else before.merge(own)
     p, xp = after.polynomial, problem.xp
     x = scaled(problem.q, after.scale, xp)
@@ -50,25 +48,42 @@ def advanced(
     largest = float(xp.max(_arrays.largest_size(x, xp)))
     refuse_large_sums(p, problem, (largest, after.reach), after.keys, (after.high, after.low))
     degrees = p.moments.degrees if p.moments is not None else ()
-    kernel = _kernel(after, problem)
-    sums, parts, _ = kernel.sums_with_parts(x, y, values_and_one(problem), degrees)
-    if before is not None:
-        earlier = read_states_with_parts(x, before.sums, p.degree, xp, degrees)
-        sums, parts = sums + earlier[0], parts + earlier[1]
+    tokens = x, y, values_and_one(problem)
+    sums, parts, roundings = _sums(before, after, tokens, degrees, problem)
     last = sums[..., -1:]
     denominator = xp.where(last > 0, last, xp.full_like(last, xp.nan))
-    host = _arrays.to_float64(denominator[..., 0])
-    of_kernel = sum_roundings(kernel.kind, problem.n_k, problem.d, p.degree, True)
     certificate = state_certificate(
-        replace(after, additions=after.additions + of_kernel + 1),
+        replace(after, additions=after.additions + roundings),
         problem,
         largest,
-        host,
+        _arrays.to_float64(denominator[..., 0]),
         _arrays.to_float64(parts),
         counts=(after.keys - own.keys)[..., None] + np.arange(1, problem.n_q + 1),
     )
     value = sums[..., :-1] / denominator
     return Approximation(value=value, certificate=held_to_promise(certificate)), after
+
+
+def _sums(
+    before: Any,
+    after: Any,
+    tokens: tuple[Array, Array, Array],
+    degrees: tuple[int, ...],
+    problem: Problem,
+) -> tuple[Array, Array, int]:
+    """Return the sums of scaled queries over all keys they see, the parts of their last column, and
+    the roundings that a state does not count. One query sees the keys of the state after it.
+    """
+    p, xp = after.polynomial, problem.xp
+    if problem.n_q == 1:
+        return *read_states_with_parts(tokens[0], after.sums, p.degree, xp, degrees), 0
+    kernel = _kernel(after, problem)
+    sums, parts, _ = kernel.sums_with_parts(*tokens, degrees)
+    if before is not None:
+        earlier = read_states_with_parts(tokens[0], before.sums, p.degree, xp, degrees)
+        sums, parts = sums + earlier[0], parts + earlier[1]
+    of_kernel = sum_roundings(kernel.kind, problem.n_k, problem.d, p.degree, True)
+    return sums, parts, of_kernel + 1
 
 
 def _kernel(state: Any, problem: Problem) -> Kernel:

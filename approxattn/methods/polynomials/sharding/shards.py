@@ -202,7 +202,8 @@ class PolynomialShards:
         """Return causal attention of the next tokens, and the state after them."""
         settings: Settings = known["settings"]
         posed = queries_alone(q, None).q, settings.keys(k), keys_alone(k, v).v
-        out, after = advanced(before, self.fold(known, first, k, v), *posed)
+        own = self.fold(known, first, k, v)
+        out, after = advanced(before, own, pose(*posed, scale=own.scale, causal=True))
         return {"value": out}, after
 
 
