@@ -1,7 +1,9 @@
 """What every kernel has in common: sums over keys give sums over queries, and one item gives many.
 
-Under a causal mask j <= i. With the roles of x and y swapped it would be i <= j; once both run
-backwards it is j <= i again, and the sums over queries are suffix sums.
+Under a causal mask j <= i + n_y - n_x: what there is more of y comes earlier, and every x sees it.
+Sums may be taken of earlier and later keys apart. For n_x = n_y, with the roles of x and y swapped,
+it would be i <= j; once both run backwards it is j <= i again, and the sums over queries are suffix
+sums.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from approxattn._arrays import Array, Namespace
 
 
 @dataclass(frozen=True, kw_only=True)
 class BothWays(abc.ABC):
-    """A kernel K(x_i, y_j) for i < n_x, j < n_y, with j <= i if causal.
+    """A kernel K(x_i, y_j) for i < n_x, j < n_y, with j <= i + n_y - n_x if causal.
 
     Attributes
     ----------
@@ -44,11 +47,31 @@ class BothWays(abc.ABC):
         """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
         (..., n_y, m).
         """
+        earlier = self._earlier(x, y)
+        if earlier:
+            parts = self._apart(earlier)
+            return self._joined([k.transposed_sums(x, y[..., s, :], values) for k, s in parts])
         return self._flipped(self.sums, y, x, values)
 
     def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return the gradient with respect to y, shape (..., n_y, d)."""
+        earlier = self._earlier(x, y)
+        if earlier:
+            parts = self._apart(earlier)
+            found = [k.gradient_y(x, left, y[..., s, :], right[..., s, :]) for k, s in parts]
+            return self._joined(found)
         return self._flipped(self.gradient_x, y, right, x, left)
+
+    def _earlier(self, x: Array, y: Array) -> int:
+        """Return how many of y come before the first of x."""
+        return int(y.shape[-2]) - int(x.shape[-2]) if self.causal else 0
+
+    def _apart(self, earlier: int) -> list[tuple[Self, slice]]:
+        """Return the kernels of earlier and later keys, and where these are."""
+        return [(replace(self, causal=False), slice(0, earlier)), (self, slice(earlier, None))]
+
+    def _joined(self, parts: list[Array]) -> Array:
+        return self.xp.concat(parts, axis=-2)
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """Apply f to each item of the leading axes: features of many items at a time would not fit

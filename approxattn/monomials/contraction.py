@@ -96,9 +96,9 @@ def contract(
     xp: Namespace,
     asked: tuple[int, ...] = (),
 ) -> Array:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal, and behind these columns the parts
-    of the last one that belong to the degrees asked for; shapes (n_x, d), (n_y, d), (n_y, m) ->
-    (n_x, m + number of degrees), at O((n_x + n_y) r m).
+    """Return sum_j P(x_i . y_j) values_j, over j <= i + n_y - n_x if causal, and behind these
+    columns the parts of the last one that belong to the degrees asked for; shapes (n_x, d), (n_y,
+    d), (n_y, m) -> (n_x, m + number of degrees), at O((n_x + n_y) r m).
 
     Causal: earlier chunks through the state, the own chunk by its scores.
     """
@@ -112,7 +112,11 @@ def contract(
         return xp.concat(
             [_query(x[chunk, :], state, degree, xp) for chunk in chunks(x.shape[0], step)], axis=0
         )
-    out, total = [], None
+    out, total, earlier = [], None, y.shape[0] - x.shape[0]
+    for chunk in chunks(earlier, step):
+        total = state_of(y[chunk, :], values[chunk, :], coefficients, xp, total)
+    state = None if total is None else widened(total, d, degree, asked, xp)
+    y, values = y[earlier:, :], values[earlier:, :]
     for chunk in chunks(x.shape[0], step):
         own = _own_chunk(x[chunk, :], y[chunk, :], values[chunk, :], coefficients, asked, xp)
         out.append(own if state is None else own + _query(x[chunk, :], state, degree, xp))

@@ -47,8 +47,8 @@ def derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:
 def dense_sums(
     x: Array, y: Array, values: Array, coefficients: tuple[float, ...], causal: bool, xp: Namespace
 ) -> Array:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y,
-    d), (..., n_y, m) -> (..., n_x, m).
+    """Return sum_j P(x_i . y_j) values_j, over j <= i + n_y - n_x if causal; shapes (..., n_x, d),
+    (..., n_y, d), (..., n_y, m) -> (..., n_x, m).
     """
 
     def weights(first: int, last: int, start: int, end: int) -> Array:
@@ -93,13 +93,13 @@ def _blocked(
     out = []
     for first in range(0, n_x, SCORE_BLOCK):
         last = min(first + SCORE_BLOCK, n_x)
-        stop = last if causal else n_y
+        stop = last + n_y - n_x if causal else n_y
         total: Array | None = None
         for start in range(0, stop, SCORE_BLOCK):
             end = min(start + SCORE_BLOCK, stop)
             w = weights(first, last, start, end)
-            if causal and end > first + 1:
-                w = xp.tril(w, k=first - start)
+            if causal and end > first + n_y - n_x + 1:
+                w = xp.tril(w, k=first + n_y - n_x - start)
             part = xp.matmul(w, values[..., start:end, :])
             total = part if total is None else total + part
         out.append(total)

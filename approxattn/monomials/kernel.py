@@ -58,6 +58,7 @@ from approxattn.monomials.numpy_features import chunk_tokens
 from approxattn.monomials.parts import powers
 from approxattn.monomials.parts.cuts import check_degrees
 from approxattn.monomials.parts.dense import dense_sums_with_parts, numpy_dense_sums_with_parts
+from approxattn.monomials.states import read_states_with_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ class Kernel(BothWays):
     """P(x_i . y_j); `coefficients` are c_0 ... c_g of P."""
 
     coefficients: tuple[float, ...]
+
+    @property
+    def degree(self) -> int:
+        """g."""
+        return len(self.coefficients) - 1
 
     def sums(self, x: Array, y: Array, values: Array) -> Array:
         """Return sum_j P(x_i . y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
@@ -79,6 +85,13 @@ class Kernel(BothWays):
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, shape (..., n_x, d)."""
+        earlier = self._earlier(x, y)
+        if earlier:
+            first, rest = (
+                k.gradient_x(x, left, y[..., s, :], right[..., s, :])
+                for k, s in self._apart(earlier)
+            )
+            return first + rest
         if self.kind == "features" and _arrays.on_host(x, left, y, right):
             return numpy_gradient(x, left, y, right, self.coefficients, self.causal)
         by = contract_gradient if self.kind == "features" else dense_gradient
@@ -99,7 +112,14 @@ class Kernel(BothWays):
         return self.sums(x, y, values), None
 
     def sums_with_parts(
-        self, x: Array, y: Array, values: Array, degrees: tuple[int, ...], *, keep: bool = False
+        self,
+        x: Array,
+        y: Array,
+        values: Array,
+        degrees: tuple[int, ...],
+        *,
+        keep: bool = False,
+        initial: Array | None = None,
     ) -> tuple[Array, Array, Array | None]:
         """Return the sums, the parts of their last column by degree, and what `sums_and_states`
         keeps.
@@ -113,6 +133,8 @@ class Kernel(BothWays):
             each in 1 ... g.
         keep : bool
             Whether to return the states for `gradients`.
+        initial : array, shape (..., r, m), optional
+            What a causal sum starts from: a weighted state, as `states.states` makes it.
 
         Returns
         -------
@@ -121,11 +143,15 @@ class Kernel(BothWays):
         states : array or None
         """
         m = values.shape[-1]
-        check_degrees(degrees, len(self.coefficients) - 1, m)
+        check_degrees(degrees, self.degree, m)
+        if initial is not None and not (self.kind == "features" and _arrays.on_host(x, initial)):
+            more = read_states_with_parts(x, initial, self.degree, self.xp, degrees)
+            own = self.sums_with_parts(x, y, values, degrees)
+            return own[0] + more[0], own[1] + more[1], None
         if _arrays.on_host(x, y, values):
             common = x, y, values, self.coefficients, self.causal, degrees
             if self.kind == "features":
-                return numpy_sums_with_parts(*common, keep)
+                return numpy_sums_with_parts(*common, keep, initial)
             return *numpy_dense_sums_with_parts(*common), None
         if not (math.prod(x.shape[:-1]) and y.shape[-2]):
             shape = (*x.shape[:-1], m + len(degrees))

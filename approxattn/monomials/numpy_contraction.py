@@ -43,6 +43,7 @@ from approxattn.monomials.numpy_features import plan
 from approxattn.monomials.numpy_state import (
     State,
     Summation,
+    arranged,
     canonical,
     joined,
     weigh,
@@ -58,8 +59,8 @@ R = TypeVar("R")
 def numpy_sums(
     x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], causal: bool
 ) -> HostArray:
-    """Return sum_j P(x_i . y_j) values_j, over j <= i if causal; shapes (..., n_x, d), (..., n_y,
-    d), (..., n_y, m) -> (..., n_x, m).
+    """Return sum_j P(x_i . y_j) values_j, over j <= i + n_y - n_x if causal; shapes (..., n_x, d),
+    (..., n_y, d), (..., n_y, m) -> (..., n_x, m).
     """
     return _sums(x, y, values, coefficients, causal)[0]
 
@@ -82,13 +83,16 @@ def numpy_sums_with_parts(
     causal: bool,
     degrees: tuple[int, ...],
     keep: bool = False,
+    initial: HostArray | None = None,
 ) -> tuple[HostArray, HostArray, HostArray | None]:
     """Return the sums, the parts of their last column that belong to those degrees, shape (...,
     n_x, degrees), and the states if they are to be kept and there is no mask.
+
+    `initial`, shape (..., r, m), is the weighted state that a causal sum starts from.
     """
     states = _no_states(x, values, coefficients) if keep and not causal else None
     kept = None if states is None else flat(states)
-    sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees)
+    sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees, initial)
     return sums, parts, states
 
 
@@ -105,6 +109,7 @@ def _sums(
     causal: bool,
     states: HostArray | None = None,
     degrees: tuple[int, ...] = (),
+    initial: HostArray | None = None,
 ) -> tuple[HostArray, HostArray]:
     *batch, n_x, d = x.shape
     m, n_y = values.shape[-1], y.shape[-2]
@@ -119,7 +124,9 @@ def _sums(
         workers = [Summation(p, x.dtype, degrees, causal=causal) for _ in range(threads)]
         for i in range(span.start, span.stop):
             if causal:
-                _causal(workers[0], x[i], y[i], values[i], coefficients, out[i], parts[i])
+                given = None if initial is None else arranged(p, flat(initial)[i])
+                tokens = x[i], y[i], values[i]
+                _causal(workers[0], *tokens, coefficients, out[i], parts[i], given)
             else:
                 weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i], parts[i])
                 if states is not None:
@@ -186,22 +193,28 @@ def _causal(
     coefficients: tuple[float, ...],
     out: HostArray,
     parts: HostArray,
+    initial: State | None,
 ) -> None:
-    """Take earlier chunks through the state, then the own chunks by their scores."""
-    p, n = worker.plan, x.shape[0]
-    weight = weights_of(p, coefficients, x.dtype)
-    state = zeros(p, x.dtype)
+    """Take earlier chunks through the state, then the own chunks by their scores. What there is
+    more of y comes before all of x, and the weighted state `initial` before that.
+    """
+    p, n, earlier = worker.plan, x.shape[0], y.shape[0] - x.shape[0]
+    weight, begun = weights_of(p, coefficients, x.dtype), initial is not None or earlier > 0
+    state = total_state([worker], y[:earlier], values[:earlier])
+    y, values = y[earlier:], values[earlier:]
     weighted = [np.empty_like(part) for part in state]
     for span in within(slice(0, n), worker.loaded):
-        if span.stop > p.chunk:
+        if begun or span.stop > p.chunk:
             worker.held.load(x[span])
         if span.start + p.chunk < n:
             worker.others.load(y[span])
         for chunk in within(span, p.chunk):
             own = slice(chunk.start - span.start, chunk.stop - span.start)
-            if chunk.start:
+            if begun or chunk.start:
                 for part, w, target in zip(state, weight, weighted, strict=True):
                     np.multiply(part, w, out=target)
+                for target, more in zip(weighted, initial or (), strict=False):
+                    target += more
                 worker.read_held(weighted, worker.held, own, out[chunk], parts[:, chunk])
             else:
                 out[chunk] = 0

@@ -87,6 +87,21 @@ def canonical(p: Plan, state: State) -> HostArray:
     return np.concatenate(blocks)
 
 
+def arranged(p: Plan, whole: HostArray) -> State:
+    """Return a weighted state in the order of `index`, shape (r, m), as the plan lays it out."""
+    if p.scheme != "top":
+        return [whole]
+    state, start = zeros(p, whole.dtype), rank(p.d, p.depth)
+    state[0][...] = whole[:start]
+    for part, (first, last) in zip(state[1:], groups(p), strict=True):
+        for i in range(first, last):
+            length = _suffix(p, i)
+            columns = slice((i - first) * p.m, (i - first + 1) * p.m)
+            part[-length:, columns] = whole[start : start + length]
+            start += length
+    return state
+
+
 def weigh(state: State, weight: State) -> State:
     """Return the state times the weights."""
     return [part * w for part, w in zip(state, weight, strict=True)]

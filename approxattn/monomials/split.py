@@ -78,12 +78,25 @@ class SplitKernel(BothWays):
         """Return sum_j K(x_i, y_j) values_j, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m) ->
         (..., n_x, m).
         """
+        earlier = self._earlier(x, y)
+        if earlier:
+            first, rest = (
+                k.sums(x, y[..., s, :], values[..., s, :]) for k, s in self._apart(earlier)
+            )
+            return first + rest
         return self._items(self._contract if self.kind == "features" else self._dense, x, y, values)
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return the gradient of sum_ij K(x_i, y_j) (left_i . right_j) with respect to x, shape
         (..., n_x, d).
         """
+        earlier = self._earlier(x, y)
+        if earlier:
+            first, rest = (
+                k.gradient_x(x, left, y[..., s, :], right[..., s, :])
+                for k, s in self._apart(earlier)
+            )
+            return first + rest
         return self._items(
             self._pull if self.kind == "features" else self._dense_pull, x, left, y, right
         )

@@ -80,8 +80,12 @@ def test_the_lower_right_corner_holds_the_last_rows(row: Row) -> None:
         q=np.concatenate([np.repeat(problem.q[:1], 5, axis=0), problem.q]), k=problem.k, v=problem.v
     )
     want = call(row, square, causal=True)
+    few_rows, rows = few.certificate.rows, want.certificate.rows[5:]
+    if isinstance(row.method, aa.Polynomial):  # copies move the mean that queries are centred by
+        assert np.all(np.abs(few.value - want.value[5:]).max(-1) <= few_rows + rows)
+        return
     np.testing.assert_allclose(few.value, want.value[5:], rtol=1e-9, atol=1e-9)
-    assert np.all(few.certificate.rows <= want.certificate.rows[5:] * 1.01 + 1e-12)
+    assert np.all(few_rows <= rows * 1.01 + 1e-12)
 
 
 @pytest.mark.parametrize("row", CAUSAL, ids=str)

@@ -84,7 +84,7 @@ class CentredScores:
     log_error : ndarray, shape (..., 1)
         What steps 4 and 5 add to ln rho.
     causal : bool
-        Whether row i sees the keys up to i only.
+        Whether row i sees the keys up to i + n_k - n_q only.
     key_shares : ndarray, shape (..., n_k)
         |k_j - c| over the largest of them, rounded up; at most 1.
     host_weights : ndarray, shape (..., n_k), or None
@@ -152,7 +152,7 @@ class CentredScores:
             powers = self.key_shares if last is None else last * self.key_shares
             grow = 1 + gamma(powers.shape[-1] + len(found), U64)
             if self.causal:
-                sums = np.cumsum(powers, axis=-1)
+                sums = np.cumsum(powers, axis=-1)[..., powers.shape[-1] - self.size.shape[-1] :]
             else:
                 sums = np.sum(powers, axis=-1, keepdims=True)
             found.append(np.minimum(sums * grow, found[0]))
@@ -332,6 +332,6 @@ def _totals(problem: Problem, weights: Array | None) -> HostArray:
     of_keys = _arrays.to_host(weights[..., 0]).astype(np.float64)
     grow = 1 + gamma(problem.n_k, U64)
     if problem.causal:
-        return up(np.cumsum(of_keys, axis=-1) * grow)
+        return up(np.cumsum(of_keys, axis=-1)[..., problem.earlier :] * grow)
     total = np.sum(of_keys, axis=-1, keepdims=True) * grow
     return np.broadcast_to(up(total), (*problem.batch, problem.n_q))

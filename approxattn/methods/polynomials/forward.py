@@ -11,8 +11,8 @@ Rounding (proved here).
    these bounds over the keys.
 2. So sum_t |c_t| (beta |q_i| |k_j|)^t bounds the sum of the sizes of the terms of P(s_ij).
 3. A computed term is off by at most gamma_K w_j times that. K counts the roundings on its way:
-   those of `monomials.kernel`, one of w_j v_j, and for each of g factors one of centring k, one of
-   centring q and two of scaling it.
+   those of `monomials.kernel`, one of w_j v_j, one where sums over earlier keys join those over
+   later ones, and for each of g factors one of centring k, one of centring q and two of scaling it.
 4. K_t = sum_j w_j (|k_j| / max|k_j|)^t over the keys that row i sees adds 3 up (`key_powers`): the
    sums are off by at most E_i M and E_i with E_i = gamma_K sum_t |c_t| R_i^t K_t, for values of
    size at most M. What underflow takes joins E_i. The rest is `row_rounding`.
@@ -191,7 +191,7 @@ class Forward:
         """K."""
         problem, degree = self.problem, self.polynomial.degree
         of_sums = sum_roundings(self.kernel.kind, problem.n_k, problem.d, degree, problem.causal)
-        return of_sums + 4 * degree + 2
+        return of_sums + 4 * degree + 2 + min(problem.earlier, 1)
 
     def kind_of(self, coefficients: tuple[float, ...]) -> str:
         """Return how sums with these coefficients are evaluated."""

@@ -133,7 +133,8 @@ def _roundings(run: Forward, coefficients: tuple[float, ...]) -> int:
     for c in (coefficients, run.polynomial.coefficients):
         back = rank(problem.d, max(g - 1, 0)) if run.kind_of(c) == "features" else 0
         ways.append(run.longest_path(c) + back)
-    return max(ways) + 6 * g + 3 * (problem.dv + 1) + problem.d * g + 20
+    both = min(problem.earlier, 1)  # sums over earlier and later keys are added
+    return max(ways) + both + 6 * g + 3 * (problem.dv + 1) + problem.d * g + 20
 
 
 def _noise(run: Forward, cotangent: Cotangent, kind: str) -> GradientNoise:

@@ -124,6 +124,7 @@ class Polynomial(Costed):
     why_not_causal: ClassVar[str] = ""
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
+    sees_earlier_keys: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.coefficients is not None:

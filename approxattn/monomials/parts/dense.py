@@ -29,14 +29,14 @@ def dense_sums_with_parts(
     """Return the sums and behind them the parts, shapes (..., n_x, d), (..., n_y, d), (..., n_y, m)
     -> (..., n_x, m + number of degrees).
     """
-    e, factors = radix(coefficients), scales(coefficients, degrees)
+    e, factors, earlier = radix(coefficients), scales(coefficients, degrees), _earlier(x, y)
 
     def block(first: int, last: int, start: int, end: int) -> Array:
         own = values[..., start:end, :]
         s = xp.matmul(x[..., first:last, :], xp.matrix_transpose(y[..., start:end, :]))
         p, s = horner(s, coefficients), s * 2.0**-e
-        if causal and end > first + 1:
-            p, s = (xp.tril(a, k=first - start) for a in (p, s))
+        if causal and end > first + earlier + 1:
+            p, s = (xp.tril(a, k=first + earlier - start) for a in (p, s))
         found = [xp.matmul(p, own)]
         for power, factor in zip(powers(s, degrees, _product), factors, strict=True):
             found.append(xp.matmul(power, own[..., -1:]) * factor)
@@ -45,7 +45,7 @@ def dense_sums_with_parts(
     out = []
     for first, last in _runs(x.shape[-2]):
         total: Array | None = None
-        for start, end in _runs(last if causal else y.shape[-2]):
+        for start, end in _runs(last + earlier if causal else y.shape[-2]):
             part = block(first, last, start, end)
             total = part if total is None else total + part
         out.append(total)
@@ -68,14 +68,15 @@ def numpy_dense_sums_with_parts(
     out = np.zeros((*batch, n_x, m), x.dtype)
     parts = np.zeros((*batch, len(degrees), n_x), x.dtype)
     ones = np.ascontiguousarray(values[..., -1:])
-    factors = scales(coefficients, degrees)
+    factors, earlier = scales(coefficients, degrees), _earlier(x, y)
     for first, last in _runs(n_x):
-        for start, end in _runs(last if causal else n_y):
+        for start, end in _runs(last + earlier if causal else n_y):
             s, p, z = (a.shaped(*batch, last - first, end - start) for a in room)
             np.matmul(x[..., first:last, :], np.swapaxes(y[..., start:end, :], -1, -2), out=s)
             horner_into(p, s, coefficients)  # leaves s / b
-            if causal and end > first + 1:
-                above = ~np.tri(last - first, end - start, first - start, dtype=np.bool_)
+            if causal and end > first + earlier + 1:
+                diagonal = first + earlier - start
+                above = ~np.tri(last - first, end - start, diagonal, dtype=np.bool_)
                 for a in (p, s):
                     np.copyto(a, 0, where=above)
             out[..., first:last, :] += p @ values[..., start:end, :]
@@ -87,6 +88,11 @@ def numpy_dense_sums_with_parts(
                 part = (power @ ones[..., start:end, :])[..., 0]
                 parts[..., k, first:last] += factors[k] * part
     return out, np.swapaxes(parts, -1, -2)
+
+
+def _earlier(x: Array, y: Array) -> int:
+    """Return how many of y come before the first of x under causal order."""
+    return int(y.shape[-2]) - int(x.shape[-2])
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -191,6 +191,7 @@ def _roundings(run: SplitForward, kind: str) -> tuple[int, int]:
     problem, largest = run.problem, _largest_kernel(run.kernel, kind)
     order = max(largest.degrees) + len(largest.table)
     sums = largest.roundings(max(problem.n_q, problem.n_k)) + largest.rank
+    sums += min(problem.earlier, 1)  # those over earlier and later keys are added
     return sums + (problem.d + 8) * order + 3 * (problem.dv + 1) + 24, order
 
 

@@ -172,7 +172,7 @@ def _rounding(
     degree, tiny = split.degrees[0] + len(split.degrees) - 1, _arrays.smallest_normal(problem.dtype)
     absolute = kernel.absolute(split.heads, split.tails)
     lost = kernel.underflow(split.heads, split.tails, *largest, tiny) + tiny * absolute
-    roundings = kernel.roundings(problem.n_k) + 4 * degree + 2
+    roundings = kernel.roundings(problem.n_k) + 4 * degree + 2 + min(problem.earlier, 1)
     error = gamma(roundings, problem.u) * absolute * scores.total
     visible = problem.visible_keys
     noise = weight_noise(host, error, lost * visible)

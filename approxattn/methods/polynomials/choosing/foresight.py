@@ -179,5 +179,5 @@ def _weights(
     elif problem.key_mask is not None:
         weights = weights * _arrays.to_host(problem.key_mask)[..., None, columns]
     if problem.causal:
-        weights = weights * (columns <= rows[..., None])
+        weights = weights * (columns <= rows[..., None] + problem.earlier)
     return weights

@@ -78,10 +78,8 @@ def _sums(
     if problem.n_q == 1:
         return *read_states_with_parts(tokens[0], after.sums, p.degree, xp, degrees), 0
     kernel = _kernel(after, problem)
-    sums, parts, _ = kernel.sums_with_parts(*tokens, degrees)
-    if before is not None:
-        earlier = read_states_with_parts(tokens[0], before.sums, p.degree, xp, degrees)
-        sums, parts = sums + earlier[0], parts + earlier[1]
+    initial = None if before is None else before.sums
+    sums, parts, _ = kernel.sums_with_parts(*tokens, degrees, initial=initial)
     of_kernel = sum_roundings(kernel.kind, problem.n_k, problem.d, p.degree, True)
     return sums, parts, of_kernel + 1
 
