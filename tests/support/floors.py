@@ -105,7 +105,7 @@ RULES = {
             ("bounds",),
             ("softmax", "exponential", "monomials", "hashing", "sketching"),
             ("methods.costs",),
-            ("methods.protocol", "methods.sharded"),
+            ("methods.protocol", "methods.sharded", "methods.states"),
             ("methods.exact_blocks",),
             ("methods.exact",),
             tuple(f"methods.{name}" for name in _FAMILIES),

@@ -30,7 +30,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._arrays.precision import refuse_inexact
-from approxattn._problem import Problem, pose, quietly
+from approxattn._problem import Problem, quietly
 from approxattn.bounds.scores import row_norms, visible_max
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
 from approxattn.exponential import ExpPolynomial
@@ -41,11 +41,11 @@ from approxattn.methods.polynomials.folding.file import read_state, write_state
 from approxattn.methods.polynomials.folding.fold import (
     announce,
     centre_of,
-    pose_keys,
     refuse_large_sums,
 )
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
+from approxattn.methods.states.posing import counted_values, pose_keys, pose_next, pose_queries
 from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import read_states_with_parts, states
 
@@ -153,7 +153,7 @@ class PolynomialState:
         TypeError, ValueError
             What `attention` refuses; queries so large that the sums could overflow.
         """
-        problem = self._pose(q)
+        problem = pose_queries(q, self.sums, int(self.centre.shape[-1]), self.scale)
         xp, dv = problem.xp, int(self.sums.shape[-1]) - 1
         shape = (*problem.batch, problem.n_q, dv)
         if math.prod(shape) == 0:
@@ -212,21 +212,8 @@ class PolynomialState:
         >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows + 1e-12).all())
         True
         """
-        if q.shape[-2:-1] != k.shape[-2:-1]:
-            msg = (
-                f"q{tuple(q.shape)} and k{tuple(k.shape)} differ in tokens: attend takes the next "
-                "tokens, as many queries as keys; query() takes queries alone"
-            )
-            raise ValueError(msg)
-        problem = pose(q, k, v, scale=self.scale, causal=True)
-        self._check_posed(problem)
-        width = int(self.sums.shape[-1]) - 1, int(self.centre.shape[-1])
-        if (problem.dv, problem.d) != width:
-            msg = (
-                f"k and v have widths {problem.d} and {problem.dv}, those of the state {width[1]} "
-                f"and {width[0]}: make them equal"
-            )
-            raise ValueError(msg)
+        widths = int(self.sums.shape[-1]) - 1, int(self.centre.shape[-1])
+        problem = pose_next(q, k, v, self.sums, *widths, self.scale)
         announce(problem, self.polynomial.degree)
         own = folded(problem, self.polynomial, self.centre, self.tolerance)
         return advanced(self, own, problem)
@@ -256,27 +243,6 @@ class PolynomialState:
         if like is not None:
             fields |= {name: _arrays.from_host(fields[name], like) for name in ("centre", "sums")}
         return cls(**fields)
-
-    def _pose(self, q: Array) -> Problem:
-        """Check the queries as `attention` would, beside one key of zeros."""
-        xp = _arrays.namespace(q=q, state=self.sums)
-        zeros = xp.zeros((1, self.centre.shape[-1]), dtype=q.dtype, device=_arrays.device(q))
-        problem = pose(q, zeros, zeros, scale=self.scale)
-        self._check_posed(problem)
-        return replace(problem, out_dtype=problem.dtype)
-
-    def _check_posed(self, problem: Problem) -> None:
-        """Refuse what has other leading axes, or another dtype, than the state."""
-        batch = tuple(self.sums.shape[:-2])
-        if problem.batch != batch:
-            msg = f"q has leading axes {problem.batch}, the state {batch}: make them equal"
-            raise ValueError(msg)
-        if problem.dtype != _arrays.dtype_name(self.sums):
-            msg = (
-                f"q is computed in {problem.dtype}, the state in {_arrays.dtype_name(self.sums)}: "
-                "cast q to the dtype of the keys"
-            )
-            raise TypeError(msg)
 
     def _check_like(self, other: PolynomialState) -> None:
         if not isinstance(other, PolynomialState):
@@ -331,12 +297,7 @@ def folded(
     refuse_inexact(problem.k, "a PolynomialState")
     xp, degree = problem.xp, polynomial.degree
     y = shift_keys(problem, middle, problem.dtype)
-    high, low = problem.value_range
-    keys = np.full(problem.batch, problem.n_k)
-    if problem.key_mask is not None:
-        keys = np.asarray(np.sum(_arrays.to_host(problem.key_mask), axis=-1))
-        some = keys[..., None] > 0  # what saw nothing must widen no range
-        high, low = np.where(some, high, -np.inf), np.where(some, low, np.inf)
+    keys, high, low = counted_values(problem)
     reach = float(np.max(_arrays.to_host(_arrays.largest_size(y, xp)), initial=0.0))
     return PolynomialState(
         polynomial=polynomial,

@@ -118,22 +118,22 @@ FAULTS: tuple[Fault, ...] = (
         "missed = ~(bound <= allowed)", "missed = (bound > allowed) & np.isfinite(bound)", _LOOKED),
     # states from files
     fault("file.radius", "missing check", "methods.polynomials.folding.file", "_check_arrays",
-        "_need(np.all(fields['radius'] >= 0), 'radius is negative')", "pass", _STATES),
+        "need(np.all(fields['radius'] >= 0), 'radius is negative')", "pass", _STATES),
     fault("file.count", "missing check", "methods.polynomials.folding.file", "_check_agreement",
-        "_need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "
+        "need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "
         "'keys and sums disagree')", "pass", _STATES),
     fault("file.lengths", "missing check", "methods.polynomials.folding.file", "_check_agreement",
         "np.all(np.sum(squares, axis=-1) <= 1.01 * largest + 1e-30)", "True", _STATES),
     fault("file.polynomial", "missing check", "methods.polynomials.folding.file", "_polynomial",
         "same = polynomial.coefficients == tuple((float(c) for c in coefficients))", "same = True",
         _STATES),
-    fault("file.sizes", "missing check", "methods.polynomials.folding.file", "_read_arrays",
+    fault("file.sizes", "missing check", "methods.states.files", "_read_arrays",
         "stored and sizes <= whole", "True", _STATES),
-    fault("file.damage", "missing check", "methods.polynomials.folding.file", "read_state",
+    fault("file.damage", "missing check", "methods.states.files", "read_checked",
         "except DAMAGE as error:", "except ValueError as error:", _STATES),
     fault("file.additions", "missing check", "methods.polynomials.folding.file", "_fields",
         "1 <= numbers['additions'] < 2 ** 62", "True", _STATES),
-    fault("file.in-place", "side effect", "methods.polynomials.folding.file", "write_state",
+    fault("file.in-place", "side effect", "methods.states.files", "write_arrays",
         "with whole_file(path) as place, place.open('wb') as file:",
         "with path.open('wb') as file:", _STATES),
     # files of results

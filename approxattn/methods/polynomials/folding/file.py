@@ -2,8 +2,7 @@
 
 What is checked of a file.
 
-1. It is an archive of uncompressed .npy arrays, with the names that `write_state` gives. Sizes are
-   compared with that of the file before anything is read, so a header cannot ask for the memory.
+1. What `methods.states.files` checks of any.
 2. Dtypes and shapes fit each other; numbers are finite, counts and lengths not negative.
 3. The polynomial is the one that this version makes of that basis, degree and interval.
 4. The bounds agree with the sums. Of degree 0 these hold c_0 times the number of keys, and the sum
@@ -13,14 +12,9 @@ What is checked of a file.
 
 from __future__ import annotations
 
-import ast
 import math
-import os
-import struct
-import zipfile
-import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,31 +23,13 @@ from approxattn._arrays import HostArray
 from approxattn.exponential import exp_polynomial
 from approxattn.exponential.degree import BASES
 from approxattn.exponential.given import check_coefficients, given_over
+from approxattn.methods.states.files import need, read_checked, write_arrays
 from approxattn.monomials.index import rank, suffix_length
-from approxattn.whole_files import whole_file
 
 FORMAT = "approxattn polynomial state 1"
 ARRAYS = ("centre", "sums", "radius", "high", "low", "keys")
 NUMBERS = ("scale", "reach", "additions", "half_range", "tolerance")
 NAMES = frozenset({"format", "basis", "coefficients", *ARRAYS, *NUMBERS})
-LONGEST_HEADER = 10_000
-"""Characters of the header of an array. *Chosen*: NumPy's own limit."""
-
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    ArithmeticError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What reading a damaged or foreign file raises."""
 
 
 def write_state(state: Any, path: Path) -> None:
@@ -70,70 +46,27 @@ def write_state(state: Any, path: Path) -> None:
         "half_range": p.half_range,
         "tolerance": math.nan if state.tolerance is None else state.tolerance,
     }
-    with whole_file(path) as place, place.open("wb") as file:
-        np.savez(file, **arrays)
+    write_arrays(path, arrays)
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """Return the fields of the `PolynomialState` in a file, arrays on the host."""
-    try:
-        with path.open("rb") as file:
-            return _fields(_read_arrays(file))
-    except DAMAGE as error:
-        why = str(error) or type(error).__name__
-        msg = f"path(={str(path)!r}) holds no {FORMAT}: {why}; write it with PolynomialState.save"
-        raise ValueError(msg) from error
-
-
-def _need(holds: object, rule: str) -> None:
-    if not bool(holds):
-        raise ValueError(rule)
-
-
-def _read_arrays(file: IO[bytes]) -> dict[str, HostArray]:
-    arrays = {}
-    whole = os.fstat(file.fileno()).st_size
-    with zipfile.ZipFile(file) as archive:
-        members = archive.infolist()
-        names = [member.filename.removesuffix(".npy") for member in members]
-        _need(set(names) == NAMES and len(names) == len(NAMES), "it has other arrays")
-        sizes = sum(member.file_size for member in members)
-        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-        _need(stored and sizes <= whole, "its arrays are compressed, or larger than the file")
-        for name, member in zip(names, members, strict=True):
-            arrays[name] = _read_array(archive.read(member))
-    return arrays
-
-
-def _read_array(data: bytes) -> HostArray:
-    """Return the array of an .npy file whose header promises no more than there is."""
-    _need(data[:6] == b"\x93NUMPY" and data[6] in (1, 2, 3), "an array has no header")
-    width = 2 if data[6] == 1 else 4
-    length = int.from_bytes(data[8 : 8 + width], "little")
-    start = 8 + width + length
-    _need(length <= LONGEST_HEADER and start <= len(data), "an array has a damaged header")
-    header = ast.literal_eval(data[8 + width : start].decode("latin1").strip())
-    dtype, shape = np.dtype(header["descr"]), tuple(header["shape"])
-    _need(dtype.kind in "fiuU" and dtype.isnative, "an array is not of plain numbers")
-    _need(all(type(n) is int and n >= 0 for n in shape), "an array has no shape")
-    _need(math.prod(shape) * dtype.itemsize == len(data) - start, "an array is cut")
-    flat = np.frombuffer(data, dtype, offset=start)
-    return flat.reshape(shape, order="F" if header["fortran_order"] else "C").copy()
+    return read_checked(path, NAMES, FORMAT, "PolynomialState.save", _fields)
 
 
 def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
     """Check arrays and return the fields of a state."""
-    _need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
+    need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
     numbers = {}
     for name in NUMBERS:
-        _need(arrays[name].shape == () and arrays[name].dtype.kind in "fiu", f"{name} is no number")
+        need(arrays[name].shape == () and arrays[name].dtype.kind in "fiu", f"{name} is no number")
         numbers[name] = float(arrays[name])
     polynomial = _polynomial(arrays, numbers["half_range"])
     tolerance = None if math.isnan(numbers["tolerance"]) else numbers["tolerance"]
-    _need(tolerance is None or 0 < tolerance < 1, f"tolerance is {tolerance}")
-    _need(0 < numbers["scale"] < math.inf, f"scale is {numbers['scale']}")
-    _need(0 <= numbers["reach"] < math.inf, f"reach is {numbers['reach']}")
-    _need(1 <= numbers["additions"] < 2**62, f"additions are {numbers['additions']}")
+    need(tolerance is None or 0 < tolerance < 1, f"tolerance is {tolerance}")
+    need(0 < numbers["scale"] < math.inf, f"scale is {numbers['scale']}")
+    need(0 <= numbers["reach"] < math.inf, f"reach is {numbers['reach']}")
+    need(1 <= numbers["additions"] < 2**62, f"additions are {numbers['additions']}")
     fields = {name: arrays[name] for name in ARRAYS}
     _check_arrays(fields, polynomial.degree)
     _check_agreement(fields, polynomial.coefficients, numbers["reach"])
@@ -149,17 +82,17 @@ def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
 
 def _polynomial(arrays: dict[str, HostArray], half_range: float) -> Any:
     coefficients, basis = arrays["coefficients"], str(arrays["basis"])
-    _need(basis in (*BASES, "given"), f"its basis is {basis!r}")
-    _need(
+    need(basis in (*BASES, "given"), f"its basis is {basis!r}")
+    need(
         coefficients.ndim == 1 and coefficients.size and coefficients.dtype == np.float64,
         "its coefficients are no list of numbers",
     )
-    _need(half_range >= 0, f"half_range is {half_range}")
+    need(half_range >= 0, f"half_range is {half_range}")
     if basis == "given":
         return given_over(check_coefficients(coefficients.tolist()), half_range)
     polynomial = exp_polynomial(len(coefficients) - 1, half_range, basis)
     same = polynomial.coefficients == tuple(float(c) for c in coefficients)
-    _need(
+    need(
         same and (basis == "taylor" or polynomial.half_range == half_range),
         f"its sums are of another {basis} polynomial than this version's: make the state anew",
     )
@@ -169,12 +102,12 @@ def _polynomial(arrays: dict[str, HostArray], half_range: float) -> Any:
 def _check_arrays(fields: dict[str, HostArray], degree: int) -> None:
     """Check dtypes, shapes and signs."""
     centre, sums = fields["centre"], fields["sums"]
-    _need(sums.ndim >= 2 and centre.ndim == sums.ndim, "sums and centre have other axes")
-    _need(sums.dtype in (np.float32, np.float64), f"sums are of dtype {sums.dtype}")
-    _need(centre.dtype == sums.dtype, f"centre is of dtype {centre.dtype}")
+    need(sums.ndim >= 2 and centre.ndim == sums.ndim, "sums and centre have other axes")
+    need(sums.dtype in (np.float32, np.float64), f"sums are of dtype {sums.dtype}")
+    need(centre.dtype == sums.dtype, f"centre is of dtype {centre.dtype}")
     batch, d, columns = sums.shape[:-2], centre.shape[-1], sums.shape[-1]
-    _need(d >= 1 and columns >= 1, "it has keys of no width")
-    _need(sums.shape[-2] == rank(d, degree), f"sums have shape {sums.shape}")
+    need(d >= 1 and columns >= 1, "it has keys of no width")
+    need(sums.shape[-2] == rank(d, degree), f"sums have shape {sums.shape}")
     shapes = {
         "centre": (*batch, 1, d),
         "radius": batch,
@@ -183,19 +116,19 @@ def _check_arrays(fields: dict[str, HostArray], degree: int) -> None:
         "low": (*batch, columns - 1),
     }
     for name, shape in shapes.items():
-        _need(fields[name].shape == shape, f"{name} has shape {fields[name].shape}, not {shape}")
+        need(fields[name].shape == shape, f"{name} has shape {fields[name].shape}, not {shape}")
     keys = fields["keys"]
-    _need(keys.dtype.kind in "iu" and np.all(keys >= 0), "keys are no counts")
+    need(keys.dtype.kind in "iu" and np.all(keys >= 0), "keys are no counts")
     for name in ("radius", "high", "low"):
-        _need(fields[name].dtype == np.float64, f"{name} is of dtype {fields[name].dtype}")
+        need(fields[name].dtype == np.float64, f"{name} is of dtype {fields[name].dtype}")
     for name in ("centre", "sums", "radius"):
-        _need(np.all(np.isfinite(fields[name])), f"{name} is not finite")
-    _need(np.all(fields["radius"] >= 0), "radius is negative")
+        need(np.all(np.isfinite(fields[name])), f"{name} is not finite")
+    need(np.all(fields["radius"] >= 0), "radius is negative")
     seen = (keys > 0)[..., None]
     ends = np.isfinite(fields["high"]) & np.isfinite(fields["low"])
-    _need(np.all((ends & (fields["low"] <= fields["high"])) | ~seen), "high and low are no range")
+    need(np.all((ends & (fields["low"] <= fields["high"])) | ~seen), "high and low are no range")
     none = np.isneginf(fields["high"]) & np.isposinf(fields["low"])
-    _need(np.all(none | seen), "an item without keys has a range of values")
+    need(np.all(none | seen), "an item without keys has a range of values")
 
 
 def _check_agreement(
@@ -208,20 +141,20 @@ def _check_agreement(
         return
     sums, keys = fields["sums"].astype(np.float64), fields["keys"].astype(np.float64)
     count = coefficients[0] * keys
-    _need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "keys and sums disagree")
+    need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "keys and sums disagree")
     size = np.maximum(np.abs(fields["high"]), np.abs(fields["low"]))
     seen = keys[..., None] > 0
     high, low, size = (np.where(seen, x, 0.0) for x in (fields["high"], fields["low"], size))
     slack = 0.01 * size * count[..., None]
     total, weight = sums[..., 0, :-1], count[..., None]
     within = (total <= weight * high + slack) & (total >= weight * low - slack)
-    _need(np.all(within), "the ranges of the values and the sums disagree")
+    need(np.all(within), "the ranges of the values and the sums disagree")
     if len(coefficients) > 2 and coefficients[2] > 0:
         d = fields["centre"].shape[-1]
         rows = [rank(d, 2) - suffix_length(d, i, 2) for i in range(d)]  # x_i^2 leads its suffix
         squares = sums[..., rows, -1] / coefficients[2]
         largest = keys * fields["radius"] ** 2
-        _need(
+        need(
             np.all(np.sum(squares, axis=-1) <= 1.01 * largest + 1e-30)
             and np.all(squares <= 1.01 * keys[..., None] * reach**2 + 1e-30),
             "the lengths of the keys and the sums disagree",

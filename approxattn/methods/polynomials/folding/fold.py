@@ -3,47 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
-from approxattn._problem.input import hide
+from approxattn._problem import Problem
 from approxattn._problem.time_needed import PRODUCT, SCORE, check_time
 from approxattn.bounds.scores import spread_of
 from approxattn.exponential import ExpPolynomial
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import largest_partial_sum
 from approxattn.monomials.memory import refuse_memory, state_bytes
-
-
-def pose_keys(k: Array, v: Array, scale: float | None, key_mask: Array | None) -> Problem:
-    """Check keys and values as `attention` would, with one exception: an item may have no key.
-
-    Ragged batches need that. Such an item is checked as if its first key took part, as a row of
-    zeros.
-    """
-    if key_mask is None or not _fits(k, v, key_mask):
-        return pose(k, k, v, scale=scale, key_mask=key_mask)  # which says what is wrong
-    xp = _arrays.namespace(k=k, v=v, key_mask=key_mask)
-    first = xp.arange(k.shape[-2], device=_arrays.device(k)) == 0
-    checked = key_mask | (~xp.any(key_mask, axis=-1, keepdims=True) & first)
-    keys, values = (hide(x, key_mask, xp) for x in (k, v))
-    problem = pose(keys, keys, values, scale=scale, key_mask=checked)
-    full = xp.broadcast_to(key_mask, (*problem.batch, problem.n_k))
-    return replace(problem, key_mask=_arrays.contiguous(full))
-
-
-def _fits(k: Array, v: Array, key_mask: Array) -> bool:
-    """Tell whether the mask is one and can be laid over the keys."""
-    try:
-        dtype = _arrays.dtype_name(key_mask)
-        full = (*np.broadcast_shapes(tuple(k.shape[:-2]), tuple(v.shape[:-2])), k.shape[-2])
-        return dtype == "bool" and np.broadcast_shapes(tuple(key_mask.shape), full) == full
-    except (AttributeError, IndexError, ValueError):
-        return False
 
 
 def centre_of(centre: Array | None, problem: Problem) -> Array:

@@ -1,0 +1,112 @@
+"""Files of states: .npz archives of plain arrays, whose numbers are checked when they come back.
+
+What is checked of any of them: it is an archive of uncompressed .npy arrays with the names that the
+state gives. Sizes are compared with that of the file before anything is read, so a header cannot
+ask for the memory.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import numpy as np
+
+from approxattn._arrays import HostArray
+from approxattn.whole_files import whole_file
+
+Fields = TypeVar("Fields")
+
+LONGEST_HEADER = 10_000
+"""Characters of the header of an array. *Chosen*: NumPy's own limit."""
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What reading a damaged or foreign file raises."""
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write them, whole or not at all."""
+    with whole_file(path) as place, place.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_checked(
+    path: Path,
+    names: frozenset[str],
+    what: str,
+    writer: str,
+    check: Callable[[dict[str, HostArray]], Fields],
+) -> Fields:
+    """Return what `check` makes of the arrays of a file; `what` it holds, and the name of its
+    `writer`, are for messages.
+
+    Raises
+    ------
+    ValueError
+        If the file is none of the kind, or damaged; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            return check(_read_arrays(file, names))
+    except DAMAGE as error:
+        why = str(error) or type(error).__name__
+        msg = f"path(={str(path)!r}) holds no {what}: {why}; write it with {writer}"
+        raise ValueError(msg) from error
+
+
+def need(holds: object, rule: str) -> None:
+    """Raise ValueError with the rule that is broken."""
+    if not bool(holds):
+        raise ValueError(rule)
+
+
+def _read_arrays(file: IO[bytes], names_wanted: frozenset[str]) -> dict[str, HostArray]:
+    arrays = {}
+    whole = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        names = [member.filename.removesuffix(".npy") for member in members]
+        wanted = set(names) == names_wanted and len(names) == len(names_wanted)
+        need(wanted, "it has other arrays")
+        sizes = sum(member.file_size for member in members)
+        stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+        need(stored and sizes <= whole, "its arrays are compressed, or larger than the file")
+        for name, member in zip(names, members, strict=True):
+            arrays[name] = _read_array(archive.read(member))
+    return arrays
+
+
+def _read_array(data: bytes) -> HostArray:
+    """Return the array of an .npy file whose header promises no more than there is."""
+    need(data[:6] == b"\x93NUMPY" and data[6] in (1, 2, 3), "an array has no header")
+    width = 2 if data[6] == 1 else 4
+    length = int.from_bytes(data[8 : 8 + width], "little")
+    start = 8 + width + length
+    need(length <= LONGEST_HEADER and start <= len(data), "an array has a damaged header")
+    header = ast.literal_eval(data[8 + width : start].decode("latin1").strip())
+    dtype, shape = np.dtype(header["descr"]), tuple(header["shape"])
+    need(dtype.kind in "fiuU" and dtype.isnative, "an array is not of plain numbers")
+    need(all(type(n) is int and n >= 0 for n in shape), "an array has no shape")
+    need(math.prod(shape) * dtype.itemsize == len(data) - start, "an array is cut")
+    flat = np.frombuffer(data, dtype, offset=start)
+    return flat.reshape(shape, order="F" if header["fortran_order"] else "C").copy()
