@@ -19,6 +19,7 @@ from approxattn.methods.polynomials.polynomial import Polynomial
 from approxattn.methods.polynomials.state import PolynomialState
 from approxattn.methods.polynomials.tensor_attention import tensor_attention
 from approxattn.methods.random_features.performer import Performer
+from approxattn.methods.random_features.state import PerformerState
 from approxattn.methods.selected_keys.selected_summaries import SelectedSummaries
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.methods.yoso.yoso_expectation import YosoExpectation
@@ -39,6 +40,7 @@ __all__ = [
     "Linformer",
     "Nystrom",
     "Performer",
+    "PerformerState",
     "Polynomial",
     "PolynomialState",
     "Regime",

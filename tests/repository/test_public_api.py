@@ -43,6 +43,7 @@ PUBLIC = {
         "Cost",
         "GradientCertificate",
         "Gradients",
+        "PerformerState",
         "PolynomialState",
         "Regime",
         *METHODS,

@@ -45,7 +45,14 @@ from approxattn.methods.polynomials.folding.fold import (
 )
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
-from approxattn.methods.states.posing import counted_values, pose_keys, pose_next, pose_queries
+from approxattn.methods.states.posing import (
+    counted_values,
+    pose_keys,
+    pose_next,
+    pose_queries,
+    refuse_another_kind,
+    refuse_other_terms,
+)
 from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import read_states_with_parts, states
 
@@ -245,17 +252,8 @@ class PolynomialState:
         return cls(**fields)
 
     def _check_like(self, other: PolynomialState) -> None:
-        if not isinstance(other, PolynomialState):
-            msg = f"other(={other!r}) must be a PolynomialState: make one with Polynomial.state"
-            raise TypeError(msg)
-        mine, theirs = self._terms(), other._terms()
-        for name, value in mine.items():
-            if theirs[name] != value:
-                msg = (
-                    f"other has {name} {theirs[name]}, this state {value}: only states of one kind "
-                    "can be merged"
-                )
-                raise ValueError(msg)
+        refuse_another_kind(self, other, "Polynomial.state")
+        refuse_other_terms(self._terms(), other._terms())
         xp = _arrays.namespace(state=self.sums, other=other.sums)
         if not bool(xp.all(self.centre == other.centre)):
             msg = "other has another centre of the keys: make both states with the same centre"

@@ -30,15 +30,12 @@ never worse (proved here). r and r' are the lengths of two vectors w and w'.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, refuse_overflow
+from approxattn._problem import Problem
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import key_norms, query_norms, visible_max
 
 KINDS = ("positive", "hyperbolic")
 
@@ -98,12 +95,3 @@ def log_key_features(problem: Problem, w: Array, start: int, end: int) -> Array:
 def on_device(w: HostArray, problem: Problem) -> Array:
     """Return the directions where the problem is, in the dtype computed in."""
     return _arrays.from_host(w.astype(problem.dtype), problem.q)
-
-
-def check_exponents(problem: Problem, w: HostArray) -> None:
-    """Refuse exponents of queries and visible keys that could overflow."""
-    root = math.sqrt(problem.scale)
-    x = root * float(np.max(query_norms(problem)))
-    y = root * float(np.max(visible_max(key_norms(problem), problem)))
-    size = 4 * ((x + y) * float(np.max(np.linalg.norm(w, axis=1))) + y * y)
-    refuse_overflow("the largest exponent of a feature", size, problem.dtype)

@@ -35,12 +35,14 @@ from approxattn._arguments import (
     check_choice,
     check_flag,
     check_fraction,
+    check_generator,
     check_integer,
     check_memory,
     keep,
 )
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
 from approxattn._problem.time_needed import (
     NORMAL,
     PRODUCT,
@@ -49,28 +51,25 @@ from approxattn._problem.time_needed import (
     check_setting,
 )
 from approxattn.bounds.gradients import no_gradient_bounds
-from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import key_norms, query_norms, value_spread, visible_max
-from approxattn.bounds.values import range_bound
+from approxattn.bounds.scores import key_norms, visible_max
 from approxattn.certificate import (
-    SOFTMAX,
     Approximation,
-    Certificate,
     Gradients,
 )
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.protocol import Sizes
+from approxattn.methods.random_features.certificate import feature_certificate, refuse_exponents
 from approxattn.methods.random_features.features import (
     KINDS,
-    check_exponents,
     directions,
     on_device,
-    relative_variance,
 )
 from approxattn.methods.random_features.gradient import gradient
 from approxattn.methods.random_features.shards import PerformerShards
-from approxattn.methods.random_features.sums import attend, feature_rounding
+from approxattn.methods.random_features.state import PerformerState, made
+from approxattn.methods.random_features.sums import attend, keys_of
 from approxattn.methods.sharded import Call
+from approxattn.methods.states.posing import pose_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +148,10 @@ class Performer(Costed):
         """Return the output, shape (..., n_q, dv), and its certificate."""
         w = self._draw(problem, rng)
         value = attend(problem, on_device(w, problem)).mean
-        failure = 1 - self.confidence
-        rounding = feature_rounding(problem, w)
-        certificate = self._certificate(problem, value, failure, rounding)
-        return Approximation(value=value, certificate=certificate)
+        keys = keys_of(problem, self.features)
+        return Approximation(
+            value=value, certificate=feature_certificate(self, problem, keys, value, w)
+        )
 
     # Protocol.
     def shards(self, call: Call) -> PerformerShards:
@@ -169,6 +168,54 @@ class Performer(Costed):
         )
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
+    @public()
+    @quietly
+    def state(
+        self,
+        k: Array,
+        v: Array,
+        *,
+        rng: np.random.Generator,
+        scale: float | None = None,
+        key_mask: Array | None = None,
+    ) -> PerformerState:
+        """Fold keys and values into sums of fixed size, for queries to come.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        rng : numpy.random.Generator
+            Draws the features, once: all that joins the state has the same.
+        scale : float, optional
+            As in `attention`.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+
+        Returns
+        -------
+        PerformerState
+            With `query(q)`, `attend(q, k, v)`, `extend(k, v)`, `merge(other)`, `save(path)`.
+
+        Raises
+        ------
+        TypeError, ValueError, MemoryError
+            What `attention` refuses.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 100, 8)) / 4
+        >>> state = aa.Performer(features=64).state(k[:60], v[:60], rng=np.random.default_rng(1))
+        >>> out = state.extend(k[60:], v[60:]).query(q)
+        >>> exact = aa.attention(q, k, v, aa.Exact())
+        >>> bool((abs(out.value - exact.value).max(axis=-1) <= out.certificate.rows).all())
+        True
+        """
+        check_generator(rng)
+        problem = pose_keys(k, v, scale, key_mask)
+        return made(self, problem, self._draw(problem, rng))
+
     def _draw(self, problem: Problem, rng: np.random.Generator | None) -> HostArray:
         assert rng is not None  # noqa: S101 - `attention` asks for it
         numbers = self.features * (3 * problem.d + math.prod(problem.batch) * (problem.dv + 1))
@@ -178,44 +225,5 @@ class Performer(Costed):
         each += tokens * (SCORE + PRODUCT * (d + problem.dv))
         check_setting(problem, "features", self.features, self.features * each, "features")
         w = directions(problem.d, self.features, self.kind, self.orthogonal, rng)
-        check_exponents(problem, w)
+        refuse_exponents(problem, visible_max(key_norms(problem), problem), w)
         return w
-
-    def _certificate(
-        self, problem: Problem, value: Array, failure: float, rounding: HostArray
-    ) -> Certificate:
-        """Return the certificate of all rows of a problem, which fails with that probability."""
-        variance, osc = self._variance(problem), value_spread(problem).osc[..., None]
-        rho = np.sqrt(variance)
-        mass = 1 - up(rho * math.sqrt(2 * problem.n_q / failure))
-        earned = mass > 0
-        numerators = math.sqrt(2 * problem.n_q * problem.dv / failure)
-        with np.errstate(over="ignore", invalid="ignore"):
-            share = up(rho / 2 * numerators / np.where(earned, mass, 1.0))
-            chance = np.where(earned, up(share * osc + rounding), np.inf)
-        sure = range_bound(value, problem)
-        useful = chance < sure
-        few = int(np.sum(~useful))
-        needed = float(np.max(variance)) * self.features * 2 * problem.n_q * problem.dv / failure
-        reason = (
-            f"features(={self.features}) are too few for a bound below what the range of v implies "
-            f"on {few} of {rho.size} rows; all would need about {needed:.3g}"
-        )
-        return Certificate(
-            rows=np.fmin(chance, sure),
-            target=SOFTMAX,
-            theorem="ours.positive-features" if useful.any() else "ours.value-range",
-            failure=failure if useful.any() else 0.0,
-            facts={
-                "features": self.features,
-                "kind": self.kind,
-                "relative variance of a weight": variance,
-            },
-            unmet=(reason,) if few else (),
-        )
-
-    def _variance(self, problem: Problem) -> HostArray:
-        """Return the bound on Var a~_ij / a_ij^2 over the visible keys, shape (..., n_q)."""
-        longest = query_norms(problem) + visible_max(key_norms(problem), problem)[..., None]
-        with np.errstate(over="ignore"):
-            return relative_variance(up(problem.scale * longest**2), self.features, self.kind)

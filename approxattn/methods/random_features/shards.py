@@ -12,24 +12,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
 from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of, keys_alone
 from approxattn.certificate import Approximation
-from approxattn.methods.random_features.features import (
-    check_exponents,
-    directions,
-    on_device,
-)
+from approxattn.methods.random_features.certificate import feature_certificate, refuse_exponents
+from approxattn.methods.random_features.features import directions, on_device
 from approxattn.methods.random_features.sums import (
+    Keys,
     State,
-    attend_after,
-    both,
-    feature_rounding,
+    advance,
     fold,
-    looks,
-    steps,
+    joined,
+    read,
+    step_count,
 )
 from approxattn.methods.sharded import Answer, Answers, Call, Known, Pass, Scan
 
@@ -43,8 +41,9 @@ class FeatureState(NamedTuple):
 
     def merge(self, other: FeatureState) -> FeatureState:
         """Return that of both."""
-        longest = max(self.steps, other.steps) + 1
-        return FeatureState(both(self.sums, other.sums), self.extent.merge(other.extent), longest)
+        longest, xp = max(self.steps, other.steps) + 1, _arrays.namespace(sums=self.sums.sums)
+        sums = joined(self.sums, other.sums, xp)
+        return FeatureState(sums, self.extent.merge(other.extent), longest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,19 +77,20 @@ class PerformerShards:
         """Return the state of keys and values."""
         del known, first
         problem, w = keys_alone(k, v, self.call.scale), self._directions()
-        check_exponents(problem, w)
-        state, count = fold(problem, on_device(w, problem))
-        return FeatureState(state, extent_of(problem), count)
+        extent = extent_of(problem)
+        refuse_exponents(problem, extent.radius, w)
+        return FeatureState(
+            fold(problem, on_device(w, problem)), extent, step_count(problem, len(w))
+        )
 
     def query(self, known: Known, first: int, q: Array) -> Answers:
         """Return the output of queries."""
         del first
         state: FeatureState = known["state"]
         problem, w = beside(q, state.extent, self.call.scale), self._directions()
-        check_exponents(problem, w)
-        seen = looks(problem, on_device(w, problem), state.sums)
-        value = problem.xp.concat([one.mean for one in seen], axis=-2)
-        return {"value": self._certified(value, problem, w, state.steps)}
+        refuse_exponents(problem, state.extent.radius, w)
+        value = read(problem, on_device(w, problem), state.sums).mean
+        return {"value": self._certified(value, problem, w, state)}
 
     def advance(
         self,
@@ -104,25 +104,23 @@ class PerformerShards:
         """Return causal attention of the next tokens, and the state after them."""
         del known, first
         problem, w = pose(q, k, v, scale=self.call.scale, causal=True), self._directions()
-        check_exponents(problem, w)
-        extent, count = extent_of(problem), sum(1 for _ in steps(problem, len(w)))
-        sums = None
+        extent, count, sums = extent_of(problem), step_count(problem, len(w)), None
         if before is not None:
             sums, extent, count = before.sums, before.extent.merge(extent), before.steps + count
-        seen, after = attend_after(problem, on_device(w, problem), sums)
         whole = replace(beside(q, extent, self.call.scale), causal=True)
-        check_exponents(whole, w)
-        out = self._certified(seen.mean, whole, w, count)
-        return {"value": out}, FeatureState(after, extent, count)
+        refuse_exponents(whole, extent.radius, w)
+        seen, found = advance(problem, on_device(w, problem), sums)
+        after = FeatureState(found, extent, count)
+        return {"value": self._certified(seen.mean, whole, w, after)}, after
 
     def _directions(self) -> HostArray:
         m, rng = self.method, np.random.default_rng(self.call.seed)
         return directions(self.call.d, m.features, m.kind, m.orthogonal, rng)
 
     def _certified(
-        self, value: Array, problem: Elsewhere, w: HostArray, count: int
+        self, value: Array, problem: Elsewhere, w: HostArray, state: FeatureState
     ) -> Approximation:
-        failure = (1 - self.method.confidence) * problem.n_q / self.call.queries
-        rounding = feature_rounding(problem, w, count)
-        certificate = self.method._certificate(problem, value, failure, rounding)
+        extent, share = state.extent, problem.n_q / self.call.queries
+        keys = Keys(extent.radius, extent.high, extent.low, extent.keys, state.steps)
+        certificate = feature_certificate(self.method, problem, keys, value, w, share)
         return Approximation(value=value, certificate=certificate)

@@ -37,7 +37,7 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
-from approxattn.bounds.scores import key_norms, query_norms, value_spread, visible_max
+from approxattn.bounds.scores import key_norms, query_norms, spread_of, visible_max
 from approxattn.methods.random_features.features import log_key_features, log_query_features
 
 FEATURES_AT_ONCE = 2**20
@@ -156,13 +156,40 @@ def with_ones(problem: Problem) -> Array:
     return problem.xp.concat([problem.v, problem.xp.ones_like(problem.v[..., :1])], axis=-1)
 
 
+def fold(problem: Problem, w: Array) -> State:
+    """Return the state of all keys."""
+    state, values = None, with_ones(problem)
+    for start, end in chunks(problem, w.shape[-2], problem.n_k):
+        h = log_key_features(problem, w, start, end)
+        state = add_keys(state, h, values[..., start:end, :], problem.xp)
+    assert state is not None  # noqa: S101 - there is a key
+    return state
+
+
+def joined(a: State, b: State, xp: Namespace) -> State:
+    """Return the state of the keys of both."""
+    top = xp.maximum(a.top, b.top)
+    shift = finite(top, xp)
+    first, second = (s.sums * xp.matrix_transpose(xp.exp(s.top - shift)) for s in (a, b))
+    return State(top, first + second)
+
+
+def read(problem: Problem, w: Array, state: State) -> Seen:
+    """Return what the queries see of a state."""
+    rows = chunks(problem, w.shape[-2], problem.n_q)
+    seen = [look(log_query_features(problem, w, *c), state, problem.xp) for c in rows]
+    return Seen(*(problem.xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True)))
+
+
 def attend(problem: Problem, w: Array) -> Seen:
     """Return output and logarithms of the denominators."""
-    return attend_after(problem, w, None)[0]
+    return advance(problem, w, None)[0]
 
 
-def attend_after(problem: Problem, w: Array, state: State | None) -> tuple[Seen, State]:
-    """Return what queries see of a state and of the problem's keys, and the state of all these."""
+def advance(problem: Problem, w: Array, state: State | None) -> tuple[Seen, State]:
+    """Return output and logarithms of the denominators, and the state after all keys; `state` is
+    that of keys before the first, which every query sees.
+    """
     xp, m, values = problem.xp, w.shape[-2], with_ones(problem)
     tiny = _arrays.smallest_normal(problem.dtype)
     seen = []
@@ -175,60 +202,54 @@ def attend_after(problem: Problem, w: Array, state: State | None) -> tuple[Seen,
         state = add_keys(state, h, part, xp)
     assert state is not None  # noqa: S101 - there is a key
     if not problem.causal:
-        seen = looks(problem, w, state)
+        return read(problem, w, state), state
     return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True))), state
 
 
-def looks(problem: Problem, w: Array, state: State) -> list[Seen]:
-    """Return what all queries see of a state, so many at a time."""
-    rows = chunks(problem, w.shape[-2], problem.n_q)
-    return [look(log_query_features(problem, w, *c), state, problem.xp) for c in rows]
+def step_count(problem: Problem, features: int) -> int:
+    """Return how often the keys of a problem can rescale a term."""
+    return sum(1 for _ in steps(problem, features)) + (8 if problem.causal else 0)
 
 
-def fold(problem: Problem, w: Array) -> tuple[State, int]:
-    """Return the state of the keys, and in how many steps it was made."""
-    values, state, count = with_ones(problem), None, 0
-    for first, last in chunks(problem, w.shape[-2], problem.n_k):
-        h = log_key_features(problem, w, first, last)
-        state = add_keys(state, h, values[..., first:last, :], problem.xp)
-        count += 1
-    assert state is not None  # noqa: S101 - there is a key
-    return state, count
-
-
-def both(a: State, b: State) -> State:
-    """Return the state of the keys of two: each is rescaled by the largest exponents."""
-    xp = _arrays.namespace(top=a.top)
-    top = xp.maximum(a.top, b.top)
-    shift = finite(top, xp)
-    shrunk = [s.sums * xp.matrix_transpose(xp.exp(s.top - shift)) for s in (a, b)]
-    return State(top, shrunk[0] + shrunk[1])
-
-
-def feature_rounding(problem: Problem, w: HostArray, count: int | None = None) -> HostArray:
-    """Return the bound on the rounding error of each row of the output, shape (..., n_q); `count`
-    are the steps that a key passed through, where they are not those of the problem.
+class Keys(NamedTuple):
+    """What the bounds of some queries need of the keys that they see: largest length, shape (...),
+    ends of the range of each column of values, shapes (..., dv), their number at most, and how
+    often a term can be rescaled.
     """
-    u, m = problem.u, len(w)
+
+    radius: HostArray
+    high: HostArray
+    low: HostArray
+    most: int
+    steps: int
+
+
+def keys_of(problem: Problem, features: int) -> Keys:
+    """Return that of the keys of a problem."""
+    radius = visible_max(key_norms(problem), problem)
+    steps = step_count(problem, features)
+    return Keys(radius, *problem.value_range, problem.n_k, steps)
+
+
+def feature_rounding(problem: Problem, w: HostArray, keys: Keys) -> HostArray:
+    """Return the bound on the rounding error of each row of the output, shape (..., n_q), for the
+    queries of a problem.
+    """
+    u, m, count = problem.u, len(w), keys.steps
     longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
     root = math.sqrt(problem.scale)
-    x, y = (
-        root * query_norms(problem),
-        root * visible_max(key_norms(problem), problem)[..., None],
-    )
+    x, y = root * query_norms(problem), root * keys.radius[..., None]
     size = up(2 * (longest * (x + y) + y * y))
-    count = sum(1 for _ in steps(problem, m)) if count is None else count
-    count += 8 if problem.causal else 0
     underflow = (
         8 * problem.d * _arrays.smallest_normal(problem.dtype) * (longest + 1) * (1 + np.max(y))
     )
     eta = up(
         gamma(problem.d + 4, u) * size + u * (EXP_ULPS + 6 + 4 * size) * (count + 3) + underflow
     )
-    spread = value_spread(problem)
-    sums = gamma(2 * (problem.n_k + m + 6 * count) + 8, u) + 4 * u
+    spread = spread_of(keys.high, keys.low)
+    sums = gamma(2 * (keys.most + m + 6 * count) + 8, u) + 4 * u
     return up(
         output_bound(tv_from_score_error(eta), spread.osc)
         + sums * spread.top[..., None]
-        + problem.n_k * m * _arrays.smallest_normal(problem.dtype)
+        + keys.most * m * _arrays.smallest_normal(problem.dtype)
     )

@@ -110,3 +110,9 @@ def _read_array(data: bytes) -> HostArray:
     need(math.prod(shape) * dtype.itemsize == len(data) - start, "an array is cut")
     flat = np.frombuffer(data, dtype, offset=start)
     return flat.reshape(shape, order="F" if header["fortran_order"] else "C").copy()
+
+
+def number_of(arrays: dict[str, HostArray], name: str) -> float:
+    """Return the one number of that name."""
+    need(arrays[name].shape == () and arrays[name].dtype.kind in "fiu", f"{name} is no number")
+    return float(arrays[name])

@@ -11,6 +11,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem, pose
 from approxattn._problem.input import hide
 from approxattn.bounds.scores import key_norms, visible_max
+from approxattn.methods.states.files import need
 
 
 def pose_keys(k: Array, v: Array, scale: float | None, key_mask: Array | None) -> Problem:
@@ -141,3 +142,53 @@ def counted_values(problem: Problem) -> tuple[HostArray, HostArray, HostArray]:
         some = keys[..., None] > 0  # what saw nothing must widen no range
         high, low = np.where(some, high, -np.inf), np.where(some, low, np.inf)
     return keys, high, low
+
+
+SEEN = ("keys", "radius", "high", "low")
+"""Names of the arrays of `SeenKeys` in a file."""
+
+
+def seen_arrays(seen: SeenKeys) -> dict[str, HostArray]:
+    """Return them."""
+    return {name: getattr(seen, name) for name in SEEN}
+
+
+def checked_seen(arrays: dict[str, HostArray], batch: tuple[int, ...], dv: int) -> SeenKeys:
+    """Return those read from a file.
+
+    Raises
+    ------
+    ValueError
+        If their dtypes, shapes or numbers are such as no keys have.
+    """
+    seen = SeenKeys(**{name: arrays[name] for name in SEEN})
+    shapes = {"keys": batch, "radius": batch, "high": (*batch, dv), "low": (*batch, dv)}
+    for name, shape in shapes.items():
+        need(arrays[name].shape == shape, f"{name} has shape {arrays[name].shape}, not {shape}")
+    for name in ("radius", "high", "low"):
+        need(arrays[name].dtype == np.float64, f"{name} is of dtype {arrays[name].dtype}")
+    need(seen.keys.dtype.kind in "iu" and np.all(seen.keys >= 0), "keys are no counts")
+    need(np.all(np.isfinite(seen.radius) & (seen.radius >= 0)), "radius is no length")
+    some = (seen.keys > 0)[..., None]
+    ends = np.isfinite(seen.high) & np.isfinite(seen.low) & (seen.low <= seen.high)
+    none = np.isneginf(seen.high) & np.isposinf(seen.low)
+    need(np.all(np.where(some, ends, none)), "high and low are no range")
+    return seen
+
+
+def refuse_another_kind(state: object, other: object, maker: str) -> None:
+    """Raise TypeError unless both are states of one kind."""
+    if type(other) is not type(state):
+        msg = f"other(={other!r}) must be a {type(state).__name__}: make one with {maker}"
+        raise TypeError(msg)
+
+
+def refuse_other_terms(mine: dict[str, object], theirs: dict[str, object]) -> None:
+    """Raise ValueError where two states mean different things."""
+    for name, value in mine.items():
+        if theirs[name] != value:
+            msg = (
+                f"other has {name} {theirs[name]}, this state {value}: only states of one kind "
+                "can be merged"
+            )
+            raise ValueError(msg)
