@@ -48,7 +48,7 @@ class Problem:
     scale_given : bool
         Whether the caller chose it (False: 1/sqrt(d)).
     causal : bool
-        Query i sees keys 0..i + n_k - n_q; n_q <= n_k.
+        Query i sees keys 0..i + n_k - n_q; n_q <= n_k. With `heads`, i and n_q count in each run.
     key_mask : array of bool, shape (..., n_k), or None
         True where a key takes part. Every query sees at least one key, unless there is a band.
     xp : namespace
@@ -74,6 +74,11 @@ class Problem:
         then `causal` is False. Methods never get such a problem: see `approxattn.attend`.
     certify : bool
         Whether a bound is wanted; where not, a method may return `certificate.unclaimed`.
+    group : int
+        So many heads, the last leading axis, share keys, values and mask; 1: they may differ.
+    heads : int
+        Under causal order, the queries are so many runs of equal length, one after the other, each
+        over all keys. Only for methods that know it.
     """
 
     q: Array
@@ -93,6 +98,8 @@ class Problem:
     wants_lse: bool = False
     visibility: Visibility | None = None
     certify: bool = True
+    group: int = 1
+    heads: int = 1
 
     @property
     def batch(self) -> tuple[int, ...]:
@@ -144,7 +151,13 @@ class Problem:
     @property
     def earlier(self) -> int:
         """Keys before that of query 0, under causal order."""
-        return self.n_k - self.n_q if self.causal else 0
+        return self.n_k - self.n_q // self.heads if self.causal else 0
+
+    def of_heads(self, per_position: HostArray) -> HostArray:
+        """Return what queries have by their positions, shape (..., n_q / heads), for all of them,
+        shape (..., n_q).
+        """
+        return np.tile(per_position, self.heads) if self.heads > 1 else per_position
 
     @functools.cached_property
     def limits(self) -> tuple[HostArray, HostArray] | None:
@@ -154,7 +167,8 @@ class Problem:
         if self.visibility is not None:
             return self.visibility.limits
         if self.causal:
-            return limits_of((None, self.earlier), self.n_q, self.n_k)
+            low, high = limits_of((None, self.earlier), self.n_q // self.heads, self.n_k)
+            return self.of_heads(low), self.of_heads(high)
         return None if self.band is None else limits_of(self.band, self.n_q, self.n_k)
 
     @functools.cached_property
@@ -188,6 +202,16 @@ class Problem:
         """Unit roundoff of the dtype computed in, or of its products where they are less exact."""
         return precision.unit_roundoff(self.q)
 
+    def once_a_group(self) -> Problem:
+        """Return the problem with one copy of the keys that heads share: an axis of length 1, which
+        broadcasts to that of the heads.
+        """
+        if self.group == 1:
+            return self
+        mask = None if self.key_mask is None else self.key_mask[..., :1, :]
+        k, v = (x[..., :1, :, :] for x in (self.k, self.v))
+        return replace(self, k=k, v=v, key_mask=mask)
+
     def shown(self, x: Array) -> Array:
         """Return x, shape (..., n_k, m), with 0 in the rows of hidden keys."""
         if self.key_mask is None:
@@ -203,7 +227,8 @@ class Problem:
         if bias is not None:
             bias = self.xp.broadcast_to(bias, (*self.batch, self.n_q, self.n_k))[(*index, ...)]
         sinks = None if self.sinks is None else self.sinks[(*index, ...)]
-        return replace(self, q=q, k=k, v=v, key_mask=mask, bias=bias, sinks=sinks, visibility=seen)
+        own = {"q": q, "k": k, "v": v, "key_mask": mask, "bias": bias, "sinks": sinks}
+        return replace(self, **own, visibility=seen, group=1)
 
 
 def once(find: Callable[[Problem], Fact]) -> Callable[[Problem], Fact]:
@@ -272,6 +297,7 @@ def pose(
     beta = check_scale(scale, int(q.shape[-1]), compute)
     full = None if key_mask is None else check_mask(key_mask, batch, n_k, xp)
     bias = None if bias is None else check_bias(bias, batch, n_q, n_k, compute, xp)
+    group = _group(batch, k, v, key_mask) if bias is None and sinks is None else 1
     plain = not check_empty_rows(seen, full, bias, empty_rows, xp) and seen.plain
     key_mask, full = (key_mask, full) if plain else _without_unseen(seen, key_mask, full, batch, k)
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
@@ -300,7 +326,15 @@ def pose(
         sinks=check_sinks(sinks, batch, compute, xp),
         rounded=_arrays.unit_roundoff(compute),
         visibility=None if plain else seen,
+        group=group if plain else 1,
     )
+
+
+def _group(batch: tuple[int, ...], k: Array, v: Array, key_mask: Array | None) -> int:
+    """Return how many heads share keys, values and mask along the last leading axis."""
+    leads = [tuple(k.shape[:-2]), tuple(v.shape[:-2])]
+    leads += [] if key_mask is None else [tuple(key_mask.shape[:-1])]
+    return batch[-1] if batch and all(not lead or lead[-1] == 1 for lead in leads) else 1
 
 
 def _without_unseen(

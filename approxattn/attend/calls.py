@@ -10,6 +10,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
 from approxattn.attend.forward import in_pieces
+from approxattn.attend.grouped import as_rows, folded, folds, unfolded, unfolded_gradients
 from approxattn.attend.padded import (
     earlier_cotangent,
     last_gradients,
@@ -46,6 +47,8 @@ def approximate(method: Method, problem: Problem, rng: np.random.Generator | Non
 
 def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
     """Return the result of a plain problem as it is handed out."""
+    if folds(method, problem):
+        return unfolded(_output(method, folded(problem), rng), problem)
     if needs_padding(method, problem):
         square = _computed(method, with_earlier_queries(problem), rng)
         result = last_rows(square, problem)
@@ -66,6 +69,9 @@ def differentiate(
     method: Differentiable, problem: Problem, dout: Array, rng: np.random.Generator | None
 ) -> Gradients:
     """Return the gradient of a plain problem in the dtype computed in."""
+    if folds(method, problem):
+        cotangent = as_rows(dout, problem)
+        return unfolded_gradients(differentiate(method, folded(problem), cotangent, rng), problem)
     if not (problem.certify or value_alone(method)):
         problem = replace(problem, certify=True)
     if not needs_padding(method, problem):

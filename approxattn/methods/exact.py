@@ -45,6 +45,7 @@ class Exact(Costed):
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
     value_alone: ClassVar[bool] = True
+    folds_heads: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
     why_no_window: ClassVar[str] = ""
     why_no_bias: ClassVar[str] = ""

@@ -52,6 +52,10 @@ class Method(Protocol):
     constant to a column of v adds it to the output: then `attention` centres values that are far
     from 0, and their rounding with them.
 
+    True attributes `folds_heads` and `folds_causal_heads` say that heads which share keys come as
+    one head with all their queries, under causal order with `Problem.heads`, in `compute` and
+    `vjp`: rows depend on each other only through what the method chooses from all queries.
+
     A true attribute `value_alone` says that the method leaves out what only bounds need where
     `problem.certify` is False, and that NaN, which then nobody has looked for, shows in its value;
     infinities and overflow show as NaN or infinity, or as keys without weight. Its bits are those

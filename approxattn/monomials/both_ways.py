@@ -25,11 +25,15 @@ class BothWays(abc.ABC):
     ----------
     kind : str
         "features" or "scores".
+    heads : int
+        Under a causal mask, x are so many runs of equal length, one after the other, each over all
+        of y: n_x and i count in each run.
     """
 
     causal: bool
     kind: str
     xp: Namespace
+    heads: int = 1
 
     @abc.abstractmethod
     def sums(self, x: Array, y: Array, values: Array) -> Array:
@@ -47,6 +51,10 @@ class BothWays(abc.ABC):
         """Return sum_i K(x_i, y_j) values_i, shapes (..., n_x, d), (..., n_y, d), (..., n_x, m) ->
         (..., n_y, m).
         """
+        if self.heads > 1:
+            one, own, over = self._apart_heads(x)
+            found = one.transposed_sums(own(x), over(y), own(values))
+            return self.xp.sum(found, axis=-3)
         earlier = self._earlier(x, y)
         if earlier:
             parts = self._apart(earlier)
@@ -55,12 +63,37 @@ class BothWays(abc.ABC):
 
     def gradient_y(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return the gradient with respect to y, shape (..., n_y, d)."""
+        if self.heads > 1:
+            one, own, over = self._apart_heads(x)
+            found = one.gradient_y(own(x), own(left), over(y), over(right))
+            return self.xp.sum(found, axis=-3)
         earlier = self._earlier(x, y)
         if earlier:
             parts = self._apart(earlier)
             found = [k.gradient_y(x, left, y[..., s, :], right[..., s, :]) for k, s in parts]
             return self._joined(found)
         return self._flipped(self.gradient_x, y, right, x, left)
+
+    def _apart_heads(
+        self, x: Array
+    ) -> tuple[Self, Callable[[Array], Array], Callable[[Array], Array]]:
+        """Return the kernel of one run of x, and what puts the runs, and copies of y for each, on
+        an axis of their own: (..., G n_x, w) -> (..., G, n_x, w).
+        """
+        xp, heads, rows = self.xp, self.heads, int(x.shape[-2]) // self.heads
+
+        def own(a: Array) -> Array:
+            return xp.reshape(a, (*a.shape[:-2], heads, rows, a.shape[-1]))
+
+        def over(a: Array) -> Array:
+            spread = xp.broadcast_to(a[..., None, :, :], (*a.shape[:-2], heads, *a.shape[-2:]))
+            return xp.asarray(spread)
+
+        return replace(self, heads=1), own, over
+
+    def _in_rows(self, a: Array) -> Array:
+        """Return (..., G, n_x, w) as (..., G n_x, w)."""
+        return self.xp.reshape(a, (*a.shape[:-3], a.shape[-3] * a.shape[-2], a.shape[-1]))
 
     def _earlier(self, x: Array, y: Array) -> int:
         """Return how many of y come before the first of x."""

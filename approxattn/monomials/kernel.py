@@ -77,7 +77,10 @@ class Kernel(BothWays):
         (..., n_x, m).
         """
         if self.kind == "features" and _arrays.on_host(x, y, values):
-            return numpy_sums(x, y, values, self.coefficients, self.causal)
+            return numpy_sums(x, y, values, self.coefficients, self.causal, self.heads)
+        if self.heads > 1:
+            one, own, over = self._apart_heads(x)
+            return self._in_rows(one.sums(own(x), over(y), over(values)))
         by = contract if self.kind == "features" else dense_sums
         return self._items(
             lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
@@ -85,6 +88,9 @@ class Kernel(BothWays):
 
     def gradient_x(self, x: Array, left: Array, y: Array, right: Array) -> Array:
         """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, shape (..., n_x, d)."""
+        if self.heads > 1:
+            one, own, over = self._apart_heads(x)
+            return self._in_rows(one.gradient_x(own(x), own(left), over(y), over(right)))
         earlier = self._earlier(x, y)
         if earlier:
             first, rest = (
@@ -148,10 +154,14 @@ class Kernel(BothWays):
             more = read_states_with_parts(x, initial, self.degree, self.xp, degrees)
             own = self.sums_with_parts(x, y, values, degrees)
             return own[0] + more[0], own[1] + more[1], None
+        if self.heads > 1 and not (self.kind == "features" and _arrays.on_host(x, y, values)):
+            one, own, over = self._apart_heads(x)
+            found = one.sums_with_parts(own(x), over(y), over(values), degrees)
+            return self._in_rows(found[0]), self._in_rows(found[1]), None
         if _arrays.on_host(x, y, values):
             common = x, y, values, self.coefficients, self.causal, degrees
             if self.kind == "features":
-                return numpy_sums_with_parts(*common, keep, initial)
+                return numpy_sums_with_parts(*common, keep, initial, self.heads)
             return *numpy_dense_sums_with_parts(*common), None
         if not (math.prod(x.shape[:-1]) and y.shape[-2]):
             shape = (*x.shape[:-1], m + len(degrees))

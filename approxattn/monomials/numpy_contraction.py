@@ -57,12 +57,17 @@ R = TypeVar("R")
 
 
 def numpy_sums(
-    x: HostArray, y: HostArray, values: HostArray, coefficients: tuple[float, ...], causal: bool
+    x: HostArray,
+    y: HostArray,
+    values: HostArray,
+    coefficients: tuple[float, ...],
+    causal: bool,
+    heads: int = 1,
 ) -> HostArray:
     """Return sum_j P(x_i . y_j) values_j, over j <= i + n_y - n_x if causal; shapes (..., n_x, d),
     (..., n_y, d), (..., n_y, m) -> (..., n_x, m).
     """
-    return _sums(x, y, values, coefficients, causal)[0]
+    return _sums(x, y, values, coefficients, causal, heads=heads)[0]
 
 
 def numpy_sums_and_states(
@@ -84,15 +89,17 @@ def numpy_sums_with_parts(
     degrees: tuple[int, ...],
     keep: bool = False,
     initial: HostArray | None = None,
+    heads: int = 1,
 ) -> tuple[HostArray, HostArray, HostArray | None]:
     """Return the sums, the parts of their last column that belong to those degrees, shape (...,
     n_x, degrees), and the states if they are to be kept and there is no mask.
 
-    `initial`, shape (..., r, m), is the weighted state that a causal sum starts from.
+    `initial`, shape (..., r, m), is the weighted state that a causal sum starts from; with
+    `heads`, x are so many runs of queries, one after the other.
     """
     states = _no_states(x, values, coefficients) if keep and not causal else None
     kept = None if states is None else flat(states)
-    sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees, initial)
+    sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees, initial, heads)
     return sums, parts, states
 
 
@@ -110,10 +117,11 @@ def _sums(
     states: HostArray | None = None,
     degrees: tuple[int, ...] = (),
     initial: HostArray | None = None,
+    heads: int = 1,
 ) -> tuple[HostArray, HostArray]:
     *batch, n_x, d = x.shape
     m, n_y = values.shape[-1], y.shape[-2]
-    p = plan(d, m, len(coefficients) - 1, max(n_x, n_y), causal)
+    p = plan(d, m, len(coefficients) - 1, max(n_x // heads, n_y), causal)
     x, y, values = (flat(a) for a in (x, y, values))
     out = np.empty((x.shape[0], n_x, m), x.dtype)
     parts = np.empty((x.shape[0], len(degrees), n_x), x.dtype)  # each degree's in one run
@@ -126,7 +134,7 @@ def _sums(
             if causal:
                 given = None if initial is None else arranged(p, flat(initial)[i])
                 tokens = x[i], y[i], values[i]
-                _causal(workers[0], *tokens, coefficients, out[i], parts[i], given)
+                _causal(workers[0], *tokens, coefficients, out[i], parts[i], given, heads)
             else:
                 weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i], parts[i])
                 if states is not None:
@@ -194,39 +202,66 @@ def _causal(
     out: HostArray,
     parts: HostArray,
     initial: State | None,
+    heads: int,
 ) -> None:
     """Take earlier chunks through the state, then the own chunks by their scores. What there is
     more of y comes before all of x, and the weighted state `initial` before that.
+
+    Each of the `heads` runs of x reads the same states.
     """
-    p, n, earlier = worker.plan, x.shape[0], y.shape[0] - x.shape[0]
+    p, n = worker.plan, x.shape[0] // heads
+    earlier = y.shape[0] - n
     weight, begun = weights_of(p, coefficients, x.dtype), initial is not None or earlier > 0
     state = total_state([worker], y[:earlier], values[:earlier])
     y, values = y[earlier:], values[earlier:]
-    weighted = [np.empty_like(part) for part in state]
+    kept = [[np.empty_like(part) for part in state] for _ in range(-(-worker.loaded // p.chunk))]
+    runs = [slice(g * n, (g + 1) * n) for g in range(heads)]
+    own = [(x[run], out[run], parts[:, run]) for run in runs]
     for span in within(slice(0, n), worker.loaded):
-        if begun or span.stop > p.chunk:
-            worker.held.load(x[span])
+        chunks = within(span, p.chunk)
         if span.start + p.chunk < n:
             worker.others.load(y[span])
-        for chunk in within(span, p.chunk):
-            own = slice(chunk.start - span.start, chunk.stop - span.start)
+        for chunk, weighted in zip(chunks, kept, strict=False):
             if begun or chunk.start:
                 for part, w, target in zip(state, weight, weighted, strict=True):
                     np.multiply(part, w, out=target)
                 for target, more in zip(weighted, initial or (), strict=False):
                     target += more
-                worker.read_held(weighted, worker.held, own, out[chunk], parts[:, chunk])
-            else:
-                out[chunk] = 0
-                parts[:, chunk] = 0
             if chunk.stop < n:
-                worker.add_held(state, worker.others, own, values[chunk])
+                worker.add_held(state, worker.others, _within(chunk, span), values[chunk])
+        for tokens, target, split in own:
+            if begun or span.stop > p.chunk:
+                worker.held.load(tokens[span])
+            for chunk, weighted in zip(chunks, kept, strict=False):
+                if begun or chunk.start:
+                    place = _within(chunk, span)
+                    worker.read_held(weighted, worker.held, place, target[chunk], split[:, chunk])
+                else:
+                    target[chunk] = 0
+                    split[:, chunk] = 0
     triangle = Triangle(p.chunk, x.dtype, -(-n // p.chunk))
-    for span, chunks in triangle.spans(n):
+    for tokens, target, split in own:
+        _own_chunks(triangle, worker.degrees, tokens, y, values, coefficients, target, split)
+
+
+def _within(chunk: slice, span: slice) -> slice:
+    return slice(chunk.start - span.start, chunk.stop - span.start)
+
+
+def _own_chunks(
+    triangle: Triangle,
+    degrees: tuple[int, ...],
+    x: HostArray,
+    y: HostArray,
+    values: HostArray,
+    coefficients: tuple[float, ...],
+    out: HostArray,
+    parts: HostArray,
+) -> None:
+    """Add the sums over the keys of each query's own chunk."""
+    for span, chunks in triangle.spans(x.shape[0]):
         own_x, own_y, own_values, own_out = (
             a[span].reshape(*chunks, a.shape[1]) for a in (x, y, values, out)
         )
         own_parts = parts[:, span].reshape(len(parts), *chunks)
-        triangle.add_sums(
-            own_x, own_y, own_values, coefficients, own_out, worker.degrees, own_parts
-        )
+        triangle.add_sums(own_x, own_y, own_values, coefficients, own_out, degrees, own_parts)

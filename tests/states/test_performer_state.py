@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from masking.masked_attention import output, visible
 from namespaces import LIBRARIES, Library
@@ -38,6 +38,7 @@ def folded(method: aa.Performer, k: HostArray, v: HostArray, cuts: list[int]) ->
     return states[0]
 
 
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 2**16),
     shape=st.sampled_from([(12, 3), (30, 1), (2, 9, 4), (3, 1, 7, 2)]),

@@ -85,6 +85,8 @@ class CentredScores:
         What steps 4 and 5 add to ln rho.
     causal : bool
         Whether row i sees the keys up to i + n_k - n_q only.
+    heads : int
+        As in `Problem`.
     key_shares : ndarray, shape (..., n_k)
         |k_j - c| over the largest of them, rounded up; at most 1.
     host_weights : ndarray, shape (..., n_k), or None
@@ -112,6 +114,7 @@ class CentredScores:
     host_weights: HostArray | None
     scale: float
     xp: Namespace
+    heads: int = 1
 
     @functools.cached_property
     def balanced(self) -> Balanced:
@@ -152,7 +155,9 @@ class CentredScores:
             powers = self.key_shares if last is None else last * self.key_shares
             grow = 1 + gamma(powers.shape[-1] + len(found), U64)
             if self.causal:
-                sums = np.cumsum(powers, axis=-1)[..., powers.shape[-1] - self.size.shape[-1] :]
+                positions = self.size.shape[-1] // self.heads
+                sums = np.cumsum(powers, axis=-1)[..., powers.shape[-1] - positions :]
+                sums = np.tile(sums, self.heads) if self.heads > 1 else sums
             else:
                 sums = np.sum(powers, axis=-1, keepdims=True)
             found.append(np.minimum(sums * grow, found[0]))
@@ -246,6 +251,7 @@ def scores_of(
         size=size,
         total=_totals(problem, chosen.weights),
         causal=problem.causal,
+        heads=problem.heads,
         key_shares=_shares(key_lengths, radius, problem),
         host_weights=_on_host(chosen.weights),
         log_error=up(weight_error + _flushed(problem, chosen.lengths, radius)),
@@ -332,6 +338,6 @@ def _totals(problem: Problem, weights: Array | None) -> HostArray:
     of_keys = _arrays.to_host(weights[..., 0]).astype(np.float64)
     grow = 1 + gamma(problem.n_k, U64)
     if problem.causal:
-        return up(np.cumsum(of_keys, axis=-1)[..., problem.earlier :] * grow)
+        return up(problem.of_heads(np.cumsum(of_keys, axis=-1)[..., problem.earlier :]) * grow)
     total = np.sum(of_keys, axis=-1, keepdims=True) * grow
     return np.broadcast_to(up(total), (*problem.batch, problem.n_q))

@@ -352,7 +352,13 @@ def kernel_of(
             * top
         )
         kind = kind if size < _arrays.largest(problem.dtype) / 16 else "scores"
-    return Kernel(coefficients=coefficients, causal=problem.causal, kind=kind, xp=problem.xp)
+    return Kernel(
+        coefficients=coefficients,
+        causal=problem.causal,
+        kind=kind,
+        xp=problem.xp,
+        heads=problem.heads,
+    )
 
 
 def _check_range(polynomial: ExpPolynomial, size: HostArray, problem: Problem) -> None:

@@ -125,6 +125,7 @@ class Polynomial(Costed):
     why_no_scale: ClassVar[str] = ""
     averages_values: ClassVar[bool] = True
     sees_earlier_keys: ClassVar[bool] = True
+    folds_heads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.coefficients is not None:
@@ -163,6 +164,13 @@ class Polynomial(Costed):
     def _degree(self) -> int | None:
         """The degree where it is known beforehand."""
         return self.degree if self.coefficients is None else len(self.coefficients) - 1
+
+    @property
+    def folds_causal_heads(self) -> bool:
+        """Whether keys are folded once a group under causal order: not where exact attention may
+        step in.
+        """
+        return self.tolerance is None
 
     @property
     def value_alone(self) -> bool:

@@ -146,7 +146,7 @@ class Performer(Costed):
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
-        w = self._draw(problem, rng)
+        w, problem = self._draw(problem, rng), problem.once_a_group()
         value = attend(problem, on_device(w, problem)).mean
         keys = keys_of(problem, self.features)
         return Approximation(
