@@ -15,6 +15,7 @@ from approxattn.methods.low_rank.fitted_linformer import FittedLinformer
 from approxattn.methods.low_rank.linformer import Linformer
 from approxattn.methods.low_rank.nystrom import Nystrom
 from approxattn.methods.polynomials.fitted_polynomial import FittedPolynomial
+from approxattn.methods.polynomials.folding.open_state import MomentState
 from approxattn.methods.polynomials.polynomial import Polynomial
 from approxattn.methods.polynomials.state import PolynomialState
 from approxattn.methods.polynomials.tensor_attention import tensor_attention
@@ -38,6 +39,7 @@ __all__ = [
     "Gradients",
     "LSHSoftmax",
     "Linformer",
+    "MomentState",
     "Nystrom",
     "Performer",
     "PerformerState",

@@ -43,6 +43,7 @@ PUBLIC = {
         "Cost",
         "GradientCertificate",
         "Gradients",
+        "MomentState",
         "PerformerState",
         "PolynomialState",
         "Regime",

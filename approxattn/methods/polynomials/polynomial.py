@@ -34,7 +34,10 @@ from approxattn.methods.polynomials.anisotropic.attention import (
 )
 from approxattn.methods.polynomials.anisotropic.sums import SplitForward
 from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
-from approxattn.methods.polynomials.choosing.beforehand import polynomial_beforehand
+from approxattn.methods.polynomials.choosing.beforehand import (
+    polynomial_beforehand,
+    refuse_what_needs_queries,
+)
 from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
 from approxattn.methods.polynomials.choosing.output_certificate import (
     facts_of,
@@ -49,6 +52,7 @@ from approxattn.methods.polynomials.choosing.plan import (
     given_for,
     polynomial_for,
 )
+from approxattn.methods.polynomials.folding.open_state import MomentState, opened
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
@@ -313,6 +317,63 @@ class Polynomial(Costed):
             index=self.index,
         )
         return fold(k, v, polynomial, centre, scale, key_mask, self.tolerance)
+
+    @public()
+    @quietly
+    def open_state(
+        self,
+        k: Array,
+        v: Array,
+        *,
+        degree: int | None = None,
+        scale: float | None = None,
+        centre: Array | None = None,
+        key_mask: Array | None = None,
+    ) -> MomentState:
+        """Fold keys and values without the coefficients of a polynomial: half range and degree are
+        chosen when queries come, so none must be known beforehand.
+
+        Parameters
+        ----------
+        k, v, scale, centre, key_mask
+            As for `state`.
+        degree : int, optional
+            Highest degree whose sums are kept; needed with a tolerance, the degree of the method
+            otherwise.
+
+        Returns
+        -------
+        MomentState
+            With the calls of a `PolynomialState`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `state` refuses; coefficients of your own; no degree, or two.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 100, 8))
+        >>> state = aa.Polynomial(tolerance=0.05).open_state(k, v, degree=8)
+        >>> out = state.query(q)
+        >>> out.certificate.facts["degree"], state.query(q / 10).certificate.facts["degree"]
+        (3, 1)
+        """
+        if self.coefficients is not None:
+            msg = "coefficients of your own are those of a polynomial: use state(half_range=)"
+            raise ValueError(msg)
+        if (degree is None) == (self.degree is None):
+            msg = (
+                f"degree(={degree}) of a method with degree {self.degree}: one of them, and not "
+                "both, says which sums are kept"
+            )
+            raise ValueError(msg)
+        kept = degree if self.degree is None else self.degree
+        check_degree(kept, self.range_basis)
+        refuse_what_needs_queries(self.basis, self.index)
+        found = self.range_basis, self.tolerance, int(kept or 0)
+        return opened(k, v, *found, centre, scale, key_mask)
 
     # Protocol.
     def shards(self, call: Call) -> PolynomialShards:

@@ -85,6 +85,8 @@ class PolynomialState:
     tolerance : float or None
         What `Polynomial(tolerance=)` promised: the certificates of queries say where it is not
         kept.
+    closing : int
+        Roundings of coefficients that `sums` got after folding.
     """
 
     polynomial: ExpPolynomial
@@ -98,6 +100,7 @@ class PolynomialState:
     keys: HostArray
     additions: int
     tolerance: float | None = None
+    closing: int = 0
 
     @public()
     @quietly

@@ -30,7 +30,7 @@ def polynomial_beforehand(
     ValueError
         If the settings need to see queries, or no half range is given where one is needed.
     """
-    _refuse_what_needs_queries(basis, index)
+    refuse_what_needs_queries(basis, index)
     if half_range is None and not (basis == "taylor" and degree is not None):
         msg = (
             f"half_range(={half_range}) must bound |scale q.(k - centre)| of the queries to "
@@ -48,7 +48,8 @@ def polynomial_beforehand(
     return exp_polynomial(degree or 0, widest, range_basis)
 
 
-def _refuse_what_needs_queries(basis: str | None, index: str) -> None:
+def refuse_what_needs_queries(basis: str | None, index: str) -> None:
+    """Raise ValueError where a state cannot have the settings."""
     if basis == "one-sided":
         msg = (
             "basis(='one-sided') follows the spread of the scores, which a state does not "

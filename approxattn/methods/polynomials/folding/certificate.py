@@ -76,6 +76,11 @@ class Remembered(Protocol):
         ...
 
     @property
+    def closing(self) -> int:
+        """Roundings of coefficients that the sums got after folding."""
+        ...
+
+    @property
     def tolerance(self) -> float | None:
         """What was promised."""
         ...
@@ -102,6 +107,7 @@ def state_certificate(
     bound = up(state.scale * query_norms(problem) * state.radius[..., None] * (1 + 4 * u))
     inside = bound <= p.half_range
     roundings = feature_roundings(problem.d, degree) + state.additions + 2 + 3 * degree
+    roundings += state.closing
     tiny = _arrays.smallest_normal(problem.dtype)
     lost = underflow("features", p.coefficients, bound, largest_query, state.reach, problem.d, tiny)
     error = gamma(roundings, u) * p.absolute(bound)
