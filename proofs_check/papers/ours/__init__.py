@@ -12,6 +12,7 @@ from proofs_check.papers.ours import (
     polynomials,
     polynomials_conditioning,
     scores,
+    summaries,
     taylor,
     weights,
 )
@@ -28,6 +29,7 @@ THEOREMS = (
     *layers.THEOREMS,
     *layers_gradient.THEOREMS,
     *identities.THEOREMS,
+    *summaries.THEOREMS,
     *estimators.THEOREMS,
     *polynomials_conditioning.THEOREMS,
 )

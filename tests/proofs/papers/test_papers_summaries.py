@@ -1,0 +1,83 @@
+"""Summary keys, sampled keys and dropped keys: verdicts, and the statements anew in floats."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from verdicts import as_expected, theorems_of
+
+from approxattn.bounds.perturbation import tv_from_partial_score_error
+from proofs_check.papers.ours import summaries
+from proofs_check.papers.ours.summaries import cell, row
+
+THEOREMS = theorems_of([summaries])
+
+
+@pytest.mark.parametrize("key", THEOREMS)
+def test_the_verdict_is_the_expected_one(key: str) -> None:
+    as_expected(THEOREMS[key])
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(23)
+
+
+def test_mass_and_value_of_a_summary_key_by_finite_differences(rng: np.random.Generator) -> None:
+    q, delta = rng.standard_normal((2, 3))
+    k, v = rng.standard_normal((6, 3)), rng.standard_normal(6)
+    pi = np.exp(k @ q)
+    mass = pi.sum()
+    pi /= mass
+    x = k @ delta
+
+    def gaps(s: float) -> tuple[float, float]:
+        """Of mass and of mean value."""
+        e = np.exp(k @ (q + s * delta))
+        return float(e.sum() - mass * np.exp(s * (pi @ x))), float(e @ v / e.sum() - pi @ v)
+
+    s = 1e-3
+    variance, covariance = pi @ (x - pi @ x) ** 2, pi @ ((x - pi @ x) * v)
+    assert gaps(0.0) == pytest.approx((0, 0), abs=1e-12)
+    assert (gaps(s)[0] + gaps(-s)[0]) / s**2 == pytest.approx(mass * variance, rel=1e-3)
+    assert (gaps(s)[1] - gaps(-s)[1]) / (2 * s) == pytest.approx(covariance, rel=1e-3)
+    assert abs(covariance) > 0.1  # or nothing was shown
+
+
+def test_the_excess_is_the_largest_of_two_keys() -> None:
+    for rho in (0.01, 0.5, 3.0, 20.0):
+        p = np.linspace(0, 1, 200_001)
+        h = np.log1p(p * np.expm1(rho)) - p * rho
+        assert h.max() == pytest.approx(cell.excess(rho), rel=1e-6)
+        assert cell.excess(rho) <= rho**2 / 8 * (1 + 1e-9)
+
+
+def test_what_is_kept_exactly_never_weighs_too_little(rng: np.random.Generator) -> None:
+    """The row bound is below the one without the means, and above every change that is drawn."""
+    for _ in range(200):
+        n, moved = 6, int(rng.integers(2, 7))
+        near = rng.dirichlet(np.ones(n))
+        r = near[:moved].sum()
+        t = rng.normal(0, rng.uniform(0, 3), moved)
+        t -= near[:moved] @ t / r
+        exact = near * np.exp(np.append(t, np.zeros(n - moved)))
+        total = exact.sum()
+        assert total >= 1 - 1e-12
+        eta = np.abs(t).max()
+        bound = float(row.largest(eta, r))
+        assert np.abs(exact / total - near).sum() / 2 <= bound + 1e-12
+        assert bound <= float(tv_from_partial_score_error(eta, r)) + r / 256 + 1e-12
+
+
+def test_sampled_masses_have_the_variance_that_is_proved(rng: np.random.Generator) -> None:
+    x = rng.uniform(-1, 1, 9)
+    pi = rng.dirichlet(np.ones(9))
+    w = np.exp(x)
+    draws = rng.choice(9, size=(40_000, 4), p=pi)
+    masses = w[draws].mean(axis=1)
+    variance = (pi @ w**2 - (pi @ w) ** 2) / 4
+    assert masses.mean() == pytest.approx(pi @ w, abs=5 * math.sqrt(variance / 40_000))
+    assert masses.var() == pytest.approx(variance, rel=0.05)
+    assert variance <= (pi @ w) ** 2 * math.sinh(np.ptp(x) / 2) ** 2 / 4
