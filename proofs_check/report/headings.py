@@ -28,6 +28,7 @@ GROUPS = {
     "gupta": "Any temperature in few dimensions (Gupta et al. 2025)",
     "support-basis": "Support bases (Aliakbarpour et al. 2025)",
     "top-k": "Top-k attention (Tzachristas et al. 2025)",
+    "vattention": "vAttention (Desai et al. 2025)",
     "wildcat": "WildCat (Schröder & Mackey 2026)",
     "haverbeck": "Attention is hard to approximate (Haverbeck et al. 2026)",
     "ours": "Our own statements",

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -137,6 +138,17 @@ def cubic(x: float) -> float:
 
 
 SCORES, VALUES = (-3, -3, -3, 0.5), (1, 2, 3, 10)
+NORMAL = NormalDist()
+THRICE = list(itertools.product(range(3), repeat=3))
+
+
+def normal_budget() -> list[float]:
+    """Spread and budget of 99 keys of weight 1 and one of 2, and what 11 draws do."""
+    spread, quantile = math.sqrt(0.0099), NORMAL.inv_cdf(0.995)
+    budget = (quantile * 100 * spread / 8) ** 2
+    return [spread, quantile, budget, 100 / 11 - 1, 1 - 0.99**11]
+
+
 CLAIMED = 1 - 1024 * math.exp(-250 / 32)
 DEVIATION = math.exp(-(2.0**-10)) * math.sqrt(512) / 250
 UNIT = [float(x) for x in np.array([1, 4], np.float32) / np.sqrt(np.float32(17))]
@@ -172,6 +184,11 @@ NUMBERS: dict[str, list[float]] = {
     "yoso.float32-domain": [*UNIT, sum(x * x for x in UNIT)],
     "yoso.hadamard-collision": [(1 - 2 / 3) ** 4],
     "bert-lsh.flops": [5.12 * 2],
+    "vattention.normal-budget": normal_budget(),
+    "vattention.code-quantile": [NORMAL.inv_cdf(0.95), 2 * (1 - NORMAL.cdf(NORMAL.inv_cdf(0.95)))],
+    "vattention.code-duplicates": [sum(len(set(d)) for d in THRICE) / 27],
+    "vattention.denominator-only": [0.5],
+    "vattention.on-heads-coded": [(1 - 12 / 254) ** 12, 254 / 12, 12 + 254 / 12],
 }
 """In the order of the text: those of its decimals that are results."""
 

@@ -237,9 +237,9 @@ MASS = Theorem(
         Enclose(
             lhs=excess,
             rhs=_square,
-            box=((Fraction(1, 2), 40),),
+            box=((1, 40),),
             covers="statement",
-            scope="H(ρ) <= ρ²/8 once more, all ρ in [1/2, 40]",
+            scope="H(ρ) <= ρ²/8 once more, all ρ in [1, 40]",
         ),
         _search(),
     ),

@@ -1,0 +1,37 @@
+"""Where the statements of this folder come from: three places, of which two were read."""
+
+from proofs_check.statements.theorem import Source
+
+__all__ = ["announced", "coded", "paper"]
+
+_PAPER = (
+    "Desai, Agrawal, Yang, Cuadron, Schroeder, Zaharia, Gonzalez & Stoica, vAttention: Verified "
+    "Sparse Attention, arXiv 2510.05688 (2025)"
+)
+_PAGE = "the authors' announcement of vAttention, sky-light.eecs.berkeley.edu (October 2025)"
+_CODE = "skylight-org/sparse-attention-hub, commit f5abf91 (2026)"
+
+
+def paper(place: str) -> Source:
+    """Source in the paper, of which the abstract was read."""
+    return Source(citation=_PAPER, place=place, fidelity="constants made explicit")
+
+
+def announced(place: str) -> Source:
+    """Source on the authors' page, which was read."""
+    return Source(
+        citation=_PAGE,
+        place=place,
+        fidelity="constants made explicit",
+        wording_verified=True,
+    )
+
+
+def coded(place: str) -> Source:
+    """Source in the published code, which was read."""
+    return Source(
+        citation=_CODE,
+        place=place,
+        fidelity="constants made explicit",
+        wording_verified=True,
+    )
