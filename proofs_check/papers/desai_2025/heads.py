@@ -178,7 +178,7 @@ CODED = Theorem(
             "base sample has 12 keys; ε = δ = 0.1."
         ),
         shows=(
-            "It has none of the 12 with probability (1 - 12/254)^12 = 0.560. It sees no variance "
+            "It has none of the 12 with probability (1 - 12/254)^12 = 0.559. It sees no variance "
             "then, and 12 keys are drawn, each of which counts 254/12 = 21.2. So the denominator, "
             "24, is estimated as 12, 33.2 or more."
         ),

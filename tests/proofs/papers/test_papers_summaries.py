@@ -1,18 +1,27 @@
-"""Summary keys, sampled keys and dropped keys: verdicts, and the statements anew in floats."""
+"""Summary keys, sampled keys, dropped keys and plans: verdicts, and the statements in floats."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
+from scipy.stats import hypergeom
 from verdicts import as_expected, theorems_of
 
 from approxattn.bounds.perturbation import tv_from_partial_score_error
+from proofs_check.checkers import check
 from proofs_check.papers.ours import summaries
+from proofs_check.papers.ours.estimators import plan
 from proofs_check.papers.ours.summaries import cell, row
+from proofs_check.statements.experiment import Enclose
+from proofs_check.statements.verdict import Status
 
-THEOREMS = theorems_of([summaries])
+THEOREMS, PLANS = theorems_of([summaries]), theorems_of([plan])
 
 
 @pytest.mark.parametrize("key", THEOREMS)
@@ -81,3 +90,27 @@ def test_sampled_masses_have_the_variance_that_is_proved(rng: np.random.Generato
     assert masses.mean() == pytest.approx(pi @ w, abs=5 * math.sqrt(variance / 40_000))
     assert masses.var() == pytest.approx(variance, rel=0.05)
     assert variance <= (pi @ w) ** 2 * math.sinh(np.ptp(x) / 2) ** 2 / 4
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", PLANS)
+def test_the_verdict_about_plans_is_the_expected_one(key: str) -> None:
+    as_expected(PLANS[key])
+
+
+@pytest.mark.parametrize("rule", [r for r in get_args(plan.Rule) if r != "as stated"])
+def test_ways_to_choose_that_go_wrong_are_found(rule: plan.Rule) -> None:
+    stated = next(e for e in PLANS["ours.plan-confidence"].experiments if isinstance(e, Enclose))
+    assert stated.certify is not None
+    wrong = replace(stated, certify=partial(stated.certify, rule=rule))
+    assert check(wrong, rng_seed=1).status is Status.REFUTED
+
+
+def test_most_above_is_a_confidence_bound_in_floats() -> None:
+    text = plan.Text(blocks=40, draws=12, most=5)
+    for found in range(4):
+        most = plan.most_above(text, found, Fraction(1, 20))
+        assert hypergeom.cdf(found, 40, most, 12) > 0.05
+        assert hypergeom.cdf(found, 40, most + 1, 12) <= 0.05

@@ -1,4 +1,4 @@
-"""Our own statements about random and low-rank estimators, and about the audit."""
+"""Our own statements about random and low-rank estimators, the audit and plans."""
 
 from proofs_check.papers.ours.estimators import (
     audit,
@@ -7,6 +7,7 @@ from proofs_check.papers.ours.estimators import (
     kept_keys,
     landmarks_and_features,
     matrices,
+    plan,
     random_features,
     sampling,
     sketches,
@@ -16,6 +17,7 @@ THEOREMS = (
     *sketches.THEOREMS,
     *sampling.THEOREMS,
     *audit.THEOREMS,
+    *plan.THEOREMS,
     *hashing.THEOREMS,
     *kept_keys.THEOREMS,
     *landmarks_and_features.THEOREMS,
