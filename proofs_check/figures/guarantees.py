@@ -47,8 +47,8 @@ def vattention_coverage(tiny: bool = False) -> Figure:
         ),
         caption="A twentieth of 256 keys exactly, the heaviest ones; over heads, rows, draws. In "
         "the terms of the printed theorem the level is kept; the one-sided quantile of the code "
-        "misses about twice as often, and with its base sample five times at δ = 0.01. The output has a "
-        "larger error than the denominator, which alone sets the budget.",
+        "misses about twice as often, and with its base sample five times at δ = 0.01. The output "
+        "has a larger error than the denominator, which alone sets the budget.",
         panels=(
             Panel(
                 x=Axis(label="level δ asked for", log=True),
