@@ -188,7 +188,6 @@ NUMBERS: dict[str, list[float]] = {
     "vattention.code-quantile": [NORMAL.inv_cdf(0.95), 2 * (1 - NORMAL.cdf(NORMAL.inv_cdf(0.95)))],
     "vattention.code-duplicates": [sum(len(set(d)) for d in THRICE) / 27],
     "vattention.denominator-only": [0.5],
-    "vattention.on-heads-coded": [(1 - 12 / 254) ** 12, 254 / 12, 12 + 254 / 12],
 }
 """In the order of the text: those of its decimals that are results."""
 
