@@ -128,9 +128,10 @@ PRINTED = Theorem(
         ),
     ),
     defence=(
-        "The page calls it brief, and the paper derives it from the central limit theorem, as a "
-        "limit; its own wording was not read. The page defines the guarantee for all inputs, and a "
-        "limit gives none for a given number of samples."
+        "The page calls this an outline, and the paper's own wording was not read. The quantile of "
+        "the normal distribution shows that the central limit theorem is meant. But the page "
+        "speaks of concentration inequalities, and of all inputs, and a limit gives nothing for a "
+        "given number of samples."
     ),
 )
 

@@ -65,7 +65,7 @@ QUANTILE = Theorem(
     ),
     by_hand=ByHand(
         instance="δ = 0.05, a normal error of standard deviation 1.",
-        shows="the code takes 1.645, and the error exceeds that in size with probability 0.1.",
+        shows="The code takes 1.645, and the error exceeds that in size with probability 0.1.",
         instead="Φ^-1(1 - δ/2), 1.96 at δ = 0.05, as the authors' page has it.",
     ),
     defence=(

@@ -4,12 +4,13 @@ from proofs_check.statements.theorem import Source
 
 __all__ = ["announced", "coded", "paper"]
 
-_PAPER = (
-    "Desai, Agrawal, Yang, Cuadron, Schroeder, Zaharia, Gonzalez & Stoica, vAttention: Verified "
-    "Sparse Attention, arXiv 2510.05688 (2025)"
+_AUTHORS = "Desai, Agrawal, Yang, Cuadron, Schroeder, Zaharia, Gonzalez & Stoica"
+_PAPER = f"{_AUTHORS}, vAttention: Verified Sparse Attention, arXiv 2510.05688 (2025)"
+_PAGE = (
+    f"{_AUTHORS}, their page about vAttention, sky-light.eecs.berkeley.edu, as in "
+    "skylight-org/website at 336c4ea (2025)"
 )
-_PAGE = "the authors' announcement of vAttention, sky-light.eecs.berkeley.edu (October 2025)"
-_CODE = "skylight-org/sparse-attention-hub, commit f5abf91 (2026)"
+_CODE = f"{_AUTHORS}, their code, skylight-org/sparse-attention-hub at f5abf91 (2026)"
 
 
 def paper(place: str) -> Source:

@@ -51,6 +51,8 @@ KNOWN = {
     ("linformer-success", "claimed at k"): 0.5856,
     ("heads-null", "zero passes"): 1.0,
     ("bert-lsh-flops", "reported"): 10.24,
+    ("plan-confidence", "as stated"): 0.1,  # 1/20 for the first and for the second, then none
+    ("plan-confidence", "one level"): 1.0,  # 20 methods, each by a sample of its own
     ("growth", "Exact"): 2.0,
     ("growth", "Performer, 256 features"): 1.0,
 }
@@ -76,8 +78,13 @@ def test_bounds_lie_above_what_they_bound(tiny: dict[str, Figure]) -> None:
     assert (rows("layers", "bound with") <= rows("layers", "bound") * (1 + 1e-9)).all()
     assert (rows("layers", "error") <= rows("layers", "bound with")).all()
     assert (rows("moments", "error") <= rows("moments", "Taylor")).all()
-    for name in ("total-variation", "range-finder"):
+    for name in ("total-variation", "range-finder", "mean-query-sample", "dropped-keys"):
         assert tiny[name].facts["largest share"] <= 1
+    for share in ("mass", "value"):
+        assert 0.1 < tiny["summary-cell"].facts[f"largest share of the {share} bound"] <= 1
+    assert tiny["summary-cell"].facts["smallest excess"] >= 0
+    gains = [g for name, g in tiny["summary-row"].facts.items() if name.startswith("gain")]
+    assert all(1.5 < gain < 2 for gain in gains)
     least, most = (
         np.concatenate([np.asarray(s.low if low else s.y) for s in bands])
         for bands in [[s for s in tiny["least-error"].panels[0].series if s.kind == "band"]]
