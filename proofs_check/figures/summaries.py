@@ -58,7 +58,7 @@ def summary_cell(tiny: bool = False) -> Figure:
     moved = [abs((t - c.pi) @ c.v) / np.ptp(c.v) for t, c in zip(tilted, cells, strict=True)]
     line = np.geomspace(min(rho.min(), 0.1), rho.max(), 200)
     most, far = np.array([excess(float(r)) for r in line]), np.tanh(line / 4)
-    range_axis = Axis(label="range ρ of ⟨q - q̄, k⟩ in the cell", log=True)
+    range_axis = Axis(label="range ρ of ⟨q - q₀, k⟩ in the cell", log=True)
     shares = mass / np.array([excess(float(r)) for r in rho]), np.array(moved) / np.tanh(rho / 4)
     return Figure(
         name="summary-cell",
@@ -180,7 +180,7 @@ def mean_query_sample(tiny: bool = False) -> Figure:
         "uniform draws from the same cell. With S draws it is one S-th of that.",
         panels=(
             Panel(
-                x=Axis(label="range ρ of ⟨q - q̄, k⟩ in the cell", log=True),
+                x=Axis(label="range ρ of ⟨q - q₀, k⟩ in the cell", log=True),
                 y=Axis(label="variance / mass²", log=True),
                 series=(
                     Series(label="by the mean query", x=rho, y=drawn, kind="points"),

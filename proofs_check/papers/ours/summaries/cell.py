@@ -1,8 +1,8 @@
 """Our own statements about one summary key, away from the query it was made for.
 
-Letters as in `mean_query`, for one query: x_j = <delta, k_j>, delta = q - q-, with mean x^ under pi
-and range rho = max x - min x. The exact mass is M sum_j pi_j e^(x_j), the summary's M e^(x^), and
-h is the logarithm of their ratio. y_j = x_j - x^, so sum_j pi_j y_j = 0.
+Letters as in `mean_query`, for one query: x_j = <delta, k_j>, delta = q - q0, with mean x_pi under
+pi and range rho = max x - min x. The exact mass is M sum_j pi_j e^(x_j), the summary's M e^(x_pi),
+and h is the logarithm of their ratio. y_j = x_j - x_pi, so sum_j pi_j y_j = 0.
 
 1. e^h - 1 = sum_j pi_j (e^(y_j) - 1 - y_j) >= 0, term by term: the summary's mass is a lower bound
    (Jensen). It is exact only for equal x_j.
@@ -188,12 +188,12 @@ JENSEN = Theorem(
     key="ours.summary-lower",
     title="the mass of a summary key is a lower bound",
     statement=(
-        "M e^⟨q - q̄, k̂⟩ <= Σ_j e^⟨q,k_j⟩ for every query q, with equality exactly where all "
-        "⟨q - q̄, k_j⟩ are equal."
+        "M e^⟨q - q₀, k_π⟩ <= Σ_j e^⟨q,k_j⟩ for every query q, with equality exactly where all "
+        "⟨q - q₀, k_j⟩ are equal."
     ),
     source=_HERE,
     reading=(
-        "any cell, any q̄; so the weight of summaries in a row is never above the exact weight of "
+        "any cell, any q₀; so the weight of summaries in a row is never above the exact weight of "
         "their keys, and what is met exactly never weighs too little"
     ),
     experiments=(
@@ -212,13 +212,13 @@ MASS = Theorem(
     key="ours.summary-mass",
     title="how much mass a summary key misses, sharply",
     statement=(
-        "If the ⟨q - q̄, k_j⟩ of a cell lie in an interval of length ρ, the exact mass is between 1 "
-        "and e^H(ρ) times the summary's, H(ρ) = ln((e^ρ - 1)/ρ) - 1 + ρ/(e^ρ - 1) <= ρ²/8. Both "
+        "If the ⟨q - q₀, k_j⟩ of a cell lie in an interval of length ρ, the exact mass is between "
+        "1 and e^H(ρ) times the summary's, H(ρ) = ln((e^ρ - 1)/ρ) - 1 + ρ/(e^ρ - 1) <= ρ²/8. Both "
         "ends are attained for every ρ, and 1/8 is the best constant."
     ),
     source=_HERE,
     reading=(
-        "any number of keys; ρ <= 2 |q - q̄| R for keys in a ball of radius R, whatever its centre; "
+        "any number of keys; ρ <= 2 |q - q₀| R for keys in a ball of radius R, wherever it lies; "
         "H(ρ) = ρ²/8 - ρ⁴/576 + ... and ρ - ln ρ - 1 + O(ρ e^-ρ)"
     ),
     experiments=(
@@ -287,9 +287,9 @@ VALUE = Theorem(
     key="ours.summary-value",
     title="how far the mean value of a summary key is off, sharply",
     statement=(
-        "If the ⟨q - q̄, k_j⟩ of a cell lie in an interval of length ρ, the weights of q in it have "
-        "a total variation of at most tanh(ρ/4) to those of q̄, so the mean value of the summary is "
-        "off by at most tanh(ρ/4) osc(v). Two keys attain both for every ρ."
+        "If the ⟨q - q₀, k_j⟩ of a cell lie in an interval of length ρ, the weights of q in it "
+        "have a total variation of at most tanh(ρ/4) to those of q₀, so the mean value of the "
+        "summary is off by at most tanh(ρ/4) osc(v). Two keys attain both for every ρ."
     ),
     source=_HERE,
     reading="any number of keys; a column of V by itself, osc(v) its range within the cell",

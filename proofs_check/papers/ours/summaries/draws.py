@@ -1,20 +1,20 @@
 """Our own statements about keys drawn by the weights of the mean query.
 
-Letters as in `mean_query`: a cell of keys with weights pi_j = e^<q-,k_j> / M. For a query q let
-w_j = e^<q - q-, k_j> and Z = sum_j pi_j w_j, so that F = M Z is the exact mass of the cell and
+Letters as in `mean_query`: a cell of keys with weights pi_j = e^<q0,k_j> / M. For a query q let
+w_j = e^<q - q0, k_j> and Z = sum_j pi_j w_j, so that F = M Z is the exact mass of the cell and
 N = M sum_j pi_j w_j v_j the exact sum of its values. S keys are drawn independently by pi, once for
 all queries of a block, and
 
-    F^ = (M / S) sum over the draws of w_s,    N^ = (M / S) sum over the draws of w_s v_s.
+    F_S = (M / S) sum over the draws of w_s,    N_S = (M / S) sum over the draws of w_s v_s.
 
-1. E F^ = F and E N^ = N: each draw has the mean sum_j pi_j w_j, or sum_j pi_j w_j v_j.
-2. S Var F^ = M^2 sum pi w^2 - F^2, S Var N^ = M^2 sum pi w^2 v^2 - N^2, and S Cov(F^, N^) =
+1. E F_S = F and E N_S = N: each draw has the mean sum_j pi_j w_j, or sum_j pi_j w_j v_j.
+2. S Var F_S = M^2 sum pi w^2 - F^2, S Var N_S = M^2 sum pi w^2 v^2 - N^2, and S Cov(F_S, N_S) =
    M^2 sum pi w^2 v - F N.
-3. If the <q - q-, k_j> lie in an interval of length rho, then w_j lies in [m, m e^rho], and
+3. If the <q - q0, k_j> lie in an interval of length rho, then w_j lies in [m, m e^rho], and
        (m e^rho - w)(w - m) >= 0 gives sum pi w^2 <= m (1 + e^rho) Z - m^2 e^rho.
-4. That is at most Z^2 cosh(rho/2)^2: the difference is a square. So S Var F^ <= F^2 sinh(rho/2)^2.
+4. That is at most Z^2 cosh(rho/2)^2, by a square. So S Var F_S <= F^2 sinh(rho/2)^2.
    Two keys attain it: pi = (e^rho, 1) / (1 + e^rho), the second one higher by rho.
-5. For q = q- all w_j are 1: F^ is exact, and N^ is M times the mean of S values.
+5. For q = q0 all w_j are 1: F_S is exact, and N_S is M times the mean of S values.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ MOMENTS = Theorem(
     key="ours.mean-query-sample",
     title="keys drawn by the weights of the mean query",
     statement=(
-        "With S draws by π and weights (M/S) e^⟨q - q̄, k⟩, mass and sum of values of a cell are "
-        "estimated without bias for every query, with S Var F̂ = M² Σ_j π_j w_j² - F², S Var N̂ = "
-        "M² Σ_j π_j w_j² v_j² - N², S Cov(F̂, N̂) = M² Σ_j π_j w_j² v_j - FN."
+        "With S draws by π and weights (M/S) e^⟨q - q₀, k⟩, mass and sum of values of a cell are "
+        "estimated without bias for every query, with S Var F_S = M² Σ_j π_j w_j² - F², "
+        "S Var N_S = M² Σ_j π_j w_j² v_j² - N², S Cov(F_S, N_S) = M² Σ_j π_j w_j² v_j - FN."
     ),
     source=_HERE,
     reading=(
-        "independent draws, shared by the queries of a block; the quotient N̂/F̂ is not unbiased, as "
-        "that of any ratio estimator"
+        "independent draws, shared by the queries of a block; the quotient N_S/F_S is not "
+        "unbiased, as that of any ratio estimator"
     ),
     experiments=(
         Symbolic(
@@ -126,8 +126,8 @@ SPREAD = Theorem(
     key="ours.mean-query-spread",
     title="relative variance of a mass sampled by the mean query",
     statement=(
-        "If the ⟨q - q̄, k_j⟩ of the cell lie in an interval of length ρ, Var F̂ <= F² sinh²(ρ/2)/S; "
-        "two keys attain it for every ρ. At q = q̄ it is 0."
+        "If the ⟨q - q₀, k_j⟩ of the cell lie in an interval of length ρ, Var F_S is at most "
+        "F² sinh²(ρ/2)/S; two keys attain it for every ρ. At q = q₀ it is 0."
     ),
     source=_HERE,
     reading=(

@@ -1,17 +1,17 @@
 """Our own statements about summary keys near the query they were made for.
 
-A cell is a set of keys k_j with values v_j. q- is a query, q = q- + s delta another one, and
+A cell is a set of keys k_j with values v_j. q0 is a query, q = q0 + s delta another one, and
 
-    pi_j    e^<q-, k_j> / M, with M = sum_j e^<q-, k_j>
-    x_j     <delta, k_j>, and x^ = sum_j pi_j x_j = <delta, k^>, k^ the mean key under pi
-    v^      sum_j pi_j v_j, the mean value
+    pi_j    e^<q0, k_j> / M, with M = sum_j e^<q0, k_j>
+    x_j     <delta, k_j>, and x_pi = sum_j pi_j x_j = <delta, k_pi>, k_pi the mean key under pi
+    v_pi    sum_j pi_j v_j, the mean value
     F, N    exact mass M sum_j pi_j e^(s x_j), and exact sum M sum_j pi_j e^(s x_j) v_j of the cell
-    F~, N~  what the summary key says: M e^(s x^), and F~ v^
+    F~, N~  what the summary key says: M e^(s x_pi), and F~ v_pi
 
-1. F = M (1 + s x^ + s^2 sum pi x^2 / 2 + ...) and F~ = M (1 + s x^ + s^2 x^^2 / 2 + ...).
+1. F = M (1 + s x_pi + s^2 sum pi x^2 / 2 + ...) and F~ = M (1 + s x_pi + s^2 x_pi^2 / 2 + ...).
    So F and F~ agree to first order, and F - F~ = M Var_pi(x) s^2 / 2 + O(s^3).
-2. N = M (v^ + s sum pi x v + ...) and N~ = M (v^ + s x^ v^ + ...). So they agree at s = 0, and
-   N - N~ = M Cov_pi(x, v) s + O(s^2).
+2. N = M (v_pi + s sum pi x v + ...) and N~ = M (v_pi + s x_pi v_pi + ...). So they agree at
+   s = 0, and N - N~ = M Cov_pi(x, v) s + O(s^2).
 3. Let a row meet other keys exactly, with the sums E(s) and O(s). Its output (O + N) / (E + F) is
    off by r Cov_pi(x, v) s + O(s^2), where r = M / (E(0) + M) is the weight of the cell.
 4. Cov_pi(x, v) is linear in x and in v, so it is largest where both take two values, their ends.
@@ -105,9 +105,9 @@ MEAN_QUERY = Theorem(
     key="ours.summary-mass-order",
     title="the mass of a summary key is right to first order",
     statement=(
-        "With π_j ∝ e^⟨q̄,k_j⟩, mass M, mean key k̂ and mean value v̂ under π, a summary key has at q̄ "
-        "the exact mass and the exact sum of values. At q̄ + sδ its mass M e^(s⟨δ,k̂⟩) is right to "
-        "first order, and short of the exact one by M Var_π⟨δ,k⟩ s²/2 + O(s³)."
+        "With π_j ∝ e^⟨q₀,k_j⟩, mass M, mean key k_π and mean value v_π under π, a summary key has "
+        "at q₀ the exact mass and the exact sum of values. At q₀ + sδ its mass M e^(s⟨δ,k_π⟩) is "
+        "right to first order, and short of the exact one by M Var_π⟨δ,k⟩ s²/2 + O(s³)."
     ),
     source=_HERE,
     reading=(
@@ -164,7 +164,7 @@ VALUE_ORDER = Theorem(
         identities=partial(_slopes, kept=0), covers="statement", scope="right to first order"
     ),
     remarks=(
-        "A term v̂ + C (q - q̄) with the matrix C = Cov_π(v, k) would make the output right to first "
+        "The value v_π + C (q - q₀) with C = Cov_π(v, k) would make the output right to first "
         "order, for d dv numbers a cell in the place of dv.",
     ),
 )

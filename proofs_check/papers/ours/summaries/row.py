@@ -5,7 +5,7 @@ mean 0 in each cell. Nothing here is a quotation.
 
 f, f~     exact and approximate weights of one row, f_j = f~_j e^{t_j} / Z
 R         the tokens of all cells, r = f~(R), |t_j| <= eta; in a cell with the summary's direction
-          t_j = <delta, k_j - k^>, so sum_R f~_j t_j = 0. Other tokens have t_j = 0.
+          t_j = <delta, k_j - k_pi>, so sum_R f~_j t_j = 0. Other tokens have t_j = 0.
 
 1. Z = sum_j f~_j e^{t_j} >= 1 by Jensen. TV = f(A) - f~(A) with A = {j : t_j > ln Z}, so every
    token of A is in R: the case in which the exact tokens belong to A does not occur.
@@ -157,7 +157,7 @@ ROW = Theorem(
     ),
     source=here(__name__),
     reading=(
-        "summaries of any number of cells, η = max_j |⟨q - q̄, k_j - k̂⟩|; never above "
+        "summaries of any number of cells, η = max_j |⟨q - q₀, k_j - k_π⟩|; never above "
         "ours.tanh-part, and about half of it where r e^η is small"
     ),
     experiments=(
