@@ -20,7 +20,7 @@ def vattention_coverage(tiny: bool = False) -> Figure:
     levels = np.array([0.02, 0.1, 0.3] if tiny else [0.01, 0.02, 0.05, 0.1, 0.2, 0.3])
     rng, every = np.random.default_rng(_SEED), heads.rows()
     series, facts = [], {}
-    names = {
+    names: dict[heads.Rule, str] = {
         "known": "variance known, Φ^-1(1 - δ/2)",
         "one-sided": "variance known, Φ^-1(1 - δ)",
         "coded": "as coded: base sample of 5 %, Φ^-1(1 - δ)",
@@ -35,7 +35,9 @@ def vattention_coverage(tiny: bool = False) -> Figure:
         series.append(Series(label=label, x=levels, y=np.maximum(missed, 1e-4)))
         facts[f"{rule}, at 0.1"] = float(missed[list(levels).index(0.1)])
         if rule == "known":
-            output = Series(label="output, variance known", x=levels, y=outputs, kind="dotted")
+            output = Series(
+                label="output, variance known", x=levels, y=np.array(outputs), kind="dotted"
+            )
     return Figure(
         name="vattention-coverage",
         title=f"How often vAttention's denominator is off by more than ε = {_EPS}, 8 real heads",

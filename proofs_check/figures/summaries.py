@@ -33,7 +33,8 @@ def _heads(tiny: bool) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]:
     found = minilm_heads()
     scaled = np.asarray(found.q, np.float64) / math.sqrt(found.q.shape[-1])
     items = [(scaled[i], found.k[i], found.v[i]) for i in np.ndindex(found.q.shape[:2])]
-    return tuple(tuple(np.asarray(x, np.float64) for x in one) for one in items[: 2 if tiny else 8])
+    exact = [[np.asarray(x, np.float64) for x in one] for one in items[: 2 if tiny else 8]]
+    return tuple((q, k, v) for q, k, v in exact)
 
 
 def _cells(tiny: bool) -> Iterator[_Cell]:
@@ -126,7 +127,8 @@ def summary_row(tiny: bool = False) -> Figure:
 
 def cell_geometry(tiny: bool = False) -> Figure:
     """What the lighter half of the cells weighs, and what it may weigh by means and radii."""
-    true, allowed = [], []
+    true: list[np.ndarray] = []
+    allowed: list[np.ndarray] = []
     for q, k, _ in _heads(tiny):
         cells = k.reshape(-1, _SIZE, k.shape[1])
         centres = cells.mean(axis=1)

@@ -106,14 +106,14 @@ def _budget(
 ) -> float:
     from scipy.stats import norm
 
-    size, fixed = len(pool), row.denominator + row.weights[row.heavy].sum()
-    quantile = norm.ppf(1 - (delta / 2 if rule == "known" else delta))
+    size, fixed = len(pool), row.denominator + float(row.weights[row.heavy].sum())
+    quantile = float(norm.ppf(1 - (delta / 2 if rule == "known" else delta)))
     if rule != "coded":
-        spread = float(row.weights[pool].std())
-        return max((quantile * spread * size / (eps * (fixed + row.weights[pool].sum()))) ** 2, 1)
+        spread, total = float(row.weights[pool].std()), float(row.weights[pool].sum())
+        return max((quantile * spread * size / (eps * (fixed + total))) ** 2, 1)
     base = row.weights[rng.integers(0, size, max(2, int(_TWENTIETH * size)))]
-    guess = fixed + size * base.mean()  # heavy keys count twice in it, as published
-    return max((quantile * base.std(ddof=1) * size / (eps * guess)) ** 2, len(base))
+    guess = fixed + size * float(base.mean())  # heavy keys count twice in it, as published
+    return max((quantile * float(base.std(ddof=1)) * size / (eps * guess)) ** 2, len(base))
 
 
 def _misses(rng: np.random.Generator, m: int, rule: Rule, level: float) -> np.ndarray:

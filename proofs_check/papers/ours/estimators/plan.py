@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from math import comb
@@ -99,7 +99,7 @@ def taken_bad(
     bad = 0
     for drawn in draws:
         order = [len(above.intersection(drawn)) for above in methods]
-        places = range(len(methods))
+        places = list(range(len(methods)))
         if rule == "chosen by the same blocks":
             places = sorted(places, key=lambda i: order[i])[:1]
         for place, i in enumerate(places, start=1):
@@ -180,16 +180,19 @@ PLAN = Theorem(
 
 # --- from texts to a new one ----------------------------------------------------------------------
 
+_Pair = tuple[frozenset[int], int]
+"""Texts that a plan is made from, and the one that it is judged on."""
 
-def _orders(texts: int, share: Callable[[frozenset[int], int], Any], *, skip: int) -> Any:
+
+def _orders(texts: int, share: Mapping[_Pair, Any], *, skip: int) -> tuple[Any, Any]:
     """Sums over all orders, the last text being the new one: of the mean over given texts, and of
     the share on the new text of the plan from all given ones but the first `skip`.
     """
     held, new = [], []
     for order in itertools.permutations(range(texts)):
         given, last = order[:-1], order[-1]
-        held += [share(frozenset(given) - {t}, t) for t in given]
-        new += [share(frozenset(given[skip:]), last)] * len(given)
+        held += [share[frozenset(given) - {t}, t] for t in given]
+        new += [share[frozenset(given[skip:]), last]] * len(given)
     return sum(held[1:], held[0]), sum(new[1:], new[0])
 
 
@@ -206,8 +209,7 @@ def _transfer(skip: int = 1) -> Iterator[Identity]:
             if t not in used
         ]
         _, *free = ring([f"L{i}" for i in range(len(pairs))], QQ)
-        table = dict(zip(pairs, free, strict=True))
-        held, new = _orders(texts, lambda used, t, table=table: table[used, t], skip=skip)
+        held, new = _orders(texts, dict(zip(pairs, free, strict=True)), skip=skip)
         yield Identity(held, new, f"{texts - 1} texts and a new one")
 
 
