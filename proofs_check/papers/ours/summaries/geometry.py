@@ -29,7 +29,14 @@ import numpy as np
 from proofs_check.arithmetic.balls import ball, matrix
 from proofs_check.papers.shared.searches import search_by
 from proofs_check.papers.shared.source import here
-from proofs_check.statements.experiment import Comparison, Enclose, Falsify, Instance
+from proofs_check.statements.experiment import (
+    Comparison,
+    Enclose,
+    Falsify,
+    Identity,
+    Instance,
+    Symbolic,
+)
 from proofs_check.statements.theorem import Theorem
 from proofs_check.statements.verdict import Status
 
@@ -81,6 +88,17 @@ def _same(keys: list[_Point], c: _Point, r: Fraction, label: str) -> Iterator[Co
     yield Comparison(far, r * r, f"radius, {label}")
 
 
+def _chord() -> Iterator[Identity]:
+    """Step 2 with z_j = (1 - 2 s_j) R|q|, e = e^(R|q|): the chord at z_j is (1 - s_j) e + s_j / e."""
+    from sympy import QQ, field
+
+    for n in (1, 2, 3, 5):
+        _, e, *s = field(["e", *(f"s{j}" for j in range(n - 1))], QQ)
+        last = QQ(n, 2) - sum(s, 0 * e)  # so that the z_j sum to 0
+        chords = sum(((1 - x) * e + x / e for x in (*s, last)), 0 * e)
+        yield Identity(chords / n, (e + 1 / e) / 2, f"{n} keys")
+
+
 def _cells() -> Any:
     from hypothesis import strategies as st
 
@@ -127,6 +145,11 @@ ENDS = Theorem(
         "that far off for some cell, however it is made"
     ),
     experiments=(
+        Symbolic(
+            identities=_chord,
+            covers="statement",
+            scope="the largest mass about the mean, 1, 2, 3 and 5 keys (convexity in words)",
+        ),
         Enclose(
             certify=_ends,
             relation="=",

@@ -164,7 +164,10 @@ ROW = Theorem(
         Symbolic(
             identities=_steps,
             covers="statement",
-            scope="any number of keys and cells, all masses r, all η and all changes of mean 0",
+            scope=(
+                "any number of keys and cells, all masses r, all η, all changes of mean 0 (Jensen and "
+                "the chord in words)"
+            ),
         ),
         Enclose(
             certify=_attained,
