@@ -89,7 +89,7 @@ def _same(keys: list[_Point], c: _Point, r: Fraction, label: str) -> Iterator[Co
 
 
 def _chord() -> Iterator[Identity]:
-    """Step 2 with z_j = (1 - 2 s_j) R|q|, e = e^(R|q|): the chord at z_j is (1 - s_j) e + s_j / e."""
+    """Step 2, z_j = (1 - 2 s_j) R|q|, e = e^(R|q|): the chord there is (1 - s_j) e + s_j / e."""
     from sympy import QQ, field
 
     for n in (1, 2, 3, 5):

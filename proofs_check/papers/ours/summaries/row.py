@@ -165,8 +165,8 @@ ROW = Theorem(
             identities=_steps,
             covers="statement",
             scope=(
-                "any number of keys and cells, all masses r, all η, all changes of mean 0 (Jensen and "
-                "the chord in words)"
+                "any number of keys and cells, all masses r, all η, all changes of mean 0 (Jensen "
+                "and the chord in words)"
             ),
         ),
         Enclose(
