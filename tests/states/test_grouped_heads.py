@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from masking.masked_attention import gradient, output, visible
+from masked_attention import gradient, output, visible
 from namespaces import LIBRARIES, Library
 
 import approxattn as aa
