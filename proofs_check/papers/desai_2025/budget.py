@@ -100,7 +100,8 @@ PRINTED = Theorem(
     reading="every population and every b, as printed; Σ is that of the population and known",
     alternative_readings=(
         "As b grows with the population fixed it is true in the limit, by the central limit "
-        "theorem, for scalars, and for vectors with δ <= 1/5: vattention.normal-limit.",
+        "theorem, for scalars, and for vectors with equal variances and δ <= 1/5: "
+        "vattention.normal-limit.",
         "With 1/δ in the place of Φ^-1(1 - δ/2)² it is true as it stands: vattention.sure-budget.",
         "On the shipped heads, with the variance known, it is kept: vattention.on-heads.",
     ),
