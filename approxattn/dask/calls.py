@@ -176,7 +176,8 @@ def attention_vjp(
     check_cotangent_like(arrays, dtypes.out)
     call = call_of(arrays, dtypes.compute, scale=scale, causal=causal, seed=seed)
     graphs = _graphs(shards_of(method, call, gradient=True), arrays, causal, reread)
-    tasks, keys = graphs.blocks()
+    tasks, found = graphs.blocks()
+    keys = {name: found[name if name in found else "dqkv"] for name in ("dq", "dkv")}
     tokens = (q if causal else k).chunks[-2]
     of_keys = (*q.chunks[:-2], tokens)
     dq = output_of(tasks, keys["dq"], "dq", q.chunks, dtypes.out)

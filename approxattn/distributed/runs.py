@@ -79,7 +79,8 @@ def to_files(work: Work, journal: Journal) -> None:
         if journal.begin():
             return
         graph: Graph = {}
-        firsts = {"out": work.layout.queries, "dq": work.layout.queries, "dkv": work.layout.keys}
+        own = work.layout.queries, work.layout.keys
+        firsts = {name: own[name == "dkv"] for name in ("out", "dq", "dkv", "dqkv")}
 
         def finish(name: str, i: int) -> tuple[Any, ...]:
             folder = str(journal.folder.resolve())

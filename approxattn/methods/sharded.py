@@ -126,6 +126,30 @@ class Scan:
     advance: Callable[..., tuple[Answers, Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class BothScans:
+    """The answers of a gradient under a causal mask: earlier keys matter to a query, later queries
+    to a key.
+
+    Parameters
+    ----------
+    fold : callable
+        As of a `Scan`.
+    back : callable
+        From what is known, the state of all earlier tokens, the number of the first token and q, k,
+        v, dout, to what these queries leave behind for earlier keys, a `State`, and the state that
+        has seen these tokens too.
+    give : callable
+        From what is known, the state of all earlier tokens, what all later queries left behind
+        (both None where there are none), what these queries did, the number of the first token and
+        q, k, v, dout, to `Answers`.
+    """
+
+    fold: Callable[..., State]
+    back: Callable[..., tuple[State, Any]]
+    give: Callable[..., Answers]
+
+
 class Shards(Protocol):
     """One call of a method, block by block; small, and it pickles."""
 
@@ -140,7 +164,7 @@ class Shards(Protocol):
         ...
 
     @property
-    def scan(self) -> Scan | None:
+    def scan(self) -> Scan | BothScans | None:
         """The causal answers of a method whose states merge."""
         ...
 

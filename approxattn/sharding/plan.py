@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from approxattn.methods.sharded import Pass, Scan, Shards
+from approxattn.methods.sharded import BothScans, Pass, Scan, Shards
 from approxattn.sharding import tasks
 
 Graph = dict[Any, tuple[Any, ...]]
@@ -92,7 +92,8 @@ def answers(
         known = _passed(layout, graph, number, one, known)
     blocks = layout.in_pass(len(shards.passes))
     if shards.scan is not None:
-        return {"out": _scanned_answers(layout, graph, shards.scan, known, finish)}
+        name = "out" if isinstance(shards.scan, Scan) else "dqkv"
+        return {name: _scanned_answers(layout, graph, known, lambda i: finish(name, i))}
     found: dict[str, list[Ref]] = {}
     for part in shards.answers:
         found[part.name] = []
@@ -127,30 +128,55 @@ def _passed(layout: Layout, graph: Graph, number: int, one: Pass, known: Ref) ->
 
 
 def _scanned_answers(
-    layout: Layout,
-    graph: Graph,
-    scan: Scan,
-    known: Ref,
-    finish: Callable[[str, int], tuple[Any, ...]],
+    layout: Layout, graph: Graph, known: Ref, finish: Callable[[int], tuple[Any, ...]]
 ) -> list[Ref]:
-    count = len(layout.shards.passes)
+    scan, count = layout.shards.scan, len(layout.shards.passes)
+    assert scan is not None  # noqa: S101 - the caller has looked
     folds, own = layout.in_pass(count), layout.in_pass(count + 1)
     states, found = [], []
     for i, (first, _) in enumerate(layout.keys):
         task = tasks.fold_scanned, scan, known, first, folds["k"][i], folds["v"][i]
         states.append(_add(graph, f"fold-{i}", *task))
     before = scanned(graph, "state", states)
+    if isinstance(scan, BothScans):
+        return _scanned_back(layout, graph, scan, known, before, finish)
     for i, (first, _) in enumerate(layout.queries):
-        function, *rest = finish("out", i)
+        function, *rest = finish(i)
         arguments = known, before[i], first, function, tuple(rest)
         task = tasks.advance, scan, *arguments, *(own[n][i] for n in ("q", "k", "v"))
         found.append(_add(graph, f"out-{i}", *task))
     return found
 
 
+def _scanned_back(
+    layout: Layout,
+    graph: Graph,
+    scan: BothScans,
+    known: Ref,
+    before: list[Ref | None],
+    finish: Callable[[int], tuple[Any, ...]],
+) -> list[Ref]:
+    """Add the scan of the queries, from the last block to the first, and the answers."""
+    count, left, found = len(layout.shards.passes), [], []
+
+    def tokens(i: int, number: int) -> list[Any]:
+        return [layout.in_pass(number)[name][i] for name in ("q", "k", "v", "dout")]
+
+    for i, (first, _) in enumerate(layout.queries):
+        task = tasks.fold_back, scan, known, before[i], first, *tokens(i, count + 1)
+        left.append(_add(graph, f"fold-back-{i}", *task))
+    after = scanned(graph, "back", left[::-1])[::-1]
+    for i, (first, _) in enumerate(layout.queries):
+        function, *rest = finish(i)
+        arguments = known, before[i], after[i], first, function, tuple(rest)
+        found.append(_add(graph, f"dqkv-{i}", tasks.give, scan, *arguments, *tokens(i, count + 2)))
+    return found
+
+
 def passes_of(shards: Shards) -> int:
     """Return how often blocks are read: in the passes, for a scan, for the answers."""
-    return len(shards.passes) + (2 if shards.scan is not None else 1)
+    of_scans = {None: 1, Scan: 2, BothScans: 3}
+    return len(shards.passes) + of_scans[None if shards.scan is None else type(shards.scan)]
 
 
 def reduced(graph: Graph, name: str, merge: Callable[..., Any], refs: list[Ref]) -> Ref:

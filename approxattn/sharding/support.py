@@ -36,10 +36,7 @@ _PAIRS = "it looks for pairs of tokens, which may lie in any two blocks; use Pol
 
 TABLE = {
     "Exact": Support(),
-    "Polynomial": Support(
-        causal_gradient="the scan of the queries backwards is not built; use "
-        "approxattn.attention_vjp, or Exact()"
-    ),
+    "Polynomial": Support(),
     "Performer": _no_gradient(),
     "Linformer": _no_gradient("its combinations mix earlier keys with later ones"),
     "Nystrom": _no_gradient("its landmarks mix earlier tokens with later ones"),

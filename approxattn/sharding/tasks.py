@@ -26,7 +26,7 @@ from approxattn.certificate import (
     Certificate,
     GradientCertificate,
 )
-from approxattn.methods.sharded import Answer, Answers, Known, Pass, Scan
+from approxattn.methods.sharded import Answer, Answers, BothScans, Known, Pass, Scan
 from approxattn.monomials.workers import single_thread
 
 PIECE = 2**14
@@ -113,7 +113,7 @@ def fold(one: Pass, known: Known, first: int, *blocks: Any) -> Any:
 
 
 @alone
-def fold_scanned(scan: Scan, known: Known, first: int, k: Any, v: Any) -> Any:
+def fold_scanned(scan: Scan | BothScans, known: Known, first: int, k: Any, v: Any) -> Any:
     """Return the state of a block of keys and values."""
     pieces = (scan.fold(known, first + p.start, taken(k, p), taken(v, p)) for p in cut(k))
     return functools.reduce(lambda a, b: a.merge(b), pieces)
@@ -170,6 +170,45 @@ def advance(
             yield p.start, _returned(out, tokens[0])
 
     return finish(pieces(before), *rest)
+
+
+def _walked(
+    scan: BothScans, known: Known, before: Any, first: int, blocks: tuple[Any, ...]
+) -> Iterator[tuple[slice, Any, Any]]:
+    """Yield each piece of a block, the state before it, and what its queries leave behind."""
+    state = before
+    for p in cut(blocks[0]):
+        left, after = scan.back(known, state, first + p.start, *(taken(x, p) for x in blocks))
+        yield p, state, left
+        state = after
+
+
+@alone
+def fold_back(scan: BothScans, known: Known, before: Any, first: int, *blocks: Any) -> Any:
+    """Return what the queries of a block leave behind for earlier keys."""
+    left = (x for _, _, x in _walked(scan, known, before, first, blocks))
+    return functools.reduce(lambda a, b: a.merge(b), left)
+
+
+@alone
+def give(
+    scan: BothScans,
+    known: Known,
+    before: Any,
+    after: Any,
+    first: int,
+    finish: Callable[..., R],
+    rest: tuple[Any, ...],
+    *blocks: Any,
+) -> R:
+    """Return what `finish` makes of the causal gradient of a block of tokens."""
+    later, found = after, []
+    for p, state, left in reversed(list(_walked(scan, known, before, first, blocks))):
+        tokens = [taken(x, p) for x in blocks]
+        out = scan.give(known, state, later, left, first + p.start, *tokens)
+        found.append((p.start, _returned(out, tokens[0])))
+        later = left if later is None else left.merge(later)
+    return finish(reversed(found), *rest)
 
 
 def _returned(outs: Answers, like: Array) -> Answers:

@@ -56,6 +56,9 @@ from approxattn.methods.polynomials.folding.open_state import MomentState, opene
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
+from approxattn.methods.polynomials.sharding.causal_gradient import (
+    PolynomialCausalGradientShards,
+)
 from approxattn.methods.polynomials.sharding.gradient import PolynomialGradientShards
 from approxattn.methods.polynomials.sharding.shards import PolynomialShards
 from approxattn.methods.polynomials.state import PolynomialState, fold
@@ -385,7 +388,8 @@ class Polynomial(Costed):
         """Return its gradient as it works on blocks of tokens; the centre of the keys is held
         fixed.
         """
-        return PolynomialGradientShards(method=self, call=call)
+        kind = PolynomialCausalGradientShards if call.causal else PolynomialGradientShards
+        return kind(method=self, call=call)
 
     @property
     def range_basis(self) -> str:

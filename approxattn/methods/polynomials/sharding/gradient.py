@@ -31,6 +31,7 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.bounds.rounding import times, up
 from approxattn.bounds.scores import row_norms, spread_of
 from approxattn.certificate import SOFTMAX_GRADIENT, Approximation, Certificate
+from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.balance import times_power
 from approxattn.methods.polynomials.choosing.output_certificate import facts_of, unmet_of
 from approxattn.methods.polynomials.gradient_error import (
@@ -91,6 +92,12 @@ class KeySums(NamedTuple):
         primitive = None if self.primitive is None else self.primitive + other.primitive
         return KeySums(self.own.merge(other.own), primitive)
 
+    def slopes(self, p: ExpPolynomial) -> tuple[Array, int]:
+        """Return S_R and the degree of R."""
+        if self.primitive is None:
+            return self.own.sums, p.degree
+        return self.primitive, p.degree + 1
+
 
 class QuerySums(NamedTuple):
     """What queries leave behind for the keys.
@@ -135,6 +142,30 @@ class QuerySums(NamedTuple):
             unmet=tuple(dict.fromkeys((*self.unmet, *other.unmet))),
             **added,
         )
+
+    def slopes(self, p: ExpPolynomial, dv: int) -> tuple[Array, int]:
+        """Return A_R and the degree of R."""
+        if self.primitive is None:
+            return self.own[..., : dv + 1], p.degree
+        return self.primitive, p.degree + 1
+
+
+class Pull(NamedTuple):
+    """The cotangent of some queries in the dtype computed in, left, and what the bounds share."""
+
+    dout: Array
+    left: Array
+    cotangent: Cotangent
+
+
+class Reach(NamedTuple):
+    """The polynomial, the scale of its keys, the longest of these, and the range of the values."""
+
+    polynomial: ExpPolynomial
+    scale: float
+    radius: HostArray
+    high: HostArray
+    low: HostArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +223,7 @@ class PolynomialGradientShards:
     def fold(self, known: Known, first: int, k: Array, v: Array) -> KeySums:
         """Return the state of keys and values."""
         own = self._forward.fold(known, first, k, v)
-        c = self._primitive(own)
+        c = self._primitive(own.polynomial)
         if c is None:
             return KeySums(own, None)
         y, right, problem = self._key_side(known, k, v)
@@ -201,41 +232,54 @@ class PolynomialGradientShards:
     def fold_queries(self, known: Known, first: int, q: Array, dout: Array) -> QuerySums:
         """Return what queries leave behind for the keys."""
         del first
-        run, cotangent, left = self._run(known, q, dout)
-        problem, xp, kind = run.problem, run.problem.xp, self.method.gradient
-        bounds, rounded = bounds_by_queries(run, self._cast(dout, problem), kind, cotangent)
-        columns, noise = truncation_columns(run, cotangent)
-        top = self._largest_columns(known)
-        unit = np.where(np.isfinite(columns), columns / top, 0.0)
-        unit = _arrays.cast(_arrays.from_host(unit, problem.q), problem.dtype, xp)
-        wide = xp.concat([left, unit / run.denominator], axis=-1)
-        c = self._primitive(known["state"].own)
-        known_positive = np.all(run.positive & np.isfinite(columns).all(axis=-1), axis=-1)
+        run = self._run(known, q)
+        return self.left_by(known, run, self.pull(run, q, dout))
+
+    def left_by(self, known: Known, run: StateForward, pull: Pull) -> QuerySums:
+        """Return what the queries of a pass leave behind."""
+        xp, c = run.problem.xp, self._primitive(run.polynomial)
+        bounds, rounded = bounds_by_queries(run, pull.dout, self.method.gradient, pull.cotangent)
+        columns, noise = truncation_columns(run, pull.cotangent)
+        unit = self.columns_of(known, run, columns)
         return QuerySums(
-            own=states(run.queries, wide, run.polynomial.coefficients, xp),
-            primitive=None if c is None else states(run.queries, left, c, xp),
+            own=states(
+                run.queries,
+                xp.concat([pull.left, unit], axis=-1),
+                run.polynomial.coefficients,
+                xp,
+            ),
+            primitive=None if c is None else states(run.queries, pull.left, c, xp),
             dk=bounds.dk[..., 0],
             dv=bounds.dv[..., 0],
             rounded_dk=rounded.dk[..., 0],
             rounded_dv=rounded.dv[..., 0],
             noise=np.where(np.isfinite(noise), noise, np.inf),
             below=lost_quotients(run),
-            known=known_positive,
+            known=np.all(run.positive & np.isfinite(columns).all(axis=-1), axis=-1),
             facts=self._facts(run),
             unmet=unmet_of(run),
         )
 
+    def columns_of(self, known: Known, run: StateForward, columns: HostArray) -> Array:
+        """Return the columns for bounds in the dtype of the pass, over the denominators."""
+        problem = run.problem
+        unit = np.where(np.isfinite(columns), columns / self.largest_columns(known), 0.0)
+        found = _arrays.cast(_arrays.from_host(unit, problem.q), problem.dtype, problem.xp)
+        return found / run.denominator
+
     def of_queries(self, known: Known, first: int, q: Array, dout: Array) -> Answers:
         """Return dq of some queries."""
         del first
-        run, cotangent, left = self._run(known, q, dout)
-        problem, sums, kind = run.problem, known["state"], self.method.gradient
-        degree = run.polynomial.degree + (0 if sums.primitive is None else 1)
-        state = sums.own.sums if sums.primitive is None else sums.primitive
-        dx = read_gradients(run.queries, left, state, degree, problem.xp)
-        bounds, _ = bounds_by_queries(run, self._cast(dout, problem), kind, cotangent)
+        run, sums = self._run(known, q), known["state"]
+        pull = self.pull(run, q, dout)
+        dx = read_gradients(run.queries, pull.left, *sums.slopes(run.polynomial), run.problem.xp)
+        return {"dq": self.dq_of(run, pull, dx)}
+
+    def dq_of(self, run: StateForward, pull: Pull, dx: Array) -> Approximation:
+        """Return dq from the gradient with respect to beta q."""
+        bounds, _ = bounds_by_queries(run, pull.dout, self.method.gradient, pull.cotangent)
         certificate = _certificate(bounds.dq, self._facts(run), unmet_of(run))
-        return {"dq": Approximation(value=run.balance.query_gradient(dx), certificate=certificate)}
+        return Approximation(value=run.balance.query_gradient(dx), certificate=certificate)
 
     def of_keys(self, known: Known, first: int, k: Array, v: Array) -> Answers:
         """Return dk and dv of some keys."""
@@ -243,53 +287,54 @@ class PolynomialGradientShards:
         state: PolynomialState = known["state"].own
         sums: QuerySums = known["adjoint"]
         y, right, problem = self._key_side(known, k, v)
-        xp, degree, dv = problem.xp, state.polynomial.degree, problem.dv
-        read = read_states(y, sums.own, degree, xp)
-        if sums.primitive is None:
-            dk = read_gradients(y, right, sums.own[..., : dv + 1], degree, xp)
-        else:
-            dk = read_gradients(y, right, sums.primitive, degree + 1, xp)
-        of_columns = _arrays.to_float64(read[..., dv + 1 :])
-        top = self._largest_columns(known)
+        read = read_states(y, sums.own, state.polynomial.degree, problem.xp)
+        dy = read_gradients(y, right, *sums.slopes(state.polynomial, problem.dv), problem.xp)
+        return self.dkv_of(known, sums, problem, dy, read)
+
+    def dkv_of(
+        self, known: Known, sums: QuerySums, problem: Problem, dy: Array, read: Array
+    ) -> Answers:
+        """Return dk and dv of the keys of a problem, from the gradient with respect to 2^power k
+        and the sums over queries, with the bounds that `sums` knows.
+        """
+        dv, power = problem.dv, known["settings"].power
+        of_columns, top = _arrays.to_float64(read[..., dv + 1 :]), self.largest_columns(known)
         by_keys = truncation_of_keys(of_columns, top, sums.noise, sums.below, sums.known, problem.u)
         dk_rows = np.minimum(sums.dk[..., None], up(by_keys[..., 0] + sums.rounded_dk[..., None]))
-        # those are of keys times a power of two
-        power = known["settings"].power
-        tiny = _arrays.smallest_normal(problem.dtype)
-        dk = times_power(dk, np.full(problem.batch, power), xp)
-        dk_rows = up(np.ldexp(dk_rows, power) + (tiny if power else 0.0))
         dv_rows = np.minimum(sums.dv[..., None], up(by_keys[..., 1] + sums.rounded_dv[..., None]))
+        lost = _arrays.smallest_normal(problem.dtype) if power else 0.0
+        dk = times_power(dy, np.full(problem.batch, power), problem.xp)
+        rows = {"dk": up(np.ldexp(dk_rows, power) + lost), "dv": dv_rows}
+        values = {"dk": dk, "dv": read[..., :dv]}
         return {
-            "dk": Approximation(
-                value=dk, certificate=_certificate(dk_rows, sums.facts, sums.unmet)
-            ),
-            "dv": Approximation(
-                value=read[..., :dv], certificate=_certificate(dv_rows, sums.facts, sums.unmet)
-            ),
+            name: Approximation(
+                value=values[name], certificate=_certificate(rows[name], sums.facts, sums.unmet)
+            )
+            for name in ("dk", "dv")
         }
 
-    def _run(self, known: Known, q: Array, dout: Array) -> tuple[StateForward, Cotangent, Array]:
-        """Return the forward pass, what the bounds share, and left."""
+    def _run(self, known: Known, q: Array) -> StateForward:
+        """Return the forward pass of some queries."""
         state: PolynomialState = known["state"].own
-        measured: Measured = known["queries"]
         problem = queries_alone(q, state.scale)
-        degree = state.polynomial.degree + 1
-        terms = key_sum_terms(measured.tokens, problem.d, degree, causal=False)
-        run = run_over(state, problem, terms + measured.merges)
-        dout = check_cotangent(dout, run.problem, q)
-        xp = problem.xp
+        merges = known["queries"].merges
+        return run_over(state, problem, self.terms(known, state.polynomial) + merges)
+
+    def terms(self, known: Known, polynomial: ExpPolynomial) -> int:
+        """Return the additions behind a sum over the queries of one piece."""
+        tokens = known["queries"].tokens
+        return key_sum_terms(tokens, self.call.d, polynomial.degree + 1, causal=False)
+
+    def pull(self, run: StateForward, q: Array, dout: Array) -> Pull:
+        """Return the cotangent as sums take it."""
+        dout, xp = check_cotangent(dout, run.problem, q), run.problem.xp
         kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
         left = xp.concat([dout, -kappa], axis=-1) / run.denominator
-        return run, cotangent_of(run, dout, self.method.gradient), left
+        return Pull(dout, left, cotangent_of(run, dout, self.method.gradient))
 
-    def _cast(self, dout: Array, problem: Problem) -> Array:
-        return _arrays.cast(dout, problem.dtype, problem.xp)
-
-    def _primitive(self, state: PolynomialState) -> tuple[float, ...] | None:
+    def _primitive(self, polynomial: ExpPolynomial) -> tuple[float, ...] | None:
         """Return the coefficients of R where R is not P."""
-        if self.method.gradient == "consistent":
-            return None
-        return state.polynomial.antiderivative()
+        return None if self.method.gradient == "consistent" else polynomial.antiderivative()
 
     def _key_side(self, known: Known, k: Array, v: Array) -> tuple[Array, Array, Problem]:
         """Return y and right, and keys and values as a problem."""
@@ -299,18 +344,22 @@ class PolynomialGradientShards:
         right = problem.xp.concat([problem.v, ones], axis=-1)
         return shift_keys(problem, settings.centre, problem.dtype), right, problem
 
-    def _largest_columns(self, known: Known) -> HostArray:
-        """Return what the two columns of `truncation_columns` are at most, shape (..., 1, 2)."""
-        state: PolynomialState = known["state"].own
-        measured: Measured = known["queries"]
-        osc = spread_of(state.high, state.low).osc
-        bound = up(state.scale * measured.length * state.radius * (1 + 2.0**-16))
-        log_ratio = state.polynomial.log_ratio(np.minimum(bound, state.polynomial.half_range))
+    def largest_columns(self, known: Known) -> HostArray:
+        """Return about what the columns of `truncation_columns` are at most, shape (..., 1, 2)."""
+        reach, measured = self.reach(known), known["queries"]
+        osc, polynomial = spread_of(reach.high, reach.low).osc, reach.polynomial
+        bound = up(reach.scale * measured.length * reach.radius * (1 + 2.0**-16))
+        log_ratio = polynomial.log_ratio(np.minimum(bound, polynomial.half_range))
         excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
-        moved = times(state.scale, measured.length, times(measured.size, osc))
+        moved = times(reach.scale, measured.length, times(measured.size, osc))
         columns = [(excess + tv_from_log_ratio(log_ratio)) * moved, excess * measured.size]
         top = np.stack(columns, axis=-1)[..., None, :]
         return np.where((top > 0) & np.isfinite(top), top, 1.0)
+
+    def reach(self, known: Known) -> Reach:
+        """Return how far all keys and values reach."""
+        s: PolynomialState = known["state"].own
+        return Reach(s.polynomial, s.scale, s.radius, s.high, s.low)
 
     def _facts(self, run: StateForward) -> dict[str, Any]:
         largest = {"score bound": np.max(run.scores.bound, initial=0.0)}

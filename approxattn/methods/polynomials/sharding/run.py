@@ -16,17 +16,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import HostArray
-from approxattn._problem import Problem
+from approxattn._arrays import Array, HostArray
+from approxattn._problem import Problem, pose
 from approxattn.bounds.elsewhere import Elsewhere, Extent, elsewhere
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import query_norms
 from approxattn.methods.polynomials.balance import Balance, scaled
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.folding.fold import refuse_large_sums
-from approxattn.methods.polynomials.forward import Forward
+from approxattn.methods.polynomials.forward import Forward, values_and_one
+from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
-from approxattn.monomials.kernel import Kernel, feature_roundings
+from approxattn.monomials.kernel import Kernel, cheapest_kind, feature_roundings, sum_roundings
 from approxattn.monomials.states import read_states_with_parts
 
 
@@ -36,7 +37,7 @@ class StateScores(CentredScores):
 
     def _key_powers(self, degree: int) -> list[HostArray]:
         """Return the number of keys for each K_t."""
-        return [self.total[..., :1]] * (degree + 1)
+        return [self.total if self.causal else self.total[..., :1]] * (degree + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class StateForward(Forward):
     def roundings(self) -> int:
         """K, of sums over keys."""
         degree = self.polynomial.degree
-        return feature_roundings(self.problem.d, degree) + self.over_keys + 4 * degree + 4
+        return self._path(self.over_keys, degree) + 4 * degree + 2
 
     def kind_of(self, coefficients: tuple[float, ...]) -> str:
         """Return that all sums go by features."""
@@ -65,8 +66,20 @@ class StateForward(Forward):
 
     def longest_path(self, coefficients: tuple[float, ...]) -> int:
         """Return the part of K that belongs to sums with them, over keys or over queries."""
-        longest = max(self.over_keys, self.over_queries)
-        return feature_roundings(self.problem.d, len(coefficients) - 1) + longest + 2
+        return self._path(max(self.over_keys, self.over_queries), len(coefficients) - 1)
+
+    def _path(self, additions: int, degree: int) -> int:
+        """Return the roundings of sums through a state and, of a causal pass, inside a piece,
+        which one addition joins.
+        """
+        through_state = feature_roundings(self.problem.d, degree) + additions + 2
+        if not self.problem.causal:
+            return through_state
+        inside = (
+            sum_roundings(kind, self.problem.n_q, self.problem.d, degree, True)
+            for kind in ("features", "scores")
+        )
+        return max(through_state, *inside) + 1
 
 
 def run_over(state: PolynomialState, problem: Problem, over_queries: int) -> StateForward:
@@ -98,6 +111,50 @@ def run_over(state: PolynomialState, problem: Problem, over_queries: int) -> Sta
     )
 
 
+def causal_run(
+    before: PolynomialState | None,
+    own: PolynomialState,
+    tokens: tuple[Array, Array, Array],
+    over_queries: int,
+) -> StateForward:
+    """Return the pass of a piece of tokens q, k, v over all keys up to each: `own` is the state of
+    the piece, `before` that of all earlier tokens. Keys and values of the result are the piece's.
+    """
+    problem = pose(*tokens, scale=own.scale, causal=True)
+    after, xp = own if before is None else before.merge(own), problem.xp
+    extent = Extent(int(np.max(after.keys)), after.radius, after.high, after.low)
+    seen, p = elsewhere(problem, extent), after.polynomial
+    x, y = scaled(problem.q, after.scale, xp), shift_keys(problem, after.centre, problem.dtype)
+    largest = float(xp.max(_arrays.largest_size(x, xp))), after.reach
+    refuse_large_sums(p, problem, largest, after.keys, (after.high, after.low))
+    degrees = p.moments.degrees if p.moments is not None else ()
+    kind = cheapest_kind(problem.n_q, problem.n_k, problem.d, p.degree, problem.dv + 1)
+    kernel = Kernel(coefficients=p.coefficients, causal=True, kind=kind, xp=xp)
+    right = values_and_one(problem)
+    sums, parts, _ = kernel.sums_with_parts(x, y, right, degrees)
+    if before is not None:
+        earlier = read_states_with_parts(x, before.sums, p.degree, xp, degrees)
+        sums, parts = sums + earlier[0], parts + earlier[1]
+    last = sums[..., -1:]
+    return StateForward(
+        problem=seen,
+        polynomial=p,
+        scores=_scores(after, seen),
+        kernel=kernel,
+        balance=_balance(after.scale, problem),
+        queries=x,
+        keys=y,
+        largest=largest,
+        values=right,
+        numerator=sums[..., :-1],
+        denominator=xp.where(last > 0, last, xp.full_like(last, xp.nan)),
+        states=None,
+        parts=parts if degrees else None,
+        over_keys=after.additions,
+        over_queries=over_queries,
+    )
+
+
 def _scores(state: PolynomialState, problem: Elsewhere) -> StateScores:
     lengths, radius = query_norms(problem), state.radius[..., None]
     bound = up(state.scale * lengths * radius * (1 + 4 * problem.u))
@@ -117,9 +174,9 @@ def _scores(state: PolynomialState, problem: Elsewhere) -> StateScores:
         middle_length=zeros,
         bound=bound,
         size=bound,
-        total=np.broadcast_to(np.float64(problem.n_k), bound.shape),
+        total=np.broadcast_to(problem.visible_keys.astype(np.float64), bound.shape),
         log_error=flushed,
-        causal=False,
+        causal=problem.causal,
         key_shares=np.ones((*problem.batch, 1)),
         host_weights=None,
         scale=state.scale,
