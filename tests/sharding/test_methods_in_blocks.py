@@ -4,6 +4,7 @@ bounds at any scale, the same bits whoever does the work.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -167,9 +168,10 @@ def test_processes_have_the_same_bits() -> None:
             want = distributed.attention(*arrays[:3], method, **options)
             out = distributed.attention(*arrays[:3], method, **options, executor=pool)
             assert (out.value == want.value).all(), method
-        for method in (aa.Polynomial(degree=3), aa.Exact()):
-            want = distributed.attention_vjp(*arrays, method, shard=20)
-            out = distributed.attention_vjp(*arrays, method, shard=20, executor=pool)
+        for method, causal in itertools.product((aa.Polynomial(degree=3), aa.Exact()), (0, 1)):
+            options = {"shard": 20, "causal": bool(causal)}
+            want = distributed.attention_vjp(*arrays, method, **options)
+            out = distributed.attention_vjp(*arrays, method, **options, executor=pool)
             for name in ("dq", "dk", "dv"):
                 assert (getattr(out, name) == getattr(want, name)).all(), method
 

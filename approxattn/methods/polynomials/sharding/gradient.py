@@ -327,7 +327,9 @@ class PolynomialGradientShards:
 
     def pull(self, run: StateForward, q: Array, dout: Array) -> Pull:
         """Return the cotangent as sums take it."""
-        dout, xp = check_cotangent(dout, run.problem, q), run.problem.xp
+        # of tokens that are in the dtype computed in already: the front end has compared dtypes
+        problem = replace(run.problem, out_dtype=_arrays.dtype_name(dout))
+        dout, xp = check_cotangent(dout, problem, q), problem.xp
         kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
         left = xp.concat([dout, -kappa], axis=-1) / run.denominator
         return Pull(dout, left, cotangent_of(run, dout, self.method.gradient))
