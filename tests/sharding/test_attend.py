@@ -53,3 +53,29 @@ def test_other_input_is_refused(arrays, tmp_path: Path, capsys) -> None:
     capsys.readouterr()
     assert main(command(tmp_path)) == 2
     assert "belongs to a run with k" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Exact()",
+        "Performer(features=8)",
+        "Linformer(rank=5)",
+        "Linformer(rank=5, sketch='mean-pool')",
+        "Nystrom(landmarks=4)",
+        "Yoso(bits=2, hashes=5)",
+    ],
+)
+def test_every_method_that_works_in_blocks(arrays, tmp_path: Path, capsys, text: str) -> None:
+    method = eval(f"aa.{text}")  # noqa: S307 - one of those above
+    seed = ["--seed", "3"] if method.randomised else []
+    if seed:
+        assert main(command(tmp_path, method=text)) == 2
+        assert "pass seed=0" in capsys.readouterr().err
+    assert main(command(tmp_path, *seed, method=text)) == 0
+    want = distributed.attention(*arrays, method, shard=20, seed=3 if seed else None)
+    assert (np.load(tmp_path / "o.npy") == want.value).all()
+    if seed:
+        capsys.readouterr()
+        assert main(command(tmp_path, "--seed", "4", method=text)) == 2
+        assert "belongs to a run with seed" in capsys.readouterr().err

@@ -137,13 +137,13 @@ def test_combinations_are_drawn_block_by_block(method, n: int) -> None:
 
 def test_draws_follow_from_the_seed_and_have_the_moments_of_the_sketch() -> None:
     for name in ("gaussian", "rademacher", "sparse", "count-sketch", "srht"):
-        drawn = [Drawn(kind=name, rank=8, n=1500, seed=seed) for seed in (0, 1)]
-        found = [one.add(0, np.eye(1500)) for one in drawn]
+        drawn = [Drawn(kind=name, rank=8, n=700, seed=seed) for seed in (0, 1)]
+        found = [one.add(0, np.eye(700)) for one in drawn]
         assert not (found[0] == found[1]).all()
         gram = found[0].T @ found[0]
-        assert np.trace(gram) / 1500 == pytest.approx(1, abs=0.05)
-        off = gram[np.triu_indices(1500, 1)]
-        assert abs(off.mean()) < 0.01
+        assert np.trace(gram) / 700 == pytest.approx(1, abs=0.05)
+        off = gram[np.triu_indices(700, 1)]
+        assert abs(off.mean()) < 0.02
         assert (off**2).mean() == pytest.approx(1 / 8, abs=0.02)
 
 
