@@ -16,8 +16,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, pose
+from approxattn._problem import Problem
 from approxattn.attend.reasons import common, reasons, shared_facts
+from approxattn.bounds.elsewhere import queries_alone
 from approxattn.bounds.returned import looked_at, narrow
 from approxattn.certificate import (
     SOFTMAX,
@@ -213,8 +214,7 @@ def give(
 
 def _returned(outs: Answers, like: Array) -> Answers:
     """Return answers as `attention` hands them out: looked at, and in the caller's dtype."""
-    one = like[..., :1, :]
-    problem = pose(one, one, one)
+    problem = queries_alone(like[..., :1, :], None)
     return {name: _looked_at(name, out, problem) for name, out in outs.items()}
 
 

@@ -4,6 +4,7 @@ same bits whoever does the work.
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -191,6 +192,7 @@ def test_an_interrupted_run_continues(
     again = distributed.attention_vjp(*files, method, progress=stop_after(1), **call)
     assert (again.dq[:] == want.dq).all()
     assert "dk within" in repr(again)
+    json.dumps(again.to_dict())
 
 
 @pytest.mark.parametrize("which", range(4))

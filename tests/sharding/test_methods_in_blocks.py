@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from approxattn.bounds.elsewhere import beside, extent_of
 from approxattn.bounds.scores import score_bound, value_spread
 from approxattn.certificate import SOFTMAX
 from approxattn.methods.low_rank.blocks.combining import DRAWN, Drawn
+from approxattn.methods.sharded import Answer, Call, Pass
 from approxattn.sharding.support import TABLE, printed
 
 SAME = [
@@ -86,6 +88,84 @@ def test_bounds_hold_at_any_scale(method, causal: bool, dtype: str) -> None:
         if out.certificate.target == SOFTMAX:
             want = output(*arrays, causal=causal)
             assert (row_errors(out.value, want) <= out.certificate.rows).all(), size
+
+
+@pytest.mark.parametrize(("method", "causal"), ORDERS, ids=str)
+def test_large_queries_and_small_keys_are_no_large_scores(method, causal: bool) -> None:
+    q, k, v = tokens(3, (40, 3), 20, 1.0, "f8")
+    arrays = [x.astype("f4") for x in (1e25 * q, 1e-26 * k, v)]
+    out = distributed.attention(
+        *arrays, method, causal=causal, shard=16, seed=seed_of(method), scale=None
+    )
+    if out.certificate.target == SOFTMAX:
+        want = output(*arrays, causal=causal)
+        assert (row_errors(out.value, want) <= out.certificate.rows).all()
+
+
+class Mean:
+    """A method of one's own: the mean of all values, whatever queries and keys are."""
+
+    randomised, why_no_scale, why_not_causal = False, "", "it looks at all values"
+
+    def compute(self, problem, rng=None):
+        raise NotImplementedError
+
+    def shards(self, call):
+        return MeanShards(call)
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum of values."""
+
+    sum: np.ndarray
+
+    def merge(self, other: Total) -> Total:
+        return Total(self.sum + other.sum)
+
+
+@dataclass(frozen=True)
+class MeanShards:
+    """One call of it."""
+
+    call: Call
+    scan = None
+
+    @property
+    def passes(self):
+        return (Pass(name="mean", takes=("v",), fold=self.fold, settle=self.settle),)
+
+    @property
+    def answers(self):
+        return (Answer(name="out", takes=("q",), give=self.give),)
+
+    def fold(self, known, first, v):
+        assert not known
+        assert (v[..., 0] == np.arange(first, first + v.shape[-2])).all()
+        return Total(v.sum(axis=-2, keepdims=True))
+
+    def settle(self, known, total):
+        assert not known
+        return total.sum / self.call.keys
+
+    def give(self, known, first, q):
+        assert first % 7 == 0
+        rows = np.full(q.shape[:-1], np.inf)
+        value = np.broadcast_to(known["mean"], (*q.shape[:-1], self.call.dv)).copy()
+        certificate = aa.Certificate(rows=rows, target=SOFTMAX, theorem="none", unmet=("mine",))
+        return {"value": aa.Approximation(value=value, certificate=certificate)}
+
+
+def test_a_method_of_ones_own() -> None:
+    q, k, v = tokens(3, (30, 2), 21, 1.0, "f8")
+    v[:, 0] = np.arange(30)
+    out = distributed.attention(q, k, v, Mean(), shard=7)
+    assert out.value == pytest.approx(np.broadcast_to(v.mean(axis=0), (30, 2)))
+    assert out.certificate.unmet == ("mine",)
+    with pytest.raises(ValueError, match="it looks at all values"):
+        distributed.attention(q, k, v, Mean(), causal=True)
+    with pytest.raises(TypeError, match="it has no `gradient_shards`"):
+        distributed.attention_vjp(q, k, v, v, Mean())
 
 
 def test_sampled_hashes_are_within_their_bound_of_the_expectation() -> None:

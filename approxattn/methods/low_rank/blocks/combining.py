@@ -21,6 +21,11 @@ from approxattn.sketching import CountSketch, Dense
 DRAWN = 2**10
 """Tokens whose draws come from one stream. *Chosen*: few streams, and little drawn in vain."""
 
+OF_TOKENS, OF_ROWS = 1, 2
+"""Last words of the seeds of streams: a seed that ends in zeros is the seed without them, so a
+stream of tokens could be that of the rows.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
@@ -52,7 +57,7 @@ class Drawn:
 
     def _columns(self, block: int, inside: slice) -> Dense | CountSketch:
         """Return some columns of one block."""
-        rng = np.random.default_rng((self.seed, block))
+        rng = np.random.default_rng((self.seed, block, OF_TOKENS))
         if self.kind == "srht":
             signs = 2.0 * rng.integers(0, 2, DRAWN)[inside] - 1
             tokens = np.arange(block * DRAWN, (block + 1) * DRAWN)[inside]
@@ -74,7 +79,7 @@ class Drawn:
                 f"{self.n} tokens: take a smaller rank"
             )
             raise ValueError(msg)
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng((self.seed, 0, OF_ROWS))
         return np.sort(rng.choice(length, self.rank, replace=False))
 
 
