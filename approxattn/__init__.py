@@ -24,11 +24,19 @@ from approxattn.methods.random_features.state import PerformerState
 from approxattn.methods.selected_keys.selected_summaries import SelectedSummaries
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.methods.yoso.yoso_expectation import YosoExpectation
+from approxattn.planning.applied import HeadCheck, PlannedApproximation, PlanWarning
+from approxattn.planning.auto import Auto
+from approxattn.planning.calls import plan
+from approxattn.planning.candidates import Candidate
+from approxattn.planning.files import PlanFileError
+from approxattn.planning.record import HeadPlan, Plan, Transfer
 
 __all__ = [
     "Approximation",
     "Audit",
+    "Auto",
     "BertLSH",
+    "Candidate",
     "Certificate",
     "Clustered",
     "Cost",
@@ -37,22 +45,30 @@ __all__ = [
     "FittedPolynomial",
     "GradientCertificate",
     "Gradients",
+    "HeadCheck",
+    "HeadPlan",
     "LSHSoftmax",
     "Linformer",
     "MomentState",
     "Nystrom",
     "Performer",
     "PerformerState",
+    "Plan",
+    "PlanFileError",
+    "PlanWarning",
+    "PlannedApproximation",
     "Polynomial",
     "PolynomialState",
     "Regime",
     "SelectedSummaries",
+    "Transfer",
     "Yoso",
     "YosoExpectation",
     "attention",
     "attention_vjp",
     "audit",
     "diagnose",
+    "plan",
     "tensor_attention",
     "weights",
 ]

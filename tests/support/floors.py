@@ -112,6 +112,7 @@ RULES = {
             ("methods",),
             ("attend", "audit"),
             ("diagnosis", "transformer", "sharding"),
+            ("planning",),
             ("torch", "jax", "distributed", "dask"),
             ("__init__",),
             ("testing", "doctor"),

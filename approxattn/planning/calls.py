@@ -1,0 +1,295 @@
+"""`plan`: a method for each head, from one text or several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from approxattn._arguments import (
+    check_choice,
+    check_fraction,
+    check_generator,
+    check_integer,
+    check_number,
+    check_positive,
+)
+from approxattn._arrays import Array
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, Scoring, pose, quietly
+from approxattn.planning.blocks import Drawn
+from approxattn.planning.candidates import Candidate, offered, timed
+from approxattn.planning.record import HeadPlan, Plan, Transfer
+from approxattn.planning.search import Rule, carried_over, choose
+
+TIMING = 1 / 4
+"""Share of the budget that goes to timing candidates, at most. *Chosen*."""
+
+Texts = Array | Sequence[Array]
+
+
+def plan(
+    q: Texts,
+    k: Texts,
+    v: Texts,
+    *,
+    relative_error: float,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    budget: float = 60.0,
+    exceeding: float = 0.1,
+    margin: float = 1.0,
+    candidates: Sequence[Any] | None = None,
+    order: str = "time",
+    block: int = 64,
+    blocks: int = 64,
+    scale: float | None = None,
+    causal: bool = False,
+    key_mask: Any = None,
+    query_offset: Any = None,
+    segments: Any = None,
+    empty_rows: str = "raise",
+) -> Plan:
+    """Choose for each head the fastest method whose error is small, exact attention where none is.
+
+    Parameters
+    ----------
+    q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv), or list of arrays
+        One text, or several as lists of equal lengths. The leading axes number the heads, the same
+        on each text; k and v broadcast against q, as for heads that share keys.
+    relative_error : float
+        Frobenius norm of the error over that of the exact output, for a head: of all blocks drawn
+        together, and of each but a share `exceeding` of all blocks.
+    rng : numpy.random.Generator
+        Draws the blocks.
+    confidence : float
+        Probability, over the draw, of the statement about one head.
+    budget : float
+        Seconds to spend. Heads that the time does not suffice for are left exact; what runs then is
+        the last.
+    exceeding : float
+        Share of the blocks that may have a larger error, in (0, 1).
+    margin : float
+        The plan is made for ``margin * relative_error``: less than 1 makes up for texts that differ
+        from those given.
+    candidates : sequence of Method, optional
+        What to choose from; None: settings of `SelectedSummaries` and methods of low rank that draw
+        nothing.
+    order : {"time", "cost"}
+        Candidates are tried in the order of times measured here, or of their multiply-adds; only
+        the latter is the same at each run.
+    block, blocks : int
+        Rows of a block; blocks drawn from each head on each text, a quarter of which choose. Where
+        a text has no more blocks all are taken, and nothing is left to chance.
+    scale, causal, empty_rows
+        As in `attention`.
+    key_mask, query_offset, segments
+        As in `attention`; a list gives one to each text.
+
+    Returns
+    -------
+    Plan
+        Prints as a table; `plan.attention` computes by it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Numbers out of range, lists of different lengths, texts with different heads, and what
+        `attention` refuses.
+
+    Notes
+    -----
+    The statement, and its proof, are in `approxattn.planning.evidence`. What is computed: all
+    candidates in turn on whole heads, until one passes, and exact rows of the blocks drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.uniform(-1, 1, (3, 2, 1024, 16))
+    >>> found = aa.plan(q, k, v, relative_error=0.1, rng=rng, causal=True, order="cost")
+    >>> found.left_exact, all(head.error < 0.1 for head in found.heads)
+    (0, True)
+    >>> out = found.attention(q, k, v)
+    >>> out.value.shape
+    (2, 1024, 16)
+    """
+    start = time.monotonic()
+    request = _Request(
+        rule=_rule(relative_error, confidence, exceeding, margin),
+        relative_error=float(relative_error),
+        margin=float(margin),
+        until=start + check_positive("budget", budget),
+        start=start,
+        by_time=_by_time(order),
+        block=check_integer("block", block, 1),
+        blocks=check_integer("blocks", blocks, 2, why="some choose, and others decide"),
+        candidates=_methods(candidates),
+        scale=scale,
+        causal=causal,
+    )
+    check_generator(rng)
+    several = [isinstance(x, list | tuple) for x in (q, k, v)]
+    if any(several) != all(several):
+        msg = "q, k, v must be three arrays, or three lists of arrays, one for each text"
+        raise TypeError(msg)
+    texts = list(zip(q, k, v, strict=True)) if _equal(q, k, v, all(several)) else [(q, k, v)]
+    masks = {"key_mask": key_mask, "query_offset": query_offset, "segments": segments}
+    scorings = [
+        Scoring(scale=scale, causal=causal, empty_rows=empty_rows, **own)
+        for own in _of_texts(masks, len(texts), all(several))
+    ]
+    return _planned(
+        *(x for text in texts for x in text), scorings=scorings, request=request, rng=rng
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What was asked for, checked."""
+
+    rule: Rule
+    relative_error: float
+    margin: float
+    until: float
+    start: float
+    by_time: bool
+    block: int
+    blocks: int
+    candidates: list[Any] | None
+    scale: float | None
+    causal: bool
+
+    def in_time(self) -> bool:
+        return time.monotonic() < self.until
+
+    def ahead(self, share: float) -> Callable[[], bool]:
+        """Return what says whether less than a share of the budget is spent."""
+        end = self.start + share * (self.until - self.start)
+        return lambda: time.monotonic() < end
+
+
+def _rule(relative_error: Any, confidence: Any, exceeding: Any, margin: Any) -> Rule:
+    error = check_positive("relative_error", relative_error)
+    own = "be above 0 and at most 1"
+    factor = check_number("margin", margin, own, low=0.0, high=math.nextafter(1.0, 2.0))
+    return Rule(
+        error=error * factor,
+        confidence=check_fraction("confidence", confidence),
+        share=check_fraction("exceeding", exceeding),
+    )
+
+
+def _by_time(order: str) -> bool:
+    check_choice("order", order, ("time", "cost"))
+    return order == "time"
+
+
+def _methods(candidates: Sequence[Any] | None) -> list[Any] | None:
+    if candidates is None:
+        return None
+    found = list(candidates)
+    for method in found:
+        if isinstance(method, type) or not hasattr(method, "compute"):
+            msg = f"candidates hold {method!r}: they must be methods such as Clustered(heavy=32)"
+            raise TypeError(msg)
+    return found
+
+
+def _equal(q: Any, k: Any, v: Any, several: bool) -> bool:
+    """Return whether these are lists, which must be of one length."""
+    if several and not len(q) == len(k) == len(v) > 0:
+        msg = f"q, k, v hold {len(q)}, {len(k)} and {len(v)} texts: give equally many, at least one"
+        raise ValueError(msg)
+    return several
+
+
+def _of_texts(masks: dict[str, Any], count: int, several: bool) -> Iterator[dict[str, Any]]:
+    """Yield the masks of each text."""
+    for name, given in masks.items():
+        if isinstance(given, list) and (not several or len(given) != count):
+            msg = f"{name} is a list of {len(given)} for {count} text(s): give one for each text"
+            raise ValueError(msg)
+    for i in range(count):
+        yield {name: x[i] if isinstance(x, list) else x for name, x in masks.items()}
+
+
+@public()
+@quietly
+def _planned(
+    *arrays: Array, scorings: list[Scoring], request: _Request, rng: np.random.Generator
+) -> Plan:
+    """Return the plan for arrays q, k, v of one text after the other."""
+    problems = [pose(*arrays[3 * i : 3 * i + 3], s) for i, s in enumerate(scorings)]
+    shape = problems[0].batch
+    for i, problem in enumerate(problems):
+        if problem.batch != shape:
+            msg = f"text {i} has the leading axes {problem.batch}, and text 0 {shape}: give each "
+            raise ValueError(msg + "text the same heads")
+    seeds = rng.integers(2**63, size=(math.prod(shape), len(problems)))
+    exact, candidates, untimed = _candidates(problems, request, rng)
+    heads: list[HeadPlan] = []
+    errors: list[list[float]] = []
+    for number, index in enumerate(np.ndindex(*shape)):
+        texts = [
+            Drawn(
+                problem=problem.item(index),
+                size=request.block,
+                wanted=request.blocks,
+                seed=int(seeds[number, i]),
+            )
+            for i, problem in enumerate(problems)
+        ]
+        heads.append(choose(texts, candidates, request.rule, request.in_time))
+        if len(texts) > 1:
+            ahead = request.ahead((number + 1) / math.prod(shape))
+            errors.append(carried_over(texts, candidates, request.rule, ahead))
+    return Plan(
+        shape=shape,
+        heads=tuple(heads),
+        candidates=tuple(candidates),
+        exact_seconds=exact.seconds,
+        relative_error=request.relative_error,
+        confidence=request.rule.confidence,
+        exceeding=request.rule.share,
+        margin=request.margin,
+        block=request.block,
+        blocks=request.blocks,
+        causal=bool(request.causal),
+        scale=request.scale,
+        lengths=tuple(problem.n_q for problem in problems),
+        seconds=time.monotonic() - request.start,
+        untimed=untimed,
+        transfer=_transfer(errors, len(problems), request.relative_error),
+    )
+
+
+def _candidates(
+    problems: list[Problem], request: _Request, rng: np.random.Generator
+) -> tuple[Candidate, list[Candidate], int]:
+    """Return exact attention and the candidates, timed on the first head of the longest text, and
+    how many there was no time for.
+    """
+    longest = max(problems, key=lambda problem: problem.n_q)
+    if not math.prod((*longest.batch, longest.n_q)):
+        none = Candidate(method=None, seconds=math.nan, cost=math.nan)
+        return none, [], 0
+    first = longest.item((0,) * len(longest.batch))
+    methods = offered(first) if request.candidates is None else request.candidates
+    return timed(methods, first, rng, request.ahead(TIMING), by_time=request.by_time)
+
+
+def _transfer(errors: list[list[float]], texts: int, relative_error: float) -> Transfer | None:
+    if texts == 1:
+        return None
+    found = np.array([e for e in errors if e])
+    return Transfer(
+        texts=texts,
+        heads=len(found),
+        above=float(np.mean(found > relative_error)) if found.size else math.nan,
+        largest=float(np.max(found, initial=0.0)) if found.size else math.nan,
+    )
