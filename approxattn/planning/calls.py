@@ -21,8 +21,9 @@ from approxattn._arguments import (
 from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
+from approxattn.methods.exact import Exact
 from approxattn.planning.blocks import Drawn
-from approxattn.planning.candidates import Candidate, offered, timed
+from approxattn.planning.candidates import Candidate, Timed, offered, timed
 from approxattn.planning.record import HeadPlan, Plan, Transfer
 from approxattn.planning.search import Rule, carried_over, choose
 
@@ -231,7 +232,8 @@ def _planned(
             msg = f"text {i} has the leading axes {problem.batch}, and text 0 {shape}: give each "
             raise ValueError(msg + "text the same heads")
     seeds = rng.integers(2**63, size=(math.prod(shape), len(problems)))
-    exact, candidates, untimed = _candidates(problems, request, rng)
+    found = _candidates(problems, request, rng)
+    candidates = found.cheaper
     heads: list[HeadPlan] = []
     errors: list[list[float]] = []
     for number, index in enumerate(np.ndindex(*shape)):
@@ -251,8 +253,8 @@ def _planned(
     return Plan(
         shape=shape,
         heads=tuple(heads),
-        candidates=tuple(candidates),
-        exact_seconds=exact.seconds,
+        candidates=candidates,
+        exact_seconds=found.exact.seconds,
         relative_error=request.relative_error,
         confidence=request.rule.confidence,
         exceeding=request.rule.share,
@@ -263,21 +265,17 @@ def _planned(
         scale=request.scale,
         lengths=tuple(problem.n_q for problem in problems),
         seconds=time.monotonic() - request.start,
-        untimed=untimed,
+        untimed=found.untimed,
+        refused=found.refused,
         transfer=_transfer(errors, len(problems), request.relative_error),
     )
 
 
-def _candidates(
-    problems: list[Problem], request: _Request, rng: np.random.Generator
-) -> tuple[Candidate, list[Candidate], int]:
-    """Return exact attention and the candidates, timed on the first head of the longest text, and
-    how many there was no time for.
-    """
+def _candidates(problems: list[Problem], request: _Request, rng: np.random.Generator) -> Timed:
+    """Return exact attention and the candidates, timed on the first head of the longest text."""
     longest = max(problems, key=lambda problem: problem.n_q)
     if not math.prod((*longest.batch, longest.n_q)):
-        none = Candidate(method=None, seconds=math.nan, cost=math.nan)
-        return none, [], 0
+        return Timed(exact=Candidate(method=Exact(), seconds=math.nan, cost=1.0))
     first = longest.item((0,) * len(longest.batch))
     methods = offered(first) if request.candidates is None else request.candidates
     return timed(methods, first, rng, request.ahead(TIMING), by_time=request.by_time)

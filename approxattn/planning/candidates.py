@@ -91,6 +91,18 @@ def offered(problem: Problem) -> list[Any]:
     return [m for m in (*selected, *low_rank) if not m.randomised and not why_refused(m, problem)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """What came of timing: exact attention, the candidates that are cheaper, cheapest first, how
+    many there was no time for, and why some refuse these heads.
+    """
+
+    exact: Candidate
+    cheaper: tuple[Candidate, ...] = ()
+    untimed: int = 0
+    refused: tuple[str, ...] = ()
+
+
 def timed(
     methods: Sequence[Any],
     problem: Problem,
@@ -98,25 +110,26 @@ def timed(
     in_time: Callable[[], bool],
     *,
     by_time: bool,
-) -> tuple[Candidate, list[Candidate], int]:
-    """Return exact attention, the candidates that are cheaper, cheapest first, and how many there
-    was no time for.
-    """
+) -> Timed:
+    """Time methods on one head, those of few multiply-adds first."""
     exact = _timed(Exact(), problem, rng)
-    found = []
+    found, refused = [], []
     waiting = sorted(_distinct(methods), key=lambda m: _rank(_cost(m, problem)))
     while waiting and in_time():
         method = waiting.pop(0)
+        why = why_refused(method, problem)
         try:
-            candidate = _timed(method, problem, rng)
-        except (ValueError, MemoryError):
-            continue  # it says no to this head, and would to others
-        found.append(candidate)
+            if not why:
+                found.append(_timed(method, problem, rng))
+        except (ValueError, MemoryError) as error:
+            why = f"{described(method)}: {error}"
+        refused += [why] if why else []
 
     def key(candidate: Candidate) -> float:
         return candidate.seconds if by_time else candidate.cost
 
-    return exact, sorted((c for c in found if key(c) < key(exact)), key=key), len(waiting)
+    cheaper = sorted((c for c in found if key(c) < key(exact)), key=key)
+    return Timed(exact=exact, cheaper=tuple(cheaper), untimed=len(waiting), refused=tuple(refused))
 
 
 def _rank(cost: float) -> float:

@@ -151,6 +151,8 @@ class Plan(Record):
         Time spent.
     untimed : int
         Candidates that the time did not suffice for.
+    refused : tuple of str
+        Why some candidates have no form for these heads.
     transfer : Transfer or None
         What plans from fewer texts did on the text left out; None for a single text.
 
@@ -177,6 +179,7 @@ class Plan(Record):
     lengths: tuple[int, ...]
     seconds: float = math.nan
     untimed: int = 0
+    refused: tuple[str, ...] = ()
     transfer: Transfer | None = None
 
     _derived: ClassVar[tuple[str, ...]] = ("left_exact", "relative_seconds", "relative_cost")
@@ -333,6 +336,7 @@ class Plan(Record):
                 **state,
                 "shape": tuple(state["shape"]),
                 "lengths": tuple(state["lengths"]),
+                "refused": tuple(state["refused"]),
                 "candidates": candidates,
                 "heads": heads,
                 "transfer": None if transfer is None else Transfer(**transfer),

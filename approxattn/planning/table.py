@@ -61,6 +61,10 @@ def foot(plan: Plan) -> list[str]:
         found.append(f"On a text left out: {plan.transfer._summary()}.")
     if plan.untimed:
         found.append(f"{plan.untimed} candidates were not tried: the time was up.")
+    if plan.refused:
+        found.append(
+            f"{len(plan.refused)} candidates have no form here, the first: {plan.refused[0]}"
+        )
     return found
 
 
