@@ -15,9 +15,8 @@ from approxattn._arrays import Array
 from approxattn._problem import Scoring
 from approxattn.certificate import Approximation
 from approxattn.certificate.record import Record
-from approxattn.methods.protocol import described
 from approxattn.planning.parts import Call, Part, joined
-from approxattn.planning.samples import Sample, sampled
+from approxattn.planning.samples import Found, Sample, sampled
 
 if TYPE_CHECKING:
     from approxattn.planning.record import Plan
@@ -122,8 +121,10 @@ def apply(
     masks: Mapping[str, Any],
     options: Mapping[str, Any],
     audit: int | None,
+    *,
+    mend: bool = True,
 ) -> PlannedApproximation:
-    """Return attention by a plan; see `Plan.attention`."""
+    """Return attention by a plan; see `Plan.attention`. Without `mend` heads keep their methods."""
     rng = options["rng"]
     if audit is not None:
         check_rows(audit)
@@ -137,7 +138,12 @@ def apply(
             **{name: options[name] for name in Scoring._fields if name in options},
         )
         sample = sampled(arrays, posed, plan.shape, audit, rng)
-        plan, parts, checks = _mended(plan, call, parts, sample)
+        first = {head: found for part in parts for head, found in sample.errors(part).items()}
+        named, last = plan, first
+        if mend:
+            plan, parts, last = _mended(plan, call, parts, sample, first)
+        checks = tuple(_check(named, plan, sample, h, first[h], last[h]) for h in sorted(first))
+        _warn(plan, checks)
     found = joined(parts, plan.shape, call.xp)
     return PlannedApproximation(
         value=found.value, certificate=found.certificate, plan=plan, checks=checks
@@ -186,45 +192,42 @@ def _tokens(arrays: Any, masks: Mapping[str, Any]) -> list[tuple[str, Any, int]]
 
 
 def _mended(
-    plan: Plan, call: Call, parts: list[Part], sample: Sample
-) -> tuple[Plan, list[Part], tuple[HeadCheck, ...]]:
-    """Return plan and parts in which heads above the error have other methods: the next candidate,
-    and exact attention where that is above it too.
+    plan: Plan, call: Call, parts: list[Part], sample: Sample, first: Mapping[int, Found]
+) -> tuple[Plan, list[Part], dict[int, Found]]:
+    """Return plan, parts and errors in which heads above the error have other methods: the next
+    candidate, and exact attention where that is above it too.
     """
-    first = {head: found for part in parts for head, found in sample.errors(part).items()}
     last, heads = dict(first), list(plan.heads)
-    for widened in (True, False):
-        above = [h for h in range(len(heads)) if not last[h].error <= plan.relative_error]
-        above = [h for h in above if heads[h].candidate is not None]
-        if not above:
-            break
-        for head in above:
-            heads[head] = plan.wider(heads[head], exact=not widened)
+    for exact in (False, True):
+        above = [
+            h
+            for h, head in enumerate(heads)
+            if head.candidate is not None and not last[h].error <= plan.relative_error
+        ]
         parts = [p for p in (part.without(above, call.xp) for part in parts) if p is not None]
+        for head in above:
+            heads[head] = plan.wider(heads[head], exact=exact)
         for name in dict.fromkeys(heads[h].name for h in above):
             own = [h for h in above if heads[h].name == name]
-            part = call.compute(own, heads[own[0]].method)
-            parts.append(part)
-            last |= sample.errors(part)
-    checks = tuple(_check(plan, sample, h, heads[h].method, first, last) for h in first)
-    checks = tuple(sorted(checks, key=lambda check: check.head))
-    _warn(plan, checks)
-    return replace(plan, heads=tuple(heads)), parts, checks
+            parts.append(call.compute(own, heads[own[0]].method))
+            last |= sample.errors(parts[-1])
+    return replace(plan, heads=tuple(heads)), parts, last
 
 
-def _check(plan: Plan, sample: Sample, head: int, method: Any, first: Any, last: Any) -> HeadCheck:
-    index = np.unravel_index(head, plan.shape) if plan.shape else ()
-    before = plan.heads[head]
-    changed = described(method) != before.name
+def _check(
+    named: Plan, used: Plan, sample: Sample, head: int, first: Found, last: Found
+) -> HeadCheck:
+    index = np.unravel_index(head, used.shape) if used.shape else ()
+    before, now = named.heads[head].name, used.heads[head].name
     return HeadCheck(
         head=tuple(int(i) for i in index),
-        method=described(method),
-        error=last[head].error,
+        method=now,
+        error=last.error,
         rows=sample.rows,
-        largest=last[head].largest,
-        exceeding=sample.exceeding(plan.confidence),
-        before=before.name if changed else "",
-        error_before=first[head].error,
+        largest=last.largest,
+        exceeding=sample.exceeding(used.confidence),
+        before="" if now == before else before,
+        error_before=first.error,
     )
 
 

@@ -106,7 +106,7 @@ class Auto:
             What `plan` and `attention` refuse.
         """
         _arrays.namespace(q=q, k=k, v=v)
-        order = {"scale": scale, "causal": causal, "empty_rows": empty_rows}
+        order: dict[str, Any] = {"scale": scale, "causal": causal, "empty_rows": empty_rows}
         if not self._suits(q, causal, scale):
             texts = self._texts((q, k, v), key_mask)
             self.plan = plan(**texts, rng=rng, query_offset=query_offset, **order, **self._asked)
@@ -114,7 +114,7 @@ class Auto:
         if not self.plan.heads:
             msg = f"q has shape {tuple(q.shape)}, and so no heads: there is nothing to compute"
             raise ValueError(msg)
-        masks = {"key_mask": key_mask, "query_offset": query_offset}
+        masks: dict[str, Any] = {"key_mask": key_mask, "query_offset": query_offset}
         out = self.plan.attention(
             q, k, v, rng=rng, audit=self._audit, certify=certify, **masks, **order
         )

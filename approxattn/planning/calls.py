@@ -225,7 +225,10 @@ def _planned(
     *arrays: Array, scorings: list[Scoring], request: _Request, rng: np.random.Generator
 ) -> Plan:
     """Return the plan for arrays q, k, v of one text after the other."""
-    problems = [pose(*arrays[3 * i : 3 * i + 3], s) for i, s in enumerate(scorings)]
+    problems = [
+        pose(q, k, v, scoring)
+        for q, k, v, scoring in zip(arrays[::3], arrays[1::3], arrays[2::3], scorings, strict=True)
+    ]
     shape = problems[0].batch
     for i, problem in enumerate(problems):
         if problem.batch != shape:

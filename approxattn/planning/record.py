@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from approxattn.certificate.record import Record
 from approxattn.methods.exact import Exact
 from approxattn.methods.protocol import described
 from approxattn.planning import files, table
-from approxattn.planning.applied import PlannedApproximation, apply
+from approxattn.planning.applied import HeadCheck, PlannedApproximation, apply
 from approxattn.planning.candidates import Candidate
 
 DRIFTED = "a running check found the error too large"
@@ -192,18 +192,16 @@ class Plan(Record):
     @property
     def relative_seconds(self) -> float:
         """Time of all heads over that of exact attention, from the times of the candidates."""
-        return self._mean(
-            {i: c.seconds / self.exact_seconds for i, c in enumerate(self.candidates)}
-        )
+        return self._mean([c.seconds / self.exact_seconds for c in self.candidates])
 
     @property
     def relative_cost(self) -> float:
         """Multiply-adds of all heads over those of exact attention."""
-        return self._mean({i: c.cost for i, c in enumerate(self.candidates)})
+        return self._mean([c.cost for c in self.candidates])
 
-    def _mean(self, figures: Mapping[int | None, float] | Mapping[int, float]) -> float:
-        known: dict[int | None, float] = {None: 1.0, **figures}
-        return float(np.mean([known[head.candidate] for head in self.heads])) if self.heads else 1.0
+    def _mean(self, figures: Sequence[float]) -> float:
+        own = [1.0 if h.candidate is None else figures[h.candidate] for h in self.heads]
+        return float(np.mean(own)) if own else 1.0
 
     def head(self, *index: int) -> HeadPlan:
         """Return the plan of one head, by its index."""
@@ -266,16 +264,44 @@ class Plan(Record):
             Heads other than those of the plan, and what `attention` refuses.
         """
         masks = {"key_mask": key_mask, "segments": segments}
-        options = {
+        options = self._options(scale, causal, query_offset, empty_rows, rng)
+        options |= {"max_memory": max_memory, "certify": certify}
+        return apply(self, (q, k, v), masks, options, audit)
+
+    def audit(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        rows: int,
+        rng: np.random.Generator,
+        scale: float | None = None,
+        causal: bool | None = None,
+        key_mask: Array | None = None,
+        query_offset: int | None = None,
+        segments: Any = None,
+        empty_rows: str = "raise",
+    ) -> tuple[HeadCheck, ...]:
+        """Return what a sample of rows says of each head, with the methods as they are.
+
+        Parameters and errors are those of `attention`, `rows` its `audit`.
+        """
+        masks = {"key_mask": key_mask, "segments": segments}
+        options = self._options(scale, causal, query_offset, empty_rows, rng)
+        options["certify"] = False
+        return apply(self, (q, k, v), masks, options, rows, mend=False).checks
+
+    def _options(
+        self, scale: Any, causal: Any, query_offset: Any, empty_rows: Any, rng: Any
+    ) -> dict[str, Any]:
+        return {
             "scale": self.scale if scale is None else scale,
             "causal": self.causal if causal is None else causal,
             "query_offset": query_offset,
             "empty_rows": empty_rows,
             "rng": rng,
-            "max_memory": max_memory,
-            "certify": certify,
         }
-        return apply(self, (q, k, v), masks, options, audit)
 
     def groups(self) -> dict[str, list[int]]:
         """Return the heads of each method, numbered in C order."""
