@@ -6,6 +6,8 @@ Needs torch: `pip install approxattn[torch]`; the parts for models need transfor
 
 from approxattn.diagnosis.trials import Head, LayerReport
 from approxattn.methods.naming import give_name
+from approxattn.planning.layers import plan
+from approxattn.planning.model import ModelAudit, ModelPlan
 from approxattn.torch.attention import scaled_dot_product_attention
 from approxattn.torch.capture import Heads, LayerHeads, capture
 from approxattn.torch.fidelity import Fidelity, fidelity
@@ -21,10 +23,13 @@ __all__ = [
     "Heads",
     "LayerHeads",
     "LayerReport",
+    "ModelAudit",
+    "ModelPlan",
     "Report",
     "capture",
     "fidelity",
     "give_name",
+    "plan",
     "record_calls",
     "register",
     "report",

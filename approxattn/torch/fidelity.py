@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from approxattn.methods.protocol import Method
 from approxattn.torch.attention import Seed
-from approxattn.torch.hugging_face import Methods, register
+from approxattn.torch.hugging_face import Methods, OfLayer, register
 from approxattn.torch.masks import Tensor
 from approxattn.torch.records import Call, record_calls
 from approxattn.torch.swapping import implementation
@@ -98,8 +97,8 @@ def fidelity(
         A model of transformers, in evaluation mode. It is left as it was.
     inputs : mapping of str to tensor
         Its keyword arguments, such as a tokenizer returns; with `labels`, losses are compared.
-    method : Method, str, or mapping of int to these
-        As in `register`; `report(...).recommended` will do.
+    method : Method, str, Plan, or mapping of int to these
+        As in `register`; `report(...).recommended` and `plan(...)` will do.
     layers : sequence of int, optional
         Numbers of the layers that take the method; all, if not given.
     seed, unsupported
@@ -134,7 +133,7 @@ def fidelity(
     return _compared(before, after, _tokens(inputs, before), tuple(calls))
 
 
-def _in_layers(method: Methods, layers: Sequence[int]) -> dict[int, Method | str]:
+def _in_layers(method: Methods, layers: Sequence[int]) -> dict[int, OfLayer]:
     if isinstance(method, Mapping):
         return {layer: method[layer] for layer in layers if layer in method}
     return dict.fromkeys(layers, method)

@@ -16,7 +16,7 @@ What stands for a mask between the two:
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,17 +24,20 @@ import torch
 
 from approxattn._arguments import check_choice
 from approxattn.methods.protocol import Method
+from approxattn.planning.record import Plan
 from approxattn.torch.attention import (
     GRADIENTS,
     UNSUPPORTED,
     Seed,
     scaled_dot_product_attention,
 )
+from approxattn.torch.by_heads import by_plan
 from approxattn.torch.masks import Tensor
 from approxattn.torch.names import named
 from approxattn.torch.ops import Request, by_torch, mask_of
 
-Methods = Method | str | Mapping[int, Method | str]
+OfLayer = Method | str | Plan
+Methods = OfLayer | Mapping[int, OfLayer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +74,10 @@ def register(
     ----------
     name : str
         For `model.set_attn_implementation(name)`, or `from_pretrained(attn_implementation=name)`.
-    method : Method, str, or mapping of int to these
-        One for all layers; or one for each layer number, and torch's exact attention in the layers
-        that the mapping does not hold.
+    method : Method, str, Plan, or mapping of int to these
+        One for all layers; or one for each layer number, as what `plan` returns, and torch's exact
+        attention in the layers that the mapping does not hold. A `Plan` has a method for each head
+        of a layer, numbered on one axis; heads that it leaves exact go to torch's attention.
     seed : int or torch.Generator, optional
         Needed by randomised methods: from an int every layer gets draws of its own, the same at
         each call; a generator gives new ones at each call.
@@ -104,13 +108,22 @@ def register(
     check_choice("unsupported", unsupported, UNSUPPORTED)
     check_choice("gradient", gradient, GRADIENTS)
     chosen = method.values() if isinstance(method, Mapping) else [method]
-    for each in map(named, chosen):
+    for each in map(named, _methods_of(chosen)):
         if each.randomised and seed is None:
             msg = f"{each.name} draws random numbers: pass seed, an int or a torch.Generator"
             raise ValueError(msg)
     choice = Choice(methods=method, seed=seed, unsupported=unsupported, gradient=gradient)
     register_function(name, functools.partial(attention_forward, choice=choice))
     return name
+
+
+def _methods_of(chosen: Iterable[OfLayer]) -> Iterator[Method | str]:
+    """Yield the methods, those of plans head by head."""
+    for each in chosen:
+        if isinstance(each, Plan):
+            yield from (head.method for head in each.heads)
+        else:
+            yield each
 
 
 def register_function(name: str, forward: Any) -> None:
@@ -171,6 +184,8 @@ class Layer:
         Masks and scale.
     dropout : float
         Probability of dropping a weight.
+    name : str
+        Name in messages, where the number is not enough.
     """
 
     number: int
@@ -179,11 +194,12 @@ class Layer:
     value: Tensor
     request: Request
     dropout: float
+    name: str = ""
 
     @property
     def label(self) -> str:
         """Name in messages."""
-        return f"layer {self.number}"
+        return self.name or f"layer {self.number}"
 
     def by_torch(self) -> Tensor:
         """Return torch's exact attention, shape (B, H, n_q, dv)."""
@@ -266,7 +282,12 @@ def attention_forward(
     choice: Choice = rest.pop("choice")
     layer = layer_of(module, query, key, value, attention_mask, **rest)
     method = choice.of(layer.number)
-    out = layer.by_torch() if method is None else _by_method(layer, method, choice)
+    if method is None:
+        out = layer.by_torch()
+    elif isinstance(method, Plan):
+        out = by_plan(layer, method, functools.partial(_by_method, choice=choice))
+    else:
+        out = _by_method(layer, method, choice)
     return out.transpose(1, 2).contiguous(), None
 
 
