@@ -27,16 +27,14 @@ from approxattn.methods.yoso.yoso_expectation import YosoExpectation
 from approxattn.planning.applied import HeadCheck, PlannedApproximation, PlanWarning
 from approxattn.planning.auto import Auto
 from approxattn.planning.calls import plan
-from approxattn.planning.candidates import Candidate
 from approxattn.planning.files import PlanFileError
-from approxattn.planning.record import HeadPlan, Plan, Transfer
+from approxattn.planning.record import HeadPlan, Plan
 
 __all__ = [
     "Approximation",
     "Audit",
     "Auto",
     "BertLSH",
-    "Candidate",
     "Certificate",
     "Clustered",
     "Cost",
@@ -61,7 +59,6 @@ __all__ = [
     "PolynomialState",
     "Regime",
     "SelectedSummaries",
-    "Transfer",
     "Yoso",
     "YosoExpectation",
     "attention",

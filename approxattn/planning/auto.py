@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from approxattn import _arrays
 from approxattn._arguments import check_integer, check_rows
 from approxattn._arrays import Array
 from approxattn.planning.applied import PlannedApproximation
-from approxattn.planning.calls import plan
+from approxattn.planning.calls import plan as plan_heads
 from approxattn.planning.record import Plan
 
 TEXTS = 4
 """Items that a plan is made on, at most, evenly spaced. *Chosen*."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Auto:
     """Attention that chooses for itself: it plans at the first call, and checks at each.
 
@@ -54,35 +56,24 @@ class Auto:
     (2, (), 0)
     """
 
-    def __init__(
-        self,
-        *,
-        relative_error: float,
-        confidence: float = 0.95,
-        budget: float = 60.0,
-        exceeding: float = 0.1,
-        margin: float = 1.0,
-        candidates: Sequence[Any] | None = None,
-        order: str = "time",
-        audit: int = 64,
-        axes: int = 1,
-    ) -> None:
-        self._asked: dict[str, Any] = {
-            "relative_error": relative_error,
-            "confidence": confidence,
-            "budget": budget,
-            "exceeding": exceeding,
-            "margin": margin,
-            "candidates": candidates,
-            "order": order,
-        }
-        self._audit = check_rows(audit)
-        self._axes = check_integer("axes", axes, 0)
-        self.plan: Plan | None = None
+    relative_error: float
+    confidence: float = 0.95
+    budget: float = 60.0
+    exceeding: float = 0.1
+    margin: float = 1.0
+    candidates: Sequence[Any] | None = None
+    order: str = "time"
+    audit: int = 64
+    axes: int = 1
+    plan: Plan | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.audit = check_rows(self.audit)
+        self.axes = check_integer("axes", self.axes, 0)
 
     def __repr__(self) -> str:
         planned = "not planned yet" if self.plan is None else self.plan._summary()
-        return f"<Auto: relative error {self._asked['relative_error']:g}, {planned}>"
+        return f"<Auto: relative error {self.relative_error:g}, {planned}>"
 
     def __call__(
         self,
@@ -109,17 +100,24 @@ class Auto:
         order: dict[str, Any] = {"scale": scale, "causal": causal, "empty_rows": empty_rows}
         if not self._suits(q, causal, scale):
             texts = self._texts((q, k, v), key_mask)
-            self.plan = plan(**texts, rng=rng, query_offset=query_offset, **order, **self._asked)
+            self.plan = plan_heads(
+                **texts, rng=rng, query_offset=query_offset, **order, **self._asked()
+            )
         assert self.plan is not None  # noqa: S101 - it was just made
         if not self.plan.heads:
             msg = f"q has shape {tuple(q.shape)}, and so no heads: there is nothing to compute"
             raise ValueError(msg)
         masks: dict[str, Any] = {"key_mask": key_mask, "query_offset": query_offset}
         out = self.plan.attention(
-            q, k, v, rng=rng, audit=self._audit, certify=certify, **masks, **order
+            q, k, v, rng=rng, audit=self.audit, certify=certify, **masks, **order
         )
         self.plan = out.plan
         return out
+
+    def _asked(self) -> dict[str, Any]:
+        """Return the keywords of `plan` that were set."""
+        names = ("relative_error", "confidence", "budget", "exceeding", "margin", "candidates")
+        return {name: getattr(self, name) for name in (*names, "order")}
 
     def _suits(self, q: Array, causal: bool, scale: float | None) -> bool:
         if self.plan is None:
@@ -130,7 +128,7 @@ class Auto:
     def _heads(self, q: Array) -> tuple[int, ...]:
         """Return the axes of q that number heads."""
         lead = tuple(q.shape[:-2])
-        return lead[max(0, len(lead) - self._axes) :]
+        return lead[max(0, len(lead) - self.axes) :]
 
     def _texts(self, arrays: tuple[Array, ...], mask: Array | None) -> dict[str, Any]:
         """Return q, k, v and key_mask of some items, as lists."""

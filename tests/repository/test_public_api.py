@@ -45,6 +45,8 @@ PUBLIC = {
         "Gradients",
         "MomentState",
         "PerformerState",
+        *["Auto", "HeadCheck", "HeadPlan", "Plan", "PlanFileError", "PlanWarning"],
+        *["PlannedApproximation", "plan"],
         "PolynomialState",
         "Regime",
         *METHODS,
@@ -103,8 +105,9 @@ FRONT_ENDS = {
     "transformers": {
         "approxattn.torch": [
             *["Call", "ExactFallbackWarning", "Fidelity", "Head", "Heads", "LayerHeads"],
-            *["LayerReport", "Report", "capture", "fidelity", "give_name", "record_calls"],
-            *["register", "report", "scaled_dot_product_attention"],
+            *["LayerReport", "ModelAudit", "ModelPlan", "Report", "capture", "fidelity"],
+            *["give_name", "plan", "record_calls", "register", "report"],
+            "scaled_dot_product_attention",
         ],
     },
     "jax": {"approxattn.jax": ["attention", "traced_attention"]},
