@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from real_model import judged, plans, settings, tables, texts
@@ -32,8 +31,12 @@ from real_model.smollm import SmolLM, compare
 from real_model.swaps import Swap, torch, torch_attention
 from threadpoolctl import threadpool_limits
 
+from approxattn.planning.model import ModelPlan
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PARTS = ("check", "model", "heads", "plans")
+PARTS = ("check", "model", "heads", "plans", "curve")
+CURVE = ("kings", "parser")
+"""Texts that margins are compared on, each judging the plan of the other."""
 CHECKED = 1024
 
 
@@ -143,50 +146,57 @@ class Bench:
             self.captured.cache_clear()
 
     def plans(self) -> None:
-        """Choose a setting for each head on some texts, and run the model on others."""
-        candidates = settings.candidates()
-        names = {f"errors | {name}": x for name, x in candidates.items()}
+        """Choose a method for each head on some texts, and run the model on others."""
         for n in self.options.tokens:
-            for _, text, name in self.wanted_at(n, list(names)):
-                heads = self.captured(text, n).all_heads
-                self.keep(n, text, name, judge(names[name], heads))
-            self.captured.cache_clear()
-            asked = {f"plan, error {error}": error for error in settings.PLANNED}
+            asked = {_planned(*pair): pair for pair in settings.PLANNED}
             for _, text, name in self.wanted_at(n, list(asked)):
-                records = self.cells.records
-                teachers = [plans.judgements(records, n, t) for t in texts.TEACHERS[text]]
-                if not all(candidates.keys() <= teacher.keys() for teacher in teachers):
-                    print(f"{n} | {text} | {name}: errors of {texts.TEACHERS[text]} are missing")
-                    continue
-                self.planned(n, text, name, asked[name], teachers)
+                found = self.made(n, text, *asked[name])
+                record, _ = judged.run(
+                    self.smollm.network,
+                    self.text(text, n),
+                    plans.chooser(found),
+                    self.exact(n, text),
+                )
+                record |= {
+                    "planned on": texts.TEACHERS[text],
+                    "heads left exact": found.left_exact,
+                    "share of heads above": plans.judged(found, self.captured(text, n)).above,
+                    "settings": plans.settings(found),
+                }
+                self.keep(n, text, name, record)
+            self.captured.cache_clear()
 
-    def planned(
-        self, n: int, text: str, name: str, error: float, teachers: list[dict[str, Any]]
-    ) -> None:
-        """Run the model with the plan that texts give."""
-        candidates, heads = settings.candidates(), self.smollm.network.heads
-        seconds = {
-            c: float(np.mean([t[c]["seconds a head"] for t in teachers])) for c in candidates
-        }
-        chosen = plans.plan(error, teachers, seconds)
-        record, _ = judged.run(
-            self.smollm.network,
-            self.text(text, n),
-            lambda layer, head: candidates[chosen.settings[layer * heads + head]],
-            self.exact(n, text),
-        )
-        own = plans.judgements(self.cells.records, n, text)
-        record |= {
-            "planned on": texts.TEACHERS[text],
-            "heads left exact": chosen.exact,
-            "share of heads above": chosen.above(error, own) if own else None,
-            "settings": chosen.heads(),
-        }
-        self.keep(n, text, name, record)
+    def curve(self) -> None:
+        """Compare margins: heads left exact, and heads above the error on other texts."""
+        for n in self.options.tokens:
+            taught = [text for text in self.options.texts if text in CURVE]
+            for margin in settings.MARGINS:
+                name = f"{n} | curve | aa.plan | {margin:g}"
+                if name in self.cells or not taught or time.process_time() > self.until:
+                    continue
+                points = []
+                for text in taught:
+                    found = self.made(n, text, 0.1, margin)
+                    audit = plans.judged(found, self.captured(text, n))
+                    points.append(plans.point(found, audit, n, self.smollm.network.width))
+                mean = {key: float(np.mean([p[key] for p in points])) for key in points[0]}
+                self.cells.keep(name, mean)
+                print(f"{name}: {mean}", flush=True)
+            self.captured.cache_clear()
+
+    def made(self, n: int, text: str, error: float, margin: float) -> ModelPlan:
+        """Return the plan for a text, made on others."""
+        teachers = [self.captured(name, n) for name in texts.TEACHERS[text]]
+        return plans.made(teachers, error, margin, settings.candidates(), self.options.planning)
 
     def wanted_at(self, n: int, names: list[str]) -> Iterator[tuple[int, str, str]]:
         """Yield what is wanted for one number of tokens."""
         yield from (entry for entry in self.wanted(names) if entry[0] == n)
+
+
+def _planned(error: float, margin: float) -> str:
+    """Return the name of a plan among the settings."""
+    return f"aa.plan, error {error}" + (f", margin {margin}" if margin < 1 else "")
 
 
 def beside(heads: list[Head]) -> dict[str, float | None]:
@@ -220,6 +230,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", help="settings whose name holds one of these")
     parser.add_argument(
         "--budget", type=float, default=float("inf"), help="processor seconds; then it stops"
+    )
+    parser.add_argument(
+        "--planning", type=float, default=1800, help="seconds that one plan of the model may take"
     )
     parser.add_argument("--capture", type=Path, help="write q, k, v of all heads there, no more")
     parser.add_argument("--save", action="store_true", help="write the results into docs/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from approxattn.diagnosis import trials
 from real_model.network import Array, Attend
 from real_model.rivals import BLOCK
 from real_model.swaps import HeadAttention, exact_multiply_adds
@@ -54,6 +56,35 @@ class Head:
         return np.concatenate(outs)
 
 
+@dataclass(frozen=True)
+class Call:
+    """What one layer was given, as `approxattn.planning` takes it: one batch item.
+
+    Attributes
+    ----------
+    layer : int
+        Its number.
+    module : str
+        Its name.
+    q, k, v : array, shapes (1, heads, n, d), (1, key_heads, n, d), (1, key_heads, n, d)
+        After the rotation.
+    """
+
+    layer: int
+    module: str
+    q: Array
+    k: Array
+    v: Array
+
+    def head(self, item: int, head: int) -> trials.Head:
+        """Return one head, with causal order as its only mask."""
+        found = _one(self.layer, head, self.q[item], self.k[item], self.v[item])
+        no_masks = dict.fromkeys(("query_offset", "window", "segments", "key_mask"))
+        masks = {"causal": True, **no_masks, "empty_rows": "raise"}
+        scale = 1 / math.sqrt(found.q.shape[1])
+        return trials.Head(q=found.q, k=found.k, v=found.v, scale=scale, masks=masks)
+
+
 class Capture:
     """Attention that keeps what it is given and hands it on."""
 
@@ -82,13 +113,12 @@ class Capture:
             for layer, seen in enumerate(self._seen)
         ]
 
-    @functools.cached_property
-    def all_heads(self) -> list[Head]:
-        """All heads, layer by layer."""
+    @property
+    def calls(self) -> list[Call]:
+        """All layers."""
         return [
-            _one(layer, head, *seen)
+            Call(layer, f"blk.{layer}", *(x[None] for x in seen))
             for layer, seen in enumerate(self._seen)
-            for head in range(len(seen[0]))
         ]
 
 

@@ -24,8 +24,11 @@ def everywhere() -> dict[str, HeadAttention]:
 def _selected(numbers: tuple[int, int, int]) -> tuple[str, HeadAttention]:
     """Return SelectedSummaries and its name, for heavy keys, recent keys and summaries."""
     heavy, recent, summaries = numbers
-    method = aa.SelectedSummaries(heavy=heavy, recent=recent, summaries=summaries)
-    return f"SelectedSummaries({heavy}, {recent}, {summaries})", Public(method)
+    return f"SelectedSummaries({heavy}, {recent}, {summaries})", Public(_method(*numbers))
+
+
+def _method(heavy: int, recent: int, summaries: int) -> aa.SelectedSummaries:
+    return aa.SelectedSummaries(heavy=heavy, recent=recent, summaries=summaries)
 
 
 def ours() -> dict[str, HeadAttention]:
@@ -40,17 +43,19 @@ def ours() -> dict[str, HeadAttention]:
     }
 
 
-PLANNED = (0.2, 0.1, 0.05)
-"""Relative errors that plans are made for."""
+PLANNED = ((0.2, 1.0), (0.1, 1.0), (0.1, 0.7), (0.05, 1.0))
+"""Relative errors that plans are made for, with their margins."""
+
+MARGINS = (1.0, 0.8, 0.6, 0.5)
+"""Margins that are compared at an error of 0.1."""
 
 
-def candidates() -> dict[str, HeadAttention]:
+def candidates() -> list[aa.SelectedSummaries]:
     """Return what a plan chooses from."""
-    found: dict[str, HeadAttention] = {plans.EXACT: Public(aa.Exact())}
     windows = [(0, recent, 0) for recent in (64, 192, 448, 960)]
     summaries = [(0, 64, 16), (0, 192, 16), (64, 64, 16), (128, 64, 16), (128, 192, 16)]
     larger = [(256, 192, 16), (512, 448, 16)]
-    return found | dict(map(_selected, windows + summaries + larger))
+    return [_method(*numbers) for numbers in windows + summaries + larger]
 
 
 def on_heads(n: int) -> dict[str, dict[str, HeadAttention]]:

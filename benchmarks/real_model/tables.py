@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from real_model import plans
-from real_model.texts import TEACHERS
-
 Records = Mapping[str, Any]
 
 
@@ -66,22 +63,21 @@ def plan_table(records: Records) -> str:
 
 def curve_table(records: Records) -> str:
     """Return heads left exact against heads above an error of 0.1 on other texts."""
-    judged = [name.split(" | ") for name in records if " | errors | " in name]
-    lengths = sorted({int(parts[0]) for parts in judged})
+    found = [(name.split(" | "), r) for name, r in records.items() if " | curve | " in name]
     rows = [
         [
-            f"{n:,}",
-            f"{point['planned']:.2f}",
+            f"{int(parts[0]):,}",
+            parts[2],
+            parts[3],
             f"{point['exact']:.3g}",
             f"{100 * point['above']:.0f} %",
             f"{100 * point['cost']:.0f} %",
             f"{100 * point['time']:.0f} %",
         ]
-        for n in lengths
-        for point in plans.curve(records, n, TEACHERS, 0.1)
+        for parts, point in sorted(found, key=lambda x: int(x[0][0]))
     ]
     return table(
-        "n | planned for an error of | heads left exact | heads above 0.1 on other texts | "
+        "n | rule | margin | heads left exact | heads above 0.1 on other texts | "
         "multiply-adds | time over that of Exact",
         rows,
     )

@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from real_model import judged
+from real_model import judged, plans
 from real_model.heads import Capture, judge
 from real_model.network import forward, losses, random_network
 from real_model.rivals import Rival, Window
@@ -175,3 +175,38 @@ def test_captured_heads_and_their_errors(tmp_path: Path) -> None:
     assert min(window["errors"]) > 1e-3
     assert window["seconds a head"] > 0
     assert judge(Rival(), capture.heads)["seconds a head"] is None
+
+
+def captured(seed: int) -> Capture:
+    capture = Capture(Swap(NETWORK, lambda *_: EXACT))
+    forward(NETWORK, np.random.default_rng(seed).integers(0, 97, 64), capture)
+    return capture
+
+
+def test_plans_of_the_model() -> None:
+    """Made on two texts, run on a third, and judged there."""
+    candidates = [
+        aa.SelectedSummaries(heavy=heavy, recent=8, summaries=4, sinks=1, block=8)
+        for heavy in (0, 8)
+    ]
+    texts = [captured(1), captured(2)]
+    found = plans.made(texts, 0.5, 1.0, candidates, 60.0)
+    assert list(found) == [0, 1]
+    assert {layer.shape for layer in found.values()} == {(6,)}
+    assert found[0].lengths == (64, 64)
+    groups = plans.settings(found)
+    assert sorted(h for heads in groups.values() for h in heads) == list(range(12))
+    choose = plans.chooser(found)
+    name = found[1].heads[2].name
+    shared = [choose(1, head) for head in range(6) if found[1].heads[head].name == name]
+    assert all(x is shared[0] for x in shared)
+    audit = plans.judged(found, captured(3))
+    text = Text(np.random.default_rng(3).integers(0, 97, 64))
+    record, _ = judged.run(NETWORK, text, choose, run(lambda *_: EXACT), beside=0)
+    point = plans.point(found, audit, 64, NETWORK.width)
+    assert point["exact"] == found.left_exact
+    assert point["cost"] == pytest.approx(record["multiply-adds over exact"])
+    assert 0 <= point["above"] <= 1
+    tight = plans.made(texts, 0.5, 0.01, candidates, 60.0)
+    assert tight.left_exact == 12
+    assert plans.judged(tight, captured(3)).above == 0

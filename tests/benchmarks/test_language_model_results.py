@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from real_model import plans, tables
+from real_model import tables
 from real_model.cells import Cells
 from real_model.settings import everywhere, on_heads
 from real_model.texts import with_copies
@@ -68,46 +68,14 @@ def test_names_of_settings_are_no_places() -> None:
     assert not any("|" in x for x in (*everywhere(), *sum(pairs, ())))
 
 
-def test_a_plan_takes_the_fastest_that_passes_on_all_texts() -> None:
-    seconds = {plans.EXACT: 1.0, "good": 0.5, "cheap": 0.1, "slow": 2.0}
-    first = {
-        plans.EXACT: {"errors": [0.0] * 4},
-        "good": {"errors": [0.01, 0.04, 0.2, 0.01]},
-        "cheap": {"errors": [0.04, 0.3, 0.5, 0.04]},
-        "slow": {"errors": [0.0] * 4},
-    }
-    second = first | {"cheap": {"errors": [0.05, 0.04, 0.04, 0.06]}}
-    made = plans.plan(0.05, [first, second], seconds)
-    assert made.settings == ("cheap", "good", plans.EXACT, "good")
-    assert made.exact == 1
-    assert made.heads() == {"cheap": [0], "good": [1, 3], plans.EXACT: [2]}
-    third = first | {"good": {"errors": [9.0, 0.06, 9.0, 0.05]}}
-    assert made.above(0.05, third) == 0.25  # the second head; the first has another setting
-    alone = plans.plan(0.05, [first], seconds)
-    assert alone.settings == ("cheap", "good", plans.EXACT, "cheap")
-
-
 def test_margins() -> None:
-    """Plans of one text, judged on another: with a margin fewer heads exceed, more are exact."""
-    errors = {plans.EXACT: ([0.0, 0.0], [0.0, 0.0]), "W": ([0.01, 0.09], [0.02, 0.11])}
-    seconds, costs = {plans.EXACT: 1.0, "W": 0.25}, {plans.EXACT: 1.0, "W": 0.5}
-    found = {
-        f"64 | {text} | errors | {name}": {
-            "errors": errors[name][i],
-            "seconds a head": seconds[name],
-            "cost": costs[name],
-        }
-        for i, text in enumerate(("first", "second"))
-        for name in errors
-    }
-    teachers = {"second": ("first",), "absent": ("first",)}
-    wide, *_, tight = plans.curve(found, 64, teachers, 0.1)
-    assert wide == {"planned": 0.1, "exact": 0, "above": 0.5, "cost": 0.5, "time": 0.25}
-    assert (tight["exact"], tight["above"], tight["cost"]) == (1, 0, 0.75)
-    assert plans.curve(found, 32, teachers, 0.1) == []
-    renamed = {k.replace("first", "kings").replace("second", "parser"): r for k, r in found.items()}
-    first = tables.curve_table(renamed).splitlines()[2]  # each text judged by the plan of the other
-    assert first == "| 64 | 0.10 | 0.5 | 25 % | 62 % | 44 % |"
+    point = {"exact": 6.5, "above": 0.125, "cost": 0.5, "time": 0.25}
+    found = {"64 | curve | aa.plan | 0.8": point, "32 | curve | means | 1": point, "32 | x | W": {}}
+    rows = tables.curve_table(found).splitlines()[2:]
+    assert rows == [
+        "| 32 | means | 1 | 6.5 | 12 % | 50 % | 25 % |",
+        "| 64 | aa.plan | 0.8 | 6.5 | 12 % | 50 % | 25 % |",
+    ]
 
 
 def records() -> dict[str, object]:
@@ -155,9 +123,9 @@ def test_table_of_plans() -> None:
         "share of heads above": 0.125,
         "settings": {"Exact": [0], "W": [1]},
     }
-    assert len(tables.curve_table({"64 | kings | W": {}}).splitlines()) == 2  # nothing judged yet
-    rows = tables.plan_table({"64 | copies | plan, error 0.1": plan}).splitlines()
-    wanted = "| 64 | plan, error 0.1 | kings and parser | copies | 5 | 12 % | +0.0100 |"
+    assert len(tables.curve_table({"64 | kings | W": {}}).splitlines()) == 2  # no margins yet
+    rows = tables.plan_table({"64 | copies | aa.plan, error 0.1": plan}).splitlines()
+    wanted = "| 64 | aa.plan, error 0.1 | kings and parser | copies | 5 | 12 % | +0.0100 |"
     assert rows[2:] == [wanted]
 
 
