@@ -22,6 +22,7 @@ from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn.methods.exact import Exact
+from approxattn.methods.protocol import described
 from approxattn.planning.blocks import Drawn
 from approxattn.planning.candidates import Candidate, Timed, offered, timed
 from approxattn.planning.record import HeadPlan, Plan, Transfer
@@ -46,6 +47,7 @@ def plan(
     margin: float = 1.0,
     candidates: Sequence[Any] | None = None,
     order: str = "time",
+    timings: dict[Any, Any] | None = None,
     block: int = 64,
     blocks: int = 64,
     scale: float | None = None,
@@ -83,6 +85,9 @@ def plan(
     order : {"time", "cost"}
         Candidates are tried in the order of times measured here, or of their multiply-adds; only
         the latter is the same at each run.
+    timings : dict, optional
+        Filled with the times found, and read by later calls with heads of the same sizes and the
+        same candidates, such as those of other layers.
     block, blocks : int
         Rows of a block; blocks drawn from each head on each text, a quarter of which choose. Where
         a text has no more blocks all are taken, and nothing is left to chance.
@@ -111,7 +116,7 @@ def plan(
     --------
     >>> import numpy as np, approxattn as aa
     >>> rng = np.random.default_rng(0)
-    >>> q, k, v = rng.uniform(-1, 1, (3, 2, 1024, 16))
+    >>> q, k, v = np.cumsum(rng.normal(size=(3, 2, 1024, 16)), axis=-2) / 20
     >>> found = aa.plan(q, k, v, relative_error=0.1, rng=rng, causal=True, order="cost")
     >>> found.left_exact, all(head.error < 0.1 for head in found.heads)
     (0, True)
@@ -132,6 +137,7 @@ def plan(
         candidates=_methods(candidates),
         scale=scale,
         causal=causal,
+        timings={} if timings is None else timings,
     )
     check_generator(rng)
     several = [isinstance(x, list | tuple) for x in (q, k, v)]
@@ -164,6 +170,7 @@ class _Request:
     candidates: list[Any] | None
     scale: float | None
     causal: bool
+    timings: dict[Any, Any]
 
     def in_time(self) -> bool:
         return time.monotonic() < self.until
@@ -281,7 +288,13 @@ def _candidates(problems: list[Problem], request: _Request, rng: np.random.Gener
         return Timed(exact=Candidate(method=Exact(), seconds=math.nan, cost=1.0))
     first = longest.item((0,) * len(longest.batch))
     methods = offered(first) if request.candidates is None else request.candidates
-    return timed(methods, first, rng, request.ahead(TIMING), by_time=request.by_time)
+    sizes = first.n_q, first.n_k, first.d, first.dv, first.dtype, first.causal, request.by_time
+    key = (*sizes, str(type(first.q)), *map(described, methods))
+    if key not in request.timings:
+        ahead = request.ahead(TIMING)
+        request.timings[key] = timed(methods, first, rng, ahead, by_time=request.by_time)
+    found: Timed = request.timings[key]
+    return found
 
 
 def _transfer(errors: list[list[float]], texts: int, relative_error: float) -> Transfer | None:

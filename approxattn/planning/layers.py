@@ -12,6 +12,12 @@ from approxattn._arguments import check_integer, check_positive
 from approxattn.planning.calls import plan as plan_heads
 from approxattn.planning.captured import LISTED, LayerCall, NoPlanError, by_layer, texts_of
 from approxattn.planning.model import ModelPlan
+from approxattn.planning.record import Plan
+
+FIRST = 1 / 4
+"""Share of the budget that the first layer may take, at least: it times candidates for all of the
+same sizes. *Chosen*.
+"""
 
 
 def plan(
@@ -61,10 +67,13 @@ def plan(
     if not len(heads):
         msg = "heads is empty: run the model inside `with capture(model) as heads`"
         raise ValueError(msg)
-    layers, left_out = {}, {}
+    layers: dict[int, Plan] = {}
+    left_out: dict[int, str] = {}
+    timings: dict[Any, Any] = {}
     calls_of = by_layer(heads)
     for done, (number, calls) in enumerate(calls_of.items()):
         rest = max(1e-9, start + budget - time.monotonic())
+        share = 1 / (len(calls_of) - done)
         try:
             texts = texts_of(calls, items)
         except NoPlanError as reason:
@@ -78,10 +87,11 @@ def plan(
             v,
             relative_error=relative_error,
             rng=rng,
-            budget=rest / (len(calls_of) - done),
+            budget=rest * (share if timings else max(share, FIRST)),
             scale=texts[0].scale,
             causal=texts[0].masks["causal"],
             empty_rows="zero",
+            timings=timings,
             **own,
             **options,
         )
