@@ -137,7 +137,7 @@ def apply(
             **masks,
             **{name: options[name] for name in Scoring._fields if name in options},
         )
-        sample = sampled(arrays, posed, plan.shape, audit, rng)
+        sample = sampled(*arrays, scoring=posed, shape=plan.shape, rows=audit, rng=rng)
         first = {head: found for part in parts for head, found in sample.errors(part).items()}
         named, last = plan, first
         if mend:

@@ -94,7 +94,11 @@ class Part:
             return None
         value, rows = self.result.value, self.result.certificate.rows
         value = xp.take(value, from_host(np.array(kept), value), axis=value.ndim - 3)
-        certificate = replace(self.result.certificate, rows=rows[..., kept, :])
+        certificate = self.result.certificate
+        promised = certificate.promised
+        if promised is not None:
+            promised = np.broadcast_to(promised, rows.shape[:-1])[..., kept]
+        certificate = replace(certificate, rows=rows[..., kept, :], promised=promised)
         return Part(
             method=self.method,
             heads=tuple(self.heads[i] for i in kept),
@@ -106,7 +110,8 @@ def joined(parts: Sequence[Part], shape: tuple[int, ...], xp: Namespace) -> Appr
     """Return one result of all heads, shape (..., *shape, n_q, dv).
 
     Its certificate has the rows of all, every fact and every reason under the name of its method,
-    and fails where one of them does.
+    and its bounds of an item fail no more often than those of the worst method. Facts that are
+    arrays number the heads as their method computed them.
     """
     values = [part.result.value for part in parts]
     order = np.argsort([head for part in parts for head in part.heads])
@@ -116,25 +121,45 @@ def joined(parts: Sequence[Part], shape: tuple[int, ...], xp: Namespace) -> Appr
     items, tail = value.shape[:-3], value.shape[-2:]
     return Approximation(
         value=xp.reshape(value, (*items, *shape, *tail)),
-        certificate=_joined(parts, rows.reshape((*items, *shape, rows.shape[-1]))),
+        certificate=_joined(parts, rows.reshape((*items, *shape, rows.shape[-1])), order),
     )
 
 
-def _joined(parts: Sequence[Part], rows: HostArray) -> Certificate:
+def _joined(parts: Sequence[Part], rows: HostArray, order: HostArray) -> Certificate:
     certificates = [part.result.certificate for part in parts]
+    promised = _promised(certificates, rows, order)
     if len(parts) == 1:
-        return replace(certificates[0], rows=rows)
-    names = [described(part.method) for part in parts]
-    pairs = list(zip(names, certificates, strict=True))
+        return replace(certificates[0], rows=rows, promised=promised)
     facts: dict[str, Any] = {}
-    for name, part in zip(names, parts, strict=True):
-        facts[f"heads by {name}"] = facts.get(f"heads by {name}", 0) + len(part.heads)
-        facts |= {f"{name}: {fact}": x for fact, x in part.result.certificate.facts.items()}
+    reasons: list[str] = []
+    for part, certificate in zip(parts, certificates, strict=True):
+        name = described(part.method)
+        if f"heads by {name}" in facts:
+            name += ", put in by the running check"
+        facts[f"heads by {name}"] = len(part.heads)
+        facts |= {f"{name}: {fact}": x for fact, x in certificate.facts.items()}
+        reasons += [f"{name}: {why}" for why in certificate.unmet]
     return Certificate(
         rows=rows,
         target=common((c.target for c in certificates), SOFTMAX),
         theorem=common((c.theorem for c in certificates), "ours.tanh"),
         failure=max(c.failure for c in certificates),
         facts=facts,
-        unmet=tuple(dict.fromkeys(f"{name}: {why}" for name, c in pairs for why in c.unmet)),
+        unmet=tuple(dict.fromkeys(reasons)),
+        promised=promised,
     )
+
+
+def _promised(
+    certificates: Sequence[Certificate], rows: HostArray, order: HostArray
+) -> HostArray | None:
+    """Return what was promised for each head, inf where nothing was."""
+    if all(certificate.promised is None for certificate in certificates):
+        return None
+    found = [
+        np.full(c.rows.shape[:-1], np.inf)
+        if c.promised is None
+        else np.broadcast_to(c.promised, c.rows.shape[:-1])
+        for c in certificates
+    ]
+    return np.concatenate(found, axis=-1)[..., order].reshape(rows.shape[:-1])

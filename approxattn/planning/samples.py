@@ -9,7 +9,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Scoring, pose
+from approxattn._arrays.entry import public
+from approxattn._problem import Scoring, pose, quietly
+from approxattn._problem.time_needed import check_rows_fit
 from approxattn.bounds.rounding import up
 from approxattn.planning.parts import Part
 from approxattn.softmax.rows import Item, choose, items
@@ -67,18 +69,24 @@ class Sample:
         return Found(error=math.inf if math.isnan(error) else error, largest=largest)
 
 
+@public()
+@quietly
 def sampled(
-    arrays: tuple[Array, Array, Array],
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
     scoring: Scoring,
     shape: tuple[int, ...],
     rows: int,
     rng: np.random.Generator,
 ) -> Sample:
     """Draw rows of each head and recompute them."""
-    problem = pose(*arrays, scoring)
+    problem = pose(q, k, v, scoring)
     heads = math.prod(shape)
     before = math.prod(problem.batch) // max(1, heads)
     population = before * problem.n_q
+    check_rows_fit(problem, rows, min(rows, population) * heads, columns=4 * problem.dv + 8)
     drawn = [choose(population, rows, rng) for _ in range(heads)]
     numbers = [
         (own // problem.n_q * heads + head) * problem.n_q + own % problem.n_q
