@@ -44,7 +44,8 @@ class HeadCheck(Record):
         Largest relative error of one of them, the rounding of recomputed rows included.
     exceeding : float
         With the plan's confidence, at most this share of the head's rows has a larger one
-        (theorem `ours.audit-binomial`); it speaks of the first output, where `before` is empty.
+        (theorem `ours.audit-binomial`), where the head kept its method; the rows that chose another
+        prove nothing of it.
     before : str
         What the plan named, where that left the error; else empty.
     error_before : float
