@@ -1,5 +1,6 @@
 """Approximate attention with an error bar."""
 
+from approxattn._problem.positions import ALiBi
 from approxattn.attend import attention, attention_vjp
 from approxattn.audit import audit
 from approxattn.audit.result import Audit
@@ -31,6 +32,7 @@ from approxattn.planning.files import PlanFileError
 from approxattn.planning.record import HeadPlan, Plan
 
 __all__ = [
+    "ALiBi",
     "Approximation",
     "Audit",
     "Auto",

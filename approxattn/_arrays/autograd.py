@@ -62,7 +62,7 @@ def plan(
     call["rng"] = copy.deepcopy(call.get("rng"))  # the state that it has before the call
     names = [n for n, x in vars(method).items() if isinstance(x, torch.Tensor) and x.requires_grad]
     inputs = [call.pop("q"), call.pop("k"), call.pop("v"), *(getattr(method, n) for n in names)]
-    if call.get("bias") is not None and call["bias"].requires_grad:
+    if any(x.requires_grad for x in _leaves(call.get("bias"), torch)):
         return Plan(tensors, None, _message(function, "its output, with a bias to learn, is"))
     if call.get("sinks") is not None and call["sinks"].requires_grad:
         names, inputs = [*names, "sinks"], [*inputs, call["sinks"]]

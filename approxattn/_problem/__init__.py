@@ -14,7 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
-from approxattn._problem.bias import check_bias, hides, visible_pairs
+from approxattn._problem.bias import Bias, check_bias
 from approxattn._problem.input import (
     check_dtypes,
     check_finite,
@@ -25,6 +25,7 @@ from approxattn._problem.input import (
     max_abs,
 )
 from approxattn._problem.masks import check_empty_rows, check_mask, check_order
+from approxattn._problem.positions import check_function
 from approxattn._problem.variants import check_sinks, check_softcap
 from approxattn._problem.visible import Visibility, Window, counted, limits_of
 
@@ -58,7 +59,7 @@ class Problem:
     band : (int or None, int or None) or None
         Least and largest j - i of a query i and a key j that it sees; None: no limit. Only for
         methods that know it.
-    bias : array, broadcastable to (..., n_q, n_k), or None
+    bias : Bias or None
         Added to the scores; -inf hides a pair. Only for methods that know it.
     softcap : float or None
         c of the scores c tanh(s / c), taken before the bias is added. Only for methods that know
@@ -66,7 +67,7 @@ class Problem:
     sinks : array, shape (..., 1, 1), or None
         Logits that join the denominators, with the value 0. Only for methods that know them.
     rounded : float
-        Unit roundoff of the dtype that bias and sinks were rounded to.
+        Relative error of bias and sinks, as they came into the dtype computed in.
     wants_lse : bool
         Whether the log-sum-exp of each row is asked for.
     visibility : Visibility or None
@@ -91,7 +92,7 @@ class Problem:
     xp: Namespace
     out_dtype: str
     band: Window | None = None
-    bias: Array | None = None
+    bias: Bias | None = None
     softcap: float | None = None
     sinks: Array | None = None
     rounded: float = 0.0
@@ -176,9 +177,9 @@ class Problem:
         """Number of keys that each query sees, shape (..., n_q), on the host."""
         shape = (*self.batch, self.n_q)
         mask = None if self.key_mask is None else _arrays.to_host(self.key_mask)
-        if self.bias is not None and hides(self.bias, self.xp):
+        if self.bias is not None and self.bias.hides():
             seen = self.visibility or self._order
-            return np.broadcast_to(visible_pairs(self.bias, seen, mask), shape)
+            return np.broadcast_to(self.bias.visible(seen, mask), shape)
         if self.limits is not None:
             return np.broadcast_to(counted(self.limits, mask), shape)
         if mask is None:
@@ -223,9 +224,7 @@ class Problem:
         mask = None if self.key_mask is None else self.key_mask[(*index, ...)]
         q, k, v = (x[(*index, ...)] for x in (self.q, self.k, self.v))
         seen = None if self.visibility is None else self.visibility.item(index, self.batch)
-        bias = self.bias
-        if bias is not None:
-            bias = self.xp.broadcast_to(bias, (*self.batch, self.n_q, self.n_k))[(*index, ...)]
+        bias = None if self.bias is None else self.bias.item(index, self.batch)
         sinks = None if self.sinks is None else self.sinks[(*index, ...)]
         own = {"q": q, "k": k, "v": v, "key_mask": mask, "bias": bias, "sinks": sinks}
         return replace(self, **own, visibility=seen, group=1)
@@ -254,7 +253,7 @@ class Scoring(NamedTuple):
     window: Window | None = None
     segments: Any = None
     empty_rows: str = "raise"
-    bias: Array | None = None
+    bias: Any = None
     softcap: float | None = None
     sinks: Array | None = None
 
@@ -285,20 +284,21 @@ def pose(
     scoring = Scoring(**said) if scoring is None else scoring
     scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, *rest = scoring
     softcap, sinks = rest
-    more = {"key_mask": key_mask, "bias": bias, "sinks": sinks}
+    function = callable(bias)
+    more = {"key_mask": key_mask, "bias": None if function else bias, "sinks": sinks}
     xp = _arrays.namespace(q=q, k=k, v=v, **{n: x for n, x in more.items() if x is not None})
     check_dtypes(q, k, v)
     check_shapes(q, k, v)
     batch, n_q, n_k = common_batch(q, k, v), int(q.shape[-2]), int(k.shape[-2])
     order = {"query_offset": query_offset, "window": window, "segments": segments}
-    seen = check_order(batch, n_q, n_k, causal=causal, **order)
+    seen = check_order(batch, n_q, n_k, causal=causal, positions=function, **order)
     out_dtype = _arrays.dtype_name(q)
     compute = _arrays.compute_dtype_name(q, "q")
     beta = check_scale(scale, int(q.shape[-1]), compute)
     full = None if key_mask is None else check_mask(key_mask, batch, n_k, xp)
-    bias = None if bias is None else check_bias(bias, batch, n_q, n_k, compute, xp)
+    added = _checked_bias(bias, batch, seen, compute, q)
     group = _group(batch, k, v, key_mask) if bias is None and sinks is None else 1
-    plain = not check_empty_rows(seen, full, bias, empty_rows, xp) and seen.plain
+    plain = not check_empty_rows(seen, full, added, empty_rows, xp) and seen.plain
     key_mask, full = (key_mask, full) if plain else _without_unseen(seen, key_mask, full, batch, k)
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
@@ -321,10 +321,10 @@ def pose(
         key_mask=full,
         xp=xp,
         out_dtype=out_dtype,
-        bias=bias,
+        bias=added,
         softcap=check_softcap(softcap, compute),
         sinks=check_sinks(sinks, batch, compute, xp),
-        rounded=_arrays.unit_roundoff(compute),
+        rounded=_arrays.unit_roundoff(compute) if added is None else added.rounded,
         visibility=None if plain else seen,
         group=group if plain else 1,
     )
@@ -335,6 +335,18 @@ def _group(batch: tuple[int, ...], k: Array, v: Array, key_mask: Array | None) -
     leads = [tuple(k.shape[:-2]), tuple(v.shape[:-2])]
     leads += [] if key_mask is None else [tuple(key_mask.shape[:-1])]
     return batch[-1] if batch and all(not lead or lead[-1] == 1 for lead in leads) else 1
+
+
+def _checked_bias(
+    bias: Any, batch: tuple[int, ...], seen: Visibility, compute: str, q: Array
+) -> Bias | None:
+    """Return the bias given, an array or a function of positions."""
+    if bias is None:
+        return None
+    xp = _arrays.namespace(q=q)
+    if callable(bias):
+        return check_function(bias, batch, seen, compute, q, xp)
+    return check_bias(bias, batch, seen.n_q, seen.n_k, compute, xp)
 
 
 def _without_unseen(

@@ -9,7 +9,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn._problem.bias import hides, visible_pairs
+from approxattn._problem.bias import Bias
 from approxattn._problem.visible import Visibility, Window, runs
 
 
@@ -22,11 +22,16 @@ def check_order(
     query_offset: int | None,
     window: object,
     segments: object,
+    positions: bool = False,
 ) -> Visibility:
-    """Return what the order of tokens lets each query see."""
+    """Return what the order of tokens lets each query see; `positions` says that a bias asks for
+    them.
+    """
     check_flag("causal", causal)
     sides = _check_window(window)
-    offset = _check_offset(query_offset, n_q, n_k, causal=bool(causal), window=sides)
+    what = "causal=True" if causal else "" if sides is None else "a window"
+    what = what or ("a bias of positions" if positions else "")
+    offset = _check_offset(query_offset, n_q, n_k, what)
     return Visibility(
         n_q=n_q,
         n_k=n_k,
@@ -54,21 +59,19 @@ def _check_window(window: object) -> Window | None:
     return None if before is None and after is None else (before, after)
 
 
-def _check_offset(
-    query_offset: object, n_q: int, n_k: int, *, causal: bool, window: Window | None
-) -> int:
-    ordered = causal or window is not None
+def _check_offset(query_offset: object, n_q: int, n_k: int, what: str) -> int:
+    """Return the position of query 0; `what` needs it, empty where nothing does."""
     if query_offset is None:
-        if ordered and n_q != n_k:
+        if what and n_q != n_k:
             _refuse(
-                f"{'causal=True' if causal else 'a window'} with {n_q} queries and {n_k} keys is "
+                f"{what} with {n_q} queries and {n_k} keys is "
                 "ambiguous: pass query_offset=0, so that query 0 has the position of key 0 (upper "
                 f"left), or query_offset={n_k - n_q}, so that the last query has the position of "
                 "the last key (bottom right, as with a cache)"
             )
         return 0
     offset = check_integer("query_offset", query_offset, -(2**62))
-    if offset and not ordered:
+    if offset and not what:
         _refuse(
             f"query_offset(={offset}) says where causal order or a window begins: set causal=True "
             "or window=(before, after), or leave it None"
@@ -185,7 +188,7 @@ def _spelled(name: str, given: tuple[int, ...], batch: tuple[int, ...]) -> tuple
 def check_empty_rows(
     seen: Visibility,
     key_mask: Array | None,
-    bias: Array | None,
+    bias: Bias | None,
     empty_rows: object,
     xp: Namespace,
 ) -> bool:
@@ -194,7 +197,7 @@ def check_empty_rows(
     Raises ValueError where one does and `empty_rows` is "raise".
     """
     check_choice("empty_rows", empty_rows, ("raise", "zero"))
-    pairs_too = bias is not None and hides(bias, xp)
+    pairs_too = bias is not None and bias.hides()
     if seen.plain and key_mask is None and not pairs_too:
         return False
     if seen.plain and key_mask is not None and not pairs_too:
@@ -202,7 +205,8 @@ def check_empty_rows(
         if bool(xp.all(xp.any(kept, axis=-1))):
             return False
     mask = None if key_mask is None else _arrays.to_host(key_mask)
-    counts = visible_pairs(bias, seen, mask) if pairs_too else seen.visible(mask)
+    hiding = bias if pairs_too else None
+    counts = seen.visible(mask) if hiding is None else hiding.visible(seen, mask)
     if np.all(counts > 0):
         return False
     if empty_rows == "raise":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,7 +49,7 @@ def attention(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
-    bias: Array | None = None,
+    bias: Array | Callable[[Array, Array], Array] | None = None,
     softcap: float | None = None,
     sinks: Array | None = None,
     rng: np.random.Generator | None = None,
@@ -89,8 +90,13 @@ def attention(
     empty_rows : {"raise", "zero"}
         What happens to a query that sees no key, as under padding on the left: an error, or an
         output of 0 with bound 0 and gradient 0.
-    bias : array of floats, broadcastable to (..., n_q, n_k), optional
+    bias : array of floats, broadcastable to (..., n_q, n_k), or callable, optional
         Added to the scores, as positions are in T5 and ALiBi; -inf hides a pair. For `Exact` only.
+        A function ``bias(rows, columns)`` gets positions among the keys as arrays of int64, shapes
+        (r, 1) for queries (`query_offset` counted in) and (1, c) for keys, and returns the numbers
+        of these pairs, broadcastable to (..., r, c); no array of all pairs is made. Its numbers are
+        taken as they are, it may be called more than once for a pair, and nothing is differentiated
+        through it. `ALiBi` is one.
     softcap : float, optional
         c of the scores c tanh(score / c), taken before bias and masks, as Gemma 2 does. For `Exact`
         only.
@@ -180,7 +186,7 @@ def attention_vjp(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
-    bias: Array | None = None,
+    bias: Array | Callable[[Array, Array], Array] | None = None,
     softcap: float | None = None,
     sinks: Array | None = None,
     rng: np.random.Generator | None = None,

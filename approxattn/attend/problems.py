@@ -11,7 +11,6 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn._problem.bias import cut
 from approxattn.attend.pieces import Group, Piece
 
 
@@ -22,10 +21,7 @@ def of_group(problem: Problem, group: Group) -> Problem:
     q, k, v = (taken(x, problem, group.items, 2) for x in (problem.q, problem.k, problem.v))
     mask = problem.key_mask
     mask = None if mask is None else taken(mask, problem, group.items, 1)
-    bias = problem.bias
-    if bias is not None:
-        bias = problem.xp.broadcast_to(bias, (*problem.batch, problem.n_q, problem.n_k))
-        bias = taken(bias, problem, group.items, 2)
+    bias = None if problem.bias is None else problem.bias.items(group.items, problem.batch)
     sinks = problem.sinks
     sinks = None if sinks is None else taken(sinks, problem, group.items, 2)
     return replace(problem, q=q, k=k, v=v, key_mask=mask, bias=bias, sinks=sinks)
@@ -51,7 +47,7 @@ def of_bundle(problem: Problem, pieces: Sequence[Piece]) -> Problem:
         mask = None if bool(xp.all(mask)) else _arrays.contiguous(mask)
     bias = problem.bias
     if bias is not None:
-        bias = _bias_of(bias, pieces, problem)
+        bias = bias.pieces([(p.rows, p.keys) for p in pieces], problem.batch)
     sinks = problem.sinks
     return replace(
         problem,
@@ -65,16 +61,6 @@ def of_bundle(problem: Problem, pieces: Sequence[Piece]) -> Problem:
         band=form.band,
         visibility=None,
     )
-
-
-def _bias_of(bias: Array, pieces: Sequence[Piece], problem: Problem) -> Array:
-    """Return the bias of the pieces, with as many axes as their queries."""
-    parts = [cut(bias, piece.rows, piece.keys) for piece in pieces]
-    if len(parts) == 1:
-        return parts[0]
-    missing = problem.q.ndim - bias.ndim
-    ones = (1,) * missing
-    return problem.xp.stack([problem.xp.reshape(x, (*ones, *x.shape)) for x in parts], axis=0)
 
 
 def rows_of_queries(x: Array, pieces: Sequence[Piece], xp: Namespace) -> Array:

@@ -21,6 +21,7 @@ Each error is an upper bound: the measured one plus the rounding bound of the re
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def audit(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
-    bias: Array | None = None,
+    bias: Array | Callable[[Array, Array], Array] | None = None,
     softcap: float | None = None,
     sinks: Array | None = None,
 ) -> Audit:

@@ -95,7 +95,7 @@ def score_bound(problem: Problem) -> HostArray:
     if problem.softcap is not None:
         sizes = np.minimum(sizes, problem.softcap)
     if problem.bias is not None:
-        sizes = up(sizes + _bias_sizes(problem))
+        sizes = up(sizes + problem.bias.sizes())
     if problem.sinks is not None:
         sizes = np.maximum(sizes, up(np.abs(_arrays.to_float64(problem.sinks[..., 0]))))
     return sizes
@@ -105,15 +105,6 @@ def score_bound(problem: Problem) -> HostArray:
 def product_bound(problem: Problem) -> HostArray:
     """Return the bound on |beta q_i . k_j| alone, shape (..., n_q)."""
     return _products(problem, key_norms(problem))
-
-
-def _bias_sizes(problem: Problem) -> HostArray:
-    """Return the largest finite bias of each row in size, shape (..., n_q)."""
-    xp, bias = problem.xp, problem.bias
-    sizes = xp.where(xp.isfinite(bias), xp.abs(bias), xp.zeros_like(bias))
-    return np.broadcast_to(
-        _arrays.to_float64(xp.max(sizes, axis=-1)), (*problem.batch, problem.n_q)
-    )
 
 
 def score_bound_of(problem: Problem, keys: Array) -> HostArray:

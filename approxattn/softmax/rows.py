@@ -19,7 +19,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn._problem.bias import cut
+from approxattn._problem.bias import Bias, Span
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
@@ -153,7 +153,7 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
     problem, xp = item.given, item.given.xp
     k, v = (_arrays.cast(x[start:end, :], "float64", xp) for x in (problem.k, problem.v))
     mask = None if problem.key_mask is None else problem.key_mask[start:end]
-    bias = None if problem.bias is None else cut(problem.bias, (first, last), (start, end))
+    bias = _of_pairs(problem, (first, last), (start, end))
     part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask, bias=bias)
     scores = _scores(part, _cut(item.limits, first, last), start)
     top = xp.max(scores, axis=-1, keepdims=True)
@@ -173,6 +173,11 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
         values,
         visible,
     )
+
+
+def _of_pairs(problem: Problem, rows: Span, keys: Span) -> Bias | None:
+    """Return the bias of some rows and keys of one leading index."""
+    return None if problem.bias is None else problem.bias.pieces([(rows, keys)], ())
 
 
 def _merged(a: _Sums, b: _Sums, xp: Namespace) -> _Sums:
@@ -251,8 +256,7 @@ def row_blocks(problem: Problem, chosen: HostArray) -> Iterator[RowBlock]:
     for item in items(problem, chosen):
         for first in range(0, item.rows.size, step):
             last = min(first + step, item.rows.size)
-            bias = item.problem.bias
-            bias = None if bias is None else cut(bias, (first, last), (0, problem.n_k))
+            bias = _of_pairs(item.problem, (first, last), (0, problem.n_k))
             part = replace(item.problem, q=item.problem.q[first:last, :], bias=bias)
             scores = _scores(part, _cut(item.limits, first, last), 0)
             yield RowBlock(problem=part, index=item.index, scores=scores)
@@ -262,9 +266,7 @@ def _item(problem: Problem, index: tuple[int, ...], rows: HostArray) -> Item:
     xp, own = problem.xp, problem.item(index)
     q = xp.take(own.q, _arrays.from_host(rows, own.q), axis=0)
     q = _arrays.cast(q, "float64", xp)
-    bias = own.bias
-    if bias is not None and bias.shape[-2] > 1:
-        bias = xp.take(bias, _arrays.from_host(rows, bias), axis=0)
+    bias = None if own.bias is None else own.bias.rows(rows)
     given = replace(own, q=q, causal=False, band=None, bias=bias, visibility=None)
     limits = None if own.limits is None else (own.limits[0][rows], own.limits[1][rows])
     return Item(given=given, index=index, rows=rows, limits=limits)

@@ -11,7 +11,6 @@ import math
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn._problem import Problem
-from approxattn._problem.bias import cut
 from approxattn.softmax.variants import capped
 
 SCORES_AT_ONCE = 2**20
@@ -39,7 +38,7 @@ def masked_scores(problem: Problem, scaled_q: Array, first: int, start: int, end
     scores = capped(problem, scores)
     if problem.bias is not None:
         last = first + scaled_q.shape[-2]
-        scores = scores + cut(problem.bias, (first, last), (start, end))
+        scores = scores + problem.bias.block((first, last), (start, end))
     keep = visible_block(problem, scores, first, start, end)
     return scores if keep is None else xp.where(keep, scores, xp.full_like(scores, -xp.inf))
 

@@ -37,6 +37,7 @@ METHODS = [
 ]
 PUBLIC = {
     approxattn: [
+        "ALiBi",
         "Approximation",
         "Audit",
         "Certificate",

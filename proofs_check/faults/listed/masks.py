@@ -5,6 +5,7 @@ from __future__ import annotations
 from proofs_check.faults.fault import Fault, fault
 
 _EXACT = "tests/masks/test_masks_exact.py"
+_FUNCTIONS = "tests/masks/test_bias_functions.py"
 _METHODS = "tests/masks/test_masks_methods.py -k 'taylor-4 or exact'"
 _INPUT = "tests/masks/test_masks_input.py"
 _JUDGED = "tests/masks/test_masks_judged.py -k audit"
@@ -42,10 +43,25 @@ FAULTS: tuple[Fault, ...] = (
     fault("masks.parts-not-added", "missing term", "attend.gradient", "_sum",
         "return _Part(first, a + b,", "return _Part(first, a,",
         "tests/masks/test_masks_methods.py -k last_queries", _EXACT),
-    fault("masks.bias-not-cut", "off-by-one", "_problem.bias", "cut",
-        "bias[..., start:end]", "bias[..., : end - start]", _EXACT),
+    fault("masks.bias-not-cut", "off-by-one", "_problem.bias", "ArrayBias.block",
+        "x[..., keys[0]:keys[1]]", "x[..., : keys[1] - keys[0]]", _EXACT),
     fault("masks.bias-size", "missing term", "bounds.scores", "score_bound",
-        "up(sizes + _bias_sizes(problem))", "sizes", _EXACT),
+        "up(sizes + problem.bias.sizes())", "sizes", _EXACT, _FUNCTIONS),
+    fault("masks.function-offset", "off-by-one", "_problem.positions", "_evaluated",
+        "(rows + offset)[:, None]", "rows[:, None]", _FUNCTIONS),
+    fault("masks.function-rows-of-pieces", "off-by-one", "_problem.positions",
+        "FunctionBias.pieces", "self.at(rows + first, keys + start)",
+        "self.at(rows, keys + start)", _FUNCTIONS),
+    fault("masks.function-rows-chosen", "off-by-one", "_problem.positions", "FunctionBias.rows",
+        "self.at(numbers[rows], keys)", "self.at(rows, keys)", _FUNCTIONS),
+    fault("masks.function-sizes", "wrong formula", "_problem.positions", "_sizes_of_function",
+        "np.maximum(part, _arrays.to_float64(found), out=part)",
+        "np.minimum(part, _arrays.to_float64(found), out=part)", _FUNCTIONS),
+    fault("masks.function-hides", "missing check", "_problem.positions", "_sizes_of_function",
+        "hides = hides or not bool(xp.all(finite))", "hides = False", _FUNCTIONS),
+    fault("masks.alibi-far-end", "missing term", "_problem.positions", "ALiBi.largest",
+        "np.maximum(np.abs(rows), np.abs(rows - (n_k - 1)))", "np.abs(rows - (n_k - 1))",
+        _FUNCTIONS),
     fault("masks.audit-of-pairs", "missing mask", "softmax.rows", "Item.everyone",
         "given.bias is None and", "", _JUDGED),
 )  # fmt: skip
