@@ -213,8 +213,8 @@ def exact_rows(part: Problem, rows: int) -> tuple[HostArray, HostArray, HostArra
     chosen = sighted[choose(sighted.size, rows, None)]
     blocks = list(row_blocks(part, chosen))
     outputs = np.concatenate([_arrays.to_float64(b.output()) for b in blocks])
-    weights = np.concatenate([_arrays.to_float64(b.weights) for b in blocks])
-    return chosen, outputs, weights / np.sum(weights, axis=1, keepdims=True)
+    weights = np.concatenate([_arrays.to_float64(b.weights / b.mass) for b in blocks])
+    return chosen, outputs, weights
 
 
 def mean_error(part: Problem, rows: HostArray, weights: HostArray) -> float:

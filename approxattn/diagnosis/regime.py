@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn._problem.time_needed import check_rows_fit
 from approxattn._problem.visible import Window
+from approxattn.attend.calls import why_refused
 from approxattn.certificate.record import Record
 from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
@@ -22,6 +23,7 @@ from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_nee
 from approxattn.diagnosis.cost_figure import draw_costs
 from approxattn.diagnosis.polynomial_needs import HEADER, Need, count, polynomial_needs
 from approxattn.diagnosis.score_statistics import score_bounds, statistics
+from approxattn.methods.polynomials.polynomial import Polynomial
 from approxattn.softmax.rows import choose, population
 
 ALL_ROWS = 2**22
@@ -34,6 +36,8 @@ of a second.
 class Regime(Record):
     """What data look like to approximate attention; `print` it for a table.
 
+    A score is what the softmax takes: with its bias, and capped where there is a soft cap.
+
     Attributes
     ----------
     shape : mapping of str to int
@@ -43,8 +47,9 @@ class Regime(Record):
     complete : bool
         Whether these are all rows.
     score_bound, centred_score_bound : float
-        Certified bounds on the largest ``|score|`` over all rows, with the keys as given and minus
-        their mean.
+        Certified bounds on the largest ``|score|`` over all rows, sinks among them, with the keys
+        as given and minus their mean. Centred ones are nan under a soft cap: the mean is taken off
+        before products are capped, which changes the softmax.
     largest_score, largest_centred_score : float
         The largest found on the rows measured.
     both_centred_score_bound, largest_score_both_centred : float
@@ -55,12 +60,12 @@ class Regime(Record):
         smaller than this.
     effective_keys, fewest_effective_keys : float
         Median and minimum of ``1/|p|^2`` over the rows measured, p the weights of a row: n for
-        equal weights, 1 for a single key.
+        equal weights, 1 for a single key. What a sink takes is not counted.
     median_visible_keys : float
         Median number of keys that the rows measured may look at.
     needs : tuple of Need
         Degree, rank and cost of the polynomial method for three tolerances, two bases, and the
-        certified and the measured range.
+        certified and the measured range. Empty where that method has no form: see `no_polynomial`.
     advice : str
         One sentence that follows from these numbers; with `trials`, one more on the methods
         measured.
@@ -70,7 +75,12 @@ class Regime(Record):
         Singular values of the weights, if asked for.
     hashes : mapping of float to int
         Tolerance -> number of hashes with which `Yoso` is within that fraction of the widest column
-        of v of its own expectation, with 99 % confidence.
+        of v of its own expectation, with 99 % confidence. Empty where `needs` is.
+    no_polynomial : str
+        Why the polynomial method has no form for this problem, as under a window or a bias; empty
+        if it has.
+    sink_weight : float
+        Median share of a row that its sink takes.
     """
 
     shape: Mapping[str, int]
@@ -91,6 +101,8 @@ class Regime(Record):
     trials: tuple[Trial, ...] = ()
     spectrum: Spectrum | None = None
     hashes: Mapping[float, int] = field(default_factory=dict)
+    no_polynomial: str = ""
+    sink_weight: float = 0.0
 
     def plot(self, ax: Any = None) -> Any:
         """Draw error against cost, one point a method and setting (`trials`).
@@ -137,7 +149,10 @@ class Regime(Record):
             "rows measured": which,
             "largest |score|": f"{self.largest_score:.3g}, certified <= {self.score_bound:.3g}",
             "the same, keys centred": (
-                f"{self.largest_centred_score:.3g}, certified <= {self.centred_score_bound:.3g}"
+                "no meaning under a soft cap"
+                if math.isnan(self.largest_centred_score)
+                else f"{self.largest_centred_score:.3g}, certified <= "
+                f"{self.centred_score_bound:.3g}"
             ),
             "half range of a row": f"{self.half_range:.3g}",
             "effective keys, median row": (
@@ -152,32 +167,45 @@ class Regime(Record):
         which = f"all {self.rows} rows" if self.complete else f"{self.rows} rows"
         lines = [
             f"Attention with {sizes}; measured on {which}",
-            (
-                f"  largest |score|                {self.largest_score:9.3g}   certified <= "
-                f"{self.score_bound:.3g}"
-            ),
-            (
-                f"  the same, keys centred         {self.largest_centred_score:9.3g}   certified "
-                f"<= {self.centred_score_bound:.3g}"
-            ),
-            (
-                f"  the same, queries centred too  {self.largest_score_both_centred:9.3g}   "
-                f"certified <= {self.both_centred_score_bound:.3g}"
-            ),
+            *(_line(*row) for row in self._ranges()),
             f"  half range of a row            {self.half_range:9.3g}",
             (
                 f"  effective keys a row, median   {self.effective_keys:9.3g}   fewest "
                 f"{self.fewest_effective_keys:.3g}, of {self.median_visible_keys:g} visible"
             ),
-            "  polynomial method",
-            f"    {HEADER}",
-            *(f"    {need}" for need in self.needs),
-            "  hashes of YOSO for its own kernel  "
-            + ", ".join(f"{count(m)} for {t:g}" for t, m in self.hashes.items()),
+            *(
+                [f"  weight of the sink, median     {self.sink_weight:9.3g}"]
+                if self.sink_weight
+                else []
+            ),
+            *self._needed(),
             *self._compared(),
             self.advice,
         ]
         return "\n".join(lines)
+
+    def _ranges(self) -> tuple[tuple[str, float, float], ...]:
+        """Return what scores are called, the largest found, and its bound."""
+        return (
+            ("largest |score|", self.largest_score, self.score_bound),
+            ("the same, keys centred", self.largest_centred_score, self.centred_score_bound),
+            (
+                "the same, queries centred too",
+                self.largest_score_both_centred,
+                self.both_centred_score_bound,
+            ),
+        )
+
+    def _needed(self) -> list[str]:
+        if self.no_polynomial:
+            return [f"  no polynomial, no hashes: {self.no_polynomial}"]
+        counts = ", ".join(f"{count(m)} for {t:g}" for t, m in self.hashes.items())
+        return [
+            "  polynomial method",
+            f"    {HEADER}",
+            *(f"    {need}" for need in self.needs),
+            f"  hashes of YOSO for its own kernel  {counts}",
+        ]
 
     def _compared(self) -> list[str]:
         if self.spectrum is None:
@@ -197,6 +225,12 @@ class Regime(Record):
         ]
 
 
+def _line(name: str, found: float, bound: float) -> str:
+    if math.isnan(found):
+        return f"  {name:<31}{'-':>9}   has no meaning under a soft cap"
+    return f"  {name:<31}{found:9.3g}   certified <= {bound:.3g}"
+
+
 @public()
 @quietly
 def diagnose(
@@ -211,6 +245,9 @@ def diagnose(
     window: Window | None = None,
     segments: Any = None,
     empty_rows: str = "raise",
+    bias: Array | Callable[[Array, Array], Array] | None = None,
+    softcap: float | None = None,
+    sinks: Array | None = None,
     rng: np.random.Generator | None = None,
     rows: int = 256,
     compare_methods: bool = False,
@@ -222,8 +259,10 @@ def diagnose(
     ----------
     q, k, v : array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
         Queries, keys, values, as in `attention`.
-    scale, causal, key_mask, query_offset, window, segments, empty_rows
-        As in `attention`. Queries that see no key are not measured.
+    scale, causal, key_mask, query_offset, window, segments, empty_rows, bias, softcap, sinks
+        As in `attention`. Queries that see no key are not measured. Under a window, a bias, a soft
+        cap or sinks only `Exact` has a form: the scores are described as the softmax takes them,
+        and no polynomial or hash is counted.
     rng : numpy.random.Generator, optional
         Draws the rows to measure; None takes them evenly spaced.
     rows : int
@@ -270,8 +309,8 @@ def diagnose(
     if rng is not None:
         check_generator(rng, without="None takes evenly spaced rows")
     check_flag("compare_methods", compare_methods)
-    scoring = Scoring(scale, causal, key_mask, query_offset, window, segments, empty_rows)
-    problem = pose(q, k, v, scoring)
+    order = query_offset, window, segments, empty_rows
+    problem = pose(q, k, v, Scoring(scale, causal, key_mask, *order, bias, softcap, sinks))
     sighted = np.flatnonzero(problem.visible_keys)
     total = sighted.size
     if total == 0 or problem.dv == 0:
@@ -297,8 +336,10 @@ def _regime(
     seen, bounds = statistics(problem, chosen), score_bounds(problem)
     measured = min(np.max(seen.largest_centred), np.max(seen.largest_both_centred))
     ranges = {"certified": bounds.both_centred, "measured": float(measured)}
-    needs = polynomial_needs(problem, ranges)
-    sentences = advice(needs, bounds.both_centred, float(np.median(seen.effective / seen.visible)))
+    refused = why_refused(Polynomial(degree=2), replace(problem, scale_given=False))
+    needs = () if refused else polynomial_needs(problem, ranges)
+    share = float(np.median(seen.effective / seen.visible))
+    sentences = advice(needs, bounds.both_centred, share, refused)
     if spectrum is not None:
         sentences = f"{sentences} {measured_advice(trials)}"
     return Regime(
@@ -325,5 +366,7 @@ def _regime(
         advice=sentences,
         trials=trials,
         spectrum=spectrum,
-        hashes=hashes_needed(problem),
+        hashes={} if refused else hashes_needed(problem),
+        no_polynomial=refused,
+        sink_weight=float(np.median(seen.sink)),
     )

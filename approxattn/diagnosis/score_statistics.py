@@ -1,13 +1,18 @@
-"""What some rows of the scores look like, and what is certain of all of them."""
+"""What some rows of the scores look like, and what is certain of all of them.
+
+A score is what the softmax takes: capped and with its bias. Keys are centred before their products
+are taken, so a centred score has no meaning under a soft cap, which is not linear: NaN there.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import HostArray
+from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import key_centre, score_bound, score_bound_of
@@ -26,7 +31,10 @@ class Statistics:
     half_range : ndarray
         Half of max - min.
     effective, visible : ndarray
-        ``1/|p|^2``, p the weights, and the number of keys that the row may look at.
+        ``1/|p|^2``, p the weights of the keys over their sum, and the number of keys that the row
+        may look at.
+    sink : ndarray
+        Weight of the sink.
     """
 
     largest: HostArray
@@ -35,6 +43,7 @@ class Statistics:
     half_range: HostArray
     effective: HostArray
     visible: HostArray
+    sink: HostArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +56,16 @@ class ScoreBounds:
 
 
 def score_bounds(problem: Problem) -> ScoreBounds:
-    """Return the bounds, by Cauchy-Schwarz."""
-    moved = score_bound_of(problem, problem.k - key_centre(problem))
+    """Return the bounds, by Cauchy-Schwarz and the sizes of biases and sinks."""
+    given = float(np.max(score_bound(problem)))
+    if problem.softcap is not None:
+        return ScoreBounds(given=given, centred=math.nan, both_centred=math.nan)
+    moved = score_bound_of(problem, problem.k - key_centre(problem)) * (1 + 4 * problem.u)
+    both = centre_scores(problem).bound
+    if problem.bias is not None:
+        moved, both = (x + problem.bias.sizes() for x in (moved, both))
     return ScoreBounds(
-        given=float(np.max(score_bound(problem))),
-        centred=float(up(np.max(moved) * (1 + 4 * problem.u))),
-        both_centred=float(np.max(centre_scores(problem).bound)),
+        given=given, centred=float(up(np.max(moved))), both_centred=float(up(np.max(both)))
     )
 
 
@@ -72,23 +85,34 @@ def _measure(block: RowBlock, whole: Problem) -> dict[str, HostArray]:
     problem, scores = block.problem, block.scores
     xp = problem.xp
     seen = xp.isfinite(scores)
-    centre = key_centre(problem)
-    shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(centre))  # (r, 1)
     plain, zero = xp.where(seen, scores, xp.zeros_like(scores)), xp.zeros_like(scores)
-    centred = xp.where(seen, plain - shift, zero)
-    queries = _arrays.cast(whole.q[(*block.index, ...)], "float64", xp)
-    mean = xp.mean(queries, axis=-2, keepdims=True)  # (1, d)
-    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - centre))  # (1, n_k)
-    both = xp.where(seen, centred - common, zero)
     high = xp.max(scores, axis=-1)
     low = xp.min(xp.where(seen, scores, high[:, None]), axis=-1)
     weights = block.weights
+    squares = xp.vecdot(weights, weights)
     columns = {
         "largest": xp.max(xp.abs(plain), axis=-1),
-        "largest_centred": xp.max(xp.abs(centred), axis=-1),
-        "largest_both_centred": xp.max(xp.abs(both), axis=-1),
         "half_range": (high - low) / 2,
-        "effective": xp.sum(weights, axis=-1) ** 2 / xp.vecdot(weights, weights),
+        # far below a sink all weights may underflow
+        "effective": xp.sum(weights, axis=-1) ** 2
+        / xp.where(squares > 0, squares, xp.ones_like(squares)),
         "visible": xp.sum(xp.astype(seen, scores.dtype), axis=-1),
+        "sink": (block.of_sink / block.mass)[:, 0],
     }
+    for name, moved in _centred(block, whole, plain).items():
+        columns[name] = xp.max(xp.abs(xp.where(seen, moved, zero)), axis=-1)
     return {name: _arrays.to_float64(column) for name, column in columns.items()}
+
+
+def _centred(block: RowBlock, whole: Problem, scores: Array) -> dict[str, Array]:
+    """Return the scores with the mean key taken off, and the mean query too."""
+    problem, xp = block.problem, block.problem.xp
+    if problem.softcap is not None:
+        lost = xp.full_like(scores, math.nan)
+        return {"largest_centred": lost, "largest_both_centred": lost}
+    centre = key_centre(problem)
+    shift = xp.matmul(problem.q * problem.scale, xp.matrix_transpose(centre))  # (r, 1)
+    queries = _arrays.cast(whole.q[(*block.index, ...)], "float64", xp)
+    mean = xp.mean(queries, axis=-2, keepdims=True)  # (1, d)
+    common = xp.matmul(mean * problem.scale, xp.matrix_transpose(problem.k - centre))  # (1, n_k)
+    return {"largest_centred": scores - shift, "largest_both_centred": scores - shift - common}

@@ -206,7 +206,8 @@ class RowBlock:
     index : tuple of int
         The leading batch index.
     scores : array, shape (r, n_k)
-        beta q_i . k_j, -inf where row i may not look.
+        beta q_i . k_j, capped and with the bias where there are such, -inf where row i may not
+        look.
     """
 
     problem: Problem
@@ -215,16 +216,35 @@ class RowBlock:
 
     @cached_property
     def weights(self) -> Array:
-        """The softmax weights, not normalised: the largest of each row is 1, shape (r, n_k)."""
+        """The softmax weights, not normalised: the largest of each row, or that of the sink, is 1,
+        shape (r, n_k).
+        """
         xp = self.problem.xp
-        return xp.exp(self.scores - xp.max(self.scores, axis=-1, keepdims=True))
+        return xp.exp(self.scores - self._top)
+
+    @cached_property
+    def of_sink(self) -> Array:
+        """The weight of the sink in the same unit, 0 where there is none, shape (r, 1)."""
+        sinks, xp = self.problem.sinks, self.problem.xp
+        if sinks is None:
+            return xp.zeros_like(self._top)
+        return xp.exp(_arrays.cast(sinks, "float64", xp) - self._top)
+
+    @cached_property
+    def mass(self) -> Array:
+        """What the weights are divided by, shape (r, 1)."""
+        return self.problem.xp.sum(self.weights, axis=-1, keepdims=True) + self.of_sink
+
+    @cached_property
+    def _top(self) -> Array:
+        """The largest score of each row, that of the sink among them, shape (r, 1)."""
+        sinks, xp = self.problem.sinks, self.problem.xp
+        top = xp.max(self.scores, axis=-1, keepdims=True)
+        return top if sinks is None else xp.maximum(top, _arrays.cast(sinks, "float64", xp))
 
     def output(self) -> Array:
         """Return exact attention, shape (r, dv)."""
-        xp = self.problem.xp
-        return xp.matmul(self.weights, self.problem.v) / xp.sum(
-            self.weights, axis=-1, keepdims=True
-        )
+        return self.problem.xp.matmul(self.weights, self.problem.v) / self.mass
 
 
 def choose(population: int, rows: int, rng: np.random.Generator | None) -> HostArray:
