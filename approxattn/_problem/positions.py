@@ -193,8 +193,8 @@ class ALiBi:
     def __call__(self, rows: Array, columns: Array) -> Array:
         """Return the bias for positions of queries, shape (r, 1), and of keys, shape (1, c)."""
         xp = _arrays.namespace(rows=rows, columns=columns)
-        far = _arrays.cast(xp.abs(rows - columns), "float64", xp)
-        return -_arrays.from_host(np.array(self.slopes[..., None, None]), rows) * far
+        i, j = (_arrays.cast(x, "float64", xp) for x in (rows, columns))
+        return _arrays.from_host(-self.slopes[..., None, None], rows) * xp.abs(i - j)
 
     def __repr__(self) -> str:
         return f"ALiBi({self.slopes.tolist()})"

@@ -37,7 +37,9 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Sizes of a problem, and the bytes of a number in the dtype that it is computed in."""
+    """Sizes of a problem, the bytes of a number in the dtype that it is computed in, and whether
+    exact attention may work in place.
+    """
 
     n_q: int
     n_k: int
@@ -45,6 +47,7 @@ class Size:
     dv: int
     items: int
     width: int
+    in_place: bool = True
 
     @property
     def tokens(self) -> float:
@@ -65,8 +68,9 @@ class Size:
 
     def scores(self, keys: float, copies: float, *, width: int = 0) -> float:
         """Return the bytes of so many blocks of the scores of queries with `keys` keys each."""
-        scores = min(self.items * self.n_q * keys, SCORES_AT_ONCE)
-        return copies * (width or self.width) * scores
+        row = self.items * keys
+        rows = min(self.n_q, max(1, SCORES_AT_ONCE // max(1, row)))
+        return copies * (width or self.width) * row * rows
 
 
 class Costed(ABC):
@@ -100,6 +104,7 @@ class Costed(ABC):
         items: int = 1,
         dtype: str = "float64",
         gradient: bool = False,
+        in_place: bool = True,
     ) -> Cost:
         """Return what a call takes, without making it.
 
@@ -113,12 +118,16 @@ class Costed(ABC):
             Of the arrays; half precisions are computed in float32, integers in float64.
         gradient : bool
             Whether `attention_vjp` is meant, not `attention`.
+        in_place : bool
+            False for arrays of other libraries than NumPy, and with a window, a bias, a soft cap,
+            sinks or log-sum-exps: `Exact` then holds more scores at one time.
 
         Returns
         -------
         Cost
             `multiply_adds` and `bytes`, each within a factor of two of what is counted and
-            measured on NumPy for problems that are not small.
+            measured for problems that are not small; those of `Exact` in every library, others on
+            NumPy.
 
         Raises
         ------
@@ -130,7 +139,8 @@ class Costed(ABC):
         checked = {name: check_integer(name, number, 0) for name, number in numbers.items()}
         check_choice("dtype", dtype, DTYPES)
         check_flag("gradient", gradient)
-        size = Size(**checked, width=8 if dtype == "float64" else 4)
+        check_flag("in_place", in_place)
+        size = Size(**checked, width=8 if dtype == "float64" else 4, in_place=in_place)
         if gradient:
             work, held = self._backward_cost(size)
         else:

@@ -63,7 +63,11 @@ class Exact(Costed):
         return size.pairs * (size.d + size.dv)
 
     def _bytes(self, size: Size) -> float:
-        block, at_once = held(size.n_q, min(size.n_k, KEY_BLOCK), size.items)
+        keys = min(size.n_k, KEY_BLOCK)
+        if not size.in_place:
+            # scores, shifted, weights, and what a bias makes
+            return size.held(1, 2, double=3) + size.scores(keys, 4)
+        block, at_once = held(size.n_q, keys, size.items)
         return size.held(1, 2, double=3) + size.width * block * at_once
 
     def _backward_cost(self, size: Size) -> tuple[float, float]:

@@ -6,7 +6,9 @@ import math
 import numbers
 from typing import Any
 
+from approxattn import _arrays
 from approxattn._problem import Problem
+from approxattn.methods.costs import Costed
 
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -47,6 +49,7 @@ def check_max_memory(
         items=items,
         dtype=problem.dtype,
         gradient=gradient,
+        **({"in_place": _in_place(problem)} if isinstance(method, Costed) else {}),
     ).bytes
     if needed > max_memory:
         fewer = "fewer leading indices or queries in one call" if items > 1 else "fewer queries"
@@ -56,6 +59,20 @@ def check_max_memory(
             "says how much), or a larger max_memory"
         )
         raise MemoryError(msg)
+
+
+def _in_place(problem: Problem) -> bool:
+    """Return whether `Exact` works in place: see `approxattn.softmax.streaming.attend`."""
+    seen = problem.visibility
+    others = (
+        problem.band,
+        problem.bias,
+        problem.softcap,
+        problem.sinks,
+        None if seen is None else seen.window,
+    )
+    plain = all(x is None for x in others) and not problem.wants_lse
+    return plain and _arrays.on_host(problem.q, problem.k, problem.v)
 
 
 def in_units(count: float) -> str:

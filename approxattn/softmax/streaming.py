@@ -92,8 +92,10 @@ def stream(problem: Problem, first: int, last: int) -> Softmax:
         # 0.
         finite_top = xp.where(xp.isfinite(new_top), new_top, xp.zeros_like(new_top))
         weights = xp.exp(scores - finite_top)
+        del scores  # before the next block is made: half of what is held
         part = xp.matmul(weights, problem.v[..., start:end, :])
         mass = xp.sum(weights, axis=-1, keepdims=True)
+        del weights
         if top is None:
             numerator, denominator = part, mass
         else:
@@ -126,13 +128,14 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
         for start, end in key_blocks(problem, first, last):
             b = start // KEY_BLOCK
             f = xp.exp(masked_scores(problem, q, first, start, end) - rows.top) / rows.denominator
-            z = xp.matmul(g, xp.matrix_transpose(problem.v[..., start:end, :]))
-            p = f * (z - kappa)
+            p = xp.matmul(g, xp.matrix_transpose(problem.v[..., start:end, :]))  # z
+            p = f * (p - kappa)
             p = times_slopes(problem, p, q, start, end)
             part = xp.matmul(p, problem.k[..., start:end, :]) * problem.scale
             dq = part if dq is None else dq + part
             dk[b] = _add(dk[b], xp.matmul(xp.matrix_transpose(p), q), problem)
             dv[b] = _add(dv[b], xp.matmul(xp.matrix_transpose(f), g), problem)
+            del f, p  # before the next block is made
         dq_blocks.append(dq)
     return xp.concat(dq_blocks, axis=-2), xp.concat(dk, axis=-2), xp.concat(dv, axis=-2)
 

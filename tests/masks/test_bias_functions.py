@@ -21,7 +21,8 @@ class Table:
     """The bias of an array, looked up by positions; remembers what it was asked for."""
 
     def __init__(self, array, offset: int) -> None:
-        self.array, self.offset, self.asked = array, offset, []
+        self.array, self.offset = array, offset
+        self.asked: list[int] = []
 
     def __call__(self, rows, columns):
         self.asked.append(rows.size * columns.size)

@@ -6,6 +6,7 @@ import math
 import tracemalloc
 from typing import Any
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 from methods import TABLE, Row
@@ -86,6 +87,48 @@ def test_bytes_of_a_gradient(row: Row) -> None:
     measured = peak(row, tokens(*sizes), gradient=True)
     told = cost(row, *sizes, gradient=True).bytes
     assert measured / 2 <= told <= 2 * measured, f"{told / measured:.2f} of {in_units(measured)}"
+
+
+STREAMED: dict[str, dict[str, Any]] = {
+    "strict": {},
+    "window": {"window": (100, None)},
+    "softcap": {"softcap": 3.0},
+    "bias": {"bias": aa.ALiBi(np.array(0.1))},
+    "sinks": {"sinks": np.array(0.5)},
+    "lse": {"return_lse": True},
+}
+
+
+@pytest.mark.parametrize("gradient", [False, True], ids=["output", "gradient"])
+@pytest.mark.parametrize("sizes", [(1200, 1200, 8, 8), (150, 1800, 8, 8)], ids=str)
+@pytest.mark.parametrize("form", STREAMED)
+def test_bytes_of_exact_attention_that_does_not_work_in_place(
+    form: str, sizes: tuple[int, ...], gradient: bool
+) -> None:
+    """Other libraries, and what NumPy's own sums do not know; a limit refuses what is held."""
+    options = {**STREAMED[form], **({} if sizes[0] == sizes[1] else {"query_offset": 0})}
+    if form not in ("window", "bias"):
+        options.pop("query_offset", None)
+    if gradient and form == "lse":
+        pytest.skip("no gradient passes through it")
+    put = strict.asarray if form == "strict" else np.asarray
+    arrays = [put(x) for x in tokens(*sizes)]
+    arrays += [put(tokens(*sizes)[0])] if gradient else []
+    call = aa.attention_vjp if gradient else aa.attention
+    few = [x[:40, :] for x in arrays]
+    call(*few, aa.Exact(), **options)  # what is imported once
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        call(*arrays, aa.Exact(), **options)
+        measured = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    told = aa.Exact().cost(*sizes, gradient=gradient, in_place=False).bytes
+    assert measured / 1.3 <= told <= 2 * measured, f"{told / measured:.2f} of {in_units(measured)}"
+    with pytest.raises(MemoryError, match="would hold about"):
+        call(*arrays, aa.Exact(), max_memory=told - 1, **options)
 
 
 LARGE = {
