@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +32,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line of standard error, 130 after an interrupt.
     """
     options = _parser().parse_args(arguments)
+    with _told_to_terminals():
+        return _run(options)
+
+
+@contextlib.contextmanager
+def _told_to_terminals() -> Iterator[None]:
+    """Show what long work tells of itself, on standard error, where that is a terminal."""
+    log, handler = logging.getLogger("approxattn"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("approxattn: %(message)s"))
+    level, told = log.level, hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
+    if told:
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        if told:
+            log.removeHandler(handler)
+            log.setLevel(level)
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command parsed; the exit status."""
     if options.command == "doctor":
         return _doctor(options)
     try:

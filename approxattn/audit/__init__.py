@@ -32,7 +32,8 @@ from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn._problem.input import check_finite
-from approxattn._problem.time_needed import check_rows_fit
+from approxattn._problem.progress import Work
+from approxattn._problem.time_needed import check_rows_fit, exact_seconds
 from approxattn._problem.visible import Window
 from approxattn.audit.result import Audit, Baseline
 from approxattn.bounds.rounding import up
@@ -146,15 +147,18 @@ def _recompute(value: Array, problem: Problem, chosen: HostArray) -> tuple[HostA
     """Return rounding and share of keys, shapes (s,), and the rows given, exact, and of means,
     shapes (s, dv), on the host.
     """
-    parts = [_on_host(value, item) for item in items(problem, chosen)]
+    what = f"audit of {chosen.size} rows of {problem.n_k} keys"
+    work = Work(what, exact_seconds(problem, chosen.size), chosen.size)
+    parts = [_on_host(value, item, work) for item in items(problem, chosen)]
+    work.finish()
     if not parts:
         empty = np.zeros((0, problem.dv))
         return np.zeros(0), np.zeros(0), empty, empty, empty
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _on_host(value: Array, item: Item) -> tuple[HostArray, ...]:
-    rows = item.recompute()
+def _on_host(value: Array, item: Item, work: Work) -> tuple[HostArray, ...]:
+    rows = item.recompute(work)
     share = (rows.effective / item.given.xp.maximum(rows.visible, rows.visible * 0 + 1))[:, 0]
     found = (share, item.take(value), rows.output, rows.mean)
     return (item.rounding(), *(_arrays.to_float64(x) for x in found))

@@ -19,6 +19,7 @@ from approxattn import _arrays
 from approxattn._arguments import check_memory
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn._problem.progress import reported
 from approxattn._problem.time_needed import check_time
 from approxattn.attend.calls import approximate, why_refused
 from approxattn.bounds.scores import value_spread
@@ -121,7 +122,12 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     _check_comparison(problem, len(numbers), tried)
     parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
     exact = [exact_rows(part, ROWS) for part in parts]
-    trials = [_trial(method, problem, parts, exact, rng) for method in tried]
+    prices = [_work(method, problem, len(parts)) for method in tried]
+    what = f"comparison of {len(tried)} methods on {len(parts)} leading indices"
+    told = reported(
+        zip(tried, prices, strict=True), what, WORK * sum(prices), sum(prices), lambda x: x[1]
+    )
+    trials = [_trial(method, problem, parts, exact, rng) for method, _ in told]
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
     wide = [exact_rows(part, _floor_rows(problem)) for part in parts]
@@ -148,9 +154,14 @@ def _check_comparison(problem: Problem, items: int, tried: list[Any]) -> None:
     kept = items * rows * problem.n_k
     remedy = "give fewer tokens or leading indices, or compare_methods=False (--quick)"
     check_memory("compare_methods", True, kept, "weights of exact rows", remedy)
-    size = problem.n_q, problem.n_k, problem.d, problem.dv
-    work = items * sum(method.cost(*size).multiply_adds for method in tried)
+    work = sum(_work(method, problem, items) for method in tried)
     check_time("compare_methods", True, WORK * work, f"{len(tried)} methods", remedy, PATIENCE)
+
+
+def _work(method: Any, problem: Problem, items: int) -> float:
+    """Return the multiply-adds of a method on so many leading indices."""
+    size = problem.n_q, problem.n_k, problem.d, problem.dv
+    return float(items * method.cost(*size).multiply_adds)
 
 
 def _index(number: int, batch: tuple[int, ...]) -> tuple[int, ...]:

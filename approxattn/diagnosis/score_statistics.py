@@ -14,6 +14,8 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn._problem.progress import reported
+from approxattn._problem.time_needed import exact_seconds
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import key_centre, score_bound, score_bound_of
 from approxattn.methods.polynomials.centring import centre_scores
@@ -71,7 +73,12 @@ def score_bounds(problem: Problem) -> ScoreBounds:
 
 def statistics(problem: Problem, chosen: HostArray) -> Statistics:
     """Measure the rows chosen, numbers in range(batch size * n_q)."""
-    blocks = [_measure(block, problem) for block in row_blocks(problem, chosen)]
+    what = f"scores of {chosen.size} rows with {problem.n_k} keys"
+    seconds = exact_seconds(problem, chosen.size)
+    told = reported(
+        row_blocks(problem, chosen), what, seconds, chosen.size, lambda block: block.problem.n_q
+    )
+    blocks = [_measure(block, problem) for block in told]
     return Statistics(
         **{
             name: np.concatenate([block[name] for block in blocks])

@@ -27,6 +27,7 @@ from approxattn.methods.protocol import Sizes
 from approxattn.methods.sharded import Call
 from approxattn.softmax.numpy_streaming import held
 from approxattn.softmax.streaming import (
+    GRADIENT,
     KEY_BLOCK,
     attend,
     attend_with_lse,
@@ -72,7 +73,7 @@ class Exact(Costed):
 
     def _backward_cost(self, size: Size) -> tuple[float, float]:
         scores = size.scores(min(size.n_k, KEY_BLOCK), 4)
-        return 3.5 * self._multiply_adds(size), size.held(2, 3, double=5) + scores
+        return GRADIENT * self._multiply_adds(size), size.held(2, 3, double=5) + scores
 
     # Protocol.
     def compute(self, problem: Problem, rng: np.random.Generator | None = None) -> Approximation:

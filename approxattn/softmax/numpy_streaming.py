@@ -23,8 +23,8 @@ for all computed scores, T = max|v| of an item.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,12 @@ from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._arrays.precision import plain
 from approxattn._problem import Problem
+from approxattn._problem.progress import reported
+from approxattn._problem.time_needed import exact_seconds
 from approxattn.bounds.scores import score_bound, value_spread
 from approxattn.bounds.softmax import score_rounding
+
+Block = TypeVar("Block")
 
 ROWS, SCORES = 256, 2**18
 """Queries a block, and scores held at one time unless one block has more. *Chosen*: with 1,024 keys
@@ -67,10 +71,25 @@ def attend(problem: Problem, key_block: int) -> HostArray:
     block, at_once = held(problem.n_q, min(problem.n_k, key_block), last)
     space = np.empty(block * at_once, problem.q.dtype)
     way = _Way(key_block, not _stays_in_range(problem), space)
-    for items in _items(problem, out, at_once):
-        for first in range(0, problem.n_q, ROWS):
-            _write_rows(problem, items, way, first, min(first + ROWS, problem.n_q))
+    rows = (
+        (items, first, min(first + ROWS, problem.n_q))
+        for items in _items(problem, out, at_once)
+        for first in range(0, problem.n_q, ROWS)
+    )
+    for items, first, last in exact_blocks(rows, problem, lambda x: len(x[0].q) * (x[2] - x[1])):
+        _write_rows(problem, items, way, first, last)
     return out
+
+
+def exact_blocks(
+    blocks: Iterable[Block], problem: Problem, rows: Callable[[Block], float], times: float = 1.0
+) -> Iterator[Block]:
+    """Yield blocks of exact attention, telling how far the work is; `rows` counts the rows of one,
+    and the work takes `times` that of the output.
+    """
+    what = f"exact attention of {problem.n_q} queries and {problem.n_k} keys"
+    total = float(math.prod((*problem.batch, problem.n_q)))
+    return reported(blocks, what, times * exact_seconds(problem), total, rows)
 
 
 def held(n_q: int, keys: int, items: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn._problem.bias import Bias, Span
+from approxattn._problem.progress import Work
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.softmax.scores import SCORES_AT_ONCE, masked_scores
@@ -84,11 +85,14 @@ class Item:
         """
         return softmax_rounding(self.given, score_bound(self.given), KEY_BLOCK)
 
-    def recompute(self) -> Rows:
+    def recompute(self, work: Work) -> Rows:
         """Return exact attention up to `rounding`, and what else is known of the rows, keys and
-        values widened block by block.
+        values widened block by block; `work` is told of each row.
         """
-        parts = [_recompute(self, first) for first in range(0, self.rows.size, ROWS_AT_ONCE)]
+        parts = []
+        for first in range(0, self.rows.size, ROWS_AT_ONCE):
+            parts.append(_recompute(self, first))
+            work.add(min(ROWS_AT_ONCE, self.rows.size - first))
         return Rows(
             *(self.given.xp.concat(list(column), axis=0) for column in zip(*parts, strict=True))
         )

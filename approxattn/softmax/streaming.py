@@ -20,6 +20,8 @@ f_ij = e^(s_ij - m_i) / l_i from the m and l of the first,
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from approxattn import _arrays
@@ -31,6 +33,10 @@ from approxattn.softmax.variants import times_slopes, with_sinks
 
 KEY_BLOCK = 1024
 """Keys a block. *Chosen*: scores of a query block stay in cache."""
+
+
+GRADIENT = 3.5
+"""Multiply-adds of a gradient over those of the output."""
 
 
 class Softmax(NamedTuple):
@@ -49,6 +55,13 @@ def query_blocks(problem: Problem) -> list[tuple[int, int]]:
     return [(first, min(first + rows, problem.n_q)) for first in range(0, problem.n_q, rows)]
 
 
+def _told_blocks(problem: Problem, times: float = 1.0) -> Iterator[tuple[int, int]]:
+    """Return the same, telling how far the work is."""
+    items = math.prod(problem.batch)
+    rows = query_blocks(problem)
+    return numpy_streaming.exact_blocks(rows, problem, lambda x: items * (x[1] - x[0]), times)
+
+
 def key_blocks(problem: Problem, first: int, last: int) -> list[tuple[int, int]]:
     """Return start and end of each block of keys that a query of first..last-1 may see: all but
     the last end at multiples of KEY_BLOCK. There is one at least.
@@ -65,14 +78,14 @@ def attend(problem: Problem) -> Array:
     others = problem.band, problem.bias, problem.softcap, problem.sinks
     if _arrays.on_host(problem.q, problem.k, problem.v) and all(x is None for x in others):
         return numpy_streaming.attend(problem, KEY_BLOCK)
-    blocks = [stream(problem, first, last).value for first, last in query_blocks(problem)]
+    blocks = [stream(problem, first, last).value for first, last in _told_blocks(problem)]
     return problem.xp.concat(blocks, axis=-2)
 
 
 def attend_with_lse(problem: Problem) -> tuple[Array, Array]:
     """Return exact attention and the log-sum-exp of each row, shapes (..., n_q, dv), (..., n_q)."""
     xp = problem.xp
-    blocks = [stream(problem, first, last) for first, last in query_blocks(problem)]
+    blocks = [stream(problem, first, last) for first, last in _told_blocks(problem)]
     lse = [(block.top + xp.log(block.denominator))[..., 0] for block in blocks]
     return xp.concat([block.value for block in blocks], axis=-2), xp.concat(lse, axis=-1)
 
@@ -120,7 +133,7 @@ def stream_gradient(problem: Problem, dout: Array) -> tuple[Array, Array, Array]
     ]
     dk = [xp.zeros_like(problem.k[..., start:end, :]) for start, end in whole]
     dv = [xp.zeros_like(problem.v[..., start:end, :]) for start, end in whole]
-    for first, last in query_blocks(problem):
+    for first, last in _told_blocks(problem, times=GRADIENT):
         rows = stream(problem, first, last)
         q, g = problem.q[..., first:last, :] * problem.scale, dout[..., first:last, :]
         kappa = xp.sum(g * rows.value, axis=-1, keepdims=True)
