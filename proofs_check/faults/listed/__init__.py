@@ -11,11 +11,12 @@ from proofs_check.faults.listed import (
     softmax,
     transformer,
     trust,
+    variants,
 )
 
 FAULTS: dict[str, Fault] = {
     fault.key: fault
-    for module in (softmax, polynomials, hashing, low_rank, transformer, trust, masks)
+    for module in (softmax, polynomials, hashing, low_rank, transformer, trust, masks, variants)
     for fault in module.FAULTS
 }
 """By key, in the order of the lists."""
