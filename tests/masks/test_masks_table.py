@@ -1,16 +1,36 @@
-"""The table of docs/masks.md says what calls do."""
+"""The tables of docs/generated/capabilities.md say what calls do."""
 
 from __future__ import annotations
 
+import inspect
 from itertools import combinations
 
 import pytest
-from mask_table import FORMS, PAGE, classes, reason, takes, with_table
+from capabilities import ABILITIES, FORMS, PAGE, arguments_of, classes, page, reason, takes
+
+import approxattn as aa
+from approxattn.methods import all_methods
 
 
 def test_the_page_is_up_to_date() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    assert with_table(page) == page, "run `python tests/support/masking/mask_table.py`"
+    written = PAGE.read_text(encoding="utf-8")
+    assert page() == written, "run `python tests/support/masking/capabilities.py`"
+
+
+def test_every_method_has_a_row() -> None:
+    assert set(classes()) == {kind.__name__ for kind in all_methods()}
+
+
+def test_no_column_is_the_same_for_all() -> None:
+    """But for those that say so of every method: such a column would not tell anything."""
+    methods = [row.method for row in classes().values()]
+    same = {name for name, able in ABILITIES.items() if len({able.has(m) for m in methods}) == 1}
+    assert same <= {"gradient", "cost"}
+
+
+def test_arguments_are_those_of_the_calls() -> None:
+    signature = inspect.signature(aa.attention).parameters
+    assert arguments_of("attention", "attend/__init__.py") == set(signature)
 
 
 @pytest.mark.parametrize("name", classes())
@@ -28,8 +48,9 @@ def test_forms_together_are_taken_where_each_is(name: str) -> None:
     """
     method = classes()[name].method
     alone = {form: takes(method, options) for form, options in FORMS.items()}
-    for size in (2, 3):
-        for forms in combinations(FORMS, size):
+    bare = [form for form in FORMS if form not in ("scale", "bias of positions")]
+    for size, among in ((2, list(FORMS)), (3, bare)):
+        for forms in combinations(among, size):
             if {"sinks", "return_lse"} <= {*forms}:
                 continue
             together = {key: x for form in forms for key, x in FORMS[form].items()}

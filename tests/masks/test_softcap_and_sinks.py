@@ -117,16 +117,18 @@ def test_at_all_scales(dtype, size: float, softcap: float, sink: float) -> None:
         assert np.all(np.abs(a - x).max(-1) <= bound)
 
 
-@pytest.mark.parametrize("softcap", [1e-3, 0.1, 2.0])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("softcap", [1e-4, 1e-3, 2.0])
+@pytest.mark.parametrize("seed", range(8))
 def test_scores_that_cancel_below_the_cap(softcap: float, seed: int) -> None:
-    """Products are 1,000 times the score and the cap: what rounds is their size, not the cap's."""
+    """Products are 1,000 times the score and the cap: what rounds is their size, not the cap's. Few
+    keys, so that sums add nothing to the bound that could cover it.
+    """
     rng = np.random.default_rng(seed)
     q = np.tile(np.float32([1000, 1000]), (8, 1))
-    a = rng.uniform(1, 2, 30).astype(np.float32)
-    near = rng.normal(size=30) * softcap / 1000
+    a = rng.uniform(1, 2, 3).astype(np.float32)
+    near = rng.normal(size=3) * softcap / 1000
     k = np.stack([a, (near - a).astype(np.float32)], axis=-1)
-    v, g = (rng.normal(size=(n, 3)).astype(np.float32) for n in (30, 8))
+    v, g = (rng.normal(size=(n, 3)).astype(np.float32) for n in (3, 8))
     kind = {"softcap": softcap}
     out = aa.attention(q, k, v, EXACT, **kind)
     grads = aa.attention_vjp(q, k, v, g, EXACT, **kind)

@@ -1,4 +1,4 @@
-"""Faults in other kinds of softmax (soft caps, sinks, log-sum-exps) and in what a diagnosis says."""
+"""Faults in other kinds of softmax (soft caps, sinks, log-sum-exps) and in diagnosed scores."""
 
 from __future__ import annotations
 
