@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from approxattn import attend as core
-from approxattn._arguments import check_choice
+from approxattn._arguments import check_choice, check_flag
 from approxattn._arrays import Array, HostArray
 from approxattn.methods.naming import method_of, name_of
 from approxattn.methods.protocol import Method
@@ -34,6 +34,8 @@ class Settings:
     query_offset: int | None
     window: tuple[int | None, int | None] | None
     gradient: str
+    certify: bool = True
+    bounds: bool = False
 
 
 def attention(
@@ -50,7 +52,9 @@ def attention(
     key_mask: Array | None = None,
     key: Any = None,
     gradient: str = "output",
-) -> Array:
+    certify: bool = True,
+    return_bounds: bool = False,
+) -> Any:
     """Compute attention by a method, where jit, grad and vmap may pass.
 
     Parameters
@@ -68,16 +72,27 @@ def attention(
         "output" refuses gradients that are not those of the output returned (plug-in polynomials,
         sampled hashes ...); "method" takes what `approxattn.attention_vjp` has for the method.
 
+    certify : bool
+        False: the same value without its bounds, and for `Exact()` and
+        ``Polynomial(degree=g, basis="taylor")`` without a look at the numbers: NaN then gives NaN,
+        not an error. See `approxattn.attention`.
+    return_bounds : bool
+        Whether the bound of each row is returned too: `certificate.rows`, an array that passes
+        through jit and vmap as the output does.
+
     Returns
     -------
     array, shape (..., n_q, dv)
-        In the dtype of the input. For the certificate call `approxattn.attention` outside of jit.
+        In the dtype of the input; with `return_bounds` a pair of it and the bounds, shape
+        (..., n_q), rounded up to JAX's dtype of floats, without a gradient. For the whole
+        certificate, which says what the bounds speak of and with which probability they fail, call
+        `approxattn.attention` outside of jit.
 
     Raises
     ------
     TypeError, ValueError
-        What `approxattn.attention` refuses; under jit numbers are looked at when the program runs,
-        and the error comes from there.
+        What `approxattn.attention` refuses, bounds with certify=False; under jit numbers are looked
+        at when the program runs, and the error comes from there.
 
     Notes
     -----
@@ -94,6 +109,11 @@ def attention(
     (50, 8)
     """
     check_choice("gradient", gradient, GRADIENTS)
+    check_flag("certify", certify)
+    check_flag("return_bounds", return_bounds)
+    if return_bounds and not certify:
+        msg = "return_bounds=True with certify=False: there are none; leave one of them out"
+        raise ValueError(msg)
     settings = Settings(
         method=name_of(method),
         scale=scale,
@@ -101,6 +121,8 @@ def attention(
         query_offset=None if query_offset is None else int(query_offset),
         window=None if window is None else (window[0], window[1]),
         gradient=gradient,
+        certify=certify,
+        bounds=return_bounds,
     )
     masks = {"key_mask": key_mask, **_segments(segments), "seed": _seed(settings, key)}
     arrays = (jnp.asarray(x) for x in (q, k, v))
@@ -128,15 +150,17 @@ def _seed(settings: Settings, key: Any) -> Array | None:
     return jax.random.key_data(key) if typed else key
 
 
-def _value(settings: Settings, q: Array, k: Array, v: Array, masks: dict[str, Array]) -> Array:
+def _value(settings: Settings, q: Array, k: Array, v: Array, masks: dict[str, Array]) -> Any:
     batch = jnp.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-    shape = jax.ShapeDtypeStruct((*batch, q.shape[-2], v.shape[-1]), _out_dtype(q.dtype))
+    shape: Any = jax.ShapeDtypeStruct((*batch, q.shape[-2], v.shape[-1]), _out_dtype(q.dtype))
+    if settings.bounds:
+        shape = shape, jax.ShapeDtypeStruct((*batch, q.shape[-2]), jnp.result_type(float))
     return _on_host(_host_value(settings), shape, q, k, v, masks)
 
 
 def _forward(
     settings: Settings, q: Array, k: Array, v: Array, masks: dict[str, Array]
-) -> tuple[Array, Any]:
+) -> tuple[Any, Any]:
     of_output = getattr(method_of(settings.method), "gradient_of_output", False)
     if settings.gradient == "output" and not of_output:
         msg = (
@@ -147,8 +171,9 @@ def _forward(
     return _value(settings, q, k, v, masks), (q, k, v, masks)
 
 
-def _backward(settings: Settings, saved: Any, dout: Array) -> tuple[Any, ...]:
+def _backward(settings: Settings, saved: Any, douts: Any) -> tuple[Any, ...]:
     q, k, v, masks = saved
+    dout = douts[0] if settings.bounds else douts  # bounds have no gradient
     shapes = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (q, k, v))
     dq, dk, dv = _on_host(_host_gradient(settings), shapes, q, k, v, dout, masks)
     return dq, dk, dv, dict.fromkeys(masks)
@@ -170,16 +195,25 @@ _joined.defvjp(_forward, _backward)
 
 
 @functools.lru_cache(maxsize=256)
-def _host_value(settings: Settings) -> Callable[..., HostArray]:
+def _host_value(settings: Settings) -> Callable[..., Any]:
     """Return the call of the host: one for each setting, so that nothing compiles twice."""
 
-    def call(q: Any, k: Any, v: Any, masks: dict[str, Any]) -> HostArray:
+    def call(q: Any, k: Any, v: Any, masks: dict[str, Any]) -> Any:
         q, k, v = (np.asarray(x) for x in (q, k, v))
         method = method_of(settings.method)
         found = core.attention(q, k, v, method, **_keywords(settings, masks))
-        return np.asarray(found.value, _out_dtype(q.dtype))
+        value = np.asarray(found.value, _out_dtype(q.dtype))
+        if not settings.bounds:
+            return value
+        return value, _rounded_up(found.certificate.rows, jnp.result_type(float))
 
     return call
+
+
+def _rounded_up(bounds: HostArray, dtype: Any) -> HostArray:
+    """Return bounds in a narrower dtype, none of them smaller."""
+    near = bounds.astype(dtype)
+    return np.where(near < bounds, np.nextafter(near, np.asarray(np.inf, dtype)), near)
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,7 +221,8 @@ def _host_gradient(settings: Settings) -> Callable[..., tuple[HostArray, ...]]:
     def call(q: Any, k: Any, v: Any, dout: Any, masks: dict[str, Any]) -> tuple[HostArray, ...]:
         q, k, v, dout = (np.asarray(x) for x in (q, k, v, dout))
         method = method_of(settings.method)
-        found = core.attention_vjp(q, k, v, dout, method, **_keywords(settings, masks))
+        keywords = _keywords(settings, masks) | {"certify": False}  # nobody would see the bounds
+        found = core.attention_vjp(q, k, v, dout, method, **keywords)
         return np.asarray(found.dq), np.asarray(found.dk), np.asarray(found.dv)
 
     return call
@@ -202,6 +237,7 @@ def _keywords(settings: Settings, masks: dict[str, Any]) -> dict[str, Any]:
         "window": settings.window,
         "query_offset": settings.query_offset,
         "empty_rows": "zero",
+        "certify": settings.certify,
     }
     if "key_mask" in given:
         found["key_mask"] = given["key_mask"].astype(bool)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from approxattn._arguments import check_choice
+from approxattn._arguments import check_choice, check_flag
 from approxattn.methods.protocol import Method
 from approxattn.torch.masks import Tensor, Window
 from approxattn.torch.names import Named, named
@@ -41,6 +41,7 @@ def scaled_dot_product_attention(
     sinks: Tensor | None = None,
     unsupported: str = "raise",
     gradient: str = "output",
+    certify: bool = True,
     certificates: list[Any] | None = None,
     label: str = "",
 ) -> Tensor:
@@ -87,6 +88,10 @@ def scaled_dot_product_attention(
     gradient : {"output", "method"}
         "output" refuses gradients that are not those of the output returned (plug-in polynomials,
         sampled hashes ...); "method" takes what `approxattn.attention_vjp` has for the method.
+    certify : bool
+        False: the same value without its bounds, and for `Exact()` and
+        ``Polynomial(degree=g, basis="taylor")`` without a look at the numbers: NaN then gives NaN,
+        not an error. See `approxattn.attention`.
     certificates : list, optional
         The call's `Certificate` is appended to it; see also `record_calls`.
     label : str
@@ -102,9 +107,9 @@ def scaled_dot_product_attention(
     TypeError
         No method, or what `approxattn.attention` refuses.
     ValueError
-        Dropout, two kinds of masks at once, a mask that the method cannot take, a gradient that is
-        not of the output, a randomised method without a seed, and what `approxattn.attention`
-        refuses.
+        Certificates of a call with certify=False, dropout, two kinds of masks at once, a mask that
+        the method cannot take, a gradient that is not of the output, a randomised method without a
+        seed, and what `approxattn.attention` refuses.
 
     Examples
     --------
@@ -118,6 +123,10 @@ def scaled_dot_product_attention(
     """
     check_choice("unsupported", unsupported, UNSUPPORTED)
     check_choice("gradient", gradient, GRADIENTS)
+    check_flag("certify", certify)
+    if certificates is not None and not certify:
+        msg = "certificates with certify=False: there are none; leave one of them out"
+        raise ValueError(msg)
     chosen = named(method)
     query, key, value = _autocast(query, key, value)
     _check_heads(query, key, enable_gqa)
@@ -135,6 +144,7 @@ def scaled_dot_product_attention(
         seed=_seed(chosen, seed),
         unsupported=unsupported,
         label=label,
+        certify=certify,
     )
     if certificates is None:
         return attended(query, key, value, request)

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from approxattn._arguments import check_choice
+from approxattn._arguments import check_choice, check_flag
 from approxattn.methods.protocol import Method
 from approxattn.planning.record import Plan
 from approxattn.torch.attention import (
@@ -48,6 +48,7 @@ class Choice:
     seed: Seed | None
     unsupported: str
     gradient: str
+    certify: bool = True
 
     def of(self, layer: int) -> Any:
         """Return the method of a layer; None for torch's exact attention."""
@@ -67,6 +68,7 @@ def register(
     seed: Seed | None = None,
     unsupported: str = "raise",
     gradient: str = "output",
+    certify: bool = True,
 ) -> str:
     """Give transformers an attention implementation.
 
@@ -86,6 +88,9 @@ def register(
         attention in that layer with an `ExactFallbackWarning`, as `record_calls` also shows.
     gradient : {"output", "method"}
         As in `scaled_dot_product_attention`.
+    certify : bool
+        False: values without bounds, for speed. `record_calls` then has certificates that claim
+        nothing.
 
     Returns
     -------
@@ -112,7 +117,10 @@ def register(
         if each.randomised and seed is None:
             msg = f"{each.name} draws random numbers: pass seed, an int or a torch.Generator"
             raise ValueError(msg)
-    choice = Choice(methods=method, seed=seed, unsupported=unsupported, gradient=gradient)
+    check_flag("certify", certify)
+    choice = Choice(
+        methods=method, seed=seed, unsupported=unsupported, gradient=gradient, certify=certify
+    )
     register_function(name, functools.partial(attention_forward, choice=choice))
     return name
 
@@ -310,5 +318,6 @@ def _by_method(layer: Layer, method: Any, choice: Choice) -> Tensor:
         sinks=given.sinks,
         unsupported=choice.unsupported,
         gradient=choice.gradient,
+        certify=choice.certify,
         label=layer.label,
     )

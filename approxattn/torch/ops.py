@@ -25,7 +25,7 @@ from approxattn.torch.records import Call, note
 _SHARED = (
     "Tensor? attn_mask, Tensor? key_mask, Tensor? query_segments, Tensor? key_segments, "
     "Tensor? sinks, float? softcap, bool causal, SymInt query_offset, SymInt? before, "
-    "SymInt? after, float? scale, str method, int? seed, str unsupported, str label"
+    "SymInt? after, float? scale, str method, int? seed, str unsupported, str label, bool certify"
 )
 BY_METHOD, BY_TORCH = 0, 1
 
@@ -49,6 +49,7 @@ class Request:
     seed: int | None = None
     unsupported: str = "raise"
     label: str = ""
+    certify: bool = True
 
     @property
     def plain_softmax(self) -> bool:
@@ -102,6 +103,7 @@ class Request:
             structure=self.structure(n_q, n_k),
             softcap=self.softcap,
             sinks=self.sinks,
+            certify=self.certify,
         )
 
 

@@ -37,6 +37,44 @@ def test_jit_gives_the_method_itself(row) -> None:
     assert np.array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_bounds_pass_through_jit_and_vmap(wide: bool) -> None:
+    q, k, v = (np.asarray(x) for x in arrays((3, 7, 4), (3, 7, 4), (3, 7, 3)))
+    method = aa.Polynomial(degree=4)
+    with jax.enable_x64(wide):
+
+        def attend(*x):
+            return attention(*x, method, return_bounds=True)
+
+        given = [jnp.asarray(x) for x in (q, k, v)]
+        value, bounds = jax.jit(attend)(*given)
+        want = aa.attention(*(np.asarray(x) for x in given), method)
+        assert np.array_equal(value, want.value)
+        assert bounds.dtype == (np.float64 if wide else np.float32)
+        assert np.all(np.asarray(bounds, float) >= want.certificate.rows)
+        np.testing.assert_allclose(bounds, want.certificate.rows, rtol=1e-6)
+        each = jax.vmap(attend)(*given)
+        assert each[0].shape == (3, 7, 3)
+        assert each[1].shape == (3, 7)
+        grad = jax.grad(lambda q: attend(q, *given[1:])[0].sum())
+        plain = jax.grad(lambda q: attention(q, *given[1:], method).sum())
+        assert np.array_equal(grad(given[0]), plain(given[0]))
+
+
+def test_without_a_certificate_the_value_is_the_same() -> None:
+    q, k, v = arrays((7, 4), (7, 4), (7, 3))
+
+    def attend(*x, **options):
+        return jax.jit(lambda *y: attention(*y, aa.Exact(), **options))(*x)
+
+    assert np.array_equal(attend(q, k, v, certify=False), attend(q, k, v))
+    assert np.isnan(attend(q * jnp.nan, k, v, certify=False)).all()
+    with pytest.raises(Exception, match="must be finite"):
+        attend(q * jnp.nan, k, v)
+    with pytest.raises(ValueError, match="return_bounds=True with certify=False"):
+        attention(q, k, v, aa.Exact(), certify=False, return_bounds=True)
+
+
 SMOOTH = {
     "exact": (aa.Exact(), True),
     "polynomial": (aa.Polynomial(degree=4, centre="keys"), True),

@@ -466,3 +466,36 @@ def test_certificates_of_shared_heads_have_the_axes_of_the_output() -> None:
     assert certificates[0].rows.shape == (2, 6, 30)
     assert certificates[0].promised.shape == (2, 6)
     assert ((out - right).abs().amax(-1).numpy() <= certificates[0].rows).all()
+
+
+def test_without_a_certificate_the_value_and_its_gradient_are_the_same() -> None:
+    q, k, v = (x.requires_grad_() for x in torch.rand(3, 2, 4, 20, 8, dtype=torch.float64))
+    grads = {}
+    for certify in (True, False):
+        with record_calls() as calls:
+            out = scaled_dot_product_attention(q, k, v, method="Exact()", certify=certify)
+        (out**2).sum().backward()
+        grads[certify] = [out, *(x.grad.clone() for x in (q, k, v))]
+        for x in (q, k, v):
+            x.grad = None
+        assert np.isfinite(calls[0].certificate.rows).all() == certify
+    assert all(torch.equal(a, b) for a, b in zip(grads[True], grads[False], strict=True))
+    bad = torch.full_like(q, torch.nan)
+    assert (
+        scaled_dot_product_attention(bad.detach(), k, v, method="Exact()", certify=False)
+        .isnan()
+        .all()
+    )
+    with pytest.raises(ValueError, match="certificates with certify=False"):
+        scaled_dot_product_attention(q, k, v, method="Exact()", certify=False, certificates=[])
+    with pytest.raises(TypeError, match="certify"):
+        scaled_dot_product_attention(q, k, v, method="Exact()", certify=1)
+
+
+def test_a_registered_method_may_leave_certificates_out() -> None:
+    from approxattn.torch import hugging_face
+
+    made = hugging_face.Choice(methods="Exact()", seed=None, unsupported="raise", gradient="output")
+    assert made.certify
+    with pytest.raises(TypeError, match="certify"):
+        hugging_face.register("no certificates", "Exact()", certify="no")

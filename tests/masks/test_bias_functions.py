@@ -81,6 +81,16 @@ def test_audit_recomputes_it(case) -> None:
     np.testing.assert_allclose(report.errors, 0.25, atol=1e-9)
 
 
+def test_audit_of_some_rows_asks_for_the_bias_of_these() -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = rng.normal(size=(3, 2, 40, 4))
+    table = Table(3 * rng.normal(size=(2, 40, 40)), 0)
+    value = output(q, k, v, np.True_, 0.5, table.array).astype(float)
+    report = aa.audit(value, q, k, v, rows=7, rng=rng, bias=table)
+    assert report.errors.size == 7
+    assert report.largest < 1e-9
+
+
 def far(n_q: int, n_k: int, offset: int = 0):
     return np.abs(np.arange(n_q)[:, None] + offset - np.arange(n_k)).astype(EXTENDED)
 
