@@ -23,8 +23,10 @@ class Attention:
     ----------
     function : callable
         ``function(q, k, v) -> output``, softmax attention or an approximation of it. A keyword
-        ``causal`` or ``is_causal`` is tried when there is one, and so is ``key_mask`` (bool, shape
-        (n_k,), True where a key takes part).
+        ``causal`` or ``is_causal`` is tried when there is one, and so are ``key_mask`` (bool, shape
+        (n_k,), True where a key takes part), ``query_offset`` (position of query 0 among the keys,
+        with a causal mask), ``window`` or ``window_size`` (keys before, keys after) and
+        ``segments`` (int, shape (n,), numbers of packed sequences).
     name : str
         For test names; that of the function unless given.
     framework : {"numpy", "torch"}

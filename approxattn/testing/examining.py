@@ -77,12 +77,7 @@ def conduct_finding(subject: Subject, posed: Sequence[Problem], name: str) -> Fi
     """One check of what the function does beside computing, by calls of every form that it has."""
     raised: BaseException | None = None
     for p in posed:
-        forms: list[dict[str, Any]] = [{}]
-        if subject.causal_name is not None:
-            forms.append({subject.causal_name: True})
-        if subject.mask_name is not None:
-            forms.append({subject.mask_name: np.ones(p.k.shape[0], bool)})
-        for form in forms:
+        for form in _forms(subject, p):
             try:
                 subject(p.q, p.k, p.v, **form)
             except Exception as error:  # noqa: BLE001 - what it raises is the business of the laws
@@ -94,6 +89,21 @@ def conduct_finding(subject: Subject, posed: Sequence[Problem], name: str) -> Fi
         detail = f"no call gave numbers: {told_error(raised)}"
         return Finding(name=name, held=False, detail=detail, error=raised)
     return found
+
+
+def _forms(subject: Subject, p: Problem) -> list[dict[str, Any]]:
+    """Return the options of a call of every form that the function has."""
+    n = p.k.shape[0]
+    named = {
+        subject.mask_name: np.ones(n, bool),
+        subject.window_name: (1, 1),
+        subject.segments_name: np.zeros(n, int),
+    }
+    forms: list[dict[str, Any]] = [{}, *({name: x} for name, x in named.items() if name)]
+    if subject.causal_name is not None:
+        at = {} if subject.offset_name is None else {subject.offset_name: n - p.q.shape[0]}
+        forms += [{subject.causal_name: True}, {subject.causal_name: True, **at}]
+    return forms
 
 
 def finding(subject: Subject, posed: Sequence[Problem], name: str) -> Finding:

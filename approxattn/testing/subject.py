@@ -58,6 +58,21 @@ class Subject:
         """Keyword of a mask over the keys, True where one takes part, if the function has one."""
         return self._keyword("key_mask")
 
+    @property
+    def offset_name(self) -> str | None:
+        """Keyword of the position of query 0 among the keys, if the function has one."""
+        return self._keyword("query_offset")
+
+    @property
+    def window_name(self) -> str | None:
+        """Keyword of (keys before, keys after), if the function has one."""
+        return self._keyword("window", "window_size")
+
+    @property
+    def segments_name(self) -> str | None:
+        """Keyword of the numbers of packed sequences, one a token, if the function has one."""
+        return self._keyword("segments")
+
     def _keyword(self, *names: str) -> str | None:
         return next((name for name in names if name in self.caller.keywords), None)
 

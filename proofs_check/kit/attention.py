@@ -53,8 +53,11 @@ def check_attention(
     Parameters
     ----------
     function : callable
-        Softmax attention, or an approximation of it. A keyword ``causal`` or ``is_causal`` is tried
-        when there is one, and so is ``key_mask`` (bool, shape (n_k,), True where a key takes part).
+        Softmax attention, or an approximation of it. A keyword ``causal`` or
+        ``is_causal`` is tried when there is one, and so are ``key_mask`` (bool, shape (n_k,), True
+        where a key takes part), ``query_offset`` (position of query 0 among the keys, with a causal
+        mask), ``window`` or ``window_size`` (keys before, keys after) and ``segments`` (int, shape
+        (n,), numbers of packed sequences).
     gradient : callable or "autograd", optional
         ``gradient(q, k, v, dout) -> (dq, dk, dv)``, examined against enclosed gradients of softmax
         attention; with torch ``"autograd"`` takes that of the function itself.

@@ -14,9 +14,11 @@ from attentions import (
     BLOCKS,
     FAULTY,
     FAULTY_GRADIENTS,
+    FAULTY_ORDERS,
     always_leaves,
     always_raises,
     gradient,
+    ordered,
     right,
 )
 
@@ -69,7 +71,11 @@ def test_a_sound_function_passes_every_check_that_is_asked_of_exact_ones() -> No
     found = check_attention(Attention(right, gradient=gradient))
     assert found.ok, found
     assert [f.name for f in found.findings if f.held is None] == [
-        "nearer than the mean of the values"
+        "nearer than the mean of the values",
+        "query offset",
+        "window agrees with softmax",
+        "keys beyond the window",
+        "packed sequences",
     ]
 
 
@@ -125,3 +131,37 @@ def test_an_approximation_is_asked_for_no_agreement() -> None:
     asked = {f.name for f in found.findings if f.held is not None}
     assert not any("agrees" in name for name in asked)
     assert found["nearer than the mean of the values"].held
+
+
+@pytest.mark.parametrize("function", FAULTY_ORDERS, ids=lambda f: f.__name__)
+def test_a_fault_in_the_order_of_tokens_is_found(function: Callable[..., Any]) -> None:
+    for name in FAULTY_ORDERS[function]:
+        attention = Attention(function, sizes=(1, 2, 5, 33))
+        check = dict(attention_checks(attention))[name]
+        with pytest.raises(AssertionError):
+            check(attention)
+        check(Attention(ordered, sizes=(1, 2, 5, 33)))
+
+
+def test_our_own_has_every_form() -> None:
+    def exact(
+        q, k, v, *, causal=False, key_mask=None, query_offset=None, window=None, segments=None
+    ):
+        masks = {"causal": causal, "key_mask": key_mask, "query_offset": query_offset}
+        out = aa.attention(q, k, v, aa.Exact(), **masks, window=window, segments=segments)
+        return out.value
+
+    found = check_attention(Attention(exact, sizes=(1, 2, 5, 33)))
+    assert found.ok, str(found)
+    for name in ("query offset", "window agrees with softmax", "packed sequences"):
+        assert found[name].held
+
+
+def test_functions_that_need_a_multiple_are_asked_for_multiples() -> None:
+    def in_fours(q, k, v, *, causal=False, query_offset=0, segments=None):
+        assert len(q) % 4 == len(k) % 4 == 0
+        return ordered(q, k, v, causal=causal, query_offset=query_offset, segments=segments)
+
+    found = check_attention(Attention(in_fours, multiple_of=4, sizes=(4, 20)))
+    assert found["query offset"].held
+    assert found["packed sequences"].held

@@ -75,6 +75,10 @@ def test_one_length_is_enough(square: bool) -> None:
         "no queries",
         "masked keys",
         "contents of masked keys",
+        "query offset",
+        "window agrees with softmax",
+        "keys beyond the window",
+        "packed sequences",
     ]
 
 

@@ -160,6 +160,15 @@ def test_slopes_of_the_paper(heads: int, slopes: list[float]) -> None:
     np.testing.assert_allclose(aa.ALiBi.of_heads(heads).slopes, slopes)
 
 
+@pytest.mark.parametrize("offset", [-30, -3, 0, 4, 50])
+def test_alibi_knows_its_largest(offset: int) -> None:
+    bias, rows = aa.ALiBi(np.array([0.3, -0.1])), np.arange(9) + offset
+    block = np.abs(bias(rows[:, None], np.arange(12)[None, :]))
+    largest = bias.largest(rows, 12)
+    assert np.all(block.max(-1) <= largest)
+    np.testing.assert_allclose(largest, block.max(-1))
+
+
 def test_positions_are_those_of_a_cache() -> None:
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 10, 4))
     options = {"causal": True, "bias": aa.ALiBi.of_heads(2)}

@@ -27,6 +27,71 @@ def right(q: Any, k: Any, v: Any, *, causal: bool = False, key_mask: Any = None)
     return weighted(scores(q, k), keep if key_mask is None else keep & key_mask, v)
 
 
+def seen(
+    n_q: int,
+    n_k: int,
+    *,
+    causal: bool = False,
+    query_offset: int = 0,
+    window: Any = None,
+    segments: Any = None,
+) -> Any:
+    """Return which query sees which key."""
+    far = np.arange(n_k) - np.arange(n_q)[:, None] - query_offset
+    keep = far <= 0 if causal else np.ones((n_q, n_k), bool)
+    if window is not None:
+        keep = keep & (far >= -window[0]) & (far <= window[1])
+    if segments is not None:
+        keep = keep & (segments[:, None] == segments)
+    return keep
+
+
+def ordered(
+    q: Any,
+    k: Any,
+    v: Any,
+    *,
+    causal: bool = False,
+    query_offset: int = 0,
+    window: Any = None,
+    segments: Any = None,
+) -> Any:
+    """A right one with all of these."""
+    keep = seen(
+        q.shape[-2],
+        k.shape[-2],
+        causal=causal,
+        query_offset=query_offset,
+        window=window,
+        segments=segments,
+    )
+    return weighted(scores(q, k), keep, v)
+
+
+def forgets_the_offset(q: Any, k: Any, v: Any, *, causal: bool = False, query_offset: int = 0):
+    """Causal order is aligned at the upper left, whatever was said."""
+    return ordered(q, k, v, causal=causal, query_offset=min(query_offset, 0))
+
+
+def window_too_wide(q: Any, k: Any, v: Any, *, window: Any = None):
+    """One key more before each query."""
+    return ordered(q, k, v, window=window and (window[0] + 1, window[1]))
+
+
+def window_forgets_causal(q: Any, k: Any, v: Any, *, causal: bool = False, window: Any = None):
+    """Under a window causal order is forgotten."""
+    return ordered(q, k, v, causal=causal and window is None, window=window)
+
+
+def leaks_between_segments(q: Any, k: Any, v: Any, *, segments: Any = None):
+    """The first key of a sequence is seen by the one before."""
+    keep = seen(q.shape[-2], k.shape[-2], segments=segments)
+    if segments is not None:
+        starts = np.append(False, segments[1:] != segments[:-1])
+        keep = keep | (starts & np.roll(keep, 1, axis=1))
+    return weighted(scores(q, k), keep, v)
+
+
 def gradient(q: Any, k: Any, v: Any, dout: Any) -> tuple[Any, Any, Any]:
     s = scores(q, k)
     p = np.exp(s - s.max(axis=1, keepdims=True))
@@ -174,6 +239,13 @@ FAULTY: dict[Callable[..., Any], str] = {
     doubles: "dtype is kept",
     in_float32: "agrees with softmax",
     without_the_maximum: "agrees with softmax in float32",
+}
+
+FAULTY_ORDERS: dict[Callable[..., Any], tuple[str, ...]] = {
+    forgets_the_offset: ("query offset",),
+    window_too_wide: ("window agrees with softmax", "keys beyond the window"),
+    window_forgets_causal: ("window agrees with softmax",),
+    leaks_between_segments: ("packed sequences",),
 }
 
 FAULTY_GRADIENTS: dict[Callable[..., Any], str] = {

@@ -17,6 +17,7 @@ from approxattn.testing.laws.agreement import (
 from approxattn.testing.laws.gradient import NAMES, derivative
 from approxattn.testing.laws.inputs import dtype_kept, no_queries, not_a_number, repeatable, shapes
 from approxattn.testing.laws.masks import all_masked, causal, later_keys, masked, masked_contents
+from approxattn.testing.laws.orders import beyond_window, offset, segments, window_agrees
 from approxattn.testing.laws.shared import Law
 from approxattn.testing.laws.symmetries import (
     batch,
@@ -64,6 +65,10 @@ LAWS: Mapping[str, Law] = {
     "key mask agrees with softmax": masked_agrees,
     "contents of masked keys": masked_contents,
     "all keys masked": all_masked,
+    "query offset": offset,
+    "window agrees with softmax": window_agrees,
+    "keys beyond the window": beyond_window,
+    "packed sequences": segments,
     **DERIVATIVES,
 }
 """In the order of the table."""
