@@ -76,13 +76,6 @@ class Ability(NamedTuple):
     meaning: str
 
 
-def _shards(method: Any) -> bool:
-    try:
-        return isinstance(method, Shardable) and method.shards(scale=None) is not None
-    except ValueError:
-        return False
-
-
 def _has_setting(method: Any, name: str) -> bool:
     return name in {field.name for field in dataclasses.fields(method)}
 
@@ -99,7 +92,9 @@ ABILITIES: dict[str, Ability] = {
     ),
     "value alone": Ability(value_alone, "`certify=False` leaves out what only bounds need"),
     "state": Ability(lambda m: hasattr(m, "state"), "has a state for decoding"),
-    "distributed": Ability(_shards, "can be taken in blocks, over files and machines"),
+    "distributed": Ability(
+        lambda m: isinstance(m, Shardable), "can be taken in blocks, over files and machines"
+    ),
     "cost": Ability(lambda m: hasattr(m, "cost"), "says what a call takes; `max_memory` works"),
     "weights": Ability(
         lambda m: not getattr(m, "why_not_linear", ""), "`aa.weights` shows its weights"
