@@ -47,6 +47,7 @@ from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.both_ways import BothWays
 from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
+from approxattn.monomials.device import blocks, contraction
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
 from approxattn.monomials.numpy_contraction import (
@@ -81,7 +82,7 @@ class Kernel(BothWays):
         if self.heads > 1:
             one, own, over = self._apart_heads(x)
             return self._in_rows(one.sums(own(x), over(y), over(values)))
-        by = contract if self.kind == "features" else dense_sums
+        by = self._sums_by(x, y, values) if self.kind == "features" else dense_sums
         return self._items(
             lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
         )
@@ -100,7 +101,7 @@ class Kernel(BothWays):
             return first + rest
         if self.kind == "features" and _arrays.on_host(x, left, y, right):
             return numpy_gradient(x, left, y, right, self.coefficients, self.causal)
-        by = contract_gradient if self.kind == "features" else dense_gradient
+        by = self._gradient_by(x, left, y, right) if self.kind == "features" else dense_gradient
         return self._items(
             lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp),
             x,
@@ -167,7 +168,7 @@ class Kernel(BothWays):
             shape = (*x.shape[:-1], m + len(degrees))
             wide = self.xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
         else:
-            by = contract if self.kind == "features" else dense_sums_with_parts
+            by = self._sums_by(x, y, values) if self.kind == "features" else dense_sums_with_parts
             wide = self._items(
                 lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp, degrees),
                 x,
@@ -186,6 +187,18 @@ class Kernel(BothWays):
             return numpy_gradients(x, left, y, right, self.coefficients, states)
         dx, dy = self.gradient_x(x, left, y, right), self.gradient_y(x, left, y, right)
         return dx, dy, self.transposed_sums(x, y, left)
+
+    def _sums_by(self, x: Array, y: Array, values: Array) -> Callable[..., Array]:
+        """Return `contract`, with our kernels where they take these arrays."""
+        degree = len(self.coefficients) - 1
+        on_device = blocks.serves(x.shape[-1], degree, x, y, values)
+        return contraction.contract if on_device else contract
+
+    def _gradient_by(self, *arrays: Array) -> Callable[..., Array]:
+        """Return `contract_gradient`, with our kernels where they take these arrays."""
+        d, degree = arrays[0].shape[-1], len(self.coefficients) - 1
+        on_device = contraction.serves_gradient(d, degree, *arrays)
+        return contraction.contract_gradient if on_device else contract_gradient
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """Apply f to each item; to all at once by scores, whose blocks are small anyway."""

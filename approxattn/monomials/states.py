@@ -21,6 +21,8 @@ from approxattn.monomials.contraction import (
     weights,
     widened,
 )
+from approxattn.monomials.device import contraction
+from approxattn.monomials.device.blocks import Device, serves
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import PullBack
 from approxattn.monomials.numpy_contraction import flat, total_state
@@ -36,9 +38,12 @@ def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespa
     """
     if _arrays.on_host(y, values):
         return _numpy_states(y, values, coefficients)
-    step = chunk_length(y.shape[-1], len(coefficients) - 1)
+    degree = len(coefficients) - 1
+    step, ours = chunk_length(y.shape[-1], degree), serves(y.shape[-1], degree, y, values)
 
     def one(tokens: Array, right: Array) -> Array:
+        if ours:
+            return contraction.state_of(Device(tokens, coefficients, xp), tokens, right)
         state = None
         for chunk in chunks(tokens.shape[0], step):
             state = state_of(tokens[chunk, :], right[chunk, :], coefficients, xp, state)
@@ -101,6 +106,8 @@ def read_gradients(x: Array, left: Array, state: Array, degree: int, xp: Namespa
 
 
 def _read(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
+    if serves(x.shape[-1], degree, x, state):
+        return contraction.read(Device(x, (1.0,) * (degree + 1), xp), x, state)
     outputs = [
         xp.matmul(xp.matrix_transpose(features(x[chunk, :], degree, xp)), state)
         for chunk in chunks(x.shape[0], chunk_length(x.shape[-1], degree))

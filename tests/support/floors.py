@@ -100,7 +100,7 @@ RULES = {
     "approxattn": Rules(
         floors=(
             ("_arrays", "data", "whole_files"),
-            ("_arguments", "certificate"),
+            ("_arguments", "_arrays.cuda", "certificate"),
             ("_problem",),
             ("bounds",),
             ("softmax", "exponential", "monomials", "hashing", "sketching"),
@@ -120,7 +120,10 @@ RULES = {
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),
         lazy=frozenset({"matplotlib", "scipy"}),  # cost up to a second of import time
-        guests={"testing": frozenset({"hypothesis", "pytest", "torch"})},
+        guests={
+            "_arrays.cuda": frozenset({"cupy"}),
+            "testing": frozenset({"hypothesis", "pytest", "torch"}),
+        },
         walkers=frozenset({"methods", "testing"}),  # `all_methods`, PACKAGE:FUNCTION
         extras={
             "torch": frozenset({"torch", "transformers"}),

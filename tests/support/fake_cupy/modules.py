@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fake_cupy.arrays import TRAFFIC, Device, ndarray, unwrapped, wrapped
+from fake_cupy.raw import RawKernel, RawModule
 from fake_cupy.record_names import NAMES
 
 _VIEWS = frozenset(
@@ -81,6 +82,7 @@ def modules() -> dict[str, ModuleType]:
     own |= {"is_available": lambda: True, "asnumpy": lambda a: a.get(), "bool_": np.bool_}
     own |= {"inf": np.inf, "nan": np.nan, "pi": np.pi, "e": np.e}
     own |= {"__version__": names["version"], "linalg": linalg, "fft": fft, "cuda": cuda}
+    own |= {"RawModule": RawModule, "RawKernel": RawKernel, "empty": empty}
     for name, value in own.items():
         setattr(top, name, value)
     vars(device)["Device"] = Device
@@ -125,6 +127,13 @@ def function(name: str, text: str, real: Callable[..., Any]) -> Callable[..., An
 
     call.__name__ = name
     return call
+
+
+def empty(shape: Any, dtype: Any = float, order: Any = "C") -> ndarray:
+    """An array in which nothing that is read by mistake looks like a number."""
+    made = np.empty(shape, dtype, order)
+    made.fill(np.nan if made.dtype.kind == "f" else np.iinfo(made.dtype).min // 2)
+    return ndarray(made)
 
 
 def put(real: Callable[..., Any], source: Any, *arguments: Any, **options: Any) -> ndarray:
