@@ -123,6 +123,11 @@ def launcher(source: str, like: Array, **constants: int) -> Launcher:
     return Launcher(source, like, constants)
 
 
+def code_of(source: str) -> str:
+    """Return the text of a source of this room."""
+    return (Path(__file__).parent / f"{source}.cu").read_text(encoding="utf-8")
+
+
 def _cupy() -> Any:
     """Return CuPy, which is imported at most once it is needed."""
     return sys.modules.get("cupy") or importlib.import_module("cupy")
@@ -130,9 +135,10 @@ def _cupy() -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _compiled(cupy: Any, source: str, options: tuple[str, ...]) -> Any:
-    code = (Path(__file__).parent / f"{source}.cu").read_text(encoding="utf-8")
     try:
-        module = cupy.RawModule(code=code, options=("-std=c++14", *options), backend="nvrtc")
+        module = cupy.RawModule(
+            code=code_of(source), options=("-std=c++14", *options), backend="nvrtc"
+        )
         module.compile()
     except Exception as error:
         msg = (

@@ -20,6 +20,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn.hashing.hyperplanes import codes
+from approxattn.methods.yoso import device_tables
 from approxattn.methods.yoso.numpy_tables import fits, numpy_sample
 from approxattn.methods.yoso.tables import collided_sums
 
@@ -105,10 +106,37 @@ def _generic(
     weights: Array | None,
     xp: Namespace,
 ) -> Sample:
-    key_codes, query_codes = codes(keys, normals, xp), codes(queries, normals, xp)
     ones = xp.ones_like(values[..., :1]) if weights is None else weights[..., None]
     columns = xp.concat([values, ones], axis=-1)
-    hashes, buckets = int(normals.shape[0]), 2 ** int(normals.shape[1])
+    if device_tables.serves(int(normals.shape[1]), columns, keys, queries, normals):
+        total, squares = device_tables.read_sums(columns, keys, queries, normals, groups, xp)
+        squares = squares[..., :-1]
+        squares = squares if entrywise else xp.sum(squares, axis=-1, keepdims=True)
+    else:
+        total, squares = _sums(columns, keys, queries, normals, groups, entrywise, xp)
+    hashes = int(normals.shape[0])
+    mean = total[..., :-1] / hashes
+    if len(groups) == 1:
+        return Sample(mean=mean, squares=None, counts=total[..., -1] / hashes)
+    between = squares - hashes * _square(mean, entrywise, xp)
+    between = xp.maximum(between, xp.zeros_like(between)) / ((len(groups) - 1) * hashes)
+    return Sample(mean=mean, squares=between, counts=total[..., -1] / hashes)
+
+
+def _sums(
+    columns: Array,
+    keys: Array,
+    queries: Array,
+    normals: Array,
+    groups: Sequence[int],
+    entrywise: bool,
+    xp: Namespace,
+) -> tuple[Array, Array]:
+    """Return the sums over all hashes, and the sum over groups of the squares of their sums over
+    their sizes.
+    """
+    key_codes, query_codes = codes(keys, normals, xp), codes(queries, normals, xp)
+    buckets = 2 ** int(normals.shape[1])
     total: Array = None
     squares: Array = None
     first = 0
@@ -120,12 +148,7 @@ def _generic(
         square = _square(part[..., :-1], entrywise, xp) / size
         total, squares = (part, square) if total is None else (total + part, squares + square)
         first += size
-    mean = total[..., :-1] / hashes
-    if len(groups) == 1:
-        return Sample(mean=mean, squares=None, counts=total[..., -1] / hashes)
-    between = squares - hashes * _square(mean, entrywise, xp)
-    between = xp.maximum(between, xp.zeros_like(between)) / ((len(groups) - 1) * hashes)
-    return Sample(mean=mean, squares=between, counts=total[..., -1] / hashes)
+    return total, squares
 
 
 def _square(x: Array, entrywise: bool, xp: Namespace) -> Array:

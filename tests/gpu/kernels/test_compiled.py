@@ -20,6 +20,7 @@ ARCHITECTURES = "sm_80", "sm_90"
 SETTINGS: list[tuple[str, dict[str, str], int]] = [
     ("monomials", {"REAL": "float", "DEGREE": "2"}, 64),
     ("monomials", {"REAL": "double", "DEGREE": "4"}, 96),
+    ("hashing", {"REAL": "float"}, 80),
 ]
 
 
