@@ -20,6 +20,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench moment-tables: outputs, gradients, layers and long sequences, by range and by moments
            bench transformer: the gradient of four layers, its growth, memory and operations
            bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
+           bench gpu: ceilings, accuracy, speed and growth on a GPU (CuPy; ten minutes), with PYTHON as it is
            (PyTorch and the packages they compare with are the extra "bench")
   docs     draw the gallery and build the documentation into docs/_build/html
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
@@ -106,7 +107,11 @@ wheels() {
 
 bench() {
     name=forward
-    case ${1-} in calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model) name=$1; shift ;; esac
+    case ${1-} in calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model | gpu) name=$1; shift ;; esac
+    if [ "$name" = gpu ]; then # CuPy and PyTorch belong to the machine and its driver: nothing is installed
+        say "timing: benchmarks/gpu.py $*"
+        PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" benchmarks/gpu.py "$@"
+    fi
     if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up bench; fi
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py
