@@ -107,6 +107,16 @@ def test_the_most_valuable_comes_first_and_fits() -> None:
     assert len({json.dumps([i.name, dict(i.arguments)]) for i in every}) > 0.95 * len(every)
 
 
+def test_the_claim_about_growth_reads_these_records() -> None:
+    from proofs_check.papers.our_code_campaigns import gpu_time
+
+    found = [{"name": i.name, "arguments": dict(i.arguments)} for i in items(FULL)]
+    made = [r | {"result": {"seconds": [1.0 * r["arguments"].get("n", 0)]}} for r in found]
+    measured = gpu_time.Measured("made up", tuple(made))
+    for d, g in gpu_time.SHAPES:
+        assert measured.seconds(d, g).keys() >= set(gpu_time.SIZES)
+
+
 @pytest.mark.parametrize("line", ["[]", '{"name": "sums"}', "nonsense"])
 def test_a_damaged_record_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "one.jsonl"
