@@ -10,5 +10,6 @@ same bits every time.
 """
 
 from approxattn._arrays.cuda.launch import THREADS, Launcher, cells, launcher, ready
+from approxattn._arrays.cuda.probe import tensor_cores_hold
 
-__all__ = ["THREADS", "Launcher", "cells", "launcher", "ready"]
+__all__ = ["THREADS", "Launcher", "cells", "launcher", "ready", "tensor_cores_hold"]

@@ -92,12 +92,12 @@ class Launcher:
     @contextlib.contextmanager
     def _here(self) -> Any:
         """Make the array's device the current one, and PyTorch's stream CuPy's."""
+        device = device_of(self._like)
         if compat.is_cupy_array(self._like):
-            with self._like.device:
+            with device:
                 yield
             return
         stream = sys.modules["torch"].cuda.current_stream(self._like.device)
-        device = self._cupy.cuda.Device(self._like.device.index or 0)
         with device, self._cupy.cuda.ExternalStream(stream.cuda_stream, device.id):
             yield
 
@@ -121,6 +121,13 @@ def launcher(source: str, like: Array, **constants: int) -> Launcher:
         If CuPy cannot compile them: the message says how to do without.
     """
     return Launcher(source, like, constants)
+
+
+def device_of(array: Array) -> Any:
+    """Return CuPy's name of the device that an array lies on."""
+    if compat.is_cupy_array(array):
+        return array.device
+    return _cupy().cuda.Device(array.device.index or 0)
 
 
 def code_of(source: str) -> str:

@@ -28,7 +28,7 @@ FAULTS = {
     4: "an address outside of an array",
 }
 
-_KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)+\s*)?(\w+)\s*\(")
+_KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 
 
 class KernelFault(RuntimeError):

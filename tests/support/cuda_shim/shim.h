@@ -99,6 +99,35 @@ inline void wait(Place where, int what) {
     shim_switch(&f.sp, scheduler);
     now = me; thread_index.x = me;
 }
+// --- tensor cores: m16n8k8 in the layout of the PTX manual, factors cut off to TF32, the sum cut off to float -----------
+struct Lane { float* c; const float *a, *b; };
+inline Lane lanes[32][32];
+inline int lanes_there[32];
+inline uint32_t bits_of(float x) { uint32_t y; memcpy(&y, &x, 4); return y; }
+inline float float_of(uint32_t y) { float x; memcpy(&x, &y, 4); return x; }
+inline double cut(float x) { return float_of(bits_of(x) & 0xffffe000u); }
+inline float toward_zero(double x) {
+    float y = (float)x;
+    return std::fabs((double)y) > std::fabs(x) ? std::nextafter(y, 0.f) : y;
+}
+inline void multiply_add(float c[4], const float a[4], const float b[2], int what) {
+    const int w = now / 32, lane = now % 32;
+    lanes[w][lane] = {c, a, b};
+    if (++lanes_there[w] == 32) {
+        lanes_there[w] = 0;
+        for (int l = 0; l < 32; l++)
+            for (int q = 0; q < 4; q++) {
+                const int row = l / 4 + 8 * (q / 2), column = 2 * (l % 4) + q % 2;
+                double sum = lanes[w][l].c[q];
+                for (int k = 0; k < 8; k++)
+                    sum += cut(lanes[w][row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)]) *
+                           cut(lanes[w][column * 4 + k % 4].b[k / 4]);
+                lanes[w][l].c[q] = toward_zero(sum);
+            }
+    }
+    wait(AT_WARP, what);
+}
+
 inline uint64_t draw() { seed = seed * 6364136223846793005ull + 1442695040888963407ull; return seed >> 33; }
 
 using Body = void (*)(void*);
@@ -178,7 +207,7 @@ inline void segfault(int) { fail(OUTSIDE); siglongjmp(*way_out, 1); }
 
 inline int run(Dim grid, Dim block, size_t shared, int how, uint64_t chance) {
     error = FINE; order = how; seed = chance; grid_dim = grid; block_dim = block;
-    epoch = 0; memset(warp_epoch, 0, sizeof warp_epoch);
+    epoch = 0; memset(warp_epoch, 0, sizeof warp_epoch); memset(lanes_there, 0, sizeof lanes_there);
     sigjmp_buf out;
     way_out = &out;
     static char own_stack[1 << 15];
@@ -226,4 +255,8 @@ template <class... A> int launch(void (*f)(A...), Dim grid, Dim block, size_t sh
 #define gridDim shim::grid_dim
 #define __syncthreads() shim::wait(shim::AT_BLOCK, __LINE__)
 #define __syncwarp() shim::wait(shim::AT_WARP, __LINE__)
+#define __float_as_uint shim::bits_of
+#define __uint_as_float shim::float_of
+#define multiply_add(c, a, b) shim::multiply_add(c, a, b, __LINE__)
+#define SHARED_PART(type) shim::Shared<type>
 #define DYNAMIC_SHARED(type, name) shim::Shared<type> name{0}

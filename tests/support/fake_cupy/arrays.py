@@ -61,6 +61,7 @@ class Device:
     """A device that is always the first one."""
 
     id = 0
+    compute_capability = "90"
 
     def __init__(self, device: Any = None) -> None:
         del device
