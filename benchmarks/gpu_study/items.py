@@ -87,15 +87,17 @@ def _ground(sizes: Sizes) -> Iterator[Item]:
     for what in ("copy", "float32", "tf32", "bfloat16", "float64"):
         yield Item("ceiling", 4, {"what": what, "side": sizes.side})
     for d, g in sizes.shapes:
+        arguments = {"method": "polynomial", "d": d, "degree": g, "n": sizes.checked}
         for dtype in ("float32", "float64"):
-            arguments = {"d": d, "degree": g, "n": sizes.checked, "dtype": dtype}
-            yield Item("accuracy", 6, {"method": "polynomial", **arguments})
+            yield Item("accuracy", 5, {**arguments, "dtype": dtype})
+        yield Item("accuracy", 5, {**arguments, "dtype": "float32", "tf32": True})
     yield Item("accuracy", 8, {"method": "yoso", "d": 64, "n": sizes.checked, "dtype": "float32"})
 
 
 def _table(sizes: Sizes) -> Iterator[Item]:
     for d, g in sizes.shapes:
-        yield Item("sums", 8, {"d": d, "degree": g, "n": sizes.table})
+        for more in ({}, {"tf32": True}):
+            yield Item("sums", 6, {"d": d, "degree": g, "n": sizes.table, **more})
     for d, g in sizes.shapes:
         yield _call("polynomial", 12, d=d, degree=g, n=sizes.table)
     for n in (sizes.checked, sizes.exact, 4 * sizes.exact):

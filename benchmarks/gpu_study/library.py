@@ -78,6 +78,31 @@ class Library:
             self.xp.cuda.empty_cache()
 
 
+@contextmanager
+def in_tf32(library: Library, wanted: bool) -> Iterator[None]:
+    """Let products of float32 be made in TF32 inside, where that is wanted and there is such a
+    setting.
+    """
+    if not wanted or library.name == "numpy":
+        yield
+    elif library.name == "torch":
+        matmul = library.xp.backends.cuda.matmul
+        before, matmul.allow_tf32 = matmul.allow_tf32, True
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = before
+    else:
+        from cupy._core import _routines_linalg as linalg  # read once from CUPY_TF32, then here
+
+        before = linalg.get_compute_type(np.float32)
+        linalg.set_compute_type(np.float32, linalg.COMPUTE_TYPE_TF32)
+        try:
+            yield
+        finally:
+            linalg.set_compute_type(np.float32, before)
+
+
 def times(
     library: Library, work: Callable[[], object], seconds: float, most: int = 15
 ) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 import approxattn as aa
 from gpu_study.items import HEADS, METHODS
-from gpu_study.library import Library, copies_counted, times
+from gpu_study.library import Library, copies_counted, in_tf32, times
 
 SWITCH = "APPROXATTN_KERNELS"
 NO_TORCH = "PyTorch sees no GPU"
@@ -43,15 +43,11 @@ def _tensor_product(library: Library, seconds: float, what: str, side: int) -> R
     there = _torch(library)
     if there is None:
         return {"skipped": NO_TORCH}
-    torch = there.xp
     a, b = there.uniform((2, side, side), 1.0, 0, "bfloat16" if what == "bfloat16" else "float32")
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        return times(there, lambda: a @ b, seconds) | {"flop": 2 * side**3}
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-        there.free()
+    with in_tf32(there, True):
+        found = times(there, lambda: a @ b, seconds)
+    there.free()
+    return found | {"flop": 2 * side**3}
 
 
 def _torch(library: Library) -> Library | None:
@@ -65,12 +61,16 @@ def _torch(library: Library) -> Library | None:
     return Library("torch") if torch.cuda.is_available() else None
 
 
-def accuracy(library: Library, seconds: float, dtype: str, n: int, **setting: Any) -> Result:
+def accuracy(
+    library: Library, seconds: float, dtype: str, n: int, tf32: bool = False, **setting: Any
+) -> Result:
     """Compare with the same in float64 on the host, with the certificate, and with itself."""
     del seconds
     method, d = method_of(**setting), setting["d"]
     q, k, v = library.uniform((3, 2, n, d), 0.5, 1, dtype)
-    runs = [aa.attention(q, k, v, method, rng=generator(method)) for _ in range(20)]
+    with in_tf32(library, tf32):
+        runs = [aa.attention(q, k, v, method, rng=generator(method)) for _ in range(20)]
+        rows = runs[0].certificate.rows
     value = library.host(runs[0].value)
     q, k, v = (library.host(x).astype(np.float64) for x in (q, k, v))
     same = aa.attention(q, k, v, method, rng=generator(method)).value
@@ -78,9 +78,9 @@ def accuracy(library: Library, seconds: float, dtype: str, n: int, **setting: An
     error = np.max(np.abs(value - target), axis=-1)
     return {
         "relative": float(np.linalg.norm(value - same) / np.linalg.norm(same)),
-        "outside": int(np.sum(error > runs[0].certificate.rows)),
+        "outside": int(np.sum(error > rows)),
         "rows": int(error.size),
-        "bound": float(np.max(runs[0].certificate.rows)),
+        "bound": float(np.max(rows)),
         "identical": all(np.array_equal(library.host(run.value), value) for run in runs),
     }
 
@@ -93,7 +93,13 @@ def _target(method: Any) -> Any:
 
 
 def sums(
-    library: Library, seconds: float, d: int, degree: int, n: int, kernels: str = "on"
+    library: Library,
+    seconds: float,
+    d: int,
+    degree: int,
+    n: int,
+    kernels: str = "on",
+    tf32: bool = False,
 ) -> Result:
     """Time the sums of a polynomial alone, for all heads."""
     from array_api_compat import array_namespace
@@ -109,7 +115,8 @@ def sums(
     before = os.environ.get(SWITCH)
     os.environ[SWITCH] = kernels
     try:
-        found = times(library, lambda: kernel.sums(x, y, v), seconds)
+        with in_tf32(library, tf32):
+            found = times(library, lambda: kernel.sums(x, y, v), seconds)
     finally:
         os.environ.pop(SWITCH) if before is None else os.environ.update({SWITCH: before})
     rank = math.comb(d + degree, degree)

@@ -12,23 +12,43 @@ from pathlib import Path
 import pytest
 
 import approxattn._arrays.cuda
+from approxattn.monomials.device import tensor_cores as cores
 
 OURS = Path(approxattn._arrays.cuda.__file__).parent
 ARCHITECTURES = "sm_80", "sm_90"
 
+
+def tensor_cores(d: int, degree: int, m: int) -> dict[str, str]:
+    """Return the constants of a setting."""
+    found = {"REAL": "float", "D": d, "DEGREE": degree, "M": m}
+    chosen = {"ITEMS_A_WARP": cores.items_a_warp(degree, m), "TOKEN_TILES": cores.token_tiles(d)}
+    return {name: str(value) for name, value in (found | chosen).items()}
+
+
 # source: (constants, the most registers of a kernel)
-SETTINGS: list[tuple[str, dict[str, str], int]] = [
+SETTINGS = [
     ("monomials", {"REAL": "float", "DEGREE": "2"}, 64),
-    ("monomials", {"REAL": "double", "DEGREE": "4"}, 96),
     ("hashing", {"REAL": "float"}, 80),
+    ("tensor_cores", tensor_cores(64, 2, 65), 255),
 ]
+MORE = [
+    ("monomials", {"REAL": "double", "DEGREE": "4"}, 96),
+    ("monomials", {"REAL": "float", "DEGREE": "12"}, 96),
+    ("hashing", {"REAL": "double"}, 80),
+    ("tensor_cores", tensor_cores(16, 4, 17), 255),
+    ("tensor_cores", tensor_cores(32, 2, 33), 255),
+    ("tensor_cores", tensor_cores(128, 2, 136), 255),
+    ("tensor_cores", tensor_cores(8, 6, 9), 255),
+    ("tensor_cores", tensor_cores(3, 2, 4), 255),
+]
+CASES = [*SETTINGS, *(pytest.param(*more, marks=pytest.mark.long) for more in MORE)]
 
 
 NVCC = shutil.which("nvcc") or ""
 
 
 @pytest.mark.skipif(not NVCC, reason="there is no nvcc to compile kernels with")
-@pytest.mark.parametrize(("source", "constants", "most"), SETTINGS)
+@pytest.mark.parametrize(("source", "constants", "most"), CASES)
 def test_nothing_spills(source: str, constants: dict[str, str], most: int, tmp_path: Path) -> None:
     path = OURS / f"{source}.cu"
     flags = ["-std=c++14", "-fatbin", "-Xptxas", "-v", "-o", str(tmp_path / "out.fatbin")]
@@ -40,7 +60,7 @@ def test_nothing_spills(source: str, constants: dict[str, str], most: int, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
-    kernels = re.findall(r"__global__.*?(aa_\w+)\(", path.read_text(encoding="utf-8"))
+    kernels = re.findall(r"__global__[^;{]*?(aa_\w+)\(", path.read_text(encoding="utf-8"))
     names = re.findall(r"Compiling entry function '(\w+)' for '(\w+)'", done.stderr)
     assert sorted(names) == sorted((k, a) for k in kernels for a in ARCHITECTURES)
     registers = [int(x) for x in re.findall(r"Used (\d+) registers", done.stderr)]

@@ -87,7 +87,11 @@ def small_sums(cupy: ModuleType) -> list[HostArray]:
     return [x.get() for x in device_tables.read_sums(*there, (1, 3), namespace(there[0]))]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+QUICK = "pack: no bound", "tables: no bound on tokens", "read: a wrong item"
+CASES = [pytest.param(f, marks=() if f in QUICK else pytest.mark.long) for f in FAULTS]
+
+
+@pytest.mark.parametrize("fault", CASES)
 def test_a_planted_fault_is_found(
     kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
