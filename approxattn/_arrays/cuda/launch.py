@@ -143,9 +143,7 @@ def _cupy() -> Any:
 @functools.lru_cache(maxsize=256)
 def _compiled(cupy: Any, source: str, options: tuple[str, ...]) -> Any:
     try:
-        module = cupy.RawModule(
-            code=code_of(source), options=("-std=c++14", *options), backend="nvrtc"
-        )
+        module = cupy.RawModule(code=code_of(source), options=options, backend="nvrtc")
         module.compile()
     except Exception as error:
         msg = (
