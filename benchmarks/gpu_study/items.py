@@ -69,7 +69,7 @@ FULL = Sizes(
     side=8192,
 )
 DRY = Sizes(
-    shapes=((3, 2), (2, 3)), table=128, growth=(32, 48, 64, 96), checked=64, exact=64, side=64
+    shapes=((3, 2), (2, 4)), table=128, growth=(32, 48, 64, 96), checked=64, exact=64, side=64
 )
 """Everything, so small that a CPU does it in seconds."""
 
@@ -100,6 +100,7 @@ def _table(sizes: Sizes) -> Iterator[Item]:
             yield Item("sums", 6, {"d": d, "degree": g, "n": sizes.table, **more})
     for d, g in sizes.shapes:
         yield _call("polynomial", 12, d=d, degree=g, n=sizes.table)
+        yield _call("taylor", 6, d=d, degree=g, n=sizes.table, certify=False)
     for n in (sizes.checked, sizes.exact, 4 * sizes.exact):
         for dtype in ("bfloat16", "float32"):
             yield Item("sdpa", 8, {"d": 64, "n": n, "dtype": dtype})
@@ -114,6 +115,7 @@ def _growth(sizes: Sizes) -> Iterator[Item]:
         for d, g in sizes.shapes:
             yield Item("sums", 5, {"d": d, "degree": g, "n": n})
             yield _call("polynomial", 6, d=d, degree=g, n=n)
+            yield _call("taylor", 4, d=d, degree=g, n=n, certify=False)
     for n in (*sizes.growth[:5], sizes.table):
         for d, g in sizes.shapes:
             yield _call("polynomial", 9, d=d, degree=g, n=n, gradient=True)

@@ -134,6 +134,29 @@ def test_attention_uses_them_and_holds_its_certificate(kernels: ModuleType) -> N
     assert np.all(error <= own.certificate.rows)
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
+def test_launches_do_not_grow_with_the_tokens(kernels: ModuleType, causal: bool) -> None:
+    counts = []
+    for n in (2048, 4096):
+        q, k, v, g = (kernels.asarray(a) for a in problem(5, n, 5, "f4"))
+        TRAFFIC.clear()
+        aa.attention(q, k, v, aa.Polynomial(degree=2), causal=causal)
+        forward = TRAFFIC.launches.total()
+        aa.attention_vjp(q, k, v, g, aa.Polynomial(degree=2), causal=causal)
+        counts.append((forward, TRAFFIC.launches.total()))
+    assert counts[0] == counts[1]
+    assert counts[0][0] < 150 > counts[0][1] / 4
+
+
+def test_ten_thousand_launches_are_enough_for_a_million_tokens(kernels: ModuleType) -> None:
+    heads, n, launches = 8, 2**20, 3  # monomials, product, running sum
+    for d, degree in ((64, 2), (16, 4), (32, 2)):
+        like = kernels.asarray(np.zeros((1, d), "f4"))
+        device = Device(like, (1.0,) * (degree + 1), namespace(like))
+        runs_ = len(device.key_runs(n)) + len(device.query_runs(n))
+        assert heads * runs_ * launches + 500 < 10_000
+
+
 def test_states_use_them(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v, _ = problem(3, 40, 3, "f4")
     method = aa.Polynomial(degree=2)
