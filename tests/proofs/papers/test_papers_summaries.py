@@ -14,6 +14,7 @@ from scipy.stats import hypergeom
 from verdicts import as_expected, theorems_of
 
 from approxattn.bounds.perturbation import tv_from_partial_score_error
+from approxattn.planning import evidence
 from proofs_check.checkers import check
 from proofs_check.papers.ours import summaries
 from proofs_check.papers.ours.estimators import plan
@@ -106,6 +107,19 @@ def test_ways_to_choose_that_go_wrong_are_found(rule: plan.Rule) -> None:
     assert stated.certify is not None
     wrong = replace(stated, certify=partial(stated.certify, rule=rule))
     assert check(wrong, rng_seed=1).status is Status.REFUTED
+
+
+@pytest.mark.parametrize(("blocks", "draws"), [(1, 1), (5, 3), (12, 12), (40, 12)])
+def test_the_plans_of_the_library_use_the_levels_and_bounds_that_are_stated(
+    blocks: int, draws: int
+) -> None:
+    text = plan.Text(blocks, draws, most=0)
+    for place in (1, 2, 7):
+        level = evidence.level(place, 0.95)
+        assert level == Fraction(1, 20) / (place * (place + 1))
+        for found in range(draws + 1):
+            stated = plan.most_above(text, found, level)
+            assert evidence.most_above(blocks, draws, found, level) == stated
 
 
 def test_most_above_is_a_confidence_bound_in_floats() -> None:

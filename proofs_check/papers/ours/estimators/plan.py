@@ -22,6 +22,8 @@ exact attention.
 4. The order must not depend on the blocks that decide: step 2 is about a method with its place
    given beforehand.
 
+`approxattn.planning.evidence` proves the same beside the code; nothing of it is used here.
+
 Texts, m + 1 of them, are exchangeable if no order of them is likelier than another. Let L(T, t) be
 the share of heads that are above on the text t when the plan was made from the set T.
 
@@ -145,7 +147,7 @@ PLAN = Theorem(
         "passes when A_i + b(C_i, δ/(i(i + 1))) <= K on every text, a method that is above on more "
         "than K blocks of some text is taken with probability δ at most."
     ),
-    source=_HERE,
+    source=here(__name__, "approxattn.planning.evidence"),
     reading=(
         "per head, any number of methods; over the deciding blocks, whatever the blocks were by "
         "which the order was chosen; blocks drawn without repetition"
