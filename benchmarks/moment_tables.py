@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 import approxattn as aa
-from approxattn._problem import Problem
 from approxattn.methods.polynomials.centring import CentredScores
 from approxattn.methods.polynomials.choosing.plan import polynomial_for
 from approxattn.methods.polynomials.forward import Forward, forward
@@ -39,7 +38,7 @@ GAIN = 0.3
 class ByRange(aa.Polynomial):
     """A polynomial of which nothing is asked about moments."""
 
-    def _run(self, problem: Problem, scores: CentredScores, *, keep: bool = False) -> Forward:
+    def _run(self, problem: Any, scores: CentredScores, *, keep: bool = False) -> Forward:
         polynomial = polynomial_for(scores, self._known_degree(), self.basis or "minimax")
         return forward(problem, scores, replace(polynomial, moments=None), keep=keep)
 
