@@ -71,8 +71,14 @@ def check_cotangent_like(arrays: Mapping[str, Any], dtype: str) -> None:
 def call_of(arrays: Mapping[str, Any], dtype: str, **said: Any) -> Call:
     """Return what a method is told, from arrays that were checked."""
     q, k, v = (arrays[name] for name in ("q", "k", "v"))
-    sizes = (int(n) for n in (q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1]))
-    return Call(*sizes, dtype, **said)
+    return Call(
+        queries=int(q.shape[-2]),
+        keys=int(k.shape[-2]),
+        d=int(q.shape[-1]),
+        dv=int(v.shape[-1]),
+        dtype=dtype,
+        **said,
+    )
 
 
 def shards_of(method: Any, call: Call, *, gradient: bool = False) -> Shards:

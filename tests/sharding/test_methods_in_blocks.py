@@ -250,10 +250,10 @@ def test_processes_have_the_same_bits() -> None:
             assert (out.value == want.value).all(), method
         for method, causal in itertools.product((aa.Polynomial(degree=3), aa.Exact()), (0, 1)):
             options = {"shard": 20, "causal": bool(causal)}
-            want = distributed.attention_vjp(*arrays, method, **options)
-            out = distributed.attention_vjp(*arrays, method, **options, executor=pool)
+            grads = distributed.attention_vjp(*arrays, method, **options)
+            again = distributed.attention_vjp(*arrays, method, **options, executor=pool)
             for name in ("dq", "dk", "dv"):
-                assert (getattr(out, name) == getattr(want, name)).all(), method
+                assert (getattr(again, name) == getattr(grads, name)).all(), method
 
 
 @pytest.mark.parametrize(

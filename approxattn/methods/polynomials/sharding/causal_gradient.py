@@ -15,7 +15,7 @@ Symbols as in `gradient`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class PolynomialCausalGradientShards(PolynomialGradientShards):
         return ()
 
     @property
-    def scan(self) -> Any:
+    def scan(self) -> BothScans | None:
         """Both scans."""
         return BothScans(fold=self.fold, back=self.back, give=self.give)
 
@@ -130,13 +130,15 @@ class PolynomialCausalGradientShards(PolynomialGradientShards):
         slope, xp = self._slope_kernel(run), problem.xp
         dx = slope.gradient_x(x, pull.left, y, right)
         if before is not None:
-            dx = dx + read_gradients(x, pull.left, *before.slopes(p), xp)
+            state, degree = before.slopes(p)
+            dx = dx + read_gradients(x, pull.left, state, degree, xp)
         dy = slope.gradient_y(x, pull.left, y, right)
         wide = self._wide(known, run, pull)
         read = run.kernel.transposed_sums(x, y, wide)
         sums = left
         if later is not None:
-            dy = dy + read_gradients(y, right, *later.slopes(p, self.call.dv), xp)
+            pulled, degree = later.slopes(p, self.call.dv)
+            dy = dy + read_gradients(y, right, pulled, degree, xp)
             read = read + read_states(y, later.own, p.degree, xp)
             sums = left.merge(later)
         return {

@@ -46,7 +46,7 @@ from approxattn.methods.polynomials.sharding.run import StateForward, run_over
 from approxattn.methods.polynomials.sharding.shards import PolynomialShards, Settings
 from approxattn.methods.polynomials.shift import shift_keys
 from approxattn.methods.polynomials.state import PolynomialState
-from approxattn.methods.sharded import Answer, Answers, Call, Known, Pass
+from approxattn.methods.sharded import Answer, Answers, BothScans, Call, Known, Pass
 from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import read_gradients, read_states, states
 
@@ -200,7 +200,10 @@ class PolynomialGradientShards:
             Answer(name="dkv", takes=("k", "v"), give=self.of_keys),
         )
 
-    scan = None
+    @property
+    def scan(self) -> BothScans | None:
+        """None: queries see all keys."""
+        return None
 
     def measure(self, known: Known, first: int, q: Array, dout: Array) -> Measured:
         """Return what must be known of queries and cotangents."""
@@ -272,7 +275,8 @@ class PolynomialGradientShards:
         del first
         run, sums = self._run(known, q), known["state"]
         pull = self.pull(run, q, dout)
-        dx = read_gradients(run.queries, pull.left, *sums.slopes(run.polynomial), run.problem.xp)
+        state, degree = sums.slopes(run.polynomial)
+        dx = read_gradients(run.queries, pull.left, state, degree, run.problem.xp)
         return {"dq": self.dq_of(run, pull, dx)}
 
     def dq_of(self, run: StateForward, pull: Pull, dx: Array) -> Approximation:
@@ -288,7 +292,8 @@ class PolynomialGradientShards:
         sums: QuerySums = known["adjoint"]
         y, right, problem = self._key_side(known, k, v)
         read = read_states(y, sums.own, state.polynomial.degree, problem.xp)
-        dy = read_gradients(y, right, *sums.slopes(state.polynomial, problem.dv), problem.xp)
+        pulled, degree = sums.slopes(state.polynomial, problem.dv)
+        dy = read_gradients(y, right, pulled, degree, problem.xp)
         return self.dkv_of(known, sums, problem, dy, read)
 
     def dkv_of(
