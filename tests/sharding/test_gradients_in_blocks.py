@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blocks import gradient, row_errors, tokens
+from dense_attention import gradient, row_errors, tokens
 
 import approxattn as aa
 from approxattn import distributed

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from blocks import output, row_errors, tokens
+from dense_attention import output, row_errors, tokens
 
 import approxattn as aa
 from approxattn import distributed

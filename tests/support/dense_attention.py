@@ -36,3 +36,34 @@ def exact(q, k, v, scale, causal=False, key_mask=None, dout=None):
     z = g @ v.T
     p = f * (z - (f * z).sum(-1, keepdims=True))
     return EXTENDED(scale) * p @ k, EXTENDED(scale) * p.T @ q, f.T @ g
+
+
+def output(q, k, v, *, causal=False, scale=None):
+    """Return the output of any leading axes, in extended precision."""
+    q, k, v = (x.astype(EXTENDED) for x in (q, k, v))
+    s = _factor(q, scale) * q @ np.swapaxes(k, -1, -2)
+    s = np.where(np.tri(*s.shape[-2:], dtype=bool), s, -np.inf) if causal else s
+    f = np.exp(s - s.max(-1, keepdims=True))
+    return (f @ v) / f.sum(-1, keepdims=True)
+
+
+def gradient(q, k, v, dout, *, causal=False, scale=None):
+    """Return dq, dk, dv by their names, in extended precision."""
+    found = dense(q, k, v, dout, _factor(q, scale), causal)
+    return dict(zip(("dq", "dk", "dv"), found, strict=True))
+
+
+def _factor(q, scale):
+    return EXTENDED(scale) if scale else 1 / np.sqrt(EXTENDED(q.shape[-1]))
+
+
+def row_errors(value, want):
+    """Return the largest error of each row."""
+    return np.abs(value.astype(EXTENDED) - want).max(axis=-1)
+
+
+def tokens(count, shape, seed, size, dtype):
+    """Return q, k, v and so on: normal numbers, those of q and k times `size`, all off centre."""
+    rng = np.random.default_rng(seed)
+    sizes = (size, size, 1.0, 1.0)[:count]
+    return [(s * (rng.standard_normal(shape) + 0.3 * i)).astype(dtype) for i, s in enumerate(sizes)]
