@@ -23,6 +23,7 @@ from approxattn.methods.polynomials.tensor_attention import tensor_attention
 from approxattn.methods.random_features.performer import Performer
 from approxattn.methods.random_features.state import PerformerState
 from approxattn.methods.selected_keys.selected_summaries import SelectedSummaries
+from approxattn.methods.yoso.state import YosoState
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.methods.yoso.yoso_expectation import YosoExpectation
 from approxattn.planning.applied import HeadCheck, PlannedApproximation, PlanWarning
@@ -63,6 +64,7 @@ __all__ = [
     "SelectedSummaries",
     "Yoso",
     "YosoExpectation",
+    "YosoState",
     "attention",
     "attention_vjp",
     "audit",

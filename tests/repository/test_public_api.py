@@ -50,6 +50,7 @@ PUBLIC = {
         *["PlannedApproximation", "plan"],
         "PolynomialState",
         "Regime",
+        "YosoState",
         *METHODS,
         "attention",
         "attention_vjp",

@@ -20,12 +20,15 @@ from approxattn._arguments import (
     check_choice,
     check_flag,
     check_fraction,
+    check_generator,
     check_integer,
+    check_memory,
     check_positive,
     keep,
 )
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
 from approxattn.bounds.concentration import hashes_needed
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import column_widths
@@ -34,11 +37,13 @@ from approxattn.hashing.collision import root_mean_square_error
 from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, unit_rows
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.sharded import Call
+from approxattn.methods.states.posing import pose_keys
 from approxattn.methods.yoso.hash_error import Hashes, entry_error, small
 from approxattn.methods.yoso.numpy_tables import TOKENS, code_width, fits, key_block
 from approxattn.methods.yoso.sampled_gradient import sampled_gradient
 from approxattn.methods.yoso.sampling import Sample, group_sizes, power_of_two, sample
 from approxattn.methods.yoso.shards import YosoShards
+from approxattn.methods.yoso.state import YosoState
 from approxattn.methods.yoso.yoso_expectation import (
     YosoExpectation,
     certified_gradients,
@@ -276,6 +281,76 @@ class Yoso(Costed):
         return certified_gradients(
             problem, terms, self._target, "sampled surrogate", noise, failure=1 - self.confidence
         )
+
+    @public()
+    @quietly
+    def state(
+        self, k: Array, v: Array, *, rng: np.random.Generator, key_mask: Array | None = None
+    ) -> YosoState:
+        """Fold keys and values into hash tables, for queries to come; on the host, in NumPy.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        rng : numpy.random.Generator
+            Draws the hashes, once: all that joins the state has the same.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+
+        Returns
+        -------
+        YosoState
+            With `query(q)`, `attend(q, k, v)`, which is causal, `extend(k, v)`, `merge(other)`,
+            `save(path)`.
+
+        Raises
+        ------
+        TypeError, ValueError, MemoryError
+            What `attention` refuses; normalize=True and bound="bernstein", which need more than the
+            tables.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 100, 8))
+        >>> method = aa.Yoso(bits=4, hashes=8)
+        >>> state = method.state(k[:60], v[:60], rng=np.random.default_rng(1))
+        >>> out = state.extend(k[60:], v[60:]).query(q)
+        >>> whole = aa.attention(q, k, v, method, rng=np.random.default_rng(1))
+        >>> bool(abs(out.value - whole.value).max() < 1e-13)
+        True
+        """
+        check_generator(rng)
+        if self.normalize:
+            msg = (
+                "normalize=True with a state: divide the rows of the output by their lengths "
+                "yourself, or use attention"
+            )
+            raise ValueError(msg)
+        if self.bound == "bernstein":
+            msg = (
+                "bound(='bernstein') needs the variance over hashes of what each query reads, "
+                "which a state does not keep: use bound='hoeffding'"
+            )
+            raise ValueError(msg)
+        problem = pose_keys(k, v, None, key_mask)
+        numbers = math.prod(problem.batch) * (problem.dv + 1) * float(self.hashes << self.bits)
+        check_memory("hashes", self.hashes, 2 * numbers, "tables of all hashes")
+        normals = self._draw(problem, rng, whole_batch=True)
+        empty = YosoState(
+            bits=self.bits,
+            hashes=self.hashes,
+            hashing=self.hashing,
+            zero_rows=self.zero_rows,
+            confidence=self.confidence,
+            dtype=problem.dtype,
+            normals=_arrays.to_host(normals),
+            tables=np.empty(0),
+            widths=np.empty(0),
+            keys=np.empty(0, int),
+        )
+        return empty.like(problem)
 
     @property
     def _target(self) -> str:

@@ -1,0 +1,300 @@
+"""Keys and values folded into hash tables, to be queried, extended and merged.
+
+Symbols as in `hash_error`: m hashes of b bits, W_c = sum_j |v_jc|.
+
+1. The table of a hash holds, for each code, the sum of the values of the keys with that code. So
+   tables of the same hyperplanes add, and all that a query needs is m 2^b dv numbers.
+2. Causal continuation: query i reads the table of the keys before its chunk, and meets those of its
+   own chunk up to i one by one, by the share of hashes in which their codes agree. This is the sum
+   over j <= i of the same collisions, so its expectation is causal YOSO-E.
+3. Tables are float64, whatever the values are: a sum over all keys and hashes is off by
+   gamma_{2 n + 2 m + 12}(2^-53) W_c (`numpy_tables`), in any order of merging. It is rounded once
+   to the dtype computed in.
+4. Hoeffding's inequality with W_c of all keys seen serves rows that saw fewer of them, too. It is
+   one over the draws of the hashes, for queries, keys and values that do not depend on them; the
+   tokens that a decoder makes of outputs do.
+
+Tables lie on the host, in NumPy, whatever library queries come from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
+from approxattn.bounds.concentration import hoeffding
+from approxattn.bounds.rounding import U64, gamma, up
+from approxattn.bounds.scores import column_widths
+from approxattn.certificate import Approximation, Certificate
+from approxattn.hashing.directions import check_zero_rows
+from approxattn.methods.states.posing import (
+    pose_keys,
+    refuse_another_kind,
+    refuse_other_terms,
+)
+from approxattn.methods.yoso.hash_error import Hashes
+from approxattn.methods.yoso.numpy_tables import key_block, packed_codes, read_tables, tables
+from approxattn.methods.yoso.state_file import read_state, write_state
+
+CHUNK = 64
+"""Tokens that meet each other pair by pair. *Chosen*: tables then cost more than pairs."""
+
+INDEPENDENT = "queries, keys and values that do not depend on the draws"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class YosoState:
+    """What YOSO remembers of the keys and values it has seen; made by `Yoso.state`.
+
+    Attributes
+    ----------
+    bits, hashes : int
+        Hyperplanes of one hash, and number of hashes.
+    hashing : str
+        "gaussian" or "hadamard".
+    zero_rows : str
+        As in `Yoso`.
+    confidence : float
+        Probability with which the bounds of a query hold, over the draws of the hashes, if queries,
+        keys and values do not depend on these.
+    dtype : str
+        What queries and keys are computed in.
+    normals : ndarray, shape (hashes, bits, d)
+        The hyperplanes.
+    tables : ndarray, shape (..., hashes 2^bits, dv)
+        Sums of the values by code, one hash after the other.
+    widths : ndarray, shape (..., dv)
+        Sums of the sizes of the values, rounded up.
+    keys : ndarray of int, shape (...)
+        Number of keys seen.
+    """
+
+    bits: int
+    hashes: int
+    hashing: str
+    zero_rows: str
+    confidence: float
+    dtype: str
+    normals: HostArray
+    tables: HostArray
+    widths: HostArray
+    keys: HostArray
+
+    @public()
+    @quietly
+    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> YosoState:
+        """Return the state that has seen these keys and values too.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+        """
+        return self.merge(self.like(pose_keys(k, v, None, key_mask)))
+
+    @public()
+    @quietly
+    def merge(self, other: YosoState) -> YosoState:
+        """Return the state that has seen what either has.
+
+        Raises
+        ------
+        TypeError
+            If `other` is no such state.
+        ValueError
+            If they differ in settings, hyperplanes, shape or dtype.
+        """
+        refuse_another_kind(self, other, "Yoso.state")
+        refuse_other_terms(self._terms(), other._terms())
+        if not np.array_equal(self.normals, other.normals):
+            msg = "other has other hyperplanes: make both states with equal generators"
+            raise ValueError(msg)
+        return replace(
+            self,
+            tables=self.tables + other.tables,
+            widths=up(self.widths + other.widths),
+            keys=self.keys + other.keys,
+        )
+
+    @public()
+    @quietly
+    def query(self, q: Array) -> Approximation:
+        """Return the sums over all keys seen, and their certificate, whose target is YOSO-E.
+
+        The output has the library of the queries and the dtype computed in (float32 for half
+        precisions). An item that has seen no key has the sum 0.
+
+        Parameters
+        ----------
+        q : array, shape (..., n_q, d)
+            Same dtype and leading axes as the keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` with `Yoso` refuses.
+        """
+        problem = self._posed(q, q[..., :1])
+        found = np.empty((*problem.batch, problem.n_q, self.tables.shape[-1]))
+        host = _arrays.to_host(problem.q)
+        for index in np.ndindex(*problem.batch):
+            codes = packed_codes(host[index], self._normals)
+            found[index] = read_tables(codes, self.tables[index], [self.hashes], False)[0]
+        return self._certified(problem, found)
+
+    @public()
+    @quietly
+    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, YosoState]:
+        """Return causal YOSO of the next tokens, and the state that has seen them too.
+
+        Query i sees all keys of this state and keys 0..i of the new ones.
+
+        Parameters
+        ----------
+        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
+            The next tokens, as many queries as keys; same dtype and leading axes as the state.
+
+        Returns
+        -------
+        Approximation
+            Output in the dtype computed in, shape (..., n, dv), and its certificate.
+        YosoState
+            Of all keys up to the last new one. This state stays as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` with `Yoso` refuses; numbers of queries and keys that differ.
+        """
+        if tuple(q.shape[-2:-1]) != tuple(k.shape[-2:-1]):
+            msg = (
+                f"q{tuple(q.shape)} and k{tuple(k.shape)} differ in tokens: attend takes the next "
+                "tokens, as many queries as keys; query() takes queries alone"
+            )
+            raise ValueError(msg)
+        queries, keys = self._posed(q, q[..., :1]), self._posed(k, v)
+        if keys.dv != self.tables.shape[-1]:
+            msg = f"v has width {keys.dv}, the state {self.tables.shape[-1]}: make them equal"
+            raise ValueError(msg)
+        after, found = self.tables.copy(), np.empty((*keys.batch, keys.n_k, keys.dv))
+        arrays = [_arrays.to_host(x) for x in (queries.q, keys.k, keys.v)]
+        for index in np.ndindex(*keys.batch):
+            self._walk(*(x[index] for x in arrays), after[index], found[index])
+        widths = up(self.widths + column_widths(keys))
+        state = replace(self, tables=after, widths=widths, keys=self.keys + keys.n_k)
+        return state._certified(queries, found), state
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to an .npz file of plain arrays, whole or not at all."""
+        write_state(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> YosoState:
+        """Read a state that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is none of ours, is damaged, or holds numbers that no state has.
+        OSError
+            If it cannot be read.
+        """
+        return cls(**read_state(Path(path)))
+
+    def like(self, problem: Problem) -> YosoState:
+        """Return the state of the keys of a problem alone, with these hyperplanes."""
+        check_zero_rows(problem, self.zero_rows)
+        k, v = (_arrays.to_host(x) for x in (problem.k, problem.v))
+        found = np.zeros((*problem.batch, self.hashes << self.bits, problem.dv))
+        for index in np.ndindex(*problem.batch):
+            codes = packed_codes(k[index], self._normals)
+            values = v[index].astype(np.float64)
+            found[index] = tables(values, codes, found.shape[-2], key_block(self.bits))
+        keys = np.full(problem.batch, problem.n_k)
+        if problem.key_mask is not None:
+            keys = np.asarray(np.sum(_arrays.to_host(problem.key_mask), axis=-1))
+        return replace(
+            self, dtype=problem.dtype, tables=found, widths=column_widths(problem), keys=keys
+        )
+
+    @property
+    def _normals(self) -> HostArray:
+        return self.normals.astype(self.dtype)
+
+    def _posed(self, rows: Array, values: Array) -> Problem:
+        """Check rows as keys of `attention`, with these values."""
+        problem = pose_keys(rows, values, None, None)
+        batch = self.tables.shape[:-2]
+        if problem.batch != batch:
+            msg = f"tokens have leading axes {problem.batch}, the state {batch}: make them equal"
+            raise ValueError(msg)
+        if problem.dtype != self.dtype or problem.d != self.normals.shape[-1]:
+            msg = (
+                f"tokens are computed in {problem.dtype} and have width {problem.d}, the state in "
+                f"{self.dtype} and {self.normals.shape[-1]}: make them equal"
+            )
+            raise TypeError(msg)
+        check_zero_rows(problem, self.zero_rows)
+        return problem
+
+    def _walk(
+        self, q: HostArray, k: HostArray, v: HostArray, table: HostArray, out: HostArray
+    ) -> None:
+        """Set out to the sums of one item's tokens, and add their keys to its table."""
+        q_codes, k_codes = (packed_codes(x, self._normals) for x in (q, k))
+        values = v.astype(np.float64)
+        for start in range(0, len(q), CHUNK):
+            rows = slice(start, start + CHUNK)
+            mine, theirs, own = q_codes[rows], k_codes[rows], values[rows]
+            met = np.sum(mine[:, None] == theirs[None], axis=-1, dtype=np.float64)
+            earlier = read_tables(mine, table, [self.hashes], False)[0]
+            out[rows] = earlier + np.tril(met) @ own / self.hashes
+            np.add.at(table, theirs.reshape(-1), np.repeat(own, self.hashes, axis=0))
+
+    def _certified(self, problem: Problem, found: HostArray) -> Approximation:
+        """Return sums over hashes with their certificate, for queries posed as a problem."""
+        family = Hashes(bits=self.bits, count=self.hashes, kind=self.hashing)
+        n_q, delta, dv = problem.n_q, 1 - self.confidence, found.shape[-1]
+        most = max(1, int(np.max(self.keys, initial=0)))
+        off = hoeffding(family.blocks(problem.d), max(1, n_q * dv), delta)
+        off += family.wrong_codes(problem) + gamma(2 * most + 2 * self.hashes + 12, U64)
+        size = np.max(self.widths, axis=-1, initial=0.0)
+        tiny = (most + 2) * _arrays.smallest_normal(problem.dtype)
+        rows = up(size * off + 2 * problem.u * size + tiny)[..., None]
+        value = _arrays.cast(_arrays.from_host(found, problem.q), problem.dtype, problem.xp)
+        gaussian = self.hashing == "gaussian"
+        certificate = Certificate(
+            rows=np.broadcast_to(rows, found.shape[:-1]),
+            target="YOSO-E" if gaussian else "the expectation of YOSO under Hadamard hashing",
+            theorem="ours.l1-hoeffding",
+            failure=delta if math.prod(found.shape) else 0.0,
+            facts={
+                "bits": self.bits,
+                "hashes": self.hashes,
+                "hashing": self.hashing,
+                "l1 width of a value column": size,
+                "keys": self.keys,
+                "holds for": INDEPENDENT,
+            },
+        )
+        return Approximation(value=value, certificate=certificate)
+
+    def _terms(self) -> dict[str, object]:
+        return {
+            "bits": self.bits,
+            "hashes": self.hashes,
+            "hashing": self.hashing,
+            "zero_rows": self.zero_rows,
+            "confidence": self.confidence,
+            "dtype": self.dtype,
+            "shape": self.tables.shape,
+        }
