@@ -15,6 +15,7 @@ from approxattn.methods.low_rank.clustered import Clustered
 from approxattn.methods.low_rank.fitted_linformer import FittedLinformer
 from approxattn.methods.low_rank.linformer import Linformer
 from approxattn.methods.low_rank.nystrom import Nystrom
+from approxattn.methods.low_rank.state import LinformerState
 from approxattn.methods.polynomials.fitted_polynomial import FittedPolynomial
 from approxattn.methods.polynomials.folding.open_state import MomentState
 from approxattn.methods.polynomials.polynomial import Polynomial
@@ -50,6 +51,7 @@ __all__ = [
     "HeadPlan",
     "LSHSoftmax",
     "Linformer",
+    "LinformerState",
     "MomentState",
     "Nystrom",
     "Performer",

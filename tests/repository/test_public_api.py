@@ -44,6 +44,7 @@ PUBLIC = {
         "Cost",
         "GradientCertificate",
         "Gradients",
+        "LinformerState",
         "MomentState",
         "PerformerState",
         *["Auto", "HeadCheck", "HeadPlan", "Plan", "PlanFileError", "PlanWarning"],

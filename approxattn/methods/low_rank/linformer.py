@@ -31,11 +31,13 @@ from approxattn._arguments import (
     check_choice,
     check_fraction,
     check_integer,
+    check_memory,
     check_positive,
     keep,
 )
 from approxattn._arrays import Array
-from approxattn._problem import Problem
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
 from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.blocks.linformer import LinformerShards
@@ -43,8 +45,10 @@ from approxattn.methods.low_rank.combinations import Combined
 from approxattn.methods.low_rank.given import Kernel, Projections
 from approxattn.methods.low_rank.kinds import Combination, Facts, bounds_or_none
 from approxattn.methods.low_rank.sketches import SKETCHES, Sketch
+from approxattn.methods.low_rank.state import LinformerState, none_of
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.sharded import Call
+from approxattn.methods.states.posing import pose_keys
 from approxattn.softmax.biased import attend, attend_gradient
 
 
@@ -217,6 +221,66 @@ class Linformer(Costed):
         """Return it as it works on blocks of tokens."""
         return LinformerShards(method=self, call=call)
 
+    @public()
+    @quietly
+    def state(
+        self,
+        k: Array,
+        v: Array,
+        *,
+        scale: float | None = None,
+        key_mask: Array | None = None,
+    ) -> LinformerState:
+        """Fold keys and values into means of blocks, for queries to come; for "mean-pool" only.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        scale : float, optional
+            As in `attention`.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+
+        Returns
+        -------
+        LinformerState
+            With `query(q)`, `attend(q, k, v)`, which is causal, `extend(k, v)`, `merge(other)`,
+            `save(path)`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` refuses; sketches that have no state, with the reason.
+
+        Examples
+        --------
+        >>> import numpy as np, approxattn as aa
+        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 100, 8))
+        >>> state = aa.Linformer(rank=32, sketch="mean-pool").state(k[:60], v[:60])
+        >>> out, state = state.attend(q[60:], k[60:], v[60:])
+        >>> exact = aa.attention(q, k, v, aa.Exact(), causal=True).value[60:]
+        >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all())
+        True
+        """
+        reason = self._why_no_state()
+        if reason:
+            msg = f"{reason}; use sketch='mean-pool'"
+            raise ValueError(msg)
+        assert self.rank is not None  # noqa: S101 - checked when it was built
+        problem = pose_keys(k, v, scale, key_mask)
+        numbers = math.prod(problem.batch) * self.rank * (problem.d + problem.dv + 3)
+        check_memory("rank", self.rank, 2 * numbers, "means of blocks")
+        return none_of(problem, self.rank).followed_by(problem)
+
+    def _why_no_state(self) -> str:
+        """Return why the method has no state; empty if it has."""
+        if self.key_projection is not None:
+            return "key_projection has a column for each of a fixed number of keys"
+        if self.kernel is not None:
+            return "kernel makes a combination of every block, so their number grows with the keys"
+        return _NO_STATE.get(self.sketch, "")
+
     def vjp(self, problem: Problem, dout: Array, rng: np.random.Generator | None) -> Gradients:
         """Return dq, dk, dv of the output, and of the projections if they are given, for the
         cotangent dout, shape (..., n_q, dv).
@@ -233,6 +297,16 @@ class Linformer(Costed):
             certificate=bounds.certificate(facts=_facts(combination, combined), unmet=unmet),
             parameters=combination.parameters(combined, dkeys, dvalues),
         )
+
+
+_NO_BOUND = "no bound is known for its combinations, whose weights would be drawn key by key"
+_NO_STATE = {
+    **dict.fromkeys(("gaussian", "rademacher", "sparse", "count-sketch"), _NO_BOUND),
+    "srht": "its transform mixes all keys, and its length is that of a power of two beyond them",
+    "max-pool": "no theorem speaks about largest entries, but for the range of v",
+    "row-sample": "its keys are drawn from all of them, whose number a state does not know",
+}
+"""Why a sketch has no state."""
 
 
 def _facts(combination: Combination, combined: Combined) -> Facts:

@@ -1,0 +1,345 @@
+"""Keys and values folded into means of blocks, to be queried, extended and merged.
+
+A query attends to the means of the blocks (`blocks`), each weighted by its size. In `attend` the
+new tokens stand beside them as they are: a query sees the blocks of earlier keys, and the new keys
+up to its own, in chunks of as many tokens as there are blocks. Only then are they pooled.
+
+Bound, in the letters of `pooling_bounds` (proved there).
+
+1. Attention to the blocks is attention with k_j replaced by the mean of its block, so scores are
+   off by at most eta_i = beta |q_i| max r_b; new keys are not replaced.
+2. Means are kept in float64, and rounded to the dtype computed in when they are read: r_b grows by
+   2 u |k_b|, a mean of values is off by 2 u max|V|.
+3. A key that joins a block, and a block that joins another, take a share, a product and a sum:
+   four roundings with the counts. So means of values are off by at most gamma_{4 n + 32}(2^-53)
+   max|V|, for all n keys seen.
+
+Blocks are other ones than those of one call, which knows the number of keys beforehand. They lie on
+the host, in NumPy, whatever library queries come from.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
+from approxattn._arrays.entry import public
+from approxattn._problem import Problem, quietly
+from approxattn.bounds.perturbation import output_bound, tv_from_score_error
+from approxattn.bounds.rounding import U64, gamma, up
+from approxattn.bounds.scores import query_norms, row_norms, score_bound, spread_of
+from approxattn.bounds.softmax import softmax_rounding
+from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn.methods.low_rank.blocks import Blocks, no_blocks
+from approxattn.methods.low_rank.state_file import read_state, write_state
+from approxattn.methods.states.posing import (
+    SeenKeys,
+    pose_keys,
+    pose_next,
+    pose_queries,
+    refuse_another_kind,
+    refuse_other_terms,
+    seen_keys,
+)
+from approxattn.softmax.biased import Reduced, attend
+
+SHORTEST = 64
+"""Least number of tokens of a chunk of `attend`. *Chosen*: fewer cost more calls than products."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LinformerState:
+    """What mean pooling remembers of the keys and values it has seen; made by `Linformer.state`.
+
+    Attributes
+    ----------
+    rank : int
+        Number of blocks at most.
+    scale : float
+        Factor beta of the scores.
+    dtype : str
+        What queries are computed in.
+    keys, values : ndarray, shapes (..., rank, d), (..., rank, dv)
+        Means of the blocks, in float64; 0 for a block of nothing.
+    counts : ndarray of int, shape (..., rank)
+        Numbers of keys.
+    radii : ndarray, shape (..., rank)
+        Bounds on the distance of a key from the mean of its block.
+    lengths : ndarray of int, shape (...)
+        Number of keys that a block is filled up to.
+    seen : SeenKeys
+        Number and lengths of the keys, range of the values.
+    """
+
+    rank: int
+    scale: float
+    dtype: str
+    keys: HostArray
+    values: HostArray
+    counts: HostArray
+    radii: HostArray
+    lengths: HostArray
+    seen: SeenKeys
+
+    @public()
+    @quietly
+    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> LinformerState:
+        """Return the state that has seen these keys and values too, in this order.
+
+        Parameters
+        ----------
+        k, v : array, shapes (..., n, d), (..., n, dv)
+            Keys and values.
+        key_mask : array of bool, shape (..., n), optional
+            True where a key takes part.
+        """
+        problem = pose_keys(k, v, self.scale, key_mask)
+        other = none_of(problem, self.rank)
+        refuse_other_terms(self._terms(), other._terms())
+        return self.followed_by(problem)
+
+    @public()
+    @quietly
+    def merge(self, other: LinformerState) -> LinformerState:
+        """Return the state that has seen what either has: the other's keys come later.
+
+        Raises
+        ------
+        TypeError
+            If `other` is no such state.
+        ValueError
+            If they differ in rank, scale, shape or dtype.
+        """
+        refuse_another_kind(self, other, "Linformer.state")
+        refuse_other_terms(self._terms(), other._terms())
+        found = [
+            self._blocks(index).then(other._blocks(index)).within(self.rank)
+            for index in np.ndindex(*self.counts.shape[:-1])
+        ]
+        return self._of(found, self.seen.merged(other.seen))
+
+    @public()
+    @quietly
+    def query(self, q: Array) -> Approximation:
+        """Return the attention of the queries over the blocks, and its certificate.
+
+        The output has the library of the queries and the dtype computed in (float32 for half
+        precisions). Rows of an item that has seen no key are NaN, and the certificate says so.
+
+        Parameters
+        ----------
+        q : array, shape (..., n_q, d)
+            Same dtype and leading axes as the keys.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` refuses.
+        """
+        problem = pose_queries(q, self._like(q), self.keys.shape[-1], self.scale)
+        none = problem.k[..., :0, :], self._here(self.values[..., :0, :], problem)
+        return self._attended(problem, *none, self.seen)
+
+    @public()
+    @quietly
+    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, LinformerState]:
+        """Return causal attention of the next tokens, and the state that has seen them too.
+
+        Query i sees the blocks, and keys 0..i of the new ones as they are, or as blocks where they
+        are more than one chunk before it.
+
+        Parameters
+        ----------
+        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
+            The next tokens, as many queries as keys; same dtype and leading axes as the state.
+
+        Returns
+        -------
+        Approximation
+            Output in the dtype computed in, shape (..., n, dv), and its certificate.
+        LinformerState
+            Of all keys up to the last new one. This state stays as it is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What `attention` refuses; numbers of queries and keys that differ.
+        """
+        dv, d = self.values.shape[-1], self.keys.shape[-1]
+        whole = pose_next(q, k, v, self._like(q), dv, d, self.scale)
+        state, found = self, list[Approximation]()
+        for start in range(0, whole.n_q, max(self.rank, SHORTEST)):
+            rows = slice(start, min(start + max(self.rank, SHORTEST), whole.n_q))
+            parts = {x: getattr(whole, x)[..., rows, :] for x in ("q", "k", "v")}
+            chunk = replace(whole, **parts, group=1)
+            after = state.followed_by(chunk)
+            found.append(state._attended(chunk, chunk.k, chunk.v, after.seen))
+            state = after
+        return _in_order(found, whole), state
+
+    def save(self, path: str | Path) -> None:
+        """Write the state to an .npz file of plain arrays, whole or not at all."""
+        write_state(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> LinformerState:
+        """Read a state that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is none of ours, is damaged, or holds numbers that no state has.
+        OSError
+            If it cannot be read.
+        """
+        return cls(**read_state(Path(path)))
+
+    def followed_by(self, problem: Problem) -> LinformerState:
+        """Return the state that has seen the keys of a problem too."""
+        k, v = (_arrays.to_host(x) for x in (problem.k, problem.v))
+        mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
+        found = []
+        for index in np.ndindex(*problem.batch):
+            shown = slice(None) if mask is None else mask[index]
+            own = k[index][shown], v[index][shown]
+            found.append(self._blocks(index).followed_by(*own, self.rank))
+        return self._of(found, self.seen.merged(seen_keys(problem)))
+
+    def _blocks(self, index: tuple[int, ...]) -> Blocks:
+        some = self.counts[index] > 0
+        return Blocks(
+            keys=self.keys[index][some],
+            values=self.values[index][some],
+            counts=self.counts[index][some],
+            radii=self.radii[index][some],
+            length=int(self.lengths[index]),
+        )
+
+    def _of(self, blocks: list[Blocks], seen: SeenKeys) -> LinformerState:
+        """Return the state of the blocks of all items."""
+        batch, arrays = self.counts.shape[:-1], {}
+        for name in ("keys", "values", "counts", "radii"):
+            like = getattr(self, name)
+            whole = np.zeros((len(blocks), *like.shape[len(batch) :]), like.dtype)
+            for item, own in enumerate(blocks):
+                whole[item, : len(own.counts)] = getattr(own, name)
+            arrays[name] = whole.reshape(like.shape)
+        lengths = np.array([own.length for own in blocks], int).reshape(batch)
+        return replace(self, **arrays, lengths=lengths, seen=seen)
+
+    def _like(self, q: Array) -> Array:
+        """Return an array of the library of q, with the leading axes and the dtype of the state."""
+        return _arrays.from_host(np.zeros((*self.counts.shape[:-1], 1, 1), self.dtype), q)
+
+    def _here(self, x: HostArray, problem: Problem) -> Array:
+        return _arrays.from_host(x.astype(problem.dtype), problem.q)
+
+    def _attended(self, problem: Problem, k: Array, v: Array, seen: SeenKeys) -> Approximation:
+        """Return attention of queries to the blocks and to keys beside them, which they see in
+        causal order; `seen` is what all of them saw.
+        """
+        xp, beside = problem.xp, int(k.shape[-2])
+        bias = np.log(np.maximum(self.counts, 1))
+        bias = np.concatenate([bias, np.zeros((*bias.shape[:-1], beside))], axis=-1)
+        there = np.concatenate([self.counts > 0, np.ones((*bias.shape[:-1], beside), bool)], -1)
+        nothing = ~there.any(axis=-1)
+        there[nothing, 0] = True  # so that no row is empty; it becomes NaN below
+        mixed = replace(
+            problem,
+            k=xp.concat([self._here(self.keys, problem), k], axis=-2),
+            v=xp.concat([self._here(self.values, problem), v], axis=-2),
+            key_mask=_arrays.from_host(there, problem.q),
+            causal=beside > 0,
+            group=1,
+        )
+        own = _arrays.from_host(bias[..., None, :].astype(problem.dtype), problem.q)
+        value = attend(Reduced(problem=mixed, bias=own))
+        certificate = self._certificate(mixed, seen, nothing)
+        if np.any(nothing):
+            gone = _arrays.from_host(np.array(nothing[..., None, None]), value)
+            value = xp.where(gone, xp.full_like(value, xp.nan), value)
+        return Approximation(value=value, certificate=certificate)
+
+    def _certificate(self, mixed: Problem, seen: SeenKeys, nothing: HostArray) -> Certificate:
+        u, tiny = mixed.u, _arrays.smallest_normal(mixed.dtype)
+        spread = spread_of(*seen.ends)
+        of_means = 2 * u * row_norms(self.keys, np) + self.keys.shape[-1] * tiny
+        radius = np.max(np.where(self.counts > 0, up(self.radii + of_means), 0.0), axis=-1)
+        eta = up(mixed.scale * query_norms(mixed) * radius[..., None] * (1 + 4 * u) + tiny)
+        log_top = math.log(max(1, int(np.max(self.counts, initial=1))))
+        tv = tv_from_score_error(eta + 4 * u * log_top)
+        of_means = up((gamma(4 * seen.most + 32, U64) + 2 * u) * spread.top + 2 * tiny)
+        rounding = softmax_rounding(mixed, score_bound(mixed) + log_top, mixed.n_k)
+        rounding = up(rounding + of_means[..., None])
+        rows = up(output_bound(tv, spread.osc) + rounding)
+        reason = f"{int(np.sum(nothing))} item(s) have seen no key and their rows are NaN"
+        return Certificate(
+            rows=np.where(nothing[..., None], np.inf, rows),
+            target=SOFTMAX,
+            theorem="ours.mean-pool",
+            facts={
+                "sketch": "mean-pool",
+                "rank": self.rank,
+                "keys": seen.keys,
+                "score error of pooling": eta,
+                "total variation": tv,
+                "rounding": rounding,
+            },
+            unmet=(reason,) if np.any(nothing) else (),
+        )
+
+    def _terms(self) -> dict[str, object]:
+        return {
+            "rank": self.rank,
+            "scale": self.scale,
+            "dtype": self.dtype,
+            "shape": (self.keys.shape, self.values.shape),
+        }
+
+
+def _in_order(found: list[Approximation], whole: Problem) -> Approximation:
+    """Return the results of chunks as one."""
+    if not found:
+        nothing = Certificate(
+            rows=np.zeros((*whole.batch, 0)), target=SOFTMAX, theorem="ours.mean-pool"
+        )
+        return Approximation(value=whole.v, certificate=nothing)
+    if len(found) == 1:
+        return found[0]
+    *_, last = certificates = [out.certificate for out in found]
+    of_rows = ("score error of pooling", "total variation", "rounding")
+    facts = {x: np.concatenate([c.facts[x] for c in certificates], axis=-1) for x in of_rows}
+    certificate = replace(
+        last,
+        rows=np.concatenate([c.rows for c in certificates], axis=-1),
+        facts={**last.facts, **facts},
+    )
+    value = whole.xp.concat([out.value for out in found], axis=-2)
+    return Approximation(value=value, certificate=certificate)
+
+
+def none_of(problem: Problem, rank: int) -> LinformerState:
+    """Return the state of no keys, for a problem of that shape."""
+    batch, none = problem.batch, no_blocks(problem.d, problem.dv)
+    shape = (*batch, rank)
+    return LinformerState(
+        rank=rank,
+        scale=problem.scale,
+        dtype=problem.dtype,
+        keys=np.zeros((*shape, problem.d)),
+        values=np.zeros((*shape, problem.dv)),
+        counts=np.zeros(shape, int),
+        radii=np.zeros(shape),
+        lengths=np.full(batch, none.length),
+        seen=SeenKeys(
+            keys=np.zeros(batch, int),
+            radius=np.zeros(batch),
+            high=np.full((*batch, problem.dv), -np.inf),
+            low=np.full((*batch, problem.dv), np.inf),
+        ),
+    )
