@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def method(rank: int) -> aa.Linformer:
     return aa.Linformer(rank=rank, sketch="mean-pool")
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**16),
     shape=st.sampled_from([(12, 3), (150, 2), (2, 9, 4), (3, 1, 7, 1)]),
@@ -41,7 +42,7 @@ def test_bounds_hold(
     q, k, v = (x.astype(dtype) for x in (q, k * size + offset, v))
     n, batch, scale = shape[-2], shape[:-2], shape[-1] ** -0.5
     edges = [0, *sorted(cuts), n]
-    parts = [(..., slice(a, b), slice(None)) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [(..., slice(a, b), slice(None)) for a, b in itertools.pairwise(edges)]
     state = method(rank).state(k[parts[0]], v[parts[0]])
     causal = output(q, k, v, visible(n, n, batch, {"causal": True}), scale)
     extended = merged = state
@@ -102,7 +103,9 @@ def test_ragged_items_and_items_without_keys(tmp_path: Path) -> None:
     assert np.isfinite(later.value).all()
 
 
-@pytest.mark.parametrize("library", [x for x in LIBRARIES if x.name != "forbidding"], ids=str)
+@pytest.mark.parametrize(
+    "library", [x for x in LIBRARIES if x.name not in ("forbidding", "jax")], ids=str
+)
 def test_queries_of_any_library(library: Library) -> None:
     q, k, v = np.random.default_rng(4).standard_normal((3, 2, 9, 3))
     want, _ = method(3).state(k, v).attend(q, k, v)

@@ -54,7 +54,10 @@ class Blocks:
         found = self._with_last(single.part(slice(0, first)))
         rest = single.part(slice(first, None))
         length = found.length
-        while len(found.counts) + -(-len(rest.counts) // length) > most:
+        while True:
+            new = -(-len(rest.counts) // length)
+            if len(found.counts) + new <= most or max(len(found.counts), new) <= 1:
+                break
             length *= 2
             found = found.paired()
         starts = np.arange(0, len(rest.counts), length)
