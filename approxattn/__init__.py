@@ -13,9 +13,9 @@ from approxattn.methods.costs import Cost
 from approxattn.methods.exact import Exact
 from approxattn.methods.low_rank.clustered import Clustered
 from approxattn.methods.low_rank.fitted_linformer import FittedLinformer
+from approxattn.methods.low_rank.folding.state import LinformerState
 from approxattn.methods.low_rank.linformer import Linformer
 from approxattn.methods.low_rank.nystrom import Nystrom
-from approxattn.methods.low_rank.state import LinformerState
 from approxattn.methods.polynomials.fitted_polynomial import FittedPolynomial
 from approxattn.methods.polynomials.folding.open_state import MomentState
 from approxattn.methods.polynomials.polynomial import Polynomial

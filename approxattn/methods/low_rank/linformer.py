@@ -42,10 +42,10 @@ from approxattn.certificate import Approximation, Gradients
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.low_rank.blocks.linformer import LinformerShards
 from approxattn.methods.low_rank.combinations import Combined
+from approxattn.methods.low_rank.folding.state import LinformerState, none_of
 from approxattn.methods.low_rank.given import Kernel, Projections
 from approxattn.methods.low_rank.kinds import Combination, Facts, bounds_or_none
 from approxattn.methods.low_rank.sketches import SKETCHES, Sketch
-from approxattn.methods.low_rank.state import LinformerState, none_of
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.sharded import Call
 from approxattn.methods.states.posing import pose_keys

@@ -1,6 +1,6 @@
 """Keys and values folded into means of blocks, to be queried, extended and merged.
 
-A query attends to the means of the blocks (`blocks`), each weighted by its size. In `attend` the
+A query attends to the means of the blocks (`means`), each weighted by its size. In `attend` the
 new tokens stand beside them as they are: a query sees the blocks of earlier keys, and the new keys
 up to its own, in chunks of as many tokens as there are blocks. Only then are they pooled.
 
@@ -35,8 +35,8 @@ from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import query_norms, row_norms, score_bound, spread_of
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.methods.low_rank.blocks import Blocks, no_blocks
-from approxattn.methods.low_rank.state_file import read_state, write_state
+from approxattn.methods.low_rank.folding.file import read_state, write_state
+from approxattn.methods.low_rank.folding.means import Blocks, no_blocks
 from approxattn.methods.states.posing import (
     SeenKeys,
     pose_keys,

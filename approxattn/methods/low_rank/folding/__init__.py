@@ -1,0 +1,1 @@
+"""Means of blocks that grow with the keys: their state, and its file."""
