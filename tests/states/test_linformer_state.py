@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from masking.masked_attention import output, visible
+from masked_attention import output, visible
 from namespaces import LIBRARIES, Library
 
 import approxattn as aa
