@@ -53,7 +53,7 @@ def as_rows(x: Array, problem: Problem) -> Array:
 def unfolded(result: Approximation, problem: Problem) -> Approximation:
     """Return the result for the heads of `problem`, from that of the one."""
     shape, certificate, lse = (*problem.batch, problem.n_q), result.certificate, result.lse
-    own = {
+    own: dict[str, Any] = {
         "rows": np.reshape(certificate.rows, shape),
         "facts": _facts(certificate.facts, problem),
         "promised": _repeated(certificate.promised, problem),

@@ -153,8 +153,8 @@ class Kernel(BothWays):
         check_degrees(degrees, self.degree, m)
         if initial is not None and not (self.kind == "features" and _arrays.on_host(x, initial)):
             more = read_states_with_parts(x, initial, self.degree, self.xp, degrees)
-            own = self.sums_with_parts(x, y, values, degrees)
-            return own[0] + more[0], own[1] + more[1], None
+            later = self.sums_with_parts(x, y, values, degrees)
+            return later[0] + more[0], later[1] + more[1], None
         if self.heads > 1 and not (self.kind == "features" and _arrays.on_host(x, y, values)):
             one, own, over = self._apart_heads(x)
             found = one.sums_with_parts(own(x), over(y), over(values), degrees)

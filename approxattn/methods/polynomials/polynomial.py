@@ -372,10 +372,11 @@ class Polynomial(Costed):
                 "both, says which sums are kept"
             )
             raise ValueError(msg)
-        kept = degree if self.degree is None else self.degree
+        kept = self.degree if degree is None else degree
+        assert kept is not None  # noqa: S101 - one of them is given
         check_degree(kept, self.range_basis)
         refuse_what_needs_queries(self.basis, self.index)
-        found = self.range_basis, self.tolerance, int(kept or 0)
+        found = self.range_basis, self.tolerance, int(kept)
         return opened(k, v, *found, centre, scale, key_mask)
 
     # Protocol.

@@ -188,7 +188,8 @@ class YosoState:
         after, found = self.tables.copy(), np.empty((*keys.batch, keys.n_k, keys.dv))
         arrays = [_arrays.to_host(x) for x in (queries.q, keys.k, keys.v)]
         for index in np.ndindex(*keys.batch):
-            self._walk(*(x[index] for x in arrays), after[index], found[index])
+            own_q, own_k, own_v = (x[index] for x in arrays)
+            self._walk(own_q, own_k, own_v, after[index], found[index])
         widths = up(self.widths + column_widths(keys))
         state = replace(self, tables=after, widths=widths, keys=self.keys + keys.n_k)
         return state._certified(queries, found), state

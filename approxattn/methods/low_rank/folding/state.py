@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -222,7 +223,7 @@ class LinformerState:
 
     def _of(self, blocks: list[Blocks], seen: SeenKeys) -> LinformerState:
         """Return the state of the blocks of all items."""
-        batch, arrays = self.counts.shape[:-1], {}
+        batch, arrays = self.counts.shape[:-1], dict[str, Any]()
         for name in ("keys", "values", "counts", "radii"):
             like = getattr(self, name)
             whole = np.zeros((len(blocks), *like.shape[len(batch) :]), like.dtype)
@@ -247,7 +248,7 @@ class LinformerState:
         bias = np.log(np.maximum(self.counts, 1))
         bias = np.concatenate([bias, np.zeros((*bias.shape[:-1], beside))], axis=-1)
         there = np.concatenate([self.counts > 0, np.ones((*bias.shape[:-1], beside), bool)], -1)
-        nothing = ~there.any(axis=-1)
+        nothing = np.asarray(~there.any(axis=-1))
         there[nothing, 0] = True  # so that no row is empty; it becomes NaN below
         mixed = replace(
             problem,

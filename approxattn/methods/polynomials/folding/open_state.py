@@ -107,8 +107,8 @@ class MomentState:
         own = folded(problem, before.polynomial, before.centre, None)
         after = before.merge(own)
         polynomial = self._polynomial(problem, after)
-        closed = (self._closed(x, polynomial) for x in (before, own))
-        out, _ = advanced(*closed, problem)
+        first, then = (self._closed(x, polynomial) for x in (before, own))
+        out, _ = advanced(first, then, problem)
         return out, replace(self, moments=after)
 
     def save(self, path: str | Path) -> None:
@@ -179,7 +179,7 @@ def _rounded_up(x: float) -> float:
     """Return the next power of 2^(1/8), at least 2^-100: below, polynomials do not differ."""
     if not math.isfinite(x):
         return x
-    found = 2.0 ** (math.ceil(8 * math.log2(max(x, 2.0**-100))) / 8)
+    found: float = 2.0 ** (math.ceil(8 * math.log2(max(x, 2.0**-100))) / 8)
     return found if found >= x else found * 2.0**0.125
 
 
