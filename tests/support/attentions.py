@@ -68,22 +68,26 @@ def ordered(
     return weighted(scores(q, k), keep, v)
 
 
-def forgets_the_offset(q: Any, k: Any, v: Any, *, causal: bool = False, query_offset: int = 0):
+def forgets_the_offset(
+    q: Any, k: Any, v: Any, *, causal: bool = False, query_offset: int = 0
+) -> Any:
     """Causal order is aligned at the upper left, whatever was said."""
     return ordered(q, k, v, causal=causal, query_offset=min(query_offset, 0))
 
 
-def window_too_wide(q: Any, k: Any, v: Any, *, window: Any = None):
+def window_too_wide(q: Any, k: Any, v: Any, *, window: Any = None) -> Any:
     """One key more before each query."""
     return ordered(q, k, v, window=window and (window[0] + 1, window[1]))
 
 
-def window_forgets_causal(q: Any, k: Any, v: Any, *, causal: bool = False, window: Any = None):
+def window_forgets_causal(
+    q: Any, k: Any, v: Any, *, causal: bool = False, window: Any = None
+) -> Any:
     """Under a window causal order is forgotten."""
     return ordered(q, k, v, causal=causal and window is None, window=window)
 
 
-def leaks_between_segments(q: Any, k: Any, v: Any, *, segments: Any = None):
+def leaks_between_segments(q: Any, k: Any, v: Any, *, segments: Any = None) -> Any:
     """The first key of a sequence is seen by the one before."""
     keep = seen(q.shape[-2], k.shape[-2], segments=segments)
     if segments is not None:
