@@ -371,4 +371,8 @@ class Plan(Record):
         if math.prod(found.shape) != len(heads):
             msg = f"{len(heads)} heads for the shape {found.shape}"
             raise ValueError(msg)
+        numbers = [head.candidate for head in heads if head.candidate is not None]
+        if not all(0 <= number < len(candidates) for number in numbers):
+            msg = f"a head has a candidate that is none of the {len(candidates)}"
+            raise ValueError(msg)
         return found

@@ -250,6 +250,17 @@ def test_files_never_run_code(found, tmp_path: Path) -> None:
         aa.Plan.load(path)
 
 
+@pytest.mark.parametrize(("name", "value"), [("shape", [3]), ("candidates", [])])
+def test_damaged_plans(name: str, value: object, found, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    found.save(path)
+    content = json.loads(path.read_text())
+    content["plan"][name] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(aa.PlanFileError, match="damaged plan"):
+        aa.Plan.load(path)
+
+
 def test_methods_without_text_are_not_saved(heads, tmp_path: Path) -> None:
     made = plan(*heads, candidates=[Known()])
     with pytest.raises(ValueError, match="Known cannot be saved"):
