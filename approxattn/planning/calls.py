@@ -18,7 +18,7 @@ from approxattn._arguments import (
     check_number,
     check_positive,
 )
-from approxattn._arrays import Array
+from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn.methods.exact import Exact
@@ -243,27 +243,11 @@ def _planned(
             raise ValueError(msg + "text the same heads")
     seeds = rng.integers(2**63, size=(math.prod(shape), len(problems)))
     found = _candidates(problems, request, rng)
-    candidates = found.cheaper
-    heads: list[HeadPlan] = []
-    errors: list[list[float]] = []
-    for number, index in enumerate(np.ndindex(*shape)):
-        texts = [
-            Drawn(
-                problem=problem.item(index),
-                size=request.block,
-                wanted=request.blocks,
-                seed=int(seeds[number, i]),
-            )
-            for i, problem in enumerate(problems)
-        ]
-        heads.append(choose(texts, candidates, request.rule, request.in_time))
-        if len(texts) > 1:
-            ahead = request.ahead((number + 1) / math.prod(shape))
-            errors.append(carried_over(texts, candidates, request.rule, ahead))
+    heads, errors = _searched(problems, seeds, found.cheaper, request)
     return Plan(
         shape=shape,
         heads=tuple(heads),
-        candidates=candidates,
+        candidates=found.cheaper,
         exact_seconds=found.exact.seconds,
         relative_error=request.relative_error,
         confidence=request.rule.confidence,
@@ -279,6 +263,30 @@ def _planned(
         refused=found.refused,
         transfer=_transfer(errors, len(problems), request.relative_error),
     )
+
+
+def _searched(
+    problems: list[Problem],
+    seeds: HostArray,
+    candidates: Sequence[Candidate],
+    request: _Request,
+) -> tuple[list[HeadPlan], list[list[float]]]:
+    """Return the plan of each head, and where there are several texts its errors on each of them,
+    planned on the others; for these a head may use what is left of its part of the time.
+    """
+    shape = problems[0].batch
+    heads: list[HeadPlan] = []
+    errors: list[list[float]] = []
+    for number, index in enumerate(np.ndindex(*shape)):
+        texts = [
+            Drawn(problem=problem.item(index), size=request.block, wanted=request.blocks, seed=seed)
+            for problem, seed in zip(problems, map(int, seeds[number]), strict=True)
+        ]
+        heads.append(choose(texts, candidates, request.rule, request.in_time))
+        if len(texts) > 1:
+            ahead = request.ahead((number + 1) / math.prod(shape))
+            errors.append(carried_over(texts, candidates, request.rule, ahead))
+    return heads, errors
 
 
 def _candidates(problems: list[Problem], request: _Request, rng: np.random.Generator) -> Timed:

@@ -69,7 +69,7 @@ def test_bad_methods_are_taken_no_more_often_than_stated() -> None:
 
 def test_with_the_whole_level_for_each_of_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check above can fail: confidence that is not spent along the list is not there."""
-    monkeypatch.setattr(search, "level", lambda place, confidence: Fraction(1, 5))
+    monkeypatch.setattr(search, "level", lambda *_: Fraction(1, 5))
     assert bad_ones_taken() > MOST
 
 
