@@ -12,6 +12,8 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
+from approxattn._problem.progress import Work
+from approxattn._problem.time_needed import exact_seconds
 from approxattn.bounds.rounding import up
 from approxattn.planning.candidates import run
 from approxattn.softmax.rows import Item, items
@@ -106,7 +108,11 @@ class Drawn:
         rows = [np.arange(self.numbers[i] * self.size, lasts[i]) for i in order]
         place = np.repeat(order, [len(r) for r in rows])
         (item,) = items(self.problem, np.concatenate(rows))
-        return item, _arrays.to_float64(item.recompute().output), item.rounding(), place
+        count = item.rows.size
+        work = Work(f"exact rows, {count}", exact_seconds(self.problem, count), count)
+        output = _arrays.to_float64(item.recompute(work).output)
+        work.finish()
+        return item, output, item.rounding(), place
 
     def errors(self, name: str, method: Any) -> Errors:
         """Return the errors of a method, computed once."""

@@ -21,6 +21,7 @@ from approxattn._arguments import (
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, Scoring, pose, quietly
+from approxattn._problem.progress import reported
 from approxattn.methods.exact import Exact
 from approxattn.methods.protocol import described
 from approxattn.planning.blocks import Drawn
@@ -277,14 +278,16 @@ def _searched(
     shape = problems[0].batch
     heads: list[HeadPlan] = []
     errors: list[list[float]] = []
-    for number, index in enumerate(np.ndindex(*shape)):
+    indices, total = np.ndindex(*shape), math.prod(shape)
+    steps = reported(indices, f"plan of {total} heads", 0.0, total, lambda _: 1)
+    for number, index in enumerate(steps):
         texts = [
             Drawn(problem=problem.item(index), size=request.block, wanted=request.blocks, seed=seed)
             for problem, seed in zip(problems, map(int, seeds[number]), strict=True)
         ]
         heads.append(choose(texts, candidates, request.rule, request.in_time))
         if len(texts) > 1:
-            ahead = request.ahead((number + 1) / math.prod(shape))
+            ahead = request.ahead((number + 1) / total)
             errors.append(carried_over(texts, candidates, request.rule, ahead))
     return heads, errors
 

@@ -14,9 +14,20 @@ from approxattn.diagnosis.trials import Head
 class LayerCall(Protocol):
     """One call of attention: `approxattn.torch.LayerHeads`."""
 
-    layer: int
-    module: str
-    q: Any
+    @property
+    def layer(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def module(self) -> str:
+        """Its name in the model."""
+        ...
+
+    @property
+    def q(self) -> Any:
+        """Queries, shape (B, H, n_q, d)."""
+        ...
 
     def head(self, item: int, head: int) -> Head:
         """Return one head of one batch item."""

@@ -11,7 +11,8 @@ from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Scoring, pose, quietly
-from approxattn._problem.time_needed import check_rows_fit
+from approxattn._problem.progress import Work
+from approxattn._problem.time_needed import check_rows_fit, exact_seconds
 from approxattn.bounds.rounding import up
 from approxattn.planning.parts import Part
 from approxattn.softmax.rows import Item, choose, items
@@ -96,9 +97,12 @@ def sampled(
     chosen = np.sort(np.concatenate(numbers)) if numbers else np.zeros(0, np.int64)
     known: dict[int, list[tuple[tuple[int, ...], Item, HostArray, HostArray]]] = {}
     rank = len(problem.batch) - len(shape)
+    what = f"check of {chosen.size} rows of {problem.n_k} keys"
+    work = Work(what, exact_seconds(problem, chosen.size), chosen.size)
     for item in items(problem, chosen):
         own = item.index[rank:]
         head = int(np.ravel_multi_index(own, shape)) if own else 0
-        exact = _arrays.to_float64(item.recompute().output)
+        exact = _arrays.to_float64(item.recompute(work).output)
         known.setdefault(head, []).append((item.index[:rank], item, exact, item.rounding()))
+    work.finish()
     return Sample(rows=min(rows, population), population=population, known=known)
