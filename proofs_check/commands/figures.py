@@ -45,8 +45,9 @@ def figures(
     seed, versions and commit.
     """
     from approxattn.whole_files import make_folder, write_text
-    from proofs_check.figures import files, gallery
-    from proofs_check.figures.page import page as gallery_page
+    from proofs_check.figures import gallery
+    from proofs_check.figures.output import files
+    from proofs_check.figures.output.page import page as gallery_page
     from proofs_check.running.evidence import environment
 
     with misuse(LookupError, ValueError):

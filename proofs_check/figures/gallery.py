@@ -12,8 +12,11 @@ from proofs_check.figures import (
     guarantees,
     hashing,
     heads,
+    linformer_table,
     low_rank,
+    published_code,
     summaries,
+    training,
     weights,
 )
 from proofs_check.figures.record import Figure
@@ -29,11 +32,14 @@ FIGURES: Mapping[str, Build] = {
     "even-and-odd": exponential.even_and_odd,
     "total-variation": weights.total_variation,
     "moments": weights.moments,
+    "gradient-rows": weights.gradient_rows,
     "printed-gradients": gradients.printed_gradients,
     "riemann-points": gradients.riemann_points,
     "layers": gradients.layers,
+    "training": training.training,
+    "published-table": published_code.published_table,
     "linformer-success": low_rank.linformer_success,
-    "linformer-savings": low_rank.linformer_savings,
+    "linformer-savings": linformer_table.linformer_savings,
     "spectra": low_rank.spectra,
     "range-finder": low_rank.range_finder,
     "yoso-weight": hashing.yoso_weight,
@@ -50,8 +56,10 @@ FIGURES: Mapping[str, Build] = {
     "vattention-coverage": guarantees.vattention_coverage,
     "plan-confidence": guarantees.plan_confidence,
     "growth": costs.growth,
+    "times": costs.times,
     "crossover": costs.crossover,
     "regimes": costs.regimes,
+    "regime-map": costs.regime_map,
 }
 
 

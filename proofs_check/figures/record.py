@@ -10,7 +10,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-Kind: TypeAlias = Literal["line", "dashed", "dotted", "points", "rings", "steps", "bars", "band"]
+Kind: TypeAlias = Literal[
+    "line", "dashed", "dotted", "points", "rings", "squares", "steps", "bars", "band"
+]
 Numbers: TypeAlias = "Sequence[float] | np.ndarray"
 
 
@@ -88,6 +90,8 @@ class Panel:
     series: tuple[Series, ...]
     marks: tuple[Mark, ...] = ()
     title: str = ""
+    beside: bool = False
+    """Whether the legend stands beside the axes however short it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,3 +114,70 @@ def moments(tiny: bool = False) -> Figure:
         seed=_SEED,
         facts={"gain at the last degree": rows["range"][-1] / rows["one-sided"][-1]},
     )
+
+
+def gradient_rows(tiny: bool = False) -> Figure:
+    """Change of a row of the plug-in gradient, against the bound T3."""
+    rng = np.random.default_rng(_SEED)
+    cloud = np.array([_moved_gradient(rng) for _ in range(60 if tiny else 1500)])
+    sizes = np.linspace(0.05, 3.5, 8 if tiny else 40)
+    worst = np.array([_balanced_gradient(s) for s in sizes])
+    end = float(max(cloud[:, 0].max(), sizes[-1]))
+    share = np.concatenate([cloud, worst])
+    return Figure(
+        name="gradient-rows",
+        title="Rows of a gradient whose weights are off",
+        claims=("ours.gradient", "ours.hilbert"),
+        caption="P = f ∘ (z - <f, z>) is the row that every gradient of attention goes through, "
+        "f~ are the computed weights, ω the oscillation of z and ln ρ that of ln(f~ / f). The "
+        "bound (ω/4) ln ρ is approached by four keys (rings): the largest share of it here is "
+        f"{np.max(share[:, 1] / share[:, 0] * 4):.4f}. The papers say ε / poly(n).",
+        panels=(
+            Panel(
+                x=Axis(label="ln ρ, oscillation of ln(f~ / f)"),
+                y=Axis(label="|P~ - P|₁ / ω"),
+                series=(
+                    Series(label="random rows", x=cloud[:, 0], y=cloud[:, 1], kind="points"),
+                    Series(label="bound, ln ρ / 4", x=[0, end], y=[0, end / 4]),
+                    Series(
+                        label="four keys, tanh(ln ρ / 4)",
+                        x=worst[:, 0],
+                        y=worst[:, 1],
+                        kind="rings",
+                        colour=1,
+                    ),
+                ),
+            ),
+        ),
+        seed=_SEED,
+        facts={"largest share": float(np.max(share[:, 1] / share[:, 0] * 4))},
+    )
+
+
+def _moved_gradient(rng: np.random.Generator) -> tuple[float, float]:
+    """ln rho and |P~ - P|_1 / omega of a random row."""
+    n = int(rng.integers(2, 9))
+    f, moved = (np.exp(rng.normal(0, rng.uniform(0, 1.5), n)) for _ in range(2))
+    z = rng.choice([0.0, 1.0], n) if rng.random() < 0.5 else rng.uniform(0, 1, n)
+    if np.ptp(z) == 0:
+        z[0] = 1 - z[0]
+    strength = rng.uniform(0.1, 1)
+    return _gradient_change(f, f * moved**strength, z)
+
+
+def _balanced_gradient(size: float) -> tuple[float, float]:
+    """Four keys: the weights of two fall from exp(s/2) to exp(-s/2), and z is 0, 1 in either pair.
+    Then <f, z> stays 1/2, and the change is tanh(s/4).
+    """
+    exponents = np.array([0, 0, size / 2, size / 2])
+    return _gradient_change(np.exp(exponents), np.exp(-exponents), np.array([0.0, 1, 0, 1]))
+
+
+def _gradient_change(f: np.ndarray, moved: np.ndarray, z: np.ndarray) -> tuple[float, float]:
+    change = np.sum(np.abs(_gradient_row(moved, z) - _gradient_row(f, z))) / np.ptp(z)
+    return float(np.ptp(np.log(moved / f))), float(change)
+
+
+def _gradient_row(weights: np.ndarray, z: np.ndarray) -> np.ndarray:
+    f = weights / weights.sum()
+    return np.asarray(f * (z - f @ z))

@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from proofs_check import catalogue
 from proofs_check.__main__ import app
-from proofs_check.figures import files, gallery
-from proofs_check.figures.draw import drawn, style
-from proofs_check.figures.page import page
+from proofs_check.figures import gallery
+from proofs_check.figures.output import files
+from proofs_check.figures.output.draw import drawn, style
+from proofs_check.figures.output.page import page
 from proofs_check.figures.record import Axis, Figure, Panel, Series
 
 ORIGIN = {"figure": "x", "theorems": "y", "seed": "0", "versions": "z=1", "commit": "abc"}
@@ -27,7 +28,7 @@ def tiny() -> dict[str, Figure]:
 def test_every_figure_can_be_drawn_and_names_theorems(name: str, tiny: dict[str, Figure]) -> None:
     figure = tiny[name]
     assert figure.name == name
-    assert set(figure.claims) <= set(catalogue.theorems())
+    assert set(figure.claims) <= set(catalogue.theorems(timed=True))
     assert figure.claims
     with style(name):
         drawing = drawn(figure)
@@ -53,6 +54,10 @@ KNOWN = {
     ("bert-lsh-flops", "reported"): 10.24,
     ("plan-confidence", "as stated"): 0.1,  # 1/20 for the first and for the second, then none
     ("plan-confidence", "one level"): 1.0,  # 20 methods, each by a sample of its own
+    ("gradient-rows", "largest share"): 1.0,
+    # by hand, (12 D + 2 n) / (12 D + 4 k)
+    ("linformer-savings", "time, n = 65536, k = 128"): 274 / 19,
+    ("published-table", "reported, d = 4"): 6.5476,
     ("growth", "Exact"): 2.0,
     ("growth", "Performer, 256 features"): 1.0,
 }
@@ -78,19 +83,56 @@ def test_bounds_lie_above_what_they_bound(tiny: dict[str, Figure]) -> None:
     assert (rows("layers", "bound with") <= rows("layers", "bound") * (1 + 1e-9)).all()
     assert (rows("layers", "error") <= rows("layers", "bound with")).all()
     assert (rows("moments", "error") <= rows("moments", "Taylor")).all()
-    for name in ("total-variation", "range-finder", "mean-query-sample", "dropped-keys"):
-        assert tiny[name].facts["largest share"] <= 1
     for share in ("mass", "value"):
         assert 0.1 < tiny["summary-cell"].facts[f"largest share of the {share} bound"] <= 1
     assert tiny["summary-cell"].facts["smallest excess"] >= 0
     gains = [g for name, g in tiny["summary-row"].facts.items() if name.startswith("gain")]
     assert all(1.5 < gain < 2 for gain in gains)
+    drawn_below = ("total-variation", "gradient-rows", "mean-query-sample", "dropped-keys")
+    for name in (*drawn_below, "range-finder"):
+        shares = [x for fact, x in tiny[name].facts.items() if fact.startswith("largest share")]
+        assert max(shares) <= 1
     least, most = (
         np.concatenate([np.asarray(s.low if low else s.y) for s in bands])
         for bands in [[s for s in tiny["least-error"].panels[0].series if s.kind == "band"]]
         for low in (True, False)
     )
     assert (least <= most).all()
+
+
+def test_four_keys_show_that_the_bound_of_the_gradient_is_sharp(tiny: dict[str, Figure]) -> None:
+    ends = tiny["gradient-rows"].panels[0].series[2]
+    assert np.asarray(ends.y) == pytest.approx(np.tanh(np.asarray(ends.x) / 4), abs=1e-12)
+
+
+def test_the_measure_of_the_published_code_is_half_a_relative_error(
+    tiny: dict[str, Figure],
+) -> None:
+    assert tiny["published-table"].facts["relative / reported"] == pytest.approx(2, rel=0.05)
+    assert tiny["published-table"].facts["softmax, last"] > 5
+
+
+def test_the_student_learns_and_all_start_alike(tiny: dict[str, Figure]) -> None:
+    facts = tiny["training"].facts
+    assert facts["last, exact"] < 0.9 * facts["first, exact"]
+    assert facts["first, degree 2, plug-in"] == facts["first, exact"]
+
+
+def test_low_rank_savings_count_as_they_are_printed(tiny: dict[str, Figure]) -> None:
+    facts = tiny["linformer-savings"].facts
+    # operations explain the printed times within a factor of two and a bit, never exceed them
+    assert 0.4 < facts["least quotient"] < facts["largest quotient"] < 1.1
+
+
+def test_the_map_of_regimes_by_hand(tiny: dict[str, Figure]) -> None:
+    cells = {
+        (int(x), int(y)): series.label
+        for series in tiny["regime-map"].panels[1].series
+        for x, y in zip(series.x, series.y, strict=True)
+    }
+    assert len(cells) == 9  # each cell has one winner
+    assert cells[0, 2] == "degree 1"  # scores within 1/4: a straight line, at any width
+    assert cells[2, 2] == "exact"  # scores up to 8 in 64 directions
 
 
 def test_printed_formulas_are_wrong_and_corrected_ones_right(tiny: dict[str, Figure]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from approxattn.whole_files import write_text
-from proofs_check.figures.draw import drawn, style
+from proofs_check.figures.output.draw import drawn, style
 from proofs_check.figures.record import Figure
 
 FORMATS = ("svg", "png", "csv")
@@ -60,7 +60,8 @@ def table(figure: Figure, origin: Mapping[str, str]) -> str:
             low = [""] * len(series.x) if series.low is None else series.low
             for x, y, foot in zip(series.x, series.y, low, strict=True):
                 place = panel.x.names[int(x)] if panel.x.names else _number(x)
-                writer.writerow([i, series.label, series.kind, place, _number(y), _number(foot)])
+                height = panel.y.names[int(y)] if panel.y.names else _number(y)
+                writer.writerow([i, series.label, series.kind, place, height, _number(foot)])
     return text.getvalue()
 
 
@@ -81,7 +82,7 @@ def _picture(figure: Figure, form: str, origin: Mapping[str, str]) -> bytes:
 
 def _commit() -> str:
     """Return the commit of the source, with + where it was changed since; "none" of a package."""
-    place = Path(__file__).resolve().parents[2]
+    place = Path(__file__).resolve().parents[3]
     if not (place / ".git").exists():
         return "none"
     command = ["git", "-C", str(place), "describe", "--always", "--abbrev=12", "--dirty=+"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from proofs_check.figures.output.style import COLOURS, PANEL, STYLE
 from proofs_check.figures.record import Axis, Figure, Mark, Panel, Series
-from proofs_check.figures.style import COLOURS, PANEL, STYLE
 
 _BESIDE = 6
 """More names than that stand beside the axes. *Chosen*."""
@@ -50,8 +50,8 @@ def _draw(axes: Any, panel: Panel) -> None:
     for mark in panel.marks:
         _mark(axes, mark)
     named = sum(bool(series.label) for series in panel.series)
-    if named > _BESIDE:
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    if named > _BESIDE or panel.beside:
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=0.8)
     elif named:
         axes.legend()
 
@@ -105,6 +105,7 @@ _PENS: Mapping[str, Pen] = {
     "dotted": _plotted(":"),
     "points": _plotted("o", markeredgewidth=0, alpha=0.6),
     "rings": _plotted("o", markerfacecolor="none"),
+    "squares": _plotted("s", markersize=13, markeredgewidth=0),
     "steps": _plotted("-", drawstyle="steps-post"),
     "bars": _bars,
     "band": _band,
