@@ -2,17 +2,33 @@
 loaded from outside.
 """
 
+import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "approxattn"
 author = "approxattn developers"
 copyright = "2026, approxattn developers"  # noqa: A001 - Sphinx wants this name
 version = release = installed_version("approxattn")
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "statements",
+    "typeset",
+]
 exclude_patterns = ["_build"]
 nitpicky = False  # array types are described in words
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+myst_dmath_allow_labels = False
+html_math_renderer = "matplotlib"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 autodoc_typehints = "none"  # the docstrings say more: shapes, scale, units
 numpydoc_show_class_members = False

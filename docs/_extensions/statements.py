@@ -1,0 +1,102 @@
+"""A page of the statements of each source, written when the pages are built, and the role that
+refers to them: {claim}`ours.hilbert`. A key that the catalogue does not have is a warning, with
+which `./run.sh docs` ends.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.util.docutils import SphinxRole
+
+FOLDER = "statements"
+
+_HEAD = """# Statements
+
+Every statement of the catalogue, by source, typeset as the report does it, with the verdict that is
+expected of it. `python -m proofs_check show KEY` adds the experiments, `replay KEY` runs them.
+
+"""
+
+
+def pages() -> dict[str, str]:
+    """Return the pages by name: one of each source, and the list of them."""
+    from proofs_check import catalogue
+
+    sources: dict[str, list[Any]] = {}
+    for theorem in catalogue.theorems(timed=True).values():
+        sources.setdefault(theorem.key.split(".")[0], []).append(theorem)
+    texts = {name: _page(name, found) for name, found in sources.items()}
+    rows = [f"| [{n}]({n}.md) | {len(f)} | {_citation(f)} |" for n, f in sources.items()]
+    table = "\n".join(["| keys begin with | statements | source |", "|---|---|---|", *rows])
+    listed = "\n".join(["```{toctree}", ":hidden:", "", *sources, "```"])
+    texts["index"] = f"{_HEAD}{table}\n\n{listed}\n"
+    return texts
+
+
+def _citation(theorems: list[Any]) -> str:
+    found = dict.fromkeys(t.source.citation for t in theorems)
+    return "; ".join(found)
+
+
+def _page(name: str, theorems: list[Any]) -> str:
+    lines = [f"# Statements: {name}", "", _citation(theorems), ""]
+    for theorem in theorems:
+        lines += [f"({theorem.key})=", f"## {theorem.key}", "", *_body(theorem), ""]
+    return "\n".join(lines)
+
+
+def _body(theorem: Any) -> list[str]:
+    """Return what is said of one statement, as HTML."""
+    from proofs_check.report.mathml import html
+
+    kind = f", {theorem.kind}" if theorem.kind else ""
+    rows = [f"<p><strong>{html(theorem.title)}</strong> (expected: {theorem.expected}{kind})</p>"]
+    rows.append(f'<p class="statement">{html(theorem.statement)}</p>')
+    if theorem.reading:
+        rows.append(f"<p><em>Read as:</em> {html(theorem.reading)}</p>")
+    rows.append(f"<p><em>Source:</em> {escape(str(theorem.source))}</p>")
+    return ["".join(rows)]
+
+
+def write(app: Any) -> None:
+    """Write the pages that changed, before the sources are read."""
+    folder = Path(app.srcdir) / FOLDER
+    folder.mkdir(exist_ok=True)
+    texts = {f"{name}.md": text for name, text in pages().items()}
+    for path in folder.glob("*.md"):
+        if path.name not in texts:
+            path.unlink()
+    for name, text in texts.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+class Claim(SphinxRole):
+    """A key as a link to its statement."""
+
+    def run(self) -> tuple[list[nodes.Node], list[Any]]:
+        """Return the link; Sphinx resolves it, or warns."""
+        link = pending_xref(
+            "",
+            nodes.literal(text=self.text),
+            refdomain="std",
+            reftype="ref",
+            reftarget=self.text,
+            refexplicit=True,
+            refwarn=True,
+            refdoc=self.env.docname,
+        )
+        return [link], []
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the pages and the role."""
+    app.add_role("claim", Claim())
+    app.connect("builder-inited", write)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
