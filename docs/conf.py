@@ -18,6 +18,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "interface",
     "statements",
     "typeset",
 ]
@@ -30,6 +31,8 @@ html_math_renderer = "matplotlib"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 
+autosummary_generate = False  # `interface` writes the pages
+default_role = "code"  # names in docstrings
 autodoc_typehints = "none"  # the docstrings say more: shapes, scale, units
 numpydoc_show_class_members = False
 
@@ -37,4 +40,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "approxattn"
 # pages that belong to no section have nothing to list beside them
 html_sidebars = {name: [] for name in ("index", "start", "gallery/gallery")}
-html_theme_options = {"navigation_with_keys": False, "secondary_sidebar_items": ["page-toc"]}
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 7,
+}

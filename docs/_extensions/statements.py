@@ -63,20 +63,6 @@ def _body(theorem: Any) -> list[str]:
     return ["".join(rows)]
 
 
-def write(app: Any) -> None:
-    """Write the pages that changed, before the sources are read."""
-    folder = Path(app.srcdir) / FOLDER
-    folder.mkdir(exist_ok=True)
-    texts = {f"{name}.md": text for name, text in pages().items()}
-    for path in folder.glob("*.md"):
-        if path.name not in texts:
-            path.unlink()
-    for name, text in texts.items():
-        path = folder / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-
-
 class Claim(SphinxRole):
     """A key as a link to its statement."""
 
@@ -97,6 +83,8 @@ class Claim(SphinxRole):
 
 def setup(app: Any) -> dict[str, bool]:
     """Register the pages and the role."""
+    from written import write
+
     app.add_role("claim", Claim())
-    app.connect("builder-inited", write)
+    app.connect("builder-inited", lambda app: write(Path(app.srcdir) / FOLDER, pages()))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUILT = ("gallery/gallery.md", "statements/index.md")  # drawn with the documentation
+BUILT = (
+    "gallery/gallery.md",
+    "statements/index.md",
+    "api/index.md",
+)  # drawn with the documentation
 RUNNABLE = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf-8")]
 
 
