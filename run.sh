@@ -12,6 +12,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   test     all tests, doctests and the README, on two processes; test --quick leaves out the long lane
   lint     ruff check, ruff format --check, mypy
   bench    time every method against exact attention and a matrix product, on one thread;
+           bench which: every method at many n and d, the table of docs/performance.md
            bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
            bench calls: whole calls with a certificate and without one, against their sums and PyTorch
@@ -107,7 +108,7 @@ wheels() {
 
 bench() {
     name=forward
-    case ${1-} in calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model | gpu) name=$1; shift ;; esac
+    case ${1-} in which | calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model | gpu) name=$1; shift ;; esac
     if [ "$name" = gpu ]; then # CuPy and PyTorch belong to the machine and its driver: nothing is installed
         say "timing: benchmarks/gpu.py $*"
         PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" benchmarks/gpu.py "$@"
