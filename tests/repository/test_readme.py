@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BUILT = (
-    "gallery/gallery.md",
-    "statements/index.md",
-    "api/index.md",
-)  # drawn with the documentation
+BUILT = ("gallery", "statements", "api")
+"""Folders of docs that are written with the documentation."""
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(
+        page
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        if page.relative_to(ROOT / "docs").parts[0] not in (*BUILT, "_build")
+    ),
+]
 RUNNABLE = [page for page in PAGES if "```pycon" in page.read_text(encoding="utf-8")]
 
 
@@ -53,12 +58,45 @@ def test_the_readme_has_examples() -> None:
     assert ROOT / "README.md" in RUNNABLE
 
 
+LINK = re.compile(r"\]\(([^)\s]+)[^)]*\)")
+
+
+def links(page: Path) -> list[tuple[Path, str]]:
+    """The files of this repository that a page leads to, and the places in them."""
+    found = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target):
+            path, _, anchor = target.partition("#")
+            found.append(((page.parent / path).resolve() if path else page, anchor))
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    """The places of a page: its labels, and its headings as GitHub and MyST name them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    labels = set(re.findall(r"^\(([^)]+)\)=$", text, re.MULTILINE))
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        kept = re.sub(r"[^\w\- ]", "", heading.lower().replace("`", ""))
+        labels.add(kept.replace(" ", "-"))
+    return labels
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_relative_links_resolve(page: Path) -> None:
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    local = [t for t in targets if not re.match(r"[a-z]+:", t) and t not in BUILT]
-    missing = [t for t in local if not (page.parent / t).exists()]
-    assert not missing
+    built = [ROOT / "docs" / folder for folder in BUILT]
+    kept = [(path, a) for path, a in links(page) if not set(path.parents) & set(built)]
+    assert [path for path, _ in kept if not path.exists()] == []
+    there = [(path, a) for path, a in kept if a and path.suffix == ".md"]
+    assert [(path.name, a) for path, a in there if a not in anchors(path)] == []
+
+
+def test_links_to_figures_lead_to_figures() -> None:
+    from proofs_check.figures.gallery import FIGURES
+
+    gallery = (ROOT / "docs" / "gallery" / "gallery.md").resolve()
+    named = {a for page in PAGES for path, a in links(page) if path == gallery and a}
+    assert named
+    assert named <= set(FIGURES)
 
 
 def test_a_wrong_example_is_noticed() -> None:

@@ -32,6 +32,7 @@ LONG = {
     "tests/diagnosis/test_comparison.py*": "every method on real heads",
     "tests/examples/*": "training runs and drawings",
     "tests/repository/test_theory.py*": "every formula of the pages drawn",
+    "tests/repository/test_snippets.py*": "whole pages typed in",
     "tests/transformer/test_transformer_certificates.py*": "a hundred models",
     "tests/transformer/test_transformer_tolerance.py*": "searches for degrees",
     "tests/transformer/test_transformer_memory.py*": "large models, their memory measured",
