@@ -1,4 +1,6 @@
-"""The command line: `approxattn diagnose FILE`, `approxattn attend`, `approxattn doctor`."""
+"""The command line: `approxattn diagnose FILE`, `approxattn attend`, `approxattn doctor`,
+`approxattn completion SHELL`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,11 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
-
-import numpy as np
 
 import approxattn
-from approxattn.diagnosis.files import read_qkv
-from approxattn.diagnosis.page import page
-from approxattn.diagnosis.regime import Regime, diagnose
-from approxattn.distributed.command import add_arguments, attend
+from approxattn import completion
+from approxattn.diagnosis import command as diagnosis
+from approxattn.distributed import command as distributed
 from approxattn.distributed.engines import WorkersLostError
 from approxattn.whole_files import write_text
 
@@ -28,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 when it is done, 2 when the input is refused, with the reason on one
-        line of standard error, 130 after an interrupt.
+        The exit status: 0 when it is done, 1 when `doctor` finds that something fails, 2 when the
+        input is refused, with the reason on one line of standard error, 130 after an interrupt.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     with _told_to_terminals():
-        return _run(options)
+        return _answered(parser, options)
 
 
 @contextlib.contextmanager
@@ -53,18 +52,13 @@ def _told_to_terminals() -> Iterator[None]:
             log.setLevel(level)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _answered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Run the command parsed; the exit status."""
-    if options.command == "doctor":
-        return _doctor(options)
     try:
-        if options.command == "attend":
-            _print(attend(options, approxattn))
-            return 0
-        regime = _diagnose(options)
-        if options.html is not None:
-            write_text(options.html, page(regime, f"Attention of {options.file.name}"))
-        _print(str(regime))
+        return _run(parser, options)
+    except BrokenPipeError:  # whoever read it has gone, as `head` does
+        sys.stdout = None
+        return 1
     except (OSError, ValueError, TypeError, MemoryError, ImportError, WorkersLostError) as error:
         message = " ".join(str(error).split()) or "there is too little memory"
         print(f"approxattn: {message}", file=sys.stderr)
@@ -72,6 +66,20 @@ def _run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("approxattn: interrupted", file=sys.stderr)
         return 130
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    if options.command is None:
+        parser.print_help()
+        return 2
+    if options.command == "doctor":
+        return _doctor(options)
+    if options.command == "completion":
+        _print(completion.script(parser, options.shell).rstrip("\n"))
+    elif options.command == "attend":
+        _print(distributed.attend(options, approxattn))
+    else:
+        _print(diagnosis.run(options, write_text))
     return 0
 
 
@@ -88,35 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"approxattn {version('approxattn')}"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "diagnose",
-        help="say which method can work on given queries, keys and values, and at what cost",
-    )
-    command.add_argument(
-        "file",
-        type=Path,
-        help=".npz or .safetensors with arrays q, k, v, or .npy of shape (3, ..., n, d)",
-    )
-    command.add_argument("--scale", type=float, help="factor of q . k; 1/sqrt(d) if not given")
-    command.add_argument("--causal", action="store_true", help="query i sees keys 0..i only")
-    command.add_argument(
-        "--rows", type=int, default=256, help="rows to measure when there are too many for all"
-    )
-    command.add_argument(
-        "--seed", type=int, default=0, help="draws of rows and of random methods follow from it"
-    )
-    command.add_argument(
-        "--quick", action="store_true", help="do not run the methods, only measure the scores"
-    )
-    command.add_argument(
-        "--html", type=Path, metavar="PAGE", help="also write a page with error against cost"
-    )
-    add_arguments(
+    commands = parser.add_subparsers(dest="command")
+    diagnosis.add_arguments(commands.add_parser("diagnose", help=diagnosis.HELP))
+    distributed.add_arguments(
         commands.add_parser("attend", help="compute attention from files to a file, block by block")
     )
     command = commands.add_parser("doctor", help="say what this installation has, and try it")
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
+    command = commands.add_parser("completion", help="print a script that completes commands")
+    command.add_argument("shell", choices=completion.SHELLS, help="the shell to complete in")
     return parser
 
 
@@ -127,20 +115,6 @@ def _doctor(options: argparse.Namespace) -> int:
     found = examination()
     _print(json.dumps(found, indent=1) if options.json else told(found))
     return 0 if set(found["trial"].values()) == {"yes"} else 1
-
-
-def _diagnose(options: argparse.Namespace) -> Regime:
-    q, k, v = read_qkv(options.file)
-    return diagnose(
-        q,
-        k,
-        v,
-        scale=options.scale,
-        causal=options.causal,
-        rows=options.rows,
-        rng=np.random.default_rng(options.seed),
-        compare_methods=not options.quick,
-    )
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ What is checked can be read off this page.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import ModuleType
 
 from proofs_check.papers import (
@@ -216,7 +217,8 @@ def theorem_among(every: Mapping[str, Theorem], key: str) -> Theorem:
 def select(every: Mapping[str, Theorem], names: Iterable[str]) -> dict[str, Theorem]:
     """Return the theorems with these keys, or whose keys begin so, in the order of `every`.
 
-    A name that is a key means that theorem alone. No name means all of them.
+    A name that is a key means that theorem alone. One with *, ? or [ is a pattern for whole keys.
+    No name means all of them.
 
     Raises
     ------
@@ -225,14 +227,44 @@ def select(every: Mapping[str, Theorem], names: Iterable[str]) -> dict[str, Theo
     """
     names, wanted = tuple(names), set[str]()
     for name in names:
-        found = {name} if name in every else {key for key in every if key.startswith(name)}
+        if any(sign in name for sign in "*?["):
+            found = set(fnmatch.filter(every, name))
+        else:
+            found = {name} if name in every else {key for key in every if key.startswith(name)}
         if not found or not name:
             groups = sorted({key.partition(".")[0] for key in every})
             near = _suggestion(name, every, groups)
-            msg = f"no theorem {name!r}, nor one whose key begins so{near}"
+            msg = f"no theorem {name!r}, nor one whose key begins so or fits it{near}"
             raise KeyError(msg)
         wanted |= found
     return {key: t for key, t in every.items() if not names or key in wanted}
+
+
+def filtered(
+    every: Mapping[str, Theorem], *, status: Container[str], paper: Iterable[str], kind: str
+) -> dict[str, Theorem]:
+    """Return the theorems of which a verdict among `status` is expected, whose key begins with a
+    word of `paper` or whose citation has it, and which are of a kind; empty: any.
+    """
+    words = [word.lower() for word in paper]
+
+    def taken(theorem: Theorem) -> bool:
+        source = theorem.source.citation.lower()
+        of_paper = any(theorem.key.startswith(w) or w in source for w in words)
+        return (
+            (not status or str(theorem.expected) in status)
+            and (not words or of_paper)
+            and (not kind or sort_of(theorem) == kind)
+        )
+
+    return {key: theorem for key, theorem in every.items() if taken(theorem)}
+
+
+def sort_of(theorem: Theorem) -> str:
+    """Return what sort of refuted statement it is, or what it is besides a statement."""
+    if is_control(theorem.key):
+        return "control"
+    return "bookkeeping" if theorem.bookkeeping else theorem.kind or ""
 
 
 def close_matches(key: str, keys: Iterable[str]) -> list[str]:

@@ -10,13 +10,14 @@ rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_memory
+from approxattn._arguments import check_memory, check_positive
 from approxattn._arrays import HostArray
 from approxattn._problem import Problem
 from approxattn._problem.progress import reported
@@ -24,7 +25,12 @@ from approxattn._problem.time_needed import check_time
 from approxattn.attend.calls import approximate, why_refused
 from approxattn.bounds.scores import value_spread
 from approxattn.diagnosis import singular_values
-from approxattn.diagnosis.equal_cost import candidates, crossover, relative_cost
+from approxattn.diagnosis.equal_cost import (
+    candidates,
+    crossover,
+    priced_names,
+    relative_cost,
+)
 from approxattn.methods.protocol import described
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.softmax.rows import choose, row_blocks
@@ -113,12 +119,53 @@ class Spectrum:
     output_ranks: dict[float, float]
 
 
-def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ...], Spectrum]:
-    """Run every method at every budget on some leading indices, with baselines and the floor of the
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What to try: methods by name, at shares of the cost of exact attention."""
+
+    names: Container[str] | None = None
+    budgets: tuple[float, ...] = BUDGETS
+
+
+def asked(methods: Sequence[str] | None, budgets: Sequence[float] | None) -> Asked:
+    """Return what is asked for; None is everything.
+
+    Raises
+    ------
+    TypeError
+        For what is no sequence of names, or of numbers.
+    ValueError
+        For a name that no method with a price has, and for shares that are not positive.
+    """
+    names = None if methods is None else tuple(_names(methods))
+    if budgets is None:
+        return Asked(names=names)
+    if isinstance(budgets, str) or not isinstance(budgets, Sequence) or not budgets:
+        msg = f"budgets(={budgets!r}) must be shares of the cost of exact attention, as [0.25, 0.5]"
+        raise TypeError(msg)
+    return Asked(names=names, budgets=tuple(check_positive("budgets", b) for b in budgets))
+
+
+def _names(methods: Sequence[str]) -> Iterator[str]:
+    known = priced_names()
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
+        msg = f"methods(={methods!r}) must be names of methods, as ['Clustered', 'Nystrom']"
+        raise TypeError(msg)
+    for name in methods:
+        if name not in known:
+            msg = f"methods(={name!r}): no method of that name has a price; there are {known}"
+            raise ValueError(msg)
+        yield name
+
+
+def compare(
+    problem: Problem, rng: np.random.Generator, wanted: Asked
+) -> tuple[tuple[Trial, ...], Spectrum]:
+    """Run methods at every budget on some leading indices, with baselines and the floor of the
     singular values.
     """
     numbers = choose(math.prod(problem.batch), ITEMS, None)
-    tried = _tried(problem)
+    tried = _tried(problem, wanted)
     _check_comparison(problem, len(numbers), tried)
     parts = [problem.item(_index(int(i), problem.batch)) for i in numbers]
     exact = [exact_rows(part, ROWS) for part in parts]
@@ -131,15 +178,17 @@ def compare(problem: Problem, rng: np.random.Generator) -> tuple[tuple[Trial, ..
     # two budgets may allow the same degree
     distinct = {trial.name: trial for trial in trials}.values()
     wide = [exact_rows(part, _floor_rows(problem)) for part in parts]
-    return (*distinct, *_references(parts, exact, wide, problem)), _spectrum(parts, wide)
+    return (*distinct, *_references(parts, exact, wide, problem, wanted.budgets)), _spectrum(
+        parts, wide
+    )
 
 
-def _tried(problem: Problem) -> list[Any]:
+def _tried(problem: Problem, wanted: Asked) -> list[Any]:
     """Return the methods that take the problem, at every budget."""
     return [
         method
-        for budget in BUDGETS
-        for method in candidates(problem, budget)
+        for budget in wanted.budgets
+        for method in candidates(problem, budget, wanted.names)
         if not why_refused(method, problem)
     ]
 
@@ -240,12 +289,13 @@ def _references(
     exact: list[tuple[HostArray, HostArray, HostArray]],
     wide: list[tuple[HostArray, HostArray, HostArray]],
     problem: Problem,
+    budgets: tuple[float, ...],
 ) -> list[Trial]:
     """Return the trivial outputs, and truncated singular values: the best for rank r on the rows of
     `wide`, at no price that counts.
     """
     means, floors = [], []
-    ranks = [max(1, int(b * problem.n_k)) for b in BUDGETS]
+    ranks = [max(1, int(b * problem.n_k)) for b in budgets]
     for part, (_, rows, weights) in zip(parts, exact, strict=True):
         means.append(mean_error(part, rows, weights))
     for _, rows, weights in wide:

@@ -8,7 +8,7 @@ its settings unchanged, costs as much as exact attention.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,18 @@ def crossover(method: Priced, problem: Problem) -> float:
     return float(high)
 
 
-def candidates(problem: Problem, budget: float) -> list[Any]:
-    """Return each priced method with the largest setting within the budget."""
-    return [m for kind in all_methods() for m in settings_within(kind, problem, budget)]
+def candidates(problem: Problem, budget: float, names: Container[str] | None = None) -> list[Any]:
+    """Return each priced method, of these names if any are given, with the largest setting within
+    the budget.
+    """
+    kinds = [kind for kind in all_methods() if names is None or kind.__name__ in names]
+    return [m for kind in kinds for m in settings_within(kind, problem, budget)]
+
+
+def priced_names() -> tuple[str, ...]:
+    """Return the names of the methods that have a price, which a budget can choose."""
+    kinds = [kind for kind in all_methods() if issubclass(kind, Priced)]
+    return tuple(sorted(kind.__name__ for kind in kinds if kind.sizes()))
 
 
 def settings_within(kind: type[Any], problem: Problem, budget: float) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,14 @@ from approxattn.attend.calls import why_refused
 from approxattn.certificate.record import Record
 from approxattn.diagnosis.advice import advice, measured_advice
 from approxattn.diagnosis.comparison import HEADER as TRIAL_HEADER
-from approxattn.diagnosis.comparison import Spectrum, Trial, compare, hashes_needed, pareto
+from approxattn.diagnosis.comparison import (
+    Spectrum,
+    Trial,
+    asked,
+    compare,
+    hashes_needed,
+    pareto,
+)
 from approxattn.diagnosis.cost_figure import draw_costs
 from approxattn.diagnosis.polynomial_needs import HEADER, Need, count, polynomial_needs
 from approxattn.diagnosis.score_statistics import score_bounds, statistics
@@ -251,6 +258,8 @@ def diagnose(
     rng: np.random.Generator | None = None,
     rows: int = 256,
     compare_methods: bool = False,
+    methods: Sequence[str] | None = None,
+    budgets: Sequence[float] | None = None,
 ) -> Regime:
     """Report the range of the scores, how many keys a row attends to, and what the polynomial
     method would need and cost.
@@ -271,6 +280,11 @@ def diagnose(
     compare_methods : bool
         Whether to run every method at several costs on up to eight leading indices, and to take
         singular values: see `Regime.trials`. Random methods draw from `rng`, or from a fixed seed.
+    methods : sequence of str, optional
+        Names of the methods to compare; all that have a price if None.
+    budgets : sequence of float, optional
+        Shares of the cost of exact attention, for each of which the largest setting is taken; 1/16,
+        1/8, 1/4 and 1/2 if None.
 
     Returns
     -------
@@ -280,10 +294,11 @@ def diagnose(
     Raises
     ------
     TypeError
-        `rows` not an int, `rng` neither None nor a Generator, and what `attention` refuses.
+        `rows` not an int, `methods` or `budgets` no sequence, `rng` neither None nor a Generator,
+        and what `attention` refuses.
     ValueError
-        `rows` < 1, no queries, no columns of v, rows or a comparison that would take hours, and
-        what `attention` refuses.
+        `rows` < 1, an unknown method, `methods` or `budgets` without `compare_methods`, no queries,
+        no columns of v, rows or a comparison that would take hours, and what `attention` refuses.
     MemoryError
         Rows or a comparison that this machine cannot hold.
 
@@ -309,6 +324,10 @@ def diagnose(
     if rng is not None:
         check_generator(rng, without="None takes evenly spaced rows")
     check_flag("compare_methods", compare_methods)
+    wanted = asked(methods, budgets)
+    if not compare_methods and not (methods is None and budgets is None):
+        msg = "methods and budgets say what to compare: give compare_methods=True too"
+        raise ValueError(msg)
     order = query_offset, window, segments, empty_rows
     problem = pose(q, k, v, Scoring(scale, causal, key_mask, *order, bias, softcap, sinks))
     sighted = np.flatnonzero(problem.visible_keys)
@@ -325,7 +344,9 @@ def diagnose(
     trials: tuple[Trial, ...] = ()
     spectrum = None
     if compare_methods:
-        trials, spectrum = compare(problem, np.random.default_rng(0) if rng is None else rng)
+        trials, spectrum = compare(
+            problem, np.random.default_rng(0) if rng is None else rng, wanted
+        )
     return _regime(problem, chosen, trials, spectrum)
 
 

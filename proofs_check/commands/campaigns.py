@@ -21,20 +21,35 @@ if TYPE_CHECKING:
 @command("list")
 def list_command(
     keys: options.Keys = None,
+    status: options.Statuses = None,
+    paper: options.Papers = None,
+    kind: options.Kind = None,
     catalogue: options.Catalogue = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List the theorems with the verdict expected of each."""
-    from proofs_check.catalogue import select
+    """List the theorems with the verdict expected of each.
+
+    `list --paper linformer --status refuted` shows what is refuted of one paper.
+    """
+    from proofs_check.catalogue import filtered, select, sort_of
 
     with misuse(KeyError):
-        theorems = list(select(_theorems(catalogue), keys or ()).values())
+        named = select(_theorems(catalogue), keys or ())
+    wanted = {one.value for one in status or ()}
+    left = filtered(named, status=wanted, paper=paper or (), kind=kind.value if kind else "")
+    theorems = list(left.values())
     if not as_json:
         terminal.print_list(theorems)
         return
     terminal.print_json(
         [
-            {"key": t.key, "title": t.title, "expected": str(t.expected), "source": str(t.source)}
+            {
+                "key": t.key,
+                "title": t.title,
+                "expected": str(t.expected),
+                "kind": sort_of(t),
+                "source": str(t.source),
+            }
             for t in theorems
         ]
     )
@@ -85,7 +100,8 @@ def run(
 ) -> None:
     """Check theorems, and write down what is found.
 
-    `run yoso` checks those whose keys begin so, and the controls, which every run checks.
+    `run yoso` checks those whose keys begin so, `run '*.theorem-*'` those that fit the pattern, and
+    the controls, which every run checks.
     Exit status 0 when every verdict is the expected one, 1 when not, 2 on misuse, 3 when
     experiments are left to do, 130 after an interrupt.
     """
@@ -115,7 +131,9 @@ def run(
 
 
 @command("show")
-def show(key: options.Key, catalogue: options.Catalogue = None) -> None:
+def show(
+    key: options.Key, catalogue: options.Catalogue = None, as_json: options.AsJson = False
+) -> None:
     """Show all that is said of a theorem.
 
     That is its statement, how it is read, its assumptions, experiments and remarks.
@@ -124,7 +142,10 @@ def show(key: options.Key, catalogue: options.Catalogue = None) -> None:
 
     with misuse(KeyError):
         theorem = theorem_among(_theorems(catalogue), key)
-    terminal.print_theorem(theorem)
+    if as_json:
+        terminal.print_json(terminal.theorem_data(theorem))
+    else:
+        terminal.print_theorem(theorem)
 
 
 @command("replay")

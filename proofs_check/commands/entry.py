@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterator
 from typing import Annotated, NoReturn, ParamSpec, TypeVar
 
@@ -34,8 +35,13 @@ def _common(
             "--version", callback=_tell_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    no_color: Annotated[
+        bool, typer.Option("--no-color", help="Print no colours, as NO_COLOR=1 does.")
+    ] = False,
 ) -> None:
     del version
+    if no_color:
+        os.environ["NO_COLOR"] = "1"  # Rich asks for it, here and in the processes of a run
 
 
 _P = ParamSpec("_P")

@@ -21,6 +21,7 @@ def audit(
     sizes: options.Sizes = None,
     multiple_of: options.MultipleOf = 1,
     time_limit: options.AuditLimit = 300.0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Examine an attention function of your own.
 
@@ -43,7 +44,10 @@ def audit(
             sizes=None if sizes is None else _numbers(sizes),
             multiple_of=multiple_of,
         )
-    terminal.print_text(str(examination))
+    if as_json:
+        terminal.print_json(terminal.examination_data(examination))
+    else:
+        terminal.print_text(str(examination))
     raise typer.Exit(0 if examination.ok else 1)
 
 

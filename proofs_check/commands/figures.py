@@ -19,6 +19,15 @@ class Format(StrEnum):
     CSV = "csv"
 
 
+def _forms(text: str) -> tuple[str, ...]:
+    known = [form.value for form in Format]
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(wanted) <= set(known):
+        msg = f"format(={text}) must be some of {', '.join(known)}, with commas between"
+        raise ValueError(msg)
+    return wanted
+
+
 @command("figures")
 def figures(
     names: Annotated[
@@ -52,7 +61,7 @@ def figures(
 
     with misuse(LookupError, ValueError):
         wanted = gallery.chosen(names or ())
-        forms = tuple(Format(form.strip()).value for form in formats.split(","))
+        forms = _forms(formats)
     if names_only:
         typer.echo("\n".join(wanted))
         return

@@ -18,6 +18,27 @@ class BudgetName(StrEnum):
     FULL = "full"
 
 
+class Verdict(StrEnum):
+    """What may be expected of a theorem."""
+
+    PROVED = "proved"
+    ARGUED = "argued"
+    REFUTED = "refuted"
+    SUPPORTED = "supported"
+    INCONCLUSIVE = "inconclusive"
+
+
+class TheoremKind(StrEnum):
+    """What a refuted statement is, or what is no statement."""
+
+    PRINTED = "printed"
+    CODE = "code"
+    IMPLIED = "implied"
+    SHARPNESS = "sharpness"
+    BOOKKEEPING = "bookkeeping"
+    CONTROL = "control"
+
+
 class ReportFormat(StrEnum):
     """The forms of the report."""
 
@@ -30,8 +51,25 @@ class ReportFormat(StrEnum):
 Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY]...", help="Theorems, or beginnings of their keys; all when none is given."
+        metavar="[KEY]...",
+        help="Theorems, beginnings of their keys, or patterns such as '*.theorem-*'; all when none "
+        "is given.",
     ),
+]
+Statuses = Annotated[
+    list[Verdict] | None,
+    typer.Option("--status", help="Only those of which this verdict is expected; repeat for more."),
+]
+Papers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--paper",
+        metavar="WORD",
+        help="Only those whose key begins so or whose source has this word; repeat for more.",
+    ),
+]
+Kind = Annotated[
+    TheoremKind | None, typer.Option("--kind", help="Only what this column of the list says.")
 ]
 Catalogue = Annotated[
     str | None,

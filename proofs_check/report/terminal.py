@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from approxattn.testing import Examination
     from proofs_check.running.campaign import Outcome, Result
     from proofs_check.statements.theorem import Theorem
 
 __all__ = [
     "accept_any_text",
     "as_data",
+    "examination_data",
     "print_code",
     "print_json",
     "print_list",
     "print_outcome",
     "print_text",
     "print_theorem",
+    "theorem_data",
 ]
 
 _COLOURS = {
@@ -65,18 +68,11 @@ def print_list(theorems: Sequence[Theorem]) -> None:
     """Print a line for each theorem with the verdict expected of it, then how many there are."""
     from rich.markup import escape
 
+    from proofs_check.catalogue import sort_of
+
     rows = [(t.key, _coloured(str(t.expected)), sort_of(t), escape(t.title)) for t in theorems]
     _print_table(("key", "expected", "", "title"), rows)
     _console().print(_counted(theorems), markup=False, highlight=False)
-
-
-def sort_of(theorem: Theorem) -> str:
-    """Return what sort of refuted statement it is, or what it is besides a statement."""
-    from proofs_check.catalogue import is_control
-
-    if is_control(theorem.key):
-        return "control"
-    return "bookkeeping" if theorem.bookkeeping else theorem.kind or ""
 
 
 def _counted(theorems: Sequence[Theorem]) -> str:
@@ -175,7 +171,25 @@ def _row(result: Result) -> tuple[str, ...]:
     )
 
 
+def examination_data(examination: Examination) -> dict[str, Any]:
+    """Return what was found about one function, for JSON; null where a check does not apply."""
+    found = [{"name": f.name, "held": f.held, "detail": f.detail} for f in examination.findings]
+    return {"subject": examination.subject, "ok": examination.ok, "findings": found}
+
+
+def theorem_data(theorem: Theorem) -> dict[str, Any]:
+    """Return what `print_theorem` prints, for JSON: lists where it has lists."""
+    found: dict[str, Any] = {}
+    for name, text in _description(theorem):
+        lines = text.split("\n")
+        listed = all(line.startswith("- ") for line in lines)
+        found[name] = [line[2:] for line in lines] if listed else text
+    return found
+
+
 def _description(theorem: Theorem) -> Iterator[tuple[str, str]]:
+    from proofs_check.catalogue import sort_of
+
     yield "key", theorem.key
     yield "statement", theorem.statement
     yield "source", str(theorem.source)

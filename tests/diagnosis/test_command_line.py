@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -19,9 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from approxattn import Nystrom
 from approxattn.__main__ import main
 from approxattn._arrays import HostArray
+from approxattn.diagnosis.command import chosen
 from approxattn.diagnosis.files import read_qkv
+from approxattn.diagnosis.regime import diagnose
 
 ROOT = Path(__file__).parents[2]
 
@@ -345,3 +349,104 @@ def test_it_runs_as_a_module() -> None:
         check=True,
     )
     assert "--html" in done.stdout
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Path:
+    """Three layers of four heads, of which pairs share keys and values."""
+    q, k, v = (arrays((3, heads, 24, 4)) for heads in (4, 2, 2))  # the first axis: q, k, v
+    np.savez(tmp_path / "h.npz", q=q[0], k=k[1], v=v[2])
+    return tmp_path / "h.npz"
+
+
+def test_one_layer_and_head(layers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = np.load(layers)
+    q, k, v = chosen((stored["q"], stored["k"], stored["v"]), 1, 3)
+    np.testing.assert_array_equal(q, stored["q"][1, 3])
+    np.testing.assert_array_equal(k, stored["k"][1, 1])  # heads 2 and 3 share the second
+    np.testing.assert_array_equal(v, stored["v"][1, 1])
+    assert main(["diagnose", str(layers), "--layer", "1", "--head", "3", "--quick", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["shape"] == {"items": 1, "n_q": 24, "n_k": 24, "d": 4, "dv": 4}
+    assert found["largest_score"] == pytest.approx(np.max(np.abs(q @ k.T)) / 2)
+
+
+def test_methods_and_budgets(layers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picked = ["--head", "0", "--methods", "Nystrom,Performer", "--budget", "0.4,0.8"]
+    assert main(["diagnose", str(layers), "--layer", "2", *picked, "--json"]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    names = {t["name"].partition("(")[0] for t in trials if t["method"] is not None}
+    assert names == {"Nystrom", "Performer"}
+    costs = [t["cost"] for t in trials if t["method"] is not None]
+    assert max(costs) <= 0.8
+    assert any(cost > 0.4 for cost in costs)
+    assert {t["name"] for t in trials if t["method"] is None} >= {"mean of v", "zero output"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--layer", "3"], r"layer\(=3\) must lie in 0\.\.2"),
+        (["--head=-1"], r"head\(=-1\) must lie in 0\.\.3"),
+        (["--methods", "Nystrom,Exactly"], r"methods\(='Exactly'\).*Clustered"),
+        (["--budget", "half"], r"budget\(=half\) must be numbers"),
+        (["--budget=-0.5"], r"budgets\(=-0\.5\) must be"),
+        (["--quick", "--budget", "0.5"], "leave one out"),
+        (["--quick", "--seed", "-1"], r"seed\(=-1\)"),
+    ],
+)
+def test_what_cannot_be_picked(
+    arguments: list[str], said: str, layers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diagnose", str(layers), *arguments]) == 2
+    told = capsys.readouterr().err
+    assert re.search(said, told)
+    assert told.count("\n") == 1
+
+
+def test_a_layer_of_arrays_without_layers() -> None:
+    with pytest.raises(ValueError, match=r"needs arrays \(layers, heads, n, d\)"):
+        chosen(tuple(arrays((2, 24, 4))), 0, None)
+    with pytest.raises(ValueError, match="needs a leading axis"):
+        chosen(tuple(arrays((24, 4))), None, 0)
+
+
+def test_methods_are_refused_where_they_mean_nothing() -> None:
+    q, k, v = arrays((40, 4))
+    found = diagnose(q, k, v, compare_methods=True, methods=["Nystrom"], budgets=[0.5])
+    assert {type(t.method) for t in found.trials if t.method is not None} == {Nystrom}
+    with pytest.raises(ValueError, match="compare_methods=True too"):
+        diagnose(q, k, v, methods=["Nystrom"])
+    with pytest.raises(TypeError, match="must be names of methods"):
+        diagnose(q, k, v, compare_methods=True, methods="Nystrom")
+    with pytest.raises(TypeError, match="must be shares of the cost"):
+        diagnose(q, k, v, compare_methods=True, budgets=0.5)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_every_command_and_option(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    for word in ("diagnose", "attend", "doctor", "completion"):
+        assert word in text
+    for option in ("methods", "scheduler", "json"):
+        assert re.search(rf"(--|-l ){option}\b", text)
+
+
+def test_completion_works_in_bash(capsys: pytest.CaptureFixture[str]) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    ask = "COMP_WORDS=(approxattn {}); COMP_CWORD={}; _approxattn; echo ${{COMPREPLY[@]}}\n"
+    script += ask.format("diagnose --me", 2) + ask.format("d", 1)
+    done = subprocess.run([bash], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--methods", "diagnose", "doctor"]
+
+
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "diagnose" in capsys.readouterr().out

@@ -115,7 +115,7 @@ RULES = {
             ("planning",),
             ("torch", "jax", "distributed", "dask"),
             ("__init__",),
-            ("testing", "doctor"),
+            ("testing", "doctor", "completion"),
             ("__main__",),
         ),
         libraries=frozenset({"numpy", "array_api_compat", "threadpoolctl"}),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from proofs_check import catalogue
 from proofs_check.__main__ import app
 from proofs_check.running import campaign
 from proofs_check.running.evidence import Evidence
+from proofs_check.statements.theorem import Theorem
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def call(*arguments: str | Path) -> Result:
@@ -125,6 +129,10 @@ def test_an_unexpected_verdict_is_exit_status_1(
         (("run", "--seed", str(2**63)), "seed(=9223372036854775808)"),
         (("replay", "controls.count-true", "--seed", str(-(2**64))), "must lie below 2^63"),
         (("prove",), "prove"),
+        (("list", "zz*"), "'zz*'"),
+        (("list", "--status", "maybe"), "maybe"),
+        (("list", "--kind", "odd"), "odd"),
+        (("figures", "--format", "gif"), "format(=gif)"),
         (("report", "--evidence", "nowhere.sqlite"), "does not exist"),
     ],
 )
@@ -148,6 +156,51 @@ def test_list_and_show() -> None:
     shown = call("show", "controls.falsify-false").stdout
     assert catalogue.theorem("controls.falsify-false").statement in shown
     assert "controls.falsify-true" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fits"),
+    [
+        (("*.theorem-?",), lambda t: t.key in ("linformer.theorem-1", "linformer.theorem-2")),
+        (
+            ("--status", "refuted", "--status", "argued"),
+            lambda t: str(t.expected) in ("refuted", "argued"),
+        ),
+        (("--kind", "control"), lambda t: t.key.startswith("controls.")),
+        (("--kind", "code"), lambda t: catalogue.sort_of(t) == "code"),
+        (("--paper", "LINFORMER"), lambda t: t.key.startswith("linformer.")),
+        (("--paper", "Wang"), lambda t: "Wang" in t.source.citation),
+        (("ours.h", "--status", "refuted"), lambda t: t is None),
+    ],
+)
+def test_list_is_filtered(arguments: tuple[str, ...], fits: Callable[[Theorem], bool]) -> None:
+    entries = json.loads(call("list", "--json", *arguments).stdout)
+    wanted = {t.key for t in catalogue.theorems(timed=True).values() if fits(t)}
+    assert {e["key"] for e in entries} == wanted
+
+
+def test_show_json_says_what_show_says() -> None:
+    shown = json.loads(call("show", "linformer.theorem-1", "--json").stdout)
+    theorem = catalogue.theorem("linformer.theorem-1")
+    assert shown["statement"] == theorem.statement
+    assert shown["expected verdict"] == "refuted (printed)"
+    assert len(shown["experiments"]) == len(theorem.experiments)
+
+
+@pytest.mark.parametrize("how", ["--no-color", "NO_COLOR"])
+def test_no_colours(how: str) -> None:
+    option = [how] if how.startswith("-") else []
+    more = {} if option else {how: "1"}
+    command = [sys.executable, "-m", "proofs_check", *option, "list", "controls."]
+    forced = {**os.environ, "FORCE_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    coloured = [*command[:3], *command[3 + len(option) :]]
+    text = subprocess.run(coloured, capture_output=True, text=True, check=True, env=forced).stdout
+    assert "\x1b[32m" in text
+    plain = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**forced, **more}
+    ).stdout
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    assert _plain(plain) == _plain(text)
 
 
 @pytest.mark.parametrize(
