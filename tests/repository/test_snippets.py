@@ -88,7 +88,7 @@ def test_checks_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
         return weights @ v / weights.sum(axis=-1, keepdims=True)
 
     mine = ModuleType("mypackage")
-    mine.flash, mine.linear = torch.nn.functional.scaled_dot_product_attention, linear
+    vars(mine).update(flash=torch.nn.functional.scaled_dot_product_attention, linear=linear)
     monkeypatch.setitem(sys.modules, "mypackage", mine)
     table, law = python_blocks("docs/testing.md")
     names = run("docs/testing.md", table, {})
@@ -127,7 +127,7 @@ COMMANDS = sorted({tuple(words) for page in PAGES for words in commands(page)})
 def options_of_proofs_check(name: str) -> set[str]:
     import typer
 
-    command = typer.main.get_command(app).commands[name]
+    command = typer.main.get_group(app).commands[name]
     return {o for p in command.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
 
 
