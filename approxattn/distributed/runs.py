@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -12,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from approxattn.certificate import Approximation
+from approxattn.certificate import Approximation, Certificate
 from approxattn.distributed.engines import WorkersLostError, carry_out
 from approxattn.distributed.journal import Journal, written
 from approxattn.distributed.sources import InMemory, Rows, Source
-from approxattn.distributed.targets import Target
+from approxattn.distributed.targets import Target, Write
 from approxattn.methods.protocol import described
 from approxattn.methods.sharded import Shards
 from approxattn.sharding.plan import OF_QUERIES, Graph, Layout, Ref, Span, answers, needed, spans
@@ -119,13 +120,24 @@ def _follow(graph: Graph, wanted: list[Ref], work: Work) -> dict[Any, Any]:
 def write_block(
     pieces: Pieces, targets: Mapping[str, Target], folder: str, name: str, first: int
 ) -> str:
-    """Write a block of the output, and then that it is there; return its name."""
-    block, place = collected(pieces), Path(folder)
-    for part, (value, certificate) in block.items():
-        targets[part].write(place, first, np.asarray(value))
-        targets[f"{part} rows"].write(place, first, certificate.rows)
-    certificates = {part: found.certificate for part, found in block.items()}
-    write_text(place / f"block-{name}.json", written(certificates))
+    """Write a block piece by piece, and then that it is there; return its name."""
+    place = Path(folder)
+    certificates: dict[str, list[Certificate]] = {}
+    with contextlib.ExitStack() as stack:
+        write: dict[str, Write] = {}
+        for start, outs in pieces:
+            for part, out in outs.items():
+                parts = {part: np.asarray(out.value), f"{part} rows": out.certificate.rows}
+                for target, rows in parts.items():
+                    if target not in write:
+                        write[target] = stack.enter_context(targets[target].written(place))
+                    write[target](first + start, rows)
+                certificates.setdefault(part, []).append(out.certificate)
+    joint = {
+        part: joined(found, np.concatenate([c.rows for c in found], axis=-1))
+        for part, found in certificates.items()
+    }
+    write_text(place / f"block-{name}.json", written(joint))
     return name
 
 

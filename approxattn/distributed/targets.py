@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from numpy.lib import format as npy
 
 from approxattn._arrays import HostArray
 from approxattn.whole_files import NotWrittenError
+
+Write = Callable[[int, HostArray], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +64,48 @@ class Target:
             if size:
                 _allocate(file.fileno(), file.tell(), size)
 
-    def write(self, folder: Path, first: int, rows: HostArray) -> None:
-        """Write tokens from `first` on, and see that they are on the disk."""
-        path, last = folder / self.name, first + rows.shape[self.axis]
-        where: Any = (..., slice(first, last), *[slice(None)] * (-1 - self.axis))
+    @contextlib.contextmanager
+    def written(self, folder: Path) -> Iterator[Write]:
+        """Yield what writes tokens from a first one on; at the end they are on the disk."""
+        path = folder / self.name
         if self.name.endswith(".zarr"):
-            zarr: Any = importlib.import_module("zarr")
-            zarr.open_array(str(path), mode="r+")[where] = rows
-            return
+            with self._chunk_written(path) as write:
+                yield write
+        elif len(self.shape) == -self.axis:
+            with self._run_written(path) as write:
+                yield write
+        else:
+            whole = np.lib.format.open_memmap(path, "r+")
+            yield lambda first, rows: whole.__setitem__(self._where(first, rows), rows)
+            whole.flush()
+
+    @contextlib.contextmanager
+    def _run_written(self, path: Path) -> Iterator[Write]:
         with path.open("r+b") as file:
-            if len(self.shape) == -self.axis:
-                _skip_header(file)
-                step = rows.itemsize * int(np.prod(rows.shape[1:]))
-                file.seek(first * step, os.SEEK_CUR)
+            _skip_header(file)
+            start = file.tell()
+            step = np.dtype(self.dtype).itemsize * math.prod(self.shape[1:])
+
+            def write(first: int, rows: HostArray) -> None:
+                file.seek(start + first * step)
                 file.write(np.ascontiguousarray(rows, self.dtype).data)
-                file.flush()
-                os.fsync(file.fileno())
-                return
-        whole = np.lib.format.open_memmap(path, "r+")
-        whole[where] = rows
-        whole.flush()
+
+            yield write
+            file.flush()
+            os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _chunk_written(self, path: Path) -> Iterator[Write]:
+        """Gather a chunk: zarr would read and write it anew for every part."""
+        found: list[tuple[int, HostArray]] = []
+        yield lambda first, rows: found.append((first, rows))
+        rows = np.concatenate([x for _, x in found], axis=self.axis)
+        zarr: Any = importlib.import_module("zarr")
+        zarr.open_array(str(path), mode="r+")[self._where(found[0][0], rows)] = rows
+
+    def _where(self, first: int, rows: HostArray) -> Any:
+        last = first + rows.shape[self.axis]
+        return (..., slice(first, last), *[slice(None)] * (-1 - self.axis))
 
     def place(self, folder: Path, out: Path) -> None:
         """Give the finished array its name, if it has not got it yet."""
