@@ -1,5 +1,5 @@
-"""The command line: `approxattn diagnose FILE`, `approxattn attend`, `approxattn doctor`,
-`approxattn completion SHELL`.
+"""The command line: `approxattn diagnose FILE`, `attend`, `capacity`, `doctor`,
+`completion SHELL`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from approxattn import completion
 from approxattn.diagnosis import command as diagnosis
 from approxattn.distributed import command as distributed
 from approxattn.distributed.engines import WorkersLostError
+from approxattn.distributed.planning import command as planning
 from approxattn.whole_files import write_text
 
 
@@ -78,6 +79,8 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         _print(completion.script(parser, options.shell).rstrip("\n"))
     elif options.command == "attend":
         _print(distributed.attend(options, approxattn))
+    elif options.command == "capacity":
+        _print(planning.told(options, distributed.method_of(options.method, approxattn)))
     else:
         _print(diagnosis.run(options, write_text))
     return 0
@@ -100,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     diagnosis.add_arguments(commands.add_parser("diagnose", help=diagnosis.HELP))
     distributed.add_arguments(
         commands.add_parser("attend", help="compute attention from files to a file, block by block")
+    )
+    planning.add_arguments(
+        commands.add_parser("capacity", help="say what `attend` will take for so many tokens")
     )
     command = commands.add_parser("doctor", help="say what this installation has, and try it")
     command.add_argument("--json", action="store_true", help="print JSON instead of text")

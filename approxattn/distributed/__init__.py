@@ -6,6 +6,15 @@ what is done (`journal`), and whoever can carries out the tasks (`engines`).
 
 from approxattn.distributed.calls import attention, attention_vjp
 from approxattn.distributed.engines import WorkersLostError
+from approxattn.distributed.planning.model import Capacity, capacity
 from approxattn.distributed.written import Written, WrittenGradients
 
-__all__ = ["WorkersLostError", "Written", "WrittenGradients", "attention", "attention_vjp"]
+__all__ = [
+    "Capacity",
+    "WorkersLostError",
+    "Written",
+    "WrittenGradients",
+    "attention",
+    "attention_vjp",
+    "capacity",
+]
