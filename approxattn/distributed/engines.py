@@ -10,12 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
-from itertools import islice
 from typing import Any
 from uuid import uuid4
 
 from approxattn.sharding.here import run_here
 from approxattn.sharding.plan import Graph, Ref, filled, needed, refs_of
+from approxattn.sharding.ready import Ready
 
 PATIENCE = 60.0
 """Seconds that a Dask cluster may be without workers. *Chosen*: a nanny starts one in a few."""
@@ -63,17 +63,17 @@ def _by_pool(graph: Graph, wanted: Sequence[Ref], pool: Any) -> Finished:
     users = Counter(ref.key for task in tasks.values() for ref in refs_of(task))
     results: dict[Any, Any] = {}
     running: dict[Future[Any], Any] = {}
-    waiting = dict.fromkeys(tasks)
+    ready = Ready(tasks)
     most = AHEAD * getattr(pool, "_max_workers", 8)
     try:
-        while waiting or running:
-            ready = (k for k in waiting if all(r.key in results for r in refs_of(tasks[k])))
-            for key in list(islice(ready, most - len(running))):
-                del waiting[key]
+        while ready or running:
+            while ready and len(running) < most:
+                key = ready.take()
                 running[pool.submit(*filled(tasks[key], results))] = key
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 key = running.pop(future)
                 result = future.result()
+                ready.finish(key)
                 for ref in refs_of(tasks[key]):
                     users[ref.key] -= 1
                     if not users[ref.key]:

@@ -16,7 +16,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--method", required=True, help="as in Python, for example 'Polynomial(degree=3)'"
     )
-    command.add_argument("--workers", type=whole_number, default=1, help="processes of one thread each")
+    command.add_argument(
+        "--workers", type=whole_number, default=1, help="processes of one thread each"
+    )
     command.add_argument("--engine", choices=ENGINES, help="here for one worker, pool for more")
     command.add_argument("--dtype", default="float32", help="of the files (default: %(default)s)")
     command.add_argument("--scale", type=float, help="factor of q . k; 1/sqrt(d) if not given")

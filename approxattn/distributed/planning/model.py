@@ -32,7 +32,7 @@ import os
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from approxattn.distributed.planning.trial import (
 from approxattn.methods.costs import Costed
 from approxattn.sharding import tasks
 from approxattn.sharding.plan import Graph, refs_of
+from approxattn.sharding.ready import Ready
 
 ENGINES = ("here", "pool", "dask")
 
@@ -313,34 +314,18 @@ def played(graph: Graph, seconds: Mapping[str, float], workers: int, dispatch: f
     """Return when the last task is done: each starts as early as it can, in the order of the
     graph.
     """
-    order = {key: i for i, key in enumerate(graph)}
-    keys, users = list(graph), _users(graph)
-    missing = {key: len({ref.key for ref in refs_of(task)}) for key, task in graph.items()}
-    ready = [order[key] for key, count in missing.items() if not count]
-    heapq.heapify(ready)
-    free, now, scheduler = workers, 0.0, 0.0
-    running: list[tuple[float, int]] = []
+    ready, free, now, scheduler = Ready(graph), workers, 0.0, 0.0
+    running: list[tuple[float, int, str]] = []
     while ready or running:
         while ready and free:
-            i = heapq.heappop(ready)
+            key = ready.take()
             scheduler = max(now, scheduler) + dispatch
-            heapq.heappush(running, (scheduler + seconds[keys[i]], i))
+            heapq.heappush(running, (scheduler + seconds[key], len(running), key))
             free -= 1
-        now, i = heapq.heappop(running)
+        now, _, key = heapq.heappop(running)
         free += 1
-        for user in users[keys[i]]:
-            missing[user] -= 1
-            if not missing[user]:
-                heapq.heappush(ready, order[user])
+        ready.finish(key)
     return now
-
-
-def _users(graph: Graph) -> dict[str, Sequence[str]]:
-    found: dict[str, list[str]] = {key: [] for key in graph}
-    for key, task in graph.items():
-        for name in {ref.key for ref in refs_of(task)}:
-            found[name].append(key)
-    return dict(found)
 
 
 def _multiply_adds(problem: Problem, n: int) -> int | None:
