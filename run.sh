@@ -20,6 +20,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench moments: how near the bounds from moments are to what they bound
            bench moment-tables: outputs, gradients, layers and long sequences, by range and by moments
            bench transformer: the gradient of four layers, its growth, memory and operations
+           bench distributed: attention from files to a file by one process and many, and killed workers
            bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
            bench gpu: ceilings, accuracy, speed and growth on a GPU (CuPy; ten minutes), with PYTHON as it is
            (PyTorch and the packages they compare with are the extra "bench")
@@ -108,7 +109,13 @@ wheels() {
 
 bench() {
     name=forward
-    case ${1-} in which | calls | polynomial | lsh | low-rank | moments | moment-tables | transformer | language-model | gpu) name=$1; shift ;; esac
+    case ${1-} in
+        which | calls | distributed | polynomial | lsh | low-rank | moments | moment-tables | transformer | \
+            language-model | gpu)
+            name=$1
+            shift
+            ;;
+    esac
     if [ "$name" = gpu ]; then # CuPy and PyTorch belong to the machine and its driver: nothing is installed
         say "timing: benchmarks/gpu.py $*"
         PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} exec "$PYTHON" benchmarks/gpu.py "$@"
@@ -116,6 +123,7 @@ bench() {
     if [ "$name" = language-model ]; then set_up language-model && wheels; else set_up bench; fi
     [ "$name" = polynomial ] || one_thread # that one times one thread and two
     script=benchmarks/$(printf %s "$name" | tr - _).py
+    [ "$name" != distributed ] || script=benchmarks/across_workers.py # a module "distributed" would hide Dask's
     say "timing: $script $*"
     exec .venv/bin/python "$script" "$@"
 }

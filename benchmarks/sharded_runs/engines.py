@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sharded_runs.inputs import digest
-from sharded_runs.processes import Watched
 
 import approxattn as aa
 from approxattn import distributed
+from sharded_runs.inputs import digest
+from sharded_runs.processes import Watched
 
 Pids = Callable[[], Collection[int]]
 
@@ -45,12 +45,11 @@ def measured(run: Run, paths: list[Path], out: Path) -> dict[str, Any]:
     """Carry a run out, from nothing, and return what it used."""
     remove(out)
     method = aa.Polynomial(degree=run.degree)
-    with executor(run) as (pool, pids):
-        with Watched(pids) as used:
-            if run.engine in ("memory", "here"):
-                pool.submit(_alone, run, paths, out, method).result()
-            else:
-                distributed.attention(*paths, method, causal=run.causal, out=out, executor=pool)
+    with executor(run) as (pool, pids), Watched(pids) as used:
+        if run.engine in ("memory", "here"):
+            pool.submit(_alone, run, paths, out, method).result()
+        else:
+            distributed.attention(*paths, method, causal=run.causal, out=out, executor=pool)
     workers = sorted(used.seconds, key=lambda pid: -used.seconds[pid])[: run.workers]
     return {
         "worker seconds": [round(used.seconds[pid], 2) for pid in workers],
@@ -98,7 +97,7 @@ def executor(run: Run) -> Iterator[tuple[Any, Pids]]:
 def cluster(workers: int) -> Iterator[tuple[Any, Any]]:
     """Yield a client of worker processes with nannies here, and their cluster."""
     dask: Any = importlib.import_module("distributed")
-    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with (
         dask.LocalCluster(n_workers=workers, silence_logs=60, memory_limit=None, **options) as here,
         dask.Client(here) as client,

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,12 @@ import pytest
 
 import approxattn as aa
 from approxattn import distributed
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from sharded_runs import kills
+from sharded_runs.engines import Run
+from sharded_runs.inputs import files
 
 METHOD = aa.Polynomial(degree=3)
 
@@ -41,3 +48,25 @@ def test_a_pool_that_loses_a_worker_continues_from_the_manifest(tmp_path: Path, 
     done = distributed.attention(*paths, METHOD, out=out, shard=1000)
     assert (done.value == want.value).all()
     assert (done.rows == want.certificate.rows).all()
+
+
+@pytest.mark.parametrize("kind", ["random", "state", "all"])
+def test_a_cluster_that_loses_workers(tmp_path: Path, monkeypatch, kind: str) -> None:
+    """Any of them, the one that holds the merged state, or all of them for good: the same bits, at
+    once or by the same call again, after an error that says how far it came.
+    """
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("approxattn.distributed.engines.PATIENCE", 2.0)
+    monkeypatch.setattr(kills, "SHARD", 2**13)
+    run, out = Run(engine="dask", exponent=17, workers=2), tmp_path / "o.npy"
+    paths = files(tmp_path, run.exponent)
+    kills.call(run, paths, tmp_path / "want.npy")
+    found = kills.killed(run, paths, out, kind, np.random.default_rng(0), longest=1.0)
+    assert found["killed after"]
+    assert found["digests"] == kills.digests(tmp_path / "want.npy") != ""
+    if kind == "all":
+        assert found["calls"] == 2
+        assert "blocks are written" in found["said"][0]
+        assert "the same call continues" in found["said"][0]
+    else:
+        assert found["calls"] == 1

@@ -1,0 +1,106 @@
+"""The results as a Markdown table, and the goals beside what was reached."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+HEADER = (
+    "| run | n | processor s of each worker | s of the client | wall s | private MiB | processor s "
+    "told | MiB told |\n|---|---|---|---|---|---|---|---|"
+)
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Return one line a run."""
+    lines = [HEADER]
+    for record in _records(found):
+        run, told = record["run"], record.get("told", {})
+        each = ", ".join(f"{x:.1f}" for x in record["worker seconds"])
+        order = " causal" if run["causal"] else ""
+        lines.append(
+            f"| {run['engine']} {run['workers']}{order} | 2^{run['exponent']} | {each} | "
+            f"{record['own seconds']:.1f} | {record['wall seconds']:.0f} | "
+            f"{max(record['private MiB']):.0f} | {told.get('processor seconds', '')} | "
+            f"{told.get('private MiB', '')} |"
+        )
+    return "\n".join(lines)
+
+
+def _records(found: Mapping[str, Any]) -> list[Any]:
+    """Return the runs by size."""
+    runs = [record for name, record in found.items() if name != "kills"]
+    names = ("memory", "here", "pool", "dask")
+    return sorted(
+        runs,
+        key=lambda x: (
+            x["run"]["exponent"],
+            x["run"]["causal"],
+            names.index(x["run"]["engine"]),
+            x["run"]["workers"],
+        ),
+    )
+
+
+def goals(found: Mapping[str, Any]) -> str:
+    """Return a line for each goal whose runs are there."""
+    times = {name: record["worker seconds"] for name, record in found.items() if name != "kills"}
+    lines = []
+    for engine in ("pool", "dask"):
+        for exponent in (20, 22):
+            one, two = (times.get(f"{engine} {w}, 2^{exponent}, degree 3") for w in (1, 2))
+            if one and two:
+                lines.append(
+                    f"two workers over one, {engine}, 2^{exponent}: {one[0] / max(two):.2f}"
+                )
+    for order in ("", ", causal"):
+        here, memory = (times.get(f"{e} 1, 2^20, degree 3{order}") for e in ("here", "memory"))
+        if here and memory:
+            lines.append(f"one process over memory, 2^20{order}: {here[0] / memory[0]:.2f}")
+    lines += _growth(found) + _told(found) + _killed(found)
+    return "\n".join(lines)
+
+
+def _growth(found: Mapping[str, Any]) -> list[str]:
+    here = {
+        record["run"]["exponent"]: record
+        for record in _records(found)
+        if record["run"]["engine"] == "here" and not record["run"]["causal"]
+    }
+    if len(here) < 2:
+        return []
+    seconds = [math.log2(record["worker seconds"][0]) for record in here.values()]
+    slope = float(np.polyfit(list(here), seconds, 1)[0])
+    sizes = ", ".join(f"{record['private MiB'][0]:.0f}" for record in here.values())
+    exponents = ", ".join(f"2^{e}" for e in here)
+    return [
+        f"exponent of processor time, {exponents}: {slope:.3f}",
+        f"private MiB of one process: {sizes}",
+    ]
+
+
+def _told(found: Mapping[str, Any]) -> list[str]:
+    ratios = [
+        record["told"]["processor seconds"] / sum(record["worker seconds"])
+        for record in _records(found)
+        if "told" in record and record["run"]["exponent"] >= 20
+    ]
+    if not ratios:
+        return []
+    return [f"processor time told over measured: {min(ratios):.2f} to {max(ratios):.2f}"]
+
+
+def _killed(found: Mapping[str, Any]) -> list[str]:
+    records = found.get("kills", [])
+    if not records:
+        return []
+    same = sum(record["same bits"] for record in records)
+    ended = sum(record["calls"] > 1 for record in records)
+    kills = sum(len(record["killed after"]) for record in records)
+    return [
+        f"{len(records)} runs, {kills} workers killed: {same} with the same bits, {ended} of them "
+        "ended with an error and were continued by the same call"
+    ]
