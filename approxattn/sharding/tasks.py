@@ -6,6 +6,7 @@ depend on the block alone, and every task has one thread: so its bits do.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,6 +98,22 @@ def _whole(across: tuple[str, ...], blocks: Sequence[Any]) -> tuple[Across, ...]
     return (Across(len(across), blocks),) if across else ()
 
 
+@contextlib.contextmanager
+def told_where(where: str) -> Iterator[None]:
+    """Let an error about tokens say from where it counts them."""
+    try:
+        yield
+    except ValueError as error:
+        if type(error) is not ValueError or not where:
+            raise
+        msg = f"{error} ({where})"
+        raise ValueError(msg) from error
+
+
+def _counted_from(token: int) -> str:
+    return f"in a piece of the tokens, counted from token {token}" if token else ""
+
+
 @alone
 def head(one: Pass, known: Known, most: int, x: Any) -> Any:
     """Return what a pass takes of the first tokens of a block."""
@@ -107,10 +124,12 @@ def head(one: Pass, known: Known, most: int, x: Any) -> Any:
 def fold(one: Pass, known: Known, first: int, *blocks: Any) -> Any:
     """Return what a pass leaves behind of a block."""
     own, whole = blocks[: len(one.takes)], _whole(one.across, blocks[len(one.takes) :])
-    pieces = (
-        one.fold(known, first + p.start, *(taken(x, p) for x in own), *whole) for p in cut(own[0])
-    )
-    return functools.reduce(lambda a, b: a.merge(b), pieces)
+
+    def folded(p: slice) -> Any:
+        with told_where(_counted_from(first + p.start)):
+            return one.fold(known, first + p.start, *(taken(x, p) for x in own), *whole)
+
+    return functools.reduce(lambda a, b: a.merge(b), map(folded, cut(own[0])))
 
 
 @alone
@@ -129,7 +148,10 @@ def merge(a: Any, b: Any) -> Any:
 @alone
 def know(one: Pass, known: Known, state: Any) -> Known:
     """Return what is known after a pass."""
-    return {**known, one.name: state if one.settle is None else one.settle(known, state)}
+    if one.settle is None:
+        return {**known, one.name: state}
+    with told_where("counted among the tokens of a sample" if one.sampled else ""):
+        return {**known, one.name: one.settle(known, state)}
 
 
 @alone

@@ -89,13 +89,15 @@ def test_the_command(paths, scheduler: str, tmp_path: Path, capsys, suffix: str,
 def test_an_error_of_a_worker_is_one_line(paths, scheduler: str, tmp_path: Path, capsys) -> None:
     nothing = tmp_path / "k.npy"
     keys = np.load(paths[1])
-    keys[7] = np.nan
+    keys[11_999] = np.nan
     np.save(nothing, keys)
     words = ["--q", str(paths[0]), "--k", str(nothing), "--v", str(paths[2]), "--method", METHOD]
     out = tmp_path / "o.npy"
-    assert main(["attend", *words, "--out", str(out), "--scheduler", scheduler]) == 2
+    words += ["--out", str(out), "--shard", "3000", "--scheduler", scheduler]
+    assert main(["attend", *words]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[-1].startswith("approxattn: k ")
+    assert said[-1].startswith("approxattn: k[2999, 0] is nan")
+    assert said[-1].endswith("counted from token 9000)")
     assert not out.exists()
 
 
