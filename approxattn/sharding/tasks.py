@@ -104,10 +104,9 @@ def told_where(where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if type(error) is not ValueError or not where:
+        if not where or error.args != (str(error),):
             raise
-        msg = f"{error} ({where})"
-        raise ValueError(msg) from error
+        raise type(error)(f"{error} ({where})") from error
 
 
 def _counted_from(token: int) -> str:
