@@ -5,7 +5,7 @@
     ./run.sh bench distributed --largest 24 # 2^24 too, 1,000 of its rows recomputed exactly
     ./run.sh bench distributed --kills 20   # workers killed by SIGKILL: the same bits?
 
-float32, d = dv = 16, normal tokens of deviation 0.7, `Polynomial(degree=3)`, blocks of 2^18 tokens,
+float32, d = dv = 16, normal tokens of deviation 0.35, `Polynomial(degree=3)`, blocks of 2^18 tokens,
 one BLAS thread a process. *memory* is `approxattn.attention` of arrays read from the files, its
 output and bounds written to files; *here*, *pool* and *dask* are `approxattn.distributed.attention`
 in one process, by a pool of processes, by a Dask cluster on this machine. Workers are warm.

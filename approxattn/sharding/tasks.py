@@ -106,7 +106,8 @@ def told_where(where: str) -> Iterator[None]:
     except ValueError as error:
         if not where or error.args != (str(error),):
             raise
-        raise type(error)(f"{error} ({where})") from error
+        msg = f"{error} ({where})"
+        raise type(error)(msg) from error
 
 
 def _counted_from(token: int) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 D = 16
-DEVIATION = 0.7
+DEVIATION = 0.35
 AT_ONCE = 2**18
 
 
