@@ -5,10 +5,11 @@
     ./run.sh bench distributed --largest 24 # 2^24 too, 1,000 of its rows recomputed exactly
     ./run.sh bench distributed --kills 20   # workers killed by SIGKILL: the same bits?
 
-float32, d = dv = 16, normal tokens of deviation 0.35, `Polynomial(degree=3)`, blocks of 2^18 tokens,
-one BLAS thread a process. *memory* is `approxattn.attention` of arrays read from the files, its
-output and bounds written to files; *here*, *pool* and *dask* are `approxattn.distributed.attention`
-in one process, by a pool of processes, by a Dask cluster on this machine. Workers are warm.
+float32, d = dv = 16, normal tokens of deviation 0.35, `Polynomial(degree=3)`, blocks of 2^18
+tokens, one BLAS thread a process. *memory* is `approxattn.attention` of arrays read from the files,
+its output and bounds written to files; *here*, *pool* and *dask* are
+`approxattn.distributed.attention` in one process, by a pool of processes, by a Dask cluster on this
+machine. Workers are warm.
 Processor time is that of the workers' processes, all threads of them; scaling is the processor time
 of one worker over that of the longer of two, which other work on the machine disturbs less than the
 clock. Memory is the private kind (RssAnon), looked at every 50 ms: so Linux alone. Beside each run
@@ -31,7 +32,7 @@ import numpy as np
 from sharded_runs import kills
 from sharded_runs.engines import Run, measured
 from sharded_runs.inputs import D, exact_rows, files
-from sharded_runs.tables import goals, table
+from sharded_runs.tables import goals, page, table
 
 import approxattn as aa
 from approxattn import distributed
@@ -147,13 +148,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("report/sharded_runs"))
     parser.add_argument("--json", type=Path, default=Path("report/bench_distributed.json"))
     parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--page", type=Path, help="a page to write it into, between its marks")
     options = parser.parse_args()
     options.largest = 20 if options.quick else options.largest
     found = json.loads(options.json.read_text()) if options.json.exists() else {}
     if options.kills:
         kill_them(options, found)
-    elif not options.table:
+    elif not (options.table or options.page):
         time_them(options, found)
+    if options.page:
+        text = page(options.page.read_text(encoding="utf-8"), found)
+        options.page.write_text(text, encoding="utf-8")
     print(table(found))
     print(goals(found))
     if not math.isclose(os.getloadavg()[0], 0.0, abs_tol=1.5):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import dask
 import dask.array as da
@@ -35,8 +36,9 @@ def written(folder: Path, tokens: int) -> list[da.Array]:
     return found
 
 
-def largest_ratio(value: zarr.Array, rows: np.ndarray, q, k, v, bounds: np.ndarray) -> float:
+def largest_ratio(value: Any, rows: Any, arrays: list[da.Array], bounds: Any) -> float:
     """Recompute some rows in float64; return the largest error over the bound of its row."""
+    q, k, v = arrays
     queries = q[rows].compute().astype("f8")
     keys, values = (x.compute().astype("f8") for x in (k, v))
     exact = aa.attention(queries, keys, values, aa.Exact()).value
@@ -68,7 +70,7 @@ def main() -> None:
         print(certificate)
         value = zarr.open_array(str(store), mode="r")
         rows = np.random.default_rng(0).choice(options.tokens, ROWS, replace=False)
-        ratio = largest_ratio(value, np.sort(rows), q, k, v, certificate.rows)
+        ratio = largest_ratio(value, np.sort(rows), [q, k, v], certificate.rows)
         print(f"{ROWS} rows recomputed: errors of at most {ratio:.3f} of their bounds")
 
 

@@ -49,7 +49,8 @@ def measured(run: Run, paths: list[Path], out: Path) -> dict[str, Any]:
         if run.engine in ("memory", "here"):
             pool.submit(_alone, run, paths, out, method).result()
         else:
-            distributed.attention(*paths, method, causal=run.causal, out=out, executor=pool)
+            q, k, v = paths
+            distributed.attention(q, k, v, method, causal=run.causal, out=out, executor=pool)
     workers = sorted(used.seconds, key=lambda pid: -used.seconds[pid])[: run.workers]
     return {
         "worker seconds": [round(used.seconds[pid], 2) for pid in workers],
@@ -70,9 +71,9 @@ def remove(out: Path) -> None:
 def _alone(run: Run, paths: list[Path], out: Path, method: Any) -> None:
     """Run in one process: the call in memory, or the plan task after task."""
     if run.engine == "here":
-        distributed.attention(*paths, method, causal=run.causal, out=out)
+        distributed.attention(paths[0], paths[1], paths[2], method, causal=run.causal, out=out)
         return
-    q, k, v = (np.load(path) for path in paths)
+    q, k, v = map(np.load, paths)
     found = aa.attention(q, k, v, method, causal=run.causal)
     np.save(out.with_suffix(".rows.npy"), found.certificate.rows)
     np.save(out, found.value)

@@ -62,7 +62,9 @@ def crew(run: Run) -> Iterator[Crew]:
 def call(run: Run, paths: list[Path], out: Path, pool: Any = None) -> None:
     """Do the run, or continue it."""
     method = aa.Polynomial(degree=run.degree)
-    distributed.attention(*paths, method, causal=run.causal, out=out, executor=pool, shard=SHARD)
+    q, k, v = paths
+    options = {"causal": run.causal, "out": out, "executor": pool, "shard": SHARD}
+    distributed.attention(q, k, v, method, **options)
 
 
 def digests(out: Path) -> str:

@@ -104,3 +104,17 @@ def _killed(found: Mapping[str, Any]) -> list[str]:
         f"{len(records)} runs, {kills} workers killed: {same} with the same bits, {ended} of them "
         "ended with an error and were continued by the same call"
     ]
+
+
+BEGIN, END = (
+    "<!-- table: written by benchmarks/across_workers.py --page -->",
+    "<!-- end of table -->",
+)
+
+
+def page(text: str, found: Mapping[str, Any]) -> str:
+    """Return a page with the table and the goals between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = "\n".join(f"- {line}" for line in goals(found).splitlines())
+    return f"{before}{BEGIN}\n\n{table(found)}\n\n{lines}\n\n{END}{after}"

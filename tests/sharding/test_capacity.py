@@ -138,7 +138,8 @@ def test_wall_time_is_played() -> None:
 
 
 def test_what_waits() -> None:
-    line, free = chain(5), {f"a-{i}": (abs,) for i in range(4)}
+    line = chain(5)
+    free: Graph = {f"a-{i}": (abs,) for i in range(4)}
     assert model.waiting(line, dict.fromkeys(line, 10.0)) == 20
     free["root"] = (abs, *map(Ref, list(free)))
     assert model.waiting(free, dict.fromkeys(free, 10.0)) == 40
