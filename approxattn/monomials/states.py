@@ -92,9 +92,13 @@ def read_gradients(x: Array, left: Array, state: Array, degree: int, xp: Namespa
     """
     if _arrays.on_host(x, left, state):
         return _numpy_read_gradients(x, left, state, degree)
-    step = chunk_length(x.shape[-1], degree)
+    d, step = x.shape[-1], chunk_length(x.shape[-1], degree)
+    ours = contraction.serves_gradient(d, degree, x, left, state)
 
     def one(both: Array, own: Array) -> Array:
+        if ours:
+            device = Device(both[:, :d], (1.0,) * (degree + 1), xp)
+            return contraction.read_gradient(device, both[:, :d], both[:, d:], own)
         tokens, turned = both[:, : x.shape[-1]], xp.matrix_transpose(both[:, x.shape[-1] :])
         parts = [
             pull_back(tokens[chunk, :], xp.matmul(own, turned[:, chunk]), degree, xp)

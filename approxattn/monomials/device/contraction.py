@@ -57,7 +57,10 @@ def contract(
     if not causal:
         state = _widened(device, state_of(device, y, values), asked)
         return read(device, x, state)
-    carry, of_x, of_y = device.no_state(values.shape[1]), device.columns(x), device.columns(y)
+    earlier = y.shape[0] - x.shape[0]  # keys that every query sees
+    carry = _total(device, y[:earlier, :], values[:earlier, :])
+    y, values = y[earlier:, :], values[earlier:, :]
+    of_x, of_y = device.columns(x), device.columns(y)
 
     def one(run: Run) -> Array:
         right = blocks_of(values, run, xp)
@@ -86,11 +89,7 @@ def contract_gradient(
     of_x, of_y = device.columns(x), device.columns(y)
     gradient, carry = device.empty(*of_x.shape), device.no_state(right.shape[1])
     if not causal:
-        state = state_of(device, y, right)
-        for run in device.query_runs(x.shape[0]):
-            cotangent = xp.matmul(state, xp.matrix_transpose(left[run.tokens, :]))
-            device.pull_back(of_x, run, cotangent, gradient)
-        return xp.matrix_transpose(gradient)
+        return read_gradient(device, x, left, state_of(device, y, right))
     own = []
     for run in device.key_runs(x.shape[0], causal=True):
         a, b, c, e = (blocks_of(array, run, xp) for array in (x, left, y, right))
@@ -108,10 +107,15 @@ def serves_gradient(d: int, degree: int, *arrays: Array) -> bool:
 
 def state_of(device: Device, y: Array, values: Array) -> Array:
     """Return S = sum_j w phi(y_j) values_j^T, shape (r, m)."""
+    return device.weighted(_total(device, y, values))
+
+
+def _total(device: Device, y: Array, values: Array) -> Array:
+    """Return the unweighted state of these keys, float64, shape (r, m)."""
     carry, columns = device.no_state(values.shape[1]), device.columns(y)
     for run in device.key_runs(y.shape[0]):
         _add(device, carry, columns, run, blocks_of(values, run, device.xp), prefixes=False)
-    return device.weighted(carry)
+    return carry
 
 
 def read(device: Device, x: Array, state: Array) -> Array:
@@ -123,6 +127,18 @@ def read(device: Device, x: Array, state: Array) -> Array:
         return xp.matmul(xp.matrix_transpose(phi), state)
 
     return each(device.query_runs(x.shape[0]), xp, one)
+
+
+def read_gradient(device: Device, x: Array, left: Array, state: Array) -> Array:
+    """Return the gradient of left_i . (phi(x_i)^T S) with respect to x, shapes (n, d), (n, m), (r,
+    m) -> (n, d).
+    """
+    columns, xp = device.columns(x), device.xp
+    gradient = device.empty(*columns.shape)
+    for run in device.query_runs(x.shape[0]):
+        cotangent = xp.matmul(state, xp.matrix_transpose(left[run.tokens, :]))
+        device.pull_back(columns, run, cotangent, gradient)
+    return xp.matrix_transpose(gradient)
 
 
 def _add(

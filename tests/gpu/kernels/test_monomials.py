@@ -12,6 +12,7 @@ from fake_cupy import TRAFFIC
 import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn.monomials import contraction as general
+from approxattn.monomials import states
 from approxattn.monomials.device.blocks import Device, Run, coordinates, runs
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import Kernel
@@ -74,6 +75,32 @@ def gradient(slopes: tuple[float, ...], causal: bool, *arrays: HostArray) -> Hos
     scores, pairs = x @ np.swapaxes(y, -1, -2), left @ np.swapaxes(right, -1, -2)
     weight = np.polynomial.polynomial.polyval(scores, slopes) * pairs
     return np.asarray((np.tril(weight) if causal else weight) @ y)
+
+
+@pytest.mark.parametrize("earlier", [1, 30])
+def test_keys_before_the_first_query(kernels: ModuleType, earlier: int) -> None:
+    n, coefficients = 600, (1.0, 1.0, 0.5)
+    x, y, v, left = problem(3, n, 2, "f4")
+    later = [kernels.asarray(a) for a in (x[:, earlier:], y, v, left[:, earlier:])]
+    kernel = Kernel(coefficients=coefficients, causal=True, kind="features", xp=namespace(later[0]))
+    value, size = reference(coefficients, True, x, y, v)
+    found = kernel.sums(*later[:3]).get()
+    assert np.all(np.abs(found - value[:, earlier:]) <= 1e-6 * size[:, earlier:])
+    own = kernel.gradient_x(later[0], later[3], later[1], later[2]).get()
+    wide = gradient((1.0, 1.0), True, x, left, y, v)[:, earlier:]
+    assert np.max(np.abs(own - wide)) <= 1e-5 * np.max(np.abs(wide))
+
+
+def test_gradients_through_states(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, v, left = problem(3, 40, 2, "f4")
+    there = [kernels.asarray(a) for a in (x, y, v, left)]
+    xp, found = namespace(there[0]), []
+    for switch in ("on", "off"):
+        monkeypatch.setenv("APPROXATTN_KERNELS", switch)
+        state = states.states(there[1], there[2], (1.0, 1.0, 0.5), xp)
+        found.append(states.read_gradients(there[0], there[3], state, 2, xp).get())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[0], gradient((1.0, 1.0), False, x, left, y, v), atol=1e-3)
 
 
 def test_every_order_gives_the_same_bits(
