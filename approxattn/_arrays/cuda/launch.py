@@ -43,7 +43,13 @@ def _is_cuda(array: Array) -> bool:
     if compat.is_cupy_array(array):
         return True
     on_device = compat.is_torch_array(array) and array.device.type == "cuda"
-    return on_device and importlib.util.find_spec("cupy") is not None
+    return on_device and ("cupy" in sys.modules or _is_installed())
+
+
+@functools.cache
+def _is_installed() -> bool:
+    """Return whether CuPy could be imported; looking takes long."""
+    return importlib.util.find_spec("cupy") is not None
 
 
 def cells(count: int, threads: int = THREADS) -> int:

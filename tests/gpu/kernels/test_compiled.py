@@ -4,9 +4,11 @@ spills.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,43 @@ def test_nothing_spills(source: str, constants: dict[str, str], most: int, tmp_p
     report = dict(zip(names, registers, strict=True))
     assert set(spills) == {"0"}, done.stderr
     assert max(registers) <= most, report
+
+
+def nvrtc() -> ctypes.CDLL | None:
+    """Return the run-time compiler, which users' CuPy calls: as a package, or of a toolkit."""
+    pattern = "nvidia/*/lib/libnvrtc.so*"
+    packaged = [path for folder in sys.path for path in Path(folder).glob(pattern)]
+    for name in (*map(str, packaged), "libnvrtc.so.13", "libnvrtc.so.12"):
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+NVRTC = nvrtc()
+
+
+@pytest.mark.skipif(NVRTC is None, reason="there is no libnvrtc to compile kernels with")
+@pytest.mark.parametrize("architecture", ["compute_80", "compute_90"])
+@pytest.mark.parametrize(("source", "constants", "most"), SETTINGS)
+def test_the_run_time_compiler_takes_them(
+    source: str, constants: dict[str, str], most: int, architecture: str
+) -> None:
+    del most
+    assert NVRTC is not None
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    code = (OURS / f"{source}.cu").read_bytes()
+    assert NVRTC.nvrtcCreateProgram(ctypes.byref(program), code, b"k.cu", 0, None, None) == 0
+    options = [f"-arch={architecture}", *(f"-D{name}={x}" for name, x in constants.items())]
+    given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    failed = NVRTC.nvrtcCompileProgram(program, len(options), given)
+    NVRTC.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    NVRTC.nvrtcGetProgramLog(program, log)
+    NVRTC.nvrtcDestroyProgram(ctypes.byref(program))
+    assert not failed, log.value.decode()
+    assert log.value == b""
 
 
 def test_sources_include_nothing() -> None:
