@@ -157,6 +157,7 @@ class Device:
         """
         blocks, r, m = parts.shape
         before = self.empty(blocks, r, m) if prefixes else None
+        parts = _arrays.contiguous(parts)
         arguments = parts, blocks, r * m, m, self._weights, carry, before
         self._launch("aa_running_sum", (cuda.cells(r * m),), cuda.THREADS, *arguments)
         return before
