@@ -139,7 +139,7 @@ class Kernel(BothWays):
             The t for which part_t(i) = sum_j c_t (x_i . y_j)^t values_jm is wanted, increasing,
             each in 1 ... g.
         keep : bool
-            Whether to return the states for `gradients`.
+            Whether to return the states for `gradients`; causal sums, the state of all of y.
         initial : array, shape (..., r, m), optional
             What a causal sum starts from: a weighted state, as `states.states` makes it.
 

@@ -92,12 +92,12 @@ def numpy_sums_with_parts(
     heads: int = 1,
 ) -> tuple[HostArray, HostArray, HostArray | None]:
     """Return the sums, the parts of their last column that belong to those degrees, shape (...,
-    n_x, degrees), and the states if they are to be kept and there is no mask.
+    n_x, degrees), and the weighted states of (y, values) if they are to be kept.
 
     `initial`, shape (..., r, m), is the weighted state that a causal sum starts from; with
     `heads`, x are so many runs of queries, one after the other.
     """
-    states = _no_states(x, values, coefficients) if keep and not causal else None
+    states = _no_states(x, values, coefficients) if keep else None
     kept = None if states is None else flat(states)
     sums, parts = _sums(x, y, values, coefficients, causal, kept, degrees, initial, heads)
     return sums, parts, states
@@ -133,12 +133,12 @@ def _sums(
         for i in range(span.start, span.stop):
             if causal:
                 given = None if initial is None else arranged(p, flat(initial)[i])
-                tokens = x[i], y[i], values[i]
-                _causal(workers[0], *tokens, coefficients, out[i], parts[i], given, heads)
+                own = x[i], y[i], values[i], coefficients, out[i], parts[i], given, heads
+                weighted = _causal(workers[0], *own, keep=states is not None)
             else:
                 weighted = _whole(workers, x[i], y[i], values[i], coefficients, out[i], parts[i])
-                if states is not None:
-                    states[i] = canonical(p, weighted)
+            if states is not None:
+                states[i] = canonical(p, weighted)
 
     inner = worker_count(one, -(-min(n_x, n_y) // p.chunk)) if items == 1 and not causal else 1
     gather([partial(some, span, inner) for span in shares(x.shape[0], items)])
@@ -203,11 +203,14 @@ def _causal(
     parts: HostArray,
     initial: State | None,
     heads: int,
-) -> None:
+    *,
+    keep: bool,
+) -> State:
     """Take earlier chunks through the state, then the own chunks by their scores. What there is
     more of y comes before all of x, and the weighted state `initial` before that.
 
-    Each of the `heads` runs of x reads the same states.
+    Each of the `heads` runs of x reads the same states. Return the weighted state of (y, values),
+    of all of these only if it is to be kept.
     """
     p, n = worker.plan, x.shape[0] // heads
     earlier = y.shape[0] - n
@@ -219,7 +222,7 @@ def _causal(
     own = [(x[run], out[run], parts[:, run]) for run in runs]
     for span in within(slice(0, n), worker.loaded):
         chunks = within(span, p.chunk)
-        if span.start + p.chunk < n:
+        if span.start + p.chunk < n or keep:
             worker.others.load(y[span])
         for chunk, weighted in zip(chunks, kept, strict=False):
             if begun or chunk.start:
@@ -227,7 +230,7 @@ def _causal(
                     np.multiply(part, w, out=target)
                 for target, more in zip(weighted, initial or (), strict=False):
                     target += more
-            if chunk.stop < n:
+            if chunk.stop < n or keep:
                 worker.add_held(state, worker.others, _within(chunk, span), values[chunk])
         for tokens, target, split in own:
             if begun or span.stop > p.chunk:
@@ -242,6 +245,7 @@ def _causal(
     triangle = Triangle(p.chunk, x.dtype, -(-n // p.chunk))
     for tokens, target, split in own:
         _own_chunks(triangle, worker.degrees, tokens, y, values, coefficients, target, split)
+    return weigh(state, weight) if keep else state
 
 
 def _within(chunk: slice, span: slice) -> slice:

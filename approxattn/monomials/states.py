@@ -109,6 +109,12 @@ def read_gradients(x: Array, left: Array, state: Array, degree: int, xp: Namespa
     return _items(one, xp, xp.concat([x, left], axis=-1), state, tuple(x.shape[-2:]))
 
 
+def no_states(y: Array, values: Array, degree: int, xp: Namespace) -> Array:
+    """Return the states of no tokens, for tokens and values like these."""
+    shape = (*y.shape[:-2], rank(y.shape[-1], degree), values.shape[-1])
+    return xp.zeros(shape, dtype=y.dtype, device=_arrays.device(y))
+
+
 def _read(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
     if serves(x.shape[-1], degree, x, state):
         return contraction.read(Device(x, (1.0,) * (degree + 1), xp), x, state)

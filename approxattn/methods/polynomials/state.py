@@ -54,7 +54,7 @@ from approxattn.methods.states.posing import (
     refuse_other_terms,
 )
 from approxattn.monomials.kernel import key_sum_terms
-from approxattn.monomials.states import read_states_with_parts, states
+from approxattn.monomials.states import no_states, read_states_with_parts, states
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,8 +225,8 @@ class PolynomialState:
         widths = int(self.sums.shape[-1]) - 1, int(self.centre.shape[-1])
         problem = pose_next(q, k, v, self.sums, *widths, self.scale)
         announce(problem, self.polynomial.degree)
-        own = folded(problem, self.polynomial, self.centre, self.tolerance)
-        return advanced(self, own, problem)
+        terms = self.polynomial, self.centre, self.tolerance
+        return advanced(self, folded(problem, *terms, summed=problem.n_q == 1), problem)
 
     def save(self, path: str | Path) -> None:
         """Write the state to an .npz file of plain arrays.
@@ -292,19 +292,29 @@ def fold(
 
 
 def folded(
-    problem: Problem, polynomial: ExpPolynomial, middle: Array, tolerance: float | None
+    problem: Problem,
+    polynomial: ExpPolynomial,
+    middle: Array,
+    tolerance: float | None,
+    *,
+    summed: bool = True,
 ) -> PolynomialState:
-    """Return the state of the keys and values of a problem, before its size is looked at."""
+    """Return the state of the keys and values of a problem, before its size is looked at; without
+    `summed` its sums are 0 still, for `advanced`.
+    """
     refuse_inexact(problem.k, "a PolynomialState")
     xp, degree = problem.xp, polynomial.degree
     y = shift_keys(problem, middle, problem.dtype)
     keys, high, low = counted_values(problem)
+    values = values_and_one(problem)
     reach = float(np.max(_arrays.to_host(_arrays.largest_size(y, xp)), initial=0.0))
     return PolynomialState(
         polynomial=polynomial,
         scale=problem.scale,
         centre=middle,
-        sums=states(y, values_and_one(problem), polynomial.coefficients, xp),
+        sums=states(y, values, polynomial.coefficients, xp)
+        if summed
+        else no_states(y, values, degree, xp),
         radius=visible_max(row_norms(y, xp), problem),
         reach=reach,
         high=high,

@@ -6,7 +6,8 @@ Symbols as in `state`; S is the state of the earlier keys, and the new tokens ar
    S plus a causal sum over the new tokens alone, and so are the parts of its denominator by degree.
 2. A term of the first sum passes through the roundings of a state, one of the second through those
    of the kernel, and both through one more addition. Their sum counts them all.
-3. The sum of one token alone is a product with the state after it.
+3. The sum of one token alone is a product with the state after it. Of several the state is what
+   the causal sum leaves: they are folded once.
 4. Radius and range of the values of all keys up to the last new one hold for every row, and row i
    has seen the earlier keys and i more: the rest is `folding.certificate`.
 """
@@ -27,8 +28,8 @@ from approxattn.methods.polynomials.folding.certificate import state_certificate
 from approxattn.methods.polynomials.folding.fold import refuse_large_sums
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
-from approxattn.monomials.kernel import Kernel, cheapest_kind, sum_roundings
-from approxattn.monomials.states import read_states_with_parts
+from approxattn.monomials.kernel import Kernel, cheapest_kind, key_sum_terms, sum_roundings
+from approxattn.monomials.states import read_states_with_parts, states
 
 State = TypeVar("State", bound=Any)
 """A `PolynomialState`."""
@@ -38,9 +39,11 @@ State = TypeVar("State", bound=Any)
 def advanced(before: State | None, own: State, problem: Problem) -> tuple[Approximation, State]:
     """Return causal attention of the tokens of a problem, and the state that has seen them.
 
-    `own` is the state of these tokens alone; `before` that of all earlier ones, None if there are
-    none. The output has the dtype computed in.
+    `own` is the state of these tokens alone, whose sums count for a single one only; `before` that
+    of all earlier ones, None if there are none. The output has the dtype computed in.
     """
+    chain = key_sum_terms(problem.n_k, problem.d, own.polynomial.degree, causal=problem.n_q > 1)
+    own = replace(own, additions=max(own.additions, chain))
     after = own if before is None else before.merge(own)
     p, xp = after.polynomial, problem.xp
     x = scaled(problem.q, after.scale, xp)
@@ -49,7 +52,9 @@ def advanced(before: State | None, own: State, problem: Problem) -> tuple[Approx
     refuse_large_sums(p, problem, (largest, after.reach), after.keys, (after.high, after.low))
     degrees = p.moments.degrees if p.moments is not None else ()
     tokens = x, y, values_and_one(problem)
-    sums, parts, roundings = _sums(before, after, tokens, degrees, problem)
+    sums, parts, roundings, new = _sums(before, after, tokens, degrees, problem)
+    if new is not None:
+        after = replace(after, sums=new if before is None else before.sums + new)
     last = sums[..., -1:]
     denominator = xp.where(last > 0, last, xp.full_like(last, xp.nan))
     certificate = state_certificate(
@@ -70,18 +75,20 @@ def _sums(
     tokens: tuple[Array, Array, Array],
     degrees: tuple[int, ...],
     problem: Problem,
-) -> tuple[Array, Array, int]:
-    """Return the sums of scaled queries over all keys they see, the parts of their last column, and
-    the roundings that a state does not count. One query sees the keys of the state after it.
+) -> tuple[Array, Array, int, Array | None]:
+    """Return the sums of scaled queries over all keys they see, the parts of their last column, the
+    roundings that a state does not count, and the sums of the new keys, None for a single one,
+    which sees the keys of the state after it.
     """
-    p, xp = after.polynomial, problem.xp
+    p, xp, (x, y, values) = after.polynomial, problem.xp, tokens
     if problem.n_q == 1:
-        return *read_states_with_parts(tokens[0], after.sums, p.degree, xp, degrees), 0
+        return *read_states_with_parts(x, after.sums, p.degree, xp, degrees), 0, None
     kernel = _kernel(after, problem)
     initial = None if before is None else before.sums
-    sums, parts, _ = kernel.sums_with_parts(*tokens, degrees, initial=initial)
+    sums, parts, new = kernel.sums_with_parts(x, y, values, degrees, keep=True, initial=initial)
+    new = states(y, values, p.coefficients, xp) if new is None else new
     of_kernel = sum_roundings(kernel.kind, problem.n_k, problem.d, p.degree, True)
-    return sums, parts, of_kernel + 1
+    return sums, parts, of_kernel + 1, new
 
 
 def _kernel(state: Any, problem: Problem) -> Kernel:

@@ -202,8 +202,11 @@ class PolynomialShards:
         """Return causal attention of the next tokens, and the state after them."""
         settings: Settings = known["settings"]
         posed = queries_alone(q, None).q, settings.keys(k), keys_alone(k, v).v
-        own = self.fold(known, first, k, v)
-        out, after = advanced(before, own, pose(*posed, scale=own.scale, causal=True))
+        if before is not None:
+            out, after = before.attend(*posed)
+        else:
+            own = self.fold(known, first, k, v)
+            out, after = advanced(None, own, pose(*posed, scale=own.scale, causal=True))
         return {"value": out}, after
 
 
