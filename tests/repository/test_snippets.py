@@ -66,13 +66,37 @@ def test_readme_model() -> None:
     assert names["found"].recommended
 
 
+def test_plan_of_a_model() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from hugging_face_models import VOCABULARY, make
+
+    (block,) = python_blocks("docs/plans.md")
+    text, other = (
+        {"input_ids": torch.randint(1, VOCABULARY, (1, 16)), "attention_mask": torch.ones(1, 16)}
+        for _ in range(2)
+    )
+    given = {"model": make("bert"), "text": text, "another_text": other, "numpy": np}
+    assert run("docs/plans.md", block, given)["found"] is not None
+
+
+def test_progress_that_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)  # tests share one
+    (block,) = python_blocks("docs/results.md")
+    q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 64, 8))
+    run("docs/results.md", block, {"aa": aa, "q": q, "k": k, "v": v})
+
+
 def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tokens = written(tmp_path)
-    files, lazy = python_blocks("docs/distributed.md")
+    np.save("dout.npy", tokens["v"])
+    files, lazy, gradient = python_blocks("docs/distributed.md")
     names = run("docs/distributed.md", files, {})
     right = aa.attention(*tokens.values(), aa.Exact()).value
     assert float(np.max(np.abs(names["out"].value - right))) <= names["out"].bound
+    run("docs/distributed.md", gradient, names)
+    assert names["grads"].dk.shape == (64, 8)
     array, zarr = pytest.importorskip("dask.array"), pytest.importorskip("zarr")
     for name, x in tokens.items():
         array.from_array(x, chunks=(32, 8)).to_zarr(f"{name}.zarr")
@@ -99,7 +123,8 @@ def test_checks_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_page_has_python_that_no_test_runs() -> None:
     having = {named(page) for page in PAGES if python_blocks(named(page))}
-    assert having == {"README.md", "docs/distributed.md", "docs/testing.md", *ELSEWHERE}
+    here = {"README.md", *(f"docs/{x}.md" for x in ("distributed", "plans", "results", "testing"))}
+    assert having == here | ELSEWHERE
 
 
 # --- commands -------------------------------------------------------------------------------------
