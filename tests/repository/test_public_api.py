@@ -62,11 +62,13 @@ PUBLIC = {
     ],
     approxattn.data: ["Heads", "minilm_heads"],
     approxattn.distributed: [
+        "Capacity",
         "WorkersLostError",
         "Written",
         "WrittenGradients",
         "attention",
         "attention_vjp",
+        "capacity",
     ],
     approxattn.testing: [
         *["Attention", "Examination", "Finding", "NoOutputError", "Problem"],
