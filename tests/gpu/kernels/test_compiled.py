@@ -35,10 +35,7 @@ SETTINGS = [
 ]
 MORE = [
     ("monomials", {"REAL": "double", "DEGREE": "4"}, 96),
-    ("monomials", {"REAL": "float", "DEGREE": "12"}, 96),
-    ("hashing", {"REAL": "double"}, 80),
     ("tensor_cores", tensor_cores(16, 4, 17), 255),
-    ("tensor_cores", tensor_cores(32, 2, 33), 255),
     ("tensor_cores", tensor_cores(128, 2, 136), 255),
     ("tensor_cores", tensor_cores(8, 6, 9), 255),
     ("tensor_cores", tensor_cores(3, 2, 4), 255),
