@@ -5,6 +5,7 @@ spills.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -54,14 +55,15 @@ def test_nothing_spills(source: str, constants: dict[str, str], most: int, tmp_p
     for name in ARCHITECTURES:
         flags += ["-gencode", f"arch={name.replace('sm', 'compute')},code={name}"]
     defines = [f"-D{name}={value}" for name, value in constants.items()]
-    done = subprocess.run(
-        [NVCC, *flags, *defines, str(path)], capture_output=True, text=True, check=False
-    )
+    # its temporary files have names that two runs may share
+    own = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [NVCC, *flags, *defines, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=own)
     assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr
+    assert "warning" not in done.stderr, done.stderr
     kernels = re.findall(r"__global__[^;{]*?(aa_\w+)\(", path.read_text(encoding="utf-8"))
     names = re.findall(r"Compiling entry function '(\w+)' for '(\w+)'", done.stderr)
-    assert sorted(names) == sorted((k, a) for k in kernels for a in ARCHITECTURES)
+    assert sorted(names) == sorted((k, a) for k in kernels for a in ARCHITECTURES), done.stderr
     registers = [int(x) for x in re.findall(r"Used (\d+) registers", done.stderr)]
     spills = re.findall(r"(\d+) bytes spill", done.stderr)
     assert len(registers) == len(names)
