@@ -71,7 +71,7 @@ def main() -> None:
         value = zarr.open_array(str(store), mode="r")
         rows = np.random.default_rng(0).choice(options.tokens, ROWS, replace=False)
         ratio = largest_ratio(value, np.sort(rows), [q, k, v], certificate.rows)
-        print(f"{ROWS} rows recomputed: errors of at most {ratio:.3f} of their bounds")
+        print(f"{ROWS} rows recomputed: errors of at most {ratio:.3g} of their bounds")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The table of what is hunted: every public method in several settings.
 
-`HUNTED` and `APART` together name all that `approxattn` makes public; a test compares them with
-its `__all__`, so that a new name cannot be forgotten.
+`HUNTED`, `APART` and `ELSEWHERE` together name all that `approxattn` makes public; a test compares
+them with its `__all__`, so that a new name cannot be forgotten.
 """
 
 from __future__ import annotations
@@ -198,10 +198,22 @@ APART = frozenset(
         "Regime",
         "diagnose",
         "weights",
+        *("ALiBi", "HeadCheck", "HeadPlan", "PlanFileError", "PlanWarning"),
+        "PlannedApproximation",
     }
 )
 """Public names without a certificate of their own: records of results, advice, and `attention` of
 the identity.
+"""
+
+ELSEWHERE = frozenset(
+    {
+        *("Auto", "Plan", "plan"),
+        *("LinformerState", "MomentState", "PerformerState", "YosoState"),
+    }
+)
+"""Public names with certificates that the project's tests hunt for: `tests/planning`,
+`tests/states`.
 """
 
 

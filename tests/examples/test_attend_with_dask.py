@@ -20,6 +20,6 @@ def test_it_runs(tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLE), *words], capture_output=True, text=True, check=True
     )
     assert "dashboard: http://" in done.stdout
-    ratio = re.search(r"errors of at most ([0-9.]+) of their bounds", done.stdout)
+    ratio = re.search(r"errors of at most ([0-9.e-]+) of their bounds", done.stdout)
     assert ratio
     assert 0 < float(ratio[1]) < 1

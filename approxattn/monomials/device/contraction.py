@@ -101,8 +101,9 @@ def contract_gradient(
 
 def serves_gradient(d: int, degree: int, *arrays: Array) -> bool:
     """Return whether our kernels take these arrays and settings for the gradient."""
-    size = arrays[0].dtype.itemsize
-    return serves(d, degree, *arrays) and pull_back_threads(d, size) > 0
+    if not serves(d, degree, *arrays):
+        return False
+    return pull_back_threads(d, arrays[0].dtype.itemsize) > 0
 
 
 def state_of(device: Device, y: Array, values: Array) -> Array:

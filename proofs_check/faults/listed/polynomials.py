@@ -68,7 +68,7 @@ FAULTS = (
     fault("features.causal-diagonal", "off-by-one", "monomials.numpy_dense", "Triangle.__init__",
         "np.tri(block, dtype=dtype)", "np.tri(block, k=-1, dtype=dtype)", *_VALUE),
     fault("scores.tril", "off-by-one", "monomials.dense", "_blocked",
-        "xp.tril(w, k=first - start)", "xp.tril(w, k=first - start - 1)", *_GRADIENT),
+        "+ n_y - n_x - start)", "+ n_y - n_x - start - 1)", *_GRADIENT),
     fault("scores.derivative", "degree", "monomials.dense", "derivative",
         "return tuple((t * c", "return tuple(((t + 1) * c", *_GRADIENT),
     fault("scores.horner-radix", "scale", "monomials.dense", "horner",
@@ -115,7 +115,7 @@ FAULTS = (
         "problem.key_mask is None", "problem.key_mask is not problem",
         *_GRADIENT),
     fault("gradient.weighted-truncation", "factor",
-        "methods.polynomials.gradient_error", "_weighted_truncation",
+        "methods.polynomials.gradient_error", "truncation_columns",
         "np.expm1(log_ratio), np.finfo", "np.expm1(log_ratio) / 64, np.finfo", *_GRADIENT),
     # queries centred, a weight for every key, scores bounded in turned coordinates
     fault("centring.weights", "factor", "methods.polynomials.centring", "_centred_queries",

@@ -42,7 +42,7 @@ FAULTS = (
     fault("scores.causal-forgets-mask", "missing mask", "softmax.scores", "_both",
         "one & other", "other", "code.gradient-exact", "kit.exact"),
     fault("scores.float64-roundoff", "rounding", "bounds.softmax", "softmax_rounding",
-        "= problem.u\n    eta", "= 2.0 ** (-53)\n    eta", "code.exact"),
+        "u = problem.u", "u = 2.0 ** (-53)", "code.exact"),
     fault("scores.sums-not-bounded", "rounding", "bounds.softmax", "softmax_rounding",
         "spread.osc) + sums)", "spread.osc))", "exact.sums", "code.exact"),
     fault("problem.scale", "scale", "_problem.input", "check_scale",

@@ -43,7 +43,9 @@ def gradient(q: Any, k: Any, v: Any, dout: Any) -> tuple[Any, Any, Any]:
 def test_correct_attention_passes_every_check() -> None:
     found = check_attention(right, gradient=gradient)
     assert found.ok, found
-    assert all(finding.held for finding in found.findings)
+    without = [finding.name for finding in found.findings if not finding.held]
+    masks = ["query offset", "window agrees with softmax", "keys beyond the window"]
+    assert without == [*masks, "packed sequences"]  # it has no such forms
     assert "36 of 36 checks held" in str(found)
 
 
