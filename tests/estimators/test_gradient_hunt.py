@@ -19,7 +19,7 @@ import approxattn as aa
 from proofs_check.arithmetic.balls import Rows, max_error
 from proofs_check.arithmetic.gradient_balls import GradientRows, exact_attention_gradient
 
-EXAMPLES = 5 * settings.default.max_examples
+EXAMPLES = 10 * settings.default.max_examples
 """Problems of the hunt: 500 in the quick profile."""
 
 BITS = 300
