@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 from proofs_check.papers import (
@@ -238,26 +238,6 @@ def select(every: Mapping[str, Theorem], names: Iterable[str]) -> dict[str, Theo
             raise KeyError(msg)
         wanted |= found
     return {key: t for key, t in every.items() if not names or key in wanted}
-
-
-def filtered(
-    every: Mapping[str, Theorem], *, status: Container[str], paper: Iterable[str], kind: str
-) -> dict[str, Theorem]:
-    """Return the theorems of which a verdict among `status` is expected, whose key begins with a
-    word of `paper` or whose citation has it, and which are of a kind; empty: any.
-    """
-    words = [word.lower() for word in paper]
-
-    def taken(theorem: Theorem) -> bool:
-        source = theorem.source.citation.lower()
-        of_paper = any(theorem.key.startswith(w) or w in source for w in words)
-        return (
-            (not status or str(theorem.expected) in status)
-            and (not words or of_paper)
-            and (not kind or sort_of(theorem) == kind)
-        )
-
-    return {key: theorem for key, theorem in every.items() if taken(theorem)}
 
 
 def sort_of(theorem: Theorem) -> str:

@@ -51,12 +51,16 @@ def crew(run: Run) -> Iterator[Crew]:
 
             def retire() -> None:
                 for nanny in here.workers.values():
-                    nanny.auto_restart = False
+                    nanny.instantiate = _nobody
 
             yield Crew(pool=client, workers=workers, retire=retire)
         return
     with executor(run) as (pool, pids):
         yield Crew(pool=pool, workers=lambda: {str(p): p for p in pids()}, retire=lambda: None)
+
+
+async def _nobody() -> None:
+    """Start no worker in the place of one that is gone."""
 
 
 def call(run: Run, paths: list[Path], out: Path, pool: Any = None) -> None:

@@ -31,7 +31,8 @@ def list_command(
 
     `list --paper linformer --status refuted` shows what is refuted of one paper.
     """
-    from proofs_check.catalogue import filtered, select, sort_of
+    from proofs_check.catalogue import select, sort_of
+    from proofs_check.commands.filters import filtered
 
     with misuse(KeyError):
         named = select(_theorems(catalogue), keys or ())

@@ -182,7 +182,9 @@ def test_heads_that_gain_are_centred_each_for_itself_and_keys_can_be_shared() ->
     q[1] += 2.0
     k, v = rng.uniform(-1, 1, (2, 1, 20, 4)), rng.uniform(-1, 1, (2, 1, 20, 4))
     method = aa.Polynomial(degree=4, basis="taylor")
-    out = aa.attention(q, k, v, method)
+    shared = aa.attention(q, k, v, method)  # heads that share keys are one group
+    assert shared.certificate.facts["queries centred"] == "1 of 2"
+    out = aa.attention(q, *(np.repeat(x, 3, axis=1) for x in (k, v)), method)
     assert out.certificate.facts["queries centred"] == "3 of 6"
     assert np.all(
         np.abs(out.value - aa.attention(q, k, v, aa.Exact()).value).max(-1) <= out.certificate.rows

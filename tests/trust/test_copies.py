@@ -49,6 +49,9 @@ def same(a: Any, b: Any) -> None:
         assert len(a) == len(b)
         for x, y in zip(a, b, strict=True):
             same(x, y)
+    elif inspect.ismethod(a):
+        assert a.__func__ is b.__func__
+        same(a.__self__, b.__self__)
     elif isinstance(a, float):
         assert np.float64(a).tobytes() == np.float64(b).tobytes()
     elif type(a).__eq__ is object.__eq__ and hasattr(a, "__dict__"):
@@ -86,8 +89,29 @@ def examples() -> dict[str, Any]:
     residual: Any = model.layers[0].then[1]
     found += [*model.layers[0].then, *residual.maps]
     found += [tr.Custom(value=np.tanh, gradient=_pull, lipschitz=1.0)]
+    found += [*_states(k, v), *_plans(q, k, v), aa.ALiBi.of_heads(2)]
     named = {type(x).__name__: x for x in found}
     return {**named, **{f"method {row.name}": row.method for row in TABLE}}
+
+
+def _states(k: Any, v: Any) -> list[Any]:
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(0)
+
+    return [
+        aa.Polynomial(degree=4, basis="taylor").open_state(k, v),
+        aa.Performer(features=4).state(k, v, rng=rng()),
+        aa.Yoso(hashes=2, bits=2).state(k, v, rng=rng()),
+        aa.Linformer(rank=4, sketch="mean-pool").state(k, v),
+    ]
+
+
+def _plans(q: Any, k: Any, v: Any) -> list[Any]:
+    rng = np.random.default_rng(0)
+    plan = aa.plan(q, k, v, relative_error=0.5, rng=rng, order="cost")
+    out = plan.attention(q, k, v, audit=4, rng=rng)
+    errors = [aa.PlanFileError("no plan"), aa.PlanWarning("another method")]
+    return [plan, plan.heads[0], out, out.checks[0], aa.Auto(relative_error=0.5), *errors]
 
 
 def _pull(x: Any, dout: Any) -> Any:

@@ -182,8 +182,9 @@ def test_beginnings_of_keys_choose_theorems() -> None:
 
 def test_a_beginning_that_no_key_has_is_told_with_near_ones() -> None:
     for command in ("run", "list"):
-        assert "no theorem 'yosso', nor one whose key begins so: did you mean yoso" in complaint(
-            command, "yosso"
+        assert (
+            "no theorem 'yosso', nor one whose key begins so or fits it: did you mean yoso"
+            in complaint(command, "yosso")
         )
     assert "nor one whose key begins so" in complaint("run", "")
 
