@@ -40,6 +40,11 @@ EXACT = {
 """Shape, order, and the goal for certified calls over PyTorch's exact attention."""
 
 
+SELECTED = {32768: 8.0, 65536: 13.0}
+"""Tokens of one causal head of width 64, and the goal for PyTorch's time over that of
+`SelectedSummaries(heavy=128, recent=192, summaries=16)`.
+"""
+
 DECODING = {"one head": (), "8 heads": (8,)}
 """Leading axes of a decoder of width 64 and degree 2."""
 SEEN, STEP = 2048, 2.0
@@ -99,6 +104,28 @@ def exact_line(shape: tuple[int, int, int], causal: bool, repeats: int) -> dict[
     return over(in_turn(peer | calls(aa.Exact(), q, k, v, causal=causal), repeats), "torch")
 
 
+def selected_line(n: int, repeats: int) -> dict[str, float]:
+    """Measure PyTorch's causal attention over that to selected and summary keys; empty without
+    PyTorch.
+    """
+    try:
+        torch = importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return {}
+    torch.set_num_threads(1)
+    q, k, v = np.random.default_rng(0).standard_normal((3, n, 64)).astype(np.float32)
+    tensors = [torch.from_numpy(x)[None, None] for x in (q, k, v)]
+    sdpa = torch.nn.functional.scaled_dot_product_attention
+    method = aa.SelectedSummaries(heavy=128, recent=192, summaries=16)
+    own = calls(method, q, k, v, causal=True)
+    times = in_turn({"torch": lambda: sdpa(*tensors, is_causal=True), **own}, repeats)
+    found = {
+        name: statistics.median(a / b for a, b in zip(times["torch"], times[name], strict=True))
+        for name in own
+    }
+    return {"value ms": 1e3 * min(times["value"]), **found}
+
+
 def decoding_line(heads: tuple[int, ...], repeats: int) -> dict[str, float]:
     """Measure one token: attended to and taken up by a state, both with certificates, over exact
     attention, whose cache takes it up for nothing.
@@ -141,6 +168,16 @@ def main() -> None:
                 f"  {name:<34} torch {line['torch ms']:7.2f} ms   certified "
                 f"{line['certified']:.2f} [{goal}]   value {line['value']:.2f}"
             )
+        print(
+            "PyTorch's over SelectedSummaries(heavy=128, recent=192, summaries=16), one causal head"
+        )
+        for n, goal in SELECTED.items():
+            line = found[f"selected, {n}"] = selected_line(n, max(2, options.repeats // 3))
+            if line:
+                print(
+                    f"  n = {n:<30,} value {line['value ms']:7.2f} ms   certified "
+                    f"{line['certified']:.1f}   value {line['value']:.1f} [{goal:g}]"
+                )
         print(f"Decoding a token, d = 64, degree 2: over Exact on {SEEN:,} keys")
         for name, heads in DECODING.items():
             line = found[f"decoding, {name}"] = decoding_line(heads, options.repeats)
