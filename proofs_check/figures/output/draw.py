@@ -46,7 +46,8 @@ def _draw(axes: Any, panel: Panel) -> None:
     for series in panel.series:
         number = turn if series.colour is None else series.colour
         turn += series.colour is None
-        _PENS[series.kind](axes, series, COLOURS[number % len(COLOURS)])
+        kind = series.kind if number < len(COLOURS) else _AGAIN.get(series.kind, series.kind)
+        _PENS[kind](axes, series, COLOURS[number % len(COLOURS)])
     for mark in panel.marks:
         _mark(axes, mark)
     named = sum(bool(series.label) for series in panel.series)
@@ -82,7 +83,8 @@ def _mark(axes: Any, mark: Mark) -> None:
 
 def _plotted(fmt: str, **more: Any) -> Pen:
     def pen(axes: Any, series: Series, colour: str) -> None:
-        axes.plot(series.x, series.y, fmt, color=colour, label=series.label or None, **more)
+        form = "o" if fmt == "-" and len(series.x) == 1 else fmt  # a line of one point is none
+        axes.plot(series.x, series.y, form, color=colour, label=series.label or None, **more)
 
     return pen
 
@@ -103,6 +105,7 @@ _PENS: Mapping[str, Pen] = {
     "line": _plotted("-"),
     "dashed": _plotted("--"),
     "dotted": _plotted(":"),
+    "marked": _plotted("o--"),
     "points": _plotted("o", markeredgewidth=0, alpha=0.6),
     "rings": _plotted("o", markerfacecolor="none"),
     "squares": _plotted("s", markersize=13, markeredgewidth=0),
@@ -110,3 +113,6 @@ _PENS: Mapping[str, Pen] = {
     "bars": _bars,
     "band": _band,
 }
+
+_AGAIN = {"line": "marked"}
+"""Kinds for series that have the colour of an earlier one."""
