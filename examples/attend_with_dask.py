@@ -1,6 +1,6 @@
 """Attention over tokens that no memory need hold: zarr arrays in, a zarr array out, by Dask.
 
-    python examples/attend_with_dask.py --tokens 1000000 --workers 2 --folder /tmp/tokens
+    python examples/attend_with_dask.py --tokens 1000000 --workers 2 --folder tokens
 
 Needs `pip install 'approxattn[dask]'`, and bokeh for the dashboard whose link is printed. Without
 `--scheduler` it starts workers here. The output is looked at where it is cheapest: a few rows are
