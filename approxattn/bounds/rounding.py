@@ -44,7 +44,9 @@ def up(x: HostArray | float) -> HostArray:
     """Round a bound computed on the host in float64 outward: 64 units of its last place cover the
     few operations that made it.
     """
-    return np.asarray(np.asarray(x, dtype=np.float64) * (1 + 64 * U64) + 2.0**-1060)
+    found = np.asarray(np.multiply(x, 1 + 64 * U64, dtype=np.float64))
+    found += 2.0**-1060
+    return found
 
 
 def blocked_sum_terms(n: int, block: int) -> int:

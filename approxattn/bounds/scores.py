@@ -16,6 +16,11 @@ from approxattn._arrays.precision import plain
 from approxattn._problem import Problem, once
 from approxattn.bounds.rounding import gamma, up
 
+SHORT = 32
+"""Columns up to which dot products of rows are one product. *Chosen*: 0.6 to 0.8 of the time of
+einsum at 16 and 32 columns, which takes half of vecdot's; the same at 64.
+"""
+
 
 def row_norms(x: Array, xp: Namespace) -> HostArray:
     """Return upper bounds on the Euclidean norms of the rows of x, shape (..., n, d) ->
@@ -44,7 +49,8 @@ def row_products(x: Array, y: Array, xp: Namespace) -> HostArray:
     the host.
     """
     if _arrays.on_host(x, y):
-        # twice as fast as vecdot for short rows
+        if x.shape[-1] <= SHORT:
+            return np.asarray((x * y) @ np.ones(x.shape[-1], x.dtype))
         return np.asarray(np.einsum("...i,...i->...", x, y))
     # CuPy would make vecdot a batch of n products of one row each
     return _arrays.to_host(xp.sum(x * y, axis=-1))

@@ -56,9 +56,10 @@ from approxattn.monomials.numpy_contraction import (
     numpy_sums_with_parts,
 )
 from approxattn.monomials.numpy_features import chunk_tokens
+from approxattn.monomials.numpy_scores import numpy_dense_gradient, numpy_dense_sums
 from approxattn.monomials.parts import powers
 from approxattn.monomials.parts.cuts import check_degrees
-from approxattn.monomials.parts.dense import dense_sums_with_parts, numpy_dense_sums_with_parts
+from approxattn.monomials.parts.dense import dense_sums_with_parts
 from approxattn.monomials.states import read_states_with_parts
 
 
@@ -82,6 +83,8 @@ class Kernel(BothWays):
         if self.heads > 1:
             one, own, over = self._apart_heads(x)
             return self._in_rows(one.sums(own(x), over(y), over(values)))
+        if self.kind == "scores" and _arrays.on_host(x, y, values):
+            return numpy_dense_sums(x, y, values, self.coefficients, self.causal)[0]
         by = self._sums_by(x, y, values) if self.kind == "features" else dense_sums
         return self._items(
             lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
@@ -99,8 +102,9 @@ class Kernel(BothWays):
                 for k, s in self._apart(earlier)
             )
             return first + rest
-        if self.kind == "features" and _arrays.on_host(x, left, y, right):
-            return numpy_gradient(x, left, y, right, self.coefficients, self.causal)
+        if _arrays.on_host(x, left, y, right):
+            gradient = numpy_gradient if self.kind == "features" else numpy_dense_gradient
+            return gradient(x, left, y, right, self.coefficients, self.causal)
         by = self._gradient_by(x, left, y, right) if self.kind == "features" else dense_gradient
         return self._items(
             lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp),
@@ -163,7 +167,7 @@ class Kernel(BothWays):
             common = x, y, values, self.coefficients, self.causal, degrees
             if self.kind == "features":
                 return numpy_sums_with_parts(*common, keep, initial, self.heads)
-            return *numpy_dense_sums_with_parts(*common), None
+            return *numpy_dense_sums(*common), None
         if not (math.prod(x.shape[:-1]) and y.shape[-2]):
             shape = (*x.shape[:-1], m + len(degrees))
             wide = self.xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
