@@ -65,11 +65,15 @@ class Item:
             v=_arrays.cast(self.given.v, "float64", xp),
         )
 
-    @property
-    def everyone(self) -> bool:
-        """Whether each row may look at all keys."""
-        given = self.given
-        return given.key_mask is None and given.bias is None and self.limits is None
+    def everyone(self, rows: Span, keys: Span) -> bool:
+        """Return whether each of these rows, numbered among the chosen, may look at each of these
+        keys.
+        """
+        given, inside = self.given, True
+        if self.limits is not None:
+            first, stop = self.limits[0][slice(*rows)], self.limits[1][slice(*rows)]
+            inside = bool((first <= keys[0]).all() and (stop >= keys[1]).all())
+        return given.key_mask is None and given.bias is None and inside
 
     def take(self, x: Array) -> Array:
         """Return these rows of an array laid out like the output, shape (..., n_q, m) -> (r, m), in
@@ -126,7 +130,7 @@ def _recompute(item: Item, first: int) -> Rows:
     problem, xp = item.given, item.given.xp
     last = min(first + ROWS_AT_ONCE, item.rows.size)
     total: _Sums | None = None
-    for start in range(0, problem.n_k, KEY_BLOCK):
+    for start in _met(item, first, last):
         part = _sums(item, first, last, start, min(start + KEY_BLOCK, problem.n_k))
         total = part if total is None else _merged(total, part, xp)
     assert total is not None  # noqa: S101 - there is a key
@@ -138,6 +142,15 @@ def _recompute(item: Item, first: int) -> Rows:
         effective=total.mass**2 / _not_0(total.squares, xp),
         visible=total.visible,
     )
+
+
+def _met(item: Item, first: int, last: int) -> range:
+    """Return the first keys of the blocks that some of these rows may look at, of one at least."""
+    low, high = 0, item.given.n_k
+    if item.limits is not None:
+        low = max(low, int(item.limits[0][first:last].min()))
+        high = min(high, int(item.limits[1][first:last].max()))
+    return range(low // KEY_BLOCK * KEY_BLOCK, high, KEY_BLOCK) if low < high else range(1)
 
 
 def _of_sink(problem: Problem, like: _Sums) -> _Sums:
@@ -159,10 +172,12 @@ def _sums(item: Item, first: int, last: int, start: int, end: int) -> _Sums:
     mask = None if problem.key_mask is None else problem.key_mask[start:end]
     bias = _of_pairs(problem, (first, last), (start, end))
     part = replace(problem, q=problem.q[first:last, :], k=k, v=v, key_mask=mask, bias=bias)
-    scores = _scores(part, _cut(item.limits, first, last), start)
+    everyone = item.everyone((first, last), (start, end))
+    limits = None if everyone else _cut(item.limits, first, last)
+    scores = _scores(part, limits, start)
     top = xp.max(scores, axis=-1, keepdims=True)
     weights = xp.exp(scores - xp.where(xp.isfinite(top), top, xp.zeros_like(top)))
-    if item.everyone:
+    if everyone:
         visible = xp.full_like(top, float(end - start))
         values = xp.broadcast_to(xp.sum(v, axis=0, keepdims=True), (last - first, problem.dv))
     else:
