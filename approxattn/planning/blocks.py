@@ -142,6 +142,33 @@ class Drawn:
         return Errors(blocks=_bounds(gaps, sizes, slack), gaps=gaps, norms=sizes, seconds=seconds)
 
 
+def drawn_before(kept: dict[int, Drawn], head: int, fresh: Drawn) -> Drawn:
+    """Return what is kept of a head, with what was found before; `fresh` if there is none.
+
+    Raises
+    ------
+    ValueError
+        If what is kept is of another head, or of other blocks.
+    """
+    found = kept.setdefault(head, fresh)
+    if found is fresh:
+        return fresh
+    mine, others = (_marks(own) for own in (found, fresh))
+    if not all(a is b or np.array_equal(a, b) for a, b in zip(mine, others, strict=True)):
+        msg = f"measured holds another text at head {head}, or other blocks or masks: give each "
+        raise ValueError(msg + "text a dict of its own, and empty ones where these change")
+    return found
+
+
+def _marks(drawn: Drawn) -> list[Any]:
+    """Return what tells one head, its masks and its blocks from others."""
+    problem = drawn.problem
+    arrays = [_arrays.to_host(getattr(problem, name)) for name in "qkv"]
+    mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
+    plain = [drawn.size, drawn.wanted, problem.scale, problem.causal]
+    return [*arrays, mask, *plain, *(problem.limits or (None, None))]
+
+
 def _bounds(gaps: HostArray, norms: HostArray, slack: HostArray) -> HostArray:
     """Return upper bounds on relative errors, from norms that are known up to `slack`."""
     least = norms - slack

@@ -24,8 +24,8 @@ from approxattn._problem import Problem, Scoring, pose, quietly
 from approxattn._problem.progress import reported
 from approxattn.methods.exact import Exact
 from approxattn.methods.protocol import described
-from approxattn.planning.blocks import Drawn
-from approxattn.planning.candidates import Candidate, Timed, offered, timed
+from approxattn.planning.blocks import Drawn, drawn_before
+from approxattn.planning.candidates import Candidate, Clock, Timed, offered, timed
 from approxattn.planning.record import HeadPlan, Plan, Transfer
 from approxattn.planning.search import Rule, carried_over, choose
 
@@ -49,6 +49,7 @@ def plan(
     candidates: Sequence[Any] | None = None,
     order: str = "time",
     timings: dict[Any, Any] | None = None,
+    measured: Any = None,
     block: int = 64,
     blocks: int = 64,
     scale: float | None = None,
@@ -83,12 +84,17 @@ def plan(
     candidates : sequence of Method, optional
         What to choose from; None: settings of `SelectedSummaries` and methods of low rank that draw
         nothing.
-    order : {"time", "cost"}
-        Candidates are tried in the order of times measured here, or of their multiply-adds; only
-        the latter is the same at each run.
+    order : {"time", "processor", "cost"}
+        Candidates are tried in the order of times measured here, of processor times (for a machine
+        that others use, and one thread), or of their multiply-adds; only the last is the same at
+        each run.
     timings : dict, optional
         Filled with the times found, and read by later calls with heads of the same sizes and the
         same candidates, such as those of other layers.
+    measured : dict, or list of dicts, optional
+        Filled with the errors found, a dict for each text, and read by later calls with the same
+        text for another relative_error, margin or confidence, alone or among other texts. It holds
+        the text.
     block, blocks : int
         Rows of a block; blocks drawn from each head on each text, a quarter of which choose. Where
         a text has no more blocks all are taken, and nothing is left to chance.
@@ -132,13 +138,14 @@ def plan(
         margin=float(margin),
         until=start + check_positive("budget", budget),
         start=start,
-        by_time=_by_time(order),
+        clock=_clock(order),
         block=check_integer("block", block, 1),
         blocks=check_integer("blocks", blocks, 2, why="some choose, and others decide"),
         candidates=_methods(candidates),
         scale=scale,
         causal=causal,
         timings={} if timings is None else timings,
+        measured=[],
     )
     check_generator(rng)
     several = [isinstance(x, list | tuple) for x in (q, k, v)]
@@ -151,6 +158,7 @@ def plan(
         Scoring(scale=scale, causal=causal, empty_rows=empty_rows, **own)
         for own in _of_texts(masks, len(texts), all(several))
     ]
+    request.measured.extend(_dicts(measured, len(texts), all(several)))
     return _planned(
         *(x for text in texts for x in text), scorings=scorings, request=request, rng=rng
     )
@@ -165,13 +173,14 @@ class _Request:
     margin: float
     until: float
     start: float
-    by_time: bool
+    clock: Clock | None
     block: int
     blocks: int
     candidates: list[Any] | None
     scale: float | None
     causal: bool
     timings: dict[Any, Any]
+    measured: list[dict[int, Drawn]]
 
     def in_time(self) -> bool:
         return time.monotonic() < self.until
@@ -193,9 +202,10 @@ def _rule(relative_error: Any, confidence: Any, exceeding: Any, margin: Any) -> 
     )
 
 
-def _by_time(order: str) -> bool:
-    check_choice("order", order, ("time", "cost"))
-    return order == "time"
+def _clock(order: str) -> Clock | None:
+    """Return what tells the time that decides; None: multiply-adds do."""
+    check_choice("order", order, ("time", "processor", "cost"))
+    return {"time": time.perf_counter, "processor": time.process_time}.get(order)
 
 
 def _methods(candidates: Sequence[Any] | None) -> list[Any] | None:
@@ -225,6 +235,20 @@ def _of_texts(masks: dict[str, Any], count: int, several: bool) -> Iterator[dict
             raise ValueError(msg)
     for i in range(count):
         yield {name: x[i] if isinstance(x, list) else x for name, x in masks.items()}
+
+
+def _dicts(measured: Any, count: int, several: bool) -> list[dict[int, Drawn]]:
+    """Return a dict for each text."""
+    if measured is None:
+        return [{} for _ in range(count)]
+    found = measured if several else [measured]
+    if not isinstance(found, list | tuple) or not all(isinstance(x, dict) for x in found):
+        msg = f"measured is {measured!r}: give a dict, or with lists of texts a list of dicts"
+        raise TypeError(msg)
+    if len(found) != count:
+        msg = f"measured is a list of {len(found)} for {count} text(s): give one for each text"
+        raise ValueError(msg)
+    return list(found)
 
 
 @public()
@@ -278,12 +302,15 @@ def _searched(
     shape = problems[0].batch
     heads: list[HeadPlan] = []
     errors: list[list[float]] = []
+    sizes = {"size": request.block, "wanted": request.blocks}
     indices, total = np.ndindex(*shape), math.prod(shape)
     steps = reported(indices, f"plan of {total} heads", 0.0, total, lambda _: 1)
     for number, index in enumerate(steps):
         texts = [
-            Drawn(problem=problem.item(index), size=request.block, wanted=request.blocks, seed=seed)
-            for problem, seed in zip(problems, map(int, seeds[number]), strict=True)
+            drawn_before(kept, number, Drawn(problem=own.item(index), seed=seed, **sizes))
+            for kept, own, seed in zip(
+                request.measured, problems, map(int, seeds[number]), strict=True
+            )
         ]
         heads.append(choose(texts, candidates, request.rule, request.in_time))
         if len(texts) > 1:
@@ -299,11 +326,11 @@ def _candidates(problems: list[Problem], request: _Request, rng: np.random.Gener
         return Timed(exact=Candidate(method=Exact(), seconds=math.nan, cost=1.0))
     first = longest.item((0,) * len(longest.batch))
     methods = offered(first) if request.candidates is None else request.candidates
-    sizes = first.n_q, first.n_k, first.d, first.dv, first.dtype, first.causal, request.by_time
+    sizes = first.n_q, first.n_k, first.d, first.dv, first.dtype, first.causal, request.clock
     key = (*sizes, str(type(first.q)), *map(described, methods))
     if key not in request.timings:
         ahead = request.ahead(TIMING)
-        request.timings[key] = timed(methods, first, rng, ahead, by_time=request.by_time)
+        request.timings[key] = timed(methods, first, rng, ahead, clock=request.clock)
     found: Timed = request.timings[key]
     return found
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,9 @@ quarter of the pairs at 8,192 tokens.
 SHARES = (1 / 8, 1 / 4, 1 / 2)
 """Of the multiply-adds of exact attention, for methods of low rank. *Chosen*."""
 
-RUNS, ENOUGH = 2, 0.1
+Clock: TypeAlias = Callable[[], float]
+
+RUNS, ENOUGH = 3, 0.1
 """Runs that are timed, at least, and seconds after which there is no further one; the fastest
 counts. *Chosen*: the first one warms up, and short ones are often held up by others.
 """
@@ -111,10 +113,12 @@ def timed(
     rng: np.random.Generator,
     in_time: Callable[[], bool],
     *,
-    by_time: bool,
+    clock: Clock | None,
 ) -> Timed:
-    """Time methods on one head, those of few multiply-adds first."""
-    exact = _timed(Exact(), problem, rng, often=by_time)
+    """Time methods on one head, those of few multiply-adds first; without a clock once, since times
+    do not decide.
+    """
+    exact = _timed(Exact(), problem, rng, clock)
     found, refused = [], []
     waiting = sorted(_distinct(methods), key=lambda m: _rank(_cost(m, problem)))
     while waiting and in_time():
@@ -122,13 +126,13 @@ def timed(
         why = why_refused(method, problem)
         try:
             if not why:
-                found.append(_timed(method, problem, rng, often=by_time))
+                found.append(_timed(method, problem, rng, clock))
         except (ValueError, MemoryError) as error:
             why = f"{described(method)}: {error}"
         refused += [why] if why else []
 
     def key(candidate: Candidate) -> float:
-        return candidate.seconds if by_time else candidate.cost
+        return candidate.cost if clock is None else candidate.seconds
 
     cheaper = sorted((c for c in found if key(c) < key(exact)), key=key)
     return Timed(exact=exact, cheaper=tuple(cheaper), untimed=len(waiting), refused=tuple(refused))
@@ -153,17 +157,21 @@ def _cost(method: Any, problem: Problem) -> float:
     return float(own / max(1, Exact().cost(*sizes).multiply_adds))
 
 
-def _timed(method: Any, problem: Problem, rng: np.random.Generator, *, often: bool) -> Candidate:
+def _timed(
+    method: Any, problem: Problem, rng: np.random.Generator, clock: Clock | None
+) -> Candidate:
     """Run a method, once where times do not decide, and return the shortest time."""
     spent: list[float] = []
-    while not spent or (often and (len(spent) < RUNS or sum(spent) < ENOUGH)):
-        spent.append(run(method, problem, rng)[1])
+    while not spent or (clock is not None and (len(spent) < RUNS or sum(spent) < ENOUGH)):
+        spent.append(run(method, problem, rng, clock or time.perf_counter)[1])
     return Candidate(method=method, seconds=min(spent), cost=_cost(method, problem))
 
 
-def run(method: Any, problem: Problem, rng: np.random.Generator) -> tuple[Any, float]:
+def run(
+    method: Any, problem: Problem, rng: np.random.Generator, clock: Clock = time.perf_counter
+) -> tuple[Any, float]:
     """Return the output of one head, and how long it took."""
-    start = time.perf_counter()
+    start = clock()
     value = approximate(method, replace(problem, certify=False), rng).value
     _arrays.to_host(value[..., :1, :1])  # wait for it, where a device computes
-    return value, time.perf_counter() - start
+    return value, clock() - start

@@ -56,6 +56,35 @@ def test_the_easy_head_has_a_method_and_the_hard_one_is_exact(found, heads) -> N
     assert (abs(out.value - exact.value).max(-1) <= out.certificate.rows + 1e-12).all()
 
 
+def test_what_was_measured_serves_other_plans(heads) -> None:
+    """Plans that share what was measured are those made alone, in any company of texts."""
+    q, k, v = heads
+    one, two = {}, {}
+    for error in (0.3, 0.1):
+        assert plan(*heads, relative_error=error, measured=one).heads == (
+            plan(*heads, relative_error=error).heads
+        )
+    texts = [q, q[:, ::-1]], [k, k], [v, v]
+    shared = plan(*texts, measured=[one, two])
+    assert shared.heads == plan(*texts).heads
+    assert set(one) == set(two) == {0, 1}
+    for given, options in ((q[:, ::-1], {}), (q, {"block": 32}), (q, {"scale": 1.0})):
+        with pytest.raises(ValueError, match="measured holds another text at head 0"):
+            plan(given, k, v, measured=one, **options)
+    with pytest.raises(ValueError, match=r"measured is a list of 1 for 2 text\(s\)"):
+        plan(*texts, measured=[one])
+    with pytest.raises(TypeError, match="measured is 3: give a dict"):
+        plan(*heads, measured=3)
+
+
+def test_processor_times_can_decide(heads) -> None:
+    easy = [x[:1] for x in heads]
+    found = plan(*easy, candidates=[WINDOW, FEW], order="processor")
+    seconds = [candidate.seconds for candidate in found.candidates]
+    assert seconds == sorted(seconds)
+    assert all(0 < x < found.exact_seconds for x in seconds)
+
+
 def test_the_certificates_of_all_heads_are_kept(found, heads) -> None:
     out = found.attention(*heads)
     q, k, v = heads
