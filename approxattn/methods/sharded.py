@@ -101,12 +101,15 @@ class Answer:
         As of a `Pass`.
     give : callable
         From what is known, the number of the first token and these arrays, to `Answers`.
+    multiple : int
+        Tokens that it takes together: their blocks, and the pieces of these, begin at multiples.
     """
 
     name: str
     takes: tuple[str, ...]
     give: Callable[..., Answers]
     across: tuple[str, ...] = ()
+    multiple: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

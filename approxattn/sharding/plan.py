@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from approxattn.methods.sharded import BothScans, Pass, Scan, Shards
+from approxattn.methods.sharded import Answer, BothScans, Pass, Scan, Shards
 from approxattn.sharding import tasks
 
 Graph = dict[Any, tuple[Any, ...]]
@@ -96,6 +96,7 @@ def answers(
         return {name: _scanned_answers(layout, graph, known, lambda i: finish(name, i))}
     found: dict[str, list[Ref]] = {}
     for part in shards.answers:
+        _check_multiple(part, layout.firsts(part.takes[0]))
         found[part.name] = []
         whole = [block for name in part.across for block in blocks[name]]
         for i, first in enumerate(layout.firsts(part.takes[0])):
@@ -103,6 +104,17 @@ def answers(
             task = tasks.answer, part, known, first, function, tuple(rest), *own, *whole
             found[part.name].append(_add(graph, f"{part.name}-{i}", *task))
     return found
+
+
+def _check_multiple(part: Answer, firsts: list[int]) -> None:
+    bad = [first for first in firsts if first % part.multiple]
+    if bad:
+        msg = (
+            f"{part.takes[0]} is cut at token {bad[0]}, but the method takes {part.multiple} "
+            "tokens together: let blocks of tokens (shard=, or chunks) be multiples of "
+            f"{part.multiple}"
+        )
+        raise ValueError(msg)
 
 
 def _passed(layout: Layout, graph: Graph, number: int, one: Pass, known: Ref) -> Ref:

@@ -45,10 +45,7 @@ TABLE = {
     "Clustered": _none("its blocks are of keys that are alike, wherever they are; use Linformer"),
     "FittedLinformer": _none("its combinations are fitted to all keys at once; use Linformer"),
     "FittedPolynomial": _none("it is fitted to the scores of all pairs; use Polynomial(...)"),
-    "SelectedSummaries": _none(
-        "each query reads the chunks of keys that it selects, wherever they are; use "
-        "Polynomial(...)"
-    ),
+    "SelectedSummaries": _no_gradient(),
     "BertLSH": _none(_PAIRS),
     "LSHSoftmax": _none(_PAIRS),
 }

@@ -62,10 +62,10 @@ def alone(task: Callable[P, R]) -> Callable[P, R]:
     return quiet
 
 
-def cut(x: Any) -> list[slice]:
-    """Return the pieces of a block; a shape is enough to know them."""
+def cut(x: Any, multiple: int = 1) -> list[slice]:
+    """Return the pieces of a block, which begin at multiples; a shape is enough to know them."""
     *batch, n, _ = x.shape
-    step = max(1, PIECE // max(1, math.prod(batch)))
+    step = max(1, PIECE // max(1, math.prod(batch)) // multiple) * multiple
     return [slice(a, min(a + step, n)) for a in range(0, n, step)]
 
 
@@ -167,7 +167,7 @@ def answer(
     own, whole = blocks[: len(one.takes)], _whole(one.across, blocks[len(one.takes) :])
 
     def pieces() -> Pieces:
-        for p in cut(own[0]):
+        for p in cut(own[0], one.multiple):
             tokens = [taken(x, p) for x in own]
             yield p.start, _returned(one.give(known, first + p.start, *tokens, *whole), tokens[0])
 

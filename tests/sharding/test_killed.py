@@ -25,13 +25,15 @@ from sharded_runs.inputs import files
 METHOD = aa.Polynomial(degree=3)
 
 
-@pytest.mark.parametrize("after", [3, 9])
-def test_a_pool_that_loses_a_worker_continues_from_the_manifest(tmp_path: Path, after: int) -> None:
+@pytest.mark.parametrize(("method", "after"), [(METHOD, 9), (aa.SelectedSummaries(), 3)], ids=str)
+def test_a_pool_that_loses_a_worker_continues_from_the_manifest(
+    tmp_path: Path, method, after: int
+) -> None:
     arrays = np.random.default_rng(0).standard_normal((3, 8000, 8)).astype("f4")
     paths = [tmp_path / f"{name}.npy" for name in "qkv"]
     for path, x in zip(paths, arrays, strict=True):
         np.save(path, x)
-    want = distributed.attention(*arrays, METHOD, shard=1000)
+    want = distributed.attention(*arrays, method, shard=1024)
     out, spawn = tmp_path / "o.npy", multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
 
@@ -43,9 +45,9 @@ def test_a_pool_that_loses_a_worker_continues_from_the_manifest(tmp_path: Path, 
                         os.kill(process.pid, signal.SIGKILL)
 
         with pytest.raises(distributed.WorkersLostError, match=r"of 8 blocks .* continues"):
-            distributed.attention(*paths, METHOD, out=out, shard=1000, executor=pool, progress=kill)
+            distributed.attention(*paths, method, out=out, shard=1024, executor=pool, progress=kill)
     assert not out.exists()
-    done = distributed.attention(*paths, METHOD, out=out, shard=1000)
+    done = distributed.attention(*paths, method, out=out, shard=1024)
     assert (done.value == want.value).all()
     assert (done.rows == want.certificate.rows).all()
 

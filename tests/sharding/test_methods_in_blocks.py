@@ -25,8 +25,10 @@ from approxattn.methods.low_rank.blocks.combining import DRAWN, Drawn
 from approxattn.methods.sharded import Answer, Call, Pass
 from approxattn.sharding.support import TABLE, printed
 
+SUMMARIES = aa.SelectedSummaries(heavy=3, recent=5, summaries=4, sinks=2, block=4)
 SAME = [
     aa.Exact(),
+    SUMMARIES,
     aa.Performer(features=32),
     aa.Performer(features=20_000, kind="hyperbolic", orthogonal=False),
     aa.Linformer(rank=7, sketch="mean-pool"),
@@ -44,7 +46,7 @@ DRAWS = [
     aa.Linformer(rank=5, sketch=name)
     for name in ("gaussian", "rademacher", "sparse", "count-sketch", "srht")
 ]
-CAUSAL = [aa.Exact(), aa.Performer(features=32)]
+CAUSAL = [aa.Exact(), SUMMARIES, aa.Performer(features=32)]
 ORDERS = [(method, False) for method in SAME] + [(method, True) for method in CAUSAL]
 
 
@@ -186,10 +188,12 @@ def test_shapes_and_dtypes(method, causal: bool, shape: tuple[int, ...], dtype: 
     given = [x.copy() for x in arrays]
     for x in arrays:
         x.setflags(write=False)
-    found, want = both(method, arrays, causal=causal, shard=5)
+    found, want = both(method, arrays, causal=causal, shard=8)
     assert (found.value.shape, found.value.dtype) == (want.value.shape, want.value.dtype)
     assert found.certificate.rows.shape == want.certificate.rows.shape
     close = {"rel": 1e-2, "abs": 1e-2} if dtype == "float16" else {"rel": 1e-8, "abs": 1e-8}
+    if method is SUMMARIES and dtype == "int64":  # of equal scores others may count as heavy
+        close = {"rel": 0, "abs": (found.certificate.rows + want.certificate.rows).max()}
     assert found.value == pytest.approx(want.value, **close)
     assert all((a == b).all() for a, b in zip(arrays, given, strict=True))
 
@@ -243,7 +247,7 @@ def test_processes_have_the_same_bits() -> None:
     arrays = tokens(4, (90, 4), 6, 0.5, "f4")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn) as pool:
-        for method in (SAME[0], SAME[1], SAME[3], SAME[6], SAME[8], DRAWS[0]):
+        for method in (SAME[0], SUMMARIES, SAME[2], SAME[4], SAME[7], SAME[9], DRAWS[0]):
             options = {"shard": 20, "seed": seed_of(method)}
             want = distributed.attention(*arrays[:3], method, **options)
             out = distributed.attention(*arrays[:3], method, **options, executor=pool)

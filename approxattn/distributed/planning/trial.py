@@ -123,7 +123,7 @@ def read_by(task: tuple[Any, ...]) -> tuple[int, int]:
         tokens = min(tokens, task[3])
     of_others = sum(_bytes(x, x.last - x.first) for x in other)
     tokens_of_others = sum(x.last - x.first for x in other if x.source is other[0].source)
-    pieces = -(-tokens // tasks.PIECE)
+    pieces = len(tasks.cut(own[0], getattr(task[1], "multiple", 1)))
     read = sum(_bytes(x, tokens) for x in own) + pieces * of_others
     return tokens * max(1, tokens_of_others), read
 

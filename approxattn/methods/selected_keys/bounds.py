@@ -32,6 +32,9 @@ g = gamma_(d+3).
 4. The tanh lemma turns it into tanh(eps_i / 2) osc(V); sums, also those of vh_p, add
    gamma_(2 N + 2 l + 12) max|V|; what underflows loses 4 n w of sums that are at least 1.
 5. The computed r_i is off by the factor e^{2 eps_i} (1 + gamma_(2 N + 4)), and 2 n w.
+6. Sums of a piece that were multiplied m times on their way, in float64 of roundoff u', by a factor
+   e^{t - t'} that M_p and the sums for kh_p and vh_p share: each acts like a score error, common to
+   the keys summed so far, of at most u' (EXP_ULPS + 4 + 4 B_i), and sums in another 2 m roundings.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ from approxattn.bounds.perturbation import (
     tv_from_partial_score_error,
     tv_from_score_error,
 )
-from approxattn.bounds.rounding import EXP_ULPS, gamma, times, up
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, times, up
 from approxattn.bounds.scores import key_centre, row_norms, score_bound, value_spread, visible_max
 from approxattn.bounds.softmax import score_rounding
 from approxattn.methods.selected_keys.chunk_keys import ChunkKeys
@@ -64,7 +67,7 @@ class Reach(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What the bound knows of the queries of a chunk, shapes (C b,); of N and l, the number.
+    """What the bound knows of the queries of a chunk, shapes (C b,); of N, l and m, the number.
 
     `lost` says where keys are left out, `summarised` where there are summaries.
     """
@@ -76,6 +79,7 @@ class Terms(NamedTuple):
     summarised: HostArray
     met: int
     longest: int
+    multiplied: int = 0
 
 
 def reach(problem: Problem) -> Reach:
@@ -89,8 +93,18 @@ def _underflow(problem: Problem) -> float:
     return 2 * problem.d * _arrays.smallest_normal(problem.dtype)
 
 
-def terms(problem: Problem, keys: ChunkKeys, share: Array, ball: Reach, *, left: bool) -> Terms:
-    """Return what the bound knows of a chunk; `left` says whether keys are left out."""
+def terms(
+    problem: Problem,
+    keys: ChunkKeys,
+    share: Array,
+    ball: Reach,
+    *,
+    left: bool,
+    multiplied: int = 0,
+) -> Terms:
+    """Return what the bound knows of a chunk; `left` says whether keys are left out, `multiplied`
+    how often sums of a piece were.
+    """
     xp, chunk, slack = problem.xp, keys.chunk, 1 + 4 * problem.u
     bound = score_bound(problem)[chunk.first : chunk.last].reshape(chunk.count, chunk.rows)
     size = np.repeat(np.max(bound, axis=1), chunk.rows)
@@ -105,7 +119,8 @@ def terms(problem: Problem, keys: ChunkKeys, share: Array, ball: Reach, *, left:
     eta = up(times(away, ball.radius + far)).reshape(-1)
     some = np.repeat(np.any(there, axis=1), chunk.rows)
     longest = max(stop - start for start, stop in chunk.pieces(int(there.shape[1])))
-    return Terms(eta, _arrays.to_float64(share).reshape(-1), size, no, some, met, longest)
+    share = _arrays.to_float64(share).reshape(-1)
+    return Terms(eta, share, size, no, some, met, longest, multiplied)
 
 
 def rows(problem: Problem, found: list[Terms]) -> tuple[HostArray, HostArray]:
@@ -126,6 +141,8 @@ def _rows(problem: Problem, part: Terms) -> tuple[HostArray, HostArray]:
     summed = (
         summed + gamma(part.longest + 2, u) + 2 * one * (EXP_ULPS + 4 + 4 * (4 * part.size + log))
     )
+    summed = summed + part.multiplied * U64 * (EXP_ULPS + 4 + 4 * part.size)
+    summed = summed + gamma(2 * part.multiplied, U64)
     plain_eps = scores + 2 * one * (EXP_ULPS + 4 + 4 * part.size)
     eps = np.where(part.summarised, summed, plain_eps)
     with np.errstate(over="ignore"):
@@ -133,6 +150,7 @@ def _rows(problem: Problem, part: Terms) -> tuple[HostArray, HostArray]:
     share = np.where(part.summarised, np.minimum(up(grown), 1.0), 0.0)
     spread = value_spread(problem)
     tv = tv_from_partial_score_error(part.eta, share) + tv_from_score_error(eps)
-    sums = gamma(2 * part.met + 2 * part.longest + 12, u) * spread.top
+    chain = gamma(2 * part.met + 2 * part.longest + 12, u) + gamma(4 * part.multiplied, U64)
+    sums = chain * spread.top
     total = output_bound(tv, spread.osc) + sums + 4 * tiny * np.maximum(spread.top, 1.0)
     return np.where(part.lost, np.inf, up(total)), share

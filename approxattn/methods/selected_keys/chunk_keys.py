@@ -109,7 +109,7 @@ def meet(
     q = problem.q[chunk.first : chunk.last, :] * problem.scale
     q = xp.reshape(q, (chunk.count, chunk.rows, problem.d))
     mean = xp.mean(q, axis=1, keepdims=True)
-    sink_places, sink_bias = _sinks(chunk, sinks, q)
+    sink_places, sink_bias = sinks_of(chunk, sinks, q)
     places, biases = [sink_places], [sink_bias]
     heavy, pieces = min(choice.heavy, chunk.far), chunk.pieces(choice.summaries)
     summaries = None
@@ -135,7 +135,7 @@ def meet(
         mean=mean,
         window_k=windows(problem.k, *view),
         window_v=windows(problem.v, *view),
-        window_bias=_window_bias(problem, chunk, q),
+        window_bias=order_bias(problem, chunk, q),
         places=selected,
         k=xp.concat(keys, axis=1),
         v=xp.concat(values, axis=1),
@@ -144,7 +144,7 @@ def meet(
     )
 
 
-def _sinks(chunk: Chunk, sinks: HostArray, q: Array) -> tuple[Array, Array]:
+def sinks_of(chunk: Chunk, sinks: HostArray, q: Array) -> tuple[Array, Array]:
     """Return the places of the first visible keys, and -inf for those in the window or after it in
     causal order, shapes (C, s).
     """
@@ -155,7 +155,7 @@ def _sinks(chunk: Chunk, sinks: HostArray, q: Array) -> tuple[Array, Array]:
     return _arrays.from_host(places, q), _arrays.from_host(bias, q)
 
 
-def _window_bias(problem: Problem, chunk: Chunk, q: Array) -> Array | None:
+def order_bias(problem: Problem, chunk: Chunk, q: Array) -> Array | None:
     """Return -inf for hidden keys and for those after a query, broadcastable to (C, b, m): m = b
     on NumPy where no key is hidden, else w.
     """

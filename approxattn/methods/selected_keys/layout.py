@@ -17,14 +17,38 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from approxattn._problem import Problem
 from approxattn.softmax.scores import SCORES_AT_ONCE
 
 BLOCKS_AT_ONCE, FAR_AT_ONCE = 64, 4 * SCORES_AT_ONCE
 """Most blocks of a chunk, and most scores of their mean queries. *Chosen*: products are as fast as
 larger ones, and the scores stay at 16 MiB in float32.
 """
+
+
+class Counts(Protocol):
+    """Numbers of queries and keys, and their order: a problem has them."""
+
+    @property
+    def n_q(self) -> int:
+        """Number of queries."""
+        ...
+
+    @property
+    def n_k(self) -> int:
+        """Number of keys."""
+        ...
+
+    @property
+    def causal(self) -> bool:
+        """Whether no query sees later keys."""
+        ...
+
+    @property
+    def earlier(self) -> int:
+        """Keys before that of query 0, under causal order."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +97,18 @@ class Chunk:
         return list(itertools.pairwise(ends))
 
 
-def chunks(problem: Problem, block: int, recent: int) -> Iterator[Chunk]:
-    """Yield all queries, chunk by chunk."""
+def chunks(problem: Counts, block: int, recent: int, holding: int = 0) -> Iterator[Chunk]:
+    """Yield all queries, chunk by chunk, from a chunk on that is at or before query `holding`.
+
+    Where it begins (proved here): in causal order the blocks whose windows begin before the first
+    key are chunks of their own. From then on chunks have `most` blocks, but near the end shorter
+    ones, and behind a shorter one only chunks of one block follow. So every `most`-th block begins
+    a chunk.
+    """
     n_q, n_k = problem.n_q, problem.n_k
     near = SCORES_AT_ONCE // (block + recent) // block
     most = max(1, min(BLOCKS_AT_ONCE, FAR_AT_ONCE // n_k, near))
-    first = 0
+    first = _begin(problem, block, recent, holding, most)
     while first < n_q:
         rows = min(block, n_q - first)
         start, stop, inside = _window(problem, first, rows, recent)
@@ -101,7 +131,17 @@ def chunks(problem: Problem, block: int, recent: int) -> Iterator[Chunk]:
         first += count * rows
 
 
-def _window(problem: Problem, first: int, rows: int, recent: int) -> tuple[int, int, bool]:
+def _begin(problem: Counts, block: int, recent: int, holding: int, most: int) -> int:
+    """Return where a chunk at or before that of query `holding` begins."""
+    windowless = not problem.causal and problem.n_q != problem.n_k
+    alone = 0 if windowless else -(-max(0, recent - problem.earlier) // block)
+    blocks = holding // block
+    if blocks > alone:
+        blocks -= (blocks - alone) % most
+    return blocks * block
+
+
+def _window(problem: Counts, first: int, rows: int, recent: int) -> tuple[int, int, bool]:
     """Return first and last key of the window of one block, and whether the next may have one of
     the same width.
     """
@@ -115,6 +155,6 @@ def _window(problem: Problem, first: int, rows: int, recent: int) -> tuple[int, 
     return max(start, 0), min(stop, n_k), start >= 0 and stop <= n_k
 
 
-def all_met(problem: Problem, block: int, recent: int, heavy: int) -> bool:
+def all_met(problem: Counts, block: int, recent: int, heavy: int) -> bool:
     """Return whether no block has more far keys than it takes exactly."""
     return all(c.outside(problem.n_k) <= heavy for c in chunks(problem, block, recent))

@@ -29,6 +29,7 @@ from approxattn.bounds.values import range_bound
 from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients, unclaimed
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.exact import Exact
+from approxattn.methods.exact_blocks import ExactShards
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.selected_keys import bounds, forward
 from approxattn.methods.selected_keys.chunk_keys import Choice, first_visible, meet
@@ -39,6 +40,8 @@ from approxattn.methods.selected_keys.layout import (
     all_met,
     chunks,
 )
+from approxattn.methods.selected_keys.sharding.shards import SummaryShards, counts_of
+from approxattn.methods.sharded import Call, Shards
 from approxattn.softmax.scores import SCORES_AT_ONCE
 
 
@@ -236,3 +239,10 @@ class SelectedSummaries(Costed):
             keys = meet(problem, chunk, self._choice, sinks, keep=True)
             sums.add(keys, dout[chunk.first : chunk.last, :])
         return sums.result()
+
+    # Protocol.
+    def shards(self, call: Call) -> Shards:
+        """Return it as it works on blocks of tokens, which each pass by all keys."""
+        if all_met(counts_of(call), self.block, self.recent, self.heavy):
+            return ExactShards(call=call)
+        return SummaryShards(call=call, choice=self._choice, block=self.block, recent=self.recent)

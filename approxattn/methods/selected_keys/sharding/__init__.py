@@ -1,0 +1,1 @@
+"""Selected keys and summaries over keys that pass block by block."""
