@@ -129,6 +129,7 @@ def with_own_sinks(result: Gradients, sinks: Array, problem: Problem) -> Gradien
     axes = tuple(i for i, (a, b) in enumerate(zip(found.shape, lead, strict=True)) if a != b)
     found = xp.sum(found, axis=axes, keepdims=True) if axes else found
     own = _arrays.cast(xp.reshape(found, shape), _arrays.dtype_name(sinks), xp)
+    own = xp.asarray(own)  # NumPy makes a scalar of an array without axes
     return replace(result, parameters={**result.parameters, "sinks": own})
 
 

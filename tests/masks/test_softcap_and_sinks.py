@@ -63,6 +63,7 @@ def test_the_gradient_of_sinks(case) -> None:
     missing = exact.ndim - kind["sinks"].ndim
     exact = exact.sum(tuple(range(missing))) if missing else exact
     size = 1e-12 if problem.q.dtype == np.float64 else 1e-3
+    assert isinstance(grads.parameters["sinks"], np.ndarray)
     assert grads.parameters["sinks"].dtype == kind["sinks"].dtype
     np.testing.assert_allclose(
         grads.parameters["sinks"], exact.astype(float), atol=size * (1 + abs(problem.v).max()) * 50

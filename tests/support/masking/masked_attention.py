@@ -90,7 +90,7 @@ class Masked:
 
     @property
     def scale(self):
-        return self.q.shape[-1] ** -0.5
+        return self.options.get("scale") or self.q.shape[-1] ** -0.5
 
     def __repr__(self):
         return f"Masked(q{self.q.shape}, k{self.k.shape}, {self.options})"
