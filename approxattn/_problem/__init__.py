@@ -14,6 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
+from approxattn._arrays.crossing import at_hand, fetched
 from approxattn._problem.bias import Bias, check_bias
 from approxattn._problem.input import (
     check_dtypes,
@@ -22,7 +23,10 @@ from approxattn._problem.input import (
     check_shapes,
     common_batch,
     hide,
+    largest_entry,
     max_abs,
+    sizes_of,
+    value_ends,
 )
 from approxattn._problem.masks import check_empty_rows, check_mask, check_order
 from approxattn._problem.positions import check_function
@@ -133,21 +137,27 @@ class Problem:
         return _arrays.dtype_name(self.q)
 
     @functools.cached_property
-    def value_range(self) -> tuple[HostArray, HostArray]:
+    def value_ends(self) -> tuple[Array, Array]:
         """Largest and smallest visible value of each column, 0 where there is none, shapes
-        (..., dv), in float64 on the host; found once, for all that ask. A sink has the value 0.
+        (..., dv), in float64, at hand (`_arrays.crossing`); a sink has the value 0.
         """
-        xp, high, low = self.xp, self.v, self.v
-        if self.key_mask is not None:
-            keep = self.key_mask[..., None]
-            edge = xp.full_like(self.v, xp.inf)
-            high, low = xp.where(keep, self.v, -edge), xp.where(keep, self.v, edge)
-        ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
-        top, bottom = (_arrays.to_float64(end) for end in ends)
-        if self.sinks is not None:
-            top, bottom = np.maximum(top, 0.0), np.minimum(bottom, 0.0)
-        none = top < bottom  # no key is visible
-        return np.where(none, 0.0, top), np.where(none, 0.0, bottom)
+        return value_ends(self.v, self.key_mask, self.xp, zero=self.sinks is not None)
+
+    @functools.cached_property
+    def value_range(self) -> tuple[HostArray, HostArray]:
+        """The same on the host; found once, for all that ask."""
+        high, low = fetched(*self.value_ends)
+        return high, low
+
+    @functools.cached_property
+    def key_reach(self) -> Array:
+        """Largest absolute entry of the keys, an array without axes, at hand."""
+        return at_hand(largest_entry(self.k, self.xp))
+
+    @functools.cached_property
+    def largest_key(self) -> float:
+        """The same as a number."""
+        return float(_arrays.to_host(self.key_reach))
 
     @property
     def earlier(self) -> int:
@@ -202,6 +212,18 @@ class Problem:
     def u(self) -> float:
         """Unit roundoff of the dtype computed in, or of its products where they are less exact."""
         return precision.unit_roundoff(self.q)
+
+    def asked(self, *, certify: bool | None = None, wants_lse: bool | None = None) -> Problem:
+        """Return the problem with other wishes, None for those that stay, and with what was found
+        of its arrays.
+        """
+        found = replace(
+            self,
+            certify=self.certify if certify is None else certify,
+            wants_lse=self.wants_lse if wants_lse is None else wants_lse,
+        )
+        vars(found).update({name: x for name, x in vars(self).items() if name not in vars(found)})
+        return found
 
     def once_a_group(self) -> Problem:
         """Return the problem with one copy of the keys that heads share: an axis of length 1, which
@@ -303,15 +325,17 @@ def pose(
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
     k, v = (hide(array, key_mask, xp) for array in (k, v))
+    ends = None
     if numbers:
-        tops = [max_abs(array, xp) for array in (q, k, v)]
+        found = value_ends(v, key_mask, xp, zero=sinks is not None)
+        tops, ends = sizes_of(q, k, found, xp)
         for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
             if not math.isfinite(top):
                 check_finite(name, array, xp, _REMEDIES[name], shapes[name])
         _check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
     out_dtype = out_dtype if "float" in out_dtype else compute
-    return Problem(
+    posed = Problem(
         q=q,
         k=k,
         v=v,
@@ -328,6 +352,10 @@ def pose(
         visibility=None if plain else seen,
         group=group if plain else 1,
     )
+    if ends is not None:
+        high, low = (np.broadcast_to(end, (*batch, end.shape[-1])) for end in ends)
+        vars(posed).update(value_range=(high, low), largest_key=tops[1])
+    return posed
 
 
 def _group(batch: tuple[int, ...], k: Array, v: Array, key_mask: Array | None) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_number
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand, fetched, space
 
 
 class NotFiniteError(ValueError):
@@ -108,9 +109,47 @@ def hide(x: Array, key_mask: Array | None, xp: Namespace) -> Array:
 
 def max_abs(array: Array, xp: Namespace) -> float:
     """Return the largest absolute entry, 0 of no entries; NaN or infinite where an entry is."""
+    return float(_arrays.to_host(largest_entry(array, xp)))
+
+
+def largest_entry(array: Array, xp: Namespace) -> Array:
+    """Return the same as an array without axes, which may be far."""
     if not math.prod(array.shape):
-        return 0.0
-    return float(_arrays.to_host(xp.max(_arrays.largest_size(array, xp))))
+        return np.zeros(())
+    return xp.max(_arrays.largest_size(array, xp))
+
+
+def value_ends(
+    v: Array, key_mask: Array | None, xp: Namespace, *, zero: bool
+) -> tuple[Array, Array]:
+    """Return the largest and the smallest visible value of each column, 0 where there is none,
+    shapes (..., dv), in float64, at hand; with `zero` among the values.
+    """
+    high, low = v, v
+    if key_mask is not None:
+        keep = key_mask[..., None]
+        edge = xp.full_like(v, xp.inf)
+        high, low = xp.where(keep, v, -edge), xp.where(keep, v, edge)
+    ends = _arrays.largest_of_rows(high, xp), _arrays.smallest_of_rows(low, xp)
+    top, bottom = (at_hand(end) for end in ends)
+    own = space(top)
+    nothing = own.zeros_like(top)
+    none = top < bottom  # no key is visible
+    if zero:
+        top, bottom = own.maximum(top, nothing), own.minimum(bottom, nothing)
+    return own.where(none, 0.0, top), own.where(none, 0.0, bottom)
+
+
+def sizes_of(
+    q: Array, k: Array, ends: tuple[Array, Array], xp: Namespace
+) -> tuple[list[float], tuple[HostArray, HostArray]]:
+    """Return the largest absolute entries of q, k and v, and the ends of the values on the host:
+    all in one crossing.
+    """
+    tops = (largest_entry(x, xp) for x in (q, k))
+    top_q, top_k, high, low = fetched(*tops, *ends)
+    top_v = np.max(np.maximum(np.abs(high), np.abs(low)), initial=0.0)
+    return [float(top_q), float(top_k), float(top_v)], (high, low)
 
 
 def check_finite(

@@ -159,7 +159,7 @@ def attention(
     except NotFiniteError as error:
         error.add_note("nan_policy='propagate' makes NaN of such batch items, and of no others")
         raise
-    problem = problem if certify else replace(problem, certify=False)
+    problem = problem if certify else problem.asked(certify=False)
     if return_lse:
         problem = with_lse(problem)
     check_call(method, problem, rng)
@@ -233,7 +233,7 @@ def attention_vjp(
     order = query_offset, window, segments, empty_rows
     scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     check_flag("certify", certify)
-    problem = replace(pose(q, k, v, scoring), certify=certify)
+    problem = pose(q, k, v, scoring).asked(certify=certify)
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
         msg = (
@@ -258,5 +258,6 @@ def attention_vjp(
         result = with_own_sinks(result, sinks, problem)
     result = as_input(result, (q, k, v), problem)
     if certify:
-        return result
-    return replace(result, certificate=unclaimed_gradient(result.certificate))
+        return replace(result, certificate=result.certificate.when_done(problem.q))
+    shapes = (tuple(x.shape[:-1]) for x in (result.dq, result.dk, result.dv))
+    return replace(result, certificate=unclaimed_gradient(result.certificate.target, *shapes))

@@ -19,7 +19,7 @@ from approxattn.attend.padded import (
     with_earlier_queries,
 )
 from approxattn.bounds.centred_values import middle_of, moved_back, with_values_about_0
-from approxattn.bounds.returned import looked_at, narrow
+from approxattn.bounds.returned import finite_rows, narrow, with_lost_rows
 from approxattn.certificate import (
     SOFTMAX,
     SOFTMAX_GRADIENT,
@@ -42,7 +42,8 @@ def approximate(method: Method, problem: Problem, rng: np.random.Generator | Non
     def compute(plain: Problem) -> Approximation:
         return _output(method, plain, rng)
 
-    return compute(problem) if problem.visibility is None else in_pieces(problem, compute)
+    found = compute(problem) if problem.visibility is None else in_pieces(problem, compute)
+    return replace(found, certificate=found.certificate.when_done(problem.q))
 
 
 def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -> Approximation:
@@ -59,10 +60,14 @@ def _output(method: Method, problem: Problem, rng: np.random.Generator | None) -
         shape = tuple(value.shape[:-1])
         return replace(result, value=value, certificate=unclaimed(shape, lse=problem.wants_lse))
     result = narrow(result, problem)
-    rows, reasons = looked_at("the output", result.value, result.certificate.rows, problem)
-    unmet = (*result.certificate.unmet, *reasons)
-    certificate = held_to_promise(replace(result.certificate, rows=rows, unmet=unmet))
+    finite = finite_rows(result.value, problem.xp)
+    certificate = result.certificate.then(_judged, finite, problem.out_dtype)
     return replace(result, certificate=certificate)
+
+
+def _judged(certificate: Certificate, finite: Array | None, out_dtype: str) -> Certificate:
+    """Return the certificate after a look at the output."""
+    return held_to_promise(with_lost_rows(certificate, "the output", finite, out_dtype))
 
 
 def differentiate(
@@ -73,7 +78,7 @@ def differentiate(
         cotangent = as_rows(dout, problem)
         return unfolded_gradients(differentiate(method, folded(problem), cotangent, rng), problem)
     if not (problem.certify or value_alone(method)):
-        problem = replace(problem, certify=True)
+        problem = problem.asked(certify=True)
     if not needs_padding(method, problem):
         return method.vjp(problem, dout, rng)
     padded = earlier_cotangent(dout, problem)
@@ -85,7 +90,7 @@ def _computed(method: Method, problem: Problem, rng: np.random.Generator | None)
     column by column, and by the method alone: its values stay as they are.
     """
     if not (problem.certify or value_alone(method)):
-        problem = replace(problem, certify=True)
+        problem = problem.asked(certify=True)
     promised = getattr(method, "tolerance", None) is not None
     averages = getattr(method, "averages_values", False) and not promised
     averages = averages and problem.sinks is None  # which take a part of each row
@@ -137,7 +142,7 @@ def with_lse(problem: Problem) -> Problem:
             "without sinks, and multiply the merged output by 1 / (1 + exp(sinks - lse))"
         )
         raise ValueError(msg)
-    return replace(problem, wants_lse=True)
+    return problem.asked(wants_lse=True)
 
 
 def why_refused(method: Method, problem: Problem) -> str:

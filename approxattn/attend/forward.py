@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
-from approxattn.attend.pieces import Group, split
+from approxattn.attend.pieces import Group, Piece, split
 from approxattn.attend.problems import joined, of_bundle, of_group, regrouped, unstacked
 from approxattn.attend.reasons import common, joint_failure, reasons, shared_facts
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
@@ -18,14 +18,18 @@ from approxattn.certificate import SOFTMAX, Approximation, Certificate
 Compute = Callable[[Problem], Approximation]
 
 
+class _Told(NamedTuple):
+    """The certificate of pieces of one form, and where they stand."""
+
+    certificate: Certificate
+    pieces: list[Piece]
+
+
 class _Output(NamedTuple):
-    """Columns of a group, each of shape (..., n_q, m), and the certificates behind them, with how
-    often each counts for one leading index.
-    """
+    """Columns of a group, each of shape (..., n_q, m), and the certificates of its pieces."""
 
     columns: dict[str, Array]
-    certificates: list[Certificate]
-    failure: float
+    told: list[_Told]
 
 
 def in_pieces(problem: Problem, compute: Compute) -> Approximation:
@@ -37,32 +41,17 @@ def in_pieces(problem: Problem, compute: Compute) -> Approximation:
     groups = split(problem)
     parts = [_of_group(of_group(problem, group), group, compute) for group in groups]
     whole = {
-        name: regrouped([part.columns[name] for part in parts], groups, problem.batch, xp)
-        for name, xp in _columns_of(problem).items()
+        name: regrouped([part.columns[name] for part in parts], groups, problem.batch, problem.xp)
+        for name in parts[0].columns
     }
-    certificates = [certificate for part in parts for certificate in part.certificates]
-    empty = problem.visible_keys == 0
-    lse, of_lse = whole.get("lse"), whole.get("lse bound")
-    certificate = Certificate(
-        rows=np.where(empty, 0.0, whole["bound"][..., 0]),
-        target=common((c.target for c in certificates), SOFTMAX),
-        theorem=common((c.theorem for c in certificates), "ours.tanh"),
-        failure=min(1.0, max(part.failure for part in parts)),
-        facts=shared_facts([c.facts for c in certificates]),
-        unmet=reasons(certificates),
-        lse=None if of_lse is None else np.where(empty, 0.0, of_lse[..., 0]),
-    )
+    empty, lse = problem.visible_keys == 0, whole.get("lse")
+    told = [part.told for part in parts]
+    certificate = Certificate.later(_together, told, groups, empty, problem.wants_lse)
     return Approximation(
         value=_without(empty, whole["value"], 0.0, problem.xp),
         certificate=certificate,
         lse=None if lse is None else _without(empty, lse, -np.inf, problem.xp)[..., 0],
     )
-
-
-def _columns_of(problem: Problem) -> dict[str, Namespace]:
-    """Return what is joined from pieces, with the namespace of each."""
-    lse = {"lse": problem.xp, "lse bound": np} if problem.wants_lse else {}
-    return {"value": problem.xp, "bound": np, **lse}
 
 
 def _without(empty: HostArray, x: Array, instead: float, xp: Namespace) -> Array:
@@ -74,33 +63,71 @@ def _without(empty: HostArray, x: Array, instead: float, xp: Namespace) -> Array
 
 
 def _of_group(problem: Problem, group: Group, compute: Compute) -> _Output:
-    names = _columns_of(problem)
+    names = ("value", "lse") if problem.wants_lse else ("value",)
     columns: dict[str, list[tuple[int, Array]]] = {name: [] for name in names}
-    found = []
+    told = []
     for pieces in group.bundles:
         result = compute(of_bundle(problem, pieces))
-        found.append((result.certificate, len(pieces)))
-        starts = [piece.rows[0] for piece in pieces]
-        given = {"value": result.value, "bound": result.certificate.rows[..., None]}
-        if result.lse is not None and result.certificate.lse is not None:
-            given |= {"lse": result.lse[..., None], "lse bound": result.certificate.lse[..., None]}
+        told.append(_Told(result.certificate, pieces))
+        given = {"value": result.value}
+        if result.lse is not None:
+            given["lse"] = result.lse[..., None]
         for name in names:
-            columns[name] += zip(starts, unstacked(given[name], pieces), strict=True)
+            columns[name] += _placed(given[name], pieces)
     whole = {
         name: joined(
-            parts, problem.n_q, parts[0][1] if parts else _empty(problem, name), names[name]
+            parts, problem.n_q, parts[0][1] if parts else _empty(problem, name), problem.xp
         )
         for name, parts in columns.items()
     }
-    return _Output(
-        columns=whole,
-        certificates=[certificate for certificate, _ in found],
-        failure=joint_failure(found),
-    )
+    return _Output(whole, told)
+
+
+def _placed(x: Array, pieces: list[Piece]) -> Iterable[tuple[int, Array]]:
+    """Return the first row of each piece, and its part of an array of all."""
+    return zip((piece.rows[0] for piece in pieces), unstacked(x, pieces), strict=True)
 
 
 def _empty(problem: Problem, name: str) -> Array:
     """Return an array with the leading axes, the width and the dtype of a column."""
     if name == "value":
         return _arrays.cast(problem.v[..., :1, :] * 0, problem.out_dtype, problem.xp)
-    return problem.v[..., :1, :1] * 0 if name == "lse" else np.zeros((*problem.batch, 1, 1))
+    return problem.v[..., :1, :1] * 0
+
+
+def _together(
+    told: list[list[_Told]], groups: list[Group], empty: HostArray, wants_lse: bool
+) -> Certificate:
+    """Return the certificate of the whole from those of the pieces of each group; `empty`, shape
+    (..., n_q), says which queries see no key.
+    """
+    certificates = [x.certificate for of_group in told for x in of_group]
+
+    def bounds(name: str) -> HostArray:
+        parts = [
+            _rows(name, of_group, group, empty)
+            for of_group, group in zip(told, groups, strict=True)
+        ]
+        whole = regrouped(parts, groups, empty.shape[:-1], np)
+        return np.where(empty, 0.0, whole[..., 0])
+
+    # a bound of one leading index fails where one of its pieces does
+    failures = (joint_failure([(c, len(p)) for c, p in of_group]) for of_group in told)
+    return Certificate(
+        rows=bounds("rows"),
+        target=common((c.target for c in certificates), SOFTMAX),
+        theorem=common((c.theorem for c in certificates), "ours.tanh"),
+        failure=min(1.0, max(failures)),
+        facts=shared_facts([c.facts for c in certificates]),
+        unmet=reasons(certificates),
+        lse=bounds("lse") if wants_lse else None,
+    )
+
+
+def _rows(name: str, told: list[_Told], group: Group, empty: HostArray) -> HostArray:
+    """Return the bounds of one name of all rows of a group, shape (..., n_q, 1), 0 in between."""
+    parts: list[tuple[int, HostArray]] = []
+    for certificate, pieces in told:
+        parts += _placed(getattr(certificate, name)[..., None], pieces)
+    lead = empty.shape[:-1] if group.items is None else (group.items.size,)
+    return np.asarray(joined(parts, empty.shape[-1], np.zeros((*lead, 1, 1)), np))

@@ -14,6 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand
 from approxattn._problem import Problem
 from approxattn.attend.pieces import Group, Piece, split
 from approxattn.attend.problems import (
@@ -32,21 +33,61 @@ from approxattn.certificate import SOFTMAX_GRADIENT, GradientCertificate, Gradie
 Differentiate = Callable[[Problem, Array], Gradients]
 
 
+class _Own(NamedTuple):
+    """The bounds of one piece: those that a certificate names, or, where several pieces are
+    stacked, those of one of them.
+    """
+
+    certificate: GradientCertificate
+    name: str
+    place: int | None
+
+    def rows(self) -> HostArray:
+        """Return them, shape (..., rows)."""
+        found: HostArray = getattr(self.certificate, self.name)
+        return found if self.place is None else found[self.place, ...]
+
+
+class _Both(NamedTuple):
+    """The bounds of two parts that were added, in n rows of which the second has those from `shift`
+    on; `rounded` bounds the rounding of each row, at hand.
+    """
+
+    one: _Own | _Both
+    other: _Own | _Both
+    shift: int
+    rounded: Array
+
+    def rows(self) -> HostArray:
+        """Return them, shape (..., n)."""
+        rounded, found = _arrays.to_host(self.rounded), []
+        for at, part in ((0, self.one), (self.shift, self.other)):
+            rows = part.rows()[..., None]
+            found.append(joined([(at, rows)], rounded.shape[-1], rows, np)[..., 0])
+        return up(found[0] + found[1] + rounded)
+
+
 class _Part(NamedTuple):
     """Rows of an array from `first` on, and the bounds on their errors."""
 
     first: int
     value: Array
-    rows: HostArray
+    told: _Own | _Both
+
+
+Told = list[tuple[int, _Own | _Both]]
+"""First row of each part, and its bounds."""
 
 
 class _Gradient(NamedTuple):
-    """dq, dk, dv of a group, the bounds, shapes without the last axis, and the certificates."""
+    """dq, dk, dv of a group with what is told of their errors, the results of its bundles with the
+    number of pieces in each, and the gradient of its sinks.
+    """
 
     values: tuple[Array, Array, Array]
-    rows: tuple[HostArray, HostArray, HostArray]
+    told: tuple[Told, Told, Told]
     results: list[Gradients]
-    failure: float
+    counts: list[int]
     sinks: Array | None
 
 
@@ -60,49 +101,81 @@ def gradient_in_pieces(problem: Problem, dout: Array, vjp: Differentiate) -> Gra
     for group in groups:
         cotangent = dout if group.items is None else taken(dout, problem, group.items, 2)
         parts.append(_of_group(of_group(problem, group), cotangent, group, vjp))
-    results = [result for part in parts for result in part.results]
-    certificates = [result.certificate for result in results]
     batch, xp = problem.batch, problem.xp
     dq, dk, dv = (
         regrouped([part.values[i] for part in parts], groups, batch, xp) for i in range(3)
     )
-    rows = [
-        regrouped([part.rows[i][..., None] for part in parts], groups, batch, np)[..., 0]
-        for i in range(3)
+    told = [part.told for part in parts]
+    found = [
+        [(r.certificate, count) for r, count in zip(part.results, part.counts, strict=True)]
+        for part in parts
     ]
-    certificate = GradientCertificate(
-        dq=np.where(problem.visible_keys == 0, 0.0, rows[0]),
-        dk=rows[1],
-        dv=rows[2],
-        target=common((c.target for c in certificates), SOFTMAX_GRADIENT),
-        theorem=common((c.theorem for c in certificates), "ours.gradient"),
-        failure=min(1.0, max(part.failure for part in parts)),
-        facts=shared_facts([c.facts for c in certificates]),
-        unmet=reasons(certificates),
-    )
-    own = _parameters(results)
+    empty = problem.visible_keys == 0
+    certificate = GradientCertificate.later(_together, told, found, groups, empty, problem.n_k)
+    own = _parameters([result for part in parts for result in part.results])
     if problem.sinks is not None:
         own["sinks"] = regrouped([part.sinks for part in parts], groups, batch, xp)
     return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate, parameters=own)
 
 
+def _together(
+    told: list[tuple[Told, Told, Told]],
+    found: list[list[tuple[GradientCertificate, int]]],
+    groups: list[Group],
+    empty: HostArray,
+    n_k: int,
+) -> GradientCertificate:
+    """Return the certificate of the whole from those of the pieces of each group, and how often
+    each counts for one leading index; `empty`, shape (..., n_q), says which queries see no key.
+    """
+    certificates = [certificate for of_group in found for certificate, _ in of_group]
+    *batch, n_q = empty.shape
+    rows = [
+        regrouped(
+            [_rows(x[i], n, batch, g) for x, g in zip(told, groups, strict=True)],
+            groups,
+            tuple(batch),
+            np,
+        )[..., 0]
+        for i, n in enumerate((n_q, n_k, n_k))
+    ]
+    return GradientCertificate(
+        dq=np.where(empty, 0.0, rows[0]),
+        dk=rows[1],
+        dv=rows[2],
+        target=common((c.target for c in certificates), SOFTMAX_GRADIENT),
+        theorem=common((c.theorem for c in certificates), "ours.gradient"),
+        failure=min(1.0, max(map(joint_failure, found))),
+        facts=shared_facts([c.facts for c in certificates]),
+        unmet=reasons(certificates),
+    )
+
+
+def _rows(told: Told, n: int, batch: list[int], group: Group) -> HostArray:
+    """Return the bounds of n rows of a group, shape (..., n, 1), 0 in between."""
+    lead = batch if group.items is None else (group.items.size,)
+    parts = [(first, part.rows()[..., None]) for first, part in told]
+    return np.asarray(joined(parts, n, np.zeros((*lead, 1, 1)), np))
+
+
 def _of_group(problem: Problem, dout: Array, group: Group, vjp: Differentiate) -> _Gradient:
     parts: dict[str, list[_Part]] = {"dq": [], "dk": [], "dv": []}
-    found, results = [], []
+    results = []
     for pieces in group.bundles:
         result = vjp(of_bundle(problem, pieces), rows_of_queries(dout, pieces, problem.xp))
         results.append(result)
-        found.append((result.certificate, len(pieces)))
         for name in parts:
             parts[name] += _cut(name, result, pieces)
     sizes = {"dq": (problem.n_q, problem.q), "dk": (problem.n_k, problem.k)}
     sizes["dv"] = (problem.n_k, problem.v)
-    whole = {name: _joined(parts[name], *sizes[name], problem) for name in parts}
+    (dq, of_q), (dk, of_k), (dv, of_v) = (
+        _joined(parts[name], *sizes[name], problem) for name in parts
+    )
     return _Gradient(
-        values=(whole["dq"][0], whole["dk"][0], whole["dv"][0]),
-        rows=(whole["dq"][1], whole["dk"][1], whole["dv"][1]),
+        values=(dq, dk, dv),
+        told=(of_q, of_k, of_v),
         results=results,
-        failure=joint_failure(found),
+        counts=[len(pieces) for pieces in group.bundles],
         sinks=_of_sinks(problem, group, results),
     )
 
@@ -135,15 +208,15 @@ def with_own_sinks(result: Gradients, sinks: Array, problem: Problem) -> Gradien
 
 def _cut(name: str, result: Gradients, pieces: list[Piece]) -> list[_Part]:
     values = unstacked(getattr(result, name), pieces)
-    rows = unstacked(getattr(result.certificate, name)[..., None], pieces)
     starts = [(p.rows if name == "dq" else p.keys)[0] for p in pieces]
+    places = [None] if len(pieces) == 1 else range(len(pieces))
     return [
-        _Part(first, value, bound[..., 0])
-        for first, value, bound in zip(starts, values, rows, strict=True)
+        _Part(first, value, _Own(result.certificate, name, place))
+        for first, value, place in zip(starts, values, places, strict=True)
     ]
 
 
-def _joined(parts: list[_Part], n: int, like: Array, problem: Problem) -> tuple[Array, HostArray]:
+def _joined(parts: list[_Part], n: int, like: Array, problem: Problem) -> tuple[Array, Told]:
     """Return all rows in one array; parts that meet in some rows are added there."""
     xp = problem.xp
     apart: list[_Part] = []
@@ -153,9 +226,7 @@ def _joined(parts: list[_Part], n: int, like: Array, problem: Problem) -> tuple[
         else:
             apart.append(part)
     values = joined([(p.first, p.value) for p in apart], n, xp.zeros_like(like), xp)
-    nothing = np.zeros((*like.shape[:-2], 1, 1))
-    rows = joined([(p.first, p.rows[..., None]) for p in apart], n, nothing, np)
-    return values, rows[..., 0]
+    return values, [(p.first, p.told) for p in apart]
 
 
 def _sum(one: _Part, other: _Part, problem: Problem) -> _Part:
@@ -166,18 +237,15 @@ def _sum(one: _Part, other: _Part, problem: Problem) -> _Part:
     a, b = (
         joined([(at, part.value)], n, part.value, xp) for at, part in ((0, one), (shift, other))
     )
-    x, y = (
-        joined([(at, part.rows[..., None])], n, part.rows[..., None], np)[..., 0]
-        for at, part in ((0, one), (shift, other))
-    )
     size = sum(_largest(value, xp) for value in (a, b))
-    return _Part(first, a + b, up(x + y + _arrays.unit_roundoff(problem.dtype) * size))
+    rounded = _arrays.unit_roundoff(problem.dtype) * size
+    return _Part(first, a + b, _Both(one.told, other.told, shift, rounded))
 
 
-def _largest(value: Array, xp: Namespace) -> HostArray:
+def _largest(value: Array, xp: Namespace) -> Array:
     if value.shape[-1] == 0:
         return np.zeros(value.shape[:-1])
-    return _arrays.to_float64(xp.max(xp.abs(value), axis=-1))
+    return at_hand(xp.max(xp.abs(value), axis=-1))
 
 
 def _parameters(results: list[Gradients]) -> dict[str, Array]:

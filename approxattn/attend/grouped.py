@@ -21,7 +21,7 @@ import numpy as np
 
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
-from approxattn.certificate import Approximation, Gradients
+from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 
 
 def folds(method: Any, problem: Problem) -> bool:
@@ -52,54 +52,67 @@ def as_rows(x: Array, problem: Problem) -> Array:
 
 def unfolded(result: Approximation, problem: Problem) -> Approximation:
     """Return the result for the heads of `problem`, from that of the one."""
-    shape, certificate, lse = (*problem.batch, problem.n_q), result.certificate, result.lse
-    own: dict[str, Any] = {
-        "rows": np.reshape(certificate.rows, shape),
-        "facts": _facts(certificate.facts, problem),
-        "promised": _repeated(certificate.promised, problem),
-        "lse": None if certificate.lse is None else np.reshape(certificate.lse, shape),
-    }
+    shape, lse = (*problem.batch, problem.n_q), result.lse
     return replace(
         result,
         value=problem.xp.reshape(result.value, (*shape, result.value.shape[-1])),
-        certificate=replace(certificate, **own),
+        certificate=result.certificate.then(_of_heads, shape),
         lse=None if lse is None else problem.xp.reshape(lse, shape),
+    )
+
+
+def _of_heads(certificate: Certificate, shape: tuple[int, ...]) -> Certificate:
+    """Return the certificate for rows of shape (..., G, n)."""
+    of_lse = certificate.lse
+    return replace(
+        certificate,
+        rows=np.reshape(certificate.rows, shape),
+        facts=_facts(certificate.facts, shape),
+        promised=_repeated(certificate.promised, shape),
+        lse=None if of_lse is None else np.reshape(of_lse, shape),
     )
 
 
 def unfolded_gradients(result: Gradients, problem: Problem) -> Gradients:
     """Return the gradients for the heads of `problem`, from those of the one."""
-    certificate, xp = result.certificate, problem.xp
-    dq = np.reshape(certificate.dq, (*problem.batch, problem.n_q))
-    dk, dv = (_first(x[..., None], problem, np)[..., 0] for x in (certificate.dk, certificate.dv))
-    facts = _facts(certificate.facts, problem)
+    xp, group = problem.xp, problem.group
     return replace(
         result,
         dq=xp.reshape(result.dq, problem.q.shape),
-        dk=_first(result.dk, problem, xp),
-        dv=_first(result.dv, problem, xp),
-        certificate=replace(certificate, dq=dq, dk=dk, dv=dv, facts=facts),
+        dk=_first(result.dk, group, xp),
+        dv=_first(result.dv, group, xp),
+        certificate=result.certificate.then(_gradients_of_heads, (*problem.batch, problem.n_q)),
     )
 
 
-def _first(x: Array, problem: Problem, xp: Any) -> Array:
+def _gradients_of_heads(
+    certificate: GradientCertificate, shape: tuple[int, ...]
+) -> GradientCertificate:
+    """Return the certificate for queries of shape (..., G, n)."""
+    dk, dv = (_first(x[..., None], shape[-2], np)[..., 0] for x in (certificate.dk, certificate.dv))
+    facts = _facts(certificate.facts, shape)
+    return replace(certificate, dq=np.reshape(certificate.dq, shape), dk=dk, dv=dv, facts=facts)
+
+
+def _first(x: Array, group: int, xp: Any) -> Array:
     """Return x, shape (..., n, w), for the first head and 0 for the others."""
     rest = xp.zeros_like(x)
-    return xp.stack([x, *[rest] * (problem.group - 1)], axis=-3)
+    return xp.stack([x, *[rest] * (group - 1)], axis=-3)
 
 
-def _facts(facts: Mapping[str, Any], problem: Problem) -> dict[str, Any]:
-    """Return facts of rows and of leading indices as those of the heads."""
-    rows = (*problem.batch[:-1], problem.group * problem.n_q)
+def _facts(facts: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return facts of rows and of leading indices as those of the heads, rows (..., G, n)."""
+    *lead, group, n_q = shape
+    rows = (*lead, group * n_q)
     shaped = {}
     for name, fact in facts.items():
         shaped[name] = fact
         if isinstance(fact, np.ndarray) and fact.shape == rows:
-            shaped[name] = fact.reshape((*problem.batch, problem.n_q))
+            shaped[name] = fact.reshape(shape)
         elif isinstance(fact, np.ndarray) and fact.shape == rows[:-1]:
-            shaped[name] = _repeated(fact, problem)
+            shaped[name] = _repeated(fact, shape)
     return shaped
 
 
-def _repeated(x: HostArray | None, problem: Problem) -> HostArray | None:
-    return None if x is None else np.broadcast_to(x[..., None], problem.batch)
+def _repeated(x: HostArray | None, shape: tuple[int, ...]) -> HostArray | None:
+    return None if x is None else np.broadcast_to(x[..., None], shape[:-1])

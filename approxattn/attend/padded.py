@@ -15,9 +15,10 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array
+from approxattn._arrays.crossing import at_hand
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import gamma, up
-from approxattn.certificate import Approximation, Gradients
+from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 
 
 def needs_padding(method: Any, problem: Problem) -> bool:
@@ -42,25 +43,36 @@ def earlier_cotangent(dout: Array, problem: Problem) -> Array:
 
 def last_rows(result: Approximation, problem: Problem) -> Approximation:
     """Return the result for the queries of `problem`, from that of the square one."""
-    skip, certificate = problem.earlier, result.certificate
+    skip = problem.earlier
     return replace(
         result,
         value=result.value[..., skip:, :],
-        certificate=replace(certificate, rows=certificate.rows[..., skip:]),
+        certificate=result.certificate.then(_rows_from, skip),
     )
+
+
+def _rows_from(certificate: Certificate, first: int) -> Certificate:
+    return replace(certificate, rows=certificate.rows[..., first:])
 
 
 def last_gradients(result: Gradients, problem: Problem) -> Gradients:
     """Return the gradient for the queries of `problem`, from that of the square one."""
-    skip, certificate, xp = problem.earlier, result.certificate, problem.xp
+    skip, xp = problem.earlier, problem.xp
     upto = result.dq[..., : skip + 1, :]
     first = xp.sum(upto, axis=-2, keepdims=True)
-    sizes = _arrays.to_float64(xp.max(xp.sum(xp.abs(upto), axis=-2), axis=-1))[..., None]
-    rounded = gamma(skip, problem.u) * sizes
-    bound = up(np.sum(certificate.dq[..., : skip + 1], axis=-1, keepdims=True) + rounded)
-    rows = np.concatenate([bound, certificate.dq[..., skip + 1 :]], axis=-1)
+    sizes = at_hand(xp.max(xp.sum(xp.abs(upto), axis=-2), axis=-1))
+    rounding = gamma(skip, problem.u)
     return replace(
         result,
         dq=xp.concat([first, result.dq[..., skip + 1 :, :]], axis=-2),
-        certificate=replace(certificate, dq=rows),
+        certificate=result.certificate.then(_with_copies, skip, rounding, sizes),
     )
+
+
+def _with_copies(
+    certificate: GradientCertificate, skip: int, rounding: float, sizes: Array
+) -> GradientCertificate:
+    """Return the certificate for the queries that were not copied so often."""
+    dq, rounded = certificate.dq, rounding * _arrays.to_host(sizes)[..., None]
+    bound = up(np.sum(dq[..., : skip + 1], axis=-1, keepdims=True) + rounded)
+    return replace(certificate, dq=np.concatenate([bound, dq[..., skip + 1 :]], axis=-1))

@@ -21,10 +21,12 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array
+from approxattn._arrays.crossing import at_hand
 from approxattn._problem import Problem
+from approxattn._problem.outline import outline
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import value_spread
-from approxattn.certificate import Approximation
+from approxattn.certificate import Approximation, Certificate
 
 
 def middle_of(problem: Problem) -> Array | None:
@@ -47,10 +49,15 @@ def moved_back(result: Approximation, middle: Array, shifted: Problem) -> Approx
     """Return out(V) from out(V - c), with what that rounds in the certificate."""
     if not shifted.certify:
         return replace(result, value=result.value + middle)
-    certificate, u = result.certificate, _arrays.unit_roundoff(shifted.dtype)
-    size = np.max(np.abs(_arrays.to_float64(middle)), axis=(-2, -1), initial=0.0)[..., None]
-    rows = certificate.rows
+    certificate = result.certificate.then(_with_shift, at_hand(middle), outline(shifted))
+    return replace(result, value=result.value + middle, certificate=certificate)
+
+
+def _with_shift(certificate: Certificate, middle: Array, shifted: Problem) -> Certificate:
+    """Return the certificate with step 4."""
+    rows, u = certificate.rows, _arrays.unit_roundoff(shifted.dtype)
+    size = np.max(np.abs(_arrays.to_host(middle)), axis=(-2, -1), initial=0.0)[..., None]
     with np.errstate(invalid="ignore", over="ignore"):
         added = u * (2 * value_spread(shifted).top[..., None] + size + rows)
     rows = up(rows + added + 2 * _arrays.smallest_normal(shifted.dtype))
-    return replace(result, value=result.value + middle, certificate=replace(certificate, rows=rows))
+    return replace(certificate, rows=rows)

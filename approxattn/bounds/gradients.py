@@ -59,11 +59,12 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand
 from approxattn._problem import Problem
 from approxattn.bounds.moments import pair_error
 from approxattn.bounds.perturbation import tv_from_log_ratio
-from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, times, up
-from approxattn.bounds.scores import query_norms, row_norms, score_bound, value_spread, visible_max
+from approxattn.bounds.rounding import EXP_ULPS, blocked_sum_terms, gamma, outward, times, up
+from approxattn.bounds.scores import key_radius, query_norms, score_bound, value_spread
 from approxattn.bounds.softmax import (
     score_rounding,
     sink_blocks,
@@ -110,12 +111,17 @@ def no_gradient_bounds(problem: Problem) -> GradientBounds:
     return GradientBounds(dq=queries, dk=keys, dv=keys)
 
 
-def cotangent_size(dout: Array, xp: Namespace) -> HostArray:
-    """Return sum_c |G_ic|, rounded up, shape (..., n_q)."""
-    size = _arrays.to_float64(xp.sum(xp.abs(dout), axis=-1))
-    return up(
+def cotangent_lengths(dout: Array, xp: Namespace) -> Array:
+    """Return sum_c |G_ic|, rounded up, shape (..., n_q), at hand."""
+    size = at_hand(xp.sum(xp.abs(dout), axis=-1))
+    return outward(
         size * (1 + gamma(dout.shape[-1] + 2, _arrays.unit_roundoff(_arrays.dtype_name(dout))))
     )
+
+
+def cotangent_size(dout: Array, xp: Namespace) -> HostArray:
+    """Return the same on the host."""
+    return _arrays.to_host(cotangent_lengths(dout, xp))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +154,12 @@ class GradientNoise:
 
 def gradient_bounds(
     problem: Problem,
-    dout: Array,
-    keys: Array,
+    size: HostArray,
     *,
     log_ratio: HostArray,
     noise: GradientNoise,
     mu: HostArray | float = np.inf,
     positive: HostArray | bool = True,
-    size: HostArray | None = None,
     query_norm: HostArray | None = None,
     key_norm: HostArray | None = None,
 ) -> GradientBounds:
@@ -163,8 +167,8 @@ def gradient_bounds(
 
     Parameters
     ----------
-    keys : array, shape (..., n_k, d)
-        The keys that dq is summed over (centred or not).
+    size : ndarray, shape (..., n_q)
+        `cotangent_size`.
     log_ratio : ndarray, shape (..., n_q)
         ln rho_i of the weights in exact arithmetic.
     noise : GradientNoise
@@ -173,19 +177,17 @@ def gradient_bounds(
         mu_i of T5 for the same weights: the smaller of both bounds counts, row by row.
     positive : ndarray of bool, shape (..., n_q), optional
         Where no weight is negative, so that T1 counts; ln rho_i is inf elsewhere.
-    size : ndarray, shape (..., n_q), optional
-        `cotangent_size`, where it is known already.
     query_norm : ndarray, shape (..., n_q), optional
         Bound on the length of the parts that q_i is summed from in dk, in total; that of q_i if not
         given.
     key_norm : ndarray, shape (..., 1), optional
-        Bound on the length of the visible keys, where it is known already.
+        Bound on the lengths of the keys that dq is summed over; that of the visible ones if not
+        given.
     """
-    xp, spread, beta = problem.xp, value_spread(problem), problem.scale
-    size = cotangent_size(dout, xp) if size is None else size
+    spread, beta = value_spread(problem), problem.scale
     omega, largest_pair = size * spread.osc[..., None], 2 * size * spread.top[..., None]
     if key_norm is None:
-        key_norm = visible_max(row_norms(keys, xp), problem)[..., None]
+        key_norm = _arrays.to_host(key_radius(problem))[..., None]
     query_norm = query_norms(problem) if query_norm is None else query_norm
     # no bound: inf against a zero cotangent must not become NaN
     lost = ~np.isfinite(noise.weights + noise.pairs)
@@ -251,10 +253,10 @@ class Chains(NamedTuple):
 
 
 def exact_gradient_rounding(
-    problem: Problem, dout: Array, key_block: int, chains: Chains | None = None
+    problem: Problem, size: HostArray, key_block: int, chains: Chains | None = None
 ) -> GradientBounds:
-    """Return the rounding errors of the streaming gradient: scores off by eta move the weights by
-    ln rho <= 2 eta, sums by gamma.
+    """Return the rounding errors of the streaming gradient, given `cotangent_size`: scores off by
+    eta move the weights by ln rho <= 2 eta, sums by gamma.
     """
     bound, u = score_bound(problem), problem.u
     plainly = Chains(-(-problem.n_k // key_block), problem.n_q)
@@ -268,7 +270,6 @@ def exact_gradient_rounding(
     sums = gamma(
         2 * terms + queries + problem.dv + 12, u
     ) + 4 * problem.n_k * _arrays.smallest_normal(problem.dtype)
-    size = cotangent_size(dout, problem.xp)
     spread = value_spread(problem)
     pair = size * (
         2 * gamma(problem.dv + 4, u) * spread.top[..., None]
@@ -280,7 +281,7 @@ def exact_gradient_rounding(
         terms=pair_underflow(problem, size, spread.top),
         slope=slope_rounding(problem),
     )
-    return gradient_bounds(problem, dout, problem.k, log_ratio=up(2 * eta), noise=noise)
+    return gradient_bounds(problem, size, log_ratio=up(2 * eta), noise=noise)
 
 
 def pair_underflow(problem: Problem, size: HostArray, top: HostArray) -> HostArray:

@@ -6,15 +6,18 @@ Each step joins the certificate, so that the bound speaks of the array that is r
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand, far
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import gamma, up
-from approxattn.certificate import Approximation, Gradients
+from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 
 
 def as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Problem) -> Gradients:
@@ -24,55 +27,102 @@ def as_input(result: Gradients, inputs: tuple[Array, Array, Array], problem: Pro
     Hidden keys have no effect: their rows are 0, surely. A sum over axes fails when one of its
     items does, so the probabilities of these add up.
     """
-    certificate, shown = result.certificate, _shown_keys(problem)
-    values: list[Array] = []
-    bounds: list[HostArray] = []
-    reasons: list[str] = []
+    values: dict[str, Array] = {}
+    steps: dict[str, _Steps] = {}
     repeated: set[int] = set()
     for name, original in zip(("dq", "dk", "dv"), inputs, strict=True):
-        value, rows = getattr(result, name), getattr(certificate, name)
-        if name != "dq" and shown is not None:
-            value, rows = problem.shown(value), np.where(shown, rows, 0.0)
+        value = getattr(result, name)
+        value = value if name == "dq" else problem.shown(value)
         leading = tuple(original.shape[:-2])
         repeated.update(_repeated(leading, problem))
-        value, rows = narrowed(*unbroadcast(value, rows, leading, problem), problem)
-        rows, why = looked_at(name, value, rows, problem)
-        values.append(value)
-        bounds.append(rows)
-        reasons += why
+        values[name], steps[name] = _as_one(value, leading, problem)
     count = math.prod(problem.batch[i] for i in repeated)
-    certificate = replace(
+    shown = None if problem.key_mask is None else np.array(_arrays.to_host(problem.key_mask))
+    told = shown, steps, count, problem.out_dtype
+    return replace(result, **values, certificate=result.certificate.then(_with_steps, *told))
+
+
+class _Steps(NamedTuple):
+    """What happened to one part of a gradient.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of its rows, as they are handed out.
+    axes : tuple of int
+        Over which it was summed, `items` numbers each.
+    rounding : float
+        gamma of such a sum.
+    summed : array or None
+        Largest absolute entries of what was summed, 1 along these axes, at hand.
+    sizes : array or None
+        Largest absolute entry of each row before it was narrowed, at hand; None where it was not.
+    finite : array or None
+        As `finite_rows`.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    items: int
+    rounding: float
+    summed: Array | None
+    sizes: Array | None
+    finite: Array | None
+
+
+def _as_one(value: Array, leading: tuple[int, ...], problem: Problem) -> tuple[Array, _Steps]:
+    """Return a part of a gradient summed over the axes along which its input was repeated, and in
+    the caller's dtype.
+    """
+    xp, axes = problem.xp, _repeated(leading, problem)
+    count = math.prod(problem.batch[i] for i in axes)
+    summed = sizes = None
+    if axes and 0 not in value.shape:
+        summed = at_hand(xp.max(xp.abs(value), axis=(*axes, value.ndim - 1), keepdims=True))[..., 0]
+    value = xp.sum(value, axis=axes, keepdims=True) if axes else value
+    value = xp.reshape(value, (*leading, *value.shape[-2:]))
+    if problem.out_dtype != problem.dtype:
+        sizes = _row_sizes(value, xp)
+        value = _arrays.cast(value, problem.out_dtype, xp)
+    rounding, finite = gamma(count + 2, problem.u), finite_rows(value, xp)
+    return value, _Steps(tuple(value.shape[:-1]), axes, count, rounding, summed, sizes, finite)
+
+
+def _with_steps(
+    certificate: GradientCertificate,
+    shown: HostArray | None,
+    steps: Mapping[str, _Steps],
+    count: int,
+    out_dtype: str,
+) -> GradientCertificate:
+    """Return the certificate of the parts after their steps; `count` items were summed at most."""
+    bounds: dict[str, HostArray] = {}
+    reasons: list[str] = []
+    for name, step in steps.items():
+        rows = getattr(certificate, name)
+        if name != "dq" and shown is not None:
+            rows = np.where(shown, rows, 0.0)
+        rows = with_narrowing(unbroadcast(rows, step), step.sizes, out_dtype)
+        rows, why = looked_at(name, step.finite, rows, out_dtype)
+        bounds[name] = rows
+        reasons += why
+    return replace(
         certificate,
-        dq=bounds[0],
-        dk=bounds[1],
-        dv=bounds[2],
+        dq=bounds["dq"],
+        dk=bounds["dk"],
+        dv=bounds["dv"],
         failure=min(1.0, certificate.failure * count),
         unmet=(*certificate.unmet, *reasons),
     )
-    return replace(result, dq=values[0], dk=values[1], dv=values[2], certificate=certificate)
 
 
-def _shown_keys(problem: Problem) -> HostArray | None:
-    return None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
-
-
-def looked_at(
-    name: str, value: Array, rows: HostArray, problem: Problem
-) -> tuple[HostArray, tuple[str, ...]]:
-    """Return the bounds of the rows, inf for each that holds NaN or infinity, and the reason if a
-    bound was finite there.
-    """
-    xp = problem.xp
-    finite = xp.isfinite(value)
-    if bool(xp.all(finite)):
-        return rows, ()
-    gone = ~_arrays.to_host(xp.all(finite, axis=-1))
-    news = int(np.count_nonzero(gone & np.isfinite(rows)))
-    reason = (
-        f"{news} row(s) of {name} are NaN or infinite, beyond what {problem.out_dtype} holds: use "
-        "float64, or smaller numbers"
-    )
-    return np.where(gone, np.inf, rows), (reason,) if news else ()
+def unbroadcast(rows: HostArray, step: _Steps) -> HostArray:
+    """Return the bounds of a sum over the axes along which the input was repeated."""
+    if step.axes:
+        size = np.zeros(()) if step.summed is None else _arrays.to_host(step.summed)
+        rounded = np.where(size > 0, step.rounding * step.items * size, 0.0)
+        rows = up(np.sum(rows, axis=step.axes, keepdims=True) + rounded)
+    return np.reshape(rows, step.shape)
 
 
 def _repeated(leading: tuple[int, ...], problem: Problem) -> tuple[int, ...]:
@@ -82,26 +132,39 @@ def _repeated(leading: tuple[int, ...], problem: Problem) -> tuple[int, ...]:
     return tuple(i for i, (have, want) in enumerate(pairs) if have != want)
 
 
-def unbroadcast(
-    value: Array, rows: HostArray, leading: tuple[int, ...], problem: Problem
-) -> tuple[Array, HostArray]:
-    """Sum over the leading axes along which the input was repeated."""
-    axes = _repeated(leading, problem)
-    if axes:
-        count = math.prod(problem.batch[i] for i in axes)
-        size = np.zeros(())
-        if 0 not in value.shape:
-            size = _arrays.to_float64(
-                problem.xp.max(problem.xp.abs(value), axis=(*axes, value.ndim - 1), keepdims=True)
-            )[..., 0]
-        rows = up(
-            np.sum(rows, axis=axes, keepdims=True)
-            + np.where(size > 0, gamma(count + 2, problem.u) * count * size, 0.0)
-        )
-        value = problem.xp.sum(value, axis=axes, keepdims=True)
-    return problem.xp.reshape(value, (*leading, *value.shape[-2:])), np.reshape(
-        rows, (*leading, rows.shape[-1])
+def finite_rows(value: Array, xp: Namespace) -> Array | None:
+    """Return which rows hold numbers only, shape (..., n), which may be far; None where all do."""
+    finite = xp.isfinite(value)
+    if far(value):
+        return xp.all(finite, axis=-1)
+    return None if bool(xp.all(finite)) else _arrays.to_host(xp.all(finite, axis=-1))
+
+
+def looked_at(
+    name: str, finite: Array | None, rows: HostArray, out_dtype: str
+) -> tuple[HostArray, tuple[str, ...]]:
+    """Return the bounds of the rows, inf for each that is not among the `finite_rows`, and the
+    reason if a bound was finite there.
+    """
+    gone = ~np.ones((), bool) if finite is None else ~_arrays.to_host(finite)
+    if not np.any(gone):
+        return rows, ()
+    news = int(np.count_nonzero(gone & np.isfinite(rows)))
+    reason = (
+        f"{news} row(s) of {name} are NaN or infinite, beyond what {out_dtype} holds: use "
+        "float64, or smaller numbers"
     )
+    return np.where(gone, np.inf, rows), (reason,) if news else ()
+
+
+def with_lost_rows(
+    certificate: Certificate, name: str, finite: Array | None, out_dtype: str
+) -> Certificate:
+    """Return the certificate of a value, shape (..., n), after a look at its rows."""
+    rows, reasons = looked_at(name, finite, certificate.rows, out_dtype)
+    if rows is certificate.rows:
+        return certificate
+    return replace(certificate, rows=rows, unmet=(*certificate.unmet, *reasons))
 
 
 def narrow(result: Approximation, problem: Problem) -> Approximation:
@@ -110,21 +173,29 @@ def narrow(result: Approximation, problem: Problem) -> Approximation:
     """
     if problem.out_dtype == problem.dtype:
         return result
-    value, rows = narrowed(result.value, result.certificate.rows, problem)
-    return replace(result, value=value, certificate=replace(result.certificate, rows=rows))
+    value = _arrays.cast(result.value, problem.out_dtype, problem.xp)
+    sizes = _row_sizes(result.value, problem.xp)
+    certificate = result.certificate.then(_narrowed, sizes, problem.out_dtype)
+    return replace(result, value=value, certificate=certificate)
 
 
-def narrowed(value: Array, rows: HostArray, problem: Problem) -> tuple[Array, HostArray]:
-    """Cast to the caller's dtype and add the rounding of that to the bounds of the rows.
+def _narrowed(certificate: Certificate, sizes: Array | None, out_dtype: str) -> Certificate:
+    return replace(certificate, rows=with_narrowing(certificate.rows, sizes, out_dtype))
 
-    What becomes infinite is left to `looked_at`.
+
+def _row_sizes(value: Array, xp: Namespace) -> Array | None:
+    """Return the largest absolute entry of each row, at hand; None where there is none."""
+    return None if 0 in value.shape else at_hand(xp.max(xp.abs(value), axis=-1))
+
+
+def with_narrowing(rows: HostArray, sizes: Array | None, out_dtype: str) -> HostArray:
+    """Return the bounds of rows that became narrower, given the `sizes` that they had; what became
+    infinite is left to `looked_at`.
     """
-    if problem.out_dtype == problem.dtype or 0 in value.shape:
-        return _arrays.cast(value, problem.out_dtype, problem.xp), rows
-    xp, u = problem.xp, _arrays.unit_roundoff(problem.out_dtype)
-    size = _arrays.to_float64(xp.max(xp.abs(value), axis=-1))
-    rows = up(rows + 2 * u * size + 2 * _arrays.smallest_normal(problem.out_dtype))
-    return _arrays.cast(value, problem.out_dtype, xp), rows
+    if sizes is None:
+        return rows
+    u, tiny = _arrays.unit_roundoff(out_dtype), _arrays.smallest_normal(out_dtype)
+    return up(rows + 2 * u * _arrays.to_host(sizes) + 2 * tiny)
 
 
 def poison(result: Approximation, bad: HostArray, problem: Problem) -> Approximation:
@@ -132,14 +203,17 @@ def poison(result: Approximation, bad: HostArray, problem: Problem) -> Approxima
     bad = np.broadcast_to(bad, problem.batch)
     mask = _arrays.from_host(np.array(bad)[..., None, None], problem.q)
     value = problem.xp.where(mask, problem.xp.full_like(result.value, problem.xp.nan), result.value)
-    lse, of_lse = result.lse, result.certificate.lse
-    if lse is not None and of_lse is not None:
+    lse = result.lse
+    if lse is not None:
         lse = problem.xp.where(mask[..., 0], problem.xp.full_like(lse, problem.xp.nan), lse)
-        of_lse = np.where(bad[..., None], np.inf, of_lse)
-    certificate = replace(
-        result.certificate,
-        rows=np.where(bad[..., None], np.inf, result.certificate.rows),
-        lse=of_lse,
-        unmet=(*result.certificate.unmet, f"{int(bad.sum())} batch item(s) hold NaN or infinity"),
+    return Approximation(value=value, certificate=result.certificate.then(_poisoned, bad), lse=lse)
+
+
+def _poisoned(certificate: Certificate, bad: HostArray) -> Certificate:
+    of_lse = certificate.lse
+    return replace(
+        certificate,
+        rows=np.where(bad[..., None], np.inf, certificate.rows),
+        lse=None if of_lse is None else np.where(bad[..., None], np.inf, of_lse),
+        unmet=(*certificate.unmet, f"{int(bad.sum())} batch item(s) hold NaN or infinity"),
     )
-    return Approximation(value=value, certificate=certificate, lse=lse)

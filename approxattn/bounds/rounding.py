@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from approxattn._arrays import HostArray
+from approxattn._arrays import Array, HostArray
 from approxattn._arrays.precision import Roundoff
 
 EXP_ULPS = 8
@@ -47,6 +47,11 @@ def up(x: HostArray | float) -> HostArray:
     found = np.asarray(np.multiply(x, 1 + 64 * U64, dtype=np.float64))
     found += 2.0**-1060
     return found
+
+
+def outward(x: Array) -> Array:
+    """Return `up` of numbers at hand (`_arrays.crossing`)."""
+    return up(x) if isinstance(x, np.ndarray) else x * (1 + 64 * U64) + 2.0**-1060
 
 
 def blocked_sum_terms(n: int, block: int) -> int:

@@ -12,9 +12,24 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
+from approxattn._arrays.crossing import at_hand, far
 from approxattn._arrays.precision import plain
 from approxattn._problem import Problem, once
-from approxattn.bounds.rounding import gamma, up
+from approxattn.bounds.rounding import gamma, outward, up
+
+
+def row_lengths(x: Array, xp: Namespace) -> Array:
+    """Return `row_norms`, at hand: rows that are far stay so, and no number of theirs is looked
+    at.
+    """
+    if not far(x):
+        return row_norms(x, xp)
+    top = xp.maximum(xp.max(x, axis=-1, keepdims=True), -xp.min(x, axis=-1, keepdims=True))
+    safe = xp.where(top > 0, top, xp.ones_like(top))
+    unit = x / safe
+    squares = at_hand(xp.sum(unit * unit, axis=-1))  # (..., n), between 1 and d
+    grow = 1 + gamma(x.shape[-1] + 8, precision.unit_roundoff(x), 1)
+    return outward(at_hand(top[..., 0]) * xp.sqrt(squares) * grow)
 
 SHORT = 32
 """Columns up to which dot products of rows are one product. *Chosen*: 0.6 to 0.8 of the time of
@@ -78,16 +93,58 @@ def visible_max(per_key: HostArray, problem: Problem) -> HostArray:
     return np.asarray(np.max(per_key, axis=-1))
 
 
+def largest_visible(per_key: Array, problem: Problem) -> Array:
+    """Return the same of numbers at hand, at hand."""
+    if not far(per_key):
+        return visible_max(per_key, problem)
+    xp = problem.xp
+    if problem.key_mask is not None:
+        per_key = xp.where(problem.key_mask, per_key, xp.zeros_like(per_key))
+    return xp.max(per_key, axis=-1)
+
+
+@once
+def query_lengths(problem: Problem) -> Array:
+    """Return `query_norms`, at hand."""
+    return row_lengths(problem.q, problem.xp)
+
+
 @once
 def query_norms(problem: Problem) -> HostArray:
     """Return upper bounds on the lengths of the queries, shape (..., n_q)."""
-    return row_norms(problem.q, problem.xp)
+    return _arrays.to_host(query_lengths(problem))
+
+
+@once
+def key_lengths(problem: Problem) -> Array:
+    """Return `key_norms`, at hand."""
+    return row_lengths(problem.k, problem.xp)
 
 
 @once
 def key_norms(problem: Problem) -> HostArray:
     """Return upper bounds on the lengths of the keys, hidden ones included, shape (..., n_k)."""
-    return row_norms(problem.k, problem.xp)
+    return _arrays.to_host(key_lengths(problem))
+
+
+@once
+def key_radius(problem: Problem) -> Array:
+    """Return the bound on the length of the longest visible key, shape (...), at hand."""
+    return largest_visible(key_lengths(problem), problem)
+
+
+@once
+def bias_sizes(problem: Problem) -> HostArray | None:
+    """Return `Bias.sizes`; None without a bias."""
+    return None if problem.bias is None else problem.bias.sizes()
+
+
+@once
+def sink_sizes(problem: Problem) -> HostArray | None:
+    """Return the sizes of the sinks, shape (..., 1); None without any."""
+    if problem.sinks is None:
+        return None
+    return np.abs(_arrays.to_float64(problem.sinks[..., 0]))
 
 
 @once
@@ -100,26 +157,28 @@ def score_bound(problem: Problem) -> HostArray:
     sizes = product_bound(problem)
     if problem.softcap is not None:
         sizes = np.minimum(sizes, problem.softcap)
-    if problem.bias is not None:
-        sizes = up(sizes + problem.bias.sizes())
-    if problem.sinks is not None:
-        sizes = np.maximum(sizes, up(np.abs(_arrays.to_float64(problem.sinks[..., 0]))))
-    return sizes
+    of_bias, of_sinks = bias_sizes(problem), sink_sizes(problem)
+    if of_bias is not None:
+        sizes = up(sizes + of_bias)
+    return sizes if of_sinks is None else np.maximum(sizes, up(of_sinks))
+
+
+SCORE_FACTS = (query_lengths, key_radius, bias_sizes, sink_sizes)
+"""What `score_bound` and `score_rounding` ask of a problem."""
 
 
 @once
 def product_bound(problem: Problem) -> HostArray:
     """Return the bound on |beta q_i . k_j| alone, shape (..., n_q)."""
-    return _products(problem, key_norms(problem))
+    return _products(problem, _arrays.to_host(key_radius(problem)))
 
 
 def score_bound_of(problem: Problem, keys: Array) -> HostArray:
     """Return the same for other keys in the place of the problem's, shape (..., n_k, d)."""
-    return _products(problem, row_norms(keys, problem.xp))
+    return _products(problem, visible_max(row_norms(keys, problem.xp), problem))
 
 
-def _products(problem: Problem, lengths: HostArray) -> HostArray:
-    radius = visible_max(lengths, problem)
+def _products(problem: Problem, radius: HostArray) -> HostArray:
     return up(problem.scale * query_norms(problem) * radius[..., None])
 
 

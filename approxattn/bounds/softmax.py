@@ -42,7 +42,6 @@ from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn._arrays.precision import plain
 from approxattn._problem import Problem
-from approxattn._problem.input import max_abs
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, TANH_ULPS, blocked_sum_terms, gamma, up
 from approxattn.bounds.scores import product_bound, value_spread
@@ -52,9 +51,9 @@ def score_rounding(problem: Problem, bound: HostArray) -> HostArray:
     """Return the bound on the error of one computed score, shape (..., n_q), given B_i >= beta
     |q_i||k_j|.
     """
-    xp, tiny, u = problem.xp, _arrays.smallest_normal(problem.dtype), plain(problem.u)
+    tiny, u = _arrays.smallest_normal(problem.dtype), plain(problem.u)
     # of beta q, then of the products
-    underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, xp))
+    underflow = 4 * problem.d * tiny * max(1.0, problem.largest_key)
     # a bias and a sink are rounded to the dtype of the tokens, and added: within bound twice
     given = problem.bias is not None or problem.sinks is not None
     added = (2 * u + problem.rounded) * bound if given else 0.0
@@ -79,7 +78,7 @@ def slope_rounding(problem: Problem) -> HostArray | float:
     if cap is None:
         return 0.0
     tiny = _arrays.smallest_normal(problem.dtype)
-    underflow = 4 * problem.d * tiny * max(1.0, max_abs(problem.k, problem.xp))
+    underflow = 4 * problem.d * tiny * max(1.0, problem.largest_key)
     of_score = gamma(problem.d + 3, problem.u, 1) * product_bound(problem) + underflow
     with np.errstate(over="ignore"):
         found = of_score / cap + (2 * TANH_ULPS + 8) * u + 2 * tiny

@@ -10,19 +10,27 @@ import numpy as np
 
 from approxattn._arrays import Array, HostArray
 from approxattn.certificate.bounds_figure import draw_bounds
+from approxattn.certificate.deferred import Deferred
 from approxattn.certificate.read_only import ReadOnlyDict
 from approxattn.certificate.record import NotAnArray, Record, described_array, sizes
 from approxattn.certificate.wording import facts_and_reasons, kind_of, tabled
+
+
+def _nothing() -> None:
+    """Return None: what a field is that nobody gave."""
+
 
 SOFTMAX = "softmax attention"
 SOFTMAX_GRADIENT = "the gradient of softmax attention"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Certificate(Record):
+class Certificate(Deferred, Record):
     """A bound on the error of one result.
 
-    It lives on the host, in float64, whatever the result's array library.
+    It lives on the host, in float64, whatever the result's array library. That of a call is
+    computed when it is first looked at, printed, copied or pickled, from numbers kept at the call:
+    the caller's arrays may have changed by then, or be gone.
 
     Attributes
     ----------
@@ -52,11 +60,11 @@ class Certificate(Record):
     rows: HostArray
     target: str
     theorem: str
-    failure: float = 0.0
+    failure: float = field(default_factory=float)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    unmet: tuple[str, ...] = ()
-    promised: HostArray | None = None
-    lse: HostArray | None = None
+    unmet: tuple[str, ...] = field(default_factory=tuple)
+    promised: HostArray | None = field(default_factory=_nothing)
+    lse: HostArray | None = field(default_factory=_nothing)
 
     _derived: ClassVar[tuple[str, ...]] = ("bound", "kind")
 
@@ -134,7 +142,7 @@ class Certificate(Record):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class GradientCertificate(Record):
+class GradientCertificate(Deferred, Record):
     """Bounds on the errors of a gradient, on the host, in float64.
 
     Attributes
@@ -159,9 +167,9 @@ class GradientCertificate(Record):
     dv: HostArray
     target: str
     theorem: str
-    failure: float = 0.0
+    failure: float = field(default_factory=float)
     facts: Mapping[str, Any] = field(default_factory=dict)
-    unmet: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = field(default_factory=tuple)
 
     _derived: ClassVar[tuple[str, ...]] = ("kind",)
 
@@ -208,11 +216,13 @@ def unclaimed(shape: tuple[int, ...], *, lse: bool = False) -> Certificate:
     return Certificate(rows=rows, target=SOFTMAX, theorem="none", unmet=(NOT_ASKED,), lse=of_lse)
 
 
-def unclaimed_gradient(like: GradientCertificate) -> GradientCertificate:
-    """Return that of a gradient, in the shapes of another."""
-    dq, dk, dv = (np.broadcast_to(np.inf, x.shape) for x in (like.dq, like.dk, like.dv))
+def unclaimed_gradient(
+    target: str, of_q: tuple[int, ...], of_k: tuple[int, ...], of_v: tuple[int, ...]
+) -> GradientCertificate:
+    """Return that of a gradient, for rows of these shapes."""
+    dq, dk, dv = (np.broadcast_to(np.inf, shape) for shape in (of_q, of_k, of_v))
     return GradientCertificate(
-        dq=dq, dk=dk, dv=dv, target=like.target, theorem="none", unmet=(NOT_ASKED,)
+        dq=dq, dk=dk, dv=dv, target=target, theorem="none", unmet=(NOT_ASKED,)
     )
 
 

@@ -9,15 +9,23 @@ from typing import ClassVar
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arrays import Array
 from approxattn._problem import Problem
-from approxattn.bounds.gradients import exact_gradient_rounding, no_gradient_bounds
-from approxattn.bounds.scores import score_bound
+from approxattn._problem.outline import outline
+from approxattn.bounds.gradients import (
+    cotangent_lengths,
+    exact_gradient_rounding,
+    no_gradient_bounds,
+)
+from approxattn.bounds.scores import SCORE_FACTS, score_bound
 from approxattn.bounds.softmax import lse_rounding, softmax_rounding
 from approxattn.certificate import (
     SOFTMAX,
+    SOFTMAX_GRADIENT,
     Approximation,
     Certificate,
+    GradientCertificate,
     Gradients,
     unclaimed,
 )
@@ -85,14 +93,7 @@ class Exact(Costed):
     def _certificate(self, problem: Problem) -> Certificate:
         if not problem.certify:
             return unclaimed((*problem.batch, problem.n_q), lse=problem.wants_lse)
-        bound = score_bound(problem)
-        return Certificate(
-            rows=softmax_rounding(problem, bound, KEY_BLOCK),
-            target=SOFTMAX,
-            theorem="ours.tanh",
-            facts={"score bound": bound, "unit roundoff": problem.u},
-            lse=lse_rounding(problem, bound, KEY_BLOCK) if problem.wants_lse else None,
-        )
+        return Certificate.later(_certificate, outline(problem, *SCORE_FACTS), target=SOFTMAX)
 
     # Protocol.
     def vjp(
@@ -103,10 +104,13 @@ class Exact(Costed):
         """
         del rng
         dq, dk, dv = stream_gradient(problem, dout)
-        bounds = no_gradient_bounds(problem)
         if problem.certify:
-            bounds = exact_gradient_rounding(problem, dout, KEY_BLOCK)
-        certificate = bounds.certificate(facts={"unit roundoff": problem.u})
+            known = outline(problem, *SCORE_FACTS), cotangent_lengths(dout, problem.xp)
+            certificate = GradientCertificate.later(
+                _gradient_certificate, *known, target=SOFTMAX_GRADIENT
+            )
+        else:
+            certificate = no_gradient_bounds(problem).certificate()
         own = {}
         if problem.sinks is not None:
             own["sinks"] = sink_gradient(problem, dout, *attend_with_lse(problem))
@@ -121,3 +125,19 @@ class Exact(Costed):
     def gradient_shards(self, call: Call) -> ExactGradientShards:
         """Return its gradient as it works on blocks of tokens."""
         return ExactGradientShards(call=call)
+
+
+def _gradient_certificate(problem: Problem, size: Array) -> GradientCertificate:
+    bounds = exact_gradient_rounding(problem, _arrays.to_host(size), KEY_BLOCK)
+    return bounds.certificate(facts={"unit roundoff": problem.u})
+
+
+def _certificate(problem: Problem) -> Certificate:
+    bound = score_bound(problem)
+    return Certificate(
+        rows=softmax_rounding(problem, bound, KEY_BLOCK),
+        target=SOFTMAX,
+        theorem="ours.tanh",
+        facts={"score bound": bound, "unit roundoff": problem.u},
+        lse=lse_rounding(problem, bound, KEY_BLOCK) if problem.wants_lse else None,
+    )

@@ -22,7 +22,7 @@ from approxattn.bounds.elsewhere import (
     keys_alone,
     queries_alone,
 )
-from approxattn.bounds.gradients import Chains, exact_gradient_rounding
+from approxattn.bounds.gradients import Chains, cotangent_size, exact_gradient_rounding
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import score_bound
 from approxattn.bounds.softmax import softmax_rounding
@@ -203,7 +203,8 @@ class ExactGradientShards:
     def _bounds(self, known: Known, problem: Elsewhere, dout: Array) -> Any:
         # a key meets every query once, in blocks or one by one
         chains = Chains(known["keys"].blocks, self.call.queries)
-        return exact_gradient_rounding(problem, dout, KEY_BLOCK, chains)
+        size = cotangent_size(dout, problem.xp)
+        return exact_gradient_rounding(problem, size, KEY_BLOCK, chains)
 
     def _part(self, value: Array, rows: HostArray, u: float) -> Approximation:
         certificate = Certificate(

@@ -20,7 +20,7 @@ from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn.attend.reasons import common, reasons, shared_facts
 from approxattn.bounds.elsewhere import queries_alone
-from approxattn.bounds.returned import looked_at, narrow
+from approxattn.bounds.returned import finite_rows, narrow, with_lost_rows
 from approxattn.certificate import (
     SOFTMAX,
     SOFTMAX_GRADIENT,
@@ -243,9 +243,9 @@ def _returned(outs: Answers, like: Array) -> Answers:
 def _looked_at(name: str, out: Approximation, problem: Problem) -> Approximation:
     out = narrow(out, problem)
     called = "the output" if name == "value" else name
-    rows, why = looked_at(called, out.value, out.certificate.rows, problem)
-    unmet = (*out.certificate.unmet, *why)
-    return replace(out, certificate=replace(out.certificate, rows=rows, unmet=unmet))
+    finite = finite_rows(out.value, problem.xp)
+    certificate = with_lost_rows(out.certificate, called, finite, problem.out_dtype)
+    return replace(out, certificate=certificate)
 
 
 def collected(pieces: Pieces) -> dict[str, Block]:

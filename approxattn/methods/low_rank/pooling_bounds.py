@@ -117,12 +117,11 @@ def pooling_gradient_bound(
     pair = up(size * _mean_rounding(combined)[..., None])
     truncation = gradient_bounds(
         problem,
-        dout,
-        problem.k,
+        size,
         log_ratio=up(2 * eta),
         noise=GradientNoise(weights=np.zeros_like(eta), pairs=pair),
     )
-    rounding = exact_gradient_rounding(unbiased(combined.reduced), dout, KEY_BLOCK)
+    rounding = exact_gradient_rounding(unbiased(combined.reduced), size, KEY_BLOCK)
     omega = size * value_spread(problem).osc[..., None]
     # beta |q_i| max |k_j - k_b(j)| is eta_i over the length of the query
     radius = np.max(_deviation_norms(combined), axis=-1)[..., None]

@@ -73,7 +73,7 @@ class Cotangent:
 def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> GradientBounds:
     """Return T3 plus what the consistent gradient's slope and rounding add."""
     scores, cotangent = run.scores, cotangent_of(run, dout, kind)
-    bounds, rounding_only = bounds_by_queries(run, dout, kind, cotangent)
+    bounds, rounding_only = bounds_by_queries(run, kind, cotangent)
     dk, dv = _weighted_truncation(run, cotangent)
     bounds = GradientBounds(
         dq=bounds.dq,
@@ -89,7 +89,7 @@ def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> Gradient
 
 
 def bounds_by_queries(
-    run: Forward, dout: Array, kind: str, cotangent: Cotangent
+    run: Forward, kind: str, cotangent: Cotangent
 ) -> tuple[GradientBounds, GradientBounds]:
     """Return the bounds without a look at single keys, and what they are without truncation."""
     problem, scores = run.problem, run.scores
@@ -101,13 +101,11 @@ def bounds_by_queries(
     def combine(log_ratio: HostArray, mu: HostArray | float) -> GradientBounds:
         return gradient_bounds(
             problem,
-            dout,
-            scores.keys,
+            cotangent.size,
             log_ratio=log_ratio,
             noise=noise,
             mu=mu,
             positive=run.positive,
-            size=cotangent.size,
             query_norm=query_norm,
             key_norm=scores.radius,
         )

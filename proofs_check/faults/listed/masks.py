@@ -46,7 +46,7 @@ FAULTS: tuple[Fault, ...] = (
     fault("masks.bias-not-cut", "off-by-one", "_problem.bias", "ArrayBias.block",
         "x[..., keys[0]:keys[1]]", "x[..., : keys[1] - keys[0]]", _EXACT),
     fault("masks.bias-size", "missing term", "bounds.scores", "score_bound",
-        "up(sizes + problem.bias.sizes())", "sizes", _EXACT, _FUNCTIONS),
+        "up(sizes + of_bias)", "sizes", _EXACT, _FUNCTIONS),
     fault("masks.function-offset", "off-by-one", "_problem.positions", "_evaluated",
         "(rows + offset)[:, None]", "rows[:, None]", _FUNCTIONS),
     fault("masks.function-rows-of-pieces", "off-by-one", "_problem.positions",

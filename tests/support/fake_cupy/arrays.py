@@ -85,6 +85,24 @@ class Device:
         TRAFFIC.to_host(0)
 
 
+class Event:
+    """A mark on the stream."""
+
+    def __init__(
+        self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
+    ) -> None:
+        del block, disable_timing, interprocess
+        self.recorded = False
+
+    def record(self, stream: Any = None) -> None:
+        del stream
+        self.recorded = True
+
+    def synchronize(self) -> None:
+        assert self.recorded
+        TRAFFIC.to_host(0)
+
+
 def unwrapped(x: Any, *, index: bool = False) -> Any:
     """Return NumPy's view of an argument of a device function; host arrays are refused."""
     if isinstance(x, ndarray):

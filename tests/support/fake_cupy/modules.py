@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fake_cupy.arrays import TRAFFIC, Device, ndarray, unwrapped, wrapped
+from fake_cupy.arrays import TRAFFIC, Device, Event, ndarray, unwrapped, wrapped
 from fake_cupy.raw import RawKernel, RawModule
 from fake_cupy.record_names import NAMES
 
@@ -86,7 +86,7 @@ def modules() -> dict[str, ModuleType]:
     for name, value in own.items():
         setattr(top, name, value)
     vars(device)["Device"] = Device
-    vars(cuda).update(Device=Device, device=device, __path__=[])
+    vars(cuda).update(Device=Device, Event=Event, device=device, __path__=[])
     for module, recorded in ((top, names["cupy"]), (linalg, names["cupy.linalg"]), (fft, {})):
         public = [name for name in vars(module) if not name.startswith("_") and name in recorded]
         vars(module)["__all__"] = public

@@ -88,7 +88,9 @@ def split_gradient_bounds(run: SplitForward, dout: Array, kind: str) -> Gradient
     size = cotangent_size(dout, problem.xp)
     noise = _noise(run, kind, size)
     none = GradientNoise(weights=zero, pairs=zero)
-    truncated = gradient_bounds(problem, dout, run.scores.keys, log_ratio=run.log_ratio, noise=none)
+    truncated = gradient_bounds(
+        problem, size, log_ratio=run.log_ratio, noise=none, key_norm=run.scores.radius
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         added = _added(run, kind, size, noise.finite())
         dq, dk, dv = (up(a + b) for a, b in zip(truncated, added, strict=True))

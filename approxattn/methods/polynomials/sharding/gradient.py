@@ -241,7 +241,7 @@ class PolynomialGradientShards:
     def left_by(self, known: Known, run: StateForward, pull: Pull) -> QuerySums:
         """Return what the queries of a pass leave behind."""
         xp, c = run.problem.xp, self._primitive(run.polynomial)
-        bounds, rounded = bounds_by_queries(run, pull.dout, self.method.gradient, pull.cotangent)
+        bounds, rounded = bounds_by_queries(run, self.method.gradient, pull.cotangent)
         columns, noise = truncation_columns(run, pull.cotangent)
         unit = self.columns_of(known, run, columns)
         return QuerySums(
@@ -281,7 +281,7 @@ class PolynomialGradientShards:
 
     def dq_of(self, run: StateForward, pull: Pull, dx: Array) -> Approximation:
         """Return dq from the gradient with respect to beta q."""
-        bounds, _ = bounds_by_queries(run, pull.dout, self.method.gradient, pull.cotangent)
+        bounds, _ = bounds_by_queries(run, self.method.gradient, pull.cotangent)
         certificate = _certificate(bounds.dq, self._facts(run), unmet_of(run))
         return Approximation(value=run.balance.query_gradient(dx), certificate=certificate)
 
