@@ -26,6 +26,11 @@ is *chosen*: 20 u of float32, since the addition inside is not documented.
 Three-way splits into bfloat16 ("bfloat16x6", proved here): a = a_1 + a_2 + a_3 exactly, 3 times 8
 bits, |a_2| <= 2^-7 |a|, |a_3| <= 2^-15 |a|, cut off or not. The six largest products leave out a_2
 b_3, a_3 b_2 and a_3 b_3: at most (2 * 2^-22 + 2^-30) |a b| < 2^-20 |a b|.
+
+Two-way splits into TF32 ("tf32x3", proved here): a = a_1 + a_2 exactly, a_1 of 11 bits, |a_2| <=
+2^-10 |a|, cut off or not. The device rounds a_2 by 2^-10 |a_2| at most. The three largest products
+leave out that of a_2 times b_1, and the like, at most 2^-20 (1 + 2^-10) |a b| each, and a_2 b_2, at
+most 2^-20 |a b|: less than 3.01 * 2^-20 |a b| together.
 """
 
 from __future__ import annotations
@@ -54,6 +59,7 @@ def _rounded_factors(bits: int) -> float:
 FORMATS: dict[str, tuple[float, float]] = {
     "float32": (0.0, 2.0**-24),
     "bfloat16x6": (2.0**-20, TENSOR_CORE),
+    "tf32x3": (3.01 * 2.0**-20, TENSOR_CORE),
     "tf32": (_rounded_factors(10), TENSOR_CORE),
     "bfloat16": (_rounded_factors(7), TENSOR_CORE),
 }

@@ -26,8 +26,9 @@ the entries of the tokens, B one on the scores, omega one on the weights; values
 3. By scores, Horner's rule in x / b on c_t b^t loses at most 2 w at step t, which then grows by
    (B/b)^t.
 4. By features a monomial of y loses g w M_y^{g-1}, its product with a value and with the weight 2 w
-   omega M_y^g more, a monomial of x g w M_x^{g-1}, the last product w.
-5. So features lose at most (2 g + 4) omega w (M_x M_y)^g in each of r products.
+   omega M_y^g more, a monomial of x g w M_x^{g-1}, the last product w. Where a product is made of
+   parts of its factors (`device.tensor_cores`), two parts and three products lose w: 4 more, twice.
+5. So features lose at most (2 g + 12) omega w (M_x M_y)^g in each of r products.
 6. A part loses no more by 2, 4 and 5, since its terms are some of those. Its powers in the place of
    Horner's rule lose what `parts.powers` says: `parts_underflow` adds it.
 """
@@ -47,7 +48,7 @@ from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.both_ways import BothWays
 from approxattn.monomials.contraction import chunk_length, contract, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
-from approxattn.monomials.device import blocks, contraction
+from approxattn.monomials.device import blocks, contraction, tensor_cores
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
 from approxattn.monomials.numpy_contraction import (
@@ -85,7 +86,7 @@ class Kernel(BothWays):
             return self._in_rows(one.sums(own(x), over(y), over(values)))
         if self.kind == "scores" and _arrays.on_host(x, y, values):
             return numpy_dense_sums(x, y, values, self.coefficients, self.causal)[0]
-        by = self._sums_by(x, y, values) if self.kind == "features" else dense_sums
+        by = self._sums_by(0, x, y, values) if self.kind == "features" else dense_sums
         return self._items(
             lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp), x, y, values
         )
@@ -172,7 +173,9 @@ class Kernel(BothWays):
             shape = (*x.shape[:-1], m + len(degrees))
             wide = self.xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
         else:
-            by = self._sums_by(x, y, values) if self.kind == "features" else dense_sums_with_parts
+            by = dense_sums_with_parts
+            if self.kind == "features":
+                by = self._sums_by(len(degrees), x, y, values)
             wide = self._items(
                 lambda a, b, c: by(a, b, c, self.coefficients, self.causal, self.xp, degrees),
                 x,
@@ -192,11 +195,17 @@ class Kernel(BothWays):
         dx, dy = self.gradient_x(x, left, y, right), self.gradient_y(x, left, y, right)
         return dx, dy, self.transposed_sums(x, y, left)
 
-    def _sums_by(self, x: Array, y: Array, values: Array) -> Callable[..., Array]:
-        """Return `contract`, with our kernels where they take these arrays."""
-        degree = len(self.coefficients) - 1
-        on_device = blocks.serves(x.shape[-1], degree, x, y, values)
-        return contraction.contract if on_device else contract
+    def _sums_by(self, more: int, x: Array, y: Array, values: Array) -> Callable[..., Array]:
+        """Return `contract`, with our kernels where they take these arrays; for so many columns
+        more than those of the values.
+        """
+        (n, d), degree = y.shape[-2:], len(self.coefficients) - 1
+        # these may be some of the keys of a causal problem
+        limit = min(sum_roundings("features", n, d, degree, mask) for mask in (False, True))
+        wide = values.shape[-1] + more
+        if not self.causal and tensor_cores.serves(d, degree, wide, n, limit, x, y, values):
+            return tensor_cores.contract
+        return contraction.contract if blocks.serves(d, degree, x, y, values) else contract
 
     def _gradient_by(self, *arrays: Array) -> Callable[..., Array]:
         """Return `contract_gradient`, with our kernels where they take these arrays."""
@@ -243,7 +252,7 @@ def underflow(
         by_scores = 2 * (g + 1) * tiny * whole_power(ratio, g)
         if kind == "scores":
             return up(lost + by_scores)
-        of_features = (2 * g + 4) * tiny * largest_partial_sum(coefficients, d, m_x, m_y)
+        of_features = (2 * g + 12) * tiny * largest_partial_sum(coefficients, d, m_x, m_y)
         return up(lost + of_features + by_scores)
 
 

@@ -90,13 +90,15 @@ def _ground(sizes: Sizes) -> Iterator[Item]:
         arguments = {"method": "polynomial", "d": d, "degree": g, "n": sizes.checked}
         for dtype in ("float32", "float64"):
             yield Item("accuracy", 5, {**arguments, "dtype": dtype})
-        yield Item("accuracy", 5, {**arguments, "dtype": "float32", "tf32": True})
+        for more in ({"kernels": "scalar"}, {"tf32": True}):
+            yield Item("accuracy", 5, {**arguments, "dtype": "float32", **more})
     yield Item("accuracy", 8, {"method": "yoso", "d": 64, "n": sizes.checked, "dtype": "float32"})
 
 
 def _table(sizes: Sizes) -> Iterator[Item]:
     for d, g in sizes.shapes:
-        for more in ({}, {"tf32": True}):
+        # three products on tensor cores, one product of the library, one on tensor cores
+        for more in ({}, {"kernels": "scalar"}, {"tf32": True}):
             yield Item("sums", 6, {"d": d, "degree": g, "n": sizes.table, **more})
     for d, g in sizes.shapes:
         yield _call("polynomial", 12, d=d, degree=g, n=sizes.table)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,14 +62,31 @@ def _torch(library: Library) -> Library | None:
     return Library("torch") if torch.cuda.is_available() else None
 
 
+@contextmanager
+def switched(kernels: str) -> Iterator[None]:
+    """Set which of our kernels take part inside: "on", "scalar" (none on tensor cores), "off"."""
+    before = os.environ.get(SWITCH)
+    os.environ[SWITCH] = kernels
+    try:
+        yield
+    finally:
+        os.environ.pop(SWITCH) if before is None else os.environ.update({SWITCH: before})
+
+
 def accuracy(
-    library: Library, seconds: float, dtype: str, n: int, tf32: bool = False, **setting: Any
+    library: Library,
+    seconds: float,
+    dtype: str,
+    n: int,
+    kernels: str = "on",
+    tf32: bool = False,
+    **setting: Any,
 ) -> Result:
     """Compare with the same in float64 on the host, with the certificate, and with itself."""
     del seconds
     method, d = method_of(**setting), setting["d"]
     q, k, v = library.uniform((3, 2, n, d), 0.5, 1, dtype)
-    with in_tf32(library, tf32):
+    with in_tf32(library, tf32), switched(kernels):
         runs = [aa.attention(q, k, v, method, rng=generator(method)) for _ in range(20)]
         rows = runs[0].certificate.rows
     value = library.host(runs[0].value)
@@ -112,13 +130,8 @@ def sums(
     taylor = tuple(1 / math.factorial(t) for t in range(degree + 1))
     xp = array_namespace(x)
     kernel = Kernel(coefficients=taylor, causal=False, kind="features", xp=xp)
-    before = os.environ.get(SWITCH)
-    os.environ[SWITCH] = kernels
-    try:
-        with in_tf32(library, tf32):
-            found = times(library, lambda: kernel.sums(x, y, v), seconds)
-    finally:
-        os.environ.pop(SWITCH) if before is None else os.environ.update({SWITCH: before})
+    with in_tf32(library, tf32), switched(kernels):
+        found = times(library, lambda: kernel.sums(x, y, v), seconds)
     rank = math.comb(d + degree, degree)
     return found | {"flop": 4 * n * HEADS * rank * (d + 1), "bytes": 16 * HEADS * n * d}
 

@@ -19,7 +19,7 @@ from approxattn import _arrays
 from approxattn._arrays import Array
 
 SWITCH = "APPROXATTN_KERNELS"
-"""Environment variable: "off" keeps our kernels out."""
+"""Environment variable: "off" keeps our kernels out, "scalar" those on tensor cores."""
 
 THREADS = 256
 """Threads of a block where each has one entry. *Chosen*."""

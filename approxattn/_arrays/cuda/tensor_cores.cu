@@ -2,11 +2,11 @@
 //
 // Monomials of degree <= DEGREE in D variables are those of degree DEGREE in D + 1 variables, x_0 = 1. A tile is 16
 // parents, of degree DEGREE - 1; an item is the 16 monomials x_c * parent of one tile and one c. An item also holds
-// monomials that another item has (c above the parent's first variable): their weight is 0. M columns of values.
+// monomials that another item has (c above the parent's first variable): their weight is 0. Values have m columns, in
+// tiles of 8.
 // Lanes hold fragments of m16n8k8 (PTX manual): lane = 4 g + t has A[g + 8 (q % 2)][t + 4 (q / 2)] for q < 4,
 // B[t + 4 q][g] for q < 2, and C[g + 8 (q / 2)][2 t + q % 2] for q < 4.
 
-#define COLUMN_TILES ((M + 7) / 8)
 #define N (COLUMN_TILES * 8)
 #define VALUE_STRIDE (N % 16 ? N : N + 8)       // no two lanes of a fragment of B in one bank
 #define WARPS 8
@@ -29,23 +29,65 @@ __device__ __forceinline__ void multiply_add(float c[4], const float a[4], const
 }
 #endif
 
+// c[j] += a b[j] for all tiles of columns j.
+#if PASSES == 1
 // A tensor core reads the upper 19 bits of a float; half a unit of the last one is added first: 2^-11 relatively.
 __device__ __forceinline__ float half_up(float x) { return __uint_as_float(__float_as_uint(x) + 0x1000u); }
 
-__device__ __forceinline__ void product(float c[4], const float a[4], const float b[2]) {
-    float p[4], q[2];
+__device__ __forceinline__ void products(float c[][4], const float a[4], const float b[][2]) {
+    float p[4];
     #pragma unroll
-    for (int i = 0; i < 4; i++) p[i] = half_up(a[i]);
+    for (int q = 0; q < 4; q++) p[q] = half_up(a[q]);
     #pragma unroll
-    for (int i = 0; i < 2; i++) q[i] = half_up(b[i]);
-    multiply_add(c, p, q);
+    for (int j = 0; j < COLUMN_TILES; j++) {
+        const float r[2] = {half_up(b[j][0]), half_up(b[j][1])};
+        multiply_add(c[j], p, r);
+    }
+}
+#else
+// A factor is split into the nearest number of 11 bits, which a tensor core reads exactly, and the rest, which is exact
+// too. The product of the rests is left out. The sum of 8 products starts from 0, the smallest first, so that what the
+// core cuts off is never of the size of c, and is added to c outside, rounded to nearest. (The compiler may fuse the
+// product behind a factor with the subtraction: that is more exact.) Some columns go side by side, to wait less.
+#define SIDE_BY_SIDE 3
+__device__ __forceinline__ float upper(float x) {
+    return __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u);
 }
 
+__device__ __forceinline__ void products(float c[][4], const float a[4], const float b[][2]) {
+    float p[4], rest[4];
+    #pragma unroll
+    for (int q = 0; q < 4; q++) rest[q] = a[q] - (p[q] = upper(a[q]));
+    #pragma unroll
+    for (int first = 0; first < COLUMN_TILES; first += SIDE_BY_SIDE) {
+        float sum[SIDE_BY_SIDE][4] = {};
+        #pragma unroll
+        for (int pass = 0; pass < 3; pass++)
+            #pragma unroll
+            for (int j = 0; j < SIDE_BY_SIDE; j++) {
+                if (first + j >= COLUMN_TILES) continue;
+                float r[2];
+                #pragma unroll
+                for (int q = 0; q < 2; q++) {
+                    r[q] = upper(b[first + j][q]);
+                    if (pass == 1) r[q] = b[first + j][q] - r[q];
+                }
+                multiply_add(sum[j], pass ? p : rest, r);
+            }
+        #pragma unroll
+        for (int j = 0; j < SIDE_BY_SIDE; j++)
+            #pragma unroll
+            for (int q = 0; q < 4; q++)
+                if (first + j < COLUMN_TILES) c[first + j][q] += sum[j][q];
+    }
+}
+#endif
+
 // parts (blocks, items, 16, N): for each block of `length` tokens the sums of monomial times value. x (n, D),
-// values (n, M), parents (tiles, 16, DEGREE - 1), tiles and firsts (items). A warp owns ITEMS_A_WARP items.
+// values (n, m), parents (tiles, 16, DEGREE - 1), tiles and firsts (items). A warp owns ITEMS_A_WARP items.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 aa_accumulate(const float* x, const float* values, const unsigned char* parents, const int* tiles,
-              const unsigned char* firsts, int items, long long n, long long length, float* parts) {
+              const unsigned char* firsts, int items, long long n, int m, long long length, float* parts) {
     DYNAMIC_SHARED(float, tokens);                                  // (D + 1, STAGE_STRIDE), then (STAGE_TOKENS, VALUE_STRIDE)
     SHARED_PART(float) held = tokens + (D + 1) * STAGE_STRIDE;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -75,7 +117,7 @@ aa_accumulate(const float* x, const float* values, const unsigned char* parents,
         for (int e = threadIdx.x; e < STAGE_TOKENS; e += THREADS) tokens[e] = 1.f;
         for (int e = threadIdx.x; e < STAGE_TOKENS * N; e += THREADS) {
             const long long token = start + e / N;
-            held[e / N * VALUE_STRIDE + e % N] = token < last && e % N < M ? values[token * M + e % N] : 0.f;
+            held[e / N * VALUE_STRIDE + e % N] = token < last && e % N < m ? values[token * m + e % N] : 0.f;
         }
         __syncthreads();
         #pragma unroll 1
@@ -97,8 +139,7 @@ aa_accumulate(const float* x, const float* values, const unsigned char* parents,
                     }
                 const float low = tokens[leads[i] + at], high = tokens[leads[i] + at + 4];
                 const float left[4] = {parent[0] * low, parent[1] * low, parent[2] * high, parent[3] * high};
-                #pragma unroll
-                for (int j = 0; j < COLUMN_TILES; j++) product(sums[i][j], left, right[j]);
+                products(sums[i], left, right);
             }
         }
     }
@@ -113,10 +154,10 @@ aa_accumulate(const float* x, const float* values, const unsigned char* parents,
     }
 }
 
-// out (n, M): for each token the sum of monomial times state (items, 16, N), in which weights are.
+// out (n, m): for each token the sum of monomial times state (items, 16, N), in which weights are.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 aa_read_out(const float* x, const float* state, const unsigned char* parents, const int* tiles,
-            const unsigned char* firsts, int items, long long n, float* out) {
+            const unsigned char* firsts, int items, long long n, int m, float* out) {
     DYNAMIC_SHARED(float, tokens);                                  // (D + 1, TOKEN_STRIDE), then (STAGE_ITEMS 16, VALUE_STRIDE)
     SHARED_PART(float) held = tokens + (D + 1) * TOKEN_STRIDE;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -145,14 +186,14 @@ aa_read_out(const float* x, const float* state, const unsigned char* parents, co
                     for (int q = 0; q < 2; q++) {
                         const unsigned char* c = parents + (tile * 16 + half * 8 + t + 4 * q) * (DEGREE - 1);
                         #pragma unroll
-                        for (int m = 0; m < TOKEN_TILES; m++)
+                        for (int u = 0; u < TOKEN_TILES; u++)
                             #pragma unroll
                             for (int h = 0; h < 2; h++) {
-                                float p = tokens[c[0] * TOKEN_STRIDE + row + 16 * m + 8 * h];
+                                float p = tokens[c[0] * TOKEN_STRIDE + row + 16 * u + 8 * h];
                                 #pragma unroll
                                 for (int k = 1; k < DEGREE - 1; k++)
-                                    p *= tokens[c[k] * TOKEN_STRIDE + row + 16 * m + 8 * h];
-                                parent[m][half][2 * q + h] = p;
+                                    p *= tokens[c[k] * TOKEN_STRIDE + row + 16 * u + 8 * h];
+                                parent[u][half][2 * q + h] = p;
                             }
                     }
             }
@@ -166,25 +207,24 @@ aa_read_out(const float* x, const float* state, const unsigned char* parents, co
                     for (int q = 0; q < 2; q++)
                         right[j][q] = held[(i * 16 + half * 8 + t + 4 * q) * VALUE_STRIDE + 8 * j + g];
                 #pragma unroll
-                for (int m = 0; m < TOKEN_TILES; m++) {
-                    const float low = tokens[lead + 16 * m], high = tokens[lead + 16 * m + 8];
-                    const float left[4] = {parent[m][half][0] * low, parent[m][half][1] * high,
-                                           parent[m][half][2] * low, parent[m][half][3] * high};
-                    #pragma unroll
-                    for (int j = 0; j < COLUMN_TILES; j++) product(sums[m][j], left, right[j]);
+                for (int u = 0; u < TOKEN_TILES; u++) {
+                    const float low = tokens[lead + 16 * u], high = tokens[lead + 16 * u + 8];
+                    const float left[4] = {parent[u][half][0] * low, parent[u][half][1] * high,
+                                           parent[u][half][2] * low, parent[u][half][3] * high};
+                    products(sums[u], left, right);
                 }
             }
         }
     }
     #pragma unroll
-    for (int m = 0; m < TOKEN_TILES; m++)
+    for (int u = 0; u < TOKEN_TILES; u++)
         #pragma unroll
         for (int j = 0; j < COLUMN_TILES; j++)
             #pragma unroll
             for (int q = 0; q < 4; q++) {
-                const long long token = first + row + 16 * m + 8 * (q / 2);
+                const long long token = first + row + 16 * u + 8 * (q / 2);
                 const int column = 8 * j + 2 * t + q % 2;
-                if (token < n && column < M) out[token * M + column] = sums[m][j][q];
+                if (token < n && column < m) out[token * m + column] = sums[u][j][q];
             }
 }
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn.monomials.dense import dense_gradient, dense_sums
-from approxattn.monomials.device import tensor_cores
 from approxattn.monomials.device.blocks import (
     Device,
     Run,
@@ -49,10 +48,6 @@ def contract(
     """Return what `contraction.contract` does; shapes (n_x, d), (n_y, d), (n_y, m) -> (n_x, m +
     number of degrees asked for).
     """
-    wide = values.shape[1] + len(asked)
-    on_cores = tensor_cores.serves(x.shape[1], len(coefficients) - 1, wide, x, y, values)
-    if on_cores and not causal:
-        return tensor_cores.contract(x, y, values, coefficients, xp, asked)
     device = Device(x, coefficients, xp)
     if not causal:
         state = _widened(device, state_of(device, y, values), asked)

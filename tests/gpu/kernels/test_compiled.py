@@ -21,25 +21,28 @@ OURS = Path(approxattn._arrays.cuda.__file__).parent
 ARCHITECTURES = "sm_80", "sm_90"
 
 
-def tensor_cores(d: int, degree: int, m: int) -> dict[str, str]:
+def tensor_cores(d: int, degree: int, m: int, passes: int) -> dict[str, str]:
     """Return the constants of a setting."""
-    found = {"REAL": "float", "D": d, "DEGREE": degree, "M": m}
-    chosen = {"ITEMS_A_WARP": cores.items_a_warp(degree, m), "TOKEN_TILES": cores.token_tiles(d)}
-    return {name: str(value) for name, value in (found | chosen).items()}
+    found = {"REAL": "float"} | cores.constants(d, degree, m, passes)
+    return {name: str(x) for name, x in found.items()}
 
 
 # source: (constants, the most registers of a kernel)
 SETTINGS = [
     ("monomials", {"REAL": "float", "DEGREE": "2"}, 64),
     ("hashing", {"REAL": "float"}, 80),
-    ("tensor_cores", tensor_cores(64, 2, 65), 255),
+    ("tensor_cores", tensor_cores(64, 2, 65, 3), 255),
 ]
 MORE = [
     ("monomials", {"REAL": "double", "DEGREE": "4"}, 96),
-    ("tensor_cores", tensor_cores(16, 4, 17), 255),
-    ("tensor_cores", tensor_cores(128, 2, 136), 255),
-    ("tensor_cores", tensor_cores(8, 6, 9), 255),
-    ("tensor_cores", tensor_cores(3, 2, 4), 255),
+    ("tensor_cores", tensor_cores(64, 2, 65, 1), 255),
+    ("tensor_cores", tensor_cores(16, 4, 17, 3), 255),
+    ("tensor_cores", tensor_cores(80, 2, 81, 3), 255),
+    ("tensor_cores", tensor_cores(64, 2, 136, 3), 255),
+    ("tensor_cores", tensor_cores(128, 2, 136, 1), 255),
+    ("tensor_cores", tensor_cores(128, 2, 136, 3), 255),
+    ("tensor_cores", tensor_cores(8, 6, 9, 1), 255),
+    ("tensor_cores", tensor_cores(3, 2, 4, 1), 255),
 ]
 CASES = [*SETTINGS, *(pytest.param(*more, marks=pytest.mark.long) for more in MORE)]
 

@@ -11,6 +11,8 @@ from fake_cupy import TRAFFIC
 
 import approxattn as aa
 from approxattn._arrays import HostArray
+from approxattn._arrays.cuda.launch import SWITCH
+from approxattn._arrays.cuda.probe import NO_TENSOR_CORES
 from approxattn.monomials import contraction as general
 from approxattn.monomials import states
 from approxattn.monomials.device.blocks import Device, Run, coordinates, runs
@@ -19,6 +21,12 @@ from approxattn.monomials.kernel import Kernel
 
 SHAPES = [(3, 2, 1100, 4, "f4"), (1, 2, 1, 1, "f4"), (33, 2, 31, 2, "f4"), (5, 3, 70, 2, "f8")]
 """d, degree, tokens, columns of values, dtype: one chunk, several, and a rest."""
+
+
+@pytest.fixture(autouse=True)
+def scalar(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tensor cores out."""
+    monkeypatch.setenv(SWITCH, NO_TENSOR_CORES)
 
 
 def namespace(array: Any) -> Any:

@@ -29,11 +29,20 @@ def error(found: Any, wanted: HostArray) -> HostArray:
     return np.asarray(np.max(np.abs(found.get().astype(np.float64) - wanted), axis=-1))
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(("dtype", "kernels"), [("f4", "on"), ("f4", "scalar"), ("f8", "on")])
 @pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
 @pytest.mark.parametrize("d", WIDTHS)
 @pytest.mark.parametrize("n", NS)
-def test_sums_and_gradients(gpu: Any, n: int, d: int, causal: bool, dtype: str) -> None:
+def test_sums_and_gradients(
+    gpu: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    n: int,
+    d: int,
+    causal: bool,
+    dtype: str,
+    kernels: str,
+) -> None:
+    monkeypatch.setenv("APPROXATTN_KERNELS", kernels)
     x, y, v, left = problem(n, d, dtype)
     there = [gpu.asarray(a) for a in (x, y, v, left)]
     xp = array_api_compat.array_namespace(there[0])

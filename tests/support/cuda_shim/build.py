@@ -19,6 +19,7 @@ import numpy as np
 from cuda_shim.guard import guarded
 
 HERE = Path(__file__).parent
+FLAGS = ["-O1", "-std=c++17", "-shared", "-fPIC", "-w", "-ffp-contract=off"]
 ORDERS = {"in step": 0, "last warp first": 1, "by chance": 2}
 FAULTS = {
     -1: "a wrong number of arguments",
@@ -50,6 +51,10 @@ def why_not() -> str:
 def _folder() -> Path:
     folder = tempfile.mkdtemp(prefix="kernels-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    header = ["g++", *FLAGS, "-x", "c++-header", str(HERE / "shim.h")]
+    done = subprocess.run([*header, "-o", f"{folder}/shim.h.gch"], capture_output=True, check=False)
+    if done.returncode:  # then each source reads the header itself, and says what is wrong with it
+        (Path(folder) / "shim.h.gch").unlink(missing_ok=True)
     return Path(folder)
 
 
@@ -69,8 +74,8 @@ def build(code: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     source = stem.with_suffix(".cpp")
     source.write_text(f'#include "shim.h"\n{code}\n{calls}\n', encoding="utf-8")
     defines = [option for option in options if option.startswith("-D")]
-    flags = ["-O1", "-std=c++17", "-shared", "-fPIC", "-w", "-ffp-contract=off", f"-I{HERE}"]
-    command = ["g++", *flags, *defines, str(source), "-o", str(stem.with_suffix(".so"))]
+    command = ["g++", *FLAGS, f"-I{HERE}", *defines, str(source)]
+    command += ["-o", str(stem.with_suffix(".so"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise KernelFault(done.stderr[:2000])

@@ -99,7 +99,8 @@ inline void wait(Place where, int what) {
     shim_switch(&f.sp, scheduler);
     now = me; thread_index.x = me;
 }
-// --- tensor cores: m16n8k8 in the layout of the PTX manual, factors cut off to TF32, the sum cut off to float -----------
+// --- tensor cores: m16n8k8 in the layout of the PTX manual, factors cut off to TF32. Terms are cut off at the last of 24
+// bits of the largest, and so is their sum: about the worst that our bounds allow. --------------------------------------
 struct Lane { float* c; const float *a, *b; };
 inline Lane lanes[32][32];
 inline int lanes_there[32];
@@ -110,6 +111,20 @@ inline float toward_zero(double x) {
     float y = (float)x;
     return std::fabs((double)y) > std::fabs(x) ? std::nextafter(y, 0.f) : y;
 }
+inline double aligned_sum(const double terms[9]) {
+    double largest = 0, sum = 0;
+    for (int k = 0; k < 9; k++) { largest = std::fmax(largest, std::fabs(terms[k])); sum += terms[k]; }
+    if (!(largest > 0) || !std::isfinite(sum)) return sum;
+    uint64_t bits;
+    memcpy(&bits, &largest, 8);
+    bits = (bits >> 52) - 23 << 52;                              // terms are products of floats: never so small
+    double unit;
+    memcpy(&unit, &bits, 8);
+    const double inverse = 1 / unit;
+    long long total = 0;                                         // in units of the last bit
+    for (int k = 0; k < 9; k++) total += (long long)(terms[k] * inverse);
+    return (double)total * unit;
+}
 inline void multiply_add(float c[4], const float a[4], const float b[2], int what) {
     const int w = now / 32, lane = now % 32;
     lanes[w][lane] = {c, a, b};
@@ -118,11 +133,11 @@ inline void multiply_add(float c[4], const float a[4], const float b[2], int wha
         for (int l = 0; l < 32; l++)
             for (int q = 0; q < 4; q++) {
                 const int row = l / 4 + 8 * (q / 2), column = 2 * (l % 4) + q % 2;
-                double sum = lanes[w][l].c[q];
+                double terms[9] = {lanes[w][l].c[q]};
                 for (int k = 0; k < 8; k++)
-                    sum += cut(lanes[w][row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)]) *
-                           cut(lanes[w][column * 4 + k % 4].b[k / 4]);
-                lanes[w][l].c[q] = toward_zero(sum);
+                    terms[k + 1] = cut(lanes[w][row % 8 * 4 + k % 4].a[row / 8 + 2 * (k / 4)]) *
+                                   cut(lanes[w][column * 4 + k % 4].b[k / 4]);
+                lanes[w][l].c[q] = toward_zero(aligned_sum(terms));
             }
     }
     wait(AT_WARP, what);
