@@ -22,22 +22,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._arrays.entry import public
 from approxattn._arrays.precision import refuse_inexact
-from approxattn._problem import Problem, quietly
+from approxattn._problem import Problem
 from approxattn.bounds.scores import row_norms, visible_max
-from approxattn.certificate import SOFTMAX, Approximation, Certificate, held_to_promise
+from approxattn.certificate import Approximation, held_to_promise
 from approxattn.exponential import ExpPolynomial
 from approxattn.methods.polynomials.balance import scaled
 from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.folding.certificate import state_certificate
-from approxattn.methods.polynomials.folding.file import read_state, write_state
+from approxattn.methods.polynomials.folding.file import FILE
 from approxattn.methods.polynomials.folding.fold import (
     announce,
     centre_of,
@@ -45,20 +44,14 @@ from approxattn.methods.polynomials.folding.fold import (
 )
 from approxattn.methods.polynomials.forward import values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
-from approxattn.methods.states.posing import (
-    counted_values,
-    pose_keys,
-    pose_next,
-    pose_queries,
-    refuse_another_kind,
-    refuse_other_terms,
-)
+from approxattn.methods.states.folded import SavedKeys, Widths, empty_output
+from approxattn.methods.states.posing import counted_values, pose_keys
 from approxattn.monomials.kernel import key_sum_terms
 from approxattn.monomials.states import no_states, read_states_with_parts, states
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PolynomialState:
+class PolynomialState(SavedKeys):
     """What polynomial attention remembers of the keys and values it has seen; made by
     `Polynomial.state`.
 
@@ -87,6 +80,23 @@ class PolynomialState:
         kept.
     closing : int
         Roundings of coefficients that `sums` got after folding.
+
+    Notes
+    -----
+    `extend` and `attend` of n tokens cost O(n r dv), whatever the state has seen, `query` of n_q
+    O(n_q r dv).
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 300, 8))
+    >>> method = aa.Polynomial(degree=6, basis="taylor", centre="none")
+    >>> prompt = slice(0, 200)
+    >>> state = method.state(k[prompt], v[prompt])
+    >>> out, state = state.attend(q[200:], k[200:], v[200:])
+    >>> exact = aa.attention(q, k, v, aa.Exact(), causal=True).value[200:]
+    >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows + 1e-12).all())
+    True
     """
 
     polynomial: ExpPolynomial
@@ -102,36 +112,26 @@ class PolynomialState:
     tolerance: float | None = None
     closing: int = 0
 
-    @public()
-    @quietly
-    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> PolynomialState:
-        """Return the state that has seen these keys and values too, at O(n r dv).
+    MADE_BY: ClassVar[str] = "Polynomial.state"
+    FILE = FILE
+    ON_DEVICE: ClassVar[tuple[str, ...]] = ("centre", "sums")
 
-        Parameters
-        ----------
-        k, v : array, shapes (..., n, d), (..., n, dv)
-            Keys and values.
-        key_mask : array of bool, shape (..., n), optional
-            True where a key takes part. An item that has none in this chunk stays as it is.
-        """
-        return self.merge(
-            fold(k, v, self.polynomial, self.centre, self.scale, key_mask, self.tolerance)
-        )
+    @property
+    def _widths(self) -> Widths:
+        return Widths(int(self.centre.shape[-1]), int(self.sums.shape[-1]) - 1, self.scale)
 
-    @public()
-    @quietly
-    def merge(self, other: PolynomialState) -> PolynomialState:
-        """Return the state that has seen what either has.
+    def _like(self, q: Array) -> Array:
+        del q
+        return self.sums
 
-        Raises
-        ------
-        TypeError
-            If `other` is no state.
-        ValueError
-            If they differ in polynomial, scale, tolerance, centre, shape or dtype: their sums or
-            promises then mean different things.
-        """
-        self._check_like(other)
+    def _with_keys(self, problem: Problem) -> Self:
+        return self.merge(fold_posed(problem, self.polynomial, self.centre, self.tolerance))
+
+    def _merged(self, other: Self) -> Self:
+        xp = _arrays.namespace(state=self.sums, other=other.sums)
+        if not bool(xp.all(self.centre == other.centre)):
+            msg = "other has another centre of the keys: make both states with the same centre"
+            raise ValueError(msg)
         keys = self.keys + other.keys
         longest = max(self.additions, other.additions) + 1
         return replace(
@@ -145,31 +145,10 @@ class PolynomialState:
             additions=min(longest, max(int(np.max(keys, initial=0)), 1)),
         )
 
-    @public()
-    @quietly
-    def query(self, q: Array) -> Approximation:
-        """Return the attention of the queries over all keys seen, and its certificate.
-
-        Costs O(n_q r dv). The output has the dtype computed in (float32 for half precisions). Rows
-        of an item that has seen no key are NaN, and the certificate says so.
-
-        Parameters
-        ----------
-        q : array, shape (..., n_q, d)
-            Same library, device, dtype and leading axes as the keys.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` refuses; queries so large that the sums could overflow.
-        """
-        problem = pose_queries(q, self.sums, int(self.centre.shape[-1]), self.scale)
-        xp, dv = problem.xp, int(self.sums.shape[-1]) - 1
-        shape = (*problem.batch, problem.n_q, dv)
-        if math.prod(shape) == 0:
-            nothing = Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh")
-            value = xp.zeros(shape, dtype=self.sums.dtype, device=_arrays.device(self.sums))
-            return Approximation(value=value, certificate=nothing)
+    def _answered(self, problem: Problem) -> Approximation:
+        xp, dv = problem.xp, self._widths.dv
+        if math.prod((*problem.batch, problem.n_q, dv)) == 0:
+            return empty_output(problem, dv)
         x = scaled(problem.q, self.scale, xp)
         largest = float(xp.max(_arrays.largest_size(x, xp))), self.reach
         refuse_large_sums(self.polynomial, problem, largest, self.keys, (self.high, self.low))
@@ -185,82 +164,10 @@ class PolynomialState:
             value=sums[..., :-1] / denominator, certificate=held_to_promise(certificate)
         )
 
-    @public()
-    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, PolynomialState]:
-        """Return causal attention of the next tokens, and the state that has seen them too.
-
-        Query i sees all keys of this state and keys 0..i of the new ones: a decoder calls it token
-        by token, a long prompt chunk by chunk. Costs O(n r dv), whatever the state has seen.
-
-        Parameters
-        ----------
-        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
-            The next tokens, as many queries as keys; same library, device, dtype and leading axes
-            as the state.
-
-        Returns
-        -------
-        Approximation
-            Output in the dtype computed in, shape (..., n, dv), and its certificate.
-        PolynomialState
-            Of all keys up to the last new one. This state stays as it is.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention`, `extend` and `query` refuse; numbers of queries and keys that differ.
-
-        Examples
-        --------
-        >>> import numpy as np, approxattn as aa
-        >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 300, 8))
-        >>> method = aa.Polynomial(degree=6, basis="taylor", centre="none")
-        >>> prompt = slice(0, 200)
-        >>> state = method.state(k[prompt], v[prompt])
-        >>> out, state = state.attend(q[200:], k[200:], v[200:])
-        >>> exact = aa.attention(q, k, v, aa.Exact(), causal=True).value[200:]
-        >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows + 1e-12).all())
-        True
-        """
-        widths = int(self.sums.shape[-1]) - 1, int(self.centre.shape[-1])
-        problem = pose_next(q, k, v, self.sums, *widths, self.scale)
+    def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
         announce(problem, self.polynomial.degree)
         terms = self.polynomial, self.centre, self.tolerance
         return advanced(self, folded(problem, *terms, summed=problem.n_q == 1), problem)
-
-    def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file of plain arrays.
-
-        It is written beside `path` and then renamed: a crash leaves the old file, or the new one.
-        """
-        write_state(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path, *, like: Array | None = None) -> PolynomialState:
-        """Read a state that `save` wrote, into the library and onto the device of `like` (NumPy if
-        None).
-
-        Raises
-        ------
-        ValueError
-            If the file is none of ours, is damaged, holds numbers that no state has, or if this
-            version makes another polynomial of that degree and interval. The message names the
-            file.
-        OSError
-            If it cannot be read.
-        """
-        fields = read_state(Path(path))
-        if like is not None:
-            fields |= {name: _arrays.from_host(fields[name], like) for name in ("centre", "sums")}
-        return cls(**fields)
-
-    def _check_like(self, other: PolynomialState) -> None:
-        refuse_another_kind(self, other, "Polynomial.state")
-        refuse_other_terms(self._terms(), other._terms())
-        xp = _arrays.namespace(state=self.sums, other=other.sums)
-        if not bool(xp.all(self.centre == other.centre)):
-            msg = "other has another centre of the keys: make both states with the same centre"
-            raise ValueError(msg)
 
     def _terms(self) -> dict[str, object]:
         p = self.polynomial
@@ -283,7 +190,16 @@ def fold(
     tolerance: float | None = None,
 ) -> PolynomialState:
     """Return the state of keys and values; the centre defaults to 0."""
-    problem = pose_keys(k, v, scale, key_mask)
+    return fold_posed(pose_keys(k, v, scale, key_mask), polynomial, centre, tolerance)
+
+
+def fold_posed(
+    problem: Problem,
+    polynomial: ExpPolynomial,
+    centre: Array | None,
+    tolerance: float | None,
+) -> PolynomialState:
+    """Return the state of the keys and values of a problem; the centre defaults to 0."""
     announce(problem, polynomial.degree)
     state = folded(problem, polynomial, centre_of(centre, problem), tolerance)
     ends = state.high, state.low

@@ -17,19 +17,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._arrays.entry import public
-from approxattn._problem import Problem, quietly
-from approxattn.certificate import SOFTMAX, Approximation, Certificate
+from approxattn._problem import Problem
+from approxattn.certificate import Approximation
 from approxattn.methods.random_features.certificate import feature_certificate, refuse_exponents
 from approxattn.methods.random_features.features import on_device
-from approxattn.methods.random_features.state_file import read_state, write_state
+from approxattn.methods.random_features.state_file import FILE
 from approxattn.methods.random_features.sums import (
     Keys,
     Seen,
@@ -40,19 +38,12 @@ from approxattn.methods.random_features.sums import (
     read,
     step_count,
 )
-from approxattn.methods.states.posing import (
-    SeenKeys,
-    pose_keys,
-    pose_next,
-    pose_queries,
-    refuse_another_kind,
-    refuse_other_terms,
-    seen_keys,
-)
+from approxattn.methods.states.folded import SavedKeys, Widths, empty_output, nan_without_keys
+from approxattn.methods.states.posing import SeenKeys, seen_keys
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PerformerState:
+class PerformerState(SavedKeys):
     """What a Performer remembers of the keys and values it has seen; made by `Performer.state`.
 
     Attributes
@@ -88,34 +79,22 @@ class PerformerState:
     seen: SeenKeys
     steps: int
 
-    @public()
-    @quietly
-    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> PerformerState:
-        """Return the state that has seen these keys and values too.
+    MADE_BY: ClassVar[str] = "Performer.state"
+    FILE = FILE
+    ON_DEVICE: ClassVar[tuple[str, ...]] = ("top", "sums")
 
-        Parameters
-        ----------
-        k, v : array, shapes (..., n, d), (..., n, dv)
-            Keys and values.
-        key_mask : array of bool, shape (..., n), optional
-            True where a key takes part.
-        """
-        return self.merge(made(self, pose_keys(k, v, self.scale, key_mask), self.directions))
+    @property
+    def _widths(self) -> Widths:
+        return Widths(self.directions.shape[-1], self.sums.shape[-1] - 1, self.scale)
 
-    @public()
-    @quietly
-    def merge(self, other: PerformerState) -> PerformerState:
-        """Return the state that has seen what either has.
+    def _like(self, q: Array) -> Array:
+        del q
+        return self.sums
 
-        Raises
-        ------
-        TypeError
-            If `other` is no such state.
-        ValueError
-            If they differ in features, scale, shape or dtype.
-        """
-        refuse_another_kind(self, other, "Performer.state")
-        refuse_other_terms(self._terms(), other._terms())
+    def _with_keys(self, problem: Problem) -> Self:
+        return self.merge(made(self, problem, self.directions))
+
+    def _merged(self, other: Self) -> Self:
         if not np.array_equal(self.directions, other.directions):
             msg = "other has other random features: make both states with equal generators"
             raise ValueError(msg)
@@ -129,64 +108,18 @@ class PerformerState:
             steps=max(self.steps, other.steps) + 1,
         )
 
-    @public()
-    @quietly
-    def query(self, q: Array) -> Approximation:
-        """Return the attention of the queries over all keys seen, and its certificate.
-
-        The output has the dtype computed in (float32 for half precisions). Rows of an item that has
-        seen no key are NaN, and the certificate says so.
-
-        Parameters
-        ----------
-        q : array, shape (..., n_q, d)
-            Same library, device, dtype and leading axes as the keys.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` refuses.
-        """
-        problem = pose_queries(q, self.sums, self.directions.shape[-1], self.scale)
-        shape = (*problem.batch, problem.n_q, self.sums.shape[-1] - 1)
-        if math.prod(shape) == 0:
-            nothing = Certificate(rows=np.zeros(shape[:-1]), target=SOFTMAX, theorem="ours.tanh")
-            zeros = problem.xp.zeros(shape, dtype=self.sums.dtype, device=_arrays.device(self.sums))
-            return Approximation(value=zeros, certificate=nothing)
+    def _answered(self, problem: Problem) -> Approximation:
+        dv = self._widths.dv
+        if math.prod((*problem.batch, problem.n_q, dv)) == 0:
+            return empty_output(problem, dv)
         refuse_exponents(problem, self.seen.radius, self.directions)
         state = State(self.top, self.sums)
         seen = read(problem, on_device(self.directions, problem), state)
         return self._certified(problem, seen, self.steps)
 
-    @public()
-    @quietly
-    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, PerformerState]:
-        """Return causal attention of the next tokens, and the state that has seen them too.
-
-        Query i sees all keys of this state and keys 0..i of the new ones.
-
-        Parameters
-        ----------
-        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
-            The next tokens, as many queries as keys; same library, device, dtype and leading axes
-            as the state.
-
-        Returns
-        -------
-        Approximation
-            Output in the dtype computed in, shape (..., n, dv), and its certificate.
-        PerformerState
-            Of all keys up to the last new one. This state stays as it is.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` refuses; numbers of queries and keys that differ.
-        """
-        dv, d = self.sums.shape[-1] - 1, self.directions.shape[-1]
-        problem = pose_next(q, k, v, self.sums, dv, d, self.scale)
-        if math.prod((*problem.batch, problem.n_q, dv)) == 0:
-            return self.query(q), self.extend(k, v)
+    def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
+        if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
+            return self._answered(problem), self._with_keys(problem)
         seen = self.seen.merged(seen_keys(problem))
         refuse_exponents(problem, seen.radius, self.directions)
         begun = State(self.top, self.sums)
@@ -195,46 +128,20 @@ class PerformerState:
         after = replace(self, top=state.top, sums=state.sums, seen=seen, steps=steps)
         return after._certified(problem, found, steps), after
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file of plain arrays, whole or not at all."""
-        write_state(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path, *, like: Array | None = None) -> PerformerState:
-        """Read a state that `save` wrote, into the library and onto the device of `like` (NumPy if
-        None).
-
-        Raises
-        ------
-        ValueError
-            If the file is none of ours, is damaged, or holds numbers that no state has.
-        OSError
-            If it cannot be read.
-        """
-        fields = read_state(Path(path))
-        if like is not None:
-            fields |= {name: _arrays.from_host(fields[name], like) for name in ("top", "sums")}
-        return cls(**fields)
-
     def _certified(self, problem: Problem, seen: Seen, steps: int) -> Approximation:
         """Return what queries saw, with its certificate."""
-        xp, some = problem.xp, self.seen.keys > 0
+        none = self.seen.keys == 0
         known = Keys(self.seen.radius, *self.seen.ends, self.seen.most, steps)
         certificate = feature_certificate(self, problem, known, seen.mean, self.directions)
         facts = {**certificate.facts, "keys": self.seen.keys, "holds for": INDEPENDENT}
-        certificate = replace(certificate, facts=facts)
-        if np.all(some):
-            return Approximation(value=seen.mean, certificate=certificate)
-        reason = f"{int(np.sum(~some))} item(s) have seen no key and their rows are NaN"
-        shown = _arrays.from_host(np.array(some[..., None, None]), seen.mean)
-        return Approximation(
-            value=xp.where(shown, seen.mean, xp.full_like(seen.mean, xp.nan)),
-            certificate=replace(
-                certificate,
-                rows=np.where(some[..., None], certificate.rows, np.inf),
-                unmet=(*certificate.unmet, reason),
-            ),
+        value, reasons = nan_without_keys(seen.mean, none)
+        certificate = replace(
+            certificate,
+            facts=facts,
+            rows=np.where(none[..., None], np.inf, certificate.rows),
+            unmet=(*certificate.unmet, *reasons),
         )
+        return Approximation(value=value, certificate=certificate)
 
     def _terms(self) -> dict[str, object]:
         return {

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,19 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import HostArray
 from approxattn.methods.random_features.features import KINDS
-from approxattn.methods.states.files import need, number_of, read_checked, write_arrays
+from approxattn.methods.states.files import StateFile, need, number_of
 from approxattn.methods.states.posing import SEEN, SeenKeys, checked_seen, seen_arrays
 
-FORMAT = "approxattn random features state 1"
 NUMBERS = ("features", "confidence", "scale", "steps")
-NAMES = frozenset({"format", "kind", "directions", "top", "sums", *NUMBERS, *SEEN})
 
 
-def write_state(state: Any, path: Path) -> None:
-    """Write a `PerformerState`, whole or not at all."""
+def _arrays_of(state: Any) -> dict[str, Any]:
     arrays = {name: getattr(state, name) for name in ("kind", "directions", *NUMBERS)}
     arrays |= {name: _arrays.to_host(getattr(state, name)) for name in ("top", "sums")}
-    write_arrays(path, {"format": FORMAT, **arrays, **seen_arrays(state.seen)})
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Return the fields of the `PerformerState` in a file, arrays on the host."""
-    return read_checked(path, NAMES, FORMAT, "PerformerState.save", _fields)
+    return {**arrays, **seen_arrays(state.seen)}
 
 
 def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
-    need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
     kind, numbers = str(arrays["kind"]), {name: number_of(arrays, name) for name in NUMBERS}
     need(kind in KINDS, f"its features are of kind {kind!r}")
     need(0 < numbers["confidence"] < 1, f"confidence is {numbers['confidence']}")
@@ -80,3 +70,12 @@ def _check_sums(top: HostArray, sums: HostArray, seen: SeenKeys) -> None:
     values = sums[..., :-1]
     inside = (values <= mass * high + slack) & (values >= mass * low - slack)
     need(np.all(inside | ~some), "the ranges of the values and the sums disagree")
+
+
+FILE = StateFile(
+    format="approxattn random features state 1",
+    names=frozenset({"kind", "directions", "top", "sums", *NUMBERS, *SEEN}),
+    writer="PerformerState.save",
+    arrays=_arrays_of,
+    fields=_fields,
+)

@@ -14,15 +14,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.whole_files import whole_file
-
-Fields = TypeVar("Fields")
 
 LONGEST_HEADER = 10_000
 """Characters of the header of an array. *Chosen*: NumPy's own limit."""
@@ -44,34 +43,56 @@ DAMAGE = (
 """What reading a damaged or foreign file raises."""
 
 
-def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write them, whole or not at all."""
-    with whole_file(path) as place, place.open("wb") as file:
-        np.savez(file, **arrays)
+@dataclass(frozen=True, kw_only=True)
+class StateFile:
+    """How the states of one kind stand in a file.
 
-
-def read_checked(
-    path: Path,
-    names: frozenset[str],
-    what: str,
-    writer: str,
-    check: Callable[[dict[str, HostArray]], Fields],
-) -> Fields:
-    """Return what `check` makes of the arrays of a file; `what` it holds, and the name of its
-    `writer`, are for messages.
-
-    Raises
-    ------
-    ValueError
-        If the file is none of the kind, or damaged; the message names it.
+    Parameters
+    ----------
+    format : str
+        What such a file calls itself; the array "format" of each.
+    names : frozenset of str
+        Of all its other arrays.
+    writer : str
+        What a user writes such a file with, for messages.
+    arrays : callable
+        From a state to its arrays by name.
+    fields : callable
+        From arrays of those names to the fields of a state, on the host; it raises what `need`
+        does.
     """
-    try:
-        with path.open("rb") as file:
-            return check(_read_arrays(file, names))
-    except DAMAGE as error:
-        why = str(error) or type(error).__name__
-        msg = f"path(={str(path)!r}) holds no {what}: {why}; write it with {writer}"
-        raise ValueError(msg) from error
+
+    format: str
+    names: frozenset[str]
+    writer: str
+    arrays: Callable[[Any], dict[str, Any]]
+    fields: Callable[[dict[str, HostArray]], dict[str, Any]]
+
+    def write(self, state: Any, path: Path) -> None:
+        """Write a state, whole or not at all."""
+        with whole_file(path) as place, place.open("wb") as file:
+            np.savez(file, format=self.format, **self.arrays(state))
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Return the fields of the state in a file.
+
+        Raises
+        ------
+        ValueError
+            If the file is none of the kind, or damaged; the message names it.
+        """
+        try:
+            with path.open("rb") as file:
+                return self._checked(_read_arrays(file, self.names | {"format"}))
+        except DAMAGE as error:
+            why = str(error) or type(error).__name__
+            msg = f"path(={str(path)!r}) holds no {self.format}: {why}; write it with {self.writer}"
+            raise ValueError(msg) from error
+
+    def _checked(self, arrays: dict[str, HostArray]) -> dict[str, Any]:
+        own = arrays["format"]
+        need(own.shape == () and str(own) == self.format, "it has another format")
+        return self.fields(arrays)
 
 
 def need(holds: object, rule: str) -> None:

@@ -174,21 +174,3 @@ def checked_seen(arrays: dict[str, HostArray], batch: tuple[int, ...], dv: int) 
     none = np.isneginf(seen.high) & np.isposinf(seen.low)
     need(np.all(np.where(some, ends, none)), "high and low are no range")
     return seen
-
-
-def refuse_another_kind(state: object, other: object, maker: str) -> None:
-    """Raise TypeError unless both are states of one kind."""
-    if type(other) is not type(state):
-        msg = f"other(={other!r}) must be a {type(state).__name__}: make one with {maker}"
-        raise TypeError(msg)
-
-
-def refuse_other_terms(mine: dict[str, object], theirs: dict[str, object]) -> None:
-    """Raise ValueError where two states mean different things."""
-    for name, value in mine.items():
-        if theirs[name] != value:
-            msg = (
-                f"other has {name} {theirs[name]}, this state {value}: only states of one kind "
-                "can be merged"
-            )
-            raise ValueError(msg)

@@ -21,27 +21,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._arrays.entry import public
-from approxattn._problem import Problem, quietly
+from approxattn._problem import Problem
 from approxattn.bounds.concentration import hoeffding
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import column_widths
 from approxattn.certificate import Approximation, Certificate
 from approxattn.hashing.directions import check_zero_rows
-from approxattn.methods.states.posing import (
-    pose_keys,
-    refuse_another_kind,
-    refuse_other_terms,
-)
+from approxattn.methods.states.folded import SavedKeys, Widths, zeros_like
 from approxattn.methods.yoso.hash_error import Hashes
 from approxattn.methods.yoso.numpy_tables import key_block, packed_codes, read_tables, tables
-from approxattn.methods.yoso.state_file import read_state, write_state
+from approxattn.methods.yoso.state_file import FILE
 
 CHUNK = 64
 """Tokens that meet each other pair by pair. *Chosen*: tables then cost more than pairs."""
@@ -50,7 +45,7 @@ INDEPENDENT = "queries, keys and values that do not depend on the draws"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class YosoState:
+class YosoState(SavedKeys):
     """What YOSO remembers of the keys and values it has seen; made by `Yoso.state`.
 
     Attributes
@@ -87,34 +82,20 @@ class YosoState:
     widths: HostArray
     keys: HostArray
 
-    @public()
-    @quietly
-    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> YosoState:
-        """Return the state that has seen these keys and values too.
+    MADE_BY: ClassVar[str] = "Yoso.state"
+    FILE = FILE
 
-        Parameters
-        ----------
-        k, v : array, shapes (..., n, d), (..., n, dv)
-            Keys and values.
-        key_mask : array of bool, shape (..., n), optional
-            True where a key takes part.
-        """
-        return self.merge(self.like(pose_keys(k, v, None, key_mask)))
+    @property
+    def _widths(self) -> Widths:
+        return Widths(self.normals.shape[-1], self.tables.shape[-1], None)
 
-    @public()
-    @quietly
-    def merge(self, other: YosoState) -> YosoState:
-        """Return the state that has seen what either has.
+    def _like(self, q: Array) -> Array:
+        return zeros_like(q, self.keys.shape, self.dtype)
 
-        Raises
-        ------
-        TypeError
-            If `other` is no such state.
-        ValueError
-            If they differ in settings, hyperplanes, shape or dtype.
-        """
-        refuse_another_kind(self, other, "Yoso.state")
-        refuse_other_terms(self._terms(), other._terms())
+    def _with_keys(self, problem: Problem) -> Self:
+        return self.merge(self.like(problem))
+
+    def _merged(self, other: Self) -> Self:
         if not np.array_equal(self.normals, other.normals):
             msg = "other has other hyperplanes: make both states with equal generators"
             raise ValueError(msg)
@@ -125,25 +106,8 @@ class YosoState:
             keys=self.keys + other.keys,
         )
 
-    @public()
-    @quietly
-    def query(self, q: Array) -> Approximation:
-        """Return the sums over all keys seen, and their certificate, whose target is YOSO-E.
-
-        The output has the library of the queries and the dtype computed in (float32 for half
-        precisions). An item that has seen no key has the sum 0.
-
-        Parameters
-        ----------
-        q : array, shape (..., n_q, d)
-            Same dtype and leading axes as the keys.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` with `Yoso` refuses.
-        """
-        problem = self._posed(q, q[..., :1])
+    def _answered(self, problem: Problem) -> Approximation:
+        check_zero_rows(replace(problem, k=problem.q), self.zero_rows)  # its key is a row of zeros
         found = np.empty((*problem.batch, problem.n_q, self.tables.shape[-1]))
         host = _arrays.to_host(problem.q)
         for index in np.ndindex(*problem.batch):
@@ -151,67 +115,18 @@ class YosoState:
             found[index] = read_tables(codes, self.tables[index], [self.hashes], False)[0]
         return self._certified(problem, found)
 
-    @public()
-    @quietly
-    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, YosoState]:
-        """Return causal YOSO of the next tokens, and the state that has seen them too.
-
-        Query i sees all keys of this state and keys 0..i of the new ones.
-
-        Parameters
-        ----------
-        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
-            The next tokens, as many queries as keys; same dtype and leading axes as the state.
-
-        Returns
-        -------
-        Approximation
-            Output in the dtype computed in, shape (..., n, dv), and its certificate.
-        YosoState
-            Of all keys up to the last new one. This state stays as it is.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` with `Yoso` refuses; numbers of queries and keys that differ.
-        """
-        if tuple(q.shape[-2:-1]) != tuple(k.shape[-2:-1]):
-            msg = (
-                f"q{tuple(q.shape)} and k{tuple(k.shape)} differ in tokens: attend takes the next "
-                "tokens, as many queries as keys; query() takes queries alone"
-            )
-            raise ValueError(msg)
-        queries, keys = self._posed(q, q[..., :1]), self._posed(k, v)
-        if keys.dv != self.tables.shape[-1]:
-            msg = f"v has width {keys.dv}, the state {self.tables.shape[-1]}: make them equal"
-            raise ValueError(msg)
-        after, found = self.tables.copy(), np.empty((*keys.batch, keys.n_k, keys.dv))
-        arrays = [_arrays.to_host(x) for x in (queries.q, keys.k, keys.v)]
-        for index in np.ndindex(*keys.batch):
+    def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
+        check_zero_rows(problem, self.zero_rows)
+        after, found = self.tables.copy(), np.empty((*problem.batch, problem.n_k, problem.dv))
+        arrays = [_arrays.to_host(x) for x in (problem.q, problem.k, problem.v)]
+        for index in np.ndindex(*problem.batch):
             own_q, own_k, own_v = (x[index] for x in arrays)
             self._walk(own_q, own_k, own_v, after[index], found[index])
-        widths = up(self.widths + column_widths(keys))
-        state = replace(self, tables=after, widths=widths, keys=self.keys + keys.n_k)
-        return state._certified(queries, found), state
+        widths = up(self.widths + column_widths(problem))
+        state = replace(self, tables=after, widths=widths, keys=self.keys + problem.n_k)
+        return state._certified(problem, found), state
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file of plain arrays, whole or not at all."""
-        write_state(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path) -> YosoState:
-        """Read a state that `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is none of ours, is damaged, or holds numbers that no state has.
-        OSError
-            If it cannot be read.
-        """
-        return cls(**read_state(Path(path)))
-
-    def like(self, problem: Problem) -> YosoState:
+    def like(self, problem: Problem) -> Self:
         """Return the state of the keys of a problem alone, with these hyperplanes."""
         check_zero_rows(problem, self.zero_rows)
         k, v = (_arrays.to_host(x) for x in (problem.k, problem.v))
@@ -230,22 +145,6 @@ class YosoState:
     @property
     def _normals(self) -> HostArray:
         return self.normals.astype(self.dtype)
-
-    def _posed(self, rows: Array, values: Array) -> Problem:
-        """Check rows as keys of `attention`, with these values."""
-        problem = pose_keys(rows, values, None, None)
-        batch = self.tables.shape[:-2]
-        if problem.batch != batch:
-            msg = f"tokens have leading axes {problem.batch}, the state {batch}: make them equal"
-            raise ValueError(msg)
-        if problem.dtype != self.dtype or problem.d != self.normals.shape[-1]:
-            msg = (
-                f"tokens are computed in {problem.dtype} and have width {problem.d}, the state in "
-                f"{self.dtype} and {self.normals.shape[-1]}: make them equal"
-            )
-            raise TypeError(msg)
-        check_zero_rows(problem, self.zero_rows)
-        return problem
 
     def _walk(
         self, q: HostArray, k: HostArray, v: HostArray, table: HostArray, out: HostArray

@@ -8,16 +8,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.hashing.directions import ZERO_ROWS
-from approxattn.methods.states.files import need, number_of, read_checked, write_arrays
+from approxattn.methods.states.files import StateFile, need, number_of
 
-FORMAT = "approxattn hash tables state 1"
 WORDS = {
     "hashing": ("gaussian", "hadamard"),
     "zero_rows": ZERO_ROWS,
@@ -25,22 +23,13 @@ WORDS = {
 }
 NUMBERS = ("bits", "hashes", "confidence")
 ARRAYS = ("normals", "tables", "widths", "keys")
-NAMES = frozenset({"format", *WORDS, *NUMBERS, *ARRAYS})
 
 
-def write_state(state: Any, path: Path) -> None:
-    """Write a `YosoState`, whole or not at all."""
-    fields = {name: getattr(state, name) for name in (*WORDS, *NUMBERS, *ARRAYS)}
-    write_arrays(path, {"format": FORMAT, **fields})
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Return the fields of the `YosoState` in a file."""
-    return read_checked(path, NAMES, FORMAT, "YosoState.save", _fields)
+def _arrays_of(state: Any) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in (*WORDS, *NUMBERS, *ARRAYS)}
 
 
 def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
-    need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
     words = {name: str(arrays[name]) for name in WORDS}
     for name, choices in WORDS.items():
         need(words[name] in choices, f"{name} is {words[name]!r}")
@@ -65,3 +54,12 @@ def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
     need(np.all(np.abs(sums) <= widths[..., None, :] + slack), "tables and widths disagree")
     named = {name: arrays[name] for name in ARRAYS}
     return {**words, "bits": bits, "hashes": hashes, "confidence": numbers["confidence"], **named}
+
+
+FILE = StateFile(
+    format="approxattn hash tables state 1",
+    names=frozenset({*WORDS, *NUMBERS, *ARRAYS}),
+    writer="YosoState.save",
+    arrays=_arrays_of,
+    fields=_fields,
+)

@@ -123,8 +123,8 @@ FAULTS: tuple[Fault, ...] = (
     fault("promise.of-infinity", "missing check", "certificate", "held_to_promise",
         "missed = ~(bound <= allowed)", "missed = (bound > allowed) & np.isfinite(bound)", _LOOKED),
     # states from files
-    fault("file.radius", "missing check", "methods.polynomials.folding.file", "_check_arrays",
-        "need(np.all(fields['radius'] >= 0), 'radius is negative')", "pass", _STATES),
+    fault("file.radius", "missing check", "methods.states.posing", "checked_seen",
+        "np.isfinite(seen.radius) & (seen.radius >= 0)", "np.isfinite(seen.radius)", _STATES),
     fault("file.count", "missing check", "methods.polynomials.folding.file", "_check_agreement",
         "need(np.all(np.abs(sums[..., 0, -1] - count) <= 0.01 * count), "
         "'keys and sums disagree')", "pass", _STATES),
@@ -135,11 +135,11 @@ FAULTS: tuple[Fault, ...] = (
         _STATES),
     fault("file.sizes", "missing check", "methods.states.files", "_read_arrays",
         "stored and sizes <= whole", "True", _STATES),
-    fault("file.damage", "missing check", "methods.states.files", "read_checked",
+    fault("file.damage", "missing check", "methods.states.files", "StateFile.read",
         "except DAMAGE as error:", "except ValueError as error:", _STATES),
     fault("file.additions", "missing check", "methods.polynomials.folding.file", "_fields",
         "1 <= numbers['additions'] < 2 ** 62", "True", _STATES),
-    fault("file.in-place", "side effect", "methods.states.files", "write_arrays",
+    fault("file.in-place", "side effect", "methods.states.files", "StateFile.write",
         "with whole_file(path) as place, place.open('wb') as file:",
         "with path.open('wb') as file:", _STATES),
     # files of results

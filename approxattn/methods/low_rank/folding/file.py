@@ -8,37 +8,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from approxattn._arrays import HostArray
 from approxattn.bounds.scores import row_norms
-from approxattn.methods.states.files import need, number_of, read_checked, write_arrays
+from approxattn.methods.states.files import StateFile, need, number_of
 from approxattn.methods.states.posing import SEEN, SeenKeys, checked_seen, seen_arrays
 
-FORMAT = "approxattn block means state 1"
 BLOCKS = {"block_keys": "keys", "block_values": "values", "counts": "counts", "radii": "radii"}
 """Names of the arrays of blocks in a file, and in the state."""
 
-NAMES = frozenset({"format", "dtype", "rank", "scale", "lengths", *BLOCKS, *SEEN})
+OTHERS = ("dtype", "rank", "scale", "lengths")
 
 
-def write_state(state: Any, path: Path) -> None:
-    """Write a `LinformerState`, whole or not at all."""
+def _arrays_of(state: Any) -> dict[str, Any]:
     arrays = {name: getattr(state, own) for name, own in BLOCKS.items()}
-    arrays |= {name: getattr(state, name) for name in ("dtype", "rank", "scale", "lengths")}
-    write_arrays(path, {"format": FORMAT, **arrays, **seen_arrays(state.seen)})
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Return the fields of the `LinformerState` in a file."""
-    return read_checked(path, NAMES, FORMAT, "LinformerState.save", _fields)
+    arrays |= {name: getattr(state, name) for name in OTHERS}
+    return {**arrays, **seen_arrays(state.seen)}
 
 
 def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
-    need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
     dtype, rank = str(arrays["dtype"]), int(number_of(arrays, "rank"))
     scale, lengths = number_of(arrays, "scale"), arrays["lengths"]
     need(dtype in ("float32", "float64"), f"dtype is {dtype!r}")
@@ -70,3 +61,12 @@ def _check_means(keys: HostArray, values: HostArray, counts: HostArray, seen: Se
     slack = 1e-6 * np.maximum(np.abs(high), np.abs(low))
     inside = np.all((values <= high + slack) & (values >= low - slack), axis=-1)
     need(np.all(inside | ~some), "a mean of values is out of their range")
+
+
+FILE = StateFile(
+    format="approxattn block means state 1",
+    names=frozenset({*BLOCKS, *OTHERS, *SEEN}),
+    writer="LinformerState.save",
+    arrays=_arrays_of,
+    fields=_fields,
+)

@@ -22,31 +22,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._arrays.entry import public
-from approxattn._problem import Problem, quietly
+from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import query_norms, row_norms, score_bound, spread_of
 from approxattn.bounds.softmax import softmax_rounding
 from approxattn.certificate import SOFTMAX, Approximation, Certificate
-from approxattn.methods.low_rank.folding.file import read_state, write_state
+from approxattn.methods.low_rank.folding.file import FILE
 from approxattn.methods.low_rank.folding.means import Blocks, no_blocks
-from approxattn.methods.states.posing import (
-    SeenKeys,
-    pose_keys,
-    pose_next,
-    pose_queries,
-    refuse_another_kind,
-    refuse_other_terms,
-    seen_keys,
-)
+from approxattn.methods.states.folded import SavedKeys, Widths, nan_without_keys, zeros_like
+from approxattn.methods.states.posing import SeenKeys, seen_keys
 from approxattn.softmax.biased import Reduced, attend
 
 SHORTEST = 64
@@ -54,7 +45,7 @@ SHORTEST = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LinformerState:
+class LinformerState(SavedKeys):
     """What mean pooling remembers of the keys and values it has seen; made by `Linformer.state`.
 
     Attributes
@@ -87,120 +78,44 @@ class LinformerState:
     lengths: HostArray
     seen: SeenKeys
 
-    @public()
-    @quietly
-    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> LinformerState:
-        """Return the state that has seen these keys and values too, in this order.
+    MADE_BY: ClassVar[str] = "Linformer.state"
+    FILE = FILE
 
-        Parameters
-        ----------
-        k, v : array, shapes (..., n, d), (..., n, dv)
-            Keys and values.
-        key_mask : array of bool, shape (..., n), optional
-            True where a key takes part.
-        """
-        problem = pose_keys(k, v, self.scale, key_mask)
-        other = none_of(problem, self.rank)
-        refuse_other_terms(self._terms(), other._terms())
+    @property
+    def _widths(self) -> Widths:
+        return Widths(self.keys.shape[-1], self.values.shape[-1], self.scale)
+
+    def _like(self, q: Array) -> Array:
+        return zeros_like(q, self.counts.shape[:-1], self.dtype)
+
+    def _with_keys(self, problem: Problem) -> Self:
+        self._refuse_other_terms(none_of(problem, self.rank))
         return self.followed_by(problem)
 
-    @public()
-    @quietly
-    def merge(self, other: LinformerState) -> LinformerState:
-        """Return the state that has seen what either has: the other's keys come later.
-
-        Raises
-        ------
-        TypeError
-            If `other` is no such state.
-        ValueError
-            If they differ in rank, scale, shape or dtype.
-        """
-        refuse_another_kind(self, other, "Linformer.state")
-        refuse_other_terms(self._terms(), other._terms())
+    def _merged(self, other: Self) -> Self:
         found = [
             self._blocks(index).then(other._blocks(index)).within(self.rank)
             for index in np.ndindex(*self.counts.shape[:-1])
         ]
         return self._of(found, self.seen.merged(other.seen))
 
-    @public()
-    @quietly
-    def query(self, q: Array) -> Approximation:
-        """Return the attention of the queries over the blocks, and its certificate.
-
-        The output has the library of the queries and the dtype computed in (float32 for half
-        precisions). Rows of an item that has seen no key are NaN, and the certificate says so.
-
-        Parameters
-        ----------
-        q : array, shape (..., n_q, d)
-            Same dtype and leading axes as the keys.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` refuses.
-        """
-        problem = pose_queries(q, self._like(q), self.keys.shape[-1], self.scale)
+    def _answered(self, problem: Problem) -> Approximation:
         none = problem.k[..., :0, :], self._here(self.values[..., :0, :], problem)
-        return self._attended(problem, *none, self.seen)
+        return self._beside(problem, *none, self.seen)
 
-    @public()
-    @quietly
-    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, LinformerState]:
-        """Return causal attention of the next tokens, and the state that has seen them too.
-
-        Query i sees the blocks, and keys 0..i of the new ones as they are, or as blocks where they
-        are more than one chunk before it.
-
-        Parameters
-        ----------
-        q, k, v : array, shapes (..., n, d), (..., n, d), (..., n, dv)
-            The next tokens, as many queries as keys; same dtype and leading axes as the state.
-
-        Returns
-        -------
-        Approximation
-            Output in the dtype computed in, shape (..., n, dv), and its certificate.
-        LinformerState
-            Of all keys up to the last new one. This state stays as it is.
-
-        Raises
-        ------
-        TypeError, ValueError
-            What `attention` refuses; numbers of queries and keys that differ.
-        """
-        dv, d = self.values.shape[-1], self.keys.shape[-1]
-        whole = pose_next(q, k, v, self._like(q), dv, d, self.scale)
+    def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
+        """Chunk by chunk: new keys more than one chunk before a query are blocks to it."""
         state, found = self, list[Approximation]()
-        for start in range(0, whole.n_q, max(self.rank, SHORTEST)):
-            rows = slice(start, min(start + max(self.rank, SHORTEST), whole.n_q))
-            parts = {x: getattr(whole, x)[..., rows, :] for x in ("q", "k", "v")}
-            chunk = replace(whole, **parts, group=1)
+        for start in range(0, problem.n_q, max(self.rank, SHORTEST)):
+            rows = slice(start, min(start + max(self.rank, SHORTEST), problem.n_q))
+            parts = {x: getattr(problem, x)[..., rows, :] for x in ("q", "k", "v")}
+            chunk = replace(problem, **parts, group=1)
             after = state.followed_by(chunk)
-            found.append(state._attended(chunk, chunk.k, chunk.v, after.seen))
+            found.append(state._beside(chunk, chunk.k, chunk.v, after.seen))
             state = after
-        return _in_order(found, whole), state
+        return _in_order(found, problem), state
 
-    def save(self, path: str | Path) -> None:
-        """Write the state to an .npz file of plain arrays, whole or not at all."""
-        write_state(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path) -> LinformerState:
-        """Read a state that `save` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the file is none of ours, is damaged, or holds numbers that no state has.
-        OSError
-            If it cannot be read.
-        """
-        return cls(**read_state(Path(path)))
-
-    def followed_by(self, problem: Problem) -> LinformerState:
+    def followed_by(self, problem: Problem) -> Self:
         """Return the state that has seen the keys of a problem too."""
         k, v = (_arrays.to_host(x) for x in (problem.k, problem.v))
         mask = None if problem.key_mask is None else _arrays.to_host(problem.key_mask)
@@ -221,7 +136,7 @@ class LinformerState:
             length=int(self.lengths[index]),
         )
 
-    def _of(self, blocks: list[Blocks], seen: SeenKeys) -> LinformerState:
+    def _of(self, blocks: list[Blocks], seen: SeenKeys) -> Self:
         """Return the state of the blocks of all items."""
         batch, arrays = self.counts.shape[:-1], dict[str, Any]()
         for name in ("keys", "values", "counts", "radii"):
@@ -233,14 +148,10 @@ class LinformerState:
         lengths = np.array([own.length for own in blocks], int).reshape(batch)
         return replace(self, **arrays, lengths=lengths, seen=seen)
 
-    def _like(self, q: Array) -> Array:
-        """Return an array of the library of q, with the leading axes and the dtype of the state."""
-        return _arrays.from_host(np.zeros((*self.counts.shape[:-1], 1, 1), self.dtype), q)
-
     def _here(self, x: HostArray, problem: Problem) -> Array:
         return _arrays.from_host(x.astype(problem.dtype), problem.q)
 
-    def _attended(self, problem: Problem, k: Array, v: Array, seen: SeenKeys) -> Approximation:
+    def _beside(self, problem: Problem, k: Array, v: Array, seen: SeenKeys) -> Approximation:
         """Return attention of queries to the blocks and to keys beside them, which they see in
         causal order; `seen` is what all of them saw.
         """
@@ -259,14 +170,13 @@ class LinformerState:
             group=1,
         )
         own = _arrays.from_host(bias[..., None, :].astype(problem.dtype), problem.q)
-        value = attend(Reduced(problem=mixed, bias=own))
-        certificate = self._certificate(mixed, seen, nothing)
-        if np.any(nothing):
-            gone = _arrays.from_host(np.array(nothing[..., None, None]), value)
-            value = xp.where(gone, xp.full_like(value, xp.nan), value)
+        value, unmet = nan_without_keys(attend(Reduced(problem=mixed, bias=own)), nothing)
+        certificate = self._certificate(mixed, seen, nothing, unmet)
         return Approximation(value=value, certificate=certificate)
 
-    def _certificate(self, mixed: Problem, seen: SeenKeys, nothing: HostArray) -> Certificate:
+    def _certificate(
+        self, mixed: Problem, seen: SeenKeys, nothing: HostArray, unmet: tuple[str, ...]
+    ) -> Certificate:
         u, tiny = mixed.u, _arrays.smallest_normal(mixed.dtype)
         spread = spread_of(*seen.ends)
         of_means = 2 * u * row_norms(self.keys, np) + self.keys.shape[-1] * tiny
@@ -278,7 +188,6 @@ class LinformerState:
         rounding = softmax_rounding(mixed, score_bound(mixed) + log_top, mixed.n_k)
         rounding = up(rounding + of_means[..., None])
         rows = up(output_bound(tv, spread.osc) + rounding)
-        reason = f"{int(np.sum(nothing))} item(s) have seen no key and their rows are NaN"
         return Certificate(
             rows=np.where(nothing[..., None], np.inf, rows),
             target=SOFTMAX,
@@ -291,7 +200,7 @@ class LinformerState:
                 "total variation": tv,
                 "rounding": rounding,
             },
-            unmet=(reason,) if np.any(nothing) else (),
+            unmet=unmet,
         )
 
     def _terms(self) -> dict[str, object]:

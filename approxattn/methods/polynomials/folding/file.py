@@ -13,7 +13,6 @@ What is checked of a file.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,21 +22,18 @@ from approxattn._arrays import HostArray
 from approxattn.exponential import exp_polynomial
 from approxattn.exponential.degree import BASES
 from approxattn.exponential.given import check_coefficients, given_over
-from approxattn.methods.states.files import need, read_checked, write_arrays
+from approxattn.methods.states.files import StateFile, need, number_of
+from approxattn.methods.states.posing import SEEN, checked_seen
 from approxattn.monomials.index import rank, suffix_length
 
-FORMAT = "approxattn polynomial state 1"
-ARRAYS = ("centre", "sums", "radius", "high", "low", "keys")
+ARRAYS = ("centre", "sums", *SEEN)
 NUMBERS = ("scale", "reach", "additions", "half_range", "tolerance")
-NAMES = frozenset({"format", "basis", "coefficients", *ARRAYS, *NUMBERS})
 
 
-def write_state(state: Any, path: Path) -> None:
-    """Write a `PolynomialState`, whole or not at all."""
+def _arrays_of(state: Any) -> dict[str, Any]:
     p = state.polynomial
     arrays: dict[str, Any] = {name: _arrays.to_host(getattr(state, name)) for name in ARRAYS}
-    arrays |= {
-        "format": FORMAT,
+    return arrays | {
         "basis": p.basis,
         "coefficients": np.asarray(p.coefficients),
         "scale": state.scale,
@@ -46,21 +42,11 @@ def write_state(state: Any, path: Path) -> None:
         "half_range": p.half_range,
         "tolerance": math.nan if state.tolerance is None else state.tolerance,
     }
-    write_arrays(path, arrays)
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Return the fields of the `PolynomialState` in a file, arrays on the host."""
-    return read_checked(path, NAMES, FORMAT, "PolynomialState.save", _fields)
 
 
 def _fields(arrays: dict[str, HostArray]) -> dict[str, Any]:
     """Check arrays and return the fields of a state."""
-    need(arrays["format"].shape == () and str(arrays["format"]) == FORMAT, "it has another format")
-    numbers = {}
-    for name in NUMBERS:
-        need(arrays[name].shape == () and arrays[name].dtype.kind in "fiu", f"{name} is no number")
-        numbers[name] = float(arrays[name])
+    numbers = {name: number_of(arrays, name) for name in NUMBERS}
     polynomial = _polynomial(arrays, numbers["half_range"])
     tolerance = None if math.isnan(numbers["tolerance"]) else numbers["tolerance"]
     need(tolerance is None or 0 < tolerance < 1, f"tolerance is {tolerance}")
@@ -108,27 +94,10 @@ def _check_arrays(fields: dict[str, HostArray], degree: int) -> None:
     batch, d, columns = sums.shape[:-2], centre.shape[-1], sums.shape[-1]
     need(d >= 1 and columns >= 1, "it has keys of no width")
     need(sums.shape[-2] == rank(d, degree), f"sums have shape {sums.shape}")
-    shapes = {
-        "centre": (*batch, 1, d),
-        "radius": batch,
-        "keys": batch,
-        "high": (*batch, columns - 1),
-        "low": (*batch, columns - 1),
-    }
-    for name, shape in shapes.items():
-        need(fields[name].shape == shape, f"{name} has shape {fields[name].shape}, not {shape}")
-    keys = fields["keys"]
-    need(keys.dtype.kind in "iu" and np.all(keys >= 0), "keys are no counts")
-    for name in ("radius", "high", "low"):
-        need(fields[name].dtype == np.float64, f"{name} is of dtype {fields[name].dtype}")
-    for name in ("centre", "sums", "radius"):
+    need(centre.shape == (*batch, 1, d), f"centre has shape {centre.shape}")
+    for name in ("centre", "sums"):
         need(np.all(np.isfinite(fields[name])), f"{name} is not finite")
-    need(np.all(fields["radius"] >= 0), "radius is negative")
-    seen = (keys > 0)[..., None]
-    ends = np.isfinite(fields["high"]) & np.isfinite(fields["low"])
-    need(np.all((ends & (fields["low"] <= fields["high"])) | ~seen), "high and low are no range")
-    none = np.isneginf(fields["high"]) & np.isposinf(fields["low"])
-    need(np.all(none | seen), "an item without keys has a range of values")
+    checked_seen(fields, batch, columns - 1)
 
 
 def _check_agreement(
@@ -159,3 +128,12 @@ def _check_agreement(
             and np.all(squares <= 1.01 * keys[..., None] * reach**2 + 1e-30),
             "the lengths of the keys and the sums disagree",
         )
+
+
+FILE = StateFile(
+    format="approxattn polynomial state 1",
+    names=frozenset({"basis", "coefficients", *ARRAYS, *NUMBERS}),
+    writer="PolynomialState.save",
+    arrays=_arrays_of,
+    fields=_fields,
+)

@@ -18,14 +18,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array
-from approxattn._arrays.entry import public
-from approxattn._problem import Problem, quietly
+from approxattn._problem import Problem
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import query_norms
 from approxattn.certificate import Approximation
@@ -33,12 +32,7 @@ from approxattn.exponential import ExpPolynomial, degree_for, exp_polynomial
 from approxattn.exponential.given import given_over
 from approxattn.methods.polynomials.folding.advance import advanced
 from approxattn.methods.polynomials.state import PolynomialState, fold, folded
-from approxattn.methods.states.posing import (
-    pose_next,
-    pose_queries,
-    refuse_another_kind,
-    refuse_other_terms,
-)
+from approxattn.methods.states.folded import FoldedKeys, Widths
 from approxattn.monomials.index import degrees, rank
 
 CLOSING = 2
@@ -46,7 +40,7 @@ CLOSING = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MomentState:
+class MomentState(FoldedKeys):
     """Keys and values folded for polynomials of any coefficients; made by `Polynomial.open_state`.
 
     Attributes
@@ -63,47 +57,28 @@ class MomentState:
     tolerance: float | None
     moments: PolynomialState
 
-    @public()
-    @quietly
-    def extend(self, k: Array, v: Array, *, key_mask: Array | None = None) -> MomentState:
-        """Return the state that has seen these keys and values too; as `PolynomialState.extend`."""
-        return replace(self, moments=self.moments.extend(k, v, key_mask=key_mask))
+    MADE_BY: ClassVar[str] = "Polynomial.open_state"
 
-    @public()
-    @quietly
-    def merge(self, other: MomentState) -> MomentState:
-        """Return the state that has seen what either has.
+    @property
+    def _widths(self) -> Widths:
+        return self.moments._widths
 
-        Raises
-        ------
-        TypeError
-            If `other` is no such state.
-        ValueError
-            If they differ in basis, tolerance, degree, scale, centre, shape or dtype.
-        """
-        refuse_another_kind(self, other, "Polynomial.open_state")
-        refuse_other_terms(self._terms(), other._terms())
+    def _like(self, q: Array) -> Array:
+        return self.moments._like(q)
+
+    def _with_keys(self, problem: Problem) -> Self:
+        return replace(self, moments=self.moments._with_keys(problem))
+
+    def _merged(self, other: Self) -> Self:
         return replace(self, moments=self.moments.merge(other.moments))
 
-    @public()
-    @quietly
-    def query(self, q: Array) -> Approximation:
-        """Return the attention of the queries over all keys seen, by the polynomial for them, and
-        its certificate; as `PolynomialState.query`.
-        """
-        own = self.moments
-        problem = pose_queries(q, own.sums, int(own.centre.shape[-1]), own.scale)
-        return self._closed(own, self._polynomial(problem, own)).query(q)
+    def _answered(self, problem: Problem) -> Approximation:
+        return self._closed(self.moments, self._polynomial(problem, self.moments))._answered(
+            problem
+        )
 
-    @public()
-    @quietly
-    def attend(self, q: Array, k: Array, v: Array) -> tuple[Approximation, MomentState]:
-        """Return causal attention of the next tokens, and the state that has seen them too; as
-        `PolynomialState.attend`, by the polynomial for these queries.
-        """
+    def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
         before = self.moments
-        widths = int(before.sums.shape[-1]) - 1, int(before.centre.shape[-1])
-        problem = pose_next(q, k, v, before.sums, widths[0], widths[1], before.scale)
         own = folded(problem, before.polynomial, before.centre, None)
         after = before.merge(own)
         polynomial = self._polynomial(problem, after)
