@@ -18,14 +18,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from approxattn._arguments import check_choice, check_flag, check_fraction
 from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.certificate import Approximation, Gradients, unclaimed
-from approxattn.exponential.degree import POLYNOMIAL_BASES, check_degree
-from approxattn.exponential.given import check_coefficients
+from approxattn.exponential.degree import check_degree
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic,
@@ -33,7 +31,7 @@ from approxattn.methods.polynomials.anisotropic.attention import (
     anisotropic_output,
 )
 from approxattn.methods.polynomials.anisotropic.sums import SplitForward
-from approxattn.methods.polynomials.centring import CENTRES, CentredScores, centre_scores
+from approxattn.methods.polynomials.centring import CentredScores, centre_scores
 from approxattn.methods.polynomials.choosing.beforehand import (
     polynomial_beforehand,
     refuse_what_needs_queries,
@@ -52,9 +50,10 @@ from approxattn.methods.polynomials.choosing.plan import (
     given_for,
     polynomial_for,
 )
+from approxattn.methods.polynomials.choosing.settings import check_settings
 from approxattn.methods.polynomials.folding.open_state import MomentState, opened
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
-from approxattn.methods.polynomials.gradient import KINDS, polynomial_gradient
+from approxattn.methods.polynomials.gradient import polynomial_gradient
 from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
 from approxattn.methods.polynomials.sharding.causal_gradient import (
     PolynomialCausalGradientShards,
@@ -64,8 +63,6 @@ from approxattn.methods.polynomials.sharding.shards import PolynomialShards
 from approxattn.methods.polynomials.state import PolynomialState, fold
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.sharded import Call
-
-INDICES = ("full", "anisotropic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,37 +132,7 @@ class Polynomial(Costed):
     folds_heads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.coefficients is not None:
-            self._check_given()
-        elif (self.degree is None) == (self.tolerance is None):
-            msg = f"degree(={self.degree}), tolerance(={self.tolerance}): give exactly one of them"
-            raise ValueError(msg)
-        if self.basis is not None:
-            check_choice("basis", self.basis, POLYNOMIAL_BASES)
-        check_choice("gradient", self.gradient, KINDS)
-        check_choice("centre", self.centre, CENTRES)
-        check_choice("index", self.index, INDICES)
-        check_flag("fallback", self.fallback)
-        if self.index == "anisotropic" and self.tolerance is None:
-            msg = (
-                f"index(='anisotropic') with degree(={self.degree}) has no degree of its own: give "
-                "a tolerance in its place"
-            )
-            raise ValueError(msg)
-        if self.tolerance is not None:
-            check_fraction("tolerance", self.tolerance)
-        if self.degree is not None:
-            check_degree(self.degree, self.basis or "minimax")
-
-    def _check_given(self) -> None:
-        object.__setattr__(self, "coefficients", check_coefficients(self.coefficients))
-        for name in ("degree", "tolerance", "basis"):
-            if getattr(self, name) is not None:
-                msg = (
-                    f"{name}(={getattr(self, name)!r}) with coefficients of your own says the "
-                    f"same twice or something else: leave out {name} or the coefficients"
-                )
-                raise ValueError(msg)
+        check_settings(self)
 
     @property
     def _degree(self) -> int | None:

@@ -33,11 +33,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arguments import check_memory
+from approxattn._arguments import check_fraction, check_integer, check_memory, check_positive
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
 from approxattn._problem.time_needed import PRODUCT, SCORE, STEP, check_setting
-from approxattn.bounds.concentration import bernstein, empirical_bernstein, hoeffding
+from approxattn.bounds.concentration import (
+    bernstein,
+    empirical_bernstein,
+    hashes_needed,
+    hoeffding,
+)
 from approxattn.bounds.elsewhere import Elsewhere
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.hashing.collision import angle_errors, column_variance
@@ -168,3 +173,28 @@ def small(problem: Problem) -> bool:
     if isinstance(problem, Elsewhere):
         return False
     return problem.n_q * problem.n_k**2 * math.prod(problem.batch) <= SMALL
+
+
+def hashes_within(tolerance: float, delta: float, v: Array, queries: int | None) -> int:
+    """Return the number of hashes of `Yoso.hashes_for`."""
+    tolerance = check_positive("tolerance", tolerance)
+    delta = check_fraction("delta", delta)
+    xp = _arrays.namespace(v=v)
+    if v.ndim < 2:
+        msg = f"v has shape {tuple(v.shape)}: it needs (..., tokens, features)"
+        raise ValueError(msg)
+    tokens = int(v.shape[-2]) if queries is None else check_integer("queries", queries, 1)
+    if 0 in v.shape:
+        return 1
+    width = float(xp.max(xp.sum(xp.abs(_arrays.cast(v, "float64", xp)), axis=-2)))
+    if not math.isfinite(width):
+        msg = "v is not finite, or its sums are not: mend the input, or rescale it"
+        raise ValueError(msg)
+    if width > 0 and tolerance / width < 2.0**-500:
+        msg = (
+            f"tolerance(={tolerance}) is below 2^-500 of the width {width:.3g} of the values: "
+            "no number of hashes will do; use YosoExpectation"
+        )
+        raise ValueError(msg)
+    entries = tokens * int(v.shape[-1])
+    return hashes_needed(tolerance / width, entries, delta) if width > 0 else 1

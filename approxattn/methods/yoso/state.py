@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -198,3 +198,36 @@ class YosoState(SavedKeys):
             "dtype": self.dtype,
             "shape": self.tables.shape,
         }
+
+
+def refuse_what_no_state_has(method: Any) -> None:
+    """Raise ValueError where a `Yoso` needs more than tables."""
+    if method.normalize:
+        msg = (
+            "normalize=True with a state: divide the rows of the output by their lengths "
+            "yourself, or use attention"
+        )
+        raise ValueError(msg)
+    if method.bound == "bernstein":
+        msg = (
+            "bound(='bernstein') needs the variance over hashes of what each query reads, "
+            "which a state does not keep: use bound='hoeffding'"
+        )
+        raise ValueError(msg)
+
+
+def made(settings: Any, problem: Problem, normals: HostArray) -> YosoState:
+    """Return the state of the keys of a problem, for a `Yoso` and these hyperplanes."""
+    empty = YosoState(
+        bits=settings.bits,
+        hashes=settings.hashes,
+        hashing=settings.hashing,
+        zero_rows=settings.zero_rows,
+        confidence=settings.confidence,
+        dtype=problem.dtype,
+        normals=normals,
+        tables=np.empty(0),
+        widths=np.empty(0),
+        keys=np.empty(0, int),
+    )
+    return empty.like(problem)

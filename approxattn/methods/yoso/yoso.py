@@ -23,13 +23,11 @@ from approxattn._arguments import (
     check_generator,
     check_integer,
     check_memory,
-    check_positive,
     keep,
 )
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
-from approxattn.bounds.concentration import hashes_needed
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import column_widths
 from approxattn.certificate import Approximation, Certificate, Gradients
@@ -38,12 +36,12 @@ from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.sharded import Call
 from approxattn.methods.states.posing import pose_keys
-from approxattn.methods.yoso.hash_error import Hashes, entry_error, small
+from approxattn.methods.yoso.hash_error import Hashes, entry_error, hashes_within, small
 from approxattn.methods.yoso.numpy_tables import TOKENS, code_width, fits, key_block
 from approxattn.methods.yoso.sampled_gradient import sampled_gradient
 from approxattn.methods.yoso.sampling import Sample, group_sizes, power_of_two, sample
 from approxattn.methods.yoso.shards import YosoShards
-from approxattn.methods.yoso.state import YosoState
+from approxattn.methods.yoso.state import YosoState, made, refuse_what_no_state_has
 from approxattn.methods.yoso.yoso_expectation import (
     YosoExpectation,
     certified_gradients,
@@ -194,27 +192,7 @@ class Yoso(Costed):
             If one of them is out of its range, `v` is not finite, or no number of hashes that a
             float can hold will do.
         """
-        tolerance = check_positive("tolerance", tolerance)
-        delta = check_fraction("delta", delta)
-        xp = _arrays.namespace(v=v)
-        if v.ndim < 2:
-            msg = f"v has shape {tuple(v.shape)}: it needs (..., tokens, features)"
-            raise ValueError(msg)
-        tokens = int(v.shape[-2]) if queries is None else check_integer("queries", queries, 1)
-        if 0 in v.shape:
-            return 1
-        width = float(xp.max(xp.sum(xp.abs(_arrays.cast(v, "float64", xp)), axis=-2)))
-        if not math.isfinite(width):
-            msg = "v is not finite, or its sums are not: mend the input, or rescale it"
-            raise ValueError(msg)
-        if width > 0 and tolerance / width < 2.0**-500:
-            msg = (
-                f"tolerance(={tolerance}) is below 2^-500 of the width {width:.3g} of the values: "
-                "no number of hashes will do; use YosoExpectation"
-            )
-            raise ValueError(msg)
-        entries = tokens * int(v.shape[-1])
-        return hashes_needed(tolerance / width, entries, delta) if width > 0 else 1
+        return hashes_within(tolerance, delta, v, queries)
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate.
@@ -322,35 +300,12 @@ class Yoso(Costed):
         True
         """
         check_generator(rng)
-        if self.normalize:
-            msg = (
-                "normalize=True with a state: divide the rows of the output by their lengths "
-                "yourself, or use attention"
-            )
-            raise ValueError(msg)
-        if self.bound == "bernstein":
-            msg = (
-                "bound(='bernstein') needs the variance over hashes of what each query reads, "
-                "which a state does not keep: use bound='hoeffding'"
-            )
-            raise ValueError(msg)
+        refuse_what_no_state_has(self)
         problem = pose_keys(k, v, None, key_mask)
         numbers = math.prod(problem.batch) * (problem.dv + 1) * float(self.hashes << self.bits)
         check_memory("hashes", self.hashes, 2 * numbers, "tables of all hashes")
         normals = self._draw(problem, rng, whole_batch=True)
-        empty = YosoState(
-            bits=self.bits,
-            hashes=self.hashes,
-            hashing=self.hashing,
-            zero_rows=self.zero_rows,
-            confidence=self.confidence,
-            dtype=problem.dtype,
-            normals=_arrays.to_host(normals),
-            tables=np.empty(0),
-            widths=np.empty(0),
-            keys=np.empty(0, int),
-        )
-        return empty.like(problem)
+        return made(self, problem, _arrays.to_host(normals))
 
     @property
     def _target(self) -> str:
