@@ -8,14 +8,14 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
 from approxattn._arrays.crossing import at_hand, fetched
-from approxattn._problem.bias import Bias, check_bias
+from approxattn._problem.bias import Bias
 from approxattn._problem.input import (
     check_dtypes,
     check_finite,
@@ -29,13 +29,23 @@ from approxattn._problem.input import (
     value_ends,
 )
 from approxattn._problem.masks import check_empty_rows, check_mask, check_order
-from approxattn._problem.positions import check_function
+from approxattn._problem.overflow import check_magnitudes, refuse_overflow
+from approxattn._problem.positions import checked_bias
+from approxattn._problem.quiet import quietly
 from approxattn._problem.variants import check_sinks, check_softcap
-from approxattn._problem.visible import Visibility, Window, counted, limits_of
+from approxattn._problem.visible import Visibility, Window, counted, limits_of, without_unseen
+
+__all__ = [
+    "Problem",
+    "Scoring",
+    "check_cotangent",
+    "once",
+    "pose",
+    "quietly",
+    "refuse_overflow",
+]
 
 Fact = TypeVar("Fact")
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,10 +328,10 @@ def pose(
     compute = _arrays.compute_dtype_name(q, "q")
     beta = check_scale(scale, int(q.shape[-1]), compute)
     full = None if key_mask is None else check_mask(key_mask, batch, n_k, xp)
-    added = _checked_bias(bias, batch, seen, compute, q)
+    added = checked_bias(bias, batch, seen, compute, q)
     group = _group(batch, k, v, key_mask) if bias is None and sinks is None else 1
     plain = not check_empty_rows(seen, full, added, empty_rows, xp) and seen.plain
-    key_mask, full = (key_mask, full) if plain else _without_unseen(seen, key_mask, full, batch, k)
+    key_mask, full = (key_mask, full) if plain else without_unseen(seen, key_mask, full, batch, k)
     q, k, v = (_arrays.contiguous(_arrays.cast(array, compute, xp)) for array in (q, k, v))
     shapes = {name: tuple(x.shape) for name, x in (("q", q), ("k", k), ("v", v))}
     k, v = (hide(array, key_mask, xp) for array in (k, v))
@@ -332,7 +342,7 @@ def pose(
         for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
             if not math.isfinite(top):
                 check_finite(name, array, xp, _REMEDIES[name], shapes[name])
-        _check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
+        check_magnitudes(tops, int(q.shape[-1]), n_k, beta, compute)
     q, k, v = (xp.broadcast_to(array, (*batch, *array.shape[-2:])) for array in (q, k, v))
     out_dtype = out_dtype if "float" in out_dtype else compute
     posed = Problem(
@@ -365,65 +375,11 @@ def _group(batch: tuple[int, ...], k: Array, v: Array, key_mask: Array | None) -
     return batch[-1] if batch and all(not lead or lead[-1] == 1 for lead in leads) else 1
 
 
-def _checked_bias(
-    bias: Any, batch: tuple[int, ...], seen: Visibility, compute: str, q: Array
-) -> Bias | None:
-    """Return the bias given, an array or a function of positions."""
-    if bias is None:
-        return None
-    xp = _arrays.namespace(q=q)
-    if callable(bias):
-        return check_function(bias, batch, seen, compute, q, xp)
-    return check_bias(bias, batch, seen.n_q, seen.n_k, compute, xp)
-
-
-def _without_unseen(
-    seen: Visibility, key_mask: Array | None, full: Array | None, batch: tuple[int, ...], k: Array
-) -> tuple[Array | None, Array | None]:
-    """Return the mask as given and in full, less the keys that no query sees."""
-    if np.all(seen.seen_keys):
-        return key_mask, full
-    shown = _arrays.from_host(seen.seen_keys, k)
-    if key_mask is None:
-        host = np.broadcast_to(seen.seen_keys, (*batch, seen.n_k))
-        return shown, _arrays.from_host(np.array(host), k)
-    return key_mask & shown, full & shown
-
-
 _REMEDIES = {
     "q": "mend the query",
     "k": "mend the key, or mask it with key_mask",
     "v": "mend the value, or mask its key with key_mask",
 }
-
-
-def _check_magnitudes(tops: list[float], d: int, n: int, beta: float, compute: str) -> None:
-    """Refuse what could overflow: a score is at most beta d max|q| max|k|, a centred key twice its
-    size, a value sum n max|v|.
-    """
-    top_q, top_k, top_v = tops
-    score = 2 * max(beta, 1.0) * d * max(top_q, 1.0) * max(top_k, 1.0)
-    for what, size in (
-        ("beta d max|q| max|k|", score),
-        ("n max|k|", 2 * n * top_k),
-        ("n max|v|", 2 * n * top_v),
-    ):
-        refuse_overflow(what, size, compute)
-
-
-def refuse_overflow(what: str, size: float, dtype: str) -> None:
-    """Raise ValueError where a sum of that size could overflow.
-
-    The limit is a sixteenth of the largest number of the dtype. *Chosen*: room for the few
-    operations that follow.
-    """
-    limit = _arrays.largest(dtype) / 16
-    if not size <= limit:
-        msg = (
-            f"{what} = {size:.3g} could overflow {dtype} (limit {limit:.3g}): rescale the "
-            "input or use float64"
-        )
-        raise ValueError(msg)
 
 
 def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
@@ -448,18 +404,3 @@ def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
     refuse_overflow("dv max|dout| max|v|", 4 * problem.dv * top * top_v, problem.dtype)
     refuse_overflow("n max|dout|", 2 * problem.n_q * top, problem.dtype)
     return cotangent
-
-
-def quietly(call: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a public function compute without floating-point warnings or errors.
-
-    Whatever the caller's `numpy.seterr` says: what overflows or underflows is bounded, or looked
-    at in the result.
-    """
-
-    @functools.wraps(call)
-    def quiet(*args: Given.args, **options: Given.kwargs) -> Result:
-        with np.errstate(all="ignore"):
-            return call(*args, **options)
-
-    return quiet

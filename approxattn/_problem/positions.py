@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem.bias import (
     Bias,
     Span,
+    check_bias,
     check_numbers,
     stacked,
     taken_items,
@@ -209,6 +211,18 @@ class ALiBi:
 
 def _powers(heads: int) -> HostArray:
     return np.asarray(2.0 ** (-8.0 * np.arange(1, heads + 1) / heads))
+
+
+def checked_bias(
+    bias: Any, batch: tuple[int, ...], seen: Visibility, compute: str, q: Array
+) -> Bias | None:
+    """Return the bias given, an array or a function of positions."""
+    if bias is None:
+        return None
+    xp = _arrays.namespace(q=q)
+    if callable(bias):
+        return check_function(bias, batch, seen, compute, q, xp)
+    return check_bias(bias, batch, seen.n_q, seen.n_k, compute, xp)
 
 
 def check_function(

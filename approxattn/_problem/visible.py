@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from approxattn._arrays import HostArray
+from approxattn import _arrays
+from approxattn._arrays import Array, HostArray
 
 Window: TypeAlias = tuple[int | None, int | None]
 Run: TypeAlias = tuple[int, int, int]
@@ -144,3 +145,16 @@ def _runs_of_queries(queries: HostArray, keys: HostArray) -> tuple[HostArray, Ho
         for name, a, b in runs(queries[index]):
             first[(*index, slice(a, b))], stop[(*index, slice(a, b))] = places.get(name, (0, 0))
     return first, stop
+
+
+def without_unseen(
+    seen: Visibility, key_mask: Array | None, full: Array | None, batch: tuple[int, ...], k: Array
+) -> tuple[Array | None, Array | None]:
+    """Return the mask as given and in full, less the keys that no query sees."""
+    if np.all(seen.seen_keys):
+        return key_mask, full
+    shown = _arrays.from_host(seen.seen_keys, k)
+    if key_mask is None:
+        host = np.broadcast_to(seen.seen_keys, (*batch, seen.n_k))
+        return shown, _arrays.from_host(np.array(host), k)
+    return key_mask & shown, full & shown

@@ -26,7 +26,7 @@ FAULTS: tuple[Fault, ...] = (
         "empty = denominator == 0", "empty = denominator < 0", _EXACT),
     fault("masks.empty-not-zero", "missing check", "attend.forward", "_without",
         "return xp.where(gone, xp.full_like(x, instead), x)", "return x", _EXACT),
-    fault("masks.unseen-keys-shown", "leak", "_problem", "_without_unseen",
+    fault("masks.unseen-keys-shown", "leak", "_problem.visible", "without_unseen",
         "if np.all(seen.seen_keys):", "if True:", _INPUT),
     fault("masks.prefix-short", "off-by-one", "attend.pieces", "_of_run",
         "start = min(max(0, f - o), n)", "start = min(max(0, f - o + 1), n)", _METHODS),

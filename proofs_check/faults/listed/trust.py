@@ -171,7 +171,7 @@ FAULTS: tuple[Fault, ...] = (
         _THREADS),
     fault("threads.context", "side effect", "monomials.workers", "gather",
         "pool.submit(copy_context().run, task)", "pool.submit(task)", _THREADS),
-    fault("quiet.errstate", "side effect", "_problem", "quietly",
+    fault("quiet.errstate", "side effect", "_problem.quiet", "quietly",
         "with np.errstate(all='ignore'):", "with np.errstate():", _QUIET),
     # settings and messages
     fault("settings.small-integers", "missing check", "_arguments", "check_integer",
