@@ -132,17 +132,13 @@ def range_finder(tiny: bool = False) -> Figure:
     ranks = [2, 8] if tiny else [2, 4, 8, 16, 32, 64, 128]
     found = {r: _mean_errors(a, r, 3 if tiny else 20) for r in ranks}
     spectral, powered, frobenius = ([found[r][i] for r in ranks] for i in range(3))
-    shares = {
-        "largest share": [
-            m / _spectral_bound(values, r) for m, r in zip(spectral, ranks, strict=True)
-        ],
-        "largest share, powers": [
-            m / _spectral_bound(values, r, 1) for m, r in zip(powered, ranks, strict=True)
-        ],
-        "largest share, Frobenius": [
-            m / _frobenius_bound(values, r) for m, r in zip(frobenius, ranks, strict=True)
-        ],
-    }
+    plain = [_spectral_bound(values, r) for r in ranks]
+    once = [_spectral_bound(values, r, 1) for r in ranks]
+    whole = [_frobenius_bound(values, r) for r in ranks]
+    least, rest = [float(values[r]) for r in ranks], [_rest(values, r) for r in ranks]
+    of_spectral = _pair("q = 0", ranks, spectral, plain, 0)
+    of_spectral += _pair("q = 1", ranks, powered, once, 1)
+    of_frobenius = _pair("q = 0", ranks, frobenius, whole, 0)
     return Figure(
         name="range-finder",
         title="A randomised range finder on a real attention matrix",
@@ -152,51 +148,33 @@ def range_finder(tiny: bool = False) -> Figure:
         "and the least that any matrix of that rank leaves. One power A A^T (q = 1) brings the "
         f"error close to it, and {_EXTRA} columns more may bring it below.",
         panels=(
-            Panel(
-                x=Axis(label="rank r", log=True, base=2),
-                y=Axis(label="spectral norm of the error", log=True),
-                series=(
-                    *_pair(
-                        "q = 0", ranks, spectral, [_spectral_bound(values, r) for r in ranks], 0
-                    ),
-                    *_pair(
-                        "q = 1", ranks, powered, [_spectral_bound(values, r, 1) for r in ranks], 1
-                    ),
-                    Series(
-                        label="least of rank r",
-                        x=ranks,
-                        y=[float(values[r]) for r in ranks],
-                        kind="dashed",
-                        colour=6,
-                    ),
-                ),
-            ),
-            Panel(
-                x=Axis(label="rank r", log=True, base=2),
-                y=Axis(label="Frobenius norm of the error", log=True),
-                series=(
-                    *_pair(
-                        "q = 0", ranks, frobenius, [_frobenius_bound(values, r) for r in ranks], 0
-                    ),
-                    Series(
-                        label="least of rank r",
-                        x=ranks,
-                        y=[_rest(values, r) for r in ranks],
-                        kind="dashed",
-                        colour=6,
-                    ),
-                ),
-            ),
+            _by_rank("spectral", ranks, of_spectral, least),
+            _by_rank("Frobenius", ranks, of_frobenius, rest),
         ),
         seed=_SEED,
         of_paper="Halko, Martinsson and Tropp, figures of error against rank",
-        facts={name: max(rows) for name, rows in shares.items()},
+        facts={
+            "largest share": _largest_share(spectral, plain),
+            "largest share, powers": _largest_share(powered, once),
+            "largest share, Frobenius": _largest_share(frobenius, whole),
+        },
     )
+
+
+def _by_rank(norm: str, ranks: list[int], found: tuple[Series, ...], least: list[float]) -> Panel:
+    """Errors in a norm, beside the least that any matrix of that rank leaves."""
+    x, y = Axis(label="rank r", log=True, base=2), Axis(label=f"{norm} norm of the error", log=True)
+    floor = Series(label="least of rank r", x=ranks, y=least, kind="dashed", colour=6)
+    return Panel(x=x, y=y, series=(*found, floor))
+
+
+def _largest_share(mean: list[float], bound: list[float]) -> float:
+    return max(m / b for m, b in zip(mean, bound, strict=True))
 
 
 def _pair(
     label: str, x: list[int], mean: list[float], bound: list[float], colour: int
-) -> tuple[Series, Series]:
+) -> tuple[Series, ...]:
     return (
         Series(label=f"bound, {label}", x=x, y=bound, colour=colour),
         Series(label=f"mean error, {label}", x=x, y=mean, kind="rings", colour=colour),

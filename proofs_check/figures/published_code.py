@@ -48,8 +48,6 @@ def published_table(tiny: bool = False) -> Figure:
     with threadpool_limits(1):
         draws = [[_measured(d, i) for i in range(9 if d < 9 else 1)] for d in widths]
     found = [_median(of_width) for of_width in draws]
-    readme = [PRINTED[d] for d in widths]
-    counted = [_cost_exact(d) / _cost_polynomial(d) for d in widths]
     last = found[-1]
     return Figure(
         name="published-table",
@@ -61,56 +59,10 @@ def published_table(tiny: bool = False) -> Figure:
         "most, and one beyond. Times here are "
         "processor times of NumPy on one thread; theirs are of PyTorch.",
         panels=(
-            Panel(
-                x=Axis(label="width d, n = 10 · 2^d tokens"),
-                y=Axis(label="error, per cent", log=True),
-                series=(
-                    Series(label="readme", x=widths, y=[r[0] for r in readme], kind="points"),
-                    Series(
-                        label="range of 9 draws, d < 9",
-                        x=widths,
-                        y=[max(f.reported for f in of_width) for of_width in draws],
-                        low=[min(f.reported for f in of_width) for of_width in draws],
-                        kind="band",
-                        colour=1,
-                    ),
-                    Series(
-                        label="as reported, here", x=widths, y=[f.reported for f in found], colour=1
-                    ),
-                    Series(
-                        label="relative, same normaliser",
-                        x=widths,
-                        y=[f.relative for f in found],
-                        kind="dashed",
-                        colour=2,
-                    ),
-                    Series(
-                        label="relative, to softmax",
-                        x=widths,
-                        y=[f.softmax for f in found],
-                        colour=3,
-                    ),
-                ),
-            ),
-            Panel(
-                x=Axis(label="width d, n = 10 · 2^d tokens"),
-                y=Axis(label="speed-up", log=True),
-                series=(
-                    Series(label="readme", x=widths, y=[r[1] for r in readme], kind="points"),
-                    Series(label="timed here", x=widths, y=[f.speedup for f in found]),
-                    Series(label="counted", x=widths, y=counted, kind="dashed"),
-                ),
-            ),
+            _panel("error, per cent", _error_series(widths, draws, found)),
+            _panel("speed-up", _speed_series(widths, found)),
         ),
-        printed=tuple(
-            Printed(
-                what=f"d = {d}, n = {10 * 2**d:,}: error; speed-up",
-                source=f"{PRINTED[d][0]} %; {PRINTED[d][1]:.1f}",
-                ours=f"{f.reported:.3f} % (relative {f.relative:.3f} %, to softmax "
-                f"{f.softmax:.1f} %); {f.speedup:.1f}",
-            )
-            for d, f in zip(widths, found, strict=True)
-        ),
+        printed=tuple(_printed(d, f) for d, f in zip(widths, found, strict=True)),
         seed=_SEED,
         of_paper="LSS24, table of the published code (" + CODE.split(", ")[-1] + ")",
         facts={
@@ -118,6 +70,44 @@ def published_table(tiny: bool = False) -> Figure:
             "reported, d = 4": found[0].reported,
             "softmax, last": last.softmax,
         },
+    )
+
+
+def _panel(measure: str, series: tuple[Series, ...]) -> Panel:
+    x, y = Axis(label="width d, n = 10 · 2^d tokens"), Axis(label=measure, log=True)
+    return Panel(x=x, y=y, series=series)
+
+
+def _error_series(
+    x: list[int], draws: list[list[_Errors]], found: list[_Errors]
+) -> tuple[Series, ...]:
+    reported = [[f.reported for f in of_width] for of_width in draws]
+    band = {"y": [max(r) for r in reported], "low": [min(r) for r in reported]}
+    relative, softmax = [f.relative for f in found], [f.softmax for f in found]
+    return (
+        Series(label="readme", x=x, y=[PRINTED[d][0] for d in x], kind="points"),
+        Series(label="range of 9 draws, d < 9", x=x, **band, kind="band", colour=1),
+        Series(label="as reported, here", x=x, y=[f.reported for f in found], colour=1),
+        Series(label="relative, same normaliser", x=x, y=relative, kind="dashed", colour=2),
+        Series(label="relative, to softmax", x=x, y=softmax, colour=3),
+    )
+
+
+def _speed_series(x: list[int], found: list[_Errors]) -> tuple[Series, ...]:
+    counted = [_cost_exact(d) / _cost_polynomial(d) for d in x]
+    return (
+        Series(label="readme", x=x, y=[PRINTED[d][1] for d in x], kind="points"),
+        Series(label="timed here", x=x, y=[f.speedup for f in found]),
+        Series(label="counted", x=x, y=counted, kind="dashed"),
+    )
+
+
+def _printed(d: int, f: _Errors) -> Printed:
+    return Printed(
+        what=f"d = {d}, n = {10 * 2**d:,}: error; speed-up",
+        source=f"{PRINTED[d][0]} %; {PRINTED[d][1]:.1f}",
+        ours=f"{f.reported:.3f} % (relative {f.relative:.3f} %, to softmax "
+        f"{f.softmax:.1f} %); {f.speedup:.1f}",
     )
 
 
