@@ -31,6 +31,7 @@ def row_lengths(x: Array, xp: Namespace) -> Array:
     grow = 1 + gamma(x.shape[-1] + 8, precision.unit_roundoff(x), 1)
     return outward(at_hand(top[..., 0]) * xp.sqrt(squares) * grow)
 
+
 SHORT = 32
 """Columns up to which dot products of rows are one product. *Chosen*: 0.6 to 0.8 of the time of
 einsum at 16 and 32 columns, which takes half of vecdot's; the same at 64.
