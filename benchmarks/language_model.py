@@ -15,18 +15,20 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import os
 import platform
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from real_model import judged, plans, settings, tables, texts
+from real_model import judged, one_head, plans, settings, tables, texts
 from real_model.cells import Cells
 from real_model.heads import Capture, Head, judge
-from real_model.network import forward
+from real_model.network import Attend
 from real_model.smollm import SmolLM, compare
 from real_model.swaps import Swap, torch, torch_attention
 from threadpoolctl import threadpool_limits
@@ -34,7 +36,7 @@ from threadpoolctl import threadpool_limits
 from approxattn.planning.model import ModelPlan
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PARTS = ("check", "model", "heads", "plans", "curve")
+PARTS = ("check", "one-head", "plans", "curve", "heads", "model")
 CURVE = ("kings", "parser")
 """Texts that margins are compared on, each judging the plan of the other."""
 CHECKED = 1024
@@ -65,15 +67,21 @@ class Bench:
         """Yield tokens, text and setting of what is asked for, not there yet, and in the budget."""
         only = self.options.only
         for n in self.options.tokens:
-            for text in self.options.texts:
-                for name in names:
+            for name in names:
+                for text in self.options.texts:
                     asked = not only or any(piece.lower() in name.lower() for piece in only)
                     if not asked or f"{n} | {text} | {name}" in self.cells:
                         continue
-                    if time.process_time() > self.until:
-                        print("the budget is spent: run the same command again", file=sys.stderr)
+                    if not self.in_time():
                         return
                     yield n, text, name
+
+    def in_time(self) -> bool:
+        """Return whether the budget is not spent, and say so where it is."""
+        if time.process_time() > self.until:
+            print("the budget is spent: run the same command again", file=sys.stderr)
+            return False
+        return True
 
     def keep(self, n: int, text: str, name: str, record: object) -> None:
         """Write a figure, and say so."""
@@ -95,6 +103,15 @@ class Bench:
         except ImportError as error:
             print(f"no check against transformers: {error}")
 
+    def one_head(self) -> None:
+        """Time one causal head beside PyTorch."""
+        if torch() is None:
+            return
+        for name, line in one_head.lines(self.options.repeats).items():
+            if name not in self.cells and self.in_time():
+                self.cells.keep(name, line())
+                print(f"{name}: {self.cells.records[name]}", flush=True)
+
     def model(self) -> None:
         """Run the model with each setting in all heads."""
         everywhere = settings.everywhere()
@@ -110,14 +127,16 @@ class Bench:
         """Return the losses of exact attention, found now if they are not there."""
         path = self.folder / f"exact-{text}-{n}.npy"
         if not path.exists():
-            exact = settings.everywhere()[plans.EXACT]
-            record, found = judged.run(
-                self.smollm.network, self.text(text, n), lambda *_: exact, None
-            )
-            self._keep_losses(n, text, plans.EXACT, found)
-            self.keep(n, text, plans.EXACT, record)
+            self._run_exact(n, text)
         losses: judged.Losses = np.load(path)
         return losses
+
+    def _run_exact(self, n: int, text: str, **options: Any) -> None:
+        exact = settings.everywhere()[plans.EXACT]
+        network, given = self.smollm.network, self.text(text, n)
+        record, found = judged.run(network, given, lambda *_: exact, None, **options)
+        self._keep_losses(n, text, plans.EXACT, found)
+        self.keep(n, text, plans.EXACT, record)
 
     def _keep_losses(self, n: int, text: str, name: str, found: judged.Losses) -> None:
         if name == plans.EXACT:
@@ -126,11 +145,19 @@ class Bench:
 
     @functools.cache  # noqa: B019 - one run a process
     def captured(self, text: str, n: int) -> Capture:
-        """Return queries, keys and values of the exact model."""
+        """Return queries, keys and values of the exact model, kept beside the results."""
+        folder = self.folder / f"heads-{text}-{n}"
         exact = settings.everywhere()[plans.EXACT]
-        capture = Capture(Swap(self.smollm.network, lambda *_: exact))
-        forward(self.smollm.network, self.text(text, n).tokens, capture)
-        return capture
+        if not Capture.there(folder):
+            seen: list[Capture] = []
+
+            def watch(attend: Attend) -> Attend:
+                seen.append(Capture(attend))
+                return seen[0]
+
+            self._run_exact(n, text, watch=watch)
+            seen[0].keep(folder)
+        return Capture.kept(folder, Swap(self.smollm.network, lambda *_: exact))
 
     def heads(self) -> None:
         """Judge methods and rivals on one head of each layer."""
@@ -143,60 +170,70 @@ class Bench:
                     self.keep(n, text, name, beside(heads))
                 else:
                     self.keep(n, text, name, judge(pairs[name], heads))
-            self.captured.cache_clear()
 
     def plans(self) -> None:
         """Choose a method for each head on some texts, and run the model on others."""
         for n in self.options.tokens:
-            asked = {_planned(*pair): pair for pair in settings.PLANNED}
+            asked = {plans.Wanted((), error).name: error for error in settings.PLANNED}
+            rows = list(self.wanted_at(n, list(asked)))
+            self._make(n, [plans.Wanted(texts.TEACHERS[x], asked[name]) for _, x, name in rows])
             for _, text, name in self.wanted_at(n, list(asked)):
-                found = self.made(n, text, *asked[name])
-                record, _ = judged.run(
-                    self.smollm.network,
-                    self.text(text, n),
-                    plans.chooser(found),
-                    self.exact(n, text),
-                )
+                found = self.made(n, plans.Wanted(texts.TEACHERS[text], asked[name]))
+                if found is None:
+                    break
+                choose = plans.chooser(found)
+                given, exact = self.text(text, n), self.exact(n, text)
+                record, _ = judged.run(self.smollm.network, given, choose, exact)
                 record |= {
                     "planned on": texts.TEACHERS[text],
                     "heads left exact": found.left_exact,
-                    "share of heads above": plans.judged(found, self.captured(text, n)).above,
                     "settings": plans.settings(found),
                 }
                 self.keep(n, text, name, record)
-            self.captured.cache_clear()
 
     def curve(self) -> None:
-        """Compare margins: heads left exact, and heads above the error on other texts."""
+        """Compare errors, margins and shares: heads left exact, and heads above the error on the
+        text that a plan has not seen, from the plan of both texts, which leaves out each in turn.
+        """
+        if not set(CURVE) <= set(self.options.texts):
+            return
+        several = [*((text,) for text in CURVE), CURVE]
         for n in self.options.tokens:
-            taught = [text for text in self.options.texts if text in CURVE]
-            for margin in settings.MARGINS:
-                name = f"{n} | curve | aa.plan | {margin:g}"
-                if name in self.cells or not taught or time.process_time() > self.until:
-                    continue
-                points = []
-                for text in taught:
-                    found = self.made(n, text, 0.1, margin)
-                    audit = plans.judged(found, self.captured(text, n))
-                    points.append(plans.point(found, audit, n, self.smollm.network.width))
-                mean = {key: float(np.mean([p[key] for p in points])) for key in points[0]}
-                self.cells.keep(name, mean)
-                print(f"{name}: {mean}", flush=True)
-            self.captured.cache_clear()
+            plans_of = {
+                f"{n} | curve | {plans.Wanted((), *numbers).name} | {numbers[1]:g}": [
+                    plans.Wanted(names, *numbers) for names in several
+                ]
+                for numbers in settings.COMPARED
+            }
+            missing = {name: x for name, x in plans_of.items() if name not in self.cells}
+            self._make(n, [wanted for each in missing.values() for wanted in each])
+            for name, each in missing.items():
+                made = [self.made(n, wanted) for wanted in each]
+                found = [plan for plan in made if plan is not None]
+                if len(found) == len(each):
+                    width = self.smollm.network.width
+                    self.cells.keep(name, plans.point(found[:-1], found[-1], n, width))
+                    print(f"{name}: {self.cells.records[name]}", flush=True)
 
-    def made(self, n: int, text: str, error: float, margin: float) -> ModelPlan:
-        """Return the plan for a text, made on others."""
-        teachers = [self.captured(name, n) for name in texts.TEACHERS[text]]
-        return plans.made(teachers, error, margin, settings.candidates(), self.options.planning)
+    def _make(self, n: int, wanted: list[plans.Wanted]) -> None:
+        """Make plans that are not there."""
+        plans.made(
+            list(dict.fromkeys(wanted)),
+            lambda name: self.captured(name, n),
+            settings.candidates(),
+            self.options.planning,
+            self.folder / f"plans-{n}",
+            self.in_time,
+        )
+
+    def made(self, n: int, wanted: plans.Wanted) -> ModelPlan | None:
+        """Return a plan; None where it is not complete."""
+        found = wanted.kept(self.folder / f"plans-{n}")
+        return found if len(found) == self.smollm.network.layers else None
 
     def wanted_at(self, n: int, names: list[str]) -> Iterator[tuple[int, str, str]]:
         """Yield what is wanted for one number of tokens."""
         yield from (entry for entry in self.wanted(names) if entry[0] == n)
-
-
-def _planned(error: float, margin: float) -> str:
-    """Return the name of a plan among the settings."""
-    return f"aa.plan, error {error}" + (f", margin {margin}" if margin < 1 else "")
 
 
 def beside(heads: list[Head]) -> dict[str, float | None]:
@@ -206,6 +243,19 @@ def beside(heads: list[Head]) -> dict[str, float | None]:
         return {"seconds a head": None}
     spent = [torch_attention(kit, h.q[None], h.k[None], h.v[None])[1] for h in heads]
     return {"seconds a head": float(np.mean(spent))}
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on; the last run that adds any is described."""
+    kit = torch()
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, one thread",
+        "processes that wait, at the start": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": kit.__version__ if kit is not None else None,
+        "dtype": "float32",
+    }
 
 
 def save(path: Path) -> None:
@@ -234,6 +284,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--planning", type=float, default=1800, help="seconds that one plan of the model may take"
     )
+    parser.add_argument("--repeats", type=int, default=9, help="turns of the part one-head")
     parser.add_argument("--capture", type=Path, help="write q, k, v of all heads there, no more")
     parser.add_argument("--save", action="store_true", help="write the results into docs/")
     parser.add_argument("--json", type=Path, default=Path("report/bench_language_model.json"))
@@ -248,9 +299,8 @@ def main() -> None:
         if options.capture:
             bench.captured(options.texts[0], options.tokens[0]).save(options.capture)
             return
-        machine = {"machine": platform.machine(), "python": platform.python_version()}
-        bench.cells.keep("run with", machine | {"numpy": np.__version__, "dtype": "float32"})
-        steps = {name: getattr(bench, name) for name in PARTS}
+        bench.cells.keep("run with", machine())
+        steps = {name: getattr(bench, name.replace("-", "_")) for name in PARTS}
         for part in options.parts:
             steps[part]()
     if options.save:

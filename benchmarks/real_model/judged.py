@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from real_model.network import Network, forward, losses
+from real_model.network import Attend, Network, forward, losses
 from real_model.swaps import HeadAttention, Swap, exact_multiply_adds
 from real_model.texts import Text
 
@@ -25,6 +25,7 @@ def run(
     exact: Losses | None,
     *,
     beside: int = 5,
+    watch: Callable[[Attend], Attend] = lambda attend: attend,
 ) -> tuple[dict[str, Any], Losses]:
     """Return what one forward pass shows, and its losses.
 
@@ -38,10 +39,12 @@ def run(
         Losses of exact attention, to compare with; None where this is exact attention.
     beside : int
         PyTorch's attention is timed in every so many layers, where it is installed.
+    watch : callable
+        Wraps the attention, as `Capture` does.
     """
     attend = Swap(network, choose, beside=beside)
     start = time.process_time()
-    found = losses(network, forward(network, text.tokens, attend), text.tokens)
+    found = losses(network, forward(network, text.tokens, watch(attend)), text.tokens)
     spent = time.process_time() - start
     n = len(text.tokens)
     whole = network.layers * network.heads * exact_multiply_adds(n, network.width)

@@ -5,39 +5,115 @@ others.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import approxattn as aa
-from approxattn.planning.layers import plan
-from approxattn.planning.model import ModelAudit, ModelPlan
-from real_model.heads import Capture
+from approxattn.planning.model import ModelPlan
+from real_model.heads import Call, Capture
+from real_model.network import Array
 from real_model.swaps import HeadAttention, Public, exact_multiply_adds
 
 EXACT = "Exact"
-ROWS = 512
-"""Rows of a head that judge a plan on another text. *Chosen*."""
+
+
+class Wanted(NamedTuple):
+    """A plan of the whole model: the texts that it is made on, its error, its margin, and the share
+    of blocks that may have a larger error.
+    """
+
+    texts: tuple[str, ...]
+    error: float
+    margin: float = 1.0
+    exceeding: float = 0.1
+
+    @property
+    def name(self) -> str:
+        """What stands in the tables, without the margin."""
+        more = f", exceeding {self.exceeding:g}" if self.exceeding != 0.1 else ""
+        return f"aa.plan, error {self.error:g}{more}"
+
+    def path(self, folder: Path) -> Path:
+        """Return the file that the plan is kept in."""
+        numbers = "-".join(f"{x:g}" for x in self[1:])
+        return folder / f"{'-'.join(self.texts)}-{numbers}.json"
+
+    def kept(self, folder: Path) -> ModelPlan:
+        """Return the layers that are planned already."""
+        path = self.path(folder)
+        return ModelPlan.load(path) if path.exists() else ModelPlan(layers={})
 
 
 def made(
-    texts: Sequence[Capture], error: float, margin: float, candidates: Sequence[Any], budget: float
-) -> ModelPlan:
-    """Return the plans of all layers for a relative error, made on what some texts asked for."""
-    return plan(
-        [call for text in texts for call in text.calls],
-        relative_error=error,
-        margin=margin,
-        candidates=list(candidates),
-        budget=budget,
-        rng=np.random.default_rng(0),
+    wanted: Sequence[Wanted],
+    capture: Callable[[str], Capture],
+    candidates: Sequence[Any],
+    budget: float,
+    folder: Path,
+    in_time: Callable[[], bool],
+) -> None:
+    """Make plans together, layer by layer, so that each text is measured once, and keep them.
+
+    Parameters
+    ----------
+    wanted, candidates
+        Plans, and what they choose from.
+    capture : callable
+        Queries, keys and values of a text.
+    budget : float
+        Seconds for one plan of the model; each layer may take its share.
+    folder : Path
+        Of the plans; layers that are there are not planned again.
+    in_time : callable
+        Whether to go on with a further layer.
+    """
+    calls = {name: capture(name).calls for plan in wanted for name in plan.texts}
+    layers = min(map(len, calls.values()), default=0)
+    timings: dict[Any, Any] = {}
+    for layer in range(layers):
+        if not in_time():
+            return
+        given = {name: _heads(text[layer]) for name, text in calls.items()}
+        measured: dict[str, dict[int, Any]] = {name: {} for name in calls}
+        for plan in wanted:
+            before = plan.kept(folder)
+            if layer not in before:
+                options = {"candidates": list(candidates), "budget": budget / layers}
+                found = of_layer(plan, layer, given, measured, timings=timings, **options)
+                folder.mkdir(parents=True, exist_ok=True)
+                ModelPlan(layers={**before.layers, layer: found}).save(plan.path(folder))
+                print(f"layer {layer}, {plan}: {found!r}", flush=True)
+
+
+def of_layer(
+    plan: Wanted,
+    layer: int,
+    given: Mapping[str, tuple[Array, Array, Array]],
+    measured: Mapping[str, dict[int, Any]],
+    **options: Any,
+) -> aa.Plan:
+    """Return the plan of one layer, from what each text gives it."""
+    return aa.plan(
+        *map(list, zip(*(given[name] for name in plan.texts), strict=True)),
+        relative_error=plan.error,
+        margin=plan.margin,
+        exceeding=plan.exceeding,
+        causal=True,
+        order="processor",
+        measured=[measured[name] for name in plan.texts],
+        rng=np.random.default_rng(layer),
+        **options,
     )
 
 
-def judged(found: ModelPlan, text: Capture) -> ModelAudit:
-    """Return how the heads do on another text."""
-    return found.audit(text.calls, rows=ROWS, rng=np.random.default_rng(1))
+def _heads(call: Call) -> tuple[Array, Array, Array]:
+    """Return queries of a layer, and keys and values for each of its heads, in float32."""
+    q, k, v = (np.asarray(x[0], np.float32) for x in (call.q, call.k, call.v))
+    group = len(q) // len(k)
+    return q, np.repeat(k, group, axis=0), np.repeat(v, group, axis=0)
 
 
 def chooser(found: ModelPlan) -> Callable[[int, int], HeadAttention]:
@@ -62,13 +138,18 @@ def settings(found: ModelPlan) -> dict[str, list[int]]:
     return groups
 
 
-def point(found: ModelPlan, audit: ModelAudit, n: int, width: int) -> dict[str, float]:
-    """Return heads left exact, the share above the error, multiply-adds and time over exact."""
-    methods = [head.method for layer in found.values() for head in layer.heads]
+def point(alone: Sequence[ModelPlan], together: ModelPlan, n: int, width: int) -> dict[str, float]:
+    """Return heads left exact, multiply-adds and time over exact attention, means over plans from
+    one text each; and the share of heads above the error on the text that such a plan has not
+    seen, from the plan of all texts, which leaves out each in turn.
+    """
+    methods = [h.method for found in alone for layer in found.values() for h in layer.heads]
     counts = [Public(method).multiply_adds(n, width) for method in methods]
+    left_out = [layer.transfer for layer in together.values() if layer.transfer]
+    weights = [transfer.heads for transfer in left_out]
     return {
-        "exact": sum(isinstance(method, aa.Exact) for method in methods),
-        "above": audit.above,
+        "exact": float(np.mean([found.left_exact for found in alone])),
+        "above": float(np.average([transfer.above for transfer in left_out], weights=weights)),
         "cost": float(np.mean(counts)) / exact_multiply_adds(n, width),
-        "time": found.relative_seconds,
+        "time": float(np.mean([found.relative_seconds for found in alone])),
     }

@@ -43,11 +43,15 @@ def ours() -> dict[str, HeadAttention]:
     }
 
 
-PLANNED = ((0.2, 1.0), (0.1, 1.0), (0.1, 0.7), (0.05, 1.0))
-"""Relative errors that plans are made for, with their margins."""
+PLANNED = (0.1, 0.05, 0.2)
+"""Relative errors that plans are made for, and the model is run with."""
 
-MARGINS = (1.0, 0.7, 0.5)
-"""Margins that are compared at an error of 0.1."""
+COMPARED = (
+    *((error, 1.0, 0.1) for error in PLANNED),
+    *((0.1, margin, 0.1) for margin in (0.7, 0.5)),
+    *((0.1, 1.0, exceeding) for exceeding in (0.2, 0.3)),
+)
+"""Errors, margins and shares of blocks that may exceed them, of plans that are compared."""
 
 
 def candidates() -> list[aa.SelectedSummaries]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-Records = Mapping[str, Any]
+from real_model import goals
+from real_model.readings import Records, cells, on_heads, signed
 
 
 def table(head: str, rows: list[list[str]]) -> str:
@@ -19,30 +20,13 @@ def table(head: str, rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def signed(x: float, digits: int = 4) -> str:
-    """Return a number with its sign, typeset."""
-    return f"{x:+.{digits}f}".replace("-", "−")
-
-
-def cells(records: Records) -> dict[int, dict[str, dict[str, Any]]]:
-    """Return the records of whole models by tokens, setting and text, in their order."""
-    found: dict[int, dict[str, dict[str, Any]]] = {}
-    for name, record in records.items():
-        parts = name.split(" | ")
-        if len(parts) == 3 and parts[2] != "text":
-            found.setdefault(int(parts[0]), {}).setdefault(parts[2], {})[parts[1]] = record
-    return dict(sorted(found.items()))
-
-
 def plan_table(records: Records) -> str:
-    """Return what plans chose: heads left exact, and heads with a larger error than planned."""
+    """Return what plans chose: heads left exact, and what that does to the loss."""
     rows = []
     for n, settings in cells(records).items():
         for setting, by_text in settings.items():
             for text, record in by_text.items():
                 if "settings" in record:
-                    above = record["share of heads above"]
-                    missing = above is None
                     rows.append(
                         [
                             f"{n:,}",
@@ -50,19 +34,17 @@ def plan_table(records: Records) -> str:
                             " and ".join(record["planned on"]),
                             text,
                             str(record["heads left exact"]),
-                            "" if missing else f"{100 * above:.0f} %",
                             signed(record["change"]),
                         ]
                     )
     return table(
-        "n | plan | made on | judged on | heads left exact | heads above the error | "
-        "change in nats a token",
+        "n | plan | made on | judged on | heads left exact | change in nats a token",
         rows,
     )
 
 
 def curve_table(records: Records) -> str:
-    """Return heads left exact against heads above an error of 0.1 on other texts."""
+    """Return heads left exact against heads above the error on the other text."""
     found = [(name.split(" | "), r) for name, r in records.items() if " | curve | " in name]
     rows = [
         [
@@ -77,21 +59,10 @@ def curve_table(records: Records) -> str:
         for parts, point in sorted(found, key=lambda x: int(x[0][0]))
     ]
     return table(
-        "n | rule | margin | heads left exact | heads above 0.1 on other texts | "
+        "n | plan | margin | heads left exact | heads above the error on the other text | "
         "multiply-adds | time over that of Exact",
         rows,
     )
-
-
-def on_heads(records: Records) -> dict[tuple[int, str], dict[str, list[dict[str, Any]]]]:
-    """Return the records of single heads by (tokens, family), setting, one for each text."""
-    found: dict[tuple[int, str], dict[str, list[dict[str, Any]]]] = {}
-    for name, record in records.items():
-        parts = name.split(" | ")
-        if len(parts) == 5 and parts[2] == "heads":
-            place = found.setdefault((int(parts[0]), parts[3]), {})
-            place.setdefault(parts[4], []).append(record)
-    return found
 
 
 def model_table(records: Records) -> str:
@@ -153,6 +124,11 @@ def heads_table(records: Records) -> str:
     )
 
 
+def goals_table(records: Records) -> str:
+    """Return what was to be reached, what was found, and why it is missed."""
+    return table("to reach | goal | found | so", goals.rows(records))
+
+
 def check_table(records: Records) -> str:
     """Return the comparison with transformers."""
     found = records.get("check", {})
@@ -161,6 +137,7 @@ def check_table(records: Records) -> str:
 
 
 TABLES: dict[str, Callable[[Records], str]] = {
+    "goals": goals_table,
     "check": check_table,
     "model": model_table,
     "heads": heads_table,

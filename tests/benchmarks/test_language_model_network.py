@@ -183,14 +183,38 @@ def captured(seed: int) -> Capture:
     return capture
 
 
-def test_plans_of_the_model() -> None:
+def test_captured_heads_are_kept(tmp_path: Path) -> None:
+    capture = captured(1)
+    assert not Capture.there(tmp_path)
+    capture.keep(tmp_path)
+    assert Capture.there(tmp_path)
+    again = Capture.kept(tmp_path, Swap(NETWORK, lambda *_: EXACT))
+    assert len(again.calls) == len(again.heads) == 2
+    for own, other in zip(capture.heads, again.heads, strict=True):
+        assert (own.layer, own.head) == (other.layer, other.head)
+        assert other.q.dtype == np.float32
+        np.testing.assert_array_equal(other.v, own.v.astype(np.float16))
+
+
+def test_plans_of_the_model(tmp_path: Path) -> None:
     """Made on two texts, run on a third, and judged there."""
     candidates = [
         aa.SelectedSummaries(heavy=heavy, recent=8, summaries=4, sinks=1, block=8)
         for heavy in (0, 8)
     ]
-    texts = [captured(1), captured(2)]
-    found = plans.made(texts, 0.5, 1.0, candidates, 60.0)
+    texts = {"one": captured(1), "two": captured(2)}
+    wanted = plans.Wanted(("one", "two"), 0.5, 1.0)
+    other, tight = plans.Wanted(("two",), 0.5, 1.0), plans.Wanted(("two", "one"), 0.5, 0.01)
+
+    def make(*asked: plans.Wanted, layers: int = 2) -> None:
+        go = iter([True] * layers + [False] * 2)
+        plans.made(asked, texts.__getitem__, candidates, 60.0, tmp_path, lambda: next(go))
+
+    make(wanted, layers=1)
+    assert list(wanted.kept(tmp_path)) == [0]  # cut after a layer
+    make(wanted, other, tight)
+    assert list(other.kept(tmp_path)) == [0, 1]
+    found = wanted.kept(tmp_path)
     assert list(found) == [0, 1]
     assert {layer.shape for layer in found.values()} == {(6,)}
     assert found[0].lengths == (64, 64)
@@ -200,13 +224,13 @@ def test_plans_of_the_model() -> None:
     name = found[1].heads[2].name
     shared = [choose(1, head) for head in range(6) if found[1].heads[head].name == name]
     assert all(x is shared[0] for x in shared)
-    audit = plans.judged(found, captured(3))
     text = Text(np.random.default_rng(3).integers(0, 97, 64))
     record, _ = judged.run(NETWORK, text, choose, run(lambda *_: EXACT), beside=0)
-    point = plans.point(found, audit, 64, NETWORK.width)
+    point = plans.point([found], found, 64, NETWORK.width)
     assert point["exact"] == found.left_exact
     assert point["cost"] == pytest.approx(record["multiply-adds over exact"])
-    assert 0 <= point["above"] <= 1
-    tight = plans.made(texts, 0.5, 0.01, candidates, 60.0)
-    assert tight.left_exact == 12
-    assert plans.judged(tight, captured(3)).above == 0
+    above = [layer.transfer.above for layer in found.values()]
+    assert point["above"] == pytest.approx(np.mean(above))
+    small = tight.kept(tmp_path)
+    assert small.left_exact == 12
+    assert plans.point([small], small, 64, NETWORK.width)["above"] == 0
