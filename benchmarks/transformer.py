@@ -44,6 +44,7 @@ from approxattn.transformer import (
     parameters,
 )
 from approxattn.transformer.forward import run_layer
+from approxattn.transformer.sight import Sight
 
 Array = npt.NDArray[np.float32]
 
@@ -193,7 +194,7 @@ def activations(n: int) -> int:
     def through() -> list[Any]:
         runs, y = [], x
         for layer in net.layers:
-            runs.append(run_layer(layer, y, METHOD, None, None))
+            runs.append(run_layer(layer, y, METHOD, Sight(), None))
             y = runs[-1].then.value
         return runs
 

@@ -28,7 +28,7 @@ def check_order(
     them.
     """
     check_flag("causal", causal)
-    sides = _check_window(window)
+    sides = check_window(window)
     what = "causal=True" if causal else "" if sides is None else "a window"
     what = what or ("a bias of positions" if positions else "")
     offset = _check_offset(query_offset, n_q, n_k, what)
@@ -42,7 +42,8 @@ def check_order(
     )
 
 
-def _check_window(window: object) -> Window | None:
+def check_window(window: object) -> Window | None:
+    """Return the window, None where neither side has a limit."""
     if window is None:
         return None
     if not isinstance(window, tuple | list) or len(window) != 2:

@@ -7,7 +7,7 @@ Symbols. Row i of the input u is off by at most delta_i; primes mark the exact n
                  for b and e with W_K and W_V
     beta         factor of the scores
     f            exact weights of the computed queries and keys, f' those of the exact ones
-    c            any centre of the keys, or of the values
+    c            any centre of the keys, or of the values; one for all that i may see
     osc_j        largest less smallest over j; maxima over j run over the tokens that i may see
     eta_i        max_j |e_j|
 
@@ -75,8 +75,8 @@ from approxattn.transformer.affine import (
     plain_roundoff,
     spectral,
 )
-from approxattn.transformer.second_moments import centre
 from approxattn.transformer.self_attention import Heads, SelfAttention, joined_heads
+from approxattn.transformer.sight import Seen, Sight, centre
 
 
 class AttentionErrors(NamedTuple):
@@ -129,22 +129,17 @@ class _Lengths(NamedTuple):
     values: HostArray
 
 
-class _Seen:
-    """Takes, for each query, the largest x_j >= 0 of the tokens it may see."""
-
-    def __init__(self, key_mask: Array | None, causal: bool) -> None:
-        self.key_mask, self.causal = key_mask, causal
-
-    def __call__(self, x: HostArray) -> HostArray:
-        return bounded(largest_seen(x, self.key_mask, self.causal))
-
-
 def attention_errors(
-    weights: SelfAttention, u: Array, run: Heads, delta: HostArray, key_mask: Array | None
+    weights: SelfAttention, u: Array, run: Heads, delta: HostArray, sight: Sight
 ) -> AttentionErrors:
     """Return T4 for tokens u that are off by delta, shape (..., n)."""
-    delta, seen = delta[..., None, :], _Seen(key_mask, weights.causal)
-    off, lengths = _projected(weights, u, run, delta), _lengths(weights, run, key_mask)
+    n, delta = int(u.shape[-2]), delta[..., None, :]
+    largest = Seen(sight, n, weights.causal, weights.window)
+
+    def seen(x: HostArray) -> HostArray:
+        return bounded(largest(x))
+
+    off, lengths = _projected(weights, u, run, delta), _lengths(weights, run, sight)
     from_keys = (
         lengths.aimed * seen(delta)
         + lengths.q * seen(off.k_rounding)
@@ -196,19 +191,19 @@ def _rounding(w: Array | None, b: Array | None, size: HostArray, result: Array) 
     return np.zeros(result.shape[:-1]) if b is None else adding_rounding(result)
 
 
-def _lengths(weights: SelfAttention, run: Heads, key_mask: Array | None) -> _Lengths:
+def _lengths(weights: SelfAttention, run: Heads, sight: Sight) -> _Lengths:
     """Return upper bounds; what was multiplied or subtracted here counts its own rounding."""
     xp = _arrays.namespace(k=run.k)
-    q, keys, key_norms = norms(run.q, xp), *_centred(run.k, key_mask, xp)
+    q, keys, key_norms = norms(run.q, xp), *_centred(run.k, sight, xp)
     aimed, steered = q, _through(keys, weights.to_queries, xp)
     if weights.wk is not None:
         aimed = _through(run.q, weights.wk, xp)
-    return _Lengths(q, aimed, steered, key_norms, _centred(run.v, key_mask, xp)[1])
+    return _Lengths(q, aimed, steered, key_norms, _centred(run.v, sight, xp)[1])
 
 
-def _centred(x: Array, key_mask: Array | None, xp: Namespace) -> tuple[Array, HostArray]:
+def _centred(x: Array, sight: Sight, xp: Namespace) -> tuple[Array, HostArray]:
     """Return x - c as computed, and bounds on its exact length."""
-    off = x - centre(x, key_mask, xp)
+    off = x - centre(x, sight, xp)
     return off, bounded(norms(off, xp) * (1 + 2 * plain_roundoff(x)) + adding_rounding(off))
 
 
@@ -257,17 +252,6 @@ def _combined(weights: SelfAttention, run: Heads, moved: _Moved) -> HostArray:
     separate = np.sum(product * moved.delta + each * (moved.rounding + moved.rest), axis=-2)
     rounding = affine_rounding(norms(joined_heads(run.out), xp), weights.wo, weights.bo)
     return bounded(np.minimum(bounded(separate), bounded(spectral(weights.wo) * joint)) + rounding)
-
-
-def largest_seen(x: HostArray, key_mask: Array | None, causal: bool) -> HostArray:
-    """Return, for each query, the largest x_j >= 0 of the tokens it may see, shape (..., n) ->
-    (..., n).
-    """
-    if key_mask is not None:
-        x = np.where(_arrays.to_host(key_mask)[..., None, :], x, 0.0)
-    if causal:
-        return np.maximum.accumulate(x, axis=-1)
-    return np.broadcast_to(np.max(x, axis=-1, keepdims=True), x.shape)
 
 
 def spectral_norm(w: Array | None) -> HostArray:

@@ -32,6 +32,7 @@ from approxattn.transformer.padding import check_mask, lent, shown, shown_bounds
 from approxattn.transformer.reasons import Place, is_finite, reasons, unmet
 from approxattn.transformer.results import TARGET, LayerErrors, Output
 from approxattn.transformer.self_attention import Heads
+from approxattn.transformer.sight import Sight, check_segments
 from approxattn.transformer.token_map import Trace, trace, trace_errors
 
 
@@ -47,19 +48,19 @@ class LayerRun:
 
 
 class Plan(NamedTuple):
-    """How the layers are run: one method and one seed each; which tokens take part."""
+    """How the layers are run: one method and one seed each; which tokens see each other."""
 
     methods: tuple[Method, ...]
     seeds: Sequence[int | None]
-    mask: Array | None
+    sight: Sight
     second_moments: bool
 
     def run(self, i: int, layer: Layer, x: Array) -> LayerRun:
         """Run layer i on T_{i-1} = x, shape (..., n, d)."""
         with located(i):
-            x = lent(x, self.mask)
+            x = lent(x, self.sight.mask)
             return run_layer(
-                layer, x, self.methods[i], self.mask, self.seeds[i], self.second_moments
+                layer, x, self.methods[i], self.sight, self.seeds[i], self.second_moments
             )
 
 
@@ -71,6 +72,7 @@ def forward(
     method: Method | Sequence[Method],
     *,
     key_mask: Array | None = None,
+    segments: Array | None = None,
     rng: np.random.Generator | None = None,
     certify: bool = True,
     second_moments: bool = False,
@@ -88,6 +90,9 @@ def forward(
     key_mask : array of bool, broadcastable to (..., n), optional
         True for tokens that take part. What stands in the others is never read, be it NaN or 1e300:
         no token attends to them, and their own rows of T_0, ..., T_m are 0.
+    segments : array of int, broadcastable to (..., n), optional
+        Numbers of packed sequences, each one run of tokens: a token attends to its own sequence
+        only. An `Embedding` counts positions from the first token of all.
     rng : numpy.random.Generator, optional
         Needed by randomised methods; each layer draws from its own child.
     certify : bool
@@ -128,17 +133,18 @@ def forward(
     """
     for name, flag in (("certify", certify), ("second_moments", second_moments)):
         check_flag(name, flag)
-    start = begin(model, x, key_mask, certify=certify)
+    start = begin(model, x, key_mask, segments, certify=certify)
+    mask = start.sight.mask
     methods, seeds = methods_of(model, method), seeds_of(model, method, rng)
-    plan = Plan(methods, seeds, start.mask, certify and second_moments)
+    plan = Plan(methods, seeds, start.sight, certify and second_moments)
     tokens: list[Array] = [start.value]
     layers: list[LayerErrors] = []
     for i, layer in enumerate(model.layers):
         run = plan.run(i, layer, tokens[-1])
         if certify:
             delta = layers[-1].out if layers else start.deltas[-1]
-            layers.append(layer_errors(layer, run, delta, start.mask))
-        tokens.append(shown(run.then.value, start.mask))
+            layers.append(layer_errors(layer, run, delta, start.sight))
+        tokens.append(shown(run.then.value, mask))
     return Output(
         value=tokens[-1],
         tokens=tuple(tokens),
@@ -148,18 +154,20 @@ def forward(
 
 
 class Start(NamedTuple):
-    """The way through the first maps: the mask, T_0, what each map was given, and delta at every
-    step (none without bounds).
+    """The way through the first maps: who sees whom, T_0, what each map was given, and delta at
+    every step (none without bounds).
     """
 
-    mask: Array | None
+    sight: Sight
     value: Array
     run: Trace
     deltas: tuple[HostArray, ...]
 
 
-def begin(model: Transformer, x: Array, key_mask: Array | None, *, certify: bool) -> Start:
-    """Check x and the mask, and apply g_0."""
+def begin(
+    model: Transformer, x: Array, key_mask: Array | None, segments: Array | None, *, certify: bool
+) -> Start:
+    """Check x and the masks, and apply g_0."""
     xp = _arrays.namespace(x=x)
     floats = bool(xp.isdtype(x.dtype, "real floating"))
     if not model.first and (x.ndim < 2 or not floats):
@@ -171,13 +179,15 @@ def begin(model: Transformer, x: Array, key_mask: Array | None, *, certify: bool
     if 0 in x.shape:
         msg = f"x has shape {tuple(x.shape)}: a transformer needs at least one token"
         raise ValueError(msg)
-    mask = check_mask(key_mask, x, tuple(x.shape[:-1] if floats else x.shape))
+    shape = tuple(x.shape[:-1] if floats else x.shape)
+    mask = check_mask(key_mask, x, shape)
+    sight = Sight(mask=mask, segments=check_segments(segments, shape))
     run = trace(model.first, lent(x, mask))
     deltas: list[HostArray] = []
     if certify:
         deltas = trace_errors(model.first, run, np.zeros(run.value.shape[:-1]))
         deltas[-1] = shown_bounds(where_finite(deltas[-1], run.value), mask)
-    return Start(mask, shown(run.value, mask), run, tuple(deltas))
+    return Start(sight, shown(run.value, mask), run, tuple(deltas))
 
 
 def methods_of(model: Transformer, method: Method | Sequence[Method]) -> tuple[Method, ...]:
@@ -209,14 +219,14 @@ def run_layer(
     layer: Layer,
     x: Array,
     method: Method,
-    key_mask: Array | None,
+    sight: Sight,
     seed: int | None,
     second_moments: bool = False,
 ) -> LayerRun:
     """Run one layer on tokens x, shape (..., n, d)."""
     u = x if layer.norm is None else layer.norm(x)
     _check_finite(u)
-    heads = layer.attention.attend(u, method, key_mask, generator(seed), second_moments)
+    heads = layer.attention.attend(u, method, sight, generator(seed), second_moments)
     y = layer.attention.combine(heads.out)
     if layer.residual and y.shape != x.shape:
         msg = (
@@ -238,15 +248,15 @@ def _check_finite(u: Array) -> None:
         raise ValueError(msg)
 
 
-def layer_errors(layer: Layer, run: LayerRun, delta: HostArray, mask: Array | None) -> LayerErrors:
+def layer_errors(layer: Layer, run: LayerRun, delta: HostArray, sight: Sight) -> LayerErrors:
     """Carry delta through one layer."""
     moved = delta if layer.norm is None else where_finite(layer.norm.error(run.x, delta), run.u)
-    attention = attention_errors(layer.attention, run.u, run.heads, moved, mask)
+    attention = attention_errors(layer.attention, run.u, run.heads, moved, sight)
     z = attention.out
     if layer.residual:
         z = bounded(delta + attention.out + adding_rounding(run.z))
     z = where_finite(z, run.z)
-    out = shown_bounds(trace_errors(layer.then, run.then, z)[-1], mask)
+    out = shown_bounds(trace_errors(layer.then, run.then, z)[-1], sight.mask)
     return LayerErrors(
         x=delta, u=moved, attention=attention, z=z, out=out, certificate=run.heads.certificate
     )

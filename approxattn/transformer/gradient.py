@@ -71,6 +71,7 @@ def gradient(
     method: Method | Sequence[Method],
     *,
     key_mask: Array | None = None,
+    segments: Array | None = None,
     rng: np.random.Generator | None = None,
     certify: bool = True,
     recompute: bool = False,
@@ -81,7 +82,7 @@ def gradient(
 
     Parameters
     ----------
-    model, x, method, key_mask, rng, certify, second_moments
+    model, x, method, key_mask, segments, rng, certify, second_moments
         As for `forward`; the method of every layer must have a gradient.
     dout : array, shape (..., n, d'), or callable
         dL/dT_m, the gradient of the loss with respect to the output, or a function that returns it
@@ -120,12 +121,12 @@ def gradient(
     flags = {"certify": certify, "recompute": recompute, "second_moments": second_moments}
     for name, flag in flags.items():
         check_flag(name, flag)
-    start = begin(model, x, key_mask, certify=certify)
+    start = begin(model, x, key_mask, segments, certify=certify)
     methods, seeds = methods_of(model, method), seeds_of(model, method, rng)
-    plan = Plan(methods, seeds, start.mask, certify and second_moments)
+    plan = Plan(methods, seeds, start.sight, certify and second_moments)
     ahead = _forward_pass(model, start, plan, keep=not recompute)
     value = ahead.tokens[-1]
-    at_end = _checked(dout(value) if callable(dout) else dout, value, start.mask)
+    at_end = _checked(dout(value) if callable(dout) else dout, value, start.sight.mask)
     back = _backward_pass(model, ahead, at_end, plan)
     end = pull(model.first, start.run.inputs, back.cotangents[0])
     integers = not _arrays.namespace(x=x).isdtype(x.dtype, "real floating")
@@ -169,8 +170,8 @@ def _forward_pass(model: Transformer, start: Start, plan: Plan, *, keep: bool) -
         run = plan.run(i, layer, tokens[-1])
         if start.deltas:
             delta = errors[-1].out if errors else start.deltas[-1]
-            errors.append(layer_errors(layer, run, delta, plan.mask))
-        tokens.append(shown(run.then.value, plan.mask))
+            errors.append(layer_errors(layer, run, delta, plan.sight))
+        tokens.append(shown(run.then.value, plan.sight.mask))
         runs.append(run if keep else None)
         del run  # the next layer runs without it, unless it is kept
     return _Ahead(tokens, runs, tuple(errors))
@@ -207,7 +208,7 @@ def _backward_pass(model: Transformer, ahead: _Ahead, dout: Array, plan: Plan) -
         gradients.append(step.gradient)
         if step.error is not None:
             certificates.append(step.certificate)
-            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.mask).out)
+            own.append(layer_errors(layer, run, np.zeros(run.x.shape[:-1]), plan.sight).out)
             totals.append(where_all_finite(step.error.total, step.dx))
             bounds |= {f"layers.{i}.{name}": b for name, b in step.error.parameters.items()}
     return _Back(

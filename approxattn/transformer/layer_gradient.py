@@ -56,7 +56,7 @@ def pull_layer(at: LayerAt, dout: Array, total: HostArray) -> Step:
         )
         raise ValueError(msg)
     attention = layer.attention.vjp(
-        run.u, run.heads, then.dx, plan.methods[at.i], plan.mask, generator(plan.seeds[at.i])
+        run.u, run.heads, then.dx, plan.methods[at.i], plan.sight, generator(plan.seeds[at.i])
     )
     gradient = replace(layer, attention=attention.gradient, then=then.gradients)
     dx = attention.du

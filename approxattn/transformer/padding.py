@@ -10,9 +10,11 @@ are 0, surely. Its rows of dL/dT_m have no effect either. Row by row (proved her
 
 1. C X does not depend on what stands there, be it NaN or 1e300.
 2. No token sees the key of a masked one, so no other row depends on it.
-3. Its rows of the cotangent of T_m are set to 0. A map of tokens pulls a row of 0 back to a row of
+3. It may see no key itself, as padding before a causal sequence: its row of the heads is 0 then,
+   and of no use.
+4. Its rows of the cotangent of T_m are set to 0. A map of tokens pulls a row of 0 back to a row of
    0, attention too where the key is not seen: all its cotangents are 0, the exact ones too.
-4. So a maximum over the tokens, in a bound on a gradient, need not go over masked ones; and it
+5. So a maximum over the tokens, in a bound on a gradient, need not go over masked ones; and it
    changes little when it does, for the sake of C: a row of zeros would have the steepest LayerNorm
    that there is.
 """
@@ -34,7 +36,7 @@ def check_mask(key_mask: Array | None, x: Array, tokens: tuple[int, ...]) -> Arr
     TypeError
         If it is not bool, or of another library than x.
     ValueError
-        If it does not fit the tokens.
+        If it does not fit the tokens, or leaves none of a row of them.
     """
     if key_mask is None:
         return None
@@ -52,7 +54,12 @@ def check_mask(key_mask: Array | None, x: Array, tokens: tuple[int, ...]) -> Arr
             f"{tokens}"
         )
         raise ValueError(msg)
-    return _arrays.contiguous(xp.broadcast_to(key_mask, tokens))
+    mask = _arrays.contiguous(xp.broadcast_to(key_mask, tokens))
+    if not bool(xp.all(xp.any(mask, axis=-1))):
+        place = np.argwhere(~np.any(_arrays.to_host(mask), axis=-1))[0].tolist()
+        msg = f"key_mask leaves row {place} of the tokens without keys: unmask one of its tokens"
+        raise ValueError(msg)
+    return mask
 
 
 def shown(x: Array, mask: Array | None) -> Array:

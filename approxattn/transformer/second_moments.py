@@ -34,6 +34,7 @@ from approxattn._problem.input import hide
 from approxattn.bounds.scores import row_norms
 from approxattn.certificate import SOFTMAX, Certificate
 from approxattn.transformer.affine import bounded, euclidean, plain_roundoff, tiny
+from approxattn.transformer.sight import Sight, centre
 
 
 class Spread(NamedTuple):
@@ -60,18 +61,9 @@ def coordinate_products(x: Array, xp: Namespace) -> Array:
     return xp.concat([x[..., a : a + 1] * x[..., a:] for a in range(x.shape[-1])], axis=-1)
 
 
-def centre(x: Array, key_mask: Array | None, xp: Namespace) -> Array:
-    """Return a centre of the rows that take part, shape (..., heads, 1, w); any would do."""
-    if key_mask is None:
-        return xp.mean(x, axis=-2, keepdims=True)
-    weight = xp.astype(key_mask[..., None, :, None], x.dtype)
-    return xp.sum(weight * x, axis=-2, keepdims=True) / xp.sum(weight, axis=-2, keepdims=True)
-
-
-def apart(x: Array, key_mask: Array | None, xp: Namespace) -> Apart:
+def apart(x: Array, sight: Sight, xp: Namespace) -> Apart:
     """Return how far rows lie from their centre, as fractions of the largest entry."""
-    mask = None if key_mask is None else key_mask[..., None, :]
-    off = hide(x - centre(x, key_mask, xp), mask, xp)
+    off = hide(x - centre(x, sight, xp), sight.of_heads["key_mask"], xp)
     top = xp.max(xp.abs(off), axis=(-2, -1), keepdims=True)
     unit = off / xp.where(top > 0, top, xp.ones_like(top))
     return Apart(unit, _arrays.to_float64(top[..., 0]))

@@ -27,12 +27,15 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_flag, check_positive
 from approxattn._arrays import Array, Namespace
+from approxattn._problem.masks import check_window
+from approxattn._problem.visible import Window
 from approxattn.attend import attention, attention_vjp
 from approxattn.certificate import Certificate, Gradients
 from approxattn.methods.protocol import Method
 from approxattn.transformer.affine import outer_total, total_over_tokens
 from approxattn.transformer.second_moments import Spread, apart, coordinate_products, spread
 from approxattn.transformer.shapes import check_parameters, check_width
+from approxattn.transformer.sight import Sight
 
 
 class Heads(NamedTuple):
@@ -83,6 +86,9 @@ class SelfAttention:
         in their definitions C.6 to C.12.
     causal : bool
         Token i attends to tokens 0..i only.
+    window : (int or None, int or None), optional
+        Tokens before and after itself that a token attends to, None for no limit on that side;
+        `Exact()` only.
     """
 
     wv: Array
@@ -96,9 +102,11 @@ class SelfAttention:
     bo: Array | None = None
     scale: float | None = None
     causal: bool = False
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         check_flag("causal", self.causal)
+        object.__setattr__(self, "window", check_window(self.window))
         if self.scale is not None:
             check_positive("scale", self.scale)
         joint = self.w is not None
@@ -148,7 +156,7 @@ class SelfAttention:
         self,
         u: Array,
         method: Method,
-        key_mask: Array | None,
+        sight: Sight,
         rng: np.random.Generator | None,
         second_moments: bool = False,
     ) -> Heads:
@@ -159,22 +167,23 @@ class SelfAttention:
         certificates have to hold, so their probabilities of failing add up.
         """
         q, k, v = self.project(u)
-        mask = per_head(key_mask)
-        out = attention(
-            q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
-        )
+        options = self._options(sight) | {"rng": rng}
+        out = attention(q, k, v, method, **options)
         if not second_moments:
             return Heads(q, k, v, out.value, out.certificate)
         xp = _arrays.namespace(k=k)
-        keys, values = (apart(x, key_mask, xp) for x in (k, v))
+        keys, values = (apart(x, sight, xp) for x in (k, v))
         pairs = xp.concat([coordinate_products(x.unit, xp) for x in (keys, values)], axis=-1)
-        moments = attention(
-            q, k, pairs, method, scale=self.scale, causal=self.causal, key_mask=mask, rng=rng
-        )
+        moments = attention(q, k, pairs, method, **options)
         sigma = spread(keys, values, moments.value, moments.certificate, self.to_queries)
         failure = min(1.0, out.certificate.failure + moments.certificate.failure)
         certificate = replace(out.certificate, failure=failure)
         return Heads(q, k, v, out.value, certificate, sigma)
+
+    def _options(self, sight: Sight) -> dict[str, Any]:
+        """Return the keywords of `attention`. Only tokens that take no part can see none."""
+        own = {"scale": self.scale, "causal": self.causal, "window": self.window}
+        return {**own, **sight.of_heads, "empty_rows": "zero"}
 
     def project(self, u: Array) -> tuple[Array, Array, Array]:
         """Return q, k, v."""
@@ -198,25 +207,15 @@ class SelfAttention:
         run: Heads,
         dout: Array,
         method: Method,
-        key_mask: Array | None,
+        sight: Sight,
         rng: np.random.Generator | None,
     ) -> PulledHeads:
         """Return the gradients for the cotangent dY = dout of the output, shape (..., n, d')."""
         xp = _arrays.namespace(u=u, dout=dout)
         da = dout if self.wo is None else xp.matmul(dout, xp.matrix_transpose(self.wo))
         dheads = split_heads(da, self.heads)
-        mask = per_head(key_mask)
-        grads = attention_vjp(
-            run.q,
-            run.k,
-            run.v,
-            dheads,
-            method,
-            scale=self.scale,
-            causal=self.causal,
-            key_mask=mask,
-            rng=rng,
-        )
+        options = self._options(sight) | {"rng": rng}
+        grads = attention_vjp(run.q, run.k, run.v, dheads, method, **options)
         back = [(grads.dv, self.wv), (grads.dq, self.to_queries)]
         back += [] if self.wk is None else [(grads.dk, self.wk)]
         du = sum(xp.sum(xp.matmul(g, xp.matrix_transpose(w)), axis=-3) for g, w in back)
@@ -244,11 +243,6 @@ class SelfAttention:
             wo=None if self.wo is None else outer_total(joined_heads(run.out), dout, xp),
             bo=None if self.bo is None else total_over_tokens(dout, xp),
         )
-
-
-def per_head(key_mask: Array | None) -> Array | None:
-    """Return a mask of tokens, shape (..., n), as one of keys, shape (..., 1, n)."""
-    return None if key_mask is None else key_mask[..., None, :]
 
 
 def joined_heads(heads: Array) -> Array:

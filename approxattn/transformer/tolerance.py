@@ -91,13 +91,14 @@ def choose_degrees(
     tolerance: float,
     basis: str = "minimax",
     key_mask: Array | None = None,
+    segments: Array | None = None,
 ) -> DegreeChoice:
     """Choose the degree of each layer's polynomial so that the plug-in gradient dL/dX is certified
     to a relative tolerance, or say why not.
 
     Parameters
     ----------
-    model, x, dout, key_mask
+    model, x, dout, key_mask, segments
         As for `gradient`.
     tolerance : float
         In (0, 1): of the sum over tokens of the Euclidean errors of dL/dX, relative to the same sum
@@ -131,7 +132,8 @@ def choose_degrees(
     check_choice("basis", basis, ("minimax", "taylor"))
     best: DegreeChoice | None = None
     share = min(tolerance, 0.5)
-    probe = forward(model, x, Polynomial(degree=2, basis="taylor"), key_mask=key_mask)
+    masks = {"key_mask": key_mask, "segments": segments}
+    probe = forward(model, x, Polynomial(degree=2, basis="taylor"), **masks)
     ranges = [_half_range(layer) for layer in probe.layers]
     for _ in range(ROUNDS):
         degrees, reason = _degrees(ranges, share, basis)
@@ -139,7 +141,7 @@ def choose_degrees(
             return _given_up(best, tolerance, reason)
         methods = tuple(Polynomial(degree=g, basis=basis, gradient="plug-in") for g in degrees)
         try:
-            found = gradient(model, x, dout, methods, key_mask=key_mask)
+            found = gradient(model, x, dout, methods, **masks)
         # the scores of this run are a little larger than those the degrees were chosen for
         except MinimaxRefusedError as error:
             return _given_up(best, tolerance, "; ".join([str(error), *error.__notes__]))

@@ -6,7 +6,7 @@ import inspect
 from itertools import combinations
 
 import pytest
-from capabilities import ABILITIES, FORMS, PAGE, arguments_of, classes, page, reason, takes
+from capabilities import ABILITIES, COMMAND, FORMS, PAGE, arguments_of, classes, page, reason, takes
 
 import approxattn as aa
 from approxattn.methods import all_methods
@@ -14,7 +14,7 @@ from approxattn.methods import all_methods
 
 def test_the_page_is_up_to_date() -> None:
     written = PAGE.read_text(encoding="utf-8")
-    assert page() == written, "run `python tests/support/masking/capabilities.py`"
+    assert page() == written, f"run `{COMMAND}`"
 
 
 def test_every_method_has_a_row() -> None:

@@ -15,7 +15,8 @@ from dense_transformer import extended, random_model, run, whole_gradient
 
 import approxattn as aa
 from approxattn.exponential.minimax import MinimaxRefusedError
-from approxattn.transformer import Transformer, forward, gradient, parameters
+from approxattn.transformer import Layer, Transformer, forward, gradient, parameters
+from approxattn.transformer.sight import Sight
 
 MODELS = 1000 if os.environ.get("HYPOTHESIS_PROFILE") == "full" else 48
 METHODS: tuple[Any, ...] = (
@@ -28,7 +29,7 @@ METHODS: tuple[Any, ...] = (
 
 
 def draw(seed: int) -> dict[str, Any]:
-    """Return a random model, input, cotangent, mask and method: small, so that every entry of the
+    """Return a random model, input, cotangent, masks and method: small, so that every entry of the
     exact gradient can be had.
     """
     rng = np.random.default_rng(seed)
@@ -61,33 +62,58 @@ def draw(seed: int) -> dict[str, Any]:
         "model": model,
         "x": x,
         "g": g,
-        "mask": mask,
+        "masks": {"mask": mask},
         "method": METHODS[int(rng.integers(len(METHODS)))],
         "moments": bool(rng.random() < 0.7),
     }
+
+
+def draw_masked(seed: int) -> dict[str, Any]:
+    """Return the same with a window, packed sequences, padding anywhere, or several of these."""
+    case, rng = draw(seed), np.random.default_rng(seed)
+    model, n = case["model"], len(case["x"])
+    if rng.random() < 0.5:
+        sides = (None, 0, 1, 2)
+        window = sides[int(rng.integers(4))], sides[int(rng.integers(4))]
+        layers = [windowed(layer, window) for layer in model.layers]
+        case |= {"model": dataclasses.replace(model, layers=tuple(layers)), "method": aa.Exact()}
+    mask = rng.random(n) < 0.6
+    mask[int(rng.integers(n))] = True
+    segments = np.sort(rng.integers(0, 3, n))
+    case["masks"] = {
+        "mask": mask if rng.random() < 0.6 else None,
+        "segments": segments if rng.random() < 0.6 else None,
+    }
+    return case
+
+
+def windowed(layer: Layer, window: Any) -> Layer:
+    return dataclasses.replace(layer, attention=dataclasses.replace(layer.attention, window=window))
 
 
 def ratios(case: dict[str, Any]) -> dict[str, float]:
     """Return error / bound for the value and for every gradient; more than 1 is a wrong
     certificate.
     """
-    model, x, g, mask = (case[name] for name in ("model", "x", "g", "mask"))
-    own = gradient(model, x, g, case["method"], key_mask=mask, second_moments=case["moments"])
-    value = forward(model, x, case["method"], key_mask=mask, second_moments=case["moments"])
+    model, x, g, masks = (case[name] for name in ("model", "x", "g", "masks"))
+    options = {"key_mask": masks["mask"], "segments": masks.get("segments")}
+    options |= {"second_moments": case["moments"]}
+    own = gradient(model, x, g, case["method"], **options)
+    value = forward(model, x, case["method"], **options)
     wide = x.astype(np.clongdouble)
     found = {}
     assert value.certificate is not None
     assert own.certificate is not None
-    exact = run(extended(model), wide, mask).real
+    exact = run(extended(model), wide, **masks).real
     found["value"] = _ratio(np.max(np.abs(value.value - exact), axis=-1), value.certificate.rows)
     for i in range(len(model.layers)):
         part = run(
-            extended(Transformer(first=model.first, layers=model.layers[: i + 1])), wide, mask
+            extended(Transformer(first=model.first, layers=model.layers[: i + 1])), wide, **masks
         ).real
         found[f"T_{i + 1}"] = _ratio(
             np.linalg.norm((value.tokens[i + 1] - part).astype(float), axis=-1), value.layers[i].out
         )
-    dx, others = whole_gradient(model, x, g.astype(np.longdouble), mask)
+    dx, others = whole_gradient(model, x, g.astype(np.longdouble), **masks)
     # The oracle's own rounding, far below what is bounded unless all of a gradient cancels:
     # *chosen*, 100 units of extended precision.
     noise = 1e-17 * max(float(np.max(np.abs(p))) for p in (dx, g, *others.values()))
@@ -135,6 +161,16 @@ def test_errors_stay_within_the_certificates() -> None:
     assert min(r for kind, r in largest.items() if kind != "bk") > 1e-3, largest
     assert largest["value"] > 1 / 6
     assert refused < MODELS / 20
+
+
+def test_errors_stay_within_the_certificates_under_masks() -> None:
+    for seed in range(MODELS // 2):
+        try:
+            found = ratios(draw_masked(seed))
+        except MinimaxRefusedError:
+            continue
+        wrong = {name: r for name, r in found.items() if not r <= 1}
+        assert not wrong, f"seed {seed}: {wrong}"
 
 
 def test_between_the_layers() -> None:
@@ -220,7 +256,9 @@ def test_second_moments_are_those_of_the_exact_weights() -> None:
     )
     u, mask = rng.standard_normal((30, 5)), rng.random(30) < 0.8
     mask[0] = True
-    run = attention.attend(u, aa.Polynomial(degree=12, basis="taylor"), mask, None, True)
+    run = attention.attend(
+        u, aa.Polynomial(degree=12, basis="taylor"), Sight(mask=mask), None, True
+    )
     assert run.spread is not None
     visible = np.tril(np.ones((30, 30), bool)) & mask
     weights = np.where(visible, np.exp(attention.beta * run.q @ np.swapaxes(run.k, -1, -2)), 0.0)

@@ -24,6 +24,7 @@ from approxattn.transformer import (
     forward,
     gradient,
 )
+from approxattn.transformer.sight import Sight
 
 DTYPES = (np.float32, np.float64)
 
@@ -170,12 +171,12 @@ def test_second_moments_of_any_size(size: float) -> None:
     rng = np.random.default_rng(5)
     heads = attention(rng, np.float32)
     x = rng.standard_normal((6, 4)).astype(np.float32)
-    plain = heads.attend(x, aa.Exact(), None, None, True).spread
+    plain = heads.attend(x, aa.Exact(), Sight(), None, True).spread
     small = np.float32(1 / size)
     other = dataclasses.replace(
         heads, wq=heads.wq * small, wk=heads.wk * np.float32(size), wv=heads.wv * np.float32(size)
     )
-    there = other.attend(x, aa.Exact(), None, None, True).spread
+    there = other.attend(x, aa.Exact(), Sight(), None, True).spread
     assert plain is not None
     assert there is not None
     np.testing.assert_allclose(there.keys, size * plain.keys, rtol=1e-2)

@@ -1,6 +1,6 @@
 """docs/generated/capabilities.md: what each method and each call takes, and why not.
 
-`python tests/support/masking/capabilities.py` writes it; a test compares it and calls every method.
+`COMMAND` writes it; a test compares it and calls every method.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from methods import TABLE, Row
 import approxattn as aa
 from approxattn.methods.protocol import WHY_NO, Differentiable, value_alone, why_no
 from approxattn.methods.sharded import Shardable
+from approxattn.transformer import SelfAttention
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "generated" / "capabilities.md"
+COMMAND = "PYTHONPATH=tests/support python tests/support/masking/capabilities.py"
 
 FORMS: dict[str, dict[str, Any]] = {
     "key_mask": {"key_mask": np.array([True, True, False, True, True, True, True, True])},
@@ -113,6 +115,8 @@ CALLS = {
     "torch.scaled_dot_product_attention": "torch/attention.py",
     "jax.attention": "jax/callback.py",
     "jax.traced_attention": "jax/traced.py",
+    "transformer.forward": "transformer/forward.py",
+    "transformer.gradient": "transformer/gradient.py",
     "dask.attention": "dask/calls.py",
     "distributed.attention": "distributed/calls.py",
 }
@@ -135,6 +139,9 @@ ARGUMENTS = (
 ALIASES = {"causal": ("is_causal",), "key_mask": ("attn_mask",), "bias": ("attn_mask",)}
 ALIASES |= dict.fromkeys(("window", "segments"), ("attn_mask",))
 """Arguments that stand for others in torch's signature."""
+
+OF_A_LAYER = {field.name for field in dataclasses.fields(SelfAttention)} & set(ARGUMENTS)
+"""Arguments that a transformer has in its layers."""
 
 
 def arguments_of(name: str, file: str) -> set[str]:
@@ -180,7 +187,8 @@ def by_calls() -> Iterator[str]:
     yield f"|---|{'---|' * len(ARGUMENTS)}"
     for name, file in CALLS.items():
         have = arguments_of(name, file)
-        cells = [_cell(argument, have) for argument in ARGUMENTS]
+        layers = OF_A_LAYER if name.startswith("transformer.") else set()
+        cells = ["layer" if x in layers else _cell(x, have) for x in ARGUMENTS]
         yield f"| `{name}` | {' | '.join(cells)} |"
 
 
@@ -203,7 +211,7 @@ def page() -> str:
             "be combined, but for `return_lse` with `sinks`: parts over different keys would each",
             "count the sink.",
             "",
-            "Written by `python tests/support/masking/capabilities.py`.",
+            f"Written by `{COMMAND}`.",
             "",
             "## Masks and scores",
             "",
@@ -216,7 +224,8 @@ def page() -> str:
             "## What each call takes",
             "",
             "Read from the signatures. In torch, masks may come as `attn_mask` too: key masks,",
-            "windows and packed sequences are recognised in it, anything else is a bias.",
+            "windows and packed sequences are recognised in it, anything else is a bias. *layer*:",
+            "an argument of `SelfAttention`. The output of a masked token is 0 in a transformer.",
             "",
             *by_calls(),
             "",

@@ -37,6 +37,7 @@ def random_model(
     heads: int = 2,
     width: int = 2,
     causal: bool = False,
+    window: tuple[int | None, int | None] | None = None,
     residual: bool = True,
     norm: str = "pre",
     activation: str = "gelu",
@@ -77,6 +78,7 @@ def random_model(
             bk=bias(heads, keys),
             bv=bias(heads, values),
             causal=causal,
+            window=window,
             scale=1 / d if joint else None,
         )
 
@@ -184,10 +186,19 @@ def _token_map(g: Any, x: Any) -> Any:
     raise TypeError(g)
 
 
-def _attention(a: SelfAttention, u: Any, mask: Any) -> Any:
-    n, heads = u.shape[-2], []
-    keep = np.tril(np.ones((n, n), bool)) if a.causal else np.ones((n, n), bool)
-    keep = keep if mask is None else keep & mask[..., None, :]
+def seen(a: SelfAttention, n: int, mask: Any, segments: Any = None) -> Any:
+    """Return which tokens each token sees, shape (..., n, n); masked ones see themselves."""
+    behind = np.arange(n)[:, None] - np.arange(n)
+    before, after = a.window or (None, None)
+    keep = behind >= 0 if a.causal else np.ones((n, n), bool)
+    keep = keep if before is None else keep & (behind <= before)
+    keep = keep if after is None else keep & (behind >= -after)
+    keep = keep if segments is None else keep & (segments[..., None] == segments[..., None, :])
+    return keep if mask is None else keep & mask[..., None, :] | np.eye(n, dtype=bool)
+
+
+def _attention(a: SelfAttention, u: Any, mask: Any, segments: Any) -> Any:
+    keep, heads = seen(a, u.shape[-2], mask, segments), []
 
     def of(w: Any, h: int) -> Any:
         return w[..., h, :, :]
@@ -206,7 +217,7 @@ def _attention(a: SelfAttention, u: Any, mask: Any) -> Any:
     return y + _row(a.bo)
 
 
-def run(model: Transformer, x: Any, mask: Any = None) -> Any:
+def run(model: Transformer, x: Any, mask: Any = None, segments: Any = None) -> Any:
     """Return F(x); masked tokens are 0 before, between and after the layers.
 
     Parameters may have leading axes: a network for each of their indices.
@@ -221,7 +232,7 @@ def run(model: Transformer, x: Any, mask: Any = None) -> Any:
     x = shown(x)
     for layer in model.layers:
         u = x if layer.norm is None else _token_map(layer.norm, x)
-        y = _attention(layer.attention, u, mask)
+        y = _attention(layer.attention, u, mask, segments)
         x = x + y if layer.residual else y
         for g in layer.then:
             x = _token_map(g, x)
@@ -255,7 +266,11 @@ def _copy(node: Any, path: str, values: dict[str, Any]) -> Any:
 
 
 def whole_gradient(
-    model: Transformer, x: HostArray, dout: HostArray, mask: HostArray | None = None
+    model: Transformer,
+    x: HostArray,
+    dout: HostArray,
+    mask: HostArray | None = None,
+    segments: HostArray | None = None,
 ) -> tuple[HostArray, dict[str, HostArray]]:
     """Return dL/dX and dL/d(parameter) for L = <dout, F(x)>, every entry by its own
     complex step.
@@ -264,7 +279,7 @@ def whole_gradient(
     dout = np.where(True if mask is None else np.asarray(mask)[..., None], dout, 0)
 
     def slopes(changed: dict[str, Any], at: Any) -> Any:
-        imaginary = run(_rebuilt(wide, changed), at, mask).imag
+        imaginary = run(_rebuilt(wide, changed), at, mask, segments).imag
         total = np.sum(dout * imaginary, axis=tuple(range(1, imaginary.ndim)))
         return total / STEP
 
