@@ -4,6 +4,7 @@
     ./run.sh bench distributed --quick      # up to 2^20 tokens: minutes
     ./run.sh bench distributed --largest 24 # 2^24 too, 1,000 of its rows recomputed exactly
     ./run.sh bench distributed --kills 20   # workers killed by SIGKILL: the same bits?
+    ./run.sh bench distributed --told       # what `approxattn capacity` says, 2^20 to 2^23 tokens
 
 float32, d = dv = 16, normal tokens of deviation 0.35, `Polynomial(degree=3)`, blocks of 2^18
 tokens, one BLAS thread a process. *memory* is `approxattn.attention` of arrays read from the files,
@@ -32,7 +33,7 @@ import numpy as np
 from sharded_runs import kills
 from sharded_runs.engines import Run, measured
 from sharded_runs.inputs import D, exact_rows, files
-from sharded_runs.tables import goals, page, table
+from sharded_runs.tables import goals, goals_of_told, page, table, table_of_told
 
 import approxattn as aa
 from approxattn import distributed
@@ -57,6 +58,13 @@ def runs(largest: int) -> Iterator[Run]:
             yield Run(engine=engine, exponent=24, workers=2)
 
 
+def told_runs(largest: int) -> Iterator[Run]:
+    """Yield runs that the capacity model is compared with."""
+    for exponent in range(20, largest + 1):
+        for engine, workers in (("here", 1), ("pool", 1), ("pool", 2), ("dask", 1), ("dask", 2)):
+            yield Run(engine=engine, exponent=exponent, workers=workers)
+
+
 def told(run: Run) -> dict[str, float]:
     """Return what the capacity model says of a run."""
     found = distributed.capacity(
@@ -69,6 +77,7 @@ def told(run: Run) -> dict[str, float]:
     )
     return {
         "processor seconds": round(found.processor_seconds, 2),
+        "most processor seconds": round(found.most_processor_seconds, 2),
         "wall seconds": round(found.wall_seconds, 2),
         "private MiB": round(found.worker_mib, 1),
         "read GB": round(found.bytes_read / 1e9, 3),
@@ -95,14 +104,16 @@ def audited(exponent: int, folder: Path) -> dict[str, Any]:
 
 def time_them(options: argparse.Namespace, found: dict[str, Any]) -> None:
     """Do the runs that are missing, and write each down."""
-    for run in runs(options.largest):
+    for run in (told_runs if options.told else runs)(options.largest):
         if run.name in found and not options.again:
             continue
         paths = files(options.folder, run.exponent)
         record = measured(run, paths, options.folder / "out.npy")
+        print(f"{run.name}: {record}", flush=True)
         if run.engine != "memory":
             record["told"] = told(run)
-        if run.exponent == options.largest and run.engine == "pool" and run.workers == 2:
+        last = run.exponent == options.largest and not options.told
+        if last and run.engine == "pool" and run.workers == 2:
             record["audit"] = audited(run.exponent, options.folder)
         found[run.name] = {"run": vars(run), **record}
         print(f"{run.name}: {record}", flush=True)
@@ -141,26 +152,33 @@ def main() -> None:
     """Read the options, do what is missing, print the table and the goals."""
     parser = argparse.ArgumentParser(description="Attention over files, by one process and many.")
     parser.add_argument("--quick", action="store_true", help="up to 2^20 tokens")
-    parser.add_argument("--largest", type=int, default=22, help="exponent of the most tokens")
+    parser.add_argument("--largest", type=int, default=22, help="exponent of most tokens")
     parser.add_argument("--kills", type=int, default=0, help="so many runs with killed workers")
     parser.add_argument("--seed", type=int, default=0, help="who is killed, and when")
     parser.add_argument("--again", action="store_true", help="do all runs anew")
     parser.add_argument("--folder", type=Path, default=Path("report/sharded_runs"))
-    parser.add_argument("--json", type=Path, default=Path("report/bench_distributed.json"))
+    parser.add_argument("--told", action="store_true", help="what the capacity model says")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        help="results: report/bench_distributed.json, or with --told report/bench_capacity.json",
+    )
     parser.add_argument("--table", action="store_true", help="only print what is there")
     parser.add_argument("--page", type=Path, help="a page to write it into, between its marks")
     options = parser.parse_args()
     options.largest = 20 if options.quick else options.largest
+    name = "bench_capacity.json" if options.told else "bench_distributed.json"
+    options.json = options.json or Path("report") / name
     found = json.loads(options.json.read_text()) if options.json.exists() else {}
     if options.kills:
         kill_them(options, found)
     elif not (options.table or options.page):
         time_them(options, found)
     if options.page:
-        text = page(options.page.read_text(encoding="utf-8"), found)
+        text = page(options.page.read_text(encoding="utf-8"), found, told=options.told)
         options.page.write_text(text, encoding="utf-8")
-    print(table(found))
-    print(goals(found))
+    print(table_of_told(found) if options.told else table(found))
+    print(goals_of_told(found) if options.told else goals(found))
     if not math.isclose(os.getloadavg()[0], 0.0, abs_tol=1.5):
         print("the machine is busy: trust processor times, and ratios of them")
 

@@ -60,7 +60,7 @@ def goals(found: Mapping[str, Any]) -> str:
         here, memory = (times.get(f"{e} 1, 2^20, degree 3{order}") for e in ("here", "memory"))
         if here and memory:
             lines.append(f"one process over memory, 2^20{order}: {here[0] / memory[0]:.2f}")
-    lines += _growth(found) + _told(found) + _killed(found)
+    lines += _growth(found) + _killed(found)
     return "\n".join(lines)
 
 
@@ -82,15 +82,37 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _told(found: Mapping[str, Any]) -> list[str]:
-    ratios = [
-        record["told"]["processor seconds"] / sum(record["worker seconds"])
-        for record in _records(found)
-        if "told" in record and record["run"]["exponent"] >= 20
+def table_of_told(found: Mapping[str, Any]) -> str:
+    """Return what the capacity model said of each run beside what it took."""
+    lines = [
+        "| run | n | processor s told, and if memory goes back | measured | wall s told | measured | "
+        "MiB told | measured | load |\n|---|---|---|---|---|---|---|---|---|"
     ]
-    if not ratios:
-        return []
-    return [f"processor time told over measured: {min(ratios):.2f} to {max(ratios):.2f}"]
+    for record in _records(found):
+        run, told = record["run"], record["told"]
+        most = told["most processor seconds"]
+        lines.append(
+            f"| {run['engine']} {run['workers']} | 2^{run['exponent']} | "
+            f"{told['processor seconds']:.1f}, {most:.1f} | {sum(record['worker seconds']):.1f} | "
+            f"{told['wall seconds']:.0f} | {record['wall seconds']:.0f} | "
+            f"{told['private MiB']:.0f} | {max(record['private MiB']):.0f} | {record['load']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def goals_of_told(found: Mapping[str, Any]) -> str:
+    """Return how far what was told is from what was measured."""
+    lines = []
+    for key, name in (
+        ("", "processor seconds"),
+        (", if memory goes back", "most processor seconds"),
+    ):
+        ratios = [
+            record["told"][name] / sum(record["worker seconds"]) for record in _records(found)
+        ]
+        low, high = min(ratios), max(ratios)
+        lines.append(f"processor time told{key}, over measured: {low:.2f} to {high:.2f}")
+    return "\n".join(lines)
 
 
 def _killed(found: Mapping[str, Any]) -> list[str]:
@@ -106,15 +128,19 @@ def _killed(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-BEGIN, END = (
+BEGIN, BEGIN_TOLD, END = (
     "<!-- table: written by benchmarks/across_workers.py --page -->",
+    "<!-- table: written by benchmarks/across_workers.py --told --page -->",
     "<!-- end of table -->",
 )
 
 
-def page(text: str, found: Mapping[str, Any]) -> str:
-    """Return a page with the table and the goals between its two marks."""
-    before, _, rest = text.partition(BEGIN)
+def page(text: str, found: Mapping[str, Any], *, told: bool = False) -> str:
+    """Return a page with one of the tables and its goals between two marks."""
+    begin = BEGIN_TOLD if told else BEGIN
+    before, _, rest = text.partition(begin)
     _, _, after = rest.partition(END)
-    lines = "\n".join(f"- {line}" for line in goals(found).splitlines())
-    return f"{before}{BEGIN}\n\n{table(found)}\n\n{lines}\n\n{END}{after}"
+    reached = (goals_of_told if told else goals)(found)
+    lines = "\n".join(f"- {line}" for line in reached.splitlines())
+    shown = (table_of_told if told else table)(found)
+    return f"{before}{begin}\n\n{shown}\n\n{lines}\n\n{END}{after}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "ENOUGH", 0.0)
     monkeypatch.setattr(trial, "SHORT", 512)
     monkeypatch.setattr(model, "base_mib", lambda: 26.0)
+    monkeypatch.setattr(model, "tried_in", lambda _, problem: trial.tried(problem))
 
 
 BASE = model.base_mib
@@ -80,6 +82,8 @@ CASES = [
     (aa.Polynomial(degree=2), True),
     (aa.Polynomial(degree=2, basis="taylor"), False),
     (aa.Exact(), False),
+    (aa.Exact(), True),
+    (aa.SelectedSummaries(heavy=2, recent=8, block=8), True),
 ]
 
 
@@ -179,6 +183,39 @@ def test_the_command(capsys) -> None:
     assert main([*words.split(), "--shard", "1", "--n", "1e8"]) == 2
     assert "give a larger shard" in capsys.readouterr().err
     assert main(["capacity", "--n", "9", "--d", "4", "--method", "Clustered()"]) == 2
+
+
+def test_trials_in_fresh_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same work; what a test, or a user's main program, has made cannot be imported there."""
+    problem = trial.Problem(
+        method=aa.Polynomial(degree=1),
+        d=2,
+        dv=2,
+        dtype="float32",
+        scale=None,
+        causal=False,
+        seed=None,
+    )
+    here = trial.tried(problem)
+    ran = []
+    real = trial.in_child
+
+    def watched(code: str, given: bytes, environment) -> bytes:
+        ran.append(environment)
+        # shorter: rates are not looked at here
+        code = f"import {trial.__name__} as t; t.ENOUGH = 0.0; t.SHORT = 512; {code}"
+        return real(code, given, environment)
+
+    monkeypatch.setattr(trial, "in_child", watched)
+    there = trial.tried_in(trial.RETURNED, problem)
+    assert ran == [{"MALLOC_TRIM_THRESHOLD_": "65536"}]
+    assert set(there.kinds) == set(here.kinds)
+    assert all(there.kinds[name].bytes == kind.bytes for name, kind in here.kinds.items())
+    mine = replace(problem, method=type("Mine", (aa.Exact,), {"__module__": "__main__"})())
+    monkeypatch.setattr(trial, "tried", lambda problem: problem)
+    assert trial.tried_in(trial.KEPT, mine) is mine
+    with pytest.raises(RuntimeError, match="fresh process failed: no number"):
+        real("raise SystemExit('no number')")
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux")

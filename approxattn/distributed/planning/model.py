@@ -2,13 +2,15 @@
 
 Symbols. The run has tasks t with work w_t (tokens read), by W workers. Of each kind of task
 (`trial`) the rate r, in seconds of processor time for a unit of work, and the bytes s that a result
-leaves behind are measured here, on a small run of the same code.
+leaves behind are measured here, on a small run of the same code, once while the allocator keeps
+what tasks free and once while it gives that back.
 
 1. *Tasks.* The graph of the run is made, with files that are only imagined, and counted. Every
    block is read once by each pass, and once for the answers; merges form a tree of depth log2 of
    the number of blocks, twice that under a causal mask.
 2. *Processor time* is sum_t r w_t. It is linear in n: work is tokens, and merges are one a block.
-   Methods that look at all tokens of the other side make it quadratic.
+   Methods that look at all tokens of the other side make it quadratic. A worker of Dask is asked
+   to give memory back, so the rates of that regime are its own; for others those are the most.
 3. *Bytes read* are those of the blocks in the arguments of all tasks. *Bytes written* are the
    output, and 8 bytes a row for its bound.
 4. *Messages.* This process sends none. A pool gets each task with what it refers to, and sends its
@@ -28,12 +30,9 @@ leaves behind are measured here, on a small run of the same code.
 from __future__ import annotations
 
 import heapq
-import os
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,16 @@ import numpy as np
 from approxattn._arguments import check_choice, check_flag, check_integer
 from approxattn.certificate.record import Record
 from approxattn.distributed.planning.trial import (
+    KEPT,
+    RETURNED,
     Problem,
     Trial,
     graph_of,
     imagined,
+    in_child,
     kind_of,
     read_by,
-    tried,
+    tried_in,
 )
 from approxattn.methods.costs import Costed
 from approxattn.sharding import tasks
@@ -59,11 +61,6 @@ ENGINES = ("here", "pool", "dask")
 
 DISPATCH = {"here": 0.0, "pool": 3e-4, "dask": 1e-3}
 """Seconds that a scheduler takes for a task: measured by `benchmarks/across_workers.py`."""
-
-SLOWER = {"here": 1.0, "pool": 1.0, "dask": 1.5}
-"""Processor time of a worker over that of a process alone, measured likewise: Dask's workers run an
-event loop beside the task, and give memory back at once.
-"""
 
 DASK_MIB = 25.0
 """What a Dask worker holds beyond the imports of this package; measured likewise."""
@@ -92,6 +89,8 @@ class Capacity(Record):
         Bytes of the largest result of a task: the merged state, mostly.
     processor_seconds, dispatch_seconds, wall_seconds : float
         Of all workers together, of the scheduler, and on the clock.
+    most_processor_seconds : float
+        Of all workers together, where the allocator gives back what tasks free.
     seconds : mapping of str to float
         Processor time by kinds of tasks.
     worker_mib, waiting_mib : float
@@ -110,6 +109,7 @@ class Capacity(Record):
     message_bytes: int
     largest_result: int
     processor_seconds: float
+    most_processor_seconds: float
     dispatch_seconds: float
     wall_seconds: float
     worker_mib: float
@@ -129,6 +129,7 @@ class Capacity(Record):
             "blocks, tasks": f"{self.blocks:,}, {self.tasks:,}",
             "multiply-adds of the output": made,
             "processor time": _time(self.processor_seconds),
+            "... if memory goes back": _time(self.most_processor_seconds),
             "... by kind": ", ".join(f"{kind} {_time(x)}" for kind, x in shown.items()),
             "read, written": f"{self.bytes_read / 1e9:.3g} GB, {self.bytes_written / 1e9:.3g} GB",
             "messages": f"{self.messages:,}, {self.message_bytes / 1e6:.3g} MB of arrays",
@@ -209,8 +210,12 @@ def capacity(
     problem = Problem(
         method=method, d=d, dv=dv or d, dtype=dtype, scale=scale, causal=causal, seed=seed
     )
-    trial, graph = tried(problem), _checked_graph(problem, n, shard)
-    return estimated(problem, trial, graph, n=n, workers=workers, engine=engine, rate=read_rate)
+    graph = _checked_graph(problem, n, shard)
+    most = tried_in(RETURNED, problem)
+    trial = most if engine == "dask" else tried_in(KEPT, problem)
+    told = estimated(problem, trial, graph, n=n, workers=workers, engine=engine, rate=read_rate)
+    seconds = sum(_seconds(graph, most, causal).values())
+    return replace(told, most_processor_seconds=max(seconds, told.processor_seconds))
 
 
 def _checked_graph(problem: Problem, n: int, shard: int) -> Graph:
@@ -235,14 +240,12 @@ def estimated(
 ) -> Capacity:
     """Return what a graph will take, from what a trial has shown of its kinds."""
     sizes = sizes_of(graph, trial)
-    seconds: dict[str, float] = {}
+    seconds, read = _seconds(graph, trial, problem.causal), 0
     by_kind: dict[str, float] = defaultdict(float)
-    read = 0
     for key, task in graph.items():
-        work, found = read_by(task)
-        used = trial.kinds[kind_of(key)].rate * work * SLOWER[engine]
-        by_kind[kind_of(key)] += used
-        seconds[key] = max(used, found / rate) if rate else used
+        found = read_by(task, causal=problem.causal)[1]
+        by_kind[kind_of(key)] += seconds[key]
+        seconds[key] = max(seconds[key], found / rate) if rate else seconds[key]
         read += found
     messages, moved = messages_of(graph, sizes, workers, engine)
     dispatch = DISPATCH[engine]
@@ -261,12 +264,21 @@ def estimated(
         message_bytes=moved,
         largest_result=round(max(sizes.values(), default=0)),
         processor_seconds=float(sum(by_kind.values())),
+        most_processor_seconds=float(sum(by_kind.values())),
         dispatch_seconds=dispatch * len(graph),
         wall_seconds=played(graph, seconds, workers, dispatch),
         worker_mib=base_mib() + 2 * trial.peak / 2**20 + (DASK_MIB if engine == "dask" else 0.0),
         waiting_mib=waiting(graph, sizes) / 2**20,
         seconds=dict(by_kind),
     )
+
+
+def _seconds(graph: Graph, trial: Trial, causal: bool) -> dict[str, float]:
+    """Return the processor time of each task."""
+    return {
+        key: trial.kinds[kind_of(key)].rate * read_by(task, causal=causal)[0]
+        for key, task in graph.items()
+    }
 
 
 def sizes_of(graph: Graph, trial: Trial) -> dict[str, float]:
@@ -277,7 +289,8 @@ def sizes_of(graph: Graph, trial: Trial) -> dict[str, float]:
         if kind.adds_up:
             sizes[key] = sum(sizes[ref.key] for ref in refs_of(task))
         else:
-            sizes[key] = kind.bytes * (read_by(task)[0] if task[0] is tasks.head else 1)
+            work = read_by(task, causal=False)[0] if task[0] is tasks.head else 1
+            sizes[key] = kind.bytes * work
     return sizes
 
 
@@ -352,15 +365,7 @@ def base_mib() -> float:
         "print(*(x for x in pathlib.Path('/proc/self/status').read_text().splitlines() "
         "if x.startswith('RssAnon')))"
     )
-    paths = os.pathsep.join(filter(None, sys.path))
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": paths},
-    )
-    return int(said.stdout.split()[1]) / 1024
+    return int(in_child(code).split()[1]) / 1024
 
 
 def _time(seconds: float) -> str:

@@ -2,15 +2,24 @@
 
 A *kind* is the key of a task without its numbers: all tasks "fold-state-0", "fold-state-1", ... are
 one kind. The *work* of a task is the number of tokens that it reads of its own block, times those
-of the other side if it looks at all of these; 1 if it reads none.
+of the other side that it looks at if it looks at these; 1 if it reads none.
+
+A *regime* is what the allocator of C does with memory that a task frees: keep it for the next task,
+or give it back at once. Memory that was given back is handed out as pages that are zeroed at the
+first touch, one page fault each: as many as the tasks take numbers, a block anew. glibc finds out
+by itself what to do, and which regime it falls into depends on what a process did before; Dask asks
+it to give memory back. So a trial is run in fresh processes, once in each regime.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -80,6 +89,14 @@ class Trial:
     peak: int
 
 
+RETURNED = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+"""What Dask tells glibc: to give memory back from so many free bytes on. It then maps every array
+above 128 KiB anew.
+"""
+KEPT = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(2**30))
+"""What lets it keep everything."""
+
+
 def graph_of(problem: Problem, sources: Mapping[str, Any], shard: int, folder: str) -> Graph:
     """Return the graph of a run that writes to a folder, in an order in which it can be run."""
     dtypes = check_shapes(sources, causal=problem.causal)
@@ -111,7 +128,7 @@ def kind_of(key: str) -> str:
     return re.sub(r"-\d+", "", key)
 
 
-def read_by(task: tuple[Any, ...]) -> tuple[int, int]:
+def read_by(task: tuple[Any, ...], *, causal: bool) -> tuple[int, int]:
     """Return the work of a task and the bytes that it reads from files."""
     rows = [x for x in task[1:] if isinstance(x, Rows)]
     if not rows:
@@ -121,11 +138,25 @@ def read_by(task: tuple[Any, ...]) -> tuple[int, int]:
     tokens = own[0].last - own[0].first
     if task[0] is tasks.head:
         tokens = min(tokens, task[3])
-    of_others = sum(_bytes(x, x.last - x.first) for x in other)
-    tokens_of_others = sum(x.last - x.first for x in other if x.source is other[0].source)
-    pieces = len(tasks.cut(own[0], getattr(task[1], "multiple", 1)))
-    read = sum(_bytes(x, tokens) for x in own) + pieces * of_others
-    return tokens * max(1, tokens_of_others), read
+    read = sum(_bytes(x, tokens) for x in own)
+    if not other:
+        return tokens, read
+    work, sides = 0, [x for x in other if not x.first]
+    for piece in tasks.cut(own[0], getattr(task[1], "multiple", 1)):
+        seen = _before(own[0].first + piece.stop, other[0]) if causal else other[0].source.shape[-2]
+        work += (piece.stop - piece.start) * seen
+        read += sum(_bytes(x, seen) for x in sides)
+    return work, read
+
+
+def _before(stop: int, first: Rows) -> int:
+    """Return how many tokens of the other side are read up to token `stop`, in whole pieces of
+    blocks as long as the first one.
+    """
+    length, n = first.last, first.source.shape[-2]
+    step = len(range(*tasks.cut(first)[0].indices(length)))
+    begun = min(length, -(-(stop % length) // step) * step)
+    return int(min(n, stop // length * length + begun))
 
 
 def _bytes(rows: Rows, tokens: int) -> int:
@@ -139,6 +170,37 @@ def array_bytes(x: Any) -> int:
     return sum(part.raw().nbytes for part in parts)
 
 
+def tried_in(regime: Mapping[str, str], problem: Problem) -> Trial:
+    """Run a small problem in a fresh process whose allocator is told so; in this one, as it is, for
+    a method that no other process can import.
+    """
+    if type(problem.method).__module__ == "__main__":
+        return tried(problem)
+    code = (
+        "import pickle, sys; from approxattn.distributed.planning.trial import tried; "
+        "pickle.dump(tried(pickle.load(sys.stdin.buffer)), sys.stdout.buffer)"
+    )
+    said = in_child(code, pickle.dumps(problem), regime)
+    found: Trial = pickle.loads(said)  # noqa: S301 - of our own making
+    return found
+
+
+def in_child(code: str, given: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
+    """Return what Python says to a program in a fresh process, which imports what this one can."""
+    paths = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=given,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths, **(environment or {})},
+    )
+    if done.returncode:
+        msg = f"a trial in a fresh process failed: {done.stderr.decode(errors='replace')[-2000:]}"
+        raise RuntimeError(msg)
+    return done.stdout
+
+
 def tried(problem: Problem) -> Trial:
     """Run a small problem, longer if the first one was too short to be timed."""
     with tempfile.TemporaryDirectory() as folder:
@@ -146,14 +208,14 @@ def tried(problem: Problem) -> Trial:
         while True:
             begun = time.process_time()
             graph = _written(problem, length, Path(folder))
-            kinds = _timed(graph)
+            kinds = _timed(graph, causal=problem.causal)
             spent = time.process_time() - begun
             if spent > ENOUGH or length == LONG:
                 break
             length = min(LONG, length * max(2, 2 ** int(math.log2(ENOUGH / max(spent, 1e-3)))))
         tracemalloc.start()
         try:
-            _timed(graph)
+            _timed(graph, causal=problem.causal)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -178,7 +240,7 @@ def _holds_targets(x: Any) -> bool:
     return isinstance(x, tuple) and bool(x) and isinstance(x[0], dict)
 
 
-def _timed(graph: Graph) -> dict[str, Kind]:
+def _timed(graph: Graph, *, causal: bool) -> dict[str, Kind]:
     """Carry the graph out, task by task."""
     results: dict[Any, Any] = {}
     rates: dict[str, list[float]] = defaultdict(list)
@@ -187,7 +249,7 @@ def _timed(graph: Graph) -> dict[str, Kind]:
         function, *arguments = filled(task, results)
         begun = time.process_time()
         results[key] = function(*arguments)
-        work, kind = read_by(task)[0], kind_of(key)
+        work, kind = read_by(task, causal=causal)[0], kind_of(key)
         rates[kind].append((time.process_time() - begun) / work)
         size = array_bytes(results[key])
         adds_up = task[0] is tasks.merge and size == sum(map(array_bytes, arguments)) > 0
