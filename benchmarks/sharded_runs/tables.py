@@ -85,7 +85,7 @@ def _growth(found: Mapping[str, Any]) -> list[str]:
 def table_of_told(found: Mapping[str, Any]) -> str:
     """Return what the capacity model said of each run beside what it took."""
     lines = [
-        "| run | n | processor s told, and if memory goes back | measured | wall s told | measured | "
+        "| run | n | processor s told, if memory goes back | measured | wall s told | measured | "
         "MiB told | measured | load |\n|---|---|---|---|---|---|---|---|---|"
     ]
     for record in _records(found):
