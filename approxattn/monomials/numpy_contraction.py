@@ -223,7 +223,7 @@ def _causal(
     for span in within(slice(0, n), worker.loaded):
         chunks = within(span, p.chunk)
         if span.start + p.chunk < n or keep:
-            worker.others.load(y[span])
+            worker.held.load(y[span])
         for chunk, weighted in zip(chunks, kept, strict=False):
             if begun or chunk.start:
                 for part, w, target in zip(state, weight, weighted, strict=True):
@@ -231,7 +231,7 @@ def _causal(
                 for target, more in zip(weighted, initial or (), strict=False):
                     target += more
             if chunk.stop < n or keep:
-                worker.add_held(state, worker.others, _within(chunk, span), values[chunk])
+                worker.add_held(state, worker.held, _within(chunk, span), values[chunk])
         for tokens, target, split in own:
             if begun or span.stop > p.chunk:
                 worker.held.load(tokens[span])

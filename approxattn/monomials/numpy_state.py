@@ -120,7 +120,7 @@ class Summation:
     """Sums over features by a plan, with the memory they need; one for each thread.
 
     `degrees` are those whose parts of the last column's sum are asked for. Causal sums need the
-    monomials of queries and keys in turn: `held` and `others` take those of `loaded` tokens each.
+    monomials of keys and then those of queries: `held` takes those of `loaded` tokens.
     """
 
     def __init__(
@@ -137,7 +137,6 @@ class Summation:
         self.highest = plan.degree > plan.depth and plan.degree in degrees
         self.loaded = chunk * (_chunks_loaded(plan) if causal else 1)
         self.held = Monomials(d, plan.depth, self.loaded, dtype)
-        self.others = Monomials(d, plan.depth, self.loaded, dtype) if causal else self.held
         self.values, self.sums, self.more = (Scratch(m * chunk, dtype) for _ in range(3))
         self.tile = Scratch(TILE_ROWS * chunk if plan.scheme == "tiled" else 0, dtype)
         self.scaled = Scratch(COORDINATES_AT_ONCE * m * chunk if plan.scheme == "top" else 0, dtype)
