@@ -92,6 +92,15 @@ def _print(text: str) -> None:
     print(text.encode(encoding, "replace").decode(encoding), flush=True)
 
 
+_COMMANDS = {
+    "diagnose": diagnosis.HELP,
+    "attend": "compute attention from files to a file, block by block",
+    "capacity": "say what `attend` will take for so many tokens",
+    "doctor": "say what this installation has, and try it",
+    "completion": "print a script that completes commands",
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="approxattn", description="Approximate attention with an error bar."
@@ -100,17 +109,17 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"approxattn {version('approxattn')}"
     )
     commands = parser.add_subparsers(dest="command")
-    diagnosis.add_arguments(commands.add_parser("diagnose", help=diagnosis.HELP))
-    distributed.add_arguments(
-        commands.add_parser("attend", help="compute attention from files to a file, block by block")
+    made = {
+        name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        for name, text in _COMMANDS.items()
+    }
+    diagnosis.add_arguments(made["diagnose"])
+    distributed.add_arguments(made["attend"])
+    planning.add_arguments(made["capacity"])
+    made["doctor"].add_argument("--json", action="store_true", help="print JSON instead of text")
+    made["completion"].add_argument(
+        "shell", choices=completion.SHELLS, help="the shell to complete in"
     )
-    planning.add_arguments(
-        commands.add_parser("capacity", help="say what `attend` will take for so many tokens")
-    )
-    command = commands.add_parser("doctor", help="say what this installation has, and try it")
-    command.add_argument("--json", action="store_true", help="print JSON instead of text")
-    command = commands.add_parser("completion", help="print a script that completes commands")
-    command.add_argument("shell", choices=completion.SHELLS, help="the shell to complete in")
     return parser
 
 

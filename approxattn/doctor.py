@@ -66,11 +66,15 @@ def _blas() -> dict[str, str]:
     import scipy.linalg  # noqa: F401 - loads its BLAS, to be seen below
 
     found = {
-        f"{x['internal_api']} {x['version']}": f"{x['num_threads']} threads, {x['user_api']}"
+        f"{x['internal_api']} {x['version']}": f"{_threads(x['num_threads'])}, {x['user_api']}"
         for x in threadpool_info()
     }
     limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return {**found, **{name: os.environ[name] for name in limits if name in os.environ}}
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread" + ("" if count == 1 else "s")
 
 
 def _devices(module: str, code: str) -> str:

@@ -20,6 +20,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "interface",
     "statements",
+    "tidy",
     "typeset",
 ]
 exclude_patterns = ["_build"]

@@ -10,6 +10,7 @@ rows.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from approxattn.diagnosis.equal_cost import (
     priced_names,
     relative_cost,
 )
+from approxattn.diagnosis.polynomial_needs import count
 from approxattn.methods.protocol import described
 from approxattn.methods.yoso.yoso import Yoso
 from approxattn.softmax.rows import choose, row_blocks
@@ -90,12 +92,29 @@ class Trial:
     refused: str = ""
 
     def __str__(self) -> str:
-        found = (self.cost, self.crossover, self.error, self.certified)
-        numbers = [f"{x:>10.3g}" if math.isfinite(x) else f"{'-':>10}" for x in found]
-        return f"{self.name:<58}{''.join(numbers)}" + (f"   {self.refused}" if self.refused else "")
+        texts = (
+            _number(self.cost, ".2g"),
+            count(int(self.crossover)) if math.isfinite(self.crossover) else "-",
+            _number(self.error, ".3g"),
+            _number(self.certified, ".2g"),
+        )
+        numbers = "".join(f"{text:>8}" for text in texts)
+        name = f"{self.name}: {self.refused}" if self.refused else self.name
+        first, *more = textwrap.wrap(name, _NAME, break_on_hyphens=False)
+        return f"\n{'':<38}".join([f"{numbers}  {first}", *more])
 
 
-HEADER = f"{'method':<58}{'cost/exact':>10}{'pays from':>10}{'error':>10}{'certified':>10}"
+def _number(x: float, form: str) -> str:
+    return format(x, form) if math.isfinite(x) else "-"
+
+
+_NAME = 42
+"""Letters of a name beside its numbers on a line of 80, behind an indent of 4."""
+
+HEADER = f"{'cost':>8}{'from n':>8}{'error':>8}{'bound':>8}  method"
+"""Cost over that of exact attention; the tokens from which on it is less; the relative error; and
+what is certified of it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,12 +83,12 @@ class Need:
         degree = "-" if self.degree is None else str(self.degree)
         cost = "-" if self.cost is None else f"{self.cost:.3g}"
         return (
-            f"{self.tolerance:<9g}  {self.scores:<9}  {self.half_range:>10.3g}  {self.basis:<9}  "
-            f"{degree:>6}  {count(self.rank):>10}  {cost:>10}  {count(self.break_even):>11}"
+            f"{self.tolerance:<9g} {self.scores:<9} {self.half_range:>10.3g} {self.basis:<9} "
+            f"{degree:>6} {count(self.rank):>7} {cost:>10} {count(self.break_even):>9}"
         )
 
 
-HEADER = "tolerance  scores     half range  basis      degree        rank  cost/exact  pays from n"
+HEADER = "tolerance scores    half range basis     degree    rank cost/exact pays from"
 
 
 @dataclass(frozen=True, kw_only=True)

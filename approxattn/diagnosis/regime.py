@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -187,7 +188,7 @@ class Regime(Record):
             ),
             *self._needed(),
             *self._compared(),
-            self.advice,
+            textwrap.fill(self.advice, 80, break_long_words=False, break_on_hyphens=False),
         ]
         return "\n".join(lines)
 
@@ -211,7 +212,7 @@ class Regime(Record):
             "  polynomial method",
             f"    {HEADER}",
             *(f"    {need}" for need in self.needs),
-            f"  hashes of YOSO for its own kernel  {counts}",
+            f"  hashes, YOSO's kernel  {counts}",
         ]
 
     def _compared(self) -> list[str]:
@@ -223,8 +224,8 @@ class Regime(Record):
         return [
             f"  rank of the output             {ranks}",
             (
-                f"  |P||V|/|PV|                    {self.spectrum.kappa:9.3g}   so a sketched "
-                f"product needs rank {count(math.ceil(self.spectrum.sketch_rank))} for 0.1"
+                f"  |P||V|/|PV|                    {self.spectrum.kappa:9.3g}   a sketch "
+                f"within 0.1: rank {count(math.ceil(self.spectrum.sketch_rank))}"
             ),
             "  methods at equal cost, relative error measured",
             f"    {TRIAL_HEADER}",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import approxattn as aa
-from proofs_check.figures.record import Axis, Figure, Panel, Series
+from proofs_check.figures.record import Axis, Figure, Mark, Panel, Series
 
 _SEED = 31
 
@@ -35,7 +36,7 @@ def growth(tiny: bool = False) -> Figure:
     slopes = {name: _slope(n[-2:], row[-2:]) for name, row in counts.items()}
     return Figure(
         name="growth",
-        title="Multiply-adds by the number of tokens",
+        title="Multiply-adds by the number of tokens, one head",
         claims=(
             "code.cost-polynomial",
             "code.cost-yoso",
@@ -79,7 +80,7 @@ def times(tiny: bool = False) -> Figure:
         top = 12 if tiny else 14 if name == "Exact" else 17
         n = [2**i for i in range(10, top)]
         spent = [_processor_time(method, m, 1 if tiny else 3) for m in n]
-        series.append(Series(label=name, x=n, y=spent))
+        series.append(Series(label=name, x=n, y=spent, kind="joined"))
         slopes[name] = _fitted_slope(n[-4:], spent[-4:])
     said = ", ".join(f"{s:.2f} ± {half:.2f} ({name})" for name, (s, half) in slopes.items())
     return Figure(
@@ -129,18 +130,18 @@ def crossover(tiny: bool = False) -> Figure:
     facts: dict[str, float] = {}
     for g in (2, 4, 6, 8):
         n = [_crossover(aa.Polynomial(degree=g, basis="taylor"), d) for d in widths]
-        series.append(Series(label=f"degree {g}", x=widths, y=n))
+        series.append(Series(label=f"degree {g}", x=widths, y=n, kind="joined"))
         facts |= {f"d = {d}, g = {g}": float(x) for d, x in zip(widths, n, strict=True)}
     return Figure(
         name="crossover",
-        title="Tokens from which a polynomial costs less than exact attention",
+        title="From how many tokens on a polynomial is cheaper",
         claims=("code.cost-regime", "code.cost-regime-degree", "code.cost-polynomial"),
         caption="With d of the order log n and a fixed degree the rank is below n for large n: "
         "that is the almost linear time of AS23. At the widths of real heads n is large.",
         panels=(
             Panel(
                 x=Axis(label="width d", log=True, base=2),
-                y=Axis(label="tokens n", log=True),
+                y=Axis(label="tokens n, crossing with exact attention", log=True),
                 series=tuple(series),
             ),
         ),
@@ -170,28 +171,26 @@ def regimes(tiny: bool = False) -> Figure:
     from approxattn.exponential.degree import degree_for
 
     tolerance, n = 1e-2, 2**20
-    ranges = [0.5, 2.0] if tiny else [0.25, 0.5, 1, 2, 3, 4, 6, 8]
+    ranges = [0.5, 2.0] if tiny else [i / 8 for i in range(1, 65)]
     series: list[Series] = []
     facts: dict[str, float] = {}
     for d in (4, 16) if tiny else (4, 8, 16, 32):
         cost = [_per_token(degree_for(b, tolerance), n, d) for b in ranges]
-        series.append(Series(label=f"d = {d}", x=ranges, y=cost))
+        series.append(Series(label=f"d = {d}", x=ranges, y=cost, kind="steps"))
         facts |= {f"d = {d}, B = {b:g}": c for b, c in zip(ranges, cost, strict=True)}
     return Figure(
         name="regimes",
-        title="Where a polynomial pays",
+        title="Where a polynomial pays, n = 2²⁰",
         claims=("code.cost-regimes", "ours.hilbert", "aa22.minimal-degrees-table"),
-        caption="n = 2^20, tolerance 1e-2: the least degree whose error is certified from the "
+        caption="Tolerance 1e-2: the least degree whose error is certified from the "
         "range B of the scores alone. "
         "Below 1 the polynomial is cheaper. Trained heads have ranges of 8 and more.",
         panels=(
             Panel(
                 x=Axis(label="half range B of the scores"),
                 y=Axis(label="cost / cost of exact attention", log=True),
-                series=(
-                    *series,
-                    Series(label="", x=ranges, y=np.ones(len(ranges)), kind="dotted", colour=6),
-                ),
+                series=tuple(series),
+                marks=(Mark(text="exact", y=1.0),),
             ),
         ),
         facts=facts,
@@ -244,7 +243,7 @@ def _map_panel(
     names = sorted(set(cells.values()), key=_NAMES.index)
     return Panel(
         title=f"n = {n:,}",
-        x=Axis(label="half range B of the scores", names=tuple(f"{b:g}" for b in ranges)),
+        x=Axis(label="half range B of the scores", names=tuple(str(Fraction(b)) for b in ranges)),
         y=Axis(label="width d", names=tuple(map(str, widths))),
         series=tuple(
             Series(
@@ -256,7 +255,7 @@ def _map_panel(
             )
             for name in names
         ),
-        beside=True,
+        legend="below",
     )
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from proofs_check.arithmetic.balls import ball
-from proofs_check.figures.record import Axis, Figure, Mark, Panel, Printed, Series
+from proofs_check.figures.record import Axis, Figure, Key, Mark, Panel, Printed, Series
 from proofs_check.papers.aggarwal_alman_2022.degree_table import DEGREES, HALF_WIDTHS, TOLERANCES
 from proofs_check.papers.ours.taylor import TAYLOR_DEGREES
 
@@ -23,7 +23,7 @@ def degrees(tiny: bool = False) -> Figure:
         least = DEGREES["additive"][i]
         order = [max(b, _quotient(b, eps)) for eps in map(float, TOLERANCES)]
         series += [
-            Series(label=f"B = {b:g}", x=digits, y=least, kind="steps", colour=i),
+            Series(label=f"B = {b:g}", x=digits, y=least, colour=i),
             Series(label="", x=digits, y=TAYLOR_DEGREES[i], kind="dashed", colour=i),
             Series(label="", x=digits, y=order, kind="dotted", colour=i),
         ]
@@ -31,15 +31,23 @@ def degrees(tiny: bool = False) -> Figure:
     relative = DEGREES["relative"][-1][-1]
     return Figure(
         name="degrees",
-        title="Least degree of a polynomial next to exp on [-B, B]",
+        title="Least degree of a polynomial within ε of exp on [-B, B]",
         claims=("aa22.minimal-degrees-table", "ours.taylor-degrees", "aa22.degree-formula"),
-        caption=f"Any polynomial (steps), Taylor (dashed), the order max{{B, L / log(L/B)}} with "
-        f"constant 1 (dotted). Steps and dashes are certified from both sides. At B = 16 and "
-        f"1e-12 the best polynomial has degree {best} (relative error: {relative}), the Taylor "
-        f"polynomial {taylor}. L = log(1/eps); the order says nothing where L <= B.",
+        caption=f"The least degrees of any polynomial and of Taylor's are certified from both "
+        f"sides, at whole numbers of digits. At B = 16 and 1e-12 the best polynomial has "
+        f"degree {best} (relative error: {relative}), the Taylor polynomial {taylor}. The order is "
+        f"max{{B, L / log(L/B)}} with constant 1 and L = log(1/ε); it says nothing where L <= B.",
         panels=(
             Panel(
-                x=Axis(label="digits, log10(1/eps)"), y=Axis(label="degree"), series=tuple(series)
+                x=Axis(label="digits, log₁₀(1/ε)"),
+                y=Axis(label="degree"),
+                series=tuple(series),
+                keys=(
+                    Key(label="any polynomial", kind="line"),
+                    Key(label="Taylor", kind="dashed"),
+                    Key(label="order", kind="dotted"),
+                ),
+                legend="below",
             ),
         ),
         facts={"best": best, "relative": relative, "taylor": taylor},
@@ -62,21 +70,25 @@ def least_error(tiny: bool = False) -> Figure:
         high = [2 * _bessel_sum(m + 1, 1, b) for m in n]
         ratios.append(high[-1] / low[-1])
         series += [
-            Series(label=f"B = {float(b):g}", x=n, y=high, low=low, kind="band", colour=i),
-            Series(label="", x=n, y=high, colour=i),
+            Series(label="", x=n, y=high, low=low, kind="band", colour=i),
+            Series(label=f"B = {float(b):g}", x=n, y=high, colour=i),
             Series(label="", x=n, y=low, kind="dashed", colour=i),
         ]
     return Figure(
         name="least-error",
         title="Least error of a polynomial next to exp on [-B, B]",
         claims=("aa22.minimax-bounds", "aa22.chebyshev-tail"),
-        caption="Between 2 times the sum of I_k over odd multiples of n + 1 (dashed) and over all "
-        "k > n (solid). Their quotient falls like 1 + B / (2 n).",
+        caption="Between 2 times the sum of I_k(B) over odd multiples of n + 1, and over all "
+        "k > n. Their quotient falls like 1 + B / (2 n).",
         panels=(
             Panel(
                 x=Axis(label="degree n"),
                 y=Axis(label="max |P - exp| on [-B, B]", log=True),
                 series=tuple(series),
+                keys=(
+                    Key(label="at most", kind="line"),
+                    Key(label="at least", kind="dashed"),
+                ),
             ),
         ),
         facts={"last ratio": max(ratios)},
@@ -93,7 +105,7 @@ def as23_degree(tiny: bool = False) -> Figure:
     """The degree with R where R squared belongs, on the line L = R^2 ln R."""
     from proofs_check.papers.alman_song_2023.degree import least_over_permitted
 
-    powers = list(range(1, 121, 20 if tiny else 2))
+    powers = list(range(1, 121, 20 if tiny else 1))
     series = []
     crossing = {}
     for constant in (1, 2, 5, 10):
@@ -104,17 +116,16 @@ def as23_degree(tiny: bool = False) -> Figure:
     at_40 = least_over_permitted(40, 10)
     return Figure(
         name="as23-degree",
-        title="A degree with R where R² belongs",
+        title="The degree of AS23 with R for R²: is any polynomial good enough?",
         claims=("as23.degree",),
         caption="Least error over permitted error, at degree C max{L / log(L/R), R²} and "
         "L = R² ln R. Above the line at 1 no polynomial of that degree is good enough. Every "
-        "constant "
-        "C fails once ln R > C (ln 2C - 1) + 1; where the paper uses the lemma, R = o(sqrt(log n)),"
-        " both readings give a degree of o(log n).",
+        "constant C fails once ln R > C (ln 2C - 1) + 1; where the paper uses the lemma, "
+        "R = o(sqrt(log n)), both readings give a degree of o(log n).",
         panels=(
             Panel(
-                x=Axis(label="log2 R"),
-                y=Axis(label="(least / permitted)^(1/R²)", log=True),
+                x=Axis(label="log₂ R"),
+                y=Axis(label="(least / permitted error) to the power 1/R²", log=True),
                 series=tuple(series),
                 marks=(Mark(text="permitted", y=1.0),),
             ),
@@ -132,7 +143,7 @@ def ranks(tiny: bool = False) -> Figure:
     printed = [math.comb(2 * (t + d), 2 * t) for t in g]
     return Figure(
         name="ranks",
-        title="Rank of a polynomial of degree g in q . k, d = 8",
+        title="Rank of a polynomial of degree g in q · k, d = 8",
         claims=("as23.low-rank", "aa22.kernel-rank"),
         caption="C(d + g, g) monomials are enough; C(2 (g + d), 2 g) is what Lemma 3.2 counts. A "
         "rank above n is worth nothing.",
@@ -164,20 +175,19 @@ def even_and_odd(tiny: bool = False) -> Figure:
         name="even-and-odd",
         title="Taylor polynomials of even and odd degree",
         claims=("sata.odd-degree", "ours.even-taylor", "sata.convex-hull"),
-        caption=f"Even ones are positive everywhere. P_3 is {p3[0]:.2f} at -4. A row with scores "
-        f"(0, -4, -4) and values (-1, 1, 1) "
-        f"has the output {right:.2f}; with P_3 for exp it is {odd:.2f}, and values lie in "
-        "[-1, 1].",
+        caption=f"Even ones are positive everywhere. P₃ is {p3[0]:.2f} at -4. A row with scores "
+        f"(0, -4, -4) and values (-1, 1, 1) has the output {right:.2f}; with P₃ for exp it is "
+        f"{odd:.2f}, and values lie in [-1, 1].",
         panels=(
             Panel(
                 x=Axis(label="score s"),
                 y=Axis(label="weight"),
                 series=(
                     Series(label="exp", x=x, y=np.exp(x)),
-                    Series(label="P_3", x=x, y=p3, kind="dashed"),
-                    Series(label="P_4", x=x, y=p4, kind="dotted"),
+                    Series(label="P₃", x=x, y=p3, kind="dashed"),
+                    Series(label="P₄", x=x, y=p4, kind="dotted"),
                 ),
-                marks=(Mark(text="", y=0.0),),
+                marks=(Mark(text="0", y=0.0),),
             ),
         ),
         facts={"P_3(-4)": float(p3[0]), "odd": odd, "exact": right},

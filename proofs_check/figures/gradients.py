@@ -44,8 +44,8 @@ def printed_gradients(tiny: bool = False) -> Figure:
                 x=Axis(label="", names=names),
                 y=Axis(label="relative Frobenius error (median)", log=True),
                 series=(
-                    Series(label="as printed", x=x - 0.2, y=printed, kind="points"),
-                    Series(label="corrected", x=x + 0.2, y=corrected, kind="rings"),
+                    Series(label="as printed", x=x, y=printed, kind="points"),
+                    Series(label="corrected", x=x, y=corrected, kind="rings"),
                 ),
             ),
         ),
@@ -118,7 +118,7 @@ def riemann_points(tiny: bool = False) -> Figure:
         name="riemann-points",
         title="The integral of f' from log⁴ n points",
         claims=("as24.riemann-points", "as24.riemann-sum"),
-        caption="Theorem E.5 of AS24, B = d = log2 n. The proof takes m of the order log⁴ n and "
+        caption="Theorem E.5 of AS24, B = d = log₂ n. The proof takes m of the order log⁴ n and "
         "needs the error 1/log⁴ n. The error is "
         "about n d B / (8 m): it grows with n. Points of the order B² n d log⁴ n are enough.",
         panels=(
@@ -126,15 +126,15 @@ def riemann_points(tiny: bool = False) -> Figure:
                 x=Axis(label="n", log=True, base=2),
                 y=Axis(label="error of f(1) - f(0)", log=True),
                 series=(
-                    Series(label="m = log2⁴ n", x=n, y=error),
-                    Series(label="m = 16 log2⁴ n", x=n, y=enough, kind="dashed"),
-                    Series(label="needed, 1/log2⁴ n", x=n, y=asked, kind="dotted"),
+                    Series(label="m = log₂⁴ n", x=n, y=error),
+                    Series(label="m = 16 log₂⁴ n", x=n, y=enough, kind="dashed"),
+                    Series(label="needed, 1 / log₂⁴ n", x=n, y=asked, kind="dotted"),
                 ),
             ),
         ),
         printed=(
             Printed(
-                what=f"n = 2^{powers[-1]}, m = log2⁴ n",
+                what=f"n = 2^{powers[-1]}, m = log₂⁴ n",
                 source=f"at most {asked[-1]:.1e}",
                 ours=f"{error[-1]:.4g}",
             ),
@@ -169,9 +169,9 @@ def layers(tiny: bool = False) -> Figure:
         panels=(
             Panel(
                 x=Axis(label="layers"),
-                y=Axis(label="largest error of a token", log=True),
+                y=Axis(label="largest Euclidean error of a token", log=True),
                 series=(
-                    Series(label="bound", x=places, y=bounds),
+                    Series(label="bound", x=places, y=bounds, kind="joined"),
                     Series(label="bound with second moments", x=places, y=sharper, kind="dashed"),
                     Series(label="error", x=places, y=errors, kind="rings"),
                 ),

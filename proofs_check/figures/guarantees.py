@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import get_args
 
 import numpy as np
 
-from proofs_check.figures.record import Axis, Figure, Panel, Series
+from proofs_check.figures.record import Axis, Figure, Kind, Panel, Series
 from proofs_check.papers.desai_2025 import heads
 from proofs_check.papers.ours.estimators import plan
 
 _SEED, _EPS = 19, 0.1
+
+_LINES: Mapping[plan.Rule, Kind] = {
+    "as stated": "joined",
+    "one level": "line",
+    "chosen by the same blocks": "dotted",
+    "point estimate": "dashed",
+}
+"""Some rules take bad methods alike: their lines lie on each other."""
 
 
 def vattention_coverage(tiny: bool = False) -> Figure:
@@ -21,9 +30,9 @@ def vattention_coverage(tiny: bool = False) -> Figure:
     rng, every = np.random.default_rng(_SEED), heads.rows()
     series, facts = [], {}
     names: dict[heads.Rule, str] = {
-        "known": "variance known, Φ^-1(1 - δ/2)",
-        "one-sided": "variance known, Φ^-1(1 - δ)",
-        "coded": "as coded: base sample of 5 %, Φ^-1(1 - δ)",
+        "known": "denominator, variance known, Φ⁻¹(1 - δ/2)",
+        "one-sided": "denominator, variance known, Φ⁻¹(1 - δ)",
+        "coded": "denominator, as coded: sample of 5 %, Φ⁻¹(1 - δ)",
     }
     for rule, label in names.items():
         missed, outputs = [], []
@@ -36,11 +45,11 @@ def vattention_coverage(tiny: bool = False) -> Figure:
         facts[f"{rule}, at 0.1"] = float(missed[list(levels).index(0.1)])
         if rule == "known":
             output = Series(
-                label="output, variance known", x=levels, y=np.array(outputs), kind="dotted"
+                label="output, for the first of them", x=levels, y=np.array(outputs), kind="dotted"
             )
     return Figure(
         name="vattention-coverage",
-        title=f"How often vAttention's denominator is off by more than ε = {_EPS}, 8 real heads",
+        title=f"How often vAttention is off by over {100 * _EPS:g} %, 8 real heads",
         claims=(
             "vattention.on-heads",
             "vattention.on-heads-coded",
@@ -58,8 +67,9 @@ def vattention_coverage(tiny: bool = False) -> Figure:
                 series=(
                     *series,
                     output,
-                    Series(label="δ", x=levels, y=levels, kind="dashed"),
+                    Series(label="δ itself", x=levels, y=levels, kind="dashed", colour=6),
                 ),
+                legend="below",
             ),
         ),
         seed=_SEED,
@@ -75,9 +85,9 @@ def plan_confidence(tiny: bool = False) -> Figure:
     series, facts = [], {}
     for rule in get_args(plan.Rule):
         y = [float(plan.taken_bad(text, every[:n], delta, rule)) for n in counts]
-        series.append(Series(label=rule, x=counts, y=y, kind="line"))
+        series.append(Series(label=rule, x=counts, y=y, kind=_LINES[rule]))
         facts[rule] = y[-1]
-    level = Series(label="δ", x=counts, y=[float(delta)] * len(counts), kind="dashed")
+    level = Series(label="δ", x=counts, y=[float(delta)] * len(counts), colour=6)
     return Figure(
         name="plan-confidence",
         title="Plans whose methods are all bad: how likely is one taken?",
@@ -87,9 +97,10 @@ def plan_confidence(tiny: bool = False) -> Figure:
         "however many there are.",
         panels=(
             Panel(
-                x=Axis(label="bad methods in the list"),
+                x=Axis(label="bad methods in the list", limits=(0, 20.5)),
                 y=Axis(label="probability that one is taken", limits=(0, 1.05)),
                 series=(*series, level),
+                legend="below",
             ),
         ),
         facts=facts,

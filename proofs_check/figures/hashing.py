@@ -22,7 +22,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
     apart = p - np.exp(x - 1)
     change = np.flatnonzero(apart[1:-2] * apart[2:-1] < 0) + 1
     ends = [float(x[i] - apart[i] * (x[i + 1] - x[i]) / (apart[i + 1] - apart[i])) for i in change]
-    marks = tuple(Mark(text=f"{e:.4f}", x=e) for e in ends)
+    marks = tuple(Mark(text=f"x = {e:.4f}", x=e) for e in ends)
     return Figure(
         name="yoso-weight",
         title=f"The weight of YOSO and the exponential, τ = {tau}",
@@ -33,7 +33,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
         panels=(
             Panel(
                 x=Axis(label="cosine x of query and key"),
-                y=Axis(label="weight"),
+                y=Axis(label="weight of a key"),
                 series=(
                     Series(label="(1 - arccos(x)/π)^τ", x=x, y=p**tau),
                     Series(label="exp(τ (x - 1))", x=x, y=np.exp(tau * (x - 1)), kind="dashed"),
@@ -42,7 +42,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
             ),
             Panel(
                 x=Axis(label="cosine x of query and key"),
-                y=Axis(label="derivative", limits=(0, 8)),
+                y=Axis(label="derivative of the weight by x", limits=(0, 8)),
                 series=(
                     Series(label="derivative", x=x[inside], y=slope),
                     Series(label="τ p / 2, the surrogate", x=x, y=tau * p**tau / 2, kind="dashed"),
@@ -69,7 +69,7 @@ def yoso_error(tiny: bool = False) -> Figure:
     )
     mean = np.sqrt(np.mean(errors**2, axis=1))
     slope = float(np.polyfit(np.log(hashes), np.log(mean), 1)[0])
-    line = mean[0] / np.sqrt(np.array(hashes) / hashes[0])
+    line = mean[-1] / np.sqrt(np.array(hashes) / hashes[-1])
     places = np.repeat(hashes, repeats)
     return Figure(
         name="yoso-error",
@@ -131,7 +131,7 @@ def bert_lsh_flops(tiny: bool = False) -> Figure:
                     Series(label="scores", x=x, y=scores, low=reported, kind="bars"),
                     Series(label="softmax and values", x=x, y=layer, low=scores, kind="bars"),
                 ),
-                marks=(Mark(text="baseline, 25.6", y=25.6),),
+                marks=(Mark(text="baseline\n25.6", y=25.6),),
             ),
         ),
         printed=(

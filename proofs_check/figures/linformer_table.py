@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from proofs_check.figures.record import Axis, Figure, Panel, Printed, Series
+from proofs_check.figures.record import Axis, Figure, Key, Panel, Printed, Series
 
 Table: TypeAlias = Mapping[int, tuple[float, ...]]
 
@@ -68,8 +68,8 @@ def linformer_savings(tiny: bool = False) -> Figure:
         name="linformer-savings",
         title="What k projected keys save: Linformer, Table 3",
         claims=("code.cost-linformer-gaussian", "code.cost-exact"),
-        caption="Points: printed, runs of a whole model on a V100, which model is not said. Lines: "
-        "multiply-adds, and numbers held, counted for a layer of RoBERTa-base with its projections "
+        caption="Printed: runs of a whole model on a V100, which model is not said. Counted: "
+        "multiply-adds, and numbers held, for a layer of RoBERTa-base with its projections "
         f"and perceptron. Counted over printed time is {min(quotients):.1f} to "
         f"{max(quotients):.1f}: exponentials and traffic of the n x n scores are not counted. "
         "Printed memory is the largest batch that fits, and stops doubling where that is small.",
@@ -110,6 +110,7 @@ def _panel(
         x=Axis(label="tokens n", log=True, base=2),
         y=Axis(label=label, log=True),
         series=tuple(series),
+        keys=(Key(label="counted", kind="line"), Key(label="printed", kind="points")),
     )
 
 

@@ -35,7 +35,7 @@ def linformer_success(tiny: bool = False) -> Figure:
     at_claim = float(claimed_success(paper_k, HALF, events=n).mid())
     return Figure(
         name="linformer-success",
-        title="How often Linformer's theorems come true",
+        title="How often Linformer's theorems come true, n = 512",
         claims=("linformer.theorem-1", "linformer.theorem-2"),
         caption="Probability of an error within ε = 1/2, n = 512: exact, for the constructions "
         "of the catalogue: equal scores, and "
@@ -50,7 +50,7 @@ def linformer_success(tiny: bool = False) -> Figure:
                     Series(label="Theorem 1, at most", x=k, y=first),
                     Series(label="Theorem 2, exact", x=k, y=second),
                 ),
-                marks=(Mark(text=f"k = {paper_k}", x=float(paper_k)),),
+                marks=(Mark(text=f"the paper's k = {paper_k}", x=float(paper_k)),),
             ),
         ),
         printed=(
@@ -76,7 +76,7 @@ def spectra(tiny: bool = False) -> Figure:
             total = np.cumsum(values) / np.sum(values)
             share.append(float(total[n // 4 - 1]))
             names.append(f"{heads.layers[layer]}, {heads.heads[head]}")
-            label = f"layer {layer + 1} of the four" if head == 0 else ""
+            label = f"layer {heads.layers[layer]}" if head == 0 else ""
             series.append((label, layer, values, total))
     x = np.arange(1, n + 1)
     left = tuple(Series(label=a, x=x, y=v, colour=c) for a, c, v, _ in series)
@@ -92,7 +92,7 @@ def spectra(tiny: bool = False) -> Figure:
         panels=(
             Panel(
                 x=Axis(label="index"),
-                y=Axis(label="singular value", log=True, limits=(1e-12, 30)),
+                y=Axis(label="singular value", log=True, limits=(1e-10, 30)),
                 series=left,
             ),
             Panel(
@@ -102,9 +102,12 @@ def spectra(tiny: bool = False) -> Figure:
                 marks=(Mark(text="n / 4", x=0.25),),
             ),
             Panel(
-                x=Axis(label="layer, head of the model", names=tuple(names)),
+                x=Axis(label="layer and head of the model", names=tuple(names)),
                 y=Axis(label="cumulative share at n / 4", limits=(0, 1.02)),
-                series=(Series(label="", x=range(len(share)), y=share, kind="bars"),),
+                series=tuple(
+                    Series(label="", x=[i], y=[y], kind="bars", colour=series[i][1])
+                    for i, y in enumerate(share)
+                ),
             ),
         ),
         printed=(

@@ -53,14 +53,14 @@ def published_table(tiny: bool = False) -> Figure:
         name="published-table",
         title="The table of LSS24's published code, made again",
         claims=("lss24.code-normaliser", "lss24.code-error-metric"),
-        caption="n = 10 · 2^d Gaussian tokens, a polynomial of degree 2. The code divides columns "
+        caption="n = 10 · 2ᵈ Gaussian tokens, a polynomial of degree 2. The code divides columns "
         "where softmax divides rows, and reports |x - y| / |x + y|, half of a relative error. "
         "The readme has one draw a width; ours are medians of nine up to d = 8, where draws differ "
         "most, and one beyond. Times here are "
         "processor times of NumPy on one thread; theirs are of PyTorch.",
         panels=(
-            _panel("error, per cent", _error_series(widths, draws, found)),
-            _panel("speed-up", _speed_series(widths, found)),
+            _panel("error, %", _error_series(widths, draws, found)),
+            _panel("speed-up, times", _speed_series(widths, found)),
         ),
         printed=tuple(_printed(d, f) for d, f in zip(widths, found, strict=True)),
         seed=_SEED,
@@ -74,8 +74,8 @@ def published_table(tiny: bool = False) -> Figure:
 
 
 def _panel(measure: str, series: tuple[Series, ...]) -> Panel:
-    x, y = Axis(label="width d, n = 10 · 2^d tokens"), Axis(label=measure, log=True)
-    return Panel(x=x, y=y, series=series)
+    x, y = Axis(label="width d of n = 10 · 2ᵈ tokens"), Axis(label=measure, log=True)
+    return Panel(x=x, y=y, series=series, legend="below")
 
 
 def _error_series(

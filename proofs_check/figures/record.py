@@ -11,8 +11,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 Kind: TypeAlias = Literal[
-    "line", "dashed", "dotted", "points", "rings", "squares", "steps", "bars", "band"
+    "line", "joined", "dashed", "dotted", "points", "rings", "squares", "steps", "bars", "band"
 ]
+Place: TypeAlias = Literal["inside", "beside", "below"]
 Numbers: TypeAlias = "Sequence[float] | np.ndarray"
 
 
@@ -82,16 +83,25 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a kind of line means in a panel where colours mean something else."""
+
+    label: str
+    kind: Kind
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """Axes and what stands in them."""
 
     x: Axis
     y: Axis
     series: tuple[Series, ...]
+    keys: tuple[Key, ...] = ()
     marks: tuple[Mark, ...] = ()
     title: str = ""
-    beside: bool = False
-    """Whether the legend stands beside the axes however short it is."""
+    legend: Place = "inside"
+    """Where the legend stands; outside the axes where no corner is free of data."""
 
 
 @dataclass(frozen=True, kw_only=True)

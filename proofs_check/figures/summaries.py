@@ -11,7 +11,7 @@ import numpy as np
 
 from approxattn.bounds.perturbation import tv_from_partial_score_error
 from approxattn.data import minilm_heads
-from proofs_check.figures.record import Axis, Figure, Panel, Series
+from proofs_check.figures.record import Axis, Figure, Key, Panel, Series
 from proofs_check.papers.ours.summaries.cell import excess
 from proofs_check.papers.ours.summaries.row import largest
 
@@ -112,13 +112,17 @@ def summary_row(tiny: bool = False) -> Figure:
         name="summary-row",
         title="Total variation of a row in which summaries have the weight r",
         claims=("ours.summary-row", "ours.tanh-part"),
-        caption="Dotted: the bound for any changes of size η. That the changes have the mean 0 in "
-        "each cell is worth a factor of up to 2.",
+        caption="Scores change by η at most. That the changes have the mean 0 in each cell is "
+        "worth a factor of up to 2.",
         panels=(
             Panel(
                 x=Axis(label="weight r of the summaries", log=True),
                 y=Axis(label="bound on the total variation", log=True),
                 series=tuple(series),
+                keys=(
+                    Key(label="mean 0 in each cell", kind="line"),
+                    Key(label="any changes", kind="dotted"),
+                ),
             ),
         ),
         facts=gain,
@@ -127,6 +131,7 @@ def summary_row(tiny: bool = False) -> Figure:
 
 def cell_geometry(tiny: bool = False) -> Figure:
     """What the lighter half of the cells weighs, and what it may weigh by means and radii."""
+    layers = minilm_heads().layers
     true: list[np.ndarray] = []
     allowed: list[np.ndarray] = []
     for q, k, _ in _heads(tiny):
@@ -143,19 +148,30 @@ def cell_geometry(tiny: bool = False) -> Figure:
             found.append(weight / (weight + exact))
     return Figure(
         name="cell-geometry",
-        title=f"Weight of the lighter half of {_SIZE} cells of {_SIZE} keys, real heads",
+        title=f"The lighter half of {_SIZE} cells of {_SIZE} keys, real heads",
         claims=("ours.cell-geometry", "ours.cell-geometry-on-heads"),
         caption="The heavier half is met exactly. There are cells with the same means, radii and "
         "numbers of keys whose lighter half has the weight above: so no bound that sees only those "
         "is below it.",
         panels=(
             Panel(
-                x=Axis(label="weight", log=True),
-                y=Axis(label="weight that mean and radius allow", limits=(0, 1)),
+                x=Axis(label="weight of the lighter half of the cells", log=True),
+                y=Axis(label="weight that means and radii allow", limits=(0, 1.03)),
                 series=tuple(
-                    Series(label=f"head {i + 1}", x=x, y=y, kind="points")
+                    Series(
+                        label="" if i % 2 else f"layer {layers[i // 2]}",
+                        x=x,
+                        y=y,
+                        kind="rings" if i % 2 else "points",
+                        colour=i // 2,
+                    )
                     for i, (x, y) in enumerate(zip(true, allowed, strict=True))
                 ),
+                keys=(
+                    Key(label="its first head", kind="points"),
+                    Key(label="its second head", kind="rings"),
+                ),
+                legend="beside",
             ),
         ),
         facts={
@@ -185,9 +201,14 @@ def mean_query_sample(tiny: bool = False) -> Figure:
                 x=Axis(label="range ρ of ⟨q - q₀, k⟩ in the cell", log=True),
                 y=Axis(label="variance / mass²", log=True),
                 series=(
-                    Series(label="by the mean query", x=rho, y=drawn, kind="points"),
-                    Series(label="uniform", x=rho, y=uniform, kind="points"),
-                    Series(label="sinh²(ρ/2), attained", x=line, y=np.sinh(line / 2) ** 2),
+                    Series(label="uniform", x=rho, y=uniform, kind="points", colour=5),
+                    Series(label="by the mean query", x=rho, y=drawn, kind="points", colour=0),
+                    Series(
+                        label="its bound sinh²(ρ/2), attained",
+                        x=line,
+                        y=np.sinh(line / 2) ** 2,
+                        colour=1,
+                    ),
                 ),
             ),
         ),
@@ -215,17 +236,25 @@ def dropped_keys(tiny: bool = False) -> Figure:
         error.append(np.median(off.max(axis=2), axis=0))
     return Figure(
         name="dropped-keys",
-        title=f"Rows cut to their k heaviest keys, {len(floor)} real heads, medians over the rows",
+        title=f"Rows cut to their k heaviest keys, {len(floor)} real heads",
         claims=("ours.k-keys-floor", "ours.dropped-keys"),
-        caption="No row of weights on k keys is nearer in total variation. The output is off by "
-        "that times osc(v) at most, by less where the values of the tail resemble the others.",
+        caption="Medians over heads and rows of 256 keys. No row of weights on k keys is nearer in "
+        "total variation. The output is off by that times osc(v) at most, by less where the "
+        "values of the tail resemble the others.",
         panels=(
             Panel(
-                x=Axis(label="keys kept", log=True, base=2),
+                x=Axis(label="keys kept, k", log=True, base=2),
                 y=Axis(label="total variation, or error / osc(v)", log=True),
                 series=(
-                    Series(label="total variation", x=counts, y=np.median(floor, axis=0)),
-                    Series(label="error of the output", x=counts, y=np.median(error, axis=0)),
+                    Series(
+                        label="total variation", x=counts, y=np.median(floor, axis=0), kind="joined"
+                    ),
+                    Series(
+                        label="error of the output",
+                        x=counts,
+                        y=np.median(error, axis=0),
+                        kind="joined",
+                    ),
                 ),
             ),
         ),

@@ -23,7 +23,7 @@ from approxattn.transformer import (
     parameters,
     with_parameters,
 )
-from proofs_check.figures.record import Axis, Figure, Panel, Series
+from proofs_check.figures.record import Axis, Figure, Kind, Panel, Series
 
 _SEED = 29
 _LAYERS, _D, _TOKENS = 2, 8, 48
@@ -36,6 +36,9 @@ METHODS: Mapping[str, Any] = {
     "degree 6, plug-in": aa.Polynomial(degree=6, basis="taylor", gradient="plug-in"),
     "YOSO, expectation": aa.YosoExpectation(bits=4, normalize=True),
 }
+
+_LINES: Mapping[str, Kind] = {"degree 6, plug-in": "dashed"}
+"""It lies on the exact one."""
 
 
 def training(tiny: bool = False) -> Figure:
@@ -57,10 +60,13 @@ def training(tiny: bool = False) -> Figure:
         "attention. One teacher and one seed: a picture, not a comparison of methods.",
         panels=(
             Panel(
-                x=Axis(label="step"),
-                y=Axis(label="held-out loss", log=True),
-                series=tuple(Series(label=name, x=at, y=y) for name, y in curves.items()),
-                beside=True,
+                x=Axis(label="step of training"),
+                y=Axis(label="held-out loss, half a mean square", log=True),
+                series=tuple(
+                    Series(label=name, x=at, y=y, kind=_LINES.get(name, "line"))
+                    for name, y in curves.items()
+                ),
+                legend="below",
             ),
         ),
         seed=_SEED,

@@ -14,11 +14,12 @@ def total_variation(tiny: bool = False) -> Figure:
     """Total variation of rows whose weights are off by a relative eps, under the sharp bound."""
     rng = np.random.default_rng(_SEED)
     eps = np.linspace(0, 1, 21 if tiny else 101)
-    tau = eps / (1 + np.sqrt(1 - eps**2))
+    near_one = np.sin(np.pi / 2 * eps)  # the curve is vertical at 1
+    tau = _tau(near_one)
     cloud = np.array([_moved_row(rng) for _ in range(40 if tiny else 900)])
     worst = np.array([_extremal(e) for e in eps[1:-1:5]])
     half = 0.5
-    sharp = half / (1 + np.sqrt(1 - half**2))
+    sharp = float(_tau(np.array(half)))
     return Figure(
         name="total-variation",
         title="Softmax rows whose weights are off by a relative ε",
@@ -32,10 +33,10 @@ def total_variation(tiny: bool = False) -> Figure:
                 y=Axis(label="total variation"),
                 series=(
                     Series(label="random rows", x=cloud[:, 0], y=cloud[:, 1], kind="points"),
-                    Series(label="τ(ε) = ε / (1 + sqrt(1 - ε²))", x=eps, y=tau),
+                    Series(label="τ(ε) = ε / (1 + sqrt(1 - ε²))", x=near_one, y=tau),
                     Series(label="attained", x=worst[:, 0], y=worst[:, 1], kind="rings", colour=1),
                     Series(label="ε, as in AS23", x=eps, y=eps, kind="dashed"),
-                    Series(label="ε / 2, refuted", x=eps, y=eps / 2, kind="dotted"),
+                    Series(label="ε / 2, refuted", x=eps, y=eps / 2, kind="dotted", colour=6),
                 ),
             ),
         ),
@@ -91,7 +92,7 @@ def moments(tiny: bool = False) -> Figure:
         "taylor": "Taylor, from their moments",
         "one-sided": "one-sided, from their moments",
     }
-    bounds = (Series(label=names[x], x=degrees, y=rows[x], kind="line") for x in names)
+    bounds = (Series(label=names[x], x=degrees, y=rows[x], kind="joined") for x in names)
     return Figure(
         name="moments",
         title="Certificates of polynomial attention by degree",
@@ -129,13 +130,13 @@ def gradient_rows(tiny: bool = False) -> Figure:
         title="Rows of a gradient whose weights are off",
         claims=("ours.gradient", "ours.hilbert"),
         caption="P = f ∘ (z - <f, z>) is the row that every gradient of attention goes through, "
-        "f~ are the computed weights, ω the oscillation of z and ln ρ that of ln(f~ / f). The "
+        "f̃ are the computed weights, ω the oscillation of z and ln ρ that of ln(f̃ / f). The "
         "bound (ω/4) ln ρ is approached by four keys (rings): the largest share of it here is "
         f"{np.max(share[:, 1] / share[:, 0] * 4):.4f}. The papers say ε / poly(n).",
         panels=(
             Panel(
-                x=Axis(label="ln ρ, oscillation of ln(f~ / f)"),
-                y=Axis(label="|P~ - P|₁ / ω"),
+                x=Axis(label="ln ρ, oscillation of ln(f̃ / f)"),
+                y=Axis(label="|P̃ - P|₁ / ω"),
                 series=(
                     Series(label="random rows", x=cloud[:, 0], y=cloud[:, 1], kind="points"),
                     Series(label="bound, ln ρ / 4", x=[0, end], y=[0, end / 4]),

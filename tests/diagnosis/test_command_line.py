@@ -24,6 +24,7 @@ from approxattn import Nystrom
 from approxattn.__main__ import main
 from approxattn._arrays import HostArray
 from approxattn.diagnosis.command import chosen
+from approxattn.diagnosis.cost_drawing import BOTTOM, LEFT, RIGHT, TOP
 from approxattn.diagnosis.files import read_qkv
 from approxattn.diagnosis.regime import diagnose
 
@@ -82,19 +83,17 @@ def test_diagnosis_and_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     # Our own page.
     drawing = ET.fromstring(text[text.index("<svg") : text.index("</svg>") + 6])  # noqa: S314
-    dots = drawing.findall("{http://www.w3.org/2000/svg}circle")
+    dots = drawing.findall("{http://www.w3.org/2000/svg}g[@class='dot']")
     assert len(dots) == len(
         re.findall(
-            r"^    (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom|Performer"
-            r"|Polynomial)\(",
+            r"^ +[\d.]+ .*  (?:Clustered|FittedLinformer|FittedPolynomial|Linformer|Nystrom"
+            r"|Performer|Polynomial)\(",
             printed,
             re.MULTILINE,
         )
     )
-    assert all(
-        60 <= float(dot.get("cx", 0)) <= 660 and 60 <= float(dot.get("cy", 0)) <= 360
-        for dot in dots
-    )
+    places = [re.findall(r"[\d.]+", dot.get("transform", "")) for dot in dots]
+    assert all(LEFT <= float(x) <= RIGHT and TOP <= float(y) <= BOTTOM for x, y in places)
 
 
 def test_quick_and_causal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from proofs_check.figures.output.style import COLOURS, PANEL, STYLE
-from proofs_check.figures.record import Axis, Figure, Mark, Panel, Series
+from proofs_check.figures.output.scales import prepare, set_ticks, tilted
+from proofs_check.figures.output.style import COLOURS, PANEL, SMALL_PANEL, STYLE
+from proofs_check.figures.record import Figure, Mark, Panel, Series
 
-_BESIDE = 6
-"""More names than that stand beside the axes. *Chosen*."""
+_MOST_INSIDE = 6
+"""More names than that stand below the axes. *Chosen*."""
+
+_GREY = "0.3"
+
+_LINE = 58
+"""Characters of a title that fit above one panel."""
 
 Pen = Callable[[Any, Series, str], None]
 
@@ -21,12 +27,18 @@ def drawn(figure: Figure) -> Any:
     """Return the Matplotlib figure; to be saved inside `style()`."""
     from matplotlib.figure import Figure as Drawing
 
-    width, height = PANEL
-    drawing = Drawing(figsize=(width * len(figure.panels), height + 0.5), layout="constrained")
-    drawing.suptitle(textwrap.fill(figure.title, 58 * len(figure.panels)), fontsize=11.5)
-    places = np.ravel(drawing.subplots(1, len(figure.panels)))
-    for axes, panel in zip(places, figure.panels, strict=True):
-        _draw(axes, panel)
+    count = len(figure.panels)
+    columns, rows = min(count, 2), -(-count // 2)
+    width, height = PANEL if count == 1 else SMALL_PANEL
+    more = max(_legend_height(panel) for panel in figure.panels)
+    size = (width * columns, (height + more) * rows + 0.5)
+    drawing = Drawing(figsize=size, layout="constrained")
+    drawing.suptitle(_broken(figure.title, _LINE * columns), fontsize=11.5)
+    drawing.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    grid = drawing.add_gridspec(rows, columns)
+    for i, panel in enumerate(figure.panels):
+        alone = i == count - 1 and i % columns == 0  # it has a row for itself
+        _draw(drawing.add_subplot(grid[i // columns, :] if alone else grid[i]), panel)
     return drawing
 
 
@@ -38,52 +50,79 @@ def style(name: str) -> Any:
     return rc_context(settings)
 
 
+def _broken(text: str, width: int) -> str:
+    """Break a text into as few lines as it needs, all of about one length."""
+    lines = len(textwrap.wrap(text, width))
+    least = next(w for w in range(1, width + 1) if len(textwrap.wrap(text, w)) <= lines)
+    return textwrap.fill(text, least)
+
+
 def _draw(axes: Any, panel: Panel) -> None:
     axes.set_title(panel.title)
-    _prepare(axes, "x", panel.x)
-    _prepare(axes, "y", panel.y)
+    prepare(axes, panel)
     turn = 0
     for series in panel.series:
         number = turn if series.colour is None else series.colour
         turn += series.colour is None
         kind = series.kind if number < len(COLOURS) else _AGAIN.get(series.kind, series.kind)
         _PENS[kind](axes, series, COLOURS[number % len(COLOURS)])
+    for key in panel.keys:
+        _PENS[key.kind](axes, Series(label=key.label, x=[], y=[]), _GREY)
     for mark in panel.marks:
         _mark(axes, mark)
-    named = sum(bool(series.label) for series in panel.series)
-    if named > _BESIDE or panel.beside:
+    set_ticks(axes, panel)
+    _explain(axes, panel)
+
+
+def _place(panel: Panel) -> tuple[str, int]:
+    """Return where the legend stands, and how many names it has."""
+    names = sum(bool(series.label) for series in panel.series) + len(panel.keys)
+    crowded = names > _MOST_INSIDE and panel.legend == "inside"
+    return "below" if crowded else panel.legend, names
+
+
+def _legend_height(panel: Panel) -> float:
+    """Return the height in inches of what stands below the axes."""
+    place, names = _place(panel)
+    return 0.22 * -(-names // _columns(panel)) + 0.1 if place == "below" else 0.0
+
+
+def _columns(panel: Panel) -> int:
+    if panel.keys:
+        return 2
+    longest = max(len(series.label) for series in panel.series)
+    return 1 if longest > 30 else 2 if longest > 18 else 3
+
+
+def _explain(axes: Any, panel: Panel) -> None:
+    place, names = _place(panel)
+    if place == "beside":
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), labelspacing=0.8)
-    elif named:
+    elif place == "below":
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28 if tilted(panel) else -0.15)}
+        axes.legend(ncols=_columns(panel), labelspacing=0.7, **below)
+    elif names:
         axes.legend()
-
-
-def _prepare(axes: Any, name: str, axis: Axis) -> None:
-    getattr(axes, f"set_{name}label")(axis.label)
-    if axis.log:
-        getattr(axes, f"set_{name}scale")("log", base=axis.base)
-    if axis.names:
-        tilt = {"rotation": 40, "ha": "right"} if name == "x" else {}
-        getattr(axes, f"set_{name}ticks")(range(len(axis.names)), axis.names, **tilt)
-    if axis.limits is not None:
-        getattr(axes, f"set_{name}lim")(*axis.limits)
 
 
 def _mark(axes: Any, mark: Mark) -> None:
     line: Mapping[str, Any] = {"color": "0.35", "linewidth": 1, "linestyle": ":"}
-    if mark.y is not None:
+    if mark.y is not None:  # the text stands at the end of the line, outside the axes
         axes.axhline(mark.y, **line)
-        place = {"xy": (1, mark.y), "xycoords": ("axes fraction", "data"), "ha": "right"}
+        place = {"xy": (1, mark.y), "xycoords": ("axes fraction", "data"), "va": "center"}
+        offset = (4, 0)
     else:
         axes.axvline(mark.x, **line)
-        place = {"xy": (mark.x, 1), "xycoords": ("data", "axes fraction"), "ha": "left"}
-    lower = "bottom" if mark.y is not None else "top"
-    box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
-    axes.annotate(mark.text, fontsize=8.5, color="0.25", va=lower, bbox=box, **place)
+        place = {"xy": (mark.x, 1), "xycoords": ("data", "axes fraction"), "ha": "center"}
+        offset = (0, 3)
+    end = {"xytext": offset, "textcoords": "offset points"}
+    axes.annotate(mark.text, fontsize=8.5, color="0.25", **place, **end)
 
 
 def _plotted(fmt: str, **more: Any) -> Pen:
     def pen(axes: Any, series: Series, colour: str) -> None:
-        form = "o" if fmt == "-" and len(series.x) == 1 else fmt  # a line of one point is none
+        single = fmt == "-" and len(series.x) == 1
+        form = "o" if single else fmt  # a line of one point is none
         axes.plot(series.x, series.y, form, color=colour, label=series.label or None, **more)
 
     return pen
@@ -103,9 +142,10 @@ def _band(axes: Any, series: Series, colour: str) -> None:
 
 _PENS: Mapping[str, Pen] = {
     "line": _plotted("-"),
+    "joined": _plotted("o-"),
     "dashed": _plotted("--"),
     "dotted": _plotted(":"),
-    "marked": _plotted("o--"),
+    "again": _plotted("s--", markersize=5),
     "points": _plotted("o", markeredgewidth=0, alpha=0.6),
     "rings": _plotted("o", markerfacecolor="none"),
     "squares": _plotted("s", markersize=13, markeredgewidth=0),
@@ -114,5 +154,5 @@ _PENS: Mapping[str, Pen] = {
     "band": _band,
 }
 
-_AGAIN = {"line": "marked"}
+_AGAIN = {"line": "again", "joined": "again"}
 """Kinds for series that have the colour of an earlier one."""

@@ -31,4 +31,7 @@ STYLE: dict[str, Any] = {
 }
 
 PANEL = (5.4, 4.0)
-"""Width and height of a panel, in inches."""
+"""Width and height of a panel that is alone, in inches."""
+
+SMALL_PANEL = (4.4, 3.4)
+"""Width and height of one of several panels: two of them fit into a column of text."""
