@@ -302,16 +302,15 @@ def _searched(
     shape = problems[0].batch
     heads: list[HeadPlan] = []
     errors: list[list[float]] = []
-    sizes = {"size": request.block, "wanted": request.blocks}
     indices, total = np.ndindex(*shape), math.prod(shape)
     steps = reported(indices, f"plan of {total} heads", 0.0, total, lambda _: 1)
     for number, index in enumerate(steps):
-        texts = [
-            drawn_before(kept, number, Drawn(problem=own.item(index), seed=seed, **sizes))
-            for kept, own, seed in zip(
-                request.measured, problems, map(int, seeds[number]), strict=True
+        texts = []
+        for kept, own, seed in zip(request.measured, problems, seeds[number], strict=True):
+            head = Drawn(
+                problem=own.item(index), size=request.block, wanted=request.blocks, seed=int(seed)
             )
-        ]
+            texts.append(drawn_before(kept, number, head))
         heads.append(choose(texts, candidates, request.rule, request.in_time))
         if len(texts) > 1:
             ahead = request.ahead((number + 1) / total)

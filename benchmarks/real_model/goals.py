@@ -204,7 +204,7 @@ def _cost_and_errors(found: list[dict[str, Any]]) -> tuple[float, float, float]:
     """Return the cost, the error of the median head and that of nine tenths, over all texts."""
     errors = np.concatenate([record["errors"] for record in found])
     cost = float(np.mean([record["cost"] for record in found]))
-    return cost, *(float(x) for x in np.quantile(errors, [0.5, 0.9]))
+    return cost, float(np.quantile(errors, 0.5)), float(np.quantile(errors, 0.9))
 
 
 def _within(

@@ -101,8 +101,8 @@ class Capture:
     def kept(cls, folder: Path, attend: Attend) -> Capture:
         """Return what `keep` wrote, read from the files as it is needed: rounded to float16."""
         found = cls(attend)
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in "qkv"]
-        found._seen = list(zip(*arrays, strict=True))
+        q, k, v = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in "qkv")
+        found._seen = list(zip(q, k, v, strict=True))
         return found
 
     def keep(self, folder: Path) -> None:
@@ -122,7 +122,8 @@ class Capture:
         float16.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **self._stacked())
+        found = self._stacked()
+        np.savez(path, q=found["q"], k=found["k"], v=found["v"])
 
     def _stacked(self) -> dict[str, npt.NDArray[np.float16]]:
         columns = zip("qkv", zip(*self._seen, strict=True), strict=True)

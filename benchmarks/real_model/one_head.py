@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from whole_calls import EXACT, SELECTED, exact_line, selected_line
 
@@ -15,10 +16,11 @@ def lines(repeats: int) -> dict[str, Callable[[], dict[str, float]]]:
     it, or its time over ours.
     """
     shape, causal, _ = EXACT[CAUSAL]
-    found = {exact_name(): lambda: exact_line(shape, causal, repeats)}
-    for n in SELECTED:
-        found[selected_name(n)] = lambda n=n: selected_line(n, max(2, repeats // 3))
-    return found
+    few = max(2, repeats // 3)
+    return {
+        exact_name(): partial(exact_line, shape, causal, repeats),
+        **{selected_name(n): partial(selected_line, n, few) for n in SELECTED},
+    }
 
 
 def exact_name() -> str:
