@@ -29,6 +29,7 @@ from real_model import judged, one_head, plans, settings, tables, texts
 from real_model.cells import Cells
 from real_model.heads import Capture, Head, judge
 from real_model.network import Attend
+from real_model.plans import Wanted
 from real_model.smollm import SmolLM, compare
 from real_model.swaps import Swap, torch, torch_attention
 from threadpoolctl import threadpool_limits
@@ -174,11 +175,11 @@ class Bench:
     def plans(self) -> None:
         """Choose a method for each head on some texts, and run the model on others."""
         for n in self.options.tokens:
-            asked = {plans.Wanted((), error).name: error for error in settings.PLANNED}
+            asked = {Wanted((), error).name: error for error in settings.PLANNED}
             rows = list(self.wanted_at(n, list(asked)))
-            self._make(n, [plans.Wanted(texts.TEACHERS[x], asked[name]) for _, x, name in rows])
+            self._make(n, [Wanted(texts.TEACHERS[x], asked[name]) for _, x, name in rows])
             for _, text, name in self.wanted_at(n, list(asked)):
-                found = self.made(n, plans.Wanted(texts.TEACHERS[text], asked[name]))
+                found = self.made(n, Wanted(texts.TEACHERS[text], asked[name]))
                 if found is None:
                     break
                 choose = plans.chooser(found)
@@ -200,8 +201,8 @@ class Bench:
         several = [*((text,) for text in CURVE), CURVE]
         for n in self.options.tokens:
             plans_of = {
-                f"{n} | curve | {plans.Wanted((), *numbers).name} | {numbers[1]:g}": [
-                    plans.Wanted(names, *numbers) for names in several
+                f"{n} | curve | {Wanted((), *numbers).name} | {numbers[1]:g}": [
+                    Wanted(names, *numbers) for names in several
                 ]
                 for numbers in settings.COMPARED
             }
@@ -215,7 +216,7 @@ class Bench:
                     self.cells.keep(name, plans.point(found[:-1], found[-1], n, width))
                     print(f"{name}: {self.cells.records[name]}", flush=True)
 
-    def _make(self, n: int, wanted: list[plans.Wanted]) -> None:
+    def _make(self, n: int, wanted: list[Wanted]) -> None:
         """Make plans that are not there."""
         plans.made(
             list(dict.fromkeys(wanted)),
@@ -226,7 +227,7 @@ class Bench:
             self.in_time,
         )
 
-    def made(self, n: int, wanted: plans.Wanted) -> ModelPlan | None:
+    def made(self, n: int, wanted: Wanted) -> ModelPlan | None:
         """Return a plan; None where it is not complete."""
         found = wanted.kept(self.folder / f"plans-{n}")
         return found if len(found) == self.smollm.network.layers else None

@@ -19,6 +19,7 @@ The first three allow one run of tokens. So the largest x_j >= 0 that is seen is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def check_segments(segments: object, tokens: tuple[int, ...]) -> HostArray | Non
         msg = "segments must be one array of whole numbers: queries and keys are the same tokens"
         raise TypeError(msg)
     n = tokens[-1]
-    order = {"causal": False, "query_offset": None, "window": None}
+    order: dict[str, Any] = {"causal": False, "query_offset": None, "window": None}
     found = check_order(tokens[:-1], n, n, **order, segments=segments).segments
     assert found is not None  # noqa: S101 - some were given
     return np.broadcast_to(found[1], tokens)

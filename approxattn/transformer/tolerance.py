@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def choose_degrees(
     check_choice("basis", basis, ("minimax", "taylor"))
     best: DegreeChoice | None = None
     share = min(tolerance, 0.5)
-    masks = {"key_mask": key_mask, "segments": segments}
+    masks: dict[str, Any] = {"key_mask": key_mask, "segments": segments}
     probe = forward(model, x, Polynomial(degree=2, basis="taylor"), **masks)
     ranges = [_half_range(layer) for layer in probe.layers]
     for _ in range(ROUNDS):

@@ -100,7 +100,7 @@ def _plans(records: Records) -> dict[str, list[dict[str, Any]]]:
         if name.startswith(f"{TOKENS} | ") and f" | {PLAN}" in name
     }
     found = {
-        name: [records.get(f"{TOKENS} | {text} | {name}") for text in TEXTS]
+        name: [records.get(f"{TOKENS} | {text} | {name}") or {} for text in TEXTS]
         for name in sorted(names)
     }
     return {name: both for name, both in found.items() if all(both)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_the_easy_head_has_a_method_and_the_hard_one_is_exact(found, heads) -> N
 def test_what_was_measured_serves_other_plans(heads) -> None:
     """Plans that share what was measured are those made alone, in any company of texts."""
     q, k, v = heads
-    one, two = {}, {}
+    one: dict[int, Any] = {}
+    two: dict[int, Any] = {}
     for error in (0.3, 0.1):
         assert plan(*heads, relative_error=error, measured=one).heads == (
             plan(*heads, relative_error=error).heads

@@ -181,7 +181,8 @@ def test_threads_find_it_once_and_all_see_it() -> None:
         seen.append(later.rows)
 
     for _ in range(20):
-        later, seen = Certificate.later(find, np.ones(3)), []
+        later = Certificate.later(find, np.ones(3))
+        seen: list[np.ndarray] = []
         threads = [threading.Thread(target=look, args=(seen,)) for _ in range(8)]
         for thread in threads:
             thread.start()

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -125,7 +125,8 @@ class PolynomialState(SavedKeys):
         return self.sums
 
     def _with_keys(self, problem: Problem) -> Self:
-        return self.merge(fold_posed(problem, self.polynomial, self.centre, self.tolerance))
+        own: Any = fold_posed(problem, self.polynomial, self.centre, self.tolerance)
+        return self.merge(own)
 
     def _merged(self, other: Self) -> Self:
         xp = _arrays.namespace(state=self.sums, other=other.sums)
@@ -167,7 +168,8 @@ class PolynomialState(SavedKeys):
     def _attended(self, problem: Problem) -> tuple[Approximation, Self]:
         announce(problem, self.polynomial.degree)
         terms = self.polynomial, self.centre, self.tolerance
-        return advanced(self, folded(problem, *terms, summed=problem.n_q == 1), problem)
+        own: Any = folded(problem, *terms, summed=problem.n_q == 1)
+        return advanced(self, own, problem)
 
     def _terms(self) -> dict[str, object]:
         p = self.polynomial

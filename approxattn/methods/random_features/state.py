@@ -92,7 +92,8 @@ class PerformerState(SavedKeys):
         return self.sums
 
     def _with_keys(self, problem: Problem) -> Self:
-        return self.merge(made(self, problem, self.directions))
+        own: Any = made(self, problem, self.directions)
+        return self.merge(own)
 
     def _merged(self, other: Self) -> Self:
         if not np.array_equal(self.directions, other.directions):

@@ -41,7 +41,7 @@ def _fits(k: Array, v: Array, key_mask: Array) -> bool:
         return False
 
 
-def pose_queries(q: Array, like: Array, d: int, scale: float) -> Problem:
+def pose_queries(q: Array, like: Array, d: int, scale: float | None) -> Problem:
     """Check queries as `attention` would, beside one key of zeros, for a state with an array like
     that, shape (..., rows, columns), of keys of width d.
     """
@@ -52,7 +52,9 @@ def pose_queries(q: Array, like: Array, d: int, scale: float) -> Problem:
     return replace(problem, out_dtype=problem.dtype)
 
 
-def pose_next(q: Array, k: Array, v: Array, like: Array, dv: int, d: int, scale: float) -> Problem:
+def pose_next(
+    q: Array, k: Array, v: Array, like: Array, dv: int, d: int, scale: float | None
+) -> Problem:
     """Check the next tokens under causal order, for a state of values of width dv."""
     if tuple(q.shape[-2:-1]) != tuple(k.shape[-2:-1]):
         msg = (

@@ -26,15 +26,15 @@ Pen = Callable[[Any, Series, str], None]
 def drawn(figure: Figure) -> Any:
     """Return the Matplotlib figure; to be saved inside `style()`."""
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(figure.panels)
     columns, rows = min(count, 2), -(-count // 2)
     width, height = PANEL if count == 1 else SMALL_PANEL
     more = max(_legend_height(panel) for panel in figure.panels)
     size = (width * columns, (height + more) * rows + 0.5)
-    drawing = Drawing(figsize=size, layout="constrained")
+    drawing = Drawing(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
     drawing.suptitle(_broken(figure.title, _LINE * columns), fontsize=11.5)
-    drawing.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     grid = drawing.add_gridspec(rows, columns)
     for i, panel in enumerate(figure.panels):
         alone = i == count - 1 and i % columns == 0  # it has a row for itself

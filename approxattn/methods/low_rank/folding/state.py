@@ -89,7 +89,8 @@ class LinformerState(SavedKeys):
         return zeros_like(q, self.counts.shape[:-1], self.dtype)
 
     def _with_keys(self, problem: Problem) -> Self:
-        self._refuse_other_terms(none_of(problem, self.rank))
+        own: Any = none_of(problem, self.rank)
+        self._refuse_other_terms(own)
         return self.followed_by(problem)
 
     def _merged(self, other: Self) -> Self:
