@@ -363,7 +363,8 @@ def pose(
         group=group if plain else 1,
     )
     if ends is not None:
-        high, low = (np.broadcast_to(end, (*batch, end.shape[-1])) for end in ends)
+        # writable copies: a library may refuse others
+        high, low = (np.array(np.broadcast_to(end, (*batch, end.shape[-1]))) for end in ends)
         vars(posed).update(value_range=(high, low), largest_key=tops[1])
     return posed
 

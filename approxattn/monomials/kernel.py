@@ -57,10 +57,10 @@ from approxattn.monomials.numpy_contraction import (
     numpy_sums_with_parts,
 )
 from approxattn.monomials.numpy_features import chunk_tokens
-from approxattn.monomials.numpy_scores import numpy_dense_gradient, numpy_dense_sums
 from approxattn.monomials.parts import powers
 from approxattn.monomials.parts.cuts import check_degrees
 from approxattn.monomials.parts.dense import dense_sums_with_parts
+from approxattn.monomials.parts.numpy_scores import numpy_dense_gradient, numpy_dense_sums
 from approxattn.monomials.states import read_states_with_parts
 
 

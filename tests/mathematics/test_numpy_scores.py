@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from approxattn.monomials import numpy_scores
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums
-from approxattn.monomials.numpy_scores import numpy_dense_gradient, numpy_dense_sums
+from approxattn.monomials.parts import numpy_scores
 from approxattn.monomials.parts.dense import dense_sums_with_parts
+from approxattn.monomials.parts.numpy_scores import numpy_dense_gradient, numpy_dense_sums
 
 COEFFICIENTS = (1.0, 0.9, -0.6, 0.2)
 SIZES = {

@@ -9,6 +9,7 @@ from approxattn.monomials.dense import SCORE_BLOCK
 from approxattn.monomials.index import MANY, rank
 from approxattn.monomials.kernel import cheapest_kind
 from approxattn.monomials.numpy_features import plan
+from approxattn.monomials.parts.numpy_scores import TOGETHER
 from approxattn.monomials.workers import worker_count
 
 STATES = 4
@@ -18,7 +19,7 @@ Read off the code of `numpy_contraction`.
 
 
 BLOCKS = 4
-"""Blocks of scores, of all leading indices, that meet in `monomials.dense`."""
+"""Blocks of scores that meet where sums go by scores: scores, values and powers. *Chosen*."""
 
 
 BACKWARD = 4
@@ -43,8 +44,9 @@ def multiply_adds(size: Size, degree: int) -> float:
 def sums_bytes(size: Size, degree: int) -> float:
     """Return what the sums hold besides tokens: states, and monomials of a chunk a worker."""
     if not by_features(size, degree):
-        block = min(size.n_q, SCORE_BLOCK) * min(size.n_k, SCORE_BLOCK)
-        return float(BLOCKS * size.items * block * size.width)
+        block = max(1, min(size.n_q, SCORE_BLOCK) * min(size.n_k, SCORE_BLOCK))
+        together = max(1, min(size.items, TOGETHER // block))
+        return float(BLOCKS * together * block * size.width)
     m, r = size.dv + 1, rank(size.d, degree)
     longer, shorter = max(size.n_q, size.n_k, 1), max(min(size.n_q, size.n_k), 1)
     way = plan(size.d, m, degree, longer, causal=False)
