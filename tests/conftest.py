@@ -16,7 +16,7 @@ from lanes import is_long
 _HEALTH = [HealthCheck.too_slow]  # machines differ; slowness is no error
 settings.register_profile(
     "quick",
-    max_examples=50,
+    max_examples=40,
     derandomize=True,
     deadline=None,
     database=None,
