@@ -289,6 +289,9 @@ def feature_roundings(d: int, degree: int) -> int:
 
 
 def key_sum_terms(n_y: int, d: int, degree: int, causal: bool) -> int:
-    """Return t_n, by features."""
-    steps = chunk_length(d, degree), chunk_tokens(d, degree, causal)
+    """Return t_n, by features.
+
+    Keys before all queries of a causal problem may be summed apart, in the chunks of a plain one.
+    """
+    steps = {chunk_length(d, degree), *(chunk_tokens(d, degree, mask) for mask in {causal, False})}
     return max(blocked_sum_terms(n_y, step) for step in steps)
