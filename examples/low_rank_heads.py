@@ -30,8 +30,8 @@ from approxattn import sketching
 from approxattn.data import minilm_heads
 from approxattn.diagnosis import singular_values as oracles
 from approxattn.diagnosis.comparison import Trial
+from approxattn.diagnosis.cost_drawing import drawing
 from approxattn.diagnosis.files import read_qkv
-from approxattn.diagnosis.page import drawing
 
 Array = npt.NDArray[np.float64]
 DRAWS = 3
