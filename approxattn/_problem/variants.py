@@ -27,7 +27,10 @@ def check_softcap(softcap: float | None, dtype: str) -> float | None:
     cap = check_number("softcap", softcap, rule, low=0.0, high=math.inf)
     least, most = _arrays.smallest_normal(dtype), _arrays.largest(dtype) / 16
     if not least <= cap <= most:
-        msg = f"softcap(={softcap!r}) must lie in [{least:.3g}, {most:.3g}] for {dtype}"
+        msg = (
+            f"softcap(={softcap!r}) must lie in [{least:.3g}, {most:.3g}] for {dtype}: choose one "
+            "there, or leave softcap=None for no cap"
+        )
         raise ValueError(msg)
     return cap
 

@@ -13,7 +13,7 @@ import numpy as np
 from proofs_check.hunt import evolve, problems, written
 from proofs_check.hunt.judge import Finding, Judgement, judge
 from proofs_check.hunt.methods import ROWS, Cell, Row
-from proofs_check.hunt.modes import transformers
+from proofs_check.hunt.modes import transformers, variants
 from proofs_check.hunt.modes.calls import Library, library
 from proofs_check.hunt.problems import Posed
 
@@ -29,7 +29,8 @@ def posed_for(cell: Cell, seed: int, index: int, row: Row) -> tuple[Posed, np.ra
     rng = problems.generator(seed, cell, index)
     if cell.mode.startswith("network"):
         return transformers.draw(rng, cell, index, row), rng
-    return problems.draw(rng, cell, index), rng
+    posed = problems.draw(rng, cell, index)
+    return variants.varied(rng, posed, cell) if cell.mode == "variant" else posed, rng
 
 
 def examine(cell: Cell, *, seed: int = 0, index: int = 0, row: Row | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from proofs_check.hunt.claims import Claim, Seen
 from proofs_check.hunt.methods import Cell, Row
-from proofs_check.hunt.modes import calls, states, transformers
+from proofs_check.hunt.modes import calls, states, transformers, variants
 from proofs_check.hunt.modes.calls import Library
 from proofs_check.hunt.problems import Posed
 
@@ -93,8 +93,9 @@ class Judgement:
 
 def mode_of(cell: Cell, row: Row, posed: Posed) -> Mode:
     """Return what carries out problems of a cell."""
-    if cell.mode in ("batch", "order"):  # every other one asks for a gradient, if there is one
-        return calls.backward if posed.seed % 2 and "gradient" in row.modes else calls.forward
+    if cell.mode in ("batch", "order", "variant"):  # every other one asks for a gradient if it can
+        there, back = _BOTH_WAYS.get(cell.mode, (calls.forward, calls.backward))
+        return back if posed.seed % 2 and "gradient" in row.modes else there
     table: dict[str, Mode] = {
         "gradient": calls.backward,
         "state": states.queried,
@@ -104,6 +105,11 @@ def mode_of(cell: Cell, row: Row, posed: Posed) -> Mode:
         "audit": calls.audited,
     }
     return table.get(cell.mode, calls.forward)
+
+
+_BOTH_WAYS: dict[str, tuple[Mode, Mode]] = {
+    "variant": (variants.varied_forward, variants.varied_backward)
+}
 
 
 def judge(cell: Cell, row: Row, posed: Posed, lib: Library) -> Judgement:

@@ -18,6 +18,7 @@ MODES = (
     "causal",
     "mask",
     "order",
+    "variant",
     "batch",
     "gradient",
     "state",
@@ -81,6 +82,8 @@ def _row(name: str, method: Any, **more: Any) -> Row:
         modes.append("causal")
     if isinstance(method, Differentiable):
         modes += ["gradient", "network-gradient"]
+    if not getattr(method, "why_no_bias", "not known"):
+        modes.append("variant")
     if isinstance(method, aa.Polynomial) and method.index == "full" and method.basis != "one-sided":
         modes.append("state")
     if more.get("target", "softmax") != "softmax" or more.get("costly"):

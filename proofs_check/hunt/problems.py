@@ -55,6 +55,9 @@ class Posed:
         Of the method's own draws, and of what else a mode draws.
     order : mapping
         Further masks as `attention` takes them: query_offset, window, segments, empty_rows.
+    softcap : float or None
+        Soft cap of the scores. A bias, shape (items, n_q or 1, n_k), and sinks, (items, 1, 1), are
+        among the arrays.
     """
 
     arrays: dict[str, Host]
@@ -66,6 +69,7 @@ class Posed:
     rubbish: bool = False
     seed: int = 0
     order: dict[str, Any] = field(default_factory=dict)
+    softcap: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -85,6 +89,12 @@ class Posed:
         n_q, n_k = self.arrays["q"].shape[-2], self.arrays["k"].shape[-2]
         seen = in_order(n_q, n_k, self.causal, **self.order)
         return seen[None] if self.mask is None else seen[None] & self.mask[:, None, :]
+
+    def seen(self) -> Host:
+        """Return which keys each query sees, those that a bias hides left out, in full."""
+        shape = self.count, self.arrays["q"].shape[-2], self.arrays["k"].shape[-2]
+        bias = self.arrays.get("bias", np.zeros(1))
+        return np.broadcast_to(self.visible() & (bias > -np.inf), shape)
 
     def cleaned(self) -> dict[str, Host]:
         """Return the arrays with zeros in the places of masked keys."""
@@ -137,7 +147,7 @@ def draw(rng: np.random.Generator, cell: Cell, index: int) -> Posed:
     options = _options(rng, cell)
     long = large and cell.mode != "tensor"
     n_k = int(rng.integers(8, 65)) if long else int(rng.choice(SIZES))
-    free = cell.mode == "order" and not row.square
+    free = cell.mode in ("order", "variant") and not row.square
     square = row.square or (not free and (options["causal"] or rng.random() < 0.5))
     n_q = n_k if square else int(rng.integers(1, 4))
     widths = (1, 1, 2, 2, 3, 4, 3 if cell.mode == "state" else 9)  # a state holds d^degree sums
@@ -155,8 +165,8 @@ def draw(rng: np.random.Generator, cell: Cell, index: int) -> Posed:
     posed = Posed(arrays=arrays, singly=singly, seed=int(rng.integers(0, 2**31)), **options)
     if row.costly:
         _tame(posed)
-    if cell.mode == "order":
-        return ordered(rng, posed, cell)
+    if cell.mode in ("order", "variant"):
+        return ordered(rng, posed, cell) if cell.mode == "order" else posed
     if cell.mode == "mask" or (cell.mode in ("gradient", "state") and rng.integers(0, 3) == 0):
         posed = masked(rng, posed, cell)
     return outer(posed) if cell.mode == "batch" else posed
@@ -174,7 +184,7 @@ def _options(rng: np.random.Generator, cell: Cell) -> dict[str, Any]:
     return {"scale": scale, "causal": causal}
 
 
-_CAUSAL_TOO = ("mask", "order", "gradient", "audit", "batch")
+_CAUSAL_TOO = ("mask", "order", "variant", "gradient", "audit", "batch")
 """Modes in which one problem in two is causal."""
 
 

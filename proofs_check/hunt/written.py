@@ -50,6 +50,7 @@ def as_json(posed: Posed) -> dict[str, Any] | None:
         "rubbish": posed.rubbish,
         "seed": posed.seed,
         "order": _order(posed.order),
+        "softcap": posed.softcap,
         **extra,
     }
 
@@ -80,5 +81,6 @@ def from_json(given: Mapping[str, Any]) -> Posed:
         mask=None if given["mask"] is None else array(given["mask"]),
         extra=extra,
         order=_read_order(given.get("order", {})),
+        softcap=given.get("softcap"),
         **{name: given[name] for name in ("scale", "causal", "outer", "rubbish", "seed")},
     )

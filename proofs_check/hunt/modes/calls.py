@@ -67,7 +67,8 @@ def _options(posed: Posed, put: Callable[[Host], Any], names: tuple[str, ...]) -
     return {name: x for name, x in found.items() if name in names} | posed.order
 
 
-def _call_options(row: Row, posed: Posed, lib: Library) -> dict[str, Any]:
+def call_options(row: Row, posed: Posed, lib: Library) -> dict[str, Any]:
+    """Return scale, masks and the source of randomness as `attention` takes them."""
     options = _options(posed, lib.put, ("scale", "causal", "key_mask"))
     if row.method.randomised:
         options["rng"] = np.random.default_rng(posed.seed)
@@ -87,7 +88,7 @@ def target(row: Row, posed: Posed) -> Exact | None:
 def forward(row: Row, posed: Posed, lib: Library, arrays: dict[str, Any]) -> Seen:
     """Call `attention` once."""
     out = aa.attention(
-        arrays["q"], arrays["k"], arrays["v"], row.method, **_call_options(row, posed, lib)
+        arrays["q"], arrays["k"], arrays["v"], row.method, **call_options(row, posed, lib)
     )
     value = lib.get(out.value)
     shape = np.broadcast_shapes(*(posed.arrays[n].shape[:-2] for n in ("q", "k", "v")))
@@ -128,7 +129,7 @@ def backward(row: Row, posed: Posed, lib: Library, arrays: dict[str, Any]) -> Se
         arrays["v"],
         arrays["g"],
         row.method,
-        **_call_options(row, posed, lib),
+        **call_options(row, posed, lib),
     )
     known = grads.certificate.target == SOFTMAX_GRADIENT
     a, exact = posed.cleaned(), None

@@ -7,9 +7,10 @@ products leaves the range of the format, 2^-16445 to 2^16384.
 
 Weights (proved here).
 
-1. A score is a sum of d products times beta, so it is off by at most gamma_{d+4} A_ij with A_ij =
-   beta sum_c |q_ic k_jc|. Subtracting the largest score m rounds by at most 2 u max_j A_ij more. So
-   each exponent is off by at most eta_i = gamma_{d+8} max_j A_ij over the keys that i sees.
+1. A score is a sum of d products times beta, so it is off by at most e_ij = gamma_{d+4} A_ij with
+   A_ij = beta sum_c |q_ic k_jc|. Subtracting the largest score m rounds by at most
+   2 u max_j |s^_ij| more. So each exponent is off by at most eta_i = max_j (e_ij + 4 u |s^_ij|)
+   over the keys that i sees.
 2. Then w_ij is off by a factor between e^-eta and e^eta, up to 4 u for exp itself. A quotient of
    such weights by their sum is off by a factor within 1 +- rho_i, rho_i = e^{2 eta_i} - 1 + (4 n +
    40) u.
@@ -80,11 +81,12 @@ def enlarged(error: Host) -> Host:
     return np.where(np.isnan(bound), Long(np.inf), bound)
 
 
-def _swap(x: Host) -> Host:
+def swap(x: Host) -> Host:
+    """Return x with its last two axes exchanged."""
     return np.swapaxes(x, -1, -2)
 
 
-class _Weights(NamedTuple):
+class Weights(NamedTuple):
     """f^, rho of each row, and whether it sees at most one key: shapes (..., n_q, n_k),
     (..., n_q, 1) twice.
     """
@@ -99,22 +101,37 @@ def beta_of(scale: float | None, d: int) -> Long:
     return Long(1) / np.sqrt(Long(d)) if scale is None else Long(scale)
 
 
-def _weights(q: Host, k: Host, beta: Long, visible: Host) -> _Weights:
-    """Return steps 1 and 2."""
-    n, d = k.shape[-2], q.shape[-1]
-    s = np.where(visible, beta * (q @ _swap(k)), -np.inf)
-    size = beta * (np.abs(q) @ _swap(np.abs(k)))
-    eta = gamma(d + 8) * np.max(np.where(visible, size, 0), axis=-1, keepdims=True)
+def _weights(q: Host, k: Host, beta: Long, visible: Host) -> Weights:
+    s, error = scores(q, k, beta)
+    return weights_of(s, error, visible)
+
+
+def scores(q: Host, k: Host, beta: Long) -> Exact:
+    """Return the scores s^ with e, shapes (..., n_q, n_k)."""
+    size = beta * (np.abs(q) @ swap(np.abs(k)))
+    return Exact(beta * (q @ swap(k)), gamma(q.shape[-1] + 4) * size)
+
+
+def exponent_error(s: Host, error: Host, visible: Host) -> Host:
+    """Return eta, shape (..., n_q, 1), of scores and bounds on their errors."""
+    each = np.where(visible, error + 4 * Long(U) * np.abs(s), 0)
+    return np.asarray(np.max(each, axis=-1, keepdims=True))
+
+
+def weights_of(s: Host, error: Host, visible: Host) -> Weights:
+    """Return steps 1 and 2 for scores and bounds on their errors."""
+    n, eta = s.shape[-1], exponent_error(s, error, visible)
+    s = np.where(visible, s, -np.inf)
     top = np.max(s, axis=-1, keepdims=True)
     w = np.exp(s - np.where(np.isfinite(top), top, 0))  # a query that sees no key: weights of 0
     rho = np.expm1(2 * eta * (1 + Long(2.0**-50))) + (4 * n + 40) * Long(U)
     seen = np.sum(np.broadcast_to(visible, s.shape), axis=-1, keepdims=True)
     single = seen <= 1
     f = w / np.where(seen > 0, np.sum(w, axis=-1, keepdims=True), 1)
-    return _Weights(f, np.where(single, 0, rho), single)
+    return Weights(f, np.where(single, 0, rho), single)
 
 
-def _averages(weights: _Weights, v: Host) -> Exact:
+def averages(weights: Weights, v: Host) -> Exact:
     """Return step 3."""
     f, rho, single = weights
     out = f @ v
@@ -141,7 +158,7 @@ def attention(
     q, k, v = (x.astype(Long) for x in (q, k, v))
     with np.errstate(all="ignore"):
         weights = _weights(q, k, beta_of(scale, q.shape[-1]), np.asarray(visible))
-        return _averages(weights, v)
+        return averages(weights, v)
 
 
 def gradient(
@@ -158,26 +175,33 @@ def gradient(
     beta = beta_of(scale, q.shape[-1])
     with np.errstate(all="ignore"):
         weights = _weights(q, k, beta, np.asarray(visible))
-        f, rho, _ = weights
-        p, e = _slopes(weights, g, v)
-        n, size = gamma(max(f.shape[-2:]) + 8), np.abs(p)
-        dq = Exact(beta * (p @ k), beta * ((e + n * size) @ np.abs(k)))
-        dk = Exact(beta * (_swap(p) @ q), beta * (_swap(e + n * size) @ np.abs(q)))
-        dv = Exact(_swap(f) @ g, _swap((rho + n) * f) @ np.abs(g))
-        seen = np.any(np.broadcast_to(visible, f.shape), axis=-2)[..., None]
-        moves = ~np.all(weights.single, axis=(-2, -1), keepdims=True)  # else P = 0 in all rows
-        return ExactGradient(
-            Exact(dq.value, np.where(weights.single, 0, enlarged(dq.error))),
-            Exact(dk.value, np.where(seen & moves, enlarged(dk.error), 0)),
-            Exact(dv.value, np.where(seen, enlarged(dv.error), 0)),
-        )
+        return products(weights, Exact(*slopes(weights, g, v)), (q, k, g), beta, visible)
 
 
-def _slopes(weights: _Weights, g: Host, v: Host) -> tuple[Host, Host]:
+def products(
+    weights: Weights, p: Exact, given: tuple[Host, Host, Host], beta: Long, visible: Host | bool
+) -> ExactGradient:
+    """Return step 7 for P with bounds on its errors; `given` are q, k and G."""
+    (f, rho, single), (q, k, g) = weights, given
+    n = gamma(max(f.shape[-2:]) + 8)
+    error = p.error + n * np.abs(p.value)
+    dq = Exact(beta * (p.value @ k), beta * (error @ np.abs(k)))
+    dk = Exact(beta * (swap(p.value) @ q), beta * (swap(error) @ np.abs(q)))
+    dv = Exact(swap(f) @ g, swap((rho + n) * f) @ np.abs(g))
+    seen = np.any(np.broadcast_to(visible, f.shape), axis=-2)[..., None]
+    moves = ~np.all(single, axis=(-2, -1), keepdims=True)  # else P = 0 in all rows
+    return ExactGradient(
+        Exact(dq.value, np.where(single, 0, enlarged(dq.error))),
+        Exact(dk.value, np.where(seen & moves, enlarged(dk.error), 0)),
+        Exact(dv.value, np.where(seen, enlarged(dv.error), 0)),
+    )
+
+
+def slopes(weights: Weights, g: Host, v: Host) -> tuple[Host, Host]:
     """Return P and steps 4 to 6."""
     f, rho, single = weights
-    z = g @ _swap(v)
-    e = gamma(v.shape[-1] + 2) * (np.abs(g) @ _swap(np.abs(v)))
+    z = g @ swap(v)
+    e = gamma(v.shape[-1] + 2) * (np.abs(g) @ swap(np.abs(v)))
     kappa = np.sum(f * z, axis=-1, keepdims=True)
     gap = np.abs(z - kappa)
     summed = gamma(v.shape[-2] + 8) * np.sum(f * np.abs(z), axis=-1, keepdims=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hunt_oracles import check_item
 
-from proofs_check.arithmetic.balls import Rows, ball, max_error, precision
+from proofs_check.arithmetic.balls import ball, max_error, precision
 from proofs_check.hunt import problems
 from proofs_check.hunt.methods import ROWS, Cell, Row
 from proofs_check.hunt.modes.transformers import _in_balls as in_balls
@@ -25,27 +26,6 @@ pytestmark = pytest.mark.skipif(not oracle.EXTENDED, reason="there is no 80-bit 
 def drawn(row: str, mode: str, dtype: str, index: int) -> Posed:
     cell = Cell(row, mode, dtype)
     return problems.draw(problems.generator(7, cell, index), cell, index)
-
-
-def check_item(exact: Exact, item: int, rows: Rows, bits: int = 2600) -> float:
-    """Hold every entry of one item against its ball; return the largest share of the error used."""
-    used = 0.0
-    for i, row in enumerate(rows):
-        for c, enclosed in enumerate(row):
-            value, error = exact.value[item, i, c], exact.error[item, i, c]
-            if not np.isfinite(error):
-                continue
-            # an 80-bit number is the sum of two of 53 bits
-            top = float(value)
-            rest = float(value - np.longdouble(top))
-            if not np.isfinite(top):
-                continue
-            with precision(bits):
-                gap = enclosed - top - rest
-            lower, _ = max_error(np.array([[0.0]]), [[gap]], bits=bits)
-            assert lower <= error, (item, i, c, lower, error)
-            used = max(used, lower / float(error)) if float(error) > 0 else used
-    return used
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
