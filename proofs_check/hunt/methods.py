@@ -84,11 +84,22 @@ def _row(name: str, method: Any, **more: Any) -> Row:
         modes += ["gradient", "network-gradient"]
     if not getattr(method, "why_no_bias", "not known"):
         modes.append("variant")
-    if isinstance(method, aa.Polynomial) and method.index == "full" and method.basis != "one-sided":
+    if _has_state(method):
         modes.append("state")
     if more.get("target", "softmax") != "softmax" or more.get("costly"):
         modes = [mode for mode in modes if not mode.startswith("network")]
     return Row(name=name, method=method, modes=tuple(m for m in MODES if m in modes), **more)
+
+
+def _has_state(method: Any) -> bool:
+    """Tell whether `method.state` serves these settings."""
+    if isinstance(method, aa.Polynomial):
+        return method.index == "full" and method.basis != "one-sided"
+    if isinstance(method, aa.Linformer):
+        return method.sketch == "mean-pool"
+    if isinstance(method, aa.Yoso):
+        return not method.normalize and method.bound != "bernstein"
+    return isinstance(method, aa.Performer)
 
 
 _NEVER = -math.inf
@@ -186,7 +197,8 @@ ROWS = {row.name: row for row in TABLE}
 
 HUNTED = frozenset(
     {type(row.method).__name__ for row in TABLE if row.method is not None}
-    | {"attention", "attention_vjp", "audit", "tensor_attention", "PolynomialState"}
+    | {"attention", "attention_vjp", "audit", "tensor_attention"}
+    | {"LinformerState", "MomentState", "PerformerState", "PolynomialState", "YosoState"}
 )
 """Public names that the table covers."""
 
@@ -209,15 +221,8 @@ APART = frozenset(
 the identity.
 """
 
-ELSEWHERE = frozenset(
-    {
-        *("Auto", "Plan", "plan"),
-        *("LinformerState", "MomentState", "PerformerState", "YosoState"),
-    }
-)
-"""Public names with certificates that the project's tests hunt for: `tests/planning`,
-`tests/states`.
-"""
+ELSEWHERE = frozenset({"Auto", "Plan", "plan"})
+"""Public names with certificates that `tests/planning` hunts for."""
 
 
 @dataclass(frozen=True, order=True)
