@@ -40,6 +40,7 @@ def draw(rng: np.random.Generator, cell: Cell, index: int, row: Row) -> Posed:
         "pre": bool(rng.integers(0, 4)),
         "residual": bool(rng.integers(0, 2)),
         "activation": str(rng.choice(["gelu", "silu", "tanh"])),
+        **_order(rng, row, n),
     }
     weights = _weights(rng, plan, d, heads, cell.dtype)
     count = 16 if forward else 6
@@ -70,6 +71,19 @@ def draw(rng: np.random.Generator, cell: Cell, index: int, row: Row) -> Posed:
     )
 
 
+def _order(rng: np.random.Generator, row: Row, n: int) -> dict[str, Any]:
+    """Return a window of every layer, where the method takes one, and numbers of packed sequences;
+    None in most networks.
+    """
+    window = segments = None
+    if not getattr(row.method, "why_no_window", "not known") and rng.integers(0, 3) == 0:
+        sides = (None, 0, 1, 2)
+        window = tuple(sides[int(i)] for i in rng.integers(0, len(sides), 2))
+    if not row.square and rng.integers(0, 4) == 0:
+        segments = np.sort(rng.integers(0, 3, n)).tolist()
+    return {"window": window, "segments": segments}
+
+
 def _weights(
     rng: np.random.Generator, plan: dict[str, Any], d: int, heads: int, dtype: str
 ) -> dict[str, Host]:
@@ -98,12 +112,15 @@ def _weights(
 def model_of(plan: dict[str, Any], w: dict[str, Host], put: Any) -> tf.Transformer:
     """Return the package's network of a plan and its arrays."""
     p = {name: put(a) for name, a in w.items()}
+    window = None if plan.get("window") is None else tuple(plan["window"])  # of JSON: a list
     layers = []
     for i in range(plan["layers"]):
         at, mlp = f"layers.{i}", f"layers.{i}.then.1.maps.0"
         names = ("wq", "wk", "wv", "wo", "bq", "bk", "bv", "bo")
         attention = tf.SelfAttention(
-            causal=plan["causal"], **{n: p[f"{at}.attention.{n}"] for n in names}
+            causal=plan["causal"],
+            window=window,
+            **{n: p[f"{at}.attention.{n}"] for n in names},
         )
         perceptron = tf.Mlp(
             activation=plan["activation"], **{n: p[f"{mlp}.{n}"] for n in ("w1", "b1", "w2", "b2")}
@@ -132,6 +149,9 @@ def _shaken(rng: np.random.Generator, a: Host) -> Host:
 
 def _options(row: Row, posed: Posed, put: Any) -> dict[str, Any]:
     options: dict[str, Any] = {}
+    segments = posed.extra["plan"].get("segments")
+    if segments is not None:
+        options["segments"] = put(np.array(segments))
     if posed.mask is not None:
         options["key_mask"] = put(posed.mask)
     if row.method.randomised:

@@ -82,11 +82,24 @@ def _normal(x: Host) -> tuple[Host, Host]:
     return np.where(np.abs(x) < 4, 0.5 + near, np.where(x > 0, 1 - tail, tail)), density
 
 
-def attend(u: Host, w: Weights, at: str, causal: bool, mask: Host | None) -> Host:
-    """Return multi-head self-attention of tokens, before the residual sum."""
-    n = u.shape[-2]
-    keep = np.tril(np.ones((n, n), bool)) if causal else np.ones((n, n), bool)
+def sight(plan: Mapping[str, Any], n: int, mask: Host | None) -> Host:
+    """Return which tokens a token sees, shape (..., n, n); itself in any case, which matters for
+    masked ones only, whose rows are dropped.
+    """
+    i, j = np.arange(n)[:, None], np.arange(n)[None, :]
+    keep = j <= i if plan["causal"] else np.ones((n, n), bool)
+    before, after = plan.get("window") or (None, None)
+    keep = keep if before is None else keep & (i - j <= before)
+    keep = keep if after is None else keep & (j - i <= after)
+    if plan.get("segments") is not None:
+        number = np.array(plan["segments"])
+        keep = keep & (number[:, None] == number[None, :])
     keep = keep if mask is None else keep & mask[..., None, :]
+    return np.asarray(keep | (i == j))
+
+
+def attend(u: Host, w: Weights, at: str, keep: Host) -> Host:
+    """Return multi-head self-attention of tokens, before the residual sum."""
     heads = []
     for h in range(w[f"{at}.wv"].shape[-3]):
         q, k, v = (
@@ -112,10 +125,11 @@ def _softmax(products: Host, keep: Host, width: int) -> Host:
 def run(plan: Mapping[str, Any], w: Weights, x: Host, mask: Host | None = None) -> Host:
     """Return F(x) for the architecture that `transformers.model_of` builds from the same plan."""
     x = x @ w["first.0.w"] + _row(w["first.0.b"])
+    keep = sight(plan, x.shape[-2], mask)
     for i in range(plan["layers"]):
         at = f"layers.{i}"
         u = normalise(x, w[f"{at}.norm.gain"], w[f"{at}.norm.shift"]) if plan["pre"] else x
-        y = attend(u, w, f"{at}.attention", plan["causal"], mask)
+        y = attend(u, w, f"{at}.attention", keep)
         x = x + y if plan["residual"] else y
         z = normalise(x, w[f"{at}.then.0.gain"], w[f"{at}.then.0.shift"])
         mlp = f"{at}.then.1.maps.0"
