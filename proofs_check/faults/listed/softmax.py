@@ -67,7 +67,7 @@ FAULTS = (
         "return k * u / (1 - k * u)", "return k * u * u / (1 - k * u)", "exact.sums",
         "code.exact"),
     fault("rounding.up-is-down", "rounding", "bounds.rounding", "up",
-        "+ 64 * U64) + 2.0 ** (-1060", "- 64 * U64",
+        "1 + 64 * U64", "1 - 64 * U64",
         "code.bert-lsh", "code.linformer-row-sample", "code.exact"),
     fault("bounds.scale-squared", "scale", "bounds.scores", "_products",
         "problem.scale * query_norms", "problem.scale ** 2 * query_norms",

@@ -32,9 +32,8 @@ FAULTS = (
         "xp.reshape(xp.moveaxis(heads, -3, -2), (*batch, n, count * width))",
         "xp.reshape(heads, (*batch, n, count * width))", *_VALUE),
     fault("heads.mask", "missing mask", "transformer.self_attention", "SelfAttention.attend",
-        "out = attention(q, k, v, method, scale=self.scale, causal=self.causal, key_mask=mask, "
-        "rng=rng)",
-        "out = attention(q, k, v, method, scale=self.scale, causal=self.causal, rng=rng)", *_VALUE),
+        "out = attention(q, k, v, method, **options)",
+        "out = attention(q, k, v, method, **options | {'key_mask': None})", *_VALUE),
     fault("heads.bias", "missing term", "transformer.self_attention", "SelfAttention.project",
         "_plus(q, self.bq)", "q", *_VALUE),
     fault("layer.residual", "missing term", "transformer.forward", "run_layer",
@@ -81,9 +80,7 @@ FAULTS = (
         "outer_total(joined_heads(run.v), dout, xp)",
         *_GRADIENT),
     fault("heads.vjp-mask", "missing mask", "transformer.self_attention", "SelfAttention.vjp",
-        "run.q, run.k, run.v, dheads, method, scale=self.scale, causal=self.causal, "
-        "key_mask=mask, rng=rng",
-        "run.q, run.k, run.v, dheads, method, scale=self.scale, causal=self.causal, rng=rng",
+        "dheads, method, **options", "dheads, method, **options | {'key_mask': None}",
         *_GRADIENT),
     fault("embedding.vjp-positions", "wrong normaliser", "transformer.linear", "Embedding.vjp",
         "used = xp.sum(xp.reshape(dout, (-1, n, dout.shape[-1])), axis=0)",
