@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from typing import NoReturn
 
 import approxattn
 from approxattn import completion
@@ -29,11 +30,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit status: 0 when it is done, 1 when `doctor` finds that something fails, 2 when the
         input is refused, with the reason on one line of standard error, 130 after an interrupt.
+        With --json, standard output then has the reason too, as {"error": "..."}.
     """
     parser = _parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        options = parser.parse_args(given)
+    except _MisuseError as error:
+        return _refused(str(error), as_json="--json" in given)
     with _told_to_terminals():
         return _answered(parser, options)
+
+
+class _MisuseError(Exception):
+    """The command line itself is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line: the usage is what --help is for."""
+
+    def error(self, message: str) -> NoReturn:
+        msg = f"{self.prog}: {message}; `{self.prog} --help` says what there is"
+        raise _MisuseError(msg)
+
+
+def _refused(message: str, *, as_json: bool, status: int = 2) -> int:
+    """Say on one line of standard error why there is no answer, and in JSON where that was asked
+    for; the exit status.
+    """
+    line = " ".join(message.split())
+    print(line, file=sys.stderr)
+    if as_json:
+        _print(json.dumps({"error": line}))
+    return status
+
+
+def _reason(error: BaseException) -> str:
+    """What an exception says, without Python's number of a file that cannot be read."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename} cannot be read ({error.strerror}): check the path"
+    return str(error) or "there is too little memory"
 
 
 @contextlib.contextmanager
@@ -61,12 +97,11 @@ def _answered(parser: argparse.ArgumentParser, options: argparse.Namespace) -> i
         sys.stdout = None
         return 1
     except (OSError, ValueError, TypeError, MemoryError, ImportError, WorkersLostError) as error:
-        message = " ".join(str(error).split()) or "there is too little memory"
-        print(f"approxattn: {message}", file=sys.stderr)
-        return 2
+        reason, status = _reason(error), 2
     except KeyboardInterrupt:
-        print("approxattn: interrupted", file=sys.stderr)
-        return 130
+        reason, status = "interrupted", 130
+    as_json = getattr(options, "json", False)
+    return _refused(f"approxattn: {reason}", as_json=as_json, status=status)
 
 
 def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -102,9 +137,7 @@ _COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="approxattn", description="Approximate attention with an error bar."
-    )
+    parser = _Parser(prog="approxattn", description="Approximate attention with an error bar.")
     parser.add_argument(
         "--version", action="version", version=f"approxattn {version('approxattn')}"
     )
@@ -116,7 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     diagnosis.add_arguments(made["diagnose"])
     distributed.add_arguments(made["attend"])
     planning.add_arguments(made["capacity"])
-    made["doctor"].add_argument("--json", action="store_true", help="print JSON instead of text")
+    for name in ("attend", "capacity", "doctor"):
+        made[name].add_argument("--json", action="store_true", help="print JSON instead of text")
     made["completion"].add_argument(
         "shell", choices=completion.SHELLS, help="the shell to complete in"
     )

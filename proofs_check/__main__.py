@@ -11,7 +11,8 @@ import os
 import sys
 
 from proofs_check.commands import campaigns, examinations, figures, pages
-from proofs_check.commands.entry import MISUSE, app, command
+from proofs_check.commands.entry import app, command
+from proofs_check.commands.refusal import MISUSE
 from proofs_check.hunt.command import hunt
 from proofs_check.report import terminal
 

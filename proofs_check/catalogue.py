@@ -257,7 +257,7 @@ def close_matches(key: str, keys: Iterable[str]) -> list[str]:
 
 def _suggestion(key: str, keys: Iterable[str], groups: Iterable[str] = ()) -> str:
     matches = close_matches(key, groups) + close_matches(key, keys)
-    return f": did you mean {' or '.join(matches)}?" if matches else ""
+    return f": did you mean {' or '.join(matches)}?" if matches else ": `list` shows all"
 
 
 def is_control(key: str) -> bool:

@@ -16,7 +16,7 @@ from approxattn.diagnosis.comparison import Trial, pareto
 from approxattn.diagnosis.cost_figure import kind
 
 WIDTH, HEIGHT = 560, 400
-LEFT, RIGHT, TOP, BOTTOM = 62, WIDTH - 16, 16, HEIGHT - 52
+LEFT, RIGHT, TOP, BOTTOM = 70, WIDTH - 16, 16, HEIGHT - 52
 """The edges of the axes."""
 
 _TICKS = 9

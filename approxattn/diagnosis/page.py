@@ -19,6 +19,8 @@ _STYLE = (
     "figure{margin:0;display:flex;flex-wrap:wrap;align-items:center}"
     "figure>svg{flex:1 1 34em;min-width:0;max-width:44em}"
     "text{font:13px sans-serif;fill:var(--ink)}"
+    "@media(max-width:600px){text{font-size:16px}}"  # the drawing is scaled down there
+    ".dot *{stroke:var(--paper);stroke-width:.8}"  # marks that overlap stay apart
     ".grid{stroke:var(--faint)}.axis,.front,.mean{stroke:var(--ink);fill:none}"
     ".front{opacity:.55}.mean{stroke-dasharray:6 4;opacity:.7}"
     "ul{list-style:none;padding:0 0 0 1em;margin:0;columns:12em}"

@@ -6,6 +6,8 @@ import argparse
 import ast
 import contextlib
 import importlib
+import inspect
+import json
 import multiprocessing
 import sys
 import time
@@ -14,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from approxattn._arguments import check_integer
 from approxattn.distributed.calls import attention
 from approxattn.distributed.engines import WorkersLostError
 from approxattn.distributed.written import Written
@@ -61,6 +64,8 @@ def attend(options: argparse.Namespace, methods: Any) -> str:
             progress=progress,
         )
     assert isinstance(out, Written)  # noqa: S101 - `out` was given
+    if options.json:
+        return json.dumps(out.to_dict(), indent=1)
     reasons = "".join(f"\n- {why}" for why in out.unmet)
     return f"{out._summary()}{reasons}"
 
@@ -73,25 +78,50 @@ def method_of(text: str, methods: Any) -> Any:
     ValueError
         If it is no such call, or names no method.
     """
-    rule = f"method(={text!r}) must be a call such as Polynomial(degree=3)"
+    said = f"method(={text if len(text) <= 60 else text[:57] + '...'!r})"
+    rule = f"{said} must be a call such as Polynomial(degree=3)"
     try:
         call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
             raise ValueError(rule)
-        settings = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError) as error:
+        settings = [(_name(k), ast.literal_eval(k.value)) for k in call.keywords]
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # the latter: nesting
         raise ValueError(rule) from error
     maker = getattr(methods, call.func.id, None)
     if not hasattr(maker, "compute"):
         msg = f"{rule}: there is no method {call.func.id}"
         raise ValueError(msg)
-    return maker(**settings)  # type: ignore[misc]
+    return _made(maker, settings, said)
+
+
+def _name(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        msg = "a dictionary is unpacked"
+        raise ValueError(msg)
+    return keyword.arg
+
+
+def _made(maker: Any, settings: list[tuple[str, Any]], said: str) -> Any:
+    """Return the method with these settings; ValueError names those that it takes."""
+    names = [name for name, _ in settings]
+    known = inspect.signature(maker).parameters
+    needed = {name for name, one in known.items() if one.default is one.empty}
+    for wrong, why in (
+        ([name for name in names if name not in known], "there is no"),
+        ([name for name in names if names.count(name) > 1], "there is more than one"),
+        (sorted(needed - set(names)), "it lacks"),
+    ):
+        if wrong:
+            msg = f"{said}: {why} {wrong[0]}; {maker.__name__} takes {', '.join(known)}"
+            raise ValueError(msg)
+    return maker(**dict(settings))
 
 
 @contextlib.contextmanager
 def _executor(options: argparse.Namespace) -> Iterator[Any]:
     """Yield what the work is handed to; None is this process."""
     if options.workers is not None:
+        check_integer("workers", options.workers, 1)
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
             yield pool

@@ -40,6 +40,9 @@ def list_command(
     left = filtered(named, status=wanted, paper=paper or (), kind=kind.value if kind else "")
     theorems = list(left.values())
     if not as_json:
+        if not theorems:
+            terminal.print_text("no theorem fits: `list` without filters shows all")
+            return
         terminal.print_list(theorems)
         return
     terminal.print_json(
@@ -110,7 +113,7 @@ def run(
     from proofs_check.running.evidence import Evidence
 
     if not time_limit > 0:
-        fail(f"time_limit(={time_limit}) must be positive")
+        fail(f"time_limit(={time_limit}) must be positive: give seconds")
     foreign = _foreign(catalogue)
     campaign = _campaign(
         keys or (), foreign, seed=seed, budget=budget.value, jobs=jobs, scheduler=scheduler

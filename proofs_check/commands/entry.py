@@ -11,10 +11,13 @@ from typing import Annotated, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-MISUSE, INTERRUPTED = 2, 130
-"""Exit statuses."""
+from proofs_check.commands.refusal import MISUSE, Commands, refuse
+
+INTERRUPTED = 130
+"""Exit status."""
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=True,
     no_args_is_help=True,
     help="Check what is claimed about approximate attention.",
@@ -62,9 +65,10 @@ def command(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 typer.echo("interrupted", err=True)
                 raise typer.Exit(INTERRUPTED) from None
             except Exception as error:
-                if isinstance(error, _troubles()):
-                    fail(error)
-                raise
+                if not isinstance(error, (MisuseError, *_troubles())):
+                    raise
+                refuse(str(error.args[0]), as_json=options.get("as_json") is True)
+                raise typer.Exit(MISUSE) from None
 
         return app.command(name, help=_unwrapped(function.__doc__ or ""))(call)
 
@@ -96,8 +100,11 @@ def misuse(*kinds: type[Exception]) -> Iterator[None]:
         fail(error)
 
 
+class MisuseError(Exception):
+    """What the user got wrong; the message says what, and what would be right."""
+
+
 def fail(error: Exception | str) -> NoReturn:
-    """Say on one line of standard error what is wrong, and end with exit status 2."""
+    """End with exit status 2, and one line of standard error that says what is wrong."""
     message = error if isinstance(error, str) else str(error.args[0])
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
-    raise typer.Exit(MISUSE)
+    raise MisuseError(message)

@@ -32,7 +32,10 @@ def _forms(text: str) -> tuple[str, ...]:
 def figures(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Figures, or beginnings of names; all if none."),
+        typer.Argument(
+            metavar="NAME",
+            help="Figures, beginnings of names, or patterns as '*cost'; all if none.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Made when absent.")] = Path(
         "figures"

@@ -51,7 +51,7 @@ class ReportFormat(StrEnum):
 Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY]...",
+        metavar="KEY",
         help="Theorems, beginnings of their keys, or patterns such as '*.theorem-*'; all when none "
         "is given.",
     ),
@@ -83,7 +83,7 @@ Catalogue = Annotated[
 Key = Annotated[str, typer.Argument(metavar="KEY", help="A theorem, as `list` shows it.")]
 FaultKeys = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY]...", help="Faults; all when none is given. GROUP. is a group."),
+    typer.Argument(metavar="KEY", help="Faults; all when none is given. GROUP. is a group."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 EvidencePath = Annotated[

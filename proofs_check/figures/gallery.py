@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
@@ -64,17 +65,18 @@ FIGURES: Mapping[str, Build] = {
 
 
 def chosen(names: Iterable[str]) -> dict[str, Build]:
-    """Return the figures named, or whose names begin so; all of them where none is named.
+    """Return the figures named, whose names begin so or fit a pattern; all where none is named.
 
     Raises
     ------
     LookupError
-        For a name that begins none, with those there are.
+        For a name that fits none, with those there are.
     """
-    names = list(names)
+    names, wanted = list(names), set[str]()
     for name in names:
-        if not any(known.startswith(name) for known in FIGURES):
+        found = fnmatch.filter(FIGURES, name if any(x in name for x in "*?[") else f"{name}*")
+        if not found or not name:
             msg = f"no figure is called {name!r}: there are {', '.join(FIGURES)}"
             raise LookupError(msg)
-    wanted = tuple(names) or ("",)
-    return {name: build for name, build in FIGURES.items() if name.startswith(wanted)}
+        wanted.update(found)
+    return {name: build for name, build in FIGURES.items() if not names or name in wanted}

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -75,10 +75,11 @@ def hunt(
     from proofs_check.hunt.store import Store, read
     from proofs_check.hunt.table import markdown
 
-    said = time_limit is not None or problems is not None or each is not None
-    limit = (time_limit or math.inf) if said else SECONDS[budget]
+    counted = problems is not None or each is not None
+    limit = math.inf if counted else SECONDS[budget]
+    limit = limit if time_limit is None else time_limit
     if not limit > 0:
-        _fail(f"time_limit(={time_limit}) must be positive: give seconds")
+        _fail(f"time_limit(={time_limit}) must be positive: give seconds", as_json)
     try:
         if replay is not None:
             raise typer.Exit(_replayed(replay, as_json))
@@ -99,7 +100,7 @@ def hunt(
                 _tell(record["findings"], quiet=as_json)
             found = summary(opened.records, campaign.left)
     except (ValueError, ModuleNotFoundError) as error:
-        _fail(str(error))
+        _fail(str(error), as_json)
     typer.echo(json.dumps(found, indent=1) if as_json else _said(found))
     raise typer.Exit(1 if not found["ok"] else 3 if found["cells left"] else 0)
 
@@ -108,8 +109,11 @@ def _names(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
-def _fail(message: str) -> None:
-    typer.echo(f"error: {message}", err=True)
+def _fail(message: str, as_json: bool) -> NoReturn:
+    line = f"error: {message}"
+    typer.echo(line, err=True)
+    if as_json:
+        typer.echo(json.dumps({"error": line}))
     raise typer.Exit(2)
 
 
@@ -170,4 +174,7 @@ def _lines(given: str) -> Iterator[dict[str, Any]]:
         except ValueError as error:
             msg = f"replay(={line[:60]!r}) is no JSON: give a line that `hunt` printed"
             raise ValueError(msg) from error
+        if not isinstance(found, dict):
+            msg = f"replay(={line[:60]!r}) is no JSON object: give a line that `hunt` printed"
+            raise ValueError(msg)
         yield from found.get("findings", [found])

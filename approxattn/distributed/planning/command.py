@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from approxattn.distributed.planning.model import ENGINES, capacity
@@ -40,14 +41,18 @@ def told(options: argparse.Namespace, method: Any) -> str:
     rate = None if options.read_rate is None else 1e6 * options.read_rate
     names = ("d", "dv", "workers", "engine", "dtype", "scale", "causal", "shard", "seed")
     settings = {name: getattr(options, name) for name in names}
-    return str(capacity(options.n, method, **settings, read_rate=rate))
+    found = capacity(options.n, method, **settings, read_rate=rate)
+    return json.dumps(found.to_dict(), indent=1) if options.json else str(found)
 
 
 def whole_number(text: str) -> int:
     """Return a whole number, also one written as 1e9 or 2**24."""
     base, _, exponent = text.partition("**")
-    number = float(base) ** int(exponent) if exponent else float(text)
-    if number != int(number):
-        msg = f"{text} is no whole number"
-        raise ValueError(msg)
-    return int(base) ** int(exponent) if exponent else int(number)
+    try:
+        number = float(base) ** int(exponent) if exponent else float(text)
+        if number == int(number):
+            return int(base) ** int(exponent) if exponent else int(number)
+    except (ValueError, OverflowError, ZeroDivisionError):
+        pass
+    msg = f"{text} is no whole number such as 1000, 1e9 or 2**24"
+    raise argparse.ArgumentTypeError(msg)

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from approxattn._arguments import check_choice, check_flag, check_integer
+from approxattn._arguments import check_choice, check_flag, check_integer, check_positive
 from approxattn.certificate.record import Record
 from approxattn.distributed.planning.trial import (
     KEPT,
@@ -207,6 +207,12 @@ def capacity(
     check_flag("causal", causal)
     engine = engine or ("here" if workers == 1 else "pool")
     check_choice("engine", engine, ENGINES)
+    if engine == "here" and workers > 1:
+        msg = f"workers(={workers}) must be 1 with engine='here', this process: name another engine"
+        raise ValueError(msg)
+    _check_dtype(dtype)
+    if read_rate is not None:
+        check_positive("read_rate", read_rate)
     problem = Problem(
         method=method, d=d, dv=dv or d, dtype=dtype, scale=scale, causal=causal, seed=seed
     )
@@ -216,6 +222,16 @@ def capacity(
     told = estimated(problem, trial, graph, n=n, workers=workers, engine=engine, rate=read_rate)
     seconds = sum(_seconds(graph, most, causal).values())
     return replace(told, most_processor_seconds=max(seconds, told.processor_seconds))
+
+
+def _check_dtype(dtype: str) -> None:
+    try:
+        known = np.dtype(dtype).kind in "biuf"
+    except TypeError:
+        known = False
+    if not known:
+        msg = f"dtype(={dtype!r}) must be one of real numbers, such as float32 or int8"
+        raise ValueError(msg)
 
 
 def _checked_graph(problem: Problem, n: int, shard: int) -> Graph:

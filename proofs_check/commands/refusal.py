@@ -1,0 +1,65 @@
+"""How a call that is wrong is answered: by one line, and in JSON where that was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+MISUSE = 2
+"""Exit status."""
+
+
+def refuse(message: str, *, as_json: bool) -> None:
+    """Say on one line of standard error what is wrong."""
+    line = f"error: {' '.join(message.split())}"
+    typer.echo(line, err=True)
+    if as_json:
+        typer.echo(json.dumps({"error": line}))
+
+
+class Commands(TyperGroup):
+    """The commands, whose parser says in one line what it cannot read: the usage is for --help."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Parse and run."""
+        given = list(sys.argv[1:] if args is None else args)
+        if not given or not standalone_mode:
+            return super().main(
+                given, prog_name, complete_var, standalone_mode, windows_expand_args, **extra
+            )
+        try:
+            status = super().main(
+                given, prog_name, complete_var, False, windows_expand_args, **extra
+            )
+        except Exception as error:
+            if not hasattr(error, "format_message"):
+                raise
+            refuse(_said(error, given), as_json="--json" in given)
+            sys.exit(MISUSE)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _said(error: Any, given: Sequence[str]) -> str:
+    """The parser's message with the value that it is about, and where to look."""
+    names = getattr(getattr(error, "param", None), "opts", ())
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    for i, word in enumerate(given):
+        name, equals, value = word.partition("=")
+        value = value if equals else "".join(given[i + 1 : i + 2])
+        if name in names and value and value not in message:
+            message = f"{message} (it is {value!r})"
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "proofs_check"
+    return f"{message}; `{path} --help` says what there is"
