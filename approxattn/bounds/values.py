@@ -29,17 +29,21 @@ def range_bound_of(value: Array, high: HostArray, low: HostArray, problem: Probl
     """Return that for other values than the problem's, whose columns have these ends, shapes
     (..., dv).
     """
-    return bound_from_reach(value_reach(value, high, low, problem), high, low, problem)
+    reach = _arrays.to_float64(_reach(value, high, low, problem))
+    return bound_from_reach(reach, high, low, problem)
 
 
 def value_reach(value: Array, high: Array, low: Array, problem: Problem) -> Array:
     """Return the largest distance of each row of `value` from these ends, which may be far, shape
     (..., n_q), at hand: what the bound needs of `value`.
     """
+    return at_hand(_reach(value, high, low, problem))
+
+
+def _reach(value: Array, high: Array, low: Array, problem: Problem) -> Array:
     xp = problem.xp
     top, bottom = (_ends_like(value, end[..., None, :], problem) for end in (high, low))
-    worst = xp.maximum(xp.max(value - bottom, axis=-1), xp.max(top - value, axis=-1))
-    return at_hand(worst)
+    return xp.maximum(xp.max(value - bottom, axis=-1), xp.max(top - value, axis=-1))
 
 
 def bound_from_reach(reach: Array, high: HostArray, low: HostArray, problem: Problem) -> HostArray:

@@ -14,11 +14,14 @@ import pytest
 from fake_cupy import TRAFFIC
 
 import approxattn as aa
+from approxattn.methods.random_features.sums import CAUSAL_CHUNK
 
 N, D = 50, 8
 METHODS = {
     "nystrom": aa.Nystrom(landmarks=8),
     "nystrom, truncated": aa.Nystrom(landmarks=8, rcond=0.1, centred=False),
+    "performer": aa.Performer(features=16),
+    "performer, hyperbolic": aa.Performer(features=6, kind="hyperbolic", orthogonal=False),
 }
 
 
@@ -75,3 +78,27 @@ def test_blocks_of_unequal_length(cupy: ModuleType, landmarks: int) -> None:
             np.testing.assert_allclose(
                 getattr(own, part).get(), getattr(host, part), atol=2e-5, rtol=2e-4
             )
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["whole chunks", "halved chunks"])
+def test_causal_features_wait_for_all_chunks_at_once(cupy: ModuleType, large: bool) -> None:
+    """However many chunks there are, the host looks once at whether any must be halved; where
+    some must, the numbers are those of the host, which halves them at once.
+    """
+    n = 3 * CAUSAL_CHUNK
+    q, k, v, g = np.random.default_rng(2).uniform(-1, 1, (4, n, 4))
+    if large:  # features of long keys are far below those of the keys that follow
+        k[: CAUSAL_CHUNK // 2] *= 200
+    method, syncs = aa.Performer(features=4), []
+    for arrays in ((q, k, v), (q, k, v, g)):
+        call = aa.attention if len(arrays) == 3 else aa.attention_vjp
+        host: Any = call(*arrays, method, causal=True, rng=np.random.default_rng(0))
+        given = [cupy.asarray(x) for x in arrays]
+        TRAFFIC.clear()
+        own: Any = call(*given, method, causal=True, rng=np.random.default_rng(0))
+        syncs.append(TRAFFIC.syncs.total())
+        for part in ("value",) if len(arrays) == 3 else ("dq", "dk", "dv"):
+            found, wanted = getattr(own, part).get(), getattr(host, part)
+            np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-11 * abs(wanted).max())
+    halved = [a > b for a, b in zip(syncs, (3, 5), strict=True)]
+    assert halved == [large, large], syncs

@@ -27,7 +27,7 @@ ALLOWED: dict[str, tuple[Any, tuple[int, int, int], tuple[int, int, int]]] = {
     "linformer": (aa.Linformer(rank=16), (4, 0, 64), (5, 0, 128)),
     "count-sketch": (aa.Linformer(rank=16, sketch="count-sketch"), (4, 0, 20), (5, 0, 32)),
     "nystrom": (aa.Nystrom(landmarks=8), (1, 0, 0), (2, 0, 0)),
-    "performer": (aa.Performer(features=16), (4, 20, 0), (4, 16, 0)),
+    "performer": (aa.Performer(features=16), (2, 0, 0), (3, 0, 0)),
     "yoso": (aa.Yoso(bits=6, hashes=4), (7, 16, 0), (19, 172, 0)),
     "clustered": (aa.Clustered(heavy=4, key_blocks=8, query_blocks=8), (17, 88, 48), (8, 64, 67)),
     "bert-lsh": (aa.BertLSH(bits=4, tables=2), (9, 16, 0), (6, 24, 0)),
