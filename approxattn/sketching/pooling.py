@@ -10,6 +10,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn.sketching.blocks import block_of_each, real_slots, tokens_of_blocks
 from approxattn.sketching.rows import gather, scatter, visible_first
 
 
@@ -26,11 +27,14 @@ class MeanPool:
         Tokens of each block; 0 where an index has fewer visible tokens than blocks.
     length : int
         n.
+    runs : bool
+        Whether every token is in a block, in order. A device then numbers the tokens itself.
     """
 
     members: HostArray
     counts: HostArray
     length: int
+    runs: bool = False
 
     def apply(self, x: Array) -> Array:
         """Return the means of the blocks, shape (..., n, m) -> (..., k, m); 0 for an empty
@@ -47,6 +51,9 @@ class MeanPool:
         m); 0 for hidden tokens.
         """
         xp = _arrays.namespace(y=y)
+        if self.runs:
+            each = _arrays.from_host((1 / self.counts[:, None]).astype(_arrays.dtype_name(y)), y)
+            return xp.take(y * each, block_of_each(self.counts, y), axis=y.ndim - 2)
         block, shown = self.block_of_token()
         share = (shown / np.take_along_axis(np.maximum(self.counts, 1), block, axis=-1))[..., None]
         rows = gather(y, block)
@@ -90,7 +97,7 @@ class MeanPool:
         """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with 0 for
         padding.
         """
-        return _in_blocks(x, self.members, self.counts, less, 0.0)
+        return _in_blocks(x, self, less, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,7 +134,7 @@ class MaxPool:
         return scatter(rows, np.reshape(members, (*members.shape[:-2], -1)), self.blocks.length)
 
     def _filled(self, x: Array) -> Array:
-        return _in_blocks(x, self.blocks.members, self.blocks.counts, 0.0, -np.inf)
+        return _in_blocks(x, self.blocks, 0.0, -np.inf)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -203,7 +210,10 @@ def mean_pool(visible: HostArray, k: int) -> MeanPool:
     ranks = np.minimum(ranks, order.shape[-1] - 1)
     members = np.take_along_axis(order, np.reshape(ranks, (*count.shape, -1)), axis=-1)
     return MeanPool(
-        members=np.reshape(members, ranks.shape), counts=counts, length=visible.shape[-1]
+        members=np.reshape(members, ranks.shape),
+        counts=counts,
+        length=visible.shape[-1],
+        runs=visible.ndim == 1 and bool(visible.all()),
     )
 
 
@@ -212,21 +222,28 @@ def max_pool(visible: HostArray, k: int) -> MaxPool:
     return MaxPool(blocks=mean_pool(visible, k))
 
 
-def _in_blocks(
-    x: Array, members: HostArray, counts: HostArray, less: Array | float, fill: float
-) -> Array:
+def _in_blocks(x: Array, pool: MeanPool, less: Array | float, fill: float) -> Array:
     """Return x minus `less`, laid out in blocks, shape (..., k, largest block, m), with `fill` for
     padding.
     """
     xp = _arrays.namespace(x=x)
-    k, largest = members.shape[-2:]
-    places = np.reshape(members, (*members.shape[:-2], -1))
-    in_order = places.ndim == 1 and np.array_equal(places, np.arange(x.shape[-2]))
-    rows = x if in_order else gather(x, places)
+    k, largest = pool.members.shape[-2:]
+    places = np.reshape(pool.members, (*pool.members.shape[:-2], -1))
+    alike = bool(np.all(pool.counts == largest))
+    numbered = pool.runs and not (alike or _arrays.on_host(x))
+    if pool.runs and alike:
+        rows = x
+    elif numbered:
+        rows = xp.take(x, tokens_of_blocks(pool.counts, pool.length, x), axis=x.ndim - 2)
+    else:
+        rows = gather(x, places)
     blocks = xp.reshape(rows, (*rows.shape[:-2], k, largest, rows.shape[-1]))
     blocks = blocks if isinstance(less, float) and less == 0 else blocks - less
-    real = np.arange(largest) < counts[..., None]  # (..., k, largest)
-    if real.all():
+    if alike:
         return blocks
     empty = xp.full((), fill, dtype=x.dtype, device=_arrays.device(x))
-    return xp.where(_arrays.from_host(real[..., None], x), blocks, empty)
+    if numbered:
+        real = real_slots(pool.counts, x)
+    else:
+        real = _arrays.from_host(np.arange(largest) < pool.counts[..., None], x)
+    return xp.where(real[..., None], blocks, empty)

@@ -47,6 +47,9 @@ CALLS += [
     for method in (aa.Exact(), aa.Polynomial(degree=2), aa.Performer(features=4))
 ]
 CALLS += [
+    pytest.param(aa.Nystrom(landmarks=5, centred=False), {}, id="nystrom, values as they are"),
+]
+CALLS += [
     pytest.param(method, {"key_mask": np.stack([MASK, MASK[::-1]])}, id=f"{method}, key mask")
     for method in (aa.Yoso(bits=3, hashes=8), aa.Nystrom(landmarks=3), aa.Linformer(rank=3))
 ]

@@ -32,9 +32,10 @@ from approxattn import _arrays, sketching
 from approxattn._arguments import check_flag, check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
+from approxattn._problem.outline import outline
 from approxattn._problem.time_needed import PRODUCT, STEP, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
-from approxattn.bounds.values import range_bound
+from approxattn.bounds.values import bound_from_reach, known_ends, value_reach
 from approxattn.certificate import (
     SOFTMAX,
     Approximation,
@@ -165,13 +166,9 @@ class Nystrom(Costed):
         marks, xp = self._landmarks(problem), problem.xp
         values = xp.matmul(marks.z, attend(marks.from_landmarks))
         value = attend(replace(marks.to_landmarks, v=values)) + marks.centre
-        certificate = Certificate(
-            rows=range_bound(value, problem),
-            target=SOFTMAX,
-            theorem="ours.value-range",
-            facts=self.facts_of(marks.a),
-            unmet=(NO_THEOREM,),
-        )
+        reach = value_reach(value, *known_ends(problem), problem)
+        known = reach, outline(problem), self.facts_of(marks.a)
+        certificate = Certificate.later(_certificate, *known, target=SOFTMAX)
         return Approximation(value=value, certificate=certificate)
 
     # Protocol.
@@ -262,6 +259,16 @@ class Nystrom(Costed):
         if self.rcond is None:
             return newton_schulz(a, self.iterations, xp)
         return truncated_inverse(a, self.rcond, xp)
+
+
+def _certificate(reach: Array, problem: Problem, facts: dict[str, object]) -> Certificate:
+    return Certificate(
+        rows=bound_from_reach(reach, *problem.value_range, problem),
+        target=SOFTMAX,
+        theorem="ours.value-range",
+        facts=facts,
+        unmet=(NO_THEOREM,),
+    )
 
 
 def _full(counts: HostArray, problem: Problem) -> Array:

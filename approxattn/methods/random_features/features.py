@@ -55,6 +55,11 @@ def directions(
     return np.concatenate([normal, -normal]) if kind == "hyperbolic" else normal
 
 
+def longest(w: HostArray) -> float:
+    """Return the length of the longest of the directions, shape (features, d)."""
+    return float(np.max(np.linalg.norm(w, axis=1)))
+
+
 def _rotation(normal: HostArray) -> HostArray:
     """Return an orthogonal matrix, uniformly distributed: the sign of the diagonal of R decides
     those of Q.

@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from approxattn._arrays import Array, Namespace
+from approxattn._arrays.crossing import far, fetched
 from approxattn._problem import Problem
 from approxattn.methods.random_features.features import log_key_features, log_query_features
 from approxattn.methods.random_features.sums import (
@@ -60,6 +61,8 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
     if not problem.causal:
         rows = [(-1, c) for c in chunks(problem, m, problem.n_q)]
     dq, inside = [], dict[int, _Side]()
+    if problem.causal and far(right):
+        inside = _together(problem, w, seen, left, right, walk)
     for number, (first, last) in rows:
         g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
         own, state = left[..., first:last, :], states[number]
@@ -67,9 +70,10 @@ def gradient(problem: Problem, w: Array, seen: Seen, dout: Array) -> tuple[Array
         if state is not None:
             dg = xp.exp(g + state.top) * xp.matmul(own, xp.matrix_transpose(state.sums))
         if problem.causal:
-            start, end = walk[number].keys
-            h = log_key_features(problem, w, start, end)
-            inside[number] = _own(g, h, own, right[..., start:end, :], xp)
+            if number not in inside:
+                start, end = walk[number].keys
+                h = log_key_features(problem, w, start, end)
+                inside[number] = _own(g, h, own, right[..., start:end, :], xp)
             dg = inside[number].g if dg is None else dg + inside[number].g
         dq.append(xp.matmul(dg, w) * problem.scale**0.5)
     dk, dv = _keys(problem, w, seen, left, right, walk, inside)
@@ -132,23 +136,71 @@ def _add_queries(
     return add_keys(later, g, left[..., first:last, :], problem.xp)
 
 
+def _together(
+    problem: Problem, w: Array, seen: Seen, left: Array, right: Array, walk: list[Step]
+) -> dict[int, _Side]:
+    """Return `_own` of every chunk: all are formed whole, and those that must not be so are formed
+    anew after one look at all.
+    """
+
+    def given(step: Step) -> tuple[Array, Array, Array, Array]:
+        assert step.queries is not None  # noqa: S101 - as asked below
+        (start, end), (first, last) = step.keys, step.queries
+        g = log_query_features(problem, w, first, last) - seen.log_mass[..., first:last, :]
+        h = log_key_features(problem, w, start, end)
+        return g, h, left[..., first:last, :], right[..., start:end, :]
+
+    numbers = [i for i, step in enumerate(walk) if step.queries is not None]
+    shifts, sides = [], []
+    for i in numbers:
+        g, h, own, values = given(walk[i])
+        shifts.append(_shifted(g, h, problem.xp))
+        sides.append(_whole(shifts[-1], h, own, values, problem.xp))
+    fine = fetched(*(shift.fine for shift in shifts))
+    return {
+        i: side if good else _own(*given(walk[i]), problem.xp)
+        for i, side, good in zip(numbers, sides, fine, strict=True)
+    }
+
+
+class _Shift(NamedTuple):
+    """The largest logarithm of each feature of the keys of a chunk, shape (..., 1, m), those of the
+    queries with it added, shape (..., rows, m), and whether none of these must be cut.
+    """
+
+    top: Array
+    exponents: Array
+    fine: Array
+
+
+def _shifted(g: Array, h: Array, xp: Namespace) -> _Shift:
+    top = finite(xp.max(h, axis=-2, keepdims=True), xp)
+    exponents = g + top
+    return _Shift(top, exponents, xp.all(exponents <= LARGEST_EXPONENT))
+
+
+def _whole(shift: _Shift, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:
+    """Return the gradients of the pairs within a chunk with one shift for all."""
+    t, exponents = xp.matrix_transpose, shift.exponents
+    # a single pair is at most 1, or hidden: then its key's share is 0 and the query's must not
+    # overflow either
+    e, f = (
+        xp.exp(xp.minimum(exponents, xp.full_like(exponents, LARGEST_EXPONENT))),
+        xp.exp(h - shift.top),
+    )
+    pairs = xp.tril(xp.matmul(left, t(right)))
+    dv = xp.matmul(t(xp.tril(xp.matmul(e, t(f)))), left[..., :-1])
+    return _Side(e * xp.matmul(pairs, f), f * xp.matmul(t(pairs), e), dv)
+
+
 def _own(g: Array, h: Array, left: Array, right: Array, xp: Namespace) -> _Side:
     """Return the gradients of the pairs within a chunk; g is already less the logarithm of the
     denominator.
     """
     length, t = g.shape[-2], xp.matrix_transpose
-    top = finite(xp.max(h, axis=-2, keepdims=True), xp)
-    exponents = g + top
-    if length == 1 or bool(xp.all(exponents <= LARGEST_EXPONENT)):
-        # a single pair is at most 1, or hidden: then its key's share is 0 and the query's must not
-        # overflow either
-        e, f = (
-            xp.exp(xp.minimum(exponents, xp.full_like(exponents, LARGEST_EXPONENT))),
-            xp.exp(h - top),
-        )
-        pairs = xp.tril(xp.matmul(left, t(right)))
-        dv = xp.matmul(t(xp.tril(xp.matmul(e, t(f)))), left[..., :-1])
-        return _Side(e * xp.matmul(pairs, f), f * xp.matmul(t(pairs), e), dv)
+    shift = _shifted(g, h, xp)
+    if length == 1 or bool(shift.fine):
+        return _whole(shift, h, left, right, xp)
     half = length // 2
     first = _own(g[..., :half, :], h[..., :half, :], left[..., :half, :], right[..., :half, :], xp)
     second = _own(g[..., half:, :], h[..., half:, :], left[..., half:, :], right[..., half:, :], xp)

@@ -31,6 +31,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from approxattn import _arrays
 from approxattn._arguments import (
     check_choice,
     check_flag,
@@ -43,6 +44,7 @@ from approxattn._arguments import (
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
+from approxattn._problem.outline import outline
 from approxattn._problem.time_needed import (
     NORMAL,
     PRODUCT,
@@ -51,9 +53,12 @@ from approxattn._problem.time_needed import (
     check_setting,
 )
 from approxattn.bounds.gradients import no_gradient_bounds
-from approxattn.bounds.scores import key_norms, visible_max
+from approxattn.bounds.scores import key_radius, query_lengths
+from approxattn.bounds.values import known_ends, value_reach
 from approxattn.certificate import (
+    SOFTMAX,
     Approximation,
+    Certificate,
     Gradients,
 )
 from approxattn.methods.costs import Costed, Size
@@ -62,12 +67,13 @@ from approxattn.methods.random_features.certificate import feature_certificate, 
 from approxattn.methods.random_features.features import (
     KINDS,
     directions,
+    longest,
     on_device,
 )
 from approxattn.methods.random_features.gradient import gradient
 from approxattn.methods.random_features.shards import PerformerShards
 from approxattn.methods.random_features.state import PerformerState, made
-from approxattn.methods.random_features.sums import attend, keys_of
+from approxattn.methods.random_features.sums import Keys, attend, step_count
 from approxattn.methods.sharded import Call
 from approxattn.methods.states.posing import pose_keys
 
@@ -148,10 +154,10 @@ class Performer(Costed):
         """Return the output, shape (..., n_q, dv), and its certificate."""
         w, problem = self._draw(problem, rng), problem.once_a_group()
         value = attend(problem, on_device(w, problem)).mean
-        keys = keys_of(problem, self.features)
-        return Approximation(
-            value=value, certificate=feature_certificate(self, problem, keys, value, w)
-        )
+        reach = value_reach(value, *known_ends(problem), problem)
+        known = self, outline(problem, query_lengths, key_radius), reach, longest(w)
+        certificate = Certificate.later(_certificate, *known, target=SOFTMAX)
+        return Approximation(value=value, certificate=certificate)
 
     # Protocol.
     def shards(self, call: Call) -> PerformerShards:
@@ -225,5 +231,14 @@ class Performer(Costed):
         each += tokens * (SCORE + PRODUCT * (d + problem.dv))
         check_setting(problem, "features", self.features, self.features * each, "features")
         w = directions(problem.d, self.features, self.kind, self.orthogonal, rng)
-        refuse_exponents(problem, visible_max(key_norms(problem), problem), w)
+        refuse_exponents(problem, key_radius(problem), longest(w))
         return w
+
+
+def _certificate(
+    settings: Performer, problem: Problem, reach: Array, longest: float
+) -> Certificate:
+    count = step_count(problem, settings.features)
+    radius = _arrays.to_host(key_radius(problem))
+    keys = Keys(radius, *problem.value_range, problem.n_k, count)
+    return feature_certificate(settings, problem, keys, reach, longest)

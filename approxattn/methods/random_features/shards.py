@@ -17,9 +17,10 @@ from approxattn._arguments import check_memory
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import pose
 from approxattn.bounds.elsewhere import Elsewhere, Extent, beside, extent_of, keys_alone
+from approxattn.bounds.values import value_reach
 from approxattn.certificate import Approximation
 from approxattn.methods.random_features.certificate import feature_certificate, refuse_exponents
-from approxattn.methods.random_features.features import directions, on_device
+from approxattn.methods.random_features.features import directions, longest, on_device
 from approxattn.methods.random_features.sums import (
     Keys,
     State,
@@ -78,7 +79,7 @@ class PerformerShards:
         del known, first
         problem, w = keys_alone(k, v, self.call.scale), self._directions()
         extent = extent_of(problem)
-        refuse_exponents(problem, extent.radius, w)
+        refuse_exponents(problem, extent.radius, longest(w))
         return FeatureState(
             fold(problem, on_device(w, problem)), extent, step_count(problem, len(w))
         )
@@ -88,7 +89,7 @@ class PerformerShards:
         del first
         state: FeatureState = known["state"]
         problem, w = beside(q, state.extent, self.call.scale), self._directions()
-        refuse_exponents(problem, state.extent.radius, w)
+        refuse_exponents(problem, state.extent.radius, longest(w))
         value = read(problem, on_device(w, problem), state.sums).mean
         return {"value": self._certified(value, problem, w, state)}
 
@@ -108,7 +109,7 @@ class PerformerShards:
         if before is not None:
             sums, extent, count = before.sums, before.extent.merge(extent), before.steps + count
         whole = replace(beside(q, extent, self.call.scale), causal=True)
-        refuse_exponents(whole, extent.radius, w)
+        refuse_exponents(whole, extent.radius, longest(w))
         seen, found = advance(problem, on_device(w, problem), sums)
         after = FeatureState(found, extent, count)
         return {"value": self._certified(seen.mean, whole, w, after)}, after
@@ -122,5 +123,6 @@ class PerformerShards:
     ) -> Approximation:
         extent, share = state.extent, problem.n_q / self.call.queries
         keys = Keys(extent.radius, extent.high, extent.low, extent.keys, state.steps)
-        certificate = feature_certificate(self.method, problem, keys, value, w, share)
+        reach = value_reach(value, keys.high, keys.low, problem)
+        certificate = feature_certificate(self.method, problem, keys, reach, longest(w), share)
         return Approximation(value=value, certificate=certificate)

@@ -24,9 +24,10 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn._problem import Problem
+from approxattn.bounds.values import value_reach
 from approxattn.certificate import Approximation
 from approxattn.methods.random_features.certificate import feature_certificate, refuse_exponents
-from approxattn.methods.random_features.features import on_device
+from approxattn.methods.random_features.features import longest, on_device
 from approxattn.methods.random_features.state_file import FILE
 from approxattn.methods.random_features.sums import (
     Keys,
@@ -113,7 +114,7 @@ class PerformerState(SavedKeys):
         dv = self._widths.dv
         if math.prod((*problem.batch, problem.n_q, dv)) == 0:
             return empty_output(problem, dv)
-        refuse_exponents(problem, self.seen.radius, self.directions)
+        refuse_exponents(problem, self.seen.radius, longest(self.directions))
         state = State(self.top, self.sums)
         seen = read(problem, on_device(self.directions, problem), state)
         return self._certified(problem, seen, self.steps)
@@ -122,7 +123,7 @@ class PerformerState(SavedKeys):
         if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
             return self._answered(problem), self._with_keys(problem)
         seen = self.seen.merged(seen_keys(problem))
-        refuse_exponents(problem, seen.radius, self.directions)
+        refuse_exponents(problem, seen.radius, longest(self.directions))
         begun = State(self.top, self.sums)
         found, state = advance(problem, on_device(self.directions, problem), begun)
         steps = self.steps + step_count(problem, self.features)
@@ -133,7 +134,8 @@ class PerformerState(SavedKeys):
         """Return what queries saw, with its certificate."""
         none = self.seen.keys == 0
         known = Keys(self.seen.radius, *self.seen.ends, self.seen.most, steps)
-        certificate = feature_certificate(self, problem, known, seen.mean, self.directions)
+        reach = value_reach(seen.mean, known.high, known.low, problem)
+        certificate = feature_certificate(self, problem, known, reach, longest(self.directions))
         facts = {**certificate.facts, "keys": self.seen.keys, "holds for": INDEPENDENT}
         value, reasons = nan_without_keys(seen.mean, none)
         certificate = replace(
@@ -159,7 +161,7 @@ INDEPENDENT = "queries, keys and values that do not depend on the draws"
 
 def made(settings: Any, problem: Problem, w: HostArray) -> PerformerState:
     """Return the state of the keys of a problem, for the features of these directions."""
-    refuse_exponents(problem, seen_keys(problem).radius, w)
+    refuse_exponents(problem, seen_keys(problem).radius, longest(w))
     state = fold(problem, on_device(w, problem))
     return PerformerState(
         features=settings.features,

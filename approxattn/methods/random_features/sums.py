@@ -12,7 +12,7 @@ Causal. Keys before that of the first query are a state from the start. Chunks o
 state of all earlier keys, and their own chunk through its scores, formed from e^{g + c - t} and
 e^{h - c} with the chunk's c. A query whose visible keys are far below later ones of its chunk would
 lose its denominator to underflow. The chunk is then halved, and the second half meets the first
-through its state.
+through its state. On a device all chunks are formed whole before the host looks at any.
 
 Rounding (proved here). R_i bounds the exponents that the logarithm of a term is computed from.
 
@@ -28,16 +28,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import far, fetched
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
-from approxattn.bounds.scores import key_norms, query_norms, spread_of, visible_max
+from approxattn.bounds.scores import query_norms, spread_of
 from approxattn.methods.random_features.features import log_key_features, log_query_features
 
 FEATURES_AT_ONCE = 2**20
@@ -133,6 +134,22 @@ def merge(a: Seen, b: Seen, xp: Namespace) -> Seen:
 
 def own_chunk(g: Array, h: Array, values: Array, xp: Namespace, tiny: float, u: float) -> Seen:
     """Return what queries see of keys up to their own place in the chunk; `values` are [v, 1]."""
+    length = g.shape[-2]
+    seen, fine = whole_chunk(g, h, values, xp, tiny, u)
+    if length == 1 or bool(fine):
+        return seen
+    half = length // 2
+    first = own_chunk(g[..., :half, :], h[..., :half, :], values[..., :half, :], xp, tiny, u)
+    second = own_chunk(g[..., half:, :], h[..., half:, :], values[..., half:, :], xp, tiny, u)
+    earlier = add_keys(None, h[..., :half, :], values[..., :half, :], xp)
+    second = merge(second, look(g[..., half:, :], earlier, xp), xp)
+    return Seen(*(xp.concat([a, b], axis=-2) for a, b in zip(first, second, strict=True)))
+
+
+def whole_chunk(
+    g: Array, h: Array, values: Array, xp: Namespace, tiny: float, u: float
+) -> tuple[Seen, Array]:
+    """Return the same with one shift for all, and whether no query lost its denominator so."""
     length, m = g.shape[-2], g.shape[-1]
     top = finite(xp.max(h, axis=-2, keepdims=True), xp)
     exponents = g + top
@@ -141,14 +158,8 @@ def own_chunk(g: Array, h: Array, values: Array, xp: Namespace, tiny: float, u: 
     sums = xp.matmul(xp.tril(scores), values)
     mass = sums[..., -1:]
     none = xp.cumulative_sum(xp.astype(xp.isfinite(h[..., :1]), g.dtype), axis=-2) == 0
-    if length == 1 or bool(xp.all((mass >= 4 * length * m * tiny / u) | none)):
-        return _seen(sums[..., :-1], mass, row_top, xp)
-    half = length // 2
-    first = own_chunk(g[..., :half, :], h[..., :half, :], values[..., :half, :], xp, tiny, u)
-    second = own_chunk(g[..., half:, :], h[..., half:, :], values[..., half:, :], xp, tiny, u)
-    earlier = add_keys(None, h[..., :half, :], values[..., :half, :], xp)
-    second = merge(second, look(g[..., half:, :], earlier, xp), xp)
-    return Seen(*(xp.concat([a, b], axis=-2) for a, b in zip(first, second, strict=True)))
+    fine = xp.all((mass >= 4 * length * m * tiny / u) | none)
+    return _seen(sums[..., :-1], mass, row_top, xp), fine
 
 
 def with_ones(problem: Problem) -> Array:
@@ -191,19 +202,51 @@ def advance(problem: Problem, w: Array, state: State | None) -> tuple[Seen, Stat
     that of keys before the first, which every query sees.
     """
     xp, m, values = problem.xp, w.shape[-2], with_ones(problem)
-    tiny = _arrays.smallest_normal(problem.dtype)
-    seen = []
-    for keys, queries in steps(problem, m):
+    limits = _arrays.smallest_normal(problem.dtype), problem.u
+    chunk = whole_chunk if far(values) else own_chunk
+    own: list[Any] = []
+    earlier: list[Seen | None] = []
+    walk = list(steps(problem, m))
+    for keys, queries in walk:
         h, part = log_key_features(problem, w, *keys), values[..., keys[0] : keys[1], :]
         if queries is not None:
             g = log_query_features(problem, w, *queries)
-            inside = own_chunk(g, h, part, xp, tiny, problem.u)
-            seen.append(inside if state is None else merge(inside, look(g, state, xp), xp))
+            own.append(chunk(g, h, part, xp, *limits))
+            earlier.append(None if state is None else look(g, state, xp))
+            if chunk is own_chunk:
+                own[-1], earlier[-1] = _both(own[-1], earlier[-1], xp), None
         state = add_keys(state, h, part, xp)
     assert state is not None  # noqa: S101 - there is a key
     if not problem.causal:
         return read(problem, w, state), state
+    if chunk is whole_chunk:
+        own = _mended(problem, w, values, walk, own)
+    seen = [_both(*pair, xp) for pair in zip(own, earlier, strict=True)]
     return Seen(*(xp.concat(list(parts), axis=-2) for parts in zip(*seen, strict=True))), state
+
+
+def _both(own: Seen, earlier: Seen | None, xp: Namespace) -> Seen:
+    return own if earlier is None else merge(own, earlier, xp)
+
+
+def _mended(
+    problem: Problem, w: Array, values: Array, walk: list[Step], own: list[tuple[Seen, Array]]
+) -> list[Seen]:
+    """Return what the queries see of their own chunks, given `whole_chunk` of all: those that lost
+    a denominator are formed anew, after one look at all.
+    """
+    limits = _arrays.smallest_normal(problem.dtype), problem.u
+    found = [seen for seen, _ in own]
+    places = [(keys, queries) for keys, queries in walk if queries is not None]
+    for i, fine in enumerate(fetched(*(fine for _, fine in own))):
+        if not fine:
+            (start, end), queries = places[i]
+            g, h = (
+                log_query_features(problem, w, *queries),
+                log_key_features(problem, w, start, end),
+            )
+            found[i] = own_chunk(g, h, values[..., start:end, :], problem.xp, *limits)
+    return found
 
 
 def step_count(problem: Problem, features: int) -> int:
@@ -224,19 +267,12 @@ class Keys(NamedTuple):
     steps: int
 
 
-def keys_of(problem: Problem, features: int) -> Keys:
-    """Return that of the keys of a problem."""
-    radius = visible_max(key_norms(problem), problem)
-    steps = step_count(problem, features)
-    return Keys(radius, *problem.value_range, problem.n_k, steps)
-
-
-def feature_rounding(problem: Problem, w: HostArray, keys: Keys) -> HostArray:
+def feature_rounding(problem: Problem, features: int, longest: float, keys: Keys) -> HostArray:
     """Return the bound on the rounding error of each row of the output, shape (..., n_q), for the
-    queries of a problem.
+    queries of a problem and so many directions, the longest of this length.
     """
-    u, m, count = problem.u, len(w), keys.steps
-    longest = float(np.max(np.linalg.norm(w, axis=1))) * (1 + 2 * u)
+    u, m, count = problem.u, features, keys.steps
+    longest *= 1 + 2 * u
     root = math.sqrt(problem.scale)
     x, y = root * query_norms(problem), root * keys.radius[..., None]
     size = up(2 * (longest * (x + y) + y * y))

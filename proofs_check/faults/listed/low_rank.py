@@ -141,7 +141,7 @@ FAULTS = (
     fault("performer.key-gradient", "wrong gradient term",
         "methods.random_features.gradient", "_keys",
         " - xp.sum(dh, axis=-1, keepdims=True) * y", "", *_SLOPES),
-    fault("performer.causal-diagonal", "off-by-one", "methods.random_features.sums", "own_chunk",
+    fault("performer.causal-diagonal", "off-by-one", "methods.random_features.sums", "whole_chunk",
         "sums = xp.matmul(xp.tril(scores), values)",
         "sums = xp.matmul(xp.tril(scores, k=-1), values)", "low-rank.prefix"),
     fault("performer.chunks", "missing term", "methods.random_features.sums", "add_keys",

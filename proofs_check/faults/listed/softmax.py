@@ -80,8 +80,8 @@ FAULTS = (
     fault("bounds.width-is-largest", "wrong formula", "bounds.scores", "column_widths",
         "sums = _arrays.to_float64(xp.sum(size, axis=-2))",
         "sums = _arrays.to_float64(xp.max(size, axis=-2))", "code.yoso", "hashing.samples"),
-    fault("value-range.nearest-end", "wrong tail", "bounds.values", "range_bound_of",
-        "worst = xp.maximum(xp.max(value", "worst = xp.minimum(xp.max(value", "code.nystrom"),
+    fault("value-range.nearest-end", "wrong tail", "bounds.values", "_reach",
+        "return xp.maximum(xp.max(value", "return xp.minimum(xp.max(value", "code.nystrom"),
     # certificates of gradients
     fault("gradient-bounds.dq-truncation", "missing term", "bounds.gradients", "gradient_bounds",
         "times(beta, key_norm, truncation + added)", "times(beta, key_norm, added)",
