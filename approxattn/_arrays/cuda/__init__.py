@@ -9,7 +9,24 @@ Sources include nothing. A kernel indexes by 64-bit numbers, never adds atomical
 same bits every time.
 """
 
-from approxattn._arrays.cuda.launch import THREADS, Launcher, cells, launcher, ready
+from approxattn._arrays.cuda.launch import (
+    THREADS,
+    UNASKED,
+    Launcher,
+    cells,
+    launcher,
+    ready,
+    shared_memory,
+)
 from approxattn._arrays.cuda.probe import tensor_cores_hold
 
-__all__ = ["THREADS", "Launcher", "cells", "launcher", "ready", "tensor_cores_hold"]
+__all__ = [
+    "THREADS",
+    "UNASKED",
+    "Launcher",
+    "cells",
+    "launcher",
+    "ready",
+    "shared_memory",
+    "tensor_cores_hold",
+]

@@ -24,19 +24,31 @@ SWITCH = "APPROXATTN_KERNELS"
 THREADS = 256
 """Threads of a block where each has one entry. *Chosen*."""
 
+UNASKED = 48 * 1024
+"""Bytes of shared memory that a block gets on every device."""
+
 _REAL = {"float32": "float", "float64": "double"}
 
 
-def ready(*arrays: Array) -> bool:
+def ready(*arrays: Array, shared: int = 0) -> bool:
     """Return whether our kernels can take these arrays: CuPy's or PyTorch's on a CUDA device, all
-    in float32 or all in float64, with CuPy at hand.
+    in float32 or all in float64, with CuPy at hand; a block takes so many bytes of shared memory.
     """
     if os.environ.get(SWITCH, "on").lower() in ("off", "0"):
         return False
     names = {_arrays.dtype_name(array) for array in arrays}
     if len(names) != 1 or not names <= set(_REAL):
         return False
-    return all(map(_is_cuda, arrays))
+    if not all(map(_is_cuda, arrays)):
+        return False
+    return shared <= UNASKED or shared <= shared_memory(arrays[0])
+
+
+def shared_memory(like: Array) -> int:
+    """Return the bytes of shared memory that a block may ask for on the device of an array: 64 to
+    227 KiB, by generation.
+    """
+    return int(device_of(like).attributes.get("MaxSharedMemoryPerBlockOptin", UNASKED))
 
 
 def _is_cuda(array: Array) -> bool:
@@ -91,7 +103,7 @@ class Launcher:
             return
         with self._here():
             kernel = self._module.get_function(name)
-            if shared > 48 * 1024:  # more than a block gets unasked
+            if shared > UNASKED:
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(tuple(grid), (threads,), tuple(map(_argument, arguments)), shared_mem=shared)
 

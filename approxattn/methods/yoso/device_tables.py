@@ -17,7 +17,7 @@ from approxattn._arrays import Array, Namespace, cuda
 from approxattn.hashing.directions import over_largest
 
 LARGEST_BITS = 8
-"""32 columns of a table in float64 then fit 64 KiB of shared memory."""
+"""*Chosen*: 32 columns of a table in float64 then fit 64 KiB of shared memory."""
 
 COLUMNS = 32
 """Columns of a table that one warp keeps."""
@@ -34,7 +34,12 @@ SHORTEST_SLAB = 1024
 
 def serves(bits: int, *arrays: Array) -> bool:
     """Return whether our kernels take these arrays and so many bits."""
-    return bits <= LARGEST_BITS and cuda.ready(*arrays)
+    return bits <= LARGEST_BITS and cuda.ready(*arrays, shared=shared_bytes(2**bits))
+
+
+def shared_bytes(buckets: int) -> int:
+    """Return the bytes of shared memory that hold a table's columns."""
+    return 8 * buckets * COLUMNS
 
 
 def read_sums(
@@ -104,7 +109,7 @@ def _tables(
     parts = xp.empty(shape, dtype=xp.float64, device=_arrays.device(columns))
     numbers = np.int32(hashes), items, n, np.int32(c), np.int32(buckets), slabs, length
     grid = items * slabs * tiles, min(hashes, 65535)
-    shared = 8 * buckets * COLUMNS
+    shared = shared_bytes(buckets)
     values = _arrays.contiguous(columns)
     launch("aa_tables", grid, COLUMNS, values, codes, *numbers, parts, shared=shared)
     return xp.sum(parts, axis=2) if slabs > 1 else parts

@@ -30,9 +30,6 @@ SCORES_AT_ONCE = 2**25
 ROWS_A_THREAD = 64
 """Monomials a thread makes. *Chosen*: few enough that a thousand blocks of threads are busy."""
 
-SHARED = 48 * 1024
-"""Bytes of shared memory that every block gets."""
-
 LARGEST_D = 2**16 - 2
 """Coordinates are counted from 1 in 16 bits."""
 
@@ -89,8 +86,8 @@ def serves(d: int, degree: int, *arrays: Array) -> bool:
 
 
 def pull_back_threads(d: int, itemsize: int) -> int:
-    """Return the threads of a block whose d sums each fit the shared memory; 0 if too few do."""
-    return next((t for t in (128, 64, 32) if t * d * itemsize <= SHARED), 0)
+    """Return the threads of a block whose d sums each fit what any block gets; 0 if too few do."""
+    return next((t for t in (128, 64, 32) if t * d * itemsize <= cuda.UNASKED), 0)
 
 
 class Device:

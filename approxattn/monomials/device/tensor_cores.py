@@ -50,7 +50,7 @@ from approxattn.monomials.index import rank
 LARGEST_D = 128
 LARGEST_COLUMNS = 136
 DEGREES = range(2, 7)
-"""*Chosen*: what fits the registers and the shared memory of an A100."""
+"""*Chosen*: what fits the registers, and the shared memory of an A100; others are asked."""
 
 REGISTERS = {1: 150, 3: 130}, 165
 """For the sums and places of a warp's items, by passes; for these and the values of three passes.
@@ -74,7 +74,7 @@ def serves(d: int, degree: int, columns: int, keys: int, limit: int, *arrays: Ar
     fits = degree in DEGREES and 1 <= d <= LARGEST_D and columns <= LARGEST_COLUMNS
     if not fits or any(_arrays.dtype_name(x) != "float32" for x in arrays):
         return False
-    if not cuda.ready(*arrays):
+    if not cuda.ready(*arrays, shared=shared_bytes(d, columns, 1)):
         return False
     number = passes(arrays[0])
     if number == 1:
@@ -107,7 +107,7 @@ class Items:
 
     def __init__(self, like: Array, coefficients: tuple[float, ...], xp: Namespace) -> None:
         self.d, self.degree, self.xp = int(like.shape[1]), len(coefficients) - 1, xp
-        self.passes = passes(like)
+        self.passes, self._room = passes(like), cuda.shared_memory(like)
         self._host = table(self.d, self.degree)
         self._weights = item_weights(coefficients, self.d)
         self.items = self._host.items
@@ -135,8 +135,7 @@ class Items:
         rows, width = carry.shape
         blocks = cuda.cells(n, length)
         parts = self.xp.empty((blocks, rows, width), dtype=y.dtype, **self._where)
-        stage = STAGE_TOKENS + 4
-        shared = 4 * ((self.d + 1) * stage + STAGE_TOKENS * _stride(width))
+        shared = _accumulating(self.d, m)
         of_warp = items_a_warp(self.degree, m, self.passes)
         grid = blocks, cuda.cells(self.items, WARPS * of_warp)
         arguments = y, values, *self._table, np.int32(self.items), n, np.int32(m), length, parts
@@ -154,8 +153,8 @@ class Items:
             none = self.xp.zeros(shape, dtype=state.dtype, **self._where)
             state = self.xp.concat([state, none], axis=1)
         out = self.xp.empty((n, m), dtype=x.dtype, **self._where)
-        tokens = WARPS * 16 * token_tiles(self.d, m, self.passes)
-        shared = 4 * ((self.d + 1) * (tokens + 8) + STAGE_ITEMS * ITEM * _stride(width))
+        tiles = token_tiles(self.d, m, self.passes, self._room)
+        tokens, shared = WARPS * 16 * tiles, _reading(self.d, m, tiles)
         state = _arrays.contiguous(state)
         arguments = x, state, *self._table, np.int32(self.items), n, np.int32(m), out
         launch, grid = self._launcher(x, m), (cuda.cells(n, tokens),)
@@ -173,7 +172,8 @@ class Items:
         return self.xp.concat([state, state[:, -1:] * _arrays.from_host(own, state)], axis=1)
 
     def _launcher(self, like: Array, m: int) -> cuda.Launcher:
-        return cuda.launcher("tensor_cores", like, **constants(self.d, self.degree, m, self.passes))
+        defined = constants(self.d, self.degree, m, self.passes, self._room)
+        return cuda.launcher("tensor_cores", like, **defined)
 
 
 def contract(
@@ -192,15 +192,17 @@ def contract(
     return items.read(x, items.widened(items.state_of(y, values), asked))
 
 
-def constants(d: int, degree: int, m: int, number: int) -> dict[str, int]:
-    """Return what the source is compiled with, for m columns and so many passes."""
+def constants(d: int, degree: int, m: int, number: int, room: int) -> dict[str, int]:
+    """Return what the source is compiled with, for m columns, so many passes, and so many bytes of
+    shared memory for a block.
+    """
     return {
         "D": d,
         "DEGREE": degree,
         "COLUMN_TILES": _width(m) // 8,
         "PASSES": number,
         "ITEMS_A_WARP": items_a_warp(degree, m, number),
-        "TOKEN_TILES": token_tiles(d, m, number),
+        "TOKEN_TILES": token_tiles(d, m, number, room),
     }
 
 
@@ -211,11 +213,28 @@ def items_a_warp(degree: int, m: int, number: int) -> int:
     return max(1, room // (4 * tiles + 2 * (degree - 1) + 1))
 
 
-def token_tiles(d: int, m: int, number: int) -> int:
+def token_tiles(d: int, m: int, number: int, room: int) -> int:
     """Return the tiles of 16 tokens that a warp reads: as many as shared memory and registers have
     room for.
     """
-    return 2 if d <= 80 and m <= (LARGEST_COLUMNS if number == 1 else 88) else 1
+    in_registers = d <= 80 and m <= (LARGEST_COLUMNS if number == 1 else 88)
+    return 2 if in_registers and _reading(d, m, 2) <= room else 1
+
+
+def shared_bytes(d: int, m: int, tiles: int) -> int:
+    """Return the bytes of shared memory that a block needs for m columns, of accumulating and of
+    reading so many tiles of tokens the larger.
+    """
+    return max(_accumulating(d, m), _reading(d, m, tiles))
+
+
+def _accumulating(d: int, m: int) -> int:
+    return 4 * ((d + 1) * (STAGE_TOKENS + 4) + STAGE_TOKENS * _stride(_width(m)))
+
+
+def _reading(d: int, m: int, tiles: int) -> int:
+    tokens = WARPS * 16 * tiles
+    return 4 * ((d + 1) * (tokens + 8) + STAGE_ITEMS * ITEM * _stride(_width(m)))
 
 
 def _width(m: int) -> int:

@@ -23,7 +23,7 @@ ARCHITECTURES = "sm_80", "sm_90"
 
 def tensor_cores(d: int, degree: int, m: int, passes: int) -> dict[str, str]:
     """Return the constants of a setting."""
-    found = {"REAL": "float"} | cores.constants(d, degree, m, passes)
+    found = {"REAL": "float"} | cores.constants(d, degree, m, passes, 227 * 1024)
     return {name: str(x) for name, x in found.items()}
 
 

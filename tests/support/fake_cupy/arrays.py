@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -58,10 +58,14 @@ _SCALARS = (bool, int, float, complex, np.generic)
 
 
 class Device:
-    """A device that is always the first one."""
+    """A device that is always the first one: an H100."""
 
     id = 0
     compute_capability = "90"
+    attributes: ClassVar = {
+        "MaxSharedMemoryPerBlock": 48 * 1024,
+        "MaxSharedMemoryPerBlockOptin": 227 * 1024,
+    }
 
     def __init__(self, device: Any = None) -> None:
         del device

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from cuda_shim import Kernel, build
 
-from fake_cupy.arrays import TRAFFIC, ndarray
+from fake_cupy.arrays import TRAFFIC, Device, ndarray
 
 SETTINGS = {"order": "in step"}
 """Which threads go first: one of `cuda_shim.build.ORDERS`."""
 
-LARGEST_SHARED = 227 * 1024
-"""Bytes of shared memory that a block of an H100 can have."""
+
+def _largest_shared() -> int:
+    return int(Device.attributes["MaxSharedMemoryPerBlockOptin"])
 
 
 class RawKernel:
@@ -36,7 +37,7 @@ class RawKernel:
         if not 0 < block[0] <= 1024 or not all(0 < g <= 65535 for g in grid[1:]):
             msg = f"CUDA_ERROR_INVALID_VALUE: invalid argument: grid {grid}, block {block}"
             raise ValueError(msg)
-        if shared_mem > min(self.max_dynamic_shared_size_bytes, LARGEST_SHARED):
+        if shared_mem > min(self.max_dynamic_shared_size_bytes, _largest_shared()):
             msg = f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of shared memory"
             raise ValueError(msg)
         hosts = [arg.host if isinstance(arg, ndarray) else arg for arg in args]
