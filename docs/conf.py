@@ -36,6 +36,7 @@ autosummary_generate = False  # `interface` writes the pages
 default_role = "code"  # names in docstrings
 autodoc_typehints = "none"  # the docstrings say more: shapes, scale, units
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"  # "compute()": the page is that of its class
 
 html_theme = "pydata_sphinx_theme"
 html_title = "approxattn"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -124,11 +125,18 @@ def _from_source(module: str, name: str) -> str:
 
 def _escaped(lines: list[str]) -> None:
     """Let bars be bars, outside of code: |x| is a size here, not a substitution."""
+    fence = ""  # the backticks that opened the code in which a line begins, if any
     for i, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            parts = line.split("`")
-            parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
-            lines[i] = "`".join(parts)
+        if line.lstrip().startswith((">>>", "...")):
+            continue
+        parts = re.split("(`+)", line)
+        fence = fence if line.strip() else ""
+        for j, part in enumerate(parts):
+            if part.startswith("`"):
+                fence = "" if part == fence else fence or part
+            elif not fence:
+                parts[j] = part.replace("|", r"\|")
+        lines[i] = "".join(parts)
 
 
 def setup(app: Any) -> dict[str, bool]:

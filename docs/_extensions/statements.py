@@ -1,10 +1,12 @@
 """A page of the statements of each source, written when the pages are built, and the role that
 refers to them: {claim}`ours.hilbert`. A key that the catalogue does not have is a warning, with
-which `./run.sh docs` ends.
+which `./run.sh docs` ends. On every page, also a generated one or that of a public name, code that
+is a key is a link too.
 """
 
 from __future__ import annotations
 
+import functools
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -63,28 +65,49 @@ def _body(theorem: Any) -> list[str]:
     return ["".join(rows)]
 
 
+def _link(key: str, page: str) -> pending_xref:
+    """Return the link to a statement; Sphinx resolves it, or warns."""
+    return pending_xref(
+        "",
+        nodes.literal(text=key),
+        refdomain="std",
+        reftype="ref",
+        reftarget=key,
+        refexplicit=True,
+        refwarn=True,
+        refdoc=page,
+    )
+
+
 class Claim(SphinxRole):
     """A key as a link to its statement."""
 
     def run(self) -> tuple[list[nodes.Node], list[Any]]:
-        """Return the link; Sphinx resolves it, or warns."""
-        link = pending_xref(
-            "",
-            nodes.literal(text=self.text),
-            refdomain="std",
-            reftype="ref",
-            reftarget=self.text,
-            refexplicit=True,
-            refwarn=True,
-            refdoc=self.env.docname,
-        )
-        return [link], []
+        """Return the link."""
+        return [_link(self.text, self.env.docname)], []
+
+
+def _linked(app: Any, document: nodes.document) -> None:
+    """Make links of the keys that stand as code, but for headings and what is a link already."""
+    keys = _keys()
+    for code in list(document.findall(nodes.literal)):
+        closed = isinstance(code.parent, nodes.title | nodes.reference | pending_xref)
+        if code.astext() in keys and not closed:
+            code.replace_self(_link(code.astext(), app.env.docname))
+
+
+@functools.cache
+def _keys() -> frozenset[str]:
+    from proofs_check import catalogue
+
+    return frozenset(catalogue.theorems(timed=True))
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register the pages and the role."""
+    """Register the pages, the role, and the links."""
     from written import write
 
     app.add_role("claim", Claim())
+    app.connect("doctree-read", _linked)
     app.connect("builder-inited", lambda app: write(Path(app.srcdir) / FOLDER, pages()))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

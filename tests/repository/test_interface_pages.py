@@ -58,6 +58,15 @@ def test_bars_are_escaped_outside_of_code() -> None:
     lines = ["|x| <= `|y|`", ">>> a | b"]
     INTERFACE._escaped(lines)
     assert lines == [r"\|x\| <= `|y|`", ">>> a | b"]
+    lines = [
+        "|x| in ``|y| of",
+        "|z|`` and |x|",
+        "``|y|",
+        "",
+        "|x|",
+    ]  # code over lines; one unclosed
+    INTERFACE._escaped(lines)
+    assert lines == [r"\|x\| in ``|y| of", r"|z|`` and \|x\|", "``|y|", "", r"\|x\|"]
 
 
 def test_pages_of_a_package_that_cannot_be_imported_come_from_its_source(

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -63,3 +63,17 @@ def test_statements_have_a_page_each_source_and_every_key_a_target() -> None:
     for key in catalogue.theorems(timed=True):
         assert f"({key})=\n## {key}\n" in texts[key.split(".")[0]]
     assert all(f"[{name}]({name}.md)" in texts["index"] for name in texts if name != "index")
+
+
+def test_keys_that_stand_as_code_are_links() -> None:
+    pytest.importorskip("sphinx")
+    nodes = pytest.importorskip("docutils.nodes")
+
+    key = next(iter(catalogue.theorems()))
+    other, heading = nodes.literal(text="nothing"), nodes.title("", "", nodes.literal(text=key))
+    section = nodes.section("", heading, nodes.paragraph("", "", nodes.literal(text=key), other))
+    document = SimpleNamespace(findall=section.findall)
+    app = SimpleNamespace(env=SimpleNamespace(docname="page"))
+    extension("statements")._linked(app, document)
+    (link,) = (x for x in section.findall() if x.tagname == "pending_xref")
+    assert (link["reftarget"], link.astext(), link.parent.tagname) == (key, key, "paragraph")

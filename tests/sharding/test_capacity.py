@@ -152,8 +152,8 @@ def test_what_waits() -> None:
 def test_dask_moves_less_than_a_pool() -> None:
     method = aa.Polynomial(degree=2)
     pool, dask, here = (
-        distributed.capacity(N, method, d=D, shard=SHARD, workers=3, engine=engine)
-        for engine in ("pool", "dask", "here")
+        distributed.capacity(N, method, d=D, shard=SHARD, workers=workers, engine=engine)
+        for workers, engine in ((3, "pool"), (3, "dask"), (1, "here"))
     )
     assert here.messages == here.message_bytes == 0
     assert 0 < dask.message_bytes < pool.message_bytes
