@@ -40,14 +40,20 @@ def wrapped(page: str) -> str:
     return "\n".join(lines)
 
 
+_BEGINS = re.compile(r"^(?:(?=>|[-+*] |#{1,6} |[-=]+$|\|)|(\d{1,9})(?=[.)] ))")
+"""Where a backslash makes text of what would begin a quotation, a list, a heading or a table."""
+
+
 def _broken(line: str) -> list[str]:
     text = line.lstrip()
     margin = line[: len(line) - len(text)]
     hang = margin + {"- ": "  ", "> ": "> "}.get(text[:2], "")
-    return textwrap.wrap(
+    first, *others = textwrap.wrap(
         line,
         width=WIDTH,
         subsequent_indent=hang,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    begun = len(hang)
+    return [first, *(hang + _BEGINS.sub(r"\1\\", line[begun:]) for line in others)]
