@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray, Namespace, portions
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
@@ -45,6 +45,9 @@ FEATURES_AT_ONCE = 2**20
 
 CAUSAL_CHUNK = 128
 """Tokens of a causal chunk. *Chosen*: its scores cost about as much as its features."""
+
+DEVICE_CHUNKS = 8
+"""How many of them are one on a device. *Chosen*: a chunk is some eighty launches."""
 
 
 class State(NamedTuple):
@@ -67,8 +70,10 @@ class Seen(NamedTuple):
 
 def chunks(problem: Problem, features: int, n: int) -> Iterator[tuple[int, int]]:
     """Yield first and last of the tokens that are taken at a time."""
-    step = max(1, FEATURES_AT_ONCE // (max(1, math.prod(problem.batch)) * features))
-    step = min(step, CAUSAL_CHUNK) if problem.causal else step
+    row = max(1, math.prod(problem.batch)) * features
+    step = portions.at_once(problem.q, max(1, FEATURES_AT_ONCE // row), 6 * row)
+    longest = CAUSAL_CHUNK * (DEVICE_CHUNKS if portions.on_device(problem.q) else 1)
+    step = min(step, longest) if problem.causal else step
     return ((first, min(first + step, n)) for first in range(0, n, step))
 
 
