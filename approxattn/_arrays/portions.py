@@ -57,15 +57,15 @@ def room(like: Array) -> int:
     that equal calls have equal bits.
     """
     if compat.is_cupy_array(like):
-        return _of_cupy(type(like.device), like.device.id) // SHARE
+        return _of_cupy(like.device.id) // SHARE
     if compat.is_torch_array(like) and like.device.type == "cuda":
         return _of_torch(like.device) // SHARE
     return UNKNOWN // SHARE
 
 
 @functools.lru_cache(maxsize=16)
-def _of_cupy(kind: Any, number: int) -> int:
-    with kind(number) as device:
+def _of_cupy(number: int) -> int:
+    with sys.modules["cupy"].cuda.Device(number) as device:
         return int(device.mem_info[1])
 
 
