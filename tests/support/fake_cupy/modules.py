@@ -148,7 +148,15 @@ def function(name: str, text: str, real: Callable[..., Any]) -> Callable[..., An
         return wrapped(real(*map(unwrapped, arguments), **options))
 
     call.__name__ = name
+    if name == "add":
+        vars(call)["at"] = _add_at
     return call
+
+
+def _add_at(a: ndarray, indices: ndarray, b: ndarray) -> None:
+    """Add without an order, as atomics do; indices are not checked there."""
+    TRAFFIC.launch()
+    np.add.at(a.host, unwrapped(indices), unwrapped(b))
 
 
 def empty(shape: Any, dtype: Any = float, order: Any = "C") -> ndarray:
