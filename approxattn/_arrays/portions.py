@@ -26,6 +26,9 @@ SHARE = 10
 *Chosen*: 8 GiB of 80, no more than 10,000 launches for 2^23 rows.
 """
 
+LARGEST = 2**31 - 1
+"""Numbers in one array that a step makes: beyond, a library may count them in 32 bits and wrap."""
+
 UNKNOWN = 2**35
 """Bytes of memory of a device that does not say. *Chosen*."""
 
@@ -45,11 +48,13 @@ def on_device(array: Array) -> bool:
 def at_once(like: Array, host: int, entries: int) -> int:
     """Return how many of something to take in one step: `host` in the memory of the host; on a
     device as many as fit, each holding so many numbers of the dtype of `like`, and no fewer.
+
+    All of them together hold no more than LARGEST numbers, so no array of a step does.
     """
     if not on_device(like):
         return host
     size = int(getattr(like.dtype, "itemsize", 8))
-    return max(host, room(like) // (size * max(1, entries)))
+    return max(host, min(room(like) // size, LARGEST) // max(1, entries))
 
 
 def room(like: Array) -> int:

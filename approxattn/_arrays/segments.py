@@ -1,4 +1,4 @@
-"""Sums of the rows that share a number."""
+"""Sums of the rows that share a number, and sums of the rows up to each."""
 
 from __future__ import annotations
 
@@ -80,3 +80,29 @@ def _sorted(rows: Array, ids: Array, items: int, segments: int, xp: Namespace) -
     ids = xp.take(ids, order)
     start, end = (xp.searchsorted(ids, names, side=side) + shift for side in ("left", "right"))
     return xp.take(prefix, end, axis=0) - xp.take(prefix, start, axis=0)
+
+
+def running_sum(x: Array, xp: Namespace) -> Array:
+    """Return for each row the sum of those up to it, shape (n, c) -> (n, c).
+
+    CuPy's prefix sums count entries in 32 bits: of more, some columns are taken at a time, which
+    changes no bit.
+
+    Raises
+    ------
+    ValueError
+        If one column of CuPy's has more.
+    """
+    n, columns = x.shape
+    if not compat.is_cupy_array(x) or n * columns <= portions.LARGEST:
+        return xp.cumulative_sum(x, axis=0)
+    if n > portions.LARGEST:
+        msg = (
+            f"{n} tokens are more than CuPy's prefix sums can count ({portions.LARGEST}): pass "
+            "fewer at a time, e.g. by a state"
+        )
+        raise ValueError(msg)
+    step = portions.LARGEST // n
+    starts = range(0, columns, step)
+    parts = [xp.cumulative_sum(x[:, i : min(i + step, columns)], axis=0) for i in starts]
+    return xp.concat(parts, axis=1)

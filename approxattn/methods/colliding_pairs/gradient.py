@@ -29,7 +29,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._arrays.segments import segment_sum
+from approxattn._arrays.segments import running_sum, segment_sum
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import U64, gamma
@@ -172,7 +172,7 @@ def _background(problem: Problem, shares: Array) -> Array:
     """Return sum_i e_i G_i over the queries that see a key, shape (n_k, dv), 0 for masked keys."""
     xp = problem.xp
     if problem.causal:
-        total = xp.flip(xp.cumulative_sum(xp.flip(shares, axis=0), axis=0), axis=0)
+        total = xp.flip(running_sum(xp.flip(shares, axis=0), xp), axis=0)
     else:
         total = xp.broadcast_to(xp.sum(shares, axis=0, keepdims=True), (problem.n_k, problem.dv))
     return problem.shown(total)
