@@ -8,7 +8,6 @@ imports a library: an array of a library exists only if the library is already l
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import array_api_compat as compat
@@ -263,53 +262,3 @@ def _along_rows(ufunc: np.ufunc, x: HostArray) -> HostArray:
     return np.asarray(
         ufunc(total, ufunc.reduce(x[..., whole:, :], axis=-2)) if whole < n else total
     )
-
-
-def segment_sum(values: Array, ids: Array, segments: int) -> Array:
-    """Add up the rows that share an id: values (..., n, c), ids (..., n) in 0..segments-1 -> (...,
-    segments, c), in float64.
-
-    Every sum is off by at most 2 gamma_n times the l1 norm of its column over the same leading
-    index; an id that occurs nowhere gives 0.
-    """
-    xp = compat.array_namespace(values, ids)
-    *batch, n, columns = values.shape
-    items = math.prod(batch)
-    item = xp.arange(items, dtype=xp.int64, device=compat.device(values))[:, None]
-    ids = xp.reshape(xp.reshape(ids, (items, n)) + segments * item, (items * n,))
-    rows = xp.reshape(values, (items * n, columns))
-    if isinstance(values, np.ndarray):
-        sums = _segment_sum_numpy(rows, ids, items * segments)
-    else:
-        sums = _segment_sum_sorted(rows, ids, items, segments, xp)
-    return xp.reshape(sums, (*batch, segments, columns))
-
-
-def _segment_sum_numpy(rows: HostArray, ids: HostArray, segments: int) -> HostArray:
-    """Multiply by the sparse matrix with a one at (ids[j], j): one pass over the rows, in order, so
-    with error gamma_n only.
-    """
-    from scipy.sparse import csr_array  # here, because importing it is slow
-
-    one_hot = csr_array(
-        (np.ones(len(ids)), ids, np.arange(len(ids) + 1)), shape=(len(ids), segments)
-    )
-    return np.asarray(one_hot.T @ rows)
-
-
-def _segment_sum_sorted(rows: Array, ids: Array, items: int, segments: int, xp: Namespace) -> Array:
-    """Sort by id and subtract prefix sums, taken within each leading index so that a large one
-    cannot drown its neighbour.
-    """
-    n, columns = rows.shape[0] // items, rows.shape[1]
-    where = {"device": compat.device(rows)}
-    order = xp.argsort(ids)
-    ordered = xp.reshape(xp.take(rows, order, axis=0), (items, n, columns))
-    prefix = xp.cumulative_sum(xp.astype(ordered, xp.float64), axis=1)
-    prefix = xp.concat([xp.zeros((items, 1, columns), dtype=xp.float64, **where), prefix], axis=1)
-    prefix = xp.reshape(prefix, (items * (n + 1), columns))
-    names = xp.arange(items * segments, dtype=xp.int64, **where)
-    shift = names // segments  # one more prefix row (the zero) for each earlier leading index
-    ids = xp.take(ids, order)
-    start, end = (xp.searchsorted(ids, names, side=side) + shift for side in ("left", "right"))
-    return xp.take(prefix, end, axis=0) - xp.take(prefix, start, axis=0)

@@ -14,6 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.factorisations import svd
 
 
 def output_errors(weights: Array, v: Array) -> HostArray:
@@ -21,7 +22,7 @@ def output_errors(weights: Array, v: Array) -> HostArray:
     0 where P V vanishes.
     """
     xp = _arrays.namespace(weights=weights, v=v)
-    _, s, vh = xp.linalg.svd(weights, full_matrices=False)
+    _, s, vh = svd(weights, xp, full_matrices=False)
     parts = _arrays.to_float64(s**2 * xp.sum(xp.matmul(vh, v) ** 2, axis=-1))
     tails = np.concatenate([np.cumsum(parts[::-1])[::-1], [0.0]])
     return np.asarray(np.sqrt(tails / tails[0])) if tails[0] > 0 else np.zeros_like(tails)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from approxattn._arrays import Array, Namespace
+from approxattn._arrays import Array, Namespace, portions
 
 SCORE_BLOCK = 512
-"""Queries and keys a block. *Chosen*: a block of scores stays in cache."""
+"""Queries and keys a block on a host. *Chosen*: a block of scores stays in cache."""
 
 
 def horner(x: Array, coefficients: tuple[float, ...]) -> Array:
@@ -82,6 +82,15 @@ def _scores(x: Array, y: Array, xp: Namespace) -> Array:
     return xp.matmul(x, xp.matrix_transpose(y))
 
 
+def query_blocks(values: Array, n_x: int, causal: bool) -> list[tuple[int, int]]:
+    """Return first and last of the queries that are taken at a time, each with SCORE_BLOCK keys; on
+    a device many, but under a causal mask, where most scores of a wide block would be for nothing.
+    """
+    row = 5 * math.prod(values.shape[:-2]) * SCORE_BLOCK
+    step = SCORE_BLOCK if causal else portions.at_once(values, SCORE_BLOCK, row)
+    return [(first, min(first + step, n_x)) for first in range(0, n_x, step)]
+
+
 def _blocked(
     weights: Callable[[int, int, int, int], Array],
     n_x: int,
@@ -91,8 +100,7 @@ def _blocked(
     xp: Namespace,
 ) -> Array:
     out = []
-    for first in range(0, n_x, SCORE_BLOCK):
-        last = min(first + SCORE_BLOCK, n_x)
+    for first, last in query_blocks(values, n_x, causal):
         stop = last + n_y - n_x if causal else n_y
         total: Array | None = None
         for start in range(0, stop, SCORE_BLOCK):

@@ -65,3 +65,73 @@ def degrees(d: int, degree: int) -> HostArray:
     result = np.concatenate([np.full(suffix_length(d, 0, t), t) for t in range(degree + 1)])
     result.setflags(write=False)
     return result
+
+
+@functools.lru_cache(maxsize=32)
+def parents(d: int, degree: int) -> tuple[HostArray, HostArray]:
+    """Return for every monomial x_i m, i its first variable, i + 1 and the place of m; 0 and 0 for
+    the constant: int64, shape (r,) twice; read-only.
+    """
+    leads, places = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]
+    for t in range(1, degree + 1):
+        end = rank(d, t - 1)
+        for i in range(d):
+            length = suffix_length(d, i, t - 1)
+            leads.append(np.full(length, i + 1))
+            places.append(np.arange(end - length, end))
+    found = np.concatenate(leads), np.concatenate(places)
+    for table in found:
+        table.setflags(write=False)
+    return found
+
+
+@functools.lru_cache(maxsize=32)
+def raised(d: int, degree: int) -> tuple[HostArray, HostArray]:
+    """Return for every monomial m of degree < g and every i the place of x_i m and the power of x_i
+    in it, int64 and float64, shape (C(d + g - 1, g - 1), d) twice; read-only.
+
+    x_i m has first variable i if that of m is no earlier; else it is x_l times x_i m', for m = x_l
+    m'.
+    """
+    lead, parent = (table[: rank(d, degree - 1)] for table in parents(d, degree - 1))
+    places = np.zeros((len(lead), d), np.int64)
+    powers = np.ones((len(lead), d))
+    variables = np.arange(d)
+    for t in range(degree):
+        own = np.arange(rank(d, t - 1) if t else 0, rank(d, t))
+        first = lead[own] - 1 if t else np.full(1, d)  # the constant has no variable
+        later = variables[None, :] > first[:, None]
+        if t:
+            powers[own] = powers[parent[own]] + (variables[None, :] == first[:, None])
+        below = places[parent[own]] if t else np.zeros((1, d), np.int64)
+        of = np.where(later, below, own[:, None])
+        places[own] = _child(d, np.where(later, first[:, None], variables[None, :]), of, t)
+    places.setflags(write=False)
+    powers.setflags(write=False)
+    return places, powers
+
+
+def _child(d: int, i: HostArray, place: HostArray, t: int) -> HostArray:
+    """Return the place of x_i m for monomials m of degree t, at `place`, in x_i ... x_{d-1}."""
+    lengths = np.asarray([suffix_length(d, j, t) for j in range(d)])
+    starts = rank(d, t) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    return np.asarray(starts[i] + place - (rank(d, t) - lengths[i]))
+
+
+@functools.lru_cache(maxsize=32)
+def halves(d: int, degree: int) -> tuple[HostArray, HostArray]:
+    """Return for every monomial the places of two of degree up to s = ceil(g / 2) whose product it
+    is: its last s variables and those before; int64, shape (r,) twice; read-only.
+
+    Of degree up to s it is itself times the constant; else x_i m takes the second half of m.
+    """
+    (lead, parent), half = parents(d, degree), (degree + 1) // 2
+    first, second = np.zeros(rank(d, degree), np.int64), np.arange(rank(d, degree))
+    for t in range(half + 1, degree + 1):
+        own = np.arange(rank(d, t - 1), rank(d, t))
+        second[own] = second[parent[own]]
+        before, front = first[parent[own]], t - half - 1  # variables before those of the second
+        first[own] = _child(d, lead[own] - 1, before, front)
+    for table in (first, second):
+        table.setflags(write=False)
+    return first, second

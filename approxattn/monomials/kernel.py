@@ -44,11 +44,10 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn.bounds.rounding import blocked_sum_terms, up, whole_power
-from approxattn.monomials.adjoint import contract_gradient
 from approxattn.monomials.both_ways import BothWays
-from approxattn.monomials.contraction import chunk_length, contract, weights
+from approxattn.monomials.contraction import chunk_length, weights
 from approxattn.monomials.dense import SCORE_BLOCK, dense_gradient, dense_sums, radix
-from approxattn.monomials.device import blocks, contraction, tensor_cores
+from approxattn.monomials.device import contraction, tensor_cores
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
 from approxattn.monomials.numpy_contraction import (
@@ -106,7 +105,8 @@ class Kernel(BothWays):
         if _arrays.on_host(x, left, y, right):
             gradient = numpy_gradient if self.kind == "features" else numpy_dense_gradient
             return gradient(x, left, y, right, self.coefficients, self.causal)
-        by = self._gradient_by(x, left, y, right) if self.kind == "features" else dense_gradient
+        features = self.kind == "features"
+        by = contraction.contract_gradient if features else dense_gradient
         return self._items(
             lambda a, b, c, e: by(a, b, c, e, self.coefficients, self.causal, self.xp),
             x,
@@ -196,8 +196,8 @@ class Kernel(BothWays):
         return dx, dy, self.transposed_sums(x, y, left)
 
     def _sums_by(self, more: int, x: Array, y: Array, values: Array) -> Callable[..., Array]:
-        """Return `contract`, with our kernels where they take these arrays; for so many columns
-        more than those of the values.
+        """Return `contract`, on tensor cores where they take these arrays; for so many columns more
+        than those of the values.
         """
         (n, d), degree = y.shape[-2:], len(self.coefficients) - 1
         # these may be some of the keys of a causal problem
@@ -205,13 +205,7 @@ class Kernel(BothWays):
         wide = values.shape[-1] + more
         if not self.causal and tensor_cores.serves(d, degree, wide, n, limit, x, y, values):
             return tensor_cores.contract
-        return contraction.contract if blocks.serves(d, degree, x, y, values) else contract
-
-    def _gradient_by(self, *arrays: Array) -> Callable[..., Array]:
-        """Return `contract_gradient`, with our kernels where they take these arrays."""
-        d, degree = arrays[0].shape[-1], len(self.coefficients) - 1
-        on_device = contraction.serves_gradient(d, degree, *arrays)
-        return contraction.contract_gradient if on_device else contract_gradient
+        return contraction.contract
 
     def _items(self, f: Callable[..., Array], *arrays: Array) -> Array:
         """Apply f to each item; to all at once by scores, whose blocks are small anyway."""

@@ -12,17 +12,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
-from approxattn.monomials.adjoint import pull_back
-from approxattn.monomials.contraction import (
-    chunk_length,
-    chunks,
-    features,
-    state_of,
-    weights,
-    widened,
-)
+from approxattn.monomials.contraction import weights
 from approxattn.monomials.device import contraction
-from approxattn.monomials.device.blocks import Device, serves
+from approxattn.monomials.device.blocks import Blocks
 from approxattn.monomials.index import rank
 from approxattn.monomials.numpy_adjoint import PullBack
 from approxattn.monomials.numpy_contraction import flat, total_state
@@ -38,16 +30,10 @@ def states(y: Array, values: Array, coefficients: tuple[float, ...], xp: Namespa
     """
     if _arrays.on_host(y, values):
         return _numpy_states(y, values, coefficients)
-    degree = len(coefficients) - 1
-    step, ours = chunk_length(y.shape[-1], degree), serves(y.shape[-1], degree, y, values)
+    blocks = contraction.blocks_for(coefficients, xp, y, values)
 
     def one(tokens: Array, right: Array) -> Array:
-        if ours:
-            return contraction.state_of(Device(tokens, coefficients, xp), tokens, right)
-        state = None
-        for chunk in chunks(tokens.shape[0], step):
-            state = state_of(tokens[chunk, :], right[chunk, :], coefficients, xp, state)
-        return state
+        return contraction.state_of(blocks, tokens, right)
 
     shape = rank(y.shape[-1], len(coefficients) - 1), values.shape[-1]
     return _items(one, xp, y, values, shape)
@@ -57,13 +43,8 @@ def read_states(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
     """Return phi(x)^T S, shapes (..., n, d), (..., r, m) -> (..., n, m)."""
     if _arrays.on_host(x, state):
         return _numpy_read(x, state, degree)[0]
-    return _items(
-        lambda tokens, own: _read(tokens, own, degree, xp),
-        xp,
-        x,
-        state,
-        (x.shape[-2], state.shape[-1]),
-    )
+    blocks, shape = _unweighted(degree, xp, x, state), (x.shape[-2], state.shape[-1])
+    return _items(lambda a, b: contraction.read(blocks, a, b), xp, x, state, shape)
 
 
 def read_states_with_parts(
@@ -76,11 +57,10 @@ def read_states_with_parts(
     check_degrees(degrees, degree, m)
     if _arrays.on_host(x, state):
         return _numpy_read(x, state, degree, degrees)
-    wide = (x.shape[-2], m + len(degrees))
+    wide, blocks = (x.shape[-2], m + len(degrees)), _unweighted(degree, xp, x, state)
 
     def one(tokens: Array, own: Array) -> Array:
-        own = widened(own, tokens.shape[-1], degree, degrees, xp)
-        return _read(tokens, own, degree, xp)
+        return contraction.read(blocks, tokens, contraction.widened(blocks, own, degrees))
 
     both = _items(one, xp, x, state, wide)
     return both[..., :m], both[..., m:]
@@ -92,19 +72,12 @@ def read_gradients(x: Array, left: Array, state: Array, degree: int, xp: Namespa
     """
     if _arrays.on_host(x, left, state):
         return _numpy_read_gradients(x, left, state, degree)
-    d, step = x.shape[-1], chunk_length(x.shape[-1], degree)
-    ours = contraction.serves_gradient(d, degree, x, left, state)
+    if degree == 0:
+        return xp.zeros_like(x)
+    d, blocks = x.shape[-1], _unweighted(degree, xp, x, left, state, gradient=True)
 
     def one(both: Array, own: Array) -> Array:
-        if ours:
-            device = Device(both[:, :d], (1.0,) * (degree + 1), xp)
-            return contraction.read_gradient(device, both[:, :d], both[:, d:], own)
-        tokens, turned = both[:, : x.shape[-1]], xp.matrix_transpose(both[:, x.shape[-1] :])
-        parts = [
-            pull_back(tokens[chunk, :], xp.matmul(own, turned[:, chunk]), degree, xp)
-            for chunk in chunks(tokens.shape[0], step)
-        ]
-        return xp.concat(parts, axis=0)
+        return contraction.read_gradient(blocks, both[:, :d], both[:, d:], own)
 
     return _items(one, xp, xp.concat([x, left], axis=-1), state, tuple(x.shape[-2:]))
 
@@ -115,14 +88,9 @@ def no_states(y: Array, values: Array, degree: int, xp: Namespace) -> Array:
     return xp.zeros(shape, dtype=y.dtype, device=_arrays.device(y))
 
 
-def _read(x: Array, state: Array, degree: int, xp: Namespace) -> Array:
-    if serves(x.shape[-1], degree, x, state):
-        return contraction.read(Device(x, (1.0,) * (degree + 1), xp), x, state)
-    outputs = [
-        xp.matmul(xp.matrix_transpose(features(x[chunk, :], degree, xp)), state)
-        for chunk in chunks(x.shape[0], chunk_length(x.shape[-1], degree))
-    ]
-    return xp.concat(outputs, axis=0)
+def _unweighted(degree: int, xp: Namespace, *arrays: Array, gradient: bool = False) -> Blocks:
+    """Return what reads a state, which has the weights already."""
+    return contraction.blocks_for((1.0,) * (degree + 1), xp, *arrays, gradient=gradient)
 
 
 def _items(

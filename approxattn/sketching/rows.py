@@ -8,6 +8,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.segments import segment_sum
 
 
 def gather(x: Array, index: HostArray) -> Array:
@@ -33,7 +34,7 @@ def scatter(y: Array, index: HostArray, n: int) -> Array:
     ids = _arrays.from_host(
         np.ascontiguousarray(np.broadcast_to(index, y.shape[:-1])).astype(np.int64), y
     )
-    return _arrays.cast(_arrays.segment_sum(y, ids, n), _arrays.dtype_name(y), xp)
+    return _arrays.cast(segment_sum(y, ids, n), _arrays.dtype_name(y), xp)
 
 
 def visible_first(visible: HostArray) -> tuple[HostArray, HostArray]:

@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 
 from approxattn import _arrays
-from approxattn._arrays import Array, Namespace
+from approxattn._arrays import Array, Namespace, portions
 from approxattn._problem import Problem
 from approxattn.softmax.variants import capped
 
 SCORES_AT_ONCE = 2**20
-"""Scores held at one time, over all batch items. *Chosen*: 8 MiB in float64."""
+"""Scores held at one time on a host, over all batch items. *Chosen*: 8 MiB in float64."""
+
+COPIES = 12
+"""Numbers held for each score on a device, at most: of angles and their slopes, in Yoso."""
 
 
 def rows_at_once(problem: Problem, keys: int) -> int:
     """Return how many queries to take at a time when each meets `keys` keys."""
-    items = max(1, math.prod(problem.batch))
-    return max(1, SCORES_AT_ONCE // (items * keys))
+    row = max(1, math.prod(problem.batch)) * keys
+    return portions.at_once(problem.q, max(1, SCORES_AT_ONCE // row), COPIES * row)
 
 
 def row_softmax(scores: Array, xp: Namespace) -> Array:

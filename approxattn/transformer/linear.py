@@ -9,6 +9,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.segments import segment_sum
 from approxattn.transformer.affine import (
     adding_rounding,
     affine,
@@ -111,7 +112,7 @@ class Embedding:
         # In float64: its error, gamma of the number of tokens, is that of any order of summation.
         flat = xp.astype(xp.reshape(dout, (-1, dout.shape[-1])), _arrays.dtype_of("float64", xp))
         tokens = _arrays.cast(
-            _arrays.segment_sum(flat, ids, self.tokens.shape[0]),
+            segment_sum(flat, ids, self.tokens.shape[0]),
             _arrays.dtype_name(self.tokens),
             xp,
         )
@@ -138,7 +139,7 @@ class Embedding:
         del x, delta
         g = norms(dout, _arrays.namespace(dout=dout))
         # Each table's gradient is a sum of rows of dout, every row once; a prefix-sum
-        # implementation doubles gamma (`_arrays.segment_sum`).
+        # implementation doubles gamma (`_arrays.segments`).
         bound = float(bounded(2 * total_error(total, g, self.tokens)))
         names = ["tokens"] if self.positions is None else ["tokens", "positions"]
         return PulledError(np.zeros_like(total), dict.fromkeys(names, bound))

@@ -1,7 +1,7 @@
 """Gradients against automatic differentiation, and the errors that theory expects of one layer.
 
 Our generic source is array-API code, so JAX can differentiate it: the sums of
-`monomials.contraction`, with the centring written out here once more.
+`monomials.device.contraction`, with the centring written out here once more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from methods import TABLE, Row
 import approxattn as aa
 from approxattn._arrays import Array, HostArray
 from approxattn.methods.protocol import Method
-from approxattn.monomials.contraction import contract
+from approxattn.monomials.device.contraction import contract
 from approxattn.monomials.split import SplitKernel
 
 

@@ -12,7 +12,8 @@ import pytest
 from namespaces import LIBRARIES, Library
 
 from approxattn import _arrays
-from approxattn._arrays import HostArray, segment_sum
+from approxattn._arrays import HostArray
+from approxattn._arrays.segments import segment_sum
 from approxattn.hashing import collision
 from approxattn.hashing.directions import normalised_error, over_largest, unit_rows
 from approxattn.hashing.hyperplanes import (

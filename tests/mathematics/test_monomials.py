@@ -9,9 +9,10 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 
-from approxattn.monomials import adjoint, contraction
-from approxattn.monomials.contraction import contract, features, weights
+from approxattn.monomials.contraction import features, weights
 from approxattn.monomials.dense import dense_sums, horner
+from approxattn.monomials.device import blocks
+from approxattn.monomials.device.contraction import contract
 from approxattn.monomials.index import degrees, multiplicities, rank, suffix_length
 from approxattn.monomials.kernel import Kernel
 
@@ -56,7 +57,7 @@ def test_features_give_the_polynomial_exactly_on_integers(d: int, g: int) -> Non
 def test_contractions_equal_dense_sums_for_any_chunk(
     chunk: int, causal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contraction, "chunk_length", lambda *_: chunk)
+    monkeypatch.setattr(blocks, "chunk_length", lambda *_: chunk)
     rng = np.random.default_rng(chunk)
     q, k, v = (
         rng.integers(-2, 3, (20, 3)).astype(float),
@@ -76,8 +77,7 @@ def test_contractions_equal_dense_sums_for_any_chunk(
 def test_kernel_sums_and_gradients_equal_dense_ones(
     kind: str, causal: bool, batch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contraction, "chunk_length", lambda *_: 4)
-    monkeypatch.setattr(adjoint, "chunk_length", lambda *_: 4)
+    monkeypatch.setattr(blocks, "chunk_length", lambda *_: 4)
     rng = np.random.default_rng(0)
     x, y = (rng.integers(-2, 3, (*batch, 11, 3)).astype(float) for _ in range(2))
     left, right = (rng.integers(-2, 3, (*batch, 11, 2)).astype(float) for _ in range(2))

@@ -18,8 +18,7 @@ from approxattn.monomials import (
     numpy_state,
     workers,
 )
-from approxattn.monomials.adjoint import contract_gradient
-from approxattn.monomials.contraction import contract
+from approxattn.monomials.device.contraction import contract, contract_gradient
 from approxattn.monomials.kernel import Kernel, sum_roundings
 from approxattn.monomials.numpy_adjoint import numpy_gradient, numpy_gradients
 from approxattn.monomials.numpy_contraction import (

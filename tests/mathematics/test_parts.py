@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from approxattn._arrays import HostArray
-from approxattn.monomials import contraction, numpy_contraction, numpy_features, numpy_state
+from approxattn.monomials import numpy_contraction, numpy_features, numpy_state
+from approxattn.monomials.device import blocks
 from approxattn.monomials.kernel import Kernel, parts_underflow, sum_roundings, underflow
 from approxattn.monomials.numpy_features import Plan
 from approxattn.monomials.numpy_state import Summation
@@ -124,7 +125,7 @@ def test_parts_by_scores_are_exact_on_integers(
 def test_parts_need_only_the_standard(
     kind: str, causal: bool, batch: tuple[int, ...], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contraction, "chunk_length", lambda *_: chunk)
+    monkeypatch.setattr(blocks, "chunk_length", lambda *_: chunk)
     monkeypatch.setattr(dense, "SCORE_BLOCK", chunk)
     x, y, values, coefficients = integers(3, 4, 2, 11, 11, batch)
     strict = [array_api_strict.asarray(a) for a in (x, y, values)]

@@ -15,7 +15,7 @@ Rounding (proved here).
 1. P rounds as in `dense_gradient.py`, with kappa off by what the output is off by.
 2. Sums over pairs by key are taken in float64, a block at a time. Each is off by at most 2
    gamma_t(2^-53) times the l1 norm of all its terms, t the number of pairs in the block
-   (`_arrays.segment_sum`).
+   (`_arrays.segments`).
 3. The b blocks are added by gamma_b. So 2 gamma_{t+b} counts with sum_i |q_i| |P_i|_1 in dk, and
    with sum_i |G_i|_1 in dv.
 4. In dv, w - e and the sums of e add three times the noise of w, as |w - e| + e <= 3 max(w, e).
@@ -29,6 +29,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.segments import running_sum, segment_sum
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import U64, gamma
@@ -157,7 +158,7 @@ def _block(
     p = over.weights * (z - kappa)  # (rows, width), 0 where there is no pair
     to_queries = xp.matmul(p[:, None, :], over.keys)[:, 0, :] * problem.scale
     to_keys, to_values = (
-        _arrays.segment_sum(
+        segment_sum(
             xp.reshape(factor[..., None] * rows[:, None, :], (block.keys.size, rows.shape[-1])),
             over.names,
             problem.n_k,
@@ -171,7 +172,7 @@ def _background(problem: Problem, shares: Array) -> Array:
     """Return sum_i e_i G_i over the queries that see a key, shape (n_k, dv), 0 for masked keys."""
     xp = problem.xp
     if problem.causal:
-        total = xp.flip(xp.cumulative_sum(xp.flip(shares, axis=0), axis=0), axis=0)
+        total = xp.flip(running_sum(xp.flip(shares, axis=0), xp), axis=0)
     else:
         total = xp.broadcast_to(xp.sum(shares, axis=0, keepdims=True), (problem.n_k, problem.dv))
     return problem.shown(total)

@@ -32,6 +32,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.segments import running_sum
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
 from approxattn.methods.colliding_pairs.pairs import RowBlock
@@ -138,10 +139,7 @@ def seen_sums(item: Problem) -> Array:
     added up in float64.
     """
     xp, total = item.xp, _arrays.cast(item.v, "float64", item.xp)
-    if item.causal:
-        total = xp.cumulative_sum(total, axis=0)
-    else:
-        total = xp.sum(total, axis=0, keepdims=True)
+    total = running_sum(total, xp) if item.causal else xp.sum(total, axis=0, keepdims=True)
     return _arrays.cast(total, item.dtype, xp)
 
 

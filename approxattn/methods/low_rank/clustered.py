@@ -48,7 +48,7 @@ from approxattn.methods.protocol import Sizes
 from approxattn.sketching import MeanPool
 from approxattn.sketching.rows import gather
 from approxattn.softmax.biased import Reduced, attend, attend_gradient
-from approxattn.softmax.scores import SCORES_AT_ONCE
+from approxattn.softmax.scores import SCORES_AT_ONCE, rows_at_once
 
 
 class _Clusters(NamedTuple):
@@ -245,7 +245,7 @@ class Clustered(Costed):
             none = np.zeros((*problem.batch, blocks, 0))
             return HeavyAndMeans(pool=pool, heavy=none.astype(int), real=none.astype(bool))
         # some blocks of queries at a time: all would meet all keys in C n scores
-        step = max(1, SCORES_AT_ONCE // max(1, math.prod(problem.batch) * problem.n_k))
+        step = rows_at_once(problem, problem.n_k)
         heavy = np.concatenate(
             [
                 heaviest(_scores(problem, means[..., first : min(first + step, blocks), :]), count)

@@ -26,6 +26,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_integer, check_memory, check_number, keep
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.factorisations import solve
 from approxattn._problem import Problem
 from approxattn._problem.time_needed import PRODUCT, check_setting
 from approxattn.bounds.gradients import no_gradient_bounds
@@ -153,7 +154,7 @@ class FittedLinformer(Costed):
         fit, xp = self._fit(problem), problem.xp
         t = xp.matrix_transpose
         dq, dkeys, dc = attend_gradient(_with_values(fit), dout)
-        y = xp.linalg.solve(fit.system, dc)
+        y = solve(fit.system, dc, xp)
         dr, dm = xp.matmul(fit.weights, y), -xp.matmul(y, t(fit.correction))
         blocks = fit.weights.shape[-1]
         trace = xp.sum(y * fit.correction, axis=(-2, -1), keepdims=True)  # of -dM
@@ -191,7 +192,7 @@ class FittedLinformer(Costed):
         eye = xp.eye(blocks, dtype=w.dtype, device=_arrays.device(w))
         size = xp.sum(w * w, axis=(-2, -1), keepdims=True)
         system = xp.matmul(xp.matrix_transpose(w), w) + self.ridge / blocks * size * eye
-        correction = xp.linalg.solve(system, xp.matmul(xp.matrix_transpose(w), residual))
+        correction = solve(system, xp.matmul(xp.matrix_transpose(w), residual), xp)
         return _Fit(combined, sample, exact, near, w, residual, system, correction)
 
 

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
+from approxattn._arrays.factorisations import svd
 
 
 def newton_schulz(a: Array, iterations: int, xp: Namespace) -> Array:
@@ -107,7 +108,7 @@ def _eye(a: Array, xp: Namespace) -> Array:
 
 def truncated_inverse(a: Array, rcond: float, xp: Namespace) -> Array:
     """Return V f(Sigma) U^T, shape (..., m, l) -> (..., l, m)."""
-    u, s, vh = xp.linalg.svd(a, full_matrices=False)
+    u, s, vh = svd(a, xp, full_matrices=False)
     inverse = _inverted(s, rcond, xp)
     return xp.matmul(xp.matrix_transpose(vh) * inverse[..., None, :], xp.matrix_transpose(u))
 
@@ -116,7 +117,7 @@ def truncated_inverse_gradient(a: Array, rcond: float, dz: Array, xp: Namespace)
     """Return the gradient with respect to a, shape (..., m, l), given that with respect to Z."""
     rows, columns = a.shape[-2:]
     side = max(rows, columns)
-    u, s, vh = xp.linalg.svd(_square(a, side, xp))
+    u, s, vh = svd(_square(a, side, xp), xp)
     f = _inverted(s, rcond, xp)
     kept = f > 0
     s_i, s_j, f_i, f_j = s[..., :, None], s[..., None, :], f[..., :, None], f[..., None, :]

@@ -29,6 +29,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arguments import check_integer
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.segments import running_sum
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import no_gradient_bounds
 from approxattn.bounds.rounding import times, up
@@ -269,7 +270,7 @@ def _seen_and_fine(run: Forward) -> tuple[Array, Array]:
     item, xp = run.problem, run.problem.xp
     x, y, values = run.queries, run.keys, run.values
     if item.causal:
-        seen = xp.cumulative_sum(values, axis=0)
+        seen = running_sum(values, xp)
         mean_score = _sums_of_scores(x, values[:, -1:], y, xp) / seen[:, -1:]
         least = seen[:, -1:] * xp.exp(xp.minimum(mean_score, xp.full_like(mean_score, 60.0)))
     else:

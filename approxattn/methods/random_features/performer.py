@@ -155,8 +155,9 @@ class Performer(Costed):
         w, problem = self._draw(problem, rng), problem.once_a_group()
         value = attend(problem, on_device(w, problem)).mean
         reach = value_reach(value, *known_ends(problem), problem)
-        known = self, outline(problem, query_lengths, key_radius), reach, longest(w)
-        certificate = Certificate.later(_certificate, *known, target=SOFTMAX)
+        facts = outline(problem, query_lengths, key_radius), reach, longest(w)
+        count = step_count(problem, self.features)
+        certificate = Certificate.later(_certificate, self, *facts, count, target=SOFTMAX)
         return Approximation(value=value, certificate=certificate)
 
     # Protocol.
@@ -236,9 +237,8 @@ class Performer(Costed):
 
 
 def _certificate(
-    settings: Performer, problem: Problem, reach: Array, longest: float
+    settings: Performer, problem: Problem, reach: Array, longest: float, count: int
 ) -> Certificate:
-    count = step_count(problem, settings.features)
     radius = _arrays.to_host(key_radius(problem))
     keys = Keys(radius, *problem.value_range, problem.n_k, count)
     return feature_certificate(settings, problem, keys, reach, longest)

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays import Array, HostArray, Namespace, portions
 from approxattn._arrays.crossing import far, fetched
 from approxattn._problem import Problem
 from approxattn.bounds.perturbation import output_bound, tv_from_score_error
@@ -46,6 +46,9 @@ FEATURES_AT_ONCE = 2**20
 
 CAUSAL_CHUNK = 128
 """Tokens of a causal chunk. *Chosen*: its scores cost about as much as its features."""
+
+DEVICE_CHUNKS = 8
+"""How many of them are one on a device. *Chosen*: a chunk is some eighty launches."""
 
 
 class State(NamedTuple):
@@ -68,9 +71,14 @@ class Seen(NamedTuple):
 
 def chunks(problem: Problem, features: int, n: int) -> Iterator[tuple[int, int]]:
     """Yield first and last of the tokens that are taken at a time."""
-    step = max(1, FEATURES_AT_ONCE // (max(1, math.prod(problem.batch)) * features))
-    step = min(step, CAUSAL_CHUNK) if problem.causal else step
+    row = max(1, math.prod(problem.batch)) * features
+    step = portions.at_once(problem.q, max(1, FEATURES_AT_ONCE // row), 6 * row)
+    step = min(step, _causal_chunk(problem)) if problem.causal else step
     return ((first, min(first + step, n)) for first in range(0, n, step))
+
+
+def _causal_chunk(problem: Problem) -> int:
+    return CAUSAL_CHUNK * (DEVICE_CHUNKS if portions.on_device(problem.q) else 1)
 
 
 class Step(NamedTuple):
@@ -250,8 +258,11 @@ def _mended(
 
 
 def step_count(problem: Problem, features: int) -> int:
-    """Return how often the keys of a problem can rescale a term."""
-    return sum(1 for _ in steps(problem, features)) + (8 if problem.causal else 0)
+    """Return how often the keys of a problem can rescale a term: once a step, and once a time that
+    a causal chunk is halved.
+    """
+    halvings = _causal_chunk(problem).bit_length() if problem.causal else 0
+    return sum(1 for _ in steps(problem, features)) + halvings
 
 
 class Keys(NamedTuple):

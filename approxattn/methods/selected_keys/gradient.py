@@ -23,6 +23,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
+from approxattn._arrays.segments import segment_sum
 from approxattn._problem import Problem
 from approxattn.methods.selected_keys import forward
 from approxattn.methods.selected_keys.chunk_keys import ChunkKeys
@@ -86,7 +87,7 @@ class Sums:
         places = np.concatenate([np.stack(windows), _arrays.to_host(keys.places)], axis=1)
         flat = xp.reshape(both, (places.size, both.shape[-1]))
         ids = _arrays.from_host(places.reshape(-1), problem.q)
-        sums = _arrays.cast(_arrays.segment_sum(flat, ids, problem.n_k), problem.dtype, xp)
+        sums = _arrays.cast(segment_sum(flat, ids, problem.n_k), problem.dtype, xp)
         self._dk = self._dk + sums[:, : problem.d]
         self._dv = self._dv + sums[:, problem.d :]
 

@@ -1,7 +1,7 @@
 """Hash tables on an NVIDIA GPU, by our kernels: one product for all hashes, no sorting, no atomics.
 
 Rounding: sums are taken in float64 in a fixed order, a sum over keys slab by slab. That is less
-than `_arrays.segment_sum` may be off by, so step 6 of `hash_error` holds.
+than `_arrays.segments` may be off by, so step 6 of `hash_error` holds.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ Certificate (proved here).
 4. Their variance is within 4 b pi_f W_c^2 of the exact one.
 5. A computed variance is off by at most (3.5 b/pi) e' W_c^2: p_ijl has the slope b/(2 pi) in each
    of three angles, p_ij p_il has b/pi in two.
-6. The sums round as `numpy_tables.py` says. In other libraries (`_arrays.segment_sum`) the float64
+6. The sums round as `numpy_tables.py` says. In other libraries (`_arrays.segments`) the float64
    mean is off by (2 gamma_n + gamma_{m+4}) W_c.
 
 Hadamard hashing draws dependent hyperplanes, whose collision probability has no closed form, and

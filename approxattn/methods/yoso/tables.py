@@ -10,6 +10,7 @@ import math
 
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
+from approxattn._arrays.segments import segment_sum
 
 
 def read(table: Array, codes: Array, xp: Namespace) -> Array:
@@ -29,4 +30,4 @@ def collided_sums(
     """Return sum_j 1[query code = key code] values_j for one hash: (..., n_k, c), (..., n_k), (...,
     n_q) -> float64 (..., n_q, c).
     """
-    return read(_arrays.segment_sum(values, key_codes, buckets), query_codes, xp)
+    return read(segment_sum(values, key_codes, buckets), query_codes, xp)

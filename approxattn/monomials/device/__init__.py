@@ -1,3 +1,3 @@
-"""The feature sums on an NVIDIA GPU: monomials by our kernels and products by the library, or both
-on tensor cores.
+"""The feature sums for arrays that are not NumPy's: blocks of features by the array library, or by
+our kernels on an NVIDIA GPU, or all of it on tensor cores.
 """

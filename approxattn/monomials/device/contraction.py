@@ -1,38 +1,49 @@
-"""`contraction.contract` and `adjoint.contract_gradient` with our kernels.
+"""Contractions with the features: S = phi(Y)^T values, then phi(X) S, its gradient, and the causal
+form by prefix sums over blocks.
 
-Rounding (proved here): K of `kernel` holds.
+phi is laid out (blocks, r, tokens): each step of `index` is a long row operation, and the products
+with S are matrix products. Blocks pass in runs, so the memory is O(r (m + run)) whatever n is.
 
-1. The monomials are the same products in the same order, so the same bits.
-2. A block of at most `chunk_length` keys is one product of the library: as many additions as in a
-   chunk of the general way, in whatever order.
-3. The sums of blocks are added in float64, weighted there, and rounded once. In float32 that is at
-   most two roundings for up to 2^28 blocks, in float64 one for each block and one for the weight.
-   The general way counts one for each block, and 4 for the weight.
-4. The product with the state has r additions, the own block of a causal sum those of its scores,
-   as there.
-5. In the gradient a derivative of a monomial has one rounding for its power, which 2 g covers, and
-   entry a of dx_i is a sum over the C(d + g - 1, g - 1) monomials that hold x_a, as many as in
-   `adjoint.pull_back`.
+Gradient. With S = sum_j w phi(y_j) right_j^T (r x m), sum_j P(x_i . y_j) (left_i . right_j) =
+phi(x_i)^T S left_i, so its gradient with respect to x_i,
 
-Underflow: no more operations than in `kernel`, and the sums of blocks cannot underflow in float64
-where they did not in float32.
+    sum_j P'(x_i . y_j) (left_i . right_j) y_j = J_phi(x_i)^T S left_i,
+
+needs no array of size r d a token.
+
+Rounding (proved here): K of `kernel` holds, with N blocks of at most L = `chunk_length` keys.
+
+1. A monomial is a product of g factors, with g - 1 roundings, whoever makes it.
+2. A block of keys is one product of the library: L roundings at most, in whatever order.
+3. By the library, B blocks of a run and what came before are added up, or their prefixes are, in
+   whatever order: no term takes part in more than B additions. All runs hold N blocks.
+4. By our kernels, blocks are added in float64, weighted there, and rounded once. In float32 that
+   is at most two roundings for up to 2^28 blocks, in float64 one for each block and one for the
+   weight.
+5. K counts L + N for sums over keys, 4 for the weight, of which 2 are taken, and 2 more: that
+   covers the last block of earlier keys, which a causal problem sums apart, and its own block.
+6. The product with the state has r roundings, the own block of a causal sum those of its scores.
+7. In the gradient a derivative of a monomial has one rounding for its power, which 2 g covers.
+   Entry a of dx_i is a sum over the C(d + g - 1, g - 1) <= r monomials that hold x_a, of a sum over
+   m columns or the other way round: dv + 1 of `methods.polynomials.gradient_error` counts these.
+
+Underflow: no more operations than in `kernel`, and sums in float64 cannot underflow where those in
+float32 did not.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from approxattn import _arrays
 from approxattn._arrays import Array, Namespace
 from approxattn.monomials.dense import dense_gradient, dense_sums
-from approxattn.monomials.device.blocks import (
-    Device,
-    Run,
-    blocks_of,
-    each,
-    flat_blocks,
-    own_degrees,
-    pull_back_threads,
-    serves,
-)
+from approxattn.monomials.device import kernels
+from approxattn.monomials.device.blocks import Blocks
+from approxattn.monomials.device.kernels import Kernels
+from approxattn.monomials.device.library import Library
+from approxattn.monomials.device.runs import Run, blocks_of, each, flat_blocks
+from approxattn.monomials.index import degrees
 from approxattn.monomials.parts.dense import dense_sums_with_parts
 
 
@@ -45,27 +56,31 @@ def contract(
     xp: Namespace,
     asked: tuple[int, ...] = (),
 ) -> Array:
-    """Return what `contraction.contract` does; shapes (n_x, d), (n_y, d), (n_y, m) -> (n_x, m +
-    number of degrees asked for).
+    """Return sum_j P(x_i . y_j) values_j, over j <= i + n_y - n_x if causal, and behind these
+    columns the parts of the last one that belong to the degrees asked for; shapes (n_x, d), (n_y,
+    d), (n_y, m) -> (n_x, m + number of degrees), at O((n_x + n_y) r m).
+
+    Causal: earlier blocks through the state, the own block by its scores.
     """
-    device = Device(x, coefficients, xp)
+    blocks = blocks_for(coefficients, xp, x, y, values)
     if not causal:
-        state = _widened(device, state_of(device, y, values), asked)
-        return read(device, x, state)
+        return read(blocks, x, widened(blocks, state_of(blocks, y, values), asked))
     earlier = y.shape[0] - x.shape[0]  # keys that every query sees
-    carry = _total(device, y[:earlier, :], values[:earlier, :])
+    carry = _total(blocks, y[:earlier, :], values[:earlier, :])
     y, values = y[earlier:, :], values[earlier:, :]
-    of_x, of_y = device.columns(x), device.columns(y)
+    of_x, of_y = blocks.columns(x), blocks.columns(y)
 
     def one(run: Run) -> Array:
+        nonlocal carry
         right = blocks_of(values, run, xp)
-        before = _widened(device, _add(device, carry, of_y, run, right, prefixes=True), asked)
-        past = xp.matmul(xp.matrix_transpose(before), device.features(of_x, run))
+        carry, before = _add(blocks, carry, of_y, run, right, prefixes=True)
+        before = widened(blocks, before, asked)
+        past = xp.matmul(xp.matrix_transpose(before), blocks.features(of_x, run))
         tokens = blocks_of(x, run, xp), blocks_of(y, run, xp), right, coefficients, True, xp
         own = dense_sums_with_parts(*tokens, asked) if asked else dense_sums(*tokens)
         return flat_blocks(own + xp.matrix_transpose(past), xp)
 
-    return each(device.key_runs(x.shape[0], causal=True), xp, one)
+    return each(blocks.key_runs(x.shape[0], values.shape[1], causal=True), xp, one)
 
 
 def contract_gradient(
@@ -77,79 +92,87 @@ def contract_gradient(
     causal: bool,
     xp: Namespace,
 ) -> Array:
-    """Return what `adjoint.contract_gradient` does; shapes (n_x, d), (n_x, m), (n_y, d), (n_y, m)
-    -> (n_x, d).
+    """Return sum_j P'(x_i . y_j) (left_i . right_j) y_j, over j <= i if causal; shapes (n_x, d),
+    (n_x, m), (n_y, d), (n_y, m) -> (n_x, d).
     """
-    device = Device(x, coefficients, xp)
-    of_x, of_y = device.columns(x), device.columns(y)
-    gradient, carry = device.empty(*of_x.shape), device.no_state(right.shape[1])
+    if len(coefficients) == 1:
+        return xp.zeros_like(x)
+    blocks = blocks_for(coefficients, xp, x, left, y, right, gradient=True)
     if not causal:
-        return read_gradient(device, x, left, state_of(device, y, right))
-    own = []
-    for run in device.key_runs(x.shape[0], causal=True):
-        a, b, c, e = (blocks_of(array, run, xp) for array in (x, left, y, right))
-        before = _add(device, carry, of_y, run, e, prefixes=True)
-        device.pull_back(of_x, run, xp.matmul(before, xp.matrix_transpose(b)), gradient)
-        own.append(flat_blocks(dense_gradient(a, b, c, e, coefficients, True, xp), xp))
-    return xp.concat(own, axis=0) + xp.matrix_transpose(gradient)
-
-
-def serves_gradient(d: int, degree: int, *arrays: Array) -> bool:
-    """Return whether our kernels take these arrays and settings for the gradient."""
-    if not serves(d, degree, *arrays):
-        return False
-    return pull_back_threads(d, arrays[0].dtype.itemsize) > 0
-
-
-def state_of(device: Device, y: Array, values: Array) -> Array:
-    """Return S = sum_j w phi(y_j) values_j^T, shape (r, m)."""
-    return device.weighted(_total(device, y, values))
-
-
-def _total(device: Device, y: Array, values: Array) -> Array:
-    """Return the unweighted state of these keys, float64, shape (r, m)."""
-    carry, columns = device.no_state(values.shape[1]), device.columns(y)
-    for run in device.key_runs(y.shape[0]):
-        _add(device, carry, columns, run, blocks_of(values, run, device.xp), prefixes=False)
-    return carry
-
-
-def read(device: Device, x: Array, state: Array) -> Array:
-    """Return phi(x_i)^T S, shapes (n, d), (r, m) -> (n, m)."""
-    columns, xp = device.columns(x), device.xp
+        return read_gradient(blocks, x, left, state_of(blocks, y, right))
+    m = right.shape[1]
+    of_x, of_y, carry = blocks.columns(x), blocks.columns(y), blocks.no_state(m)
 
     def one(run: Run) -> Array:
-        phi = device.features(columns, run)[0, ...]
-        return xp.matmul(xp.matrix_transpose(phi), state)
+        nonlocal carry
+        a, b, c, e = (blocks_of(array, run, xp) for array in (x, left, y, right))
+        carry, before = _add(blocks, carry, of_y, run, e, prefixes=True)
+        own = dense_gradient(a, b, c, e, coefficients, True, xp)
+        return flat_blocks(own, xp) + blocks.back(of_x, run, before, b)
 
-    return each(device.query_runs(x.shape[0]), xp, one)
-
-
-def read_gradient(device: Device, x: Array, left: Array, state: Array) -> Array:
-    """Return the gradient of left_i . (phi(x_i)^T S) with respect to x, shapes (n, d), (n, m), (r,
-    m) -> (n, d).
-    """
-    columns, xp = device.columns(x), device.xp
-    gradient = device.empty(*columns.shape)
-    for run in device.query_runs(x.shape[0]):
-        cotangent = xp.matmul(state, xp.matrix_transpose(left[run.tokens, :]))
-        device.pull_back(columns, run, cotangent, gradient)
-    return xp.matrix_transpose(gradient)
+    return each(blocks.key_runs(x.shape[0], m, causal=True, back=True), xp, one)
 
 
-def _add(
-    device: Device, carry: Array, columns: Array, run: Run, right: Array, *, prefixes: bool
-) -> Array | None:
-    parts = device.xp.matmul(device.features(columns, run), right)
-    return device.add(carry, parts, prefixes=prefixes)
+def blocks_for(
+    coefficients: tuple[float, ...], xp: Namespace, *arrays: Array, gradient: bool = False
+) -> Blocks:
+    """Return who makes the features: our kernels where they take these arrays and settings."""
+    d, degree = int(arrays[0].shape[-1]), len(coefficients) - 1
+    ours = kernels.serves_gradient if gradient else kernels.serves
+    makes = Kernels if ours(d, degree, *arrays) else Library
+    return makes(arrays[0], coefficients, xp)
 
 
-def _widened(device: Device, state: Array, asked: tuple[int, ...]) -> Array:
+def state_of(blocks: Blocks, y: Array, values: Array) -> Array:
+    """Return S = sum_j w phi(y_j) values_j^T, shape (r, m)."""
+    return blocks.weighted(_total(blocks, y, values))
+
+
+def widened(blocks: Blocks, state: Array, asked: tuple[int, ...]) -> Array:
     """Return the state, shape (..., r, m), with one more column for each degree asked for: the last
     one, 0 but for the monomials of that degree.
     """
     if not asked:
         return state
-    xp, own = device.xp, own_degrees(device.d, device.degree, asked)
-    of_degree = xp.astype(_arrays.from_host(own, state), device.dtype)
-    return xp.concat([state, state[..., -1:] * of_degree], axis=-1)
+    own = degrees(blocks.d, blocks.degree)[:, None] == np.asarray(asked)
+    of_degree = _arrays.from_host(own.astype(_arrays.dtype_name(state)), state)
+    return blocks.xp.concat([state, state[..., -1:] * of_degree], axis=-1)
+
+
+def read(blocks: Blocks, x: Array, state: Array) -> Array:
+    """Return phi(x_i)^T S, shapes (n, d), (r, m) -> (n, m)."""
+    columns, xp = blocks.columns(x), blocks.xp
+
+    def one(run: Run) -> Array:
+        phi = blocks.features(columns, run)[0, ...]
+        return xp.matmul(xp.matrix_transpose(phi), state)
+
+    return each(blocks.query_runs(x.shape[0], state.shape[1]), xp, one)
+
+
+def read_gradient(blocks: Blocks, x: Array, left: Array, state: Array) -> Array:
+    """Return the gradient of left_i . (phi(x_i)^T S) with respect to x, shapes (n, d), (n, m), (r,
+    m) -> (n, d).
+    """
+    columns, xp = blocks.columns(x), blocks.xp
+
+    def one(run: Run) -> Array:
+        return blocks.back(columns, run, state[None, ...], blocks_of(left, run, xp))
+
+    return each(blocks.query_runs(x.shape[0], state.shape[1], back=True), xp, one)
+
+
+def _total(blocks: Blocks, y: Array, values: Array) -> Array:
+    """Return the unweighted state of these keys, shape (r, m)."""
+    carry, columns = blocks.no_state(values.shape[1]), blocks.columns(y)
+    for run in blocks.key_runs(y.shape[0], values.shape[1]):
+        right = blocks_of(values, run, blocks.xp)
+        carry, _ = _add(blocks, carry, columns, run, right, prefixes=False)
+    return carry
+
+
+def _add(
+    blocks: Blocks, carry: Array, columns: Array, run: Run, right: Array, *, prefixes: bool
+) -> tuple[Array, Array]:
+    parts = blocks.xp.matmul(blocks.features(columns, run), right)
+    return blocks.add(carry, parts, prefixes=prefixes)

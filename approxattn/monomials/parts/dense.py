@@ -5,7 +5,7 @@ block of scores its powers (`powers`) times the last column of values.
 from __future__ import annotations
 
 from approxattn._arrays import Array, Namespace
-from approxattn.monomials.dense import SCORE_BLOCK, horner, radix
+from approxattn.monomials.dense import SCORE_BLOCK, horner, query_blocks, radix
 from approxattn.monomials.parts.powers import powers, scales
 
 
@@ -35,7 +35,7 @@ def dense_sums_with_parts(
         return xp.concat(found, axis=-1)
 
     out = []
-    for first, last in _runs(x.shape[-2]):
+    for first, last in query_blocks(values, x.shape[-2], causal):
         total: Array | None = None
         for start, end in _runs(last + earlier if causal else y.shape[-2]):
             part = block(first, last, start, end)

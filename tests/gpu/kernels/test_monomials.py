@@ -15,12 +15,17 @@ from approxattn._arrays.cuda.launch import SWITCH
 from approxattn._arrays.cuda.probe import NO_TENSOR_CORES
 from approxattn.monomials import contraction as general
 from approxattn.monomials import states
-from approxattn.monomials.device.blocks import Device, Run, coordinates, runs
+from approxattn.monomials.device.kernels import Kernels, coordinates
+from approxattn.monomials.device.library import Library
+from approxattn.monomials.device.runs import Run, runs
 from approxattn.monomials.index import rank
 from approxattn.monomials.kernel import Kernel
 
 SHAPES = [(3, 2, 1100, 4, "f4"), (1, 2, 1, 1, "f4"), (33, 2, 31, 2, "f4"), (5, 3, 70, 2, "f8")]
 """d, degree, tokens, columns of values, dtype: one chunk, several, and a rest."""
+
+KERNELS = "monomials/device/kernels"
+"""Where they are launched."""
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +138,11 @@ def test_features_are_those_of_the_general_way(
 ) -> None:
     x = kernels.asarray(problem(d, 41, 1, dtype)[0][0])
     xp = namespace(x)
-    device = Device(x, (1.0,) * (degree + 1), xp)
-    found = device.features(device.columns(x), Run(2, 3, 13)).get()
-    same = general.features(x, degree, xp).get()[:, 2:]
-    np.testing.assert_array_equal(found, same.reshape(-1, 3, 13).transpose(1, 0, 2))
+    same = general.features(x, degree, xp).get()[:, 2:].reshape(-1, 3, 13).transpose(1, 0, 2)
+    for makes in (Kernels, Library):
+        blocks = makes(x, (1.0,) * (degree + 1), xp)
+        found = blocks.features(blocks.columns(x), Run(2, 3, 13)).get()
+        np.testing.assert_array_equal(found, same)
 
 
 @pytest.mark.parametrize(("d", "degree"), [(1, 4), (2, 1), (4, 3), (7, 2)])
@@ -163,7 +169,7 @@ def test_attention_uses_them_and_holds_its_certificate(kernels: ModuleType) -> N
     exact = aa.attention(*(a.astype("f8") for a in (q, k, v)), aa.Exact()).value
     TRAFFIC.clear()
     own = aa.attention(*map(kernels.asarray, (q, k, v)), aa.Polynomial(degree=4))
-    launched = sum(c for place, c in TRAFFIC.launches.items() if "monomials/device/" in place)
+    launched = sum(c for place, c in TRAFFIC.launches.items() if KERNELS in place)
     assert launched >= 2 * 3
     error = np.max(np.abs(own.value.get() - exact), axis=-1)
     assert np.all(error <= own.certificate.rows)
@@ -184,11 +190,11 @@ def test_launches_do_not_grow_with_the_tokens(kernels: ModuleType, causal: bool)
 
 
 def test_ten_thousand_launches_are_enough_for_a_million_tokens(kernels: ModuleType) -> None:
-    heads, n, launches = 8, 2**20, 3  # monomials, product, running sum
+    heads, n, launches = 8, 2**20, 4  # tokens, monomials, product, running sum
     for d, degree in ((64, 2), (16, 4), (32, 2)):
         like = kernels.asarray(np.zeros((1, d), "f4"))
-        device = Device(like, (1.0,) * (degree + 1), namespace(like))
-        runs_ = len(device.key_runs(n)) + len(device.query_runs(n))
+        blocks = Kernels(like, (1.0,) * (degree + 1), namespace(like))
+        runs_ = len(blocks.key_runs(n, d + 1)) + len(blocks.query_runs(n, d + 1))
         assert heads * runs_ * launches + 500 < 10_000
 
 
@@ -201,6 +207,6 @@ def test_states_use_them(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -
         TRAFFIC.clear()
         state = method.state(kernels.asarray(k), kernels.asarray(v), half_range=3.0)
         found.append(state.query(kernels.asarray(q)).value.get())
-        launched = any("monomials/device/" in place for place in TRAFFIC.launches)
+        launched = any(KERNELS in place for place in TRAFFIC.launches)
         assert launched == (switch == "on")
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)

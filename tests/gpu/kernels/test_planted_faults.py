@@ -13,7 +13,7 @@ import pytest
 from cuda_shim import KernelFault, build
 
 import approxattn._arrays.cuda
-from approxattn.monomials.device.blocks import coordinates
+from approxattn.monomials.device.kernels import coordinates
 
 pytestmark = pytest.mark.skipif(bool(cuda_shim.why_not()), reason=cuda_shim.why_not())
 
@@ -108,7 +108,7 @@ def test_a_fault_is_found(fault: str) -> None:
     assert any(word in message for message in found for word in text.split("|")), found
 
 
-# --- our kernels, called as `device.blocks` calls them --------------------------------------------
+# --- our kernels, called as `device.kernels` calls them -------------------------------------------
 
 D, DEGREE, N, FIRST, BLOCKS, LENGTH, M = 3, 2, 40, 2, 3, 12, 2
 TABLE = np.array(coordinates(D, DEGREE))

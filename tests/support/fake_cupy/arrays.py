@@ -67,6 +67,8 @@ class Device:
         "MaxSharedMemoryPerBlockOptin": 227 * 1024,
     }
 
+    mem_info = 80 * 2**30, 80 * 2**30
+
     def __init__(self, device: Any = None) -> None:
         del device
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 from approxattn import _arrays
 from approxattn._arrays import Array
+from approxattn._arrays.segments import running_sum
 from approxattn._problem import Problem
 from approxattn.methods.polynomials.balance import Balance
 from approxattn.methods.polynomials.fitting.reduction import ReducedScores
@@ -105,7 +106,7 @@ def _over_seen(left: Array, item: Problem) -> Array:
     """Return the sum of left_i over the rows that see key j, shape (n_k or 1, dv + 1)."""
     if not item.causal:
         return item.xp.sum(left, axis=0, keepdims=True)
-    return item.xp.flip(item.xp.cumulative_sum(item.xp.flip(left, axis=0), axis=0), axis=0)
+    return item.xp.flip(running_sum(item.xp.flip(left, axis=0), item.xp), axis=0)
 
 
 def _through_reduction(
