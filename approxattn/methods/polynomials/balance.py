@@ -20,7 +20,7 @@ that the scores beta q_i . k_j are made of; w is the smallest normal number of t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,14 +95,24 @@ class Balanced:
     largest: tuple[float, float]
 
 
-def balanced(queries: Array, keys: Array, scale: float, xp: Namespace) -> Balanced:
-    """Return queries and keys made equally large, shapes as given.
+def balanced(
+    queries: Array,
+    keys: Array,
+    scale: float,
+    xp: Namespace,
+    tops: tuple[Array, Array] | None = None,
+) -> Balanced:
+    """Return queries and keys made equally large, shapes as given; `tops` are the largest entries
+    of each item, shape (...), where they are known already.
 
     Rounding keeps the order of numbers: the largest entry becomes the largest one.
     """
-    q, k = (_arrays.largest_size(x, xp)[..., None, None] for x in (queries, keys))
+    if tops is None:
+        tops = _arrays.largest_size(queries, xp), _arrays.largest_size(keys, xp)
+    q, k = (top[..., None, None] for top in tops)
     balance = balance_of(q, k, scale, xp)
-    top_q, top_k = (float(xp.max(x)) for x in (balance.queries(q), balance.keys(k)))
+    own = replace(balance, xp=_arrays.namespace(tops=q))  # that of the largest entries
+    top_q, top_k = (float(own.xp.max(x)) for x in (own.queries(q), own.keys(k)))
     return Balanced(
         balance=balance,
         queries=balance.queries(queries),

@@ -22,7 +22,7 @@ from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
 from approxattn.bounds.gradients import no_gradient_bounds
-from approxattn.certificate import Approximation, Gradients, unclaimed
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients, unclaimed
 from approxattn.exponential.degree import check_degree
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.polynomials.anisotropic.attention import (
@@ -51,6 +51,7 @@ from approxattn.methods.polynomials.choosing.plan import (
     polynomial_for,
 )
 from approxattn.methods.polynomials.choosing.settings import check_settings
+from approxattn.methods.polynomials.crossing.kept import kept
 from approxattn.methods.polynomials.folding.open_state import MomentState, opened
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import polynomial_gradient
@@ -193,7 +194,11 @@ class Polynomial(Costed):
         run = self._run(problem, scores)
         if isinstance(run, Plan):
             return exact_output(problem, run, self.tolerance or 0.0)
-        return Approximation(value=run.value, certificate=output_certificate(run, self.tolerance))
+        if self.tolerance is not None:  # what was promised is judged at the call
+            certificate = output_certificate(run, self.tolerance)
+        else:
+            certificate = Certificate.later(output_certificate, kept(run), target=SOFTMAX)
+        return Approximation(value=run.value, certificate=certificate)
 
     @property
     def gradient_of_output(self) -> bool:

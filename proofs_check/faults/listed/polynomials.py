@@ -118,10 +118,10 @@ FAULTS = (
         "methods.polynomials.gradient_error", "truncation_columns",
         "np.expm1(log_ratio), np.finfo", "np.expm1(log_ratio) / 64, np.finfo", *_GRADIENT),
     # queries centred, a weight for every key, scores bounded in turned coordinates
-    fault("centring.weights", "factor", "methods.polynomials.centring", "_centred_queries",
+    fault("centring.weights", "factor", "methods.polynomials.crossing.candidates", "_moved",
         "xp.exp(xp.where(on, logs, plain))", "xp.exp(xp.where(on, logs / 2, plain))", *_VALUE),
-    fault("centring.sign", "sign", "methods.polynomials.centring", "_centred_queries",
-        "shifted = queries - mean", "shifted = queries + mean", *_VALUE),
+    fault("centring.sign", "sign", "methods.polynomials.crossing.candidates", "Candidates.shifted",
+        "self.problem.q - self.mean", "self.problem.q + self.mean", *_VALUE),
     fault("centring.dk-pull", "wrong gradient term",
         "methods.polynomials.through_centres", "through_centres",
         "dk + pull * scaled(scores.middle, problem.scale, xp), dv", "dk, dv", *_GRADIENT),
