@@ -117,7 +117,7 @@ class Forward:
     @functools.cached_property
     def host_denominator(self) -> HostArray:
         """The denominators in float64 on the host, shape (..., n_q)."""
-        return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
+        return np.asarray(_arrays.to_host(self.denominator[..., 0]), dtype=np.float64)
 
     @property
     def lost(self) -> HostArray:
@@ -167,7 +167,8 @@ class Forward:
         """The parts with what they may be off by, on the host."""
         if self.parts is None:
             return None
-        p, scores, found = self.polynomial, self.scores, _arrays.to_float64(self.parts)
+        p, scores = self.polynomial, self.scores
+        found = np.asarray(_arrays.to_host(self.parts), dtype=np.float64)
         rounding, of_last = gamma(self.roundings, self.problem.u), None
         if p.moments is not None and found.shape[-1] < len(p.moments.degrees):
             error = rounding * scores.absolute(p.coefficients) + p.degree * self.parts_lost

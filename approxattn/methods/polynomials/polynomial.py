@@ -38,9 +38,7 @@ from approxattn.methods.polynomials.choosing.beforehand import (
 )
 from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
 from approxattn.methods.polynomials.choosing.output_certificate import (
-    facts_of,
     output_certificate,
-    unmet_of,
 )
 from approxattn.methods.polynomials.choosing.plan import (
     Plan,
@@ -51,11 +49,11 @@ from approxattn.methods.polynomials.choosing.plan import (
     polynomial_for,
 )
 from approxattn.methods.polynomials.choosing.settings import check_settings
+from approxattn.methods.polynomials.crossing.gradient_certificate import gradient_certificate
 from approxattn.methods.polynomials.crossing.kept import kept
 from approxattn.methods.polynomials.folding.open_state import MomentState, opened
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import polynomial_gradient
-from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
 from approxattn.methods.polynomials.sharding.causal_gradient import (
     PolynomialCausalGradientShards,
 )
@@ -223,10 +221,7 @@ class Polynomial(Costed):
             return Gradients(
                 dq=dq, dk=dk, dv=dv, certificate=no_gradient_bounds(problem).certificate()
             )
-        certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
-            facts={"gradient": self.gradient, **facts_of(run)},
-            unmet=unmet_of(run),
-        )
+        certificate = gradient_certificate(run, dout, self.gradient)
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
     @public()

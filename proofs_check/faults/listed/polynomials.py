@@ -115,7 +115,7 @@ FAULTS = (
         "problem.key_mask is None", "problem.key_mask is not problem",
         *_GRADIENT),
     fault("gradient.weighted-truncation", "factor",
-        "methods.polynomials.gradient_error", "truncation_columns",
+        "methods.polynomials.gradient_error", "columns_of_truncation",
         "np.expm1(log_ratio), np.finfo", "np.expm1(log_ratio) / 64, np.finfo", *_GRADIENT),
     # queries centred, a weight for every key, scores bounded in turned coordinates
     fault("centring.weights", "factor", "methods.polynomials.crossing.candidates", "_moved",

@@ -1,16 +1,16 @@
 """What a certificate needs of a pass: a few numbers for each token, and none of its arrays.
 
 A pass that is `kept` answers what bounds ask of it, now or when somebody reads the certificate. The
-arrays that are as wide as a token, or that belong to the caller, are `Gone`; the rest is at hand.
+arrays that are as wide as a token, or that belong to the caller, are `Gone`; denominators and parts
+stay where they are, the rest is at hand.
 """
 
 from __future__ import annotations
 
-import functools
-from dataclasses import fields
 from typing import Any, TypeVar
 
-from approxattn._arrays.crossing import at_hand
+from approxattn._arrays import Array
+from approxattn._arrays.crossing import far, space
 from approxattn._problem import Problem
 from approxattn._problem.outline import Gone, outline
 from approxattn.bounds.scores import query_lengths, value_spread
@@ -31,10 +31,16 @@ def kept(run: Forward) -> Forward:
         keys=GONE,
         values=GONE,
         numerator=GONE,
-        denominator=at_hand(run.denominator),
         states=None,
-        parts=None if run.parts is None else at_hand(run.parts),
+        parts=_own(run.parts),
     )
+
+
+def _own(parts: Array | None) -> Array | None:
+    """Return parts that are no view of the sums."""
+    if parts is None or not far(parts):
+        return parts
+    return space(parts).astype(parts, parts.dtype)  # a copy
 
 
 GONE = Gone((), None)
@@ -50,20 +56,17 @@ def _scores(scores: CentredScores, problem: Problem) -> CentredScores:
         middle=GONE,
         problem=problem,
         crossed=None,
-        widest=scores.widest,
     )
 
 
 def _with(record: Record, **changes: Any) -> Record:
-    """Return a record with some fields changed, and none of what it has found: `replace` in a
-    fraction of its time.
-    """
+    """Return a record with some fields changed, and what it has found so far of rows."""
     made = object.__new__(type(record))
-    own = vars(record)
-    vars(made).update({name: own[name] for name in _names(type(record))}, **changes)
+    vars(made).update(vars(record), **changes)
+    for name in _OF_ARRAYS & vars(made).keys():
+        del vars(made)[name]
     return made
 
 
-@functools.cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+_OF_ARRAYS = {"value", "host_parts", "balanced"}
+"""What a record has found that is as wide as a token, or holds on to what is."""
