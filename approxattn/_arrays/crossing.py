@@ -52,6 +52,11 @@ def space(x: Array) -> Namespace:
     return np if isinstance(x, np.ndarray | np.generic) else compat.array_namespace(x)
 
 
+def placed(numbers: Array, like: Array) -> Array:
+    """Return numbers at hand, or on the host, beside `like`, in their own dtype."""
+    return numbers if far(numbers) else _arrays.from_host(numbers, like)
+
+
 def fetched(*arrays: Array) -> list[HostArray]:
     """Return arrays on the host, in float64: all that are far in one crossing."""
     there = [x for x in arrays if far(x)]

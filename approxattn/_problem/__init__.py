@@ -14,7 +14,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace, precision
-from approxattn._arrays.crossing import at_hand, fetched
+from approxattn._arrays.crossing import at_hand, far, fetched
 from approxattn._problem.bias import Bias
 from approxattn._problem.input import (
     check_dtypes,
@@ -169,6 +169,11 @@ class Problem:
         """The same as a number."""
         return float(_arrays.to_host(self.key_reach))
 
+    @functools.cached_property
+    def largest_beside(self) -> float | None:
+        """Largest entry of the array that was posed beside q, k and v, where it is known."""
+        return None
+
     @property
     def earlier(self) -> int:
         """Keys before that of query 0, under causal order."""
@@ -297,12 +302,14 @@ def pose(
     scoring: Scoring | None = None,
     *,
     numbers: bool = True,
+    beside: Array | None = None,
     **said: Any,
 ) -> Problem:
     """Check q, k, v and masks, and return them as a `Problem`.
 
     Keys that no query sees are hidden, as those are that `key_mask` hides. `said` are fields of
     `Scoring`, for callers that have a few. Without `numbers` those in q, k, v are not looked at.
+    The largest entry of `beside` is found together with theirs where all are far.
 
     Raises
     ------
@@ -338,7 +345,8 @@ def pose(
     ends = None
     if numbers:
         found = value_ends(v, key_mask, xp, zero=sinks is not None)
-        tops, ends = sizes_of(q, k, found, xp)
+        one_more = beside if far(q) and _like(beside, q) else None
+        tops, ends, top_beside = sizes_of(q, k, found, xp, one_more)
         for name, array, top in zip(("q", "k", "v"), (q, k, v), tops, strict=True):
             if not math.isfinite(top):
                 check_finite(name, array, xp, _REMEDIES[name], shapes[name])
@@ -365,8 +373,13 @@ def pose(
     if ends is not None:
         # writable copies: a library may refuse others
         high, low = (np.array(np.broadcast_to(end, (*batch, end.shape[-1]))) for end in ends)
-        vars(posed).update(value_range=(high, low), largest_key=tops[1])
+        vars(posed).update(value_range=(high, low), largest_key=tops[1], largest_beside=top_beside)
     return posed
+
+
+def _like(x: Array | None, q: Array) -> bool:
+    """Return whether an array is of the library, the device and the dtype of another."""
+    return isinstance(x, type(q)) and x.dtype == q.dtype and _arrays.device(x) == _arrays.device(q)
 
 
 def _group(batch: tuple[int, ...], k: Array, v: Array, key_mask: Array | None) -> int:
@@ -383,8 +396,9 @@ _REMEDIES = {
 }
 
 
-def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
-    """Check dout against the output's shape and dtype and return it in the dtype computed in.
+def check_cotangent(dout: Array, problem: Problem, q: Array, top: float | None = None) -> Array:
+    """Check dout against the output's shape and dtype and return it in the dtype computed in;
+    `top` is its largest entry where that is known.
 
     A gradient forms z_ij = G_i . v_j and differences of such, and adds up G over the queries: what
     could overflow there is refused.
@@ -398,7 +412,7 @@ def check_cotangent(dout: Array, problem: Problem, q: Array) -> Array:
         msg = f"dout has dtype {dout.dtype}: it must be that of the output, {problem.out_dtype}"
         raise TypeError(msg)
     cotangent = _arrays.contiguous(_arrays.cast(dout, problem.dtype, xp))
-    top = max_abs(cotangent, xp)
+    top = max_abs(cotangent, xp) if top is None else top
     top_v = float(np.max(np.abs(problem.value_range), initial=1.0))
     if not math.isfinite(top):
         check_finite("dout", cotangent, xp, "mend the loss that it is the gradient of")

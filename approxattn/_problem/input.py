@@ -141,15 +141,17 @@ def value_ends(
 
 
 def sizes_of(
-    q: Array, k: Array, ends: tuple[Array, Array], xp: Namespace
-) -> tuple[list[float], tuple[HostArray, HostArray]]:
-    """Return the largest absolute entries of q, k and v, and the ends of the values on the host:
-    all in one crossing.
+    q: Array, k: Array, ends: tuple[Array, Array], xp: Namespace, beside: Array | None = None
+) -> tuple[list[float], tuple[HostArray, HostArray], float | None]:
+    """Return the largest absolute entries of q, k and v, the ends of the values on the host, and
+    the largest entry of one more array: all in one crossing.
     """
-    tops = (largest_entry(x, xp) for x in (q, k))
-    top_q, top_k, high, low = fetched(*tops, *ends)
+    arrays = (q, k) if beside is None else (q, k, beside)
+    top_q, top_k, *rest = fetched(*(largest_entry(x, xp) for x in arrays), *ends)
+    high, low = rest[-2:]
     top_v = np.max(np.maximum(np.abs(high), np.abs(low)), initial=0.0)
-    return [float(top_q), float(top_k), float(top_v)], (high, low)
+    more = None if beside is None else float(rest[0])
+    return [float(top_q), float(top_k), float(top_v)], (high, low), more
 
 
 def check_finite(

@@ -4,6 +4,8 @@ A certificate is computed when somebody reads it (`certificate.deferred`). Until
 stands in for the problem: its sizes and settings, the ends of its values, and facts that were found
 at the call, a number or a few for each token. They may be far (`_arrays.crossing`). No array of the
 caller is among them, nor one as wide as a token.
+
+Bounds that count keys need the mask: a copy of it is kept, one byte a key.
 """
 
 from __future__ import annotations
@@ -45,7 +47,15 @@ class Outline(Problem):
         return self.roundoff
 
 
-def outline(problem: Problem, *facts: Callable[[Problem], Any], counts: bool = False) -> Outline:
+_FIELDS = tuple(field.name for field in fields(Problem))
+
+
+def outline(
+    problem: Problem,
+    *facts: Callable[[Problem], Any],
+    counts: bool = False,
+    reach: bool = True,
+) -> Outline:
     """Return the outline of a problem with some of its facts, which are found now.
 
     Parameters
@@ -55,20 +65,26 @@ def outline(problem: Problem, *facts: Callable[[Problem], Any], counts: bool = F
     facts : callable
         Functions under `once`.
     counts : bool
-        Whether bounds ask for `visible_keys`.
+        Whether bounds ask which keys take part, and for `visible_keys`.
+    reach : bool
+        Whether they ask for `largest_key`.
     """
-    own: dict[str, Any] = {f.name: getattr(problem, f.name) for f in fields(Problem)}
+    own: dict[str, Any] = {name: getattr(problem, name) for name in _FIELDS}
     n_k = problem.n_k  # of keys elsewhere there are more than rows
     for name, n in (("q", problem.n_q), ("k", n_k), ("v", n_k)):
         x = own[name]
         own[name] = Gone((*problem.batch, n, int(x.shape[-1])), x.dtype)
     for name in ("key_mask", "bias", "sinks"):
         own[name] = None if own[name] is None else Gone((), None)
-    made = Outline(**own | {"xp": None, "roundoff": problem.u})
+    if counts and problem.key_mask is not None:
+        own["key_mask"] = problem.key_mask & problem.key_mask  # a copy, in any library
+    made = object.__new__(Outline)  # what __init__ does, in a fraction of the time
+    vars(made).update(own, xp=None, roundoff=problem.u)
     for known, there in (("value_range", "value_ends"), ("largest_key", "key_reach")):
-        name = known if known in vars(problem) else there
-        vars(made)[name] = getattr(problem, name)
-    if counts and (problem.key_mask is not None or problem.bias is not None):
+        if reach or there == "value_ends":
+            name = known if known in vars(problem) else there
+            vars(made)[name] = getattr(problem, name)
+    if counts and ("visible_keys" in vars(problem) or problem.bias is not None):
         vars(made)["visible_keys"] = problem.visible_keys
     made.facts.update({_found(fact): fact(problem) for fact in facts})
     return made

@@ -233,7 +233,7 @@ def attention_vjp(
     order = query_offset, window, segments, empty_rows
     scoring = Scoring(scale, causal, key_mask, *order, bias, softcap, sinks)
     check_flag("certify", certify)
-    problem = pose(q, k, v, scoring).asked(certify=certify)
+    problem = pose(q, k, v, scoring, beside=dout).asked(certify=certify)
     check_call(method, problem, rng)
     if not isinstance(method, Differentiable):
         msg = (
@@ -242,7 +242,7 @@ def attention_vjp(
         )
         raise TypeError(msg)
     check_max_memory(max_memory, method, problem, gradient=True)
-    cotangent = check_cotangent(dout, problem, q)
+    cotangent = check_cotangent(dout, problem, q, problem.largest_beside)
     if math.prod((*problem.batch, problem.n_q, problem.dv)) == 0:
         result = no_gradient(problem)
     else:

@@ -66,6 +66,8 @@ def l1_norm(mu: HostArray, positive: HostArray) -> HostArray:
     """Return the bound on the l1 norm of normalised weights: 1 where none is negative, and by the
     l1 distance 1 + 2 mu elsewhere.
     """
+    if np.all(positive):
+        return np.ones(np.broadcast_shapes(np.shape(mu), np.shape(positive)))
     return np.where(positive, 1.0, up(1 + 2 * mu))
 
 

@@ -72,6 +72,13 @@ def row_products(x: Array, y: Array, xp: Namespace) -> HostArray:
     return _arrays.to_host(xp.sum(x * y, axis=-1))
 
 
+def products_at_hand(x: Array, y: Array, xp: Namespace) -> Array:
+    """Return `row_products` in float64, at hand."""
+    if far(x):
+        return at_hand(xp.sum(x * y, axis=-1))
+    return row_products(x, y, xp).astype(np.float64)
+
+
 def key_centre(problem: Problem) -> Array:
     """Return the mean of the visible keys, shape (..., 1, d).
 

@@ -17,8 +17,10 @@ from approxattn.bounds.perturbation import tv_from_log_ratio
 from approxattn.exponential import one_sided, taylor
 from approxattn.exponential.majorants import WIDEST
 from approxattn.methods.polynomials.centring import CentredScores, centre_scores
+from approxattn.methods.polynomials.crossing.gradient_certificate import (
+    polynomial_gradient_bounds,
+)
 from approxattn.methods.polynomials.forward import Forward, forward
-from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
 from approxattn.methods.polynomials.moment_error import BY_DIFFERENCE, degrees_summed
 
 WIDE = np.longdouble

@@ -22,6 +22,8 @@ from methods import TABLE
 import approxattn as aa
 from approxattn._arrays import HostArray
 from approxattn.certificate import Certificate, GradientCertificate
+from approxattn.exponential import ExpPolynomial
+from approxattn.exponential.degree import POLYNOMIAL_BASES
 
 N, D = 12, 24
 MASK = np.arange(N) < N - 2
@@ -39,13 +41,22 @@ MASKED: dict[str, dict[str, Any]] = {
     "padding": {"key_mask": MASK[::-1], "causal": True, "empty_rows": "zero"},
     "NaN": {"nan_policy": "propagate"},
 }
+POLYNOMIALS = [aa.Polynomial(degree=2, basis=basis) for basis in POLYNOMIAL_BASES]
+POLYNOMIALS += [
+    aa.Polynomial(degree=4, basis="taylor", centre="keys"),
+    aa.Polynomial(degree=3, basis="one-sided", gradient="plug-in"),
+    aa.Polynomial(coefficients=(1, 1, 0.5)),
+    aa.Polynomial(coefficients=(1, 0.9), gradient="plug-in", centre="none"),
+    aa.Polynomial(tolerance=0.9, fallback=False),
+]
 CALLS: list[Any] = [pytest.param(row.method, {}, id=row.name) for row in TABLE]
 CALLS += [pytest.param(aa.Exact(), options, id=f"exact, {name}") for name, options in EXACT.items()]
 CALLS += [
     pytest.param(method, options, id=f"{method}, {name}")
     for name, options in MASKED.items()
-    for method in (aa.Exact(), aa.Polynomial(degree=2), aa.Performer(features=4))
+    for method in (aa.Exact(), *POLYNOMIALS[:2], aa.Performer(features=4))
 ]
+CALLS += [pytest.param(method, {}, id=f"{method}") for method in POLYNOMIALS]
 CALLS += [
     pytest.param(aa.Nystrom(landmarks=5, centred=False), {}, id="nystrom, values as they are"),
 ]
@@ -94,12 +105,17 @@ def assert_equal(found: Any, wanted: Any) -> None:
         assert found == wanted
 
 
+_SHARED = FunctionType | ModuleType | type | ExpPolynomial
+
+
 def kept(record: Any) -> Iterator[HostArray]:
-    """Yield every array that a record not looked at yet holds on to, the whole of each view."""
+    """Yield every array that a record not looked at yet holds on to, the whole of each view; not
+    the tables of polynomials, which calls share.
+    """
     seen, left = set(), [vars(record)]
     while left:
         x = left.pop()
-        if id(x) in seen or isinstance(x, FunctionType | ModuleType | type):
+        if id(x) in seen or isinstance(x, _SHARED):
             continue
         seen.add(id(x))
         if isinstance(x, np.ndarray):

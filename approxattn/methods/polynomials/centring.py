@@ -29,32 +29,65 @@ Computed weights (proved here).
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand, far, fetched, placed, space
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up, whole_power
-from approxattn.bounds.scores import key_centre, query_norms, row_norms, visible_max
+from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, outward, up, whole_power
+from approxattn.bounds.scores import key_centre, largest_visible, row_lengths
 from approxattn.methods.polynomials.balance import Balanced, balanced
+from approxattn.methods.polynomials.crossing.candidates import (
+    Crossed,
+    ShiftedQueries,
+    choose_queries,
+)
 from approxattn.methods.polynomials.metric import score_bounds_of
-from approxattn.methods.polynomials.shift import log_weights, shift_keys
+from approxattn.methods.polynomials.shift import shift_keys
 
 CENTRES = ("both", "keys", "none")
 
-GAIN = 0.95
-"""Longest centred query over longest query below which queries are centred. *Chosen*: weights cost
-a little, so they must gain something.
-"""
 
-NEAR = 0.8 * (1 - GAIN)
-"""A mean that short can shorten no query by that much, rounding included."""
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What scores are bounded by, at hand.
 
-SPREAD = 20.0
-"""*Chosen*: e^-20 is far from underflow in float32, also where sums are divided by it."""
+    Attributes
+    ----------
+    lengths, middle_length : array, shapes (..., n_q), (..., 1)
+        Bounds on |q_i - m| and |m|.
+    key_lengths : array, shape (..., n_k), or None
+        Bounds on |k_j - c|; None where single keys are not known.
+    radius : array, shape (..., 1)
+        Bound on the largest of them of a key that takes part.
+    bound, size : array, shapes (..., n_q)
+        B_i and R_i.
+    log_error : array, shape (..., 1)
+        What steps 4 and 5 add to ln rho.
+    weights : array, shape (..., n_k), or None
+        w_j; 0 for keys that take no part. None when all are 1.
+    """
+
+    lengths: Array
+    middle_length: Array
+    key_lengths: Array | None
+    radius: Array
+    bound: Array
+    size: Array
+    log_error: Array
+    weights: Array | None
+
+
+def _read(name: str) -> functools.cached_property[HostArray]:
+    """Return the property that reads a number of `Reach` on the host."""
+
+    def read(scores: CentredScores) -> HostArray:
+        return _arrays.to_host(getattr(scores.reach, name))
+
+    return functools.cached_property(read)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,26 +106,16 @@ class CentredScores:
         Whether c is the mean of the visible keys; 0 otherwise.
     centred : ndarray of bool, shape (...)
         Where m is the mean of the queries.
-    lengths, radius, middle_length : ndarray, shapes (..., n_q), (..., 1), (..., 1)
-        Bounds on |q_i - m|, max|k_j - c| and |m|, on the host.
-    bound : ndarray, shape (..., n_q)
-        B_i >= |s_ij|, on the host.
-    size : ndarray, shape (..., n_q)
-        R_i >= beta |q_i - m| max|k_j - c| >= B_i: what the terms of a score may add up to.
-    total : ndarray, shape (..., n_q)
-        Sum of the weights that each query sees, rounded up.
-    log_error : ndarray, shape (..., 1)
-        What steps 4 and 5 add to ln rho.
-    causal : bool
-        Whether row i sees the keys up to i + n_k - n_q only.
-    heads : int
-        As in `Problem`.
-    key_shares : ndarray, shape (..., n_k)
-        |k_j - c| over the largest of them, rounded up; at most 1.
-    host_weights : ndarray, shape (..., n_k), or None
-        w_j on the host; 0 for keys that take no part. None when all are 1.
+    reach : Reach
+        What bounds are made of; `lengths`, `radius`, `middle_length`, `log_error`,
+        `bound` (B_i >= |s_ij|) and `size` are these on the host. R_i >= beta |q_i - m| max|k_j - c|
+        >= B_i: what the terms of a score may add up to.
+    problem : Problem
+        Whose scores they are, or its outline: it says which keys a row sees.
     scale : float
         beta.
+    crossed : Crossed or None
+        What is known on the host of queries and keys.
     """
 
     queries: Array
@@ -102,24 +125,76 @@ class CentredScores:
     middle: Array
     keys_centred: bool
     centred: HostArray
-    lengths: HostArray
-    radius: HostArray
-    middle_length: HostArray
-    bound: HostArray
-    size: HostArray
-    total: HostArray
-    log_error: HostArray
-    causal: bool
-    key_shares: HostArray
-    host_weights: HostArray | None
+    reach: Reach
+    problem: Problem
     scale: float
     xp: Namespace
-    heads: int = 1
+    crossed: Crossed | None = None
+
+    lengths = _read("lengths")
+    radius = _read("radius")
+    middle_length = _read("middle_length")
+    bound = _read("bound")
+    size = _read("size")
+    log_error = _read("log_error")
+
+    @property
+    def causal(self) -> bool:
+        """Whether row i sees the keys up to i + n_k - n_q only."""
+        return self.problem.causal
+
+    @functools.cached_property
+    def widest(self) -> tuple[HostArray, HostArray]:
+        """Largest of `bound` and of `size`, shapes (...)."""
+        return self.widest_and()[0]
+
+    def widest_and(self, *others: Array) -> tuple[tuple[HostArray, HostArray], list[HostArray]]:
+        """Return `widest`, and other numbers that cross together with it."""
+        bound, size = self.reach.bound, self.reach.size
+        ends = (space(x).max(x, axis=-1) for x in (bound, size))
+        of_bound, of_size, *found = fetched(*ends, *others)
+        vars(self)["widest"] = of_bound, of_size
+        return self.widest, found
+
+    @property
+    def half_range(self) -> float:
+        """Largest of `bound`."""
+        return float(np.max(self.widest[0]))
+
+    @functools.cached_property
+    def total(self) -> HostArray:
+        """Sum of the weights that each query sees, rounded up, shape (..., n_q)."""
+        return _totals(self.problem, self.host_weights)
+
+    @property
+    def whole(self) -> Array:
+        """About the sum of all weights, shape (..., 1), at hand."""
+        like = self.reach.radius
+        if not far(like):
+            return np.max(self.total, axis=-1, keepdims=True, initial=0.0)
+        weights, mask = self.reach.weights, self.problem.key_mask
+        if weights is None and mask is None:
+            return placed(np.full(like.shape, float(self.problem.n_k)), like)
+        weights = at_hand(mask) if weights is None else weights
+        return self.xp.sum(weights, axis=-1, keepdims=True)
+
+    @functools.cached_property
+    def host_weights(self) -> HostArray | None:
+        """w_j on the host, shape (..., n_k); 0 for keys that take no part. None when all are 1."""
+        return None if self.reach.weights is None else _arrays.to_host(self.reach.weights)
+
+    @functools.cached_property
+    def key_shares(self) -> HostArray:
+        """|k_j - c| over the largest of them, rounded up, shape (..., n_k); at most 1, and 0 for
+        keys that take no part.
+        """
+        return _shares(_arrays.to_host(self.reach.key_lengths), self.radius, self.problem)
 
     @functools.cached_property
     def balanced(self) -> Balanced:
         """Queries and keys as the kernels take them."""
-        return balanced(self.queries, self.keys, self.scale, self.xp)
+        tops = None if self.crossed is None else self.crossed.tops
+        return balanced(self.queries, self.keys, self.scale, self.xp, tops)
 
     def balanced_only(self) -> CentredScores:
         """Return the scores with `balanced`, but without queries and keys: as large as the input,
@@ -155,9 +230,8 @@ class CentredScores:
             powers = self.key_shares if last is None else last * self.key_shares
             grow = 1 + gamma(powers.shape[-1] + len(found), U64)
             if self.causal:
-                positions = self.size.shape[-1] // self.heads
-                sums = np.cumsum(powers, axis=-1)[..., powers.shape[-1] - positions :]
-                sums = np.tile(sums, self.heads) if self.heads > 1 else sums
+                sums = np.cumsum(powers, axis=-1)[..., self.problem.earlier :]
+                sums = self.problem.of_heads(sums)
             else:
                 sums = np.sum(powers, axis=-1, keepdims=True)
             found.append(np.minimum(sums * grow, found[0]))
@@ -170,39 +244,26 @@ class CentredScores:
         return [self.total if self.causal else self.total[..., :1]], [self.host_weights]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShiftedQueries:
-    """Queries less their mean where that pays, and the weights of the keys, as in
-    `CentredScores`.
-    """
-
-    queries: Array
-    middle: Array
-    centred: HostArray
-    weights: Array | None
-    lengths: HostArray
-
-
-def shifted(problem: Problem, centre: str) -> tuple[ShiftedQueries, Array, Array]:
-    """Return queries and keys as `centre` has them, and the centre of the keys."""
+def centred_keys(problem: Problem, centre: str) -> tuple[Array, Array]:
+    """Return the keys as `centre` has them, and what was subtracted from them."""
     shift = key_centre(problem)
     shift = problem.xp.zeros_like(shift) if centre == "none" else shift
-    keys = shift_keys(problem, shift, problem.dtype)
-    chosen = _centred_queries(problem, keys) if centre == "both" else _queries_as_given(problem)
-    return chosen, keys, shift
+    return shift_keys(problem, shift, problem.dtype), shift
 
 
 def centre_scores(problem: Problem, centre: str = "both") -> CentredScores:
     """Return the centred scores; `centre` "keys" leaves the queries as they are, "none" the keys
     too.
     """
-    chosen, keys, shift = shifted(problem, centre)
-    middle_length = np.zeros((*problem.batch, 1))
+    keys, shift = centred_keys(problem, centre)
+    key_lengths = row_lengths(keys, problem.xp)
+    chosen = choose_queries(problem, keys, centre=centre == "both", key_lengths=key_lengths)
+    radius = largest_visible(key_lengths, problem)[..., None]
+    middle_length, error = (placed(np.zeros((*problem.batch, 1)), radius) for _ in range(2))
     if np.any(chosen.centred):
-        middle_length = row_norms(chosen.middle, problem.xp)
-    key_lengths = row_norms(keys, problem.xp)
-    radius = visible_max(key_lengths, problem)[..., None]
-    error = np.where(chosen.centred[..., None], _weight_error(problem, middle_length, radius), 0.0)
+        middle_length = row_lengths(chosen.middle, problem.xp)
+        on = placed(chosen.centred[..., None], radius)
+        error = space(radius).where(on, _weight_error(problem, middle_length, radius), error)
     return scores_of(
         problem,
         chosen,
@@ -220,104 +281,63 @@ def scores_of(
     chosen: ShiftedQueries,
     keys: Array,
     *,
-    key_lengths: HostArray,
+    key_lengths: Array,
     key_shift: Array,
     keys_centred: bool,
-    middle_length: HostArray,
-    weight_error: HostArray,
+    middle_length: Array,
+    weight_error: Array,
 ) -> CentredScores:
     """Return the scores of shifted queries and keys, in the dtype computed in.
 
-    `key_lengths`, shape (..., n_k), bounds the lengths of the keys, `middle_length` that of m;
-    `weight_error`, shape (..., 1), is what step 4 and whatever was rounded before add to ln rho.
+    All numbers are at hand: `key_lengths`, shape (..., n_k), bounds the lengths of the keys,
+    `middle_length` that of m; `weight_error`, shape (..., 1), is what step 4 and whatever was
+    rounded before add to ln rho.
     """
-    radius = visible_max(key_lengths, problem)[..., None]
+    radius = largest_visible(key_lengths, problem)[..., None]
+    moments = None if chosen.crossed is None else chosen.crossed.moments
+    lengths = chosen.lengths, key_lengths
     bound, size = (
-        up(x * (1 + 6 * problem.u))
-        for x in score_bounds_of(chosen.queries, keys, problem, chosen.lengths, key_lengths)
+        outward(x * (1 + 6 * problem.u))
+        for x in score_bounds_of(chosen.queries, keys, problem, *lengths, moments)
     )  # centring rounds both
+    weights = chosen.weights
     return CentredScores(
         queries=chosen.queries,
         keys=keys,
-        weights=chosen.weights,
+        weights=weights,
         key_shift=key_shift,
         middle=chosen.middle,
         keys_centred=keys_centred,
         centred=chosen.centred,
-        lengths=chosen.lengths,
-        radius=radius,
-        middle_length=middle_length,
-        bound=bound,
-        size=size,
-        total=_totals(problem, chosen.weights),
-        causal=problem.causal,
-        heads=problem.heads,
-        key_shares=_shares(key_lengths, radius, problem),
-        host_weights=_on_host(chosen.weights),
-        log_error=up(weight_error + _flushed(problem, chosen.lengths, radius)),
+        reach=Reach(
+            lengths=chosen.lengths,
+            middle_length=middle_length,
+            key_lengths=key_lengths,
+            radius=radius,
+            bound=bound,
+            size=size,
+            log_error=outward(weight_error + _flushed(problem, chosen.lengths, radius)),
+            weights=None if weights is None else at_hand(weights[..., 0]),
+        ),
+        problem=problem,
         scale=problem.scale,
         xp=problem.xp,
+        crossed=chosen.crossed,
     )
 
 
-def _queries_as_given(problem: Problem) -> ShiftedQueries:
-    return ShiftedQueries(
-        queries=problem.q,
-        middle=problem.xp.zeros_like(problem.k[..., :1, :]),
-        centred=np.zeros(problem.batch, bool),
-        weights=None,
-        lengths=query_norms(problem),
-    )
-
-
-def _centred_queries(problem: Problem, keys: Array) -> ShiftedQueries:
-    """Centre the queries of the leading indices where that pays."""
-    xp, queries, given = problem.xp, problem.q, _queries_as_given(problem)
-    mean = _arrays.mean_of_rows(queries, xp)
-    reach = math.sqrt(problem.d) * _arrays.to_float64(_arrays.largest_size(mean, xp))
-    if np.all(reach <= NEAR * np.max(given.lengths, axis=-1)):
-        return given
-    shifted = queries - mean
-    lengths = row_norms(shifted, xp)
-    shorter = np.max(lengths, axis=-1) < GAIN * np.max(given.lengths, axis=-1)
-    if not np.any(shorter):
-        return given
-    logs = log_weights(problem, keys, mean)
-    centred = np.asarray(shorter & _narrow(problem, logs))
-    if not np.any(centred):
-        return given
-    on = _arrays.from_host(centred[..., None, None], queries)
-    plain = xp.zeros_like(logs)
-    if problem.key_mask is not None:
-        plain = xp.where(problem.key_mask[..., None], plain, xp.full_like(logs, -xp.inf))
-    return ShiftedQueries(
-        queries=xp.where(on, shifted, queries),
-        middle=xp.where(on, mean, given.middle),
-        centred=centred,
-        weights=_arrays.cast(xp.exp(xp.where(on, logs, plain)), problem.dtype, xp),
-        lengths=np.where(centred[..., None], lengths, given.lengths),
-    )
-
-
-def _narrow(problem: Problem, logs: Array) -> HostArray:
-    """Tell for which leading indices the weights spread little enough, shape (...)."""
-    seen = logs if problem.key_mask is None else problem.shown(logs)
-    lowest = _arrays.to_host(problem.xp.min(seen, axis=-2))[..., 0]
-    return np.asarray(lowest >= -SPREAD)
-
-
-def _weight_error(problem: Problem, middle_length: HostArray, radius: HostArray) -> HostArray:
+def _weight_error(problem: Problem, middle_length: Array, radius: Array) -> Array:
     """Return 2 eta of step 4, shape (..., 1)."""
     size, u = problem.scale * middle_length * radius, problem.u
     eta = size * (2 * u + gamma(problem.d + 6, U64)) + (EXP_ULPS + 2 + 4 * size) * U64 + 2 * u
-    return up(2 * eta)
+    return outward(2 * eta)
 
 
-def _flushed(problem: Problem, lengths: HostArray, radius: HostArray) -> HostArray:
+def _flushed(problem: Problem, lengths: Array, radius: Array) -> Array:
     """Return what step 5 adds to ln rho, shape (..., 1)."""
-    longest = np.max(lengths, axis=-1, keepdims=True)
+    longest = space(lengths).max(lengths, axis=-1, keepdims=True)
     tiny = _arrays.smallest_normal(problem.dtype)
-    return up(4 * problem.scale * problem.d * tiny * (longest + radius))
+    return outward(4 * problem.scale * problem.d * tiny * (longest + radius))
 
 
 def _shares(key_lengths: HostArray, radius: HostArray, problem: Problem) -> HostArray:
@@ -328,14 +348,9 @@ def _shares(key_lengths: HostArray, radius: HostArray, problem: Problem) -> Host
     return np.minimum(key_lengths / safe * (1 + 4 * U64), 1.0)
 
 
-def _on_host(weights: Array | None) -> HostArray | None:
-    return None if weights is None else _arrays.to_host(weights[..., 0]).astype(np.float64)
-
-
-def _totals(problem: Problem, weights: Array | None) -> HostArray:
-    if weights is None:
+def _totals(problem: Problem, of_keys: HostArray | None) -> HostArray:
+    if of_keys is None:
         return problem.visible_keys.astype(np.float64)
-    of_keys = _arrays.to_host(weights[..., 0]).astype(np.float64)
     grow = 1 + gamma(problem.n_k, U64)
     if problem.causal:
         return up(problem.of_heads(np.cumsum(of_keys, axis=-1)[..., problem.earlier :]) * grow)

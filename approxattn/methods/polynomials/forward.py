@@ -40,7 +40,8 @@ from approxattn.bounds.rounding import gamma, up
 from approxattn.bounds.scores import value_spread
 from approxattn.exponential import ExpPolynomial, exp_polynomial
 from approxattn.methods.polynomials.balance import Balance, balanced
-from approxattn.methods.polynomials.centring import CentredScores, shifted
+from approxattn.methods.polynomials.centring import CentredScores, centred_keys
+from approxattn.methods.polynomials.crossing.candidates import choose_queries
 from approxattn.methods.polynomials.moment_error import (
     Parts,
     degrees_summed,
@@ -116,7 +117,7 @@ class Forward:
     @functools.cached_property
     def host_denominator(self) -> HostArray:
         """The denominators in float64 on the host, shape (..., n_q)."""
-        return _arrays.to_host(self.denominator[..., 0]).astype(np.float64)
+        return np.asarray(_arrays.to_host(self.denominator[..., 0]), dtype=np.float64)
 
     @property
     def lost(self) -> HostArray:
@@ -166,7 +167,8 @@ class Forward:
         """The parts with what they may be off by, on the host."""
         if self.parts is None:
             return None
-        p, scores, found = self.polynomial, self.scores, _arrays.to_float64(self.parts)
+        p, scores = self.polynomial, self.scores
+        found = np.asarray(_arrays.to_host(self.parts), dtype=np.float64)
         rounding, of_last = gamma(self.roundings, self.problem.u), None
         if p.moments is not None and found.shape[-1] < len(p.moments.degrees):
             error = rounding * scores.absolute(p.coefficients) + p.degree * self.parts_lost
@@ -282,7 +284,7 @@ def forward(
     problem: Problem, scores: CentredScores, polynomial: ExpPolynomial, *, keep: bool = False
 ) -> Forward:
     """Run the sums; `keep` what the gradient can use."""
-    _check_range(polynomial, scores.size, problem)
+    _check_range(polynomial, scores.widest[1], problem)
     xp = problem.xp
     tokens = scores.balanced
     queries, keys = tokens.queries, tokens.keys
@@ -322,8 +324,10 @@ def taylor_value(problem: Problem, degree: int, centre: str) -> Array:
     Sums that overflow are infinite or NaN. A row whose denominator is, or is lost to rounding, is
     NaN: a finite numerator over infinity would read 0.
     """
-    xp, (chosen, keys, _) = problem.xp, shifted(problem, centre)
-    tokens = balanced(chosen.queries, keys, problem.scale, xp)
+    xp, (keys, _) = problem.xp, centred_keys(problem, centre)
+    chosen = choose_queries(problem, keys, centre=centre == "both", key_lengths=None)
+    tops = None if chosen.crossed is None else chosen.crossed.tops
+    tokens = balanced(chosen.queries, keys, problem.scale, xp, tops)
     values = values_and_one(problem)
     values = values if chosen.weights is None else values * chosen.weights
     polynomial = exp_polynomial(degree, 0.0, "taylor")

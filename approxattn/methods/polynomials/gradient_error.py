@@ -29,11 +29,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from approxattn import _arrays
-from approxattn._arrays import Array, HostArray
+from approxattn._arrays import HostArray
 from approxattn.bounds.gradients import (
     GradientBounds,
     GradientNoise,
-    cotangent_size,
     gradient_bounds,
 )
 from approxattn.bounds.perturbation import tv_from_log_ratio
@@ -70,24 +69,6 @@ class Cotangent:
     slopes: HostArray
 
 
-def polynomial_gradient_bounds(run: Forward, dout: Array, kind: str) -> GradientBounds:
-    """Return T3 plus what the consistent gradient's slope and rounding add."""
-    scores, cotangent = run.scores, cotangent_of(run, dout, kind)
-    bounds, rounding_only = bounds_by_queries(run, kind, cotangent)
-    dk, dv = _weighted_truncation(run, cotangent)
-    bounds = GradientBounds(
-        dq=bounds.dq,
-        dk=np.minimum(bounds.dk, up(dk + rounding_only.dk)),
-        dv=np.minimum(bounds.dv, up(dv + rounding_only.dv)),
-    )
-    if kind == "consistent":  # subtracting the mean can double the error of dk
-        bounds = bounds._replace(
-            dk=up((2 if scores.keys_centred else 1) * bounds.dk),
-            dq=up(bounds.dq + _mean_query_error(run, rounding_only.dq, cotangent)),
-        )
-    return bounds
-
-
 def bounds_by_queries(
     run: Forward, kind: str, cotangent: Cotangent
 ) -> tuple[GradientBounds, GradientBounds]:
@@ -113,11 +94,11 @@ def bounds_by_queries(
     return combine(run.log_ratio, run.mu), combine(np.zeros_like(run.log_ratio), 0.0)
 
 
-def cotangent_of(run: Forward, dout: Array, kind: str) -> Cotangent:
-    """Return what the bounds share."""
+def cotangent_of(run: Forward, size: HostArray, kind: str) -> Cotangent:
+    """Return what the bounds share, given the lengths of the cotangent."""
     spread, coefficients = value_spread(run.problem), primitive(run, kind)
     return Cotangent(
-        size=cotangent_size(dout, run.problem.xp),
+        size=size,
         top=spread.top[..., None],
         osc=spread.osc[..., None],
         coefficients=coefficients,
@@ -155,7 +136,7 @@ def _noise(run: Forward, cotangent: Cotangent, kind: str) -> GradientNoise:
     )
 
 
-def _mean_query_error(run: Forward, not_truncation: HostArray, cotangent: Cotangent) -> HostArray:
+def mean_query_error(run: Forward, not_truncation: HostArray, cotangent: Cotangent) -> HostArray:
     """Return what passing through the mean query adds to the error of dq, shape (..., 1)."""
     problem, centred = run.problem, run.scores.centred[..., None]
     if not np.any(centred):
@@ -200,50 +181,30 @@ def _term_loss(run: Forward, cotangent: Cotangent) -> HostArray:
     return up(twice * (problem.dv + 2) * right * (of_kernels + of_left))
 
 
-def _weighted_truncation(run: Forward, cotangent: Cotangent) -> tuple[HostArray, HostArray]:
-    """Return T3 key by key, shapes (..., n_k), from the computed weights.
-
-    1. |f - f~|_ij <= (rho_i - 1) f~_ij.
-    2. |P - P~|_ij <= (rho_i - 1 + TV_i) omega_i f~_ij.
-
-    Against the sums over all queries of `gradient_bounds` this counts each query by the weight it
-    gives to the key, at one more kernel sum. Where weights may be negative this says nothing.
-    """
-    problem, xp = run.problem, run.problem.xp
-    if not np.any(np.all(run.positive, axis=-1)):
-        nothing = np.full((*problem.batch, problem.n_k), np.inf)
-        return nothing, nothing
-    with np.errstate(over="ignore", invalid="ignore"):
-        columns, noise = truncation_columns(run, cotangent)
-        # the sums are taken of columns with a largest entry of 1
-        top = np.max(columns, axis=-2, keepdims=True)  # (..., 1, 2)
-        unit = np.where((top > 0) & np.isfinite(top), columns / top, 0.0)
-    device = _arrays.cast(_arrays.from_host(unit, problem.q), problem.dtype, xp)
-    sums = _arrays.to_host(
-        run.kernel.transposed_sums(run.queries, run.keys, device / run.denominator)
-    ).astype(np.float64)
-    if run.scores.weights is not None:
-        sums = sums * _arrays.to_host(run.scores.weights).astype(np.float64)
-    known = np.all(run.positive, axis=-1)
-    bounds = truncation_of_keys(sums, top, noise, lost_quotients(run), known, problem.u)
-    return bounds[..., 0], bounds[..., 1]
-
-
 def truncation_columns(run: Forward, cotangent: Cotangent) -> tuple[HostArray, HostArray]:
     """Return what each query adds to the bounds of dk and dv times the weight it gives to a key,
     shape (..., n_q, 2), and the sum of what rounding adds to these, shape (..., 1, 2).
     """
+    columns = columns_of_truncation(run, cotangent.size)
+    return columns, truncation_noise(run, columns)
+
+
+def columns_of_truncation(run: Forward, size: HostArray) -> HostArray:
+    """Return these columns, given the lengths of the cotangent."""
     log_ratio = run.log_ratio
     # 0 times the largest float, unlike 0 times inf, is 0
     excess = np.minimum(np.expm1(log_ratio), np.finfo(np.float64).max)
-    omega = times(cotangent.size, cotangent.osc)
+    omega = times(size, value_spread(run.problem).osc[..., None])
     moved = times(run.problem.scale, query_norms(run.problem), omega)
-    columns = np.stack(
-        [(excess + tv_from_log_ratio(log_ratio)) * moved, excess * cotangent.size], axis=-1
-    )
+    return np.stack([(excess + tv_from_log_ratio(log_ratio)) * moved, excess * size], axis=-1)
+
+
+def truncation_noise(run: Forward, columns: HostArray) -> HostArray:
+    """Return the sum of what rounding adds to the columns, shape (..., 1, 2)."""
     c = run.polynomial.coefficients  # these sums run over queries, which may be more than the keys
     of_weights = np.maximum(run.weight_noise, run.noise(_roundings(run, c), c))
-    return columns, np.sum(of_weights[..., None] * columns, axis=-2, keepdims=True)
+    noise: HostArray = np.sum(of_weights[..., None] * columns, axis=-2, keepdims=True)
+    return noise
 
 
 def lost_quotients(run: Forward) -> HostArray:

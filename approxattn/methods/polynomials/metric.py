@@ -25,9 +25,10 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand, far, fetched, placed, space
 from approxattn._problem import Problem
-from approxattn.bounds.rounding import U64, gamma, up
-from approxattn.bounds.scores import row_norms, visible_max
+from approxattn.bounds.rounding import U64, gamma, outward, up
+from approxattn.bounds.scores import largest_visible, row_lengths
 
 FLOOR = {"float64": 1e-10, "float32": 1e-5}
 """Least eigenvalue of a moment over its largest one. *Chosen*: flatter directions would only
@@ -44,24 +45,27 @@ def score_bounds_of(
     queries: Array,
     keys: Array,
     problem: Problem,
-    lengths: HostArray | None = None,
-    key_lengths: HostArray | None = None,
-) -> tuple[HostArray, HostArray]:
+    lengths: Array | None = None,
+    key_lengths: Array | None = None,
+    moments: tuple[HostArray, HostArray] | None = None,
+) -> tuple[Array, Array]:
     """Return B_i >= max_j |beta queries_i . keys_j| over visible keys, shape (..., n_q), the
-    smaller of both bounds; and that by Cauchy-Schwarz as they are.
+    smaller of both bounds; and that by Cauchy-Schwarz as they are. Both at hand.
 
-    `lengths` and `key_lengths` are bounds on the norms of the rows where these are known already.
+    `lengths` and `key_lengths` are bounds on the norms of the rows, at hand, and `moments` those of
+    queries and keys, where these are known already.
     """
     xp = problem.xp
-    lengths = row_norms(queries, xp) if lengths is None else lengths
-    key_lengths = row_norms(keys, xp) if key_lengths is None else key_lengths
-    radius = visible_max(key_lengths, problem)[..., None]
-    plain = up(problem.scale * lengths * radius)
+    lengths = row_lengths(queries, xp) if lengths is None else lengths
+    key_lengths = row_lengths(keys, xp) if key_lengths is None else key_lengths
+    radius = largest_visible(key_lengths, problem)[..., None]
+    plain = outward(problem.scale * lengths * radius)
     if not queries.shape[-2] or problem.d > WIDEST:
         return plain, plain
-    both = balancing(
-        moment(queries, lengths, xp), moment(keys, key_lengths, xp), FLOOR[problem.dtype]
-    )
+    if moments is None:
+        of_queries, of_keys = fetched(moment(queries, lengths, xp), moment(keys, key_lengths, xp))
+        moments = of_queries, of_keys
+    both = balancing(*moments, FLOOR[problem.dtype])
     if both is None:
         return plain, plain
     s, r = both
@@ -71,29 +75,36 @@ def score_bounds_of(
     miss = miss + gamma(d + 4, U64) * size_s * size_r
     s, r = (_arrays.cast(_arrays.from_host(t, queries), problem.dtype, xp) for t in both)
     loss, tiny = gamma(d + 4, u), d * _arrays.smallest_normal(problem.dtype)
-    balanced_q = row_norms(xp.matmul(queries, xp.matrix_transpose(s)), xp)
-    balanced_k = row_norms(xp.matmul(keys, xp.matrix_transpose(r)), xp)
+    balanced_q = row_lengths(xp.matmul(queries, xp.matrix_transpose(s)), xp)
+    balanced_k = row_lengths(xp.matmul(keys, xp.matrix_transpose(r)), xp)
+    size_s, size_r, miss = (placed(x, lengths) for x in (size_s, size_r, miss))
     with np.errstate(over="ignore", invalid="ignore"):
         q = balanced_q + loss * size_s * lengths + tiny * (1 + size_s)
-        k = visible_max(balanced_k, problem)[..., None] + loss * size_r * radius
+        k = largest_visible(balanced_k, problem)[..., None] + loss * size_r * radius
         k = k + tiny * (1 + size_r)
-        balanced = up(problem.scale * (q * k + miss * lengths * radius))
-    return np.fmin(balanced, plain), plain
+        balanced = outward(problem.scale * (q * k + miss * lengths * radius))
+    return _smaller(balanced, plain), plain
 
 
-def moment(x: Array, lengths: HostArray, xp: Namespace) -> HostArray:
-    """Return sum_i |x_i|^4 x_i x_i^T, of rows scaled to a greatest length of 1, on the host, shape
-    (..., n, d) -> (..., d, d).
+def _smaller(x: Array, y: Array) -> Array:
+    """Return the smaller of two numbers at hand, y where x is NaN."""
+    return np.fmin(x, y) if space(x) is np else space(x).where(x < y, x, y)
+
+
+def moment(x: Array, lengths: Array, xp: Namespace) -> Array:
+    """Return sum_i |x_i|^4 x_i x_i^T, of rows scaled to a greatest length of 1, at hand, shape
+    (..., n, d) -> (..., d, d); `lengths` are at hand.
     """
-    longest, name = np.max(lengths, axis=-1, keepdims=True)[..., None], _arrays.dtype_name(x)
+    own, name = space(lengths), _arrays.dtype_name(x)
+    longest = own.max(lengths, axis=-1, keepdims=True)[..., None]
     square = (lengths[..., None] / longest) ** 2
-    if np.all((longest > 2.0**-60) & (longest < 2.0**60)):
+    if not far(lengths) and np.all((longest > 2.0**-60) & (longest < 2.0**60)):
         square = square / longest
     else:
-        size = _arrays.cast(_arrays.from_host(longest, x), name, xp)
+        size = _arrays.cast(placed(longest, x), name, xp)
         x = x / xp.where(size > 0, size, xp.ones_like(size))
-    half = x * _arrays.cast(_arrays.from_host(square, x), name, xp)
-    return _arrays.to_float64(xp.matmul(xp.matrix_transpose(half), half))
+    half = x * _arrays.cast(placed(square, x), name, xp)
+    return at_hand(xp.matmul(xp.matrix_transpose(half), half))
 
 
 def balancing(

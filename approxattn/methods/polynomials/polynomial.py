@@ -22,7 +22,7 @@ from approxattn._arrays import Array
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
 from approxattn.bounds.gradients import no_gradient_bounds
-from approxattn.certificate import Approximation, Gradients, unclaimed
+from approxattn.certificate import SOFTMAX, Approximation, Certificate, Gradients, unclaimed
 from approxattn.exponential.degree import check_degree
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.polynomials.anisotropic.attention import (
@@ -38,9 +38,7 @@ from approxattn.methods.polynomials.choosing.beforehand import (
 )
 from approxattn.methods.polynomials.choosing.cost import backward, multiply_adds, sums_bytes
 from approxattn.methods.polynomials.choosing.output_certificate import (
-    facts_of,
     output_certificate,
-    unmet_of,
 )
 from approxattn.methods.polynomials.choosing.plan import (
     Plan,
@@ -51,10 +49,11 @@ from approxattn.methods.polynomials.choosing.plan import (
     polynomial_for,
 )
 from approxattn.methods.polynomials.choosing.settings import check_settings
+from approxattn.methods.polynomials.crossing.gradient_certificate import gradient_certificate
+from approxattn.methods.polynomials.crossing.kept import kept
 from approxattn.methods.polynomials.folding.open_state import MomentState, opened
 from approxattn.methods.polynomials.forward import Forward, forward, taylor_value
 from approxattn.methods.polynomials.gradient import polynomial_gradient
-from approxattn.methods.polynomials.gradient_error import polynomial_gradient_bounds
 from approxattn.methods.polynomials.sharding.causal_gradient import (
     PolynomialCausalGradientShards,
 )
@@ -193,7 +192,11 @@ class Polynomial(Costed):
         run = self._run(problem, scores)
         if isinstance(run, Plan):
             return exact_output(problem, run, self.tolerance or 0.0)
-        return Approximation(value=run.value, certificate=output_certificate(run, self.tolerance))
+        if self.tolerance is not None:  # what was promised is judged at the call
+            certificate = output_certificate(run, self.tolerance)
+        else:
+            certificate = Certificate.later(output_certificate, kept(run), target=SOFTMAX)
+        return Approximation(value=run.value, certificate=certificate)
 
     @property
     def gradient_of_output(self) -> bool:
@@ -218,10 +221,7 @@ class Polynomial(Costed):
             return Gradients(
                 dq=dq, dk=dk, dv=dv, certificate=no_gradient_bounds(problem).certificate()
             )
-        certificate = polynomial_gradient_bounds(run, dout, self.gradient).certificate(
-            facts={"gradient": self.gradient, **facts_of(run)},
-            unmet=unmet_of(run),
-        )
+        certificate = gradient_certificate(run, dout, self.gradient)
         return Gradients(dq=dq, dk=dk, dv=dv, certificate=certificate)
 
     @public()

@@ -19,6 +19,7 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import fetched
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import U64, gamma, up
 from approxattn.bounds.scores import row_norms, visible_max
@@ -67,7 +68,8 @@ def coordinates_of(problem: Problem, scores: CentredScores) -> Coordinates | Non
     lengths, key_lengths = row_norms(q, xp), row_norms(k, xp)
     if not problem.n_q:
         return None
-    both = balancing(moment(q, lengths, xp), moment(k, key_lengths, xp), FLOOR)
+    moments = fetched(moment(q, lengths, xp), moment(k, key_lengths, xp))
+    both = balancing(moments[0], moments[1], FLOOR)
     if both is None:
         return None
     s, r = both

@@ -17,8 +17,9 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import space
 from approxattn._problem import Problem
-from approxattn.bounds.scores import row_products
+from approxattn.bounds.scores import products_at_hand
 from approxattn.exponential import ExpPolynomial, exp_polynomial, one_sided
 from approxattn.exponential.majorants import WIDEST
 from approxattn.exponential.one_sided import MAX_DEGREE
@@ -91,8 +92,8 @@ class Foresight:
 def foresee(problem: Problem, scores: CentredScores) -> Foresight:
     """Look at some rows of every leading index."""
     xp, tokens = problem.xp, scores.balanced
-    whole = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
-    square = _mean_squares(tokens.queries, tokens.keys, scores.weights, whole, xp)
+    sums = tokens.queries, tokens.keys, scores.weights, scores.whole
+    square = _arrays.to_host(_mean_squares(*sums, xp))
     rows, columns = _rows(square, problem), choose(problem.n_k, KEYS, None)
     right = xp.take(tokens.keys, _arrays.from_host(columns, tokens.keys), axis=-2)
     left = np.take_along_axis(_arrays.to_float64(tokens.queries), rows[..., None], axis=-2)
@@ -114,14 +115,27 @@ def typical_deviation(scores: CentredScores) -> float:
     q, k = (x[..., :: max(1, x.shape[-2] // SPACED), :] for x in (tokens.queries, tokens.keys))
     if weights is not None:
         weights = weights[..., :: max(1, weights.shape[-2] // SPACED), :]
-    seen = np.max(scores.total, axis=-1, keepdims=True, initial=0.0)
-    return _typical(
-        _mean_squares(q, k, weights, seen * k.shape[-2] / tokens.keys.shape[-2], scores.xp)
-    )
+    share = k.shape[-2] / tokens.keys.shape[-2]
+    square = _mean_squares(q, k, weights, scores.whole * share, scores.xp)
+    return _typical(square) if isinstance(square, np.ndarray) else _typical_far(square, scores)
 
 
 def _typical(square: HostArray) -> float:
-    found = float(np.quantile(square, TYPICAL)) if square.size else 0.0
+    return _root(float(np.quantile(square, TYPICAL)) if square.size else 0.0)
+
+
+def _typical_far(square: Array, scores: CentredScores) -> float:
+    """Return the same: two numbers cross, together with those that the half range is taken from."""
+    xp, n = scores.xp, math.prod(square.shape)
+    if not n:
+        return 0.0
+    ordered, place = xp.sort(xp.reshape(square, (-1,))), (n - 1) * TYPICAL
+    ends = ordered[math.floor(place)], ordered[math.ceil(place)]
+    low, high = (float(x) for x in scores.widest_and(*ends)[1])
+    return _root(low + (high - low) * (place - math.floor(place)))
+
+
+def _root(found: float) -> float:
     return math.sqrt(max(found, 0.0)) if math.isfinite(found) else math.inf
 
 
@@ -146,15 +160,19 @@ def least_degree(
 
 
 def _mean_squares(
-    queries: Array, keys: Array, weights: Array | None, whole: HostArray, xp: Namespace
-) -> HostArray:
-    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative, given W, shape (..., 1)."""
+    queries: Array, keys: Array, weights: Array | None, whole: Array, xp: Namespace
+) -> Array:
+    """Return beta^2 q_i^T S q_i / W, shape (..., n_q), not negative, at hand, given W, shape
+    (..., 1), at hand.
+    """
     weighted = keys if weights is None else keys * weights
-    second = xp.matmul(xp.matrix_transpose(weighted), keys)
-    along = row_products(xp.matmul(queries, second), queries, xp).astype(np.float64)
+    along = products_at_hand(
+        xp.matmul(queries, xp.matmul(xp.matrix_transpose(weighted), keys)), queries, xp
+    )
+    own = space(along)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.nan_to_num(along / whole, nan=0.0, posinf=np.inf)
-    return np.asarray(np.maximum(ratio, 0.0))
+        ratio = along / whole
+        return own.where(ratio > 0, ratio, own.zeros_like(ratio))  # NaN is 0
 
 
 def _rows(square: HostArray, problem: Problem) -> HostArray:

@@ -18,7 +18,7 @@ from approxattn.methods.polynomials.row_rounding import (
 from approxattn.monomials.index import rank
 
 
-def output_certificate(run: Forward, tolerance: float | None) -> Certificate:
+def output_certificate(run: Forward, tolerance: float | None = None) -> Certificate:
     """Return the certificate of the output, with what `tolerance` promised of it."""
     problem, rounding = run.problem, run.output_rounding
     tv = run.tv
@@ -54,7 +54,7 @@ def unmet_of(run: Forward) -> tuple[str, ...]:
     return (
         *lost,
         f"{unknown} row(s): the polynomial is not known to be positive for scores up to "
-        f"{np.max(run.scores.bound):.4g}, and their moments do not bound its error; use a smaller "
+        f"{run.scores.half_range:.4g}, and their moments do not bound its error; use a smaller "
         "scale, basis='taylor', or other coefficients",
     )
 

@@ -71,16 +71,16 @@ class Plan:
 
 def polynomial_for(scores: CentredScores, degree: int, basis: str) -> ExpPolynomial:
     """Return the polynomial of a degree in a basis for these scores."""
-    half_range = float(np.max(scores.bound))
     if basis != "one-sided":
-        return exp_polynomial(degree, half_range, basis)
-    return one_sided(degree, half_range, typical_deviation(scores))
+        return exp_polynomial(degree, scores.half_range, basis)
+    deviation = typical_deviation(scores)  # which lets the half range cross too
+    return one_sided(degree, scores.half_range, deviation)
 
 
 def given_for(scores: CentredScores, coefficients: tuple[float, ...]) -> ExpPolynomial:
     """Return the polynomial with given coefficients, and what is sure of it for these scores."""
     deviation = typical_deviation(scores)
-    return given_polynomial(coefficients, float(np.max(scores.bound)), deviation)
+    return given_polynomial(coefficients, scores.half_range, deviation)
 
 
 def plans(
@@ -89,7 +89,7 @@ def plans(
     """Return the plans to try, one after the other, until one keeps the tolerance; the last does,
     or is exact attention (with `fallback`), or raises ValueError.
     """
-    half_range, refusal = float(np.max(scores.bound)), ""
+    half_range, refusal = scores.half_range, ""
     degree, known = None, "minimax" if basis is None else basis
     if known != "one-sided":
         try:
@@ -142,7 +142,7 @@ def _foreseen(
     degree: int | None,
 ) -> Iterator[ExpPolynomial]:
     """Return polynomials below a degree, from the first that is foreseen to keep the tolerance."""
-    half_range = float(np.max(scores.bound))
+    half_range = scores.half_range
     if basis in ("minimax", "chebyshev") or not half_range <= WIDEST:
         return
     step, most = (2, MAX_TAYLOR) if basis == "taylor" else (1, MAX_DEGREE)

@@ -23,11 +23,13 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import HostArray, precision
+from approxattn._arrays.crossing import placed
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import EXP_ULPS, gamma, up
-from approxattn.bounds.scores import row_norms, visible_max
-from approxattn.methods.polynomials.centring import CentredScores, ShiftedQueries, scores_of
+from approxattn.bounds.scores import row_lengths, row_norms, visible_max
+from approxattn.methods.polynomials.centring import CentredScores, scores_of
 from approxattn.methods.polynomials.choosing.plan import given_for
+from approxattn.methods.polynomials.crossing.candidates import ShiftedQueries
 from approxattn.methods.polynomials.fitting.reduction import ReducedScores
 from approxattn.methods.polynomials.forward import Forward, forward
 
@@ -46,7 +48,7 @@ def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
     weights, middle, centre = (
         _arrays.cast(x, item.dtype, xp) for x in (reduced.weights, reduced.middle, reduced.centre)
     )
-    lengths, key_lengths = row_norms(queries, xp), row_norms(keys, xp)
+    lengths, key_lengths = row_lengths(queries, xp), row_lengths(keys, xp)
     middle_length = row_norms(reduced.middle, xp)
     chosen = ShiftedQueries(
         queries=queries,
@@ -55,9 +57,9 @@ def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
         weights=None if item.causal else weights,
         lengths=lengths,
     )
-    reach = visible_max(key_lengths, item)[..., None]
+    reach = visible_max(_arrays.to_host(key_lengths), item)[..., None]
     both = up((2 * reach + row_norms(reduced.centre, xp)) * (1 + 4 * item.u))  # K + Y
-    error = 8 * _own_roundoff(reduced) * item.scale * np.max(lengths) * both
+    error = 8 * _own_roundoff(reduced) * item.scale * np.max(_arrays.to_host(lengths)) * both
     if not item.causal:
         error = error + _weight_error(item, reduced, middle_length * both)
     return scores_of(
@@ -67,8 +69,8 @@ def scores_of_reduction(item: Problem, reduced: ReducedScores) -> CentredScores:
         key_lengths=key_lengths,
         key_shift=centre,
         keys_centred=True,
-        middle_length=middle_length,
-        weight_error=up(error),
+        middle_length=placed(middle_length, lengths),
+        weight_error=placed(up(error), lengths),
     )
 
 

@@ -337,7 +337,8 @@ class PolynomialGradientShards:
         dout, xp = check_cotangent(dout, problem, q), problem.xp
         kappa = xp.sum(dout * run.value, axis=-1, keepdims=True)
         left = xp.concat([dout, -kappa], axis=-1) / run.denominator
-        return Pull(dout, left, cotangent_of(run, dout, self.method.gradient))
+        cotangent = cotangent_of(run, cotangent_size(dout, xp), self.method.gradient)
+        return Pull(dout, left, cotangent)
 
     def _primitive(self, polynomial: ExpPolynomial) -> tuple[float, ...] | None:
         """Return the coefficients of R where R is not P."""

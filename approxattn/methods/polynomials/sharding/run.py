@@ -22,7 +22,7 @@ from approxattn.bounds.elsewhere import Elsewhere, Extent, elsewhere
 from approxattn.bounds.rounding import up
 from approxattn.bounds.scores import query_norms
 from approxattn.methods.polynomials.balance import Balance, scaled
-from approxattn.methods.polynomials.centring import CentredScores
+from approxattn.methods.polynomials.centring import CentredScores, Reach
 from approxattn.methods.polynomials.folding.fold import refuse_large_sums
 from approxattn.methods.polynomials.forward import Forward, values_and_one
 from approxattn.methods.polynomials.shift import shift_keys
@@ -169,16 +169,17 @@ def _scores(state: PolynomialState, problem: Elsewhere) -> StateScores:
         middle=problem.xp.zeros_like(state.centre),
         keys_centred=False,
         centred=np.zeros(problem.batch, bool),
-        lengths=lengths,
-        radius=radius,
-        middle_length=zeros,
-        bound=bound,
-        size=bound,
-        total=np.broadcast_to(problem.visible_keys.astype(np.float64), bound.shape),
-        log_error=flushed,
-        causal=problem.causal,
-        key_shares=np.ones((*problem.batch, 1)),
-        host_weights=None,
+        reach=Reach(
+            lengths=lengths,
+            middle_length=zeros,
+            key_lengths=None,
+            radius=radius,
+            bound=bound,
+            size=bound,
+            log_error=flushed,
+            weights=None,
+        ),
+        problem=problem,
         scale=state.scale,
         xp=problem.xp,
     )
