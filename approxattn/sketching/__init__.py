@@ -2,11 +2,12 @@
 
 Each is a frozen record with `apply(x)`, shape (..., n, m) -> (..., k, m), and `adjoint(y)`, shape
 (..., k, m) -> (..., n, m), each in the operator's own complexity and never through an n x n array.
-Random ones are drawn on the host, so that every array library sees the same draws, and one draw
+Random combinations are drawn by counting (`streams`), where the tokens are: every array library has
+the same draws, but for the rounding of normal numbers. Sampled rows are drawn on the host. One draw
 serves all leading indices. How far A S^T S B is from A B on average: `moments.second_moment`.
 """
 
-from approxattn.sketching.dense import Dense, gaussian, rademacher, sparse_signs
+from approxattn.sketching.dense import Dense, DrawnDense, gaussian, rademacher, sparse_signs
 from approxattn.sketching.hashed import CountSketch, Hadamard, count_sketch, srht
 from approxattn.sketching.moments import second_moment
 from approxattn.sketching.pooling import Convolution, MaxPool, MeanPool, max_pool, mean_pool
@@ -24,6 +25,7 @@ __all__ = [
     "Convolution",
     "CountSketch",
     "Dense",
+    "DrawnDense",
     "Hadamard",
     "MaxPool",
     "MeanPool",

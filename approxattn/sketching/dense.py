@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn.sketching.streams import Once, stream
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,25 +40,80 @@ class Dense:
         return _arrays.from_host(self.matrix.astype(_arrays.dtype_name(x)), x)
 
 
-def gaussian(n: int, k: int, rng: np.random.Generator) -> Dense:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnDense:
+    """The same, R being made by counting where its factors are.
+
+    Attributes
+    ----------
+    entries : callable
+        From an array and the name of a dtype to the n k entries, token by token, in that dtype and
+        where the array is.
+    shape : tuple of int
+        k, n.
+    """
+
+    entries: Callable[[Array, str], Array]
+    shape: tuple[int, int]
+
+    @property
+    def matrix(self) -> HostArray:
+        """R on the host, in float64, shape (k, n)."""
+        k, n = self.shape
+        return np.asarray(self.entries(np.empty(0), "float64").reshape(n, k).T)
+
+    def apply(self, x: Array) -> Array:
+        """Return R x, shape (..., n, m) -> (..., k, m), by one matrix product."""
+        return _arrays.namespace(x=x).matmul(self._like(x), x)
+
+    def adjoint(self, y: Array) -> Array:
+        """Return R^T y, shape (..., k, m) -> (..., n, m)."""
+        xp = _arrays.namespace(y=y)
+        return xp.matmul(xp.matrix_transpose(self._like(y)), y)
+
+    def _like(self, x: Array) -> Array:
+        xp, (k, n) = _arrays.namespace(x=x), self.shape
+        flat = self.entries(x, _arrays.dtype_name(x))
+        return xp.matrix_transpose(xp.reshape(flat, (n, k)))
+
+
+def gaussian(n: int, k: int, rng: np.random.Generator) -> DrawnDense:
     """Draw R, shape (k, n), entries iid N(0, 1/k).
 
-    Token j always gets the j-th k numbers of `rng`: tokens appended later leave it unchanged.
+    Token j always gets the j-th k numbers of a `streams.Stream`: tokens appended later leave it
+    unchanged.
     """
-    return Dense(matrix=rng.standard_normal((n, k)).T / np.sqrt(k))
+    own = stream(rng)
+
+    def entries(like: Array, dtype: str) -> Array:
+        return own.normal(n * k, like, 1 / math.sqrt(k), dtype)
+
+    return DrawnDense(entries=Once(entries), shape=(k, n))
 
 
-def rademacher(n: int, k: int, rng: np.random.Generator) -> Dense:
+def rademacher(n: int, k: int, rng: np.random.Generator) -> DrawnDense:
     """Draw R, shape (k, n), entries iid +-1/sqrt(k), token by token as `gaussian`."""
-    return Dense(matrix=(2.0 * rng.integers(0, 2, (n, k)).T - 1) / np.sqrt(k))
+    return _of_values((-1.0, 1.0), n, k, rng)
 
 
-def sparse_signs(n: int, k: int, rng: np.random.Generator, spread: int = 3) -> Dense:
+def sparse_signs(n: int, k: int, rng: np.random.Generator, spread: int = 3) -> DrawnDense:
     """Draw R, shape (k, n), entries iid: 0 with probability 1 - 1/spread, else +-sqrt(spread/k);
     token by token as `gaussian`.
 
     Kept as a full matrix: at one entry of three a matrix product is faster than any sparse one. For
     few entries take `count_sketch`.
     """
-    draws = rng.integers(0, 2 * spread, (n, k)).T
-    return Dense(matrix=((draws == 0) * 1.0 - (draws == 1)) * np.sqrt(spread / k))
+    size = math.sqrt(spread)
+    return _of_values((size, -size, *(0.0,) * (2 * spread - 2)), n, k, rng)
+
+
+def _of_values(values: tuple[float, ...], n: int, k: int, rng: np.random.Generator) -> DrawnDense:
+    """Draw R, shape (k, n), entries iid, each of some values over sqrt(k) with equal
+    probability.
+    """
+    own, scaled = stream(rng), tuple(x / math.sqrt(k) for x in values)
+
+    def entries(like: Array, dtype: str) -> Array:
+        return own.entries(scaled, n * k, like, dtype)
+
+    return DrawnDense(entries=Once(entries), shape=(k, n))

@@ -4,6 +4,7 @@ subsampled randomised Hadamard transform.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
 from approxattn.sketching.rows import gather, scatter
+from approxattn.sketching.streams import Once, stream
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,28 +22,30 @@ class CountSketch:
 
     Attributes
     ----------
-    buckets : ndarray of int, shape (n,)
-        Bucket of each token.
-    signs : ndarray, shape (n,)
-        +-1.
+    draws : callable
+        From an array to whole numbers in 0..2k-1, shape (n,), where the array is: twice the bucket
+        of each token, and 1 more where its sign is +1.
     size : int
         k.
     """
 
-    buckets: HostArray
-    signs: HostArray
+    draws: Callable[[Array], Array]
     size: int
 
     def apply(self, x: Array) -> Array:
         """Return the buckets, shape (..., n, m) -> (..., k, m)."""
-        return scatter(x * self._signs(x), self.buckets, self.size)
+        draws = self.draws(x)
+        return scatter(x * _signs(draws & 1, x), draws >> 1, self.size)
 
     def adjoint(self, y: Array) -> Array:
         """Return each token's bucket times its sign, shape (..., k, m) -> (..., n, m)."""
-        return gather(y, self.buckets) * self._signs(y)
+        draws = self.draws(y)
+        return gather(y, draws >> 1) * _signs(draws & 1, y)
 
-    def _signs(self, x: Array) -> Array:
-        return _arrays.from_host(self.signs[:, None].astype(_arrays.dtype_name(x)), x)
+
+def _signs(bits: Array, x: Array) -> Array:
+    """Return -1 for 0 and 1 for 1 in the dtype of x, shape (n,) -> (n, 1)."""
+    return _arrays.cast(2 * bits - 1, _arrays.dtype_name(x), _arrays.namespace(x=x))[:, None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,15 +55,18 @@ class Hadamard:
 
     Attributes
     ----------
-    signs : ndarray, shape (n,)
-        Diagonal of D.
+    bits : callable
+        From an array to n bits where the array is: 1 for a sign +1 on the diagonal of D.
+    tokens : int
+        n.
     rows : ndarray of int, shape (k,)
         Rows kept, without repetition.
     length : int
         N, the next power of two from n on; tokens beyond n count as 0.
     """
 
-    signs: HostArray
+    bits: Callable[[Array], Array]
+    tokens: int
     rows: HostArray
     length: int
 
@@ -68,7 +75,7 @@ class Hadamard:
         xp = _arrays.namespace(x=x)
         shape = (*x.shape[:-2], self.length - x.shape[-2], x.shape[-1])
         padding = xp.zeros(shape, dtype=x.dtype, device=_arrays.device(x))
-        mixed = transform(xp.concat([x * self._signs(x), padding], axis=-2))
+        mixed = transform(xp.concat([x * _signs(self.bits(x), x), padding], axis=-2))
         return gather(mixed, self.rows) * self.rows.size**-0.5
 
     def adjoint(self, y: Array) -> Array:
@@ -76,10 +83,7 @@ class Hadamard:
         symmetric.
         """
         spread = transform(scatter(y, self.rows, self.length))
-        return spread[..., : self.signs.size, :] * self._signs(y) * self.rows.size**-0.5
-
-    def _signs(self, x: Array) -> Array:
-        return _arrays.from_host(self.signs[:, None].astype(_arrays.dtype_name(x)), x)
+        return spread[..., : self.tokens, :] * _signs(self.bits(y), y) * self.rows.size**-0.5
 
 
 def transform(x: Array) -> Array:
@@ -99,8 +103,8 @@ def transform(x: Array) -> Array:
 
 def count_sketch(n: int, k: int, rng: np.random.Generator) -> CountSketch:
     """Draw bucket and sign of every token; tokens appended later leave them unchanged."""
-    draws = rng.integers(0, 2 * k, n)
-    return CountSketch(buckets=draws // 2, signs=2.0 * (draws % 2) - 1, size=k)
+    own = stream(rng)
+    return CountSketch(draws=Once(lambda like: own.below(2 * k, n, like)), size=k)
 
 
 def srht(n: int, k: int, rng: np.random.Generator) -> Hadamard:
@@ -118,5 +122,6 @@ def srht(n: int, k: int, rng: np.random.Generator) -> Hadamard:
             "smaller rank"
         )
         raise ValueError(msg)
-    signs = 2.0 * rng.integers(0, 2, n) - 1
-    return Hadamard(signs=signs, rows=np.sort(rng.choice(length, k, replace=False)), length=length)
+    own, rows = stream(rng), np.sort(rng.choice(length, k, replace=False))
+    bits = Once(lambda like: own.below(2, n, like))
+    return Hadamard(bits=bits, tokens=n, rows=rows, length=length)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from namespaces import LIBRARIES, NUMPY, Library
 
 import approxattn as aa
+from approxattn import sketching
 from approxattn._arrays import HostArray
 from approxattn.data import minilm_heads
 from proofs_check.arithmetic.balls import exact_attention, max_error
@@ -172,7 +173,7 @@ def test_row_sample_approaches_attention() -> None:
 def test_gaussian_is_the_papers_and_has_no_bound(delta: float | None) -> None:
     q, k, v = np.random.default_rng(6).normal(size=(3, 9, 4))
     out = attend(aa.Linformer(rank=5, delta=delta), q, k, v, seed=7)
-    r = np.random.default_rng(7).standard_normal((9, 5)).T / np.sqrt(5)
+    r = sketching.gaussian(9, 5, np.random.default_rng(7)).matrix
     e, f = (r, r) if delta is None else (delta * r, np.exp(-delta) * r)
     weights = np.exp(q @ (e @ k).T / 2)
     np.testing.assert_allclose(

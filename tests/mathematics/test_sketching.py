@@ -96,11 +96,6 @@ def test_samples_are_visible_and_shared_by_items_with_equally_many_tokens() -> N
     assert all((index[i] == alone[i]).all() for i in range(3))
 
 
-def test_appended_tokens_leave_the_draws_unchanged() -> None:
-    short, long = (sketching.gaussian(n, 4, np.random.default_rng(4)).matrix for n in (5, 8))
-    assert (short == long[:, :5]).all()
-
-
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_adjoints_in_every_library(library: Library) -> None:
     """<S x, y> = <x, S^T y> for every linear operator."""

@@ -15,7 +15,9 @@ import numpy as np
 
 from approxattn import _arrays, sketching
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import fetched
 from approxattn._problem import Problem, refuse_overflow
+from approxattn._problem.input import largest_entry
 from approxattn.sketching import MaxPool, MeanPool
 from approxattn.softmax.biased import Reduced
 
@@ -203,8 +205,8 @@ def _combined(problem: Problem, e: Any, f: Any, factors: tuple[float, float]) ->
 
 def check_overflow(problem: Problem, keys: Array, values: Array) -> None:
     """Refuse combinations whose scores or sums could overflow."""
-    xp = problem.xp
-    top_q, top_k, top_v = (float(xp.max(xp.abs(x))) for x in (problem.q, keys, values))
+    tops = (largest_entry(x, problem.xp) for x in (problem.q, keys, values))
+    top_q, top_k, top_v = (float(top) for top in fetched(*tops))
     score = 2 * problem.scale * problem.d * max(top_q, 1.0) * max(top_k, 1.0)
     refuse_overflow("the size of sketched scores", score, problem.dtype)
     refuse_overflow("the size of sums of sketched values", keys.shape[-2] * top_v, problem.dtype)

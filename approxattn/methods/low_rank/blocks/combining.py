@@ -66,9 +66,8 @@ class Drawn:
             return Dense(matrix=(1.0 - 2.0 * odd) * signs * self.rank**-0.5)
         drawn = DRAWS[self.kind](DRAWN, self.rank, rng)
         if isinstance(drawn, CountSketch):
-            return CountSketch(
-                buckets=drawn.buckets[inside], signs=drawn.signs[inside], size=self.rank
-            )
+            own = drawn.draws(np.empty(0))[inside]
+            return CountSketch(draws=lambda _: own, size=self.rank)
         return Dense(matrix=drawn.matrix[:, inside])
 
     def _hadamard_rows(self) -> HostArray:
