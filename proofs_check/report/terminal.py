@@ -104,18 +104,21 @@ def print_outcome(outcome: Outcome) -> None:
     console = _console()
     for complaint in _complaints(outcome):
         console.print(complaint, markup=False, highlight=False, style="bold red")
-    from proofs_check.catalogue import is_statement
+    from proofs_check.catalogue import is_control, is_statement
 
     claims = [r for r in outcome.results if is_statement(r.theorem)]
     counts = {name: sum(r.verdict.status == name for r in claims) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-    besides = len(outcome.results) - len(claims)
+    controls = sum(is_control(r.theorem.key) for r in outcome.results)
     console.print(
-        f"{len(claims)} statements: {summary or 'none'}. Besides: {besides} controls and "
-        "bookkeeping.",
+        f"{len(claims)} statements: {summary or 'none'}. Besides: {controls} controls, known to be "
+        f"true or false, and {len(outcome.results) - controls - len(claims)} of bookkeeping, true "
+        "of anything.",
         markup=False,
         highlight=False,
     )
+    if outcome.ok:
+        console.print("every verdict is as expected", style="bold green")
     if outcome.missing:
         text = (
             f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "

@@ -395,3 +395,7 @@ def test_the_errata_stand_on_the_page_and_lead_to_their_sections(
         if theorem.repaired_by:
             assert f'<a href="#{theorem.repaired_by}">' in section
     assert "controls." not in section
+    first = text[text.index('<ul class="false">') : text.index("<main>")]  # of the first screen
+    wrong = [t for t in claims if catalogue.is_erratum(t)]
+    assert first.count("<li>") == len(wrong)
+    assert all(f'<a href="#{t.key}">' in first for t in wrong)

@@ -46,8 +46,9 @@ def test_run_shows_a_line_per_theorem(store: Path) -> None:
     for key in CONTROLS:
         (line,) = (line for line in result.stdout.splitlines() if line.strip().startswith(key))
         assert str(catalogue.theorem(key).expected) in line
-    counted = f"0 statements: none. Besides: {len(CONTROLS)} controls and bookkeeping."
+    counted = f"0 statements: none. Besides: {len(CONTROLS)} controls, known to be true or false"
     assert counted in result.stdout
+    assert result.stdout.endswith("every verdict is as expected\n")
 
 
 def test_the_time_limit_is_exit_status_3_and_the_same_command_goes_on(
