@@ -221,11 +221,17 @@ def spread_of(top: HostArray, bottom: HostArray) -> ValueSpread:
     )
 
 
-def column_widths(problem: Problem) -> HostArray:
-    """Return upper bounds on the l1 norms of the columns of V over the visible keys, shape (...,
-    dv).
+@once
+def column_sums(problem: Problem) -> Array:
+    """Return the l1 norms of the columns of V over the visible keys, as they are computed, shape
+    (..., dv), at hand.
     """
     xp, size = problem.xp, problem.shown(problem.xp.abs(problem.v))
-    sums = _arrays.to_float64(xp.sum(size, axis=-2))
+    return at_hand(xp.sum(size, axis=-2))
+
+
+def column_widths(problem: Problem) -> HostArray:
+    """Return upper bounds on them, shape (..., dv)."""
+    sums = _arrays.to_host(column_sums(problem))
     loss = gamma(problem.n_k, plain(problem.u))  # relative: all terms have one sign
     return up(sums / (1 - loss)) if loss < 1 else np.full_like(sums, np.inf)

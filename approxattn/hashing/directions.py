@@ -15,13 +15,16 @@ Where it underflows, at most 2^-1022 d is lost besides.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray, Namespace
+from approxattn._arrays.crossing import at_hand, far, fetched
 from approxattn._problem import Problem
 from approxattn.bounds.rounding import U64, gamma, up
-from approxattn.bounds.scores import row_norms
+from approxattn.bounds.scores import row_lengths, row_norms
 
 ZERO_ROWS = ("raise", "orthogonal")
 """What to do with a row that has no direction."""
@@ -57,16 +60,30 @@ def over_length(value: Array, x: Array, xp: Namespace) -> Array:
     return xp.where(some, quotient, xp.zeros_like(value))
 
 
-def error_over_length(errors: HostArray, x: Array, xp: Namespace) -> HostArray:
-    """Return an upper bound of errors / |x|, shapes (..., n), (..., n, d) -> (..., n); 0 where x is
+class Lengths(NamedTuple):
+    """Lengths of rows by two factors, shapes (..., n), in float64, at hand: the largest entry, and
+    the length of the row divided by it, within [1, sqrt(d)] but for rounding; and d.
+    """
+
+    top: Array
+    shape: Array
+    d: int
+
+
+def lengths_of(x: Array, xp: Namespace) -> Lengths:
+    """Return those of the rows of x, shape (..., n, d)."""
+    x = _arrays.cast(x, "float64", xp)
+    top = at_hand(xp.max(xp.abs(x), axis=-1))
+    return Lengths(top, at_hand(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1))), x.shape[-1])
+
+
+def error_over_length(errors: HostArray, lengths: Lengths) -> HostArray:
+    """Return an upper bound of errors / |x| from the `lengths_of` x, shape (..., n); 0 where x is
     zero, so that nothing is divided.
     """
-    x = _arrays.cast(x, "float64", xp)
-    top = _arrays.to_host(xp.max(xp.abs(x), axis=-1))
-    # within [1, sqrt(d)], but for rounding
-    shape = _arrays.to_host(xp.sqrt(xp.sum(over_largest(x, xp) ** 2, axis=-1)))
+    top, shape = (_arrays.to_host(x) for x in lengths[:2])
     some = top > 0
-    low = np.where(some, shape, 1.0) * (1 - gamma(x.shape[-1] + 8, U64))
+    low = np.where(some, shape, 1.0) * (1 - gamma(lengths.d + 8, U64))
     with np.errstate(over="ignore"):
         return np.where(some, up(errors / low / np.where(some, top, 1.0)), 0.0)
 
@@ -81,12 +98,13 @@ def check_zero_rows(problem: Problem, policy: str) -> None:
     """
     if policy == "orthogonal":
         return
-    xp, mask = problem.xp, problem.key_mask
+    xp = problem.xp
+    if far(problem.q) and not any(fetched(*(_any_zero(problem, name) for name in ("q", "k")))):
+        return
     for name, rows in (("q", problem.q), ("k", problem.k)):
         if not bool(xp.any(rows[..., 0] == 0)):
             continue  # no row begins with a zero, so none is zero
-        zero = is_zero(rows, xp)
-        zero = zero & mask if name == "k" and mask is not None else zero
+        zero = _zero_rows(problem, name)
         if bool(xp.any(zero)):
             first = [int(i) for i in np.argwhere(_arrays.to_host(zero))[0]]
             other = "" if name == "q" else "hide it with key_mask, or "
@@ -97,9 +115,24 @@ def check_zero_rows(problem: Problem, policy: str) -> None:
             raise ValueError(msg)
 
 
+def _zero_rows(problem: Problem, name: str) -> Array:
+    """Return which queries, or which visible keys, are zero, shape (..., n)."""
+    zero, mask = is_zero(getattr(problem, name), problem.xp), problem.key_mask
+    return zero & mask if name == "k" and mask is not None else zero
+
+
+def _any_zero(problem: Problem, name: str) -> Array:
+    return problem.xp.any(_zero_rows(problem, name))
+
+
 def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
-    """Bound the distance of `unit_rows(b)`, b float64 of shape (..., n, c), to a/|a|, where |b - a|
-    <= error, shape (..., n); 0/|0| = 0.
+    """Return `turn_of_length` for rows b, float64, shape (..., n, c)."""
+    return turn_of_length(row_norms(b, xp), b.shape[-1], error)
+
+
+def turn_of_length(length: HostArray, width: int, error: HostArray) -> HostArray:
+    """Bound the distance of `unit_rows(b)` to a/|a|, where |b - a| <= error and |b| <= length, as
+    `row_norms` says, shapes (..., n), for b and a of so many columns; 0/|0| = 0.
 
     Dunkl & Williams (1964; wording unverified): | a/|a| - b/|b| | <= 2 |a - b| / (|a| + |b|) in a
     Hilbert space. Proved here, with alpha = |a|, beta = |b| and c = <a, b>/(alpha beta):
@@ -110,26 +143,37 @@ def normalised_error(b: Array, error: HostArray, xp: Namespace) -> HostArray:
     4. The norm |a| is at least |b| - error.
     5. Both unit rows lie in the unit ball, so 2 bounds the distance always.
     """
-    width = b.shape[-1]
-    low = row_norms(b, xp) * (
-        1 - min(1.0, 4 * gamma(width + 10, U64))
-    )  # below |b|: `row_norms` is above, by less than this
-    far = low <= error  # a may be zero, or point anywhere
-    distance = np.where(far, 2.0, 2 * error / np.where(far, 1.0, 2 * low - error))
+    low = _below(length, width)
+    lost = low <= error  # a may be zero, or point anywhere
+    distance = np.where(lost, 2.0, 2 * error / np.where(lost, 1.0, 2 * low - error))
     distance = np.where((low == 0) & (error == 0), 0.0, distance)
     return up(np.minimum(distance, 2.0) + gamma(width / 2 + 6, U64))
 
 
-def through_length(
-    dout: Array, b: Array, error: HostArray, xp: Namespace
-) -> tuple[Array, HostArray]:
+def _below(length: HostArray, width: int) -> HostArray:
+    """Return a lower bound on |b|: `row_norms` is above, by less than this."""
+    return length * (1 - min(1.0, 4 * gamma(width + 10, U64)))
+
+
+class Divided(NamedTuple):
+    """What `length_noise` needs of a cotangent and of the rows that it went through, shapes (...,
+    n), at hand: lengths as `row_norms` says, which rows of the cotangent are zero, and the number
+    of columns.
+    """
+
+    of_cotangent: Array
+    of_rows: Array
+    nothing: Array
+    width: int
+
+
+def through_length(dout: Array, b: Array, xp: Namespace) -> tuple[Array, Divided]:
     """Return the cotangent of a, H = (I - o o^T) G / |a| with o = a/|a|, for the cotangent G = dout
-    of o, and a bound on the errors of its rows.
+    of o, and what bounds the errors of its rows, by `length_noise`.
 
-    Shapes (..., n, c), (..., n, c), (..., n), all float64; b is within `error` of a. The bound is
-    inf where b cannot be told from zero; where it is zero, H is 0.
+    Shapes (..., n, c), all float64; b is near a. Where b is zero, H is 0.
 
-    Proved here, with o' = b/|b| and e = `error`:
+    Proved here, with o' = b/|b| and e the error of b:
 
     1. The projections across o and o' differ by the sine of the angle of o and o', at most
        |o - o'|.
@@ -139,12 +183,20 @@ def through_length(
     """
     o = unit_rows(b, xp)
     h = over_length(dout - xp.sum(dout * o, axis=-1, keepdims=True) * o, b, xp)
-    turn = normalised_error(b, error, xp)
-    low = row_norms(b, xp) * (1 - min(1.0, 4 * gamma(b.shape[-1] + 10, U64)))
+    known = row_lengths(dout, xp), row_lengths(b, xp), is_zero(dout, xp), b.shape[-1]
+    return h, Divided(*known)
+
+
+def length_noise(known: Divided, error: HostArray) -> HostArray:
+    """Return the bound on the errors of the rows of H, for b within `error` of a, shape (..., n);
+    inf where b cannot be told from zero.
+    """
+    of_cotangent, of_rows, nothing = (_arrays.to_host(x) for x in known[:3])
+    turn = turn_of_length(of_rows, known.width, error)
+    low = _below(of_rows, known.width)
     lost = low <= 2 * error + 2.0**-1000
     safe = np.where(lost, 1.0, low)
-    spread = turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * b.shape[-1] + 16, U64)
-    nothing = _arrays.to_host(is_zero(dout, xp))
+    spread = turn + error / np.where(lost, 1.0, safe - error) + gamma(2 * known.width + 16, U64)
     with np.errstate(over="ignore"):
-        noise = np.where(lost, np.inf, up(row_norms(dout, xp) * spread / safe))
-    return h, np.where(nothing, 0.0, noise)
+        noise = np.where(lost, np.inf, up(of_cotangent * spread / safe))
+    return np.where(nothing, 0.0, noise)

@@ -21,6 +21,15 @@ METHODS = {
     "nystrom": aa.Nystrom(landmarks=8),
     "nystrom, truncated": aa.Nystrom(landmarks=8, rcond=0.1, centred=False),
     "performer": aa.Performer(features=16),
+    "linformer": aa.Linformer(rank=8),
+    "count-sketch": aa.Linformer(rank=8, sketch="count-sketch"),
+    "yoso": aa.Yoso(bits=4, hashes=8),
+    "yoso, one group": aa.Yoso(bits=3, hashes=1),
+    "yoso, normalised": aa.Yoso(bits=4, hashes=64, normalize=True),
+    "yoso, bernstein": aa.Yoso(bits=3, hashes=40, bound="bernstein"),
+    "yoso, sampled": aa.Yoso(bits=3, hashes=4, gradient="sampled", normalize=True),
+    "yoso-e": aa.YosoExpectation(bits=4),
+    "yoso-e, normalised": aa.YosoExpectation(bits=4, normalize=True, gradient="surrogate"),
     "performer, hyperbolic": aa.Performer(features=6, kind="hyperbolic", orthogonal=False),
 }
 

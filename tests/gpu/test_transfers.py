@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[Any, tuple[int, int, int], tuple[int, int, int]]] = {
     "count-sketch": (aa.Linformer(rank=16, sketch="count-sketch"), (2, 0, 0), (2, 0, 0)),
     "nystrom": (aa.Nystrom(landmarks=8), (1, 0, 0), (1, 0, 0)),
     "performer": (aa.Performer(features=16), (2, 0, 0), (2, 0, 0)),
-    "yoso": (aa.Yoso(bits=6, hashes=4), (7, 16, 0), (18, 172, 0)),
+    "yoso": (aa.Yoso(bits=6, hashes=4), (2, 0, 0), (2, 0, 0)),
     "clustered": (aa.Clustered(heavy=4, key_blocks=8, query_blocks=8), (17, 88, 48), (7, 64, 67)),
     "bert-lsh": (aa.BertLSH(bits=4, tables=2), (9, 16, 0), (5, 24, 0)),
 }

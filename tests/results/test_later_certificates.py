@@ -58,7 +58,13 @@ CALLS += [
 ]
 CALLS += [pytest.param(method, {}, id=f"{method}") for method in POLYNOMIALS]
 CALLS += [
-    pytest.param(aa.Nystrom(landmarks=5, centred=False), {}, id="nystrom, values as they are"),
+    pytest.param(method, {}, id=str(method))
+    for method in (
+        aa.Nystrom(landmarks=5, centred=False),
+        aa.Yoso(bits=3, hashes=70, normalize=True),
+        aa.Yoso(bits=3, hashes=9, bound="bernstein"),
+        aa.YosoExpectation(bits=3, normalize=True, gradient="surrogate"),
+    )
 ]
 CALLS += [
     pytest.param(method, {"key_mask": np.stack([MASK, MASK[::-1]])}, id=f"{method}, key mask")

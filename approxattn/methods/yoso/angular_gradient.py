@@ -55,10 +55,11 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import at_hand, far, space
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
-from approxattn.bounds.scores import row_norms
+from approxattn.bounds.scores import row_lengths
 from approxattn.hashing.collision import (
     ACOS_ERROR,
     NEAR,
@@ -67,7 +68,13 @@ from approxattn.hashing.collision import (
     cosines,
     pair_probability,
 )
-from approxattn.hashing.directions import error_over_length, over_length, unit_rows
+from approxattn.hashing.directions import (
+    Lengths,
+    error_over_length,
+    lengths_of,
+    over_length,
+    unit_rows,
+)
 from approxattn.softmax.scores import rows_at_once, visible_block
 
 KINDS = ("exact", "surrogate")
@@ -86,14 +93,46 @@ class Weights(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Gradients in float64, shapes of q, k, v, and bounds on the Euclidean norms of the errors of
-    their rows.
-    """
+    """Gradients in float64, shapes of q, k, v."""
 
     dq: Array
     dk: Array
     dv: Array
-    bounds: GradientBounds
+
+
+class Side(NamedTuple):
+    """What the bounds of dq, or of dk, are made of, shapes (..., n), at hand: the errors summed
+    over the terms, the lengths of the rows q or k, and those of the gradient.
+    """
+
+    error: Array
+    rows: Lengths
+    gradient: Array
+
+
+class Kept(NamedTuple):
+    """What bounds on the Euclidean norms of the errors of all rows are made of, at hand.
+
+    Attributes
+    ----------
+    cotangent : array, shape (..., n_q)
+        |G_i|.
+    values : array, shape (..., n_k)
+        |v_j|, 0 for hidden keys.
+    widths : array, shape (..., dv)
+        l1 norms of the columns of G.
+    near : array, shape (..., n_k)
+        max|G| summed over nearly parallel pairs.
+    queries, keys : Side
+        Of dq and dk.
+    """
+
+    cotangent: Array
+    values: Array
+    widths: Array
+    near: Array
+    queries: Side
+    keys: Side
 
 
 class Sums(NamedTuple):
@@ -107,10 +146,10 @@ class Sums(NamedTuple):
 
 
 def expectation_gradient(
-    problem: Problem, cotangent: Array, noise: HostArray, bits: int, kind: str
-) -> Terms:
-    """Return the gradient for a float64 cotangent, shape (..., n_q, dv), whose rows are within
-    `noise`, shape (..., n_q), of the true ones.
+    problem: Problem, cotangent: Array, bits: int, kind: str
+) -> tuple[Terms, Kept]:
+    """Return the gradient for a float64 cotangent, shape (..., n_q, dv), and what
+    `expectation_bounds` needs.
     """
     xp = problem.xp
     values = _arrays.cast(problem.v, "float64", xp)
@@ -131,12 +170,13 @@ def expectation_gradient(
     queries = Sums(*(xp.concat(list(x), axis=-2) for x in zip(*by_query, strict=True)))
     assert keys is not None  # noqa: S101 - there is at least one query
     dq, dk = _tangent(queries, problem.q, problem), _tangent(keys, problem.k, problem)
-    return Terms(
-        dq,
-        dk,
-        dv,
-        _bounds(problem, cotangent, noise, (dq, dk, dv), (queries, keys, near), bits, kind),
-    )
+    sides = [
+        Side(at_hand(total.error[..., 0]), lengths_of(rows, xp), row_lengths(grad, xp))
+        for total, rows, grad in ((queries, problem.q, dq), (keys, problem.k, dk))
+    ]
+    widths = at_hand(xp.sum(xp.abs(cotangent), axis=-2))
+    norms = row_lengths(cotangent, xp), visible_lengths(problem)
+    return Terms(dq, dk, dv), Kept(*norms, widths, at_hand(near[..., 0]), *sides)
 
 
 def _block(
@@ -230,21 +270,15 @@ def _tangent(sums: Sums, rows: Array, problem: Problem) -> Array:
     return over_length(sums.linear - sums.radial * unit_rows(rows, problem.xp), rows, problem.xp)
 
 
-def _bounds(
-    problem: Problem,
-    cotangent: Array,
-    noise: HostArray,
-    grads: tuple[Array, Array, Array],
-    sums: tuple[Sums, Sums, Array],
-    bits: int,
-    kind: str,
+def expectation_bounds(
+    problem: Problem, kept: Kept, noise: HostArray, bits: int, kind: str
 ) -> GradientBounds:
-    """Add up what the block sums do not know: the errors of z and of the cotangent, the division by
-    the length, underflow.
+    """Return the bounds for a cotangent whose rows are within `noise`, shape (..., n_q), of the
+    true ones: what the block sums know, the errors of z and of the cotangent, the division by the
+    length, underflow.
     """
-    xp = problem.xp
     largest = bits / math.pi if kind == "exact" else bits / 2
-    size_g, size_v = row_norms(cotangent, xp), visible_norms(problem)
+    size_g, size_v = (_arrays.to_host(x) for x in (kept.cotangent, kept.values))
     # times |v_j|: the error of z_ij, wherever it goes
     with np.errstate(over="ignore"):
         pair = 3 * gamma(problem.dv + 2, U64) * size_g + 1.1 * noise
@@ -253,39 +287,31 @@ def _bounds(
     )
     lengths = 2 * gamma(problem.d + 16, U64)
     errors = []
-    for grad, total, rows, one, others in (
-        (grads[0], sums[0], problem.q, pair, size_v),
-        (grads[1], sums[1], problem.k, size_v, pair),
-    ):
+    for side, one, others in ((kept.queries, pair, size_v), (kept.keys, size_v, pair)):
         # where the gradient overflows, so may its bound: NaN and inf both mean that there is none
         with np.errstate(over="ignore", invalid="ignore"):
             outer = largest * one * np.sum(others, axis=-1, keepdims=True)
-            raw = up(_arrays.to_host(total.error)[..., 0] * _SUMS + outer * _SUMS + lost)
-            divided = error_over_length(raw, rows, xp) * (1 + lengths)
-            errors.append(up(divided + lengths * row_norms(grad, xp)))
-    return GradientBounds(
-        dq=errors[0], dk=errors[1], dv=_value_bound(problem, cotangent, noise, sums[2], bits)
-    )
+            raw = up(_arrays.to_host(side.error) * _SUMS + outer * _SUMS + lost)
+            divided = error_over_length(raw, side.rows) * (1 + lengths)
+            errors.append(up(divided + lengths * _arrays.to_host(side.gradient)))
+    return GradientBounds(dq=errors[0], dk=errors[1], dv=_value_bound(problem, kept, noise, bits))
 
 
-def _value_bound(
-    problem: Problem, cotangent: Array, noise: HostArray, near: Array, bits: int
-) -> HostArray:
+def _value_bound(problem: Problem, kept: Kept, noise: HostArray, bits: int) -> HostArray:
     """Bound the error of dv = P^T G as that of the output, with G in the place of V."""
     apart, anywhere = angle_errors(problem.d)
-    slope = bits / math.pi
-    widths = np.sum(_arrays.to_host(problem.xp.abs(cotangent)), axis=-2)  # (..., dv)
+    slope, widths = bits / math.pi, _arrays.to_host(kept.widths)
     per_width = slope * apart + bits * EXP_ULPS * U64 + gamma(_terms(problem), U64)
-    close = slope * anywhere * _arrays.to_host(near[..., 0])
+    close = slope * anywhere * _arrays.to_host(kept.near)
     common = per_width * np.max(widths, axis=-1) + np.sum(noise, axis=-1) + problem.n_q * 2.0**-1022
     return up((common[..., None] + close) * _SUMS)
 
 
-def visible_norms(problem: Problem) -> HostArray:
-    """Return |v_j|, 0 for masked keys, shape (..., n_k)."""
-    norms = row_norms(problem.v, problem.xp)
-    return (
-        norms
-        if problem.key_mask is None
-        else np.where(_arrays.to_host(problem.key_mask), norms, 0.0)
-    )
+def visible_lengths(problem: Problem) -> Array:
+    """Return |v_j|, 0 for masked keys, shape (..., n_k), at hand."""
+    norms, mask = row_lengths(problem.v, problem.xp), problem.key_mask
+    if mask is None:
+        return norms
+    own = space(norms)
+    seen = mask if far(norms) else _arrays.to_host(mask)
+    return own.where(seen, norms, 0.0)

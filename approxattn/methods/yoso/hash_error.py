@@ -128,22 +128,33 @@ class Hashes:
         return hoeffding(self.blocks(problem.d), pairs, delta) + self.wrong_codes(problem)
 
 
-def entry_error(
-    problem: Problem, hashes: Hashes, run: Sample, widths: HostArray, bound: str, delta: float
+def hoeffding_error(
+    problem: Problem, hashes: Hashes, factor: float, widths: HostArray, delta: float
 ) -> HostArray:
-    """Return t_c and the rounding, shape (..., 1 or n_q, dv), for the l1 widths (..., dv): what
-    every entry of column c is within, with probability 1 - delta.
+    """Return t_c by Hoeffding's inequality and the rounding, shape (..., 1, dv), for the l1 widths
+    (..., dv): what every entry of column c is within, with probability 1 - delta.
     """
-    unit = run.factor  # everything in units of it, so that no square overflows
-    widths = widths[..., None, :] / unit
-    if bound == "hoeffding":
-        entries = problem.n_q * problem.dv
-        sampling = widths * hoeffding(hashes.blocks(problem.d), entries, delta)
-    else:
-        sampling = _bernstein(problem, hashes, run, widths, delta)
+    widths = widths[..., None, :] / factor  # everything in units of it: no square overflows
+    entries = problem.n_q * problem.dv
+    sampling = widths * hoeffding(hashes.blocks(problem.d), entries, delta)
+    return _with_rounding(problem, hashes, factor, widths, sampling)
+
+
+def bernstein_error(
+    problem: Problem, hashes: Hashes, run: Sample, widths: HostArray, delta: float
+) -> HostArray:
+    """Return the same by Bernstein's, shape (..., 1 or n_q, dv)."""
+    widths = widths[..., None, :] / run.factor
+    sampling = _bernstein(problem, hashes, run, widths, delta)
+    return _with_rounding(problem, hashes, run.factor, widths, sampling)
+
+
+def _with_rounding(
+    problem: Problem, hashes: Hashes, factor: float, widths: HostArray, sampling: HostArray
+) -> HostArray:
     tiny = problem.n_k * _arrays.smallest_normal(problem.dtype)
     inexact = hashes.wrong_codes(problem) + hashes.rounding(problem)
-    return up(unit * (sampling + widths * inexact + tiny))
+    return up(factor * (sampling + widths * inexact + tiny))
 
 
 def _bernstein(

@@ -34,9 +34,16 @@ from approxattn._arrays import Array, HostArray, Namespace
 from approxattn._problem import Problem
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import gamma, up
-from approxattn.hashing.directions import error_over_length, over_length, through_length, unit_rows
+from approxattn.hashing.directions import (
+    error_over_length,
+    length_noise,
+    lengths_of,
+    over_length,
+    through_length,
+    unit_rows,
+)
 from approxattn.hashing.hyperplanes import codes
-from approxattn.methods.yoso.angular_gradient import Terms, visible_norms
+from approxattn.methods.yoso.angular_gradient import Terms, visible_lengths
 
 
 def sampled_gradient(
@@ -45,8 +52,8 @@ def sampled_gradient(
     normals: Array,
     off: float,
     output: tuple[Array, HostArray] | None,
-) -> tuple[Terms, HostArray]:
-    """Return the gradient with its error bounds, and the error of the cotangent, shape (..., n_q).
+) -> tuple[Terms, GradientBounds, HostArray]:
+    """Return the gradient, its error bounds, and the error of the cotangent, shape (..., n_q).
 
     Parameters
     ----------
@@ -62,9 +69,8 @@ def sampled_gradient(
     noise = np.zeros(shape)
     if output is not None:
         mean = _arrays.cast(output[0], "float64", xp)
-        cotangent, noise = through_length(
-            _arrays.cast(dout, "float64", xp), mean, np.broadcast_to(output[1], shape), xp
-        )
+        cotangent, divided = through_length(_arrays.cast(dout, "float64", xp), mean, xp)
+        noise = length_noise(divided, np.broadcast_to(output[1], shape))
         dout = _arrays.cast(cotangent, problem.dtype, xp)
     a, b = unit_rows(problem.q, xp), unit_rows(problem.k, xp)
     left, right, dv = _all_hashes(
@@ -73,7 +79,8 @@ def sampled_gradient(
     dv = problem.shown(dv)
     half = int(normals.shape[1]) / 2
     dq, dk = (_tangent(half * x, rows, xp) for x, rows in ((left, problem.q), (right, problem.k)))
-    return Terms(dq, dk, dv, _bounds(problem, dout, (a, b), off, noise, normals)), noise
+    bounds = _bounds(problem, dout, (a, b), off, noise, normals)
+    return Terms(dq, dk, dv), bounds, noise
 
 
 def _tangent(linear: Array, rows: Array, xp: Namespace) -> Array:
@@ -176,7 +183,7 @@ def _bounds(
     )
     a, b, g, v = (xp.abs(_arrays.cast(x, "float64", xp)) for x in (*units, g, problem.v))
     size_g, size_v = (_arrays.to_host(xp.sum(x, axis=-2)) for x in (g, v))  # (..., dv)
-    norm_v = visible_norms(problem)
+    norm_v = _arrays.to_host(visible_lengths(problem))
     tiny = 64 * (problem.n_q + problem.n_k) * problem.dv * _arrays.smallest_normal(problem.dtype)
     errors = []
     for one, other, unit, sizes, rows, moved in (
@@ -187,7 +194,7 @@ def _bounds(
         length = _arrays.to_host(xp.sqrt(xp.sum(width * width, axis=-1)))
         whole = np.sum(_arrays.to_host(one) * sizes[..., None, :], axis=-1)
         raw = half * (off * length * (1 + 2.0**-20) + inexact * whole + moved) + tiny
-        errors.append(error_over_length(up(raw), rows, xp))
+        errors.append(error_over_length(up(raw), lengths_of(rows, xp)))
     dv = np.max(size_g, axis=-1) * (off + inexact) * (1 + 2.0**-20) + np.sum(noise, axis=-1) + tiny
     visible = (
         np.ones(norm_v.shape) if problem.key_mask is None else _arrays.to_host(problem.key_mask)

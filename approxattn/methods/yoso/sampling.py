@@ -155,14 +155,13 @@ def _square(x: Array, entrywise: bool, xp: Namespace) -> Array:
     return x * x if entrywise else xp.sum(x * x, axis=-1, keepdims=True)
 
 
-def power_of_two(values: Array, xp: Namespace) -> float:
-    """Return a power of two near the largest value, 1 if squares of sums can neither overflow nor
-    vanish anyway.
+def power_of_two(top: float, dtype: str) -> float:
+    """Return a power of two near the largest absolute value, 1 if squares of sums can neither
+    overflow nor vanish anyway.
     """
-    top = float(xp.max(xp.abs(values)))
     if top == 0 or 2.0**-30 <= top <= 2.0**30:
         return 1.0
     return max(
         2.0 ** math.frexp(top)[1] if top < 2.0**1000 else 2.0**1000,
-        _arrays.smallest_normal(_arrays.dtype_name(values)),
+        _arrays.smallest_normal(dtype),
     )

@@ -112,7 +112,8 @@ class YosoShards:
         problem = beside(q, state.extent, None)
         ones = problem.xp.ones_like(problem.q[..., :1, :])
         check_zero_rows(pose(problem.q, ones, ones), self.method.zero_rows)
-        factor, normals = power_of_two(problem.v, problem.xp), self._normals()
+        top, normals = float(problem.xp.max(problem.xp.abs(problem.v))), self._normals()
+        factor = power_of_two(top, problem.dtype)
         items = zip(self._flat(problem.q), state.sums, state.counts, strict=True)
         parts = [self._read(x, table / factor, counts, normals) for x, table, counts in items]
         mean, squares, counts = (
@@ -126,7 +127,7 @@ class YosoShards:
             factor=factor,
         )
         failure = (1 - self.method.confidence) * problem.n_q / self.call.queries
-        return {"value": self.method.certified(problem, run, state.widths, failure)}
+        return {"value": self.method.certified(problem, run, failure, state.widths)}
 
     def _tables(
         self, keys: HostArray, values: HostArray, normals: HostArray

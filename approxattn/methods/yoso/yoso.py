@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,23 +26,33 @@ from approxattn._arguments import (
     keep,
 )
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import at_hand
 from approxattn._arrays.entry import public
 from approxattn._problem import Problem, quietly
+from approxattn._problem.outline import outline
+from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import up
-from approxattn.bounds.scores import column_widths
+from approxattn.bounds.scores import column_sums, column_widths, row_lengths
 from approxattn.certificate import Approximation, Certificate, Gradients
 from approxattn.hashing.collision import root_mean_square_error
-from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, normalised_error, unit_rows
+from approxattn.hashing.directions import ZERO_ROWS, check_zero_rows, unit_rows
 from approxattn.methods.costs import Costed, Size
 from approxattn.methods.sharded import Call
 from approxattn.methods.states.posing import pose_keys
-from approxattn.methods.yoso.hash_error import Hashes, entry_error, hashes_within, small
+from approxattn.methods.yoso.certificate import Seen, hash_certificate, row_sums, size_of
+from approxattn.methods.yoso.hash_error import (
+    Hashes,
+    bernstein_error,
+    hashes_within,
+    small,
+)
 from approxattn.methods.yoso.numpy_tables import TOKENS, code_width, fits, key_block
 from approxattn.methods.yoso.sampled_gradient import sampled_gradient
 from approxattn.methods.yoso.sampling import Sample, group_sizes, power_of_two, sample
 from approxattn.methods.yoso.shards import YosoShards
 from approxattn.methods.yoso.state import YosoState, made, refuse_what_no_state_has
 from approxattn.methods.yoso.yoso_expectation import (
+    Claim,
     YosoExpectation,
     certified_gradients,
     euclidean_norm,
@@ -208,25 +218,37 @@ class Yoso(Costed):
         # NumPy arrays pass item by item, where all tables fit
         one_by_one = _arrays.on_host(problem.q) and fits(self.hashes, self.bits, problem.dv)
         normals = self._draw(problem, rng, whole_batch=not one_by_one)
-        run, widths = self._sample(problem, normals), column_widths(problem)
-        return self.certified(problem, run, widths, 1 - self.confidence)
+        run = self._sample(problem, normals)
+        return self.certified(problem, run, 1 - self.confidence)
 
     def certified(
-        self, problem: Problem, run: Sample, widths: HostArray, failure: float
+        self, problem: Problem, run: Sample, failure: float, widths: HostArray | None = None
     ) -> Approximation:
         """Return the output with its certificate, which fails with that probability, from the means
-        over hashes and the l1 widths of the columns of v.
+        over hashes and the l1 widths of the columns of v: those of the problem, if not given.
         """
-        rows, value = self._bound(problem, run, widths, failure)
-        certificate = Certificate(
-            rows=rows,
-            target=self._target,
-            theorem="ours.l1-hoeffding" if self.bound == "hoeffding" else "ours.shared-bernstein",
-            failure=failure,
-            facts=self._facts(problem, run, widths),
+        xp, value, lengths = problem.xp, run.mean, None
+        if self.normalize:
+            sums = _arrays.cast(run.mean, "float64", xp)
+            value, lengths = unit_rows(sums, xp), row_lengths(sums, xp)
+        size = None
+        if self.bound == "bernstein":  # the variance of every entry is as wide as a value
+            known = column_widths(problem) if widths is None else widths
+            entry = bernstein_error(problem, self.drawn, run, known, failure)
+            size = size_of(self, entry)
+        facts = () if widths is not None else (column_sums,)
+        seen = Seen(
+            counts=at_hand(run.counts),
+            squares=None if run.squares is None else row_sums(run.squares),
+            factor=run.factor,
+            error=self._spread(problem),
+            lengths=lengths,
+            size=size,
         )
+        kept = self, outline(problem, *facts, counts=True), seen, failure, widths
         return Approximation(
-            value=_arrays.cast(value, problem.dtype, problem.xp), certificate=certificate
+            value=_arrays.cast(value, problem.dtype, xp),
+            certificate=Certificate.later(hash_certificate, *kept, target=self.target),
         )
 
     # Protocol.
@@ -249,16 +271,15 @@ class Yoso(Costed):
         check_zero_rows(problem, self.zero_rows)
         # a table for the values, and one for each column of q and k
         normals = self._draw(problem, rng, whole_batch=True, passes=1 + problem.d)
-        off = self._hashes.frequency_error(problem, 1 - self.confidence)
+        off = self.drawn.frequency_error(problem, 1 - self.confidence)
         output = None
         if self.normalize:
             mean = self._sample(problem, normals).mean
-            error = column_widths(problem)[..., None, :] * (off + self._hashes.rounding(problem))
+            error = column_widths(problem)[..., None, :] * (off + self.drawn.rounding(problem))
             output = mean, up(euclidean_norm(error))
-        terms, noise = sampled_gradient(problem, dout, normals, off, output)
-        return certified_gradients(
-            problem, terms, self._target, "sampled surrogate", noise, failure=1 - self.confidence
-        )
+        terms, *found = sampled_gradient(problem, dout, normals, off, output)
+        claim = Claim(self.target, "sampled surrogate", 1 - self.confidence)
+        return certified_gradients(problem, terms, claim, _as_found, *found)
 
     @public()
     @quietly
@@ -308,13 +329,15 @@ class Yoso(Costed):
         return made(self, problem, _arrays.to_host(normals))
 
     @property
-    def _target(self) -> str:
+    def target(self) -> str:
+        """What the error is measured against."""
         if self.hashing == "gaussian":
             return "YOSO-E"
         return "the expectation of YOSO under Hadamard hashing"
 
     @property
-    def _hashes(self) -> Hashes:
+    def drawn(self) -> Hashes:
+        """The hashes of a call."""
         return Hashes(bits=self.bits, count=self.hashes, kind=self.hashing)
 
     def _expectation(self) -> YosoExpectation:
@@ -335,16 +358,17 @@ class Yoso(Costed):
         passes: int = 1,
     ) -> Array:
         assert rng is not None  # noqa: S101 - `attention` asks for it
-        return self._hashes.draw(problem, rng, whole_batch=whole_batch, passes=passes)
+        return self.drawn.draw(problem, rng, whole_batch=whole_batch, passes=passes)
 
     def groups(self, d: int, dv: int) -> list[int]:
         """Return the sizes of the groups of hashes whose means are compared."""
         groups = self.hashes if self.bound == "bernstein" else 1 + -(-SQUARES // dv)
-        return group_sizes(self._hashes.blocks(d), groups)
+        return group_sizes(self.drawn.blocks(d), groups)
 
     def _sample(self, problem: Problem, normals: Array) -> Sample:
         xp, mask, values = problem.xp, problem.key_mask, problem.v
-        factor = power_of_two(values, xp)
+        top = float(np.max(np.abs(problem.value_range)))  # hidden values are 0
+        factor = power_of_two(top, problem.dtype)
         run = sample(
             values / factor if factor != 1.0 else values,
             problem.k,
@@ -359,36 +383,17 @@ class Yoso(Costed):
             return run
         return Sample(mean=run.mean * factor, squares=run.squares, counts=run.counts, factor=factor)
 
-    def _bound(
-        self, problem: Problem, run: Sample, widths: HostArray, failure: float
-    ) -> tuple[HostArray, Array]:
-        """Return the row bounds, shape (..., n_q), and the output, normalised if asked for."""
-        xp, u, tiny = problem.xp, problem.u, _arrays.smallest_normal(problem.dtype)
-        entry = entry_error(problem, self._hashes, run, widths, self.bound, failure)
-        if not self.normalize:
-            size = np.max(widths, axis=-1)[..., None]  # no mean of collided sums is larger
-            rows = up(np.max(entry, axis=-1) + 2 * u * size + tiny)
-            return np.broadcast_to(rows, (*problem.batch, problem.n_q)), run.mean
-        sums = _arrays.cast(run.mean, "float64", xp)
-        norm = np.broadcast_to(euclidean_norm(entry), (*problem.batch, problem.n_q))
-        return up(normalised_error(sums, up(norm), xp) + u + tiny), unit_rows(sums, xp)
+    def _spread(self, problem: Problem) -> Array | None:
+        """Return the exact root mean square errors of the rows, at hand, where they are
+        affordable.
+        """
+        if not small(problem) or self.hashing != "gaussian":
+            return None
+        error = root_mean_square_error(
+            problem.q, problem.k, problem.v, self.bits, self.hashes, problem.xp
+        )
+        return at_hand(error)
 
-    def _facts(self, problem: Problem, run: Sample, widths: HostArray) -> dict[str, Any]:
-        counts = _arrays.to_host(run.counts)
-        facts: dict[str, Any] = {
-            "bits": self.bits,
-            "hashes": self.hashes,
-            "hashing": self.hashing,
-            "l1 width of a value column": np.max(widths, axis=-1),
-            "collided fraction": float(np.mean(counts / problem.visible_keys)),
-            "rows without collision": int(np.sum(counts == 0)),
-        }
-        if run.squares is not None:
-            squares = np.sum(_arrays.to_host(run.squares), axis=-1, dtype=np.float64)
-            facts["standard error of a row"] = run.factor * np.sqrt(squares)
-        if small(problem) and self.hashing == "gaussian":
-            error = root_mean_square_error(
-                problem.q, problem.k, problem.v, self.bits, self.hashes, problem.xp
-            )
-            facts["root mean square error of a row before normalising"] = _arrays.to_host(error)
-        return facts
+
+def _as_found(bounds: GradientBounds, noise: HostArray) -> tuple[GradientBounds, HostArray]:
+    return bounds, noise

@@ -21,29 +21,40 @@ or by e' where the pair is nearly parallel (`angle_errors`: apart, anywhere).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from approxattn import _arrays
 from approxattn._arguments import check_choice, check_flag, check_integer, keep
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import at_hand
 from approxattn._problem import Problem
+from approxattn._problem.outline import outline
 from approxattn.bounds.gradients import GradientBounds
 from approxattn.bounds.rounding import EXP_ULPS, U64, gamma, up
-from approxattn.bounds.scores import column_widths, row_norms
-from approxattn.certificate import Approximation, Certificate, Gradients
+from approxattn.bounds.scores import column_sums, column_widths, row_lengths
+from approxattn.certificate import Approximation, Certificate, GradientCertificate, Gradients
 from approxattn.hashing.collision import NEAR, angle_errors, cosines, pair_probability
 from approxattn.hashing.directions import (
     ZERO_ROWS,
+    Divided,
     check_zero_rows,
-    normalised_error,
+    length_noise,
     through_length,
+    turn_of_length,
     unit_rows,
 )
 from approxattn.methods.costs import Costed, Size
-from approxattn.methods.yoso.angular_gradient import KINDS, Terms, expectation_gradient
+from approxattn.methods.yoso.angular_gradient import (
+    KINDS,
+    Kept,
+    Terms,
+    expectation_bounds,
+    expectation_gradient,
+)
 from approxattn.softmax.scores import rows_at_once, visible_block
 
 _THEOREMS = {
@@ -145,20 +156,27 @@ class YosoExpectation(Costed):
         del rng
         xp = problem.xp
         check_zero_rows(problem, self.zero_rows)
-        cotangent, noise = (
-            _arrays.cast(dout, "float64", xp),
-            np.zeros((*problem.batch, problem.n_q)),
-        )
+        cotangent, through = _arrays.cast(dout, "float64", xp), None
         if self.normalize:
             sums, near = self._sums(problem)
-            cotangent, noise = through_length(
-                cotangent, sums, self._euclidean_error(problem, near), xp
-            )
-        terms = expectation_gradient(problem, cotangent, noise, self.bits, self.gradient)
-        return certified_gradients(problem, terms, "YOSO-E", self.gradient, noise)
+            cotangent, divided = through_length(cotangent, sums, xp)
+            through = divided, near
+        terms, kept = expectation_gradient(problem, cotangent, self.bits, self.gradient)
+        known = outline(problem, column_sums), self, kept, through
+        claim = Claim("YOSO-E", self.gradient)
+        return certified_gradients(problem, terms, claim, _bounds_and_noise, *known)
 
-    def _sums(self, problem: Problem) -> tuple[Array, HostArray]:
-        """Return P V, float64, shape (..., n_q, dv), and near_i, shape (..., n_q)."""
+    def noise(self, problem: Problem, through: tuple[Divided, Array] | None) -> HostArray:
+        """Return the errors of the rows of a cotangent, shape (..., n_q), from what is known of its
+        way through the lengths of the output, and near_i.
+        """
+        if through is None:
+            return np.zeros((*problem.batch, problem.n_q))
+        divided, near = through
+        return length_noise(divided, self._euclidean_error(problem, _arrays.to_host(near)))
+
+    def _sums(self, problem: Problem) -> tuple[Array, Array]:
+        """Return P V, float64, shape (..., n_q, dv), and near_i, shape (..., n_q), at hand."""
         xp = problem.xp
         values = _arrays.cast(problem.v, "float64", xp)
         size = xp.max(xp.abs(values), axis=-1, keepdims=True)  # (..., n_k, 1)
@@ -169,7 +187,7 @@ class YosoExpectation(Costed):
             for i in range(0, problem.n_q, step)
         ]
         sums, near = (xp.concat(parts, axis=-2) for parts in zip(*blocks, strict=True))
-        return sums, _arrays.to_host(near[..., 0])
+        return sums, at_hand(near[..., 0])
 
     def _block(
         self, problem: Problem, columns: Array, first: int, last: int
@@ -210,26 +228,47 @@ class YosoExpectation(Costed):
             self._per_width(problem) * width + self._near(problem, near) * math.sqrt(problem.dv)
         )
 
-    def _result(self, problem: Problem, sums: Array, near: HostArray) -> Approximation:
-        xp, u, widths = problem.xp, problem.u, column_widths(problem)
+    def _result(self, problem: Problem, sums: Array, near: Array) -> Approximation:
+        xp = problem.xp
+        known = self, outline(problem, column_sums), near, row_lengths(sums, xp)
+        certificate = Certificate.later(_certificate, *known, target="YOSO-E")
+        sums = unit_rows(sums, xp) if self.normalize else sums
+        return Approximation(value=_arrays.cast(sums, problem.dtype, xp), certificate=certificate)
+
+    def rows(self, problem: Problem, near: HostArray, lengths: HostArray) -> HostArray:
+        """Return the bounds of the rows, shape (..., n_q), from near_i and the lengths of P V."""
+        u, widths = problem.u, column_widths(problem)
         if self.normalize:
-            rows, sums = (
-                normalised_error(sums, self._euclidean_error(problem, near), xp) + u,
-                unit_rows(sums, xp),
-            )
+            rows = turn_of_length(lengths, problem.dv, self._euclidean_error(problem, near)) + u
         else:
             rows = self._per_width(problem) * np.max(widths, axis=-1)[..., None] + self._near(
                 problem, near
             )
-            rows = rows + u * row_norms(sums, xp)
-        rows = up(rows + _arrays.smallest_normal(problem.dtype))
-        certificate = Certificate(
-            rows=np.broadcast_to(rows, (*problem.batch, problem.n_q)),
-            target="YOSO-E",
-            theorem="yoso.collision",
-            facts={"bits": self.bits, "l1 width of a value column": np.max(widths, axis=-1)},
-        )
-        return Approximation(value=_arrays.cast(sums, problem.dtype, xp), certificate=certificate)
+            rows = rows + u * lengths
+        return up(rows + _arrays.smallest_normal(problem.dtype))
+
+
+def _certificate(
+    method: YosoExpectation, problem: Problem, near: Array, lengths: Array
+) -> Certificate:
+    rows = method.rows(problem, _arrays.to_host(near), _arrays.to_host(lengths))
+    widest = np.max(column_widths(problem), axis=-1)
+    return Certificate(
+        rows=np.broadcast_to(rows, (*problem.batch, problem.n_q)),
+        target="YOSO-E",
+        theorem="yoso.collision",
+        facts={"bits": method.bits, "l1 width of a value column": widest},
+    )
+
+
+def _bounds_and_noise(
+    problem: Problem,
+    method: YosoExpectation,
+    kept: Kept,
+    through: tuple[Divided, Array] | None,
+) -> tuple[GradientBounds, HostArray]:
+    noise = method.noise(problem, through)
+    return expectation_bounds(problem, kept, noise, method.bits, method.gradient), noise
 
 
 def euclidean_norm(widths: HostArray) -> HostArray:
@@ -240,35 +279,59 @@ def euclidean_norm(widths: HostArray) -> HostArray:
     )
 
 
+class Claim(NamedTuple):
+    """What a certificate of gradients says: of which target, of which kind, and how often it
+    fails.
+    """
+
+    target: str
+    kind: str
+    failure: float = 0.0
+
+
 def certified_gradients(
     problem: Problem,
     terms: Terms,
-    target: str,
-    kind: str,
-    noise: HostArray,
-    *,
-    failure: float = 0.0,
+    claim: Claim,
+    find: Callable[..., tuple[GradientBounds, HostArray]],
+    *kept: Any,
 ) -> Gradients:
-    """Return float64 gradients in the dtype computed in, with their certificate; the rounding of a
-    narrower one joins the bounds. `attention_vjp` looks for rows that overflow it.
+    """Return float64 gradients in the dtype computed in, with their certificate from the bounds and
+    the errors of the cotangent that ``find(*kept)`` will give; the rounding of a narrower dtype
+    joins the bounds. `attention_vjp` looks for rows that overflow it.
     """
-    xp, u = problem.xp, problem.u
-    tiny = _arrays.smallest_normal(problem.dtype)
-    values, bounds = [], []
-    for value, error in zip(terms[:3], terms.bounds, strict=True):
-        size = _arrays.to_host(xp.max(xp.abs(value), axis=-1))
-        bounds.append(up(error + 2 * u * size + tiny))
-        values.append(_arrays.cast(value, problem.dtype, xp))
+    xp = problem.xp
+    sizes = tuple(at_hand(xp.max(xp.abs(value), axis=-1)) for value in terms)
+    values = (_arrays.cast(value, problem.dtype, xp) for value in terms)
+    known = claim, problem.dtype, problem.u, sizes, find, kept
+    target = f"the {claim.kind} gradient of {claim.target}"
+    certificate = GradientCertificate.later(_gradient_certificate, *known, target=target)
+    return Gradients(**dict(zip(("dq", "dk", "dv"), values, strict=True)), certificate=certificate)
+
+
+def _gradient_certificate(
+    claim: Claim,
+    dtype: str,
+    u: float,
+    sizes: tuple[Array, ...],
+    find: Callable[..., tuple[GradientBounds, HostArray]],
+    kept: tuple[Any, ...],
+) -> GradientCertificate:
+    found, noise = find(*kept)
+    tiny = _arrays.smallest_normal(dtype)
+    bounds = [
+        up(error + 2 * u * _arrays.to_host(size) + tiny)
+        for error, size in zip(found, sizes, strict=True)
+    ]
     lost = int(np.sum(np.isinf(noise)))
     reason = (
         f"{lost} output row(s) cannot be told from zero, where division by the length has no "
         "derivative"
     )
-    certificate = GradientBounds(*bounds).certificate(
-        target=f"the {kind} gradient of {target}",
-        theorem=_THEOREMS[kind],
-        failure=failure,
-        facts={"gradient": kind, "unit roundoff": u},
+    return GradientBounds(*bounds).certificate(
+        target=f"the {claim.kind} gradient of {claim.target}",
+        theorem=_THEOREMS[claim.kind],
+        failure=claim.failure,
+        facts={"gradient": claim.kind, "unit roundoff": u},
         unmet=(reason,) if lost else (),
     )
-    return Gradients(dq=values[0], dk=values[1], dv=values[2], certificate=certificate)

@@ -77,7 +77,7 @@ FAULTS = (
         "return rows.T", "return rows", "hashing.hadamard"),
     # YOSO-E and gradients
     fault("yoso.near-pairs", "missing term",
-        "methods.yoso.yoso_expectation", "YosoExpectation._result",
+        "methods.yoso.yoso_expectation", "YosoExpectation.rows",
         "np.max(widths, axis=-1)[..., None] + self._near(problem, near)",
         "np.max(widths, axis=-1)[..., None]", "code.yoso-expectation"),
     fault("yoso.causal", "off-by-one", "methods.yoso.yoso_expectation", "YosoExpectation._block",

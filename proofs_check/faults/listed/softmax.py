@@ -77,9 +77,9 @@ FAULTS = (
         "return np.asarray(np.mean(per_key, axis=-1))", "code.polynomial-taylor"),
     fault("bounds.osc-from-top", "missing term", "bounds.scores", "spread_of",
         "up(np.max(top - bottom, axis=-1))", "up(np.max(top, axis=-1))", *_ALL),
-    fault("bounds.width-is-largest", "wrong formula", "bounds.scores", "column_widths",
-        "sums = _arrays.to_float64(xp.sum(size, axis=-2))",
-        "sums = _arrays.to_float64(xp.max(size, axis=-2))", "code.yoso", "hashing.samples"),
+    fault("bounds.width-is-largest", "wrong formula", "bounds.scores", "column_sums",
+        "at_hand(xp.sum(size, axis=-2))", "at_hand(xp.max(size, axis=-2))",
+        "code.yoso", "hashing.samples"),
     fault("value-range.nearest-end", "wrong tail", "bounds.values", "_reach",
         "return xp.maximum(xp.max(value", "return xp.minimum(xp.max(value", "code.nystrom"),
     # certificates of gradients
