@@ -49,6 +49,7 @@ from approxattn.methods.low_rank.sketches import SKETCHES, Sketch
 from approxattn.methods.protocol import Sizes
 from approxattn.methods.sharded import Call
 from approxattn.methods.states.posing import pose_keys
+from approxattn.sketching.streams import HOST_BLOCK
 from approxattn.softmax.biased import attend, attend_gradient
 
 
@@ -205,8 +206,9 @@ class Linformer(Costed):
     def _bytes(self, size: Size) -> float:
         rank, dense = self._combination.held(size.n_k)
         matrix = dense * rank * size.n_k * size.width
+        drawing = 36 * min(dense * rank * size.n_k, HOST_BLOCK)  # what a block of it is made from
         tokens = replace(size, n_k=size.n_q) if dense else size  # a product copies no keys
-        return tokens.held(1.5, 2, double=2) + size.scores(rank, 3) + matrix
+        return tokens.held(1.5, 2, double=2) + size.scores(rank, 3) + matrix + drawing
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""
