@@ -17,6 +17,7 @@ import importlib.util
 import json
 import re
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from gpu_study.measure import measure
 from gpu_study.summary import summary
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+OUT = "docs/results, of a dry run a new folder of its own"
 CLOSING = 10.0
 """Seconds kept for the summary and the picture."""
 
@@ -50,11 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--budget", type=float, default=540.0, help="seconds in all")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder, or a .jsonl file")
+    parser.add_argument("--out", type=Path, help=f"folder, or a .jsonl file; {OUT}")
     parser.add_argument("--library", choices=LIBRARIES[:2], default="cupy")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, on the CPU")
     parser.add_argument("--only", nargs="*", default=[], help="names of items")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.out is None:  # a dry run says nothing of any device
+        options.out = Path(tempfile.mkdtemp(prefix="gpu-study-")) if options.dry_run else RESULTS
+    return options
 
 
 def file_of(out: Path, device: str) -> Path:

@@ -16,7 +16,7 @@ def draw(records: list[Record], path: Path, title: str) -> None:
     from matplotlib import pyplot as plt
 
     lines = series(records)
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained", sharey=True)
     for name, points in lines.items():
         special = "gradient=True" in name or "causal=True" in name
         if len(points) < 2 or name.startswith("sums"):
@@ -28,7 +28,9 @@ def draw(records: list[Record], path: Path, title: str) -> None:
         panel.set_xlabel("tokens n")
         panel.set_title(text, fontsize=10)
         if panel.lines:
-            panel.legend(fontsize=6, frameon=False)
+            panel.legend(
+                fontsize=6, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.15)
+            )
         panel.grid(alpha=0.3)
     axes[0].set_ylabel("seconds, 8 heads")
     figure.suptitle(title, fontsize=11)

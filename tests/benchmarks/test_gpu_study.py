@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ import gpu
 from gpu_study import records, summary
 from gpu_study.items import DRY, FULL, items
 from gpu_study.library import Library, copies_counted, times
+
+from proofs_check.checkers.scale import check
+from proofs_check.statements.verdict import Status
 
 NUMPY = Library("numpy")
 
@@ -117,6 +121,59 @@ def test_the_claim_about_growth_reads_these_records() -> None:
     measured = gpu_time.Measured("made up", made)
     for d, g in gpu_time.SHAPES:
         assert measured.seconds(d, g).keys() >= set(gpu_time.SIZES)
+
+
+@pytest.mark.parametrize(
+    ("power", "status"), [(1.0, Status.SUPPORTED), (1.2, Status.REFUTED), (None, None)]
+)
+def test_the_claim_is_checked_from_a_file(
+    tmp_path: Path, power: float | None, status: Status | None
+) -> None:
+    """A file of a GPU with figures of older code in it, or one of a dry run alone."""
+    from proofs_check.papers.our_code_campaigns import gpu_time
+
+    place = SimpleNamespace(device="NVIDIA X", name="cupy", xp=np)
+    path = tmp_path / "nvidia-x-2026-11-30.jsonl"
+    if power is None:
+        path = tmp_path / "cpu-2026-11-30.jsonl"
+        place.device = "CPU"
+    old = {"source": "old", "library": "cupy"}
+    records.write(path, records.environment(place) | old)
+    for i in items(FULL):
+        if i.name == "call":
+            own = recorded("call", i.arguments["n"], 1.0) | {"arguments": dict(i.arguments)}
+            records.write(path, own | old)
+    records.write(path, records.environment(place))
+    for i in items(FULL):
+        if i.name == "call":
+            seconds = 1e-7 * i.arguments["n"] ** (power or 1.0)
+            own = recorded("call", i.arguments["n"], seconds) | {"arguments": dict(i.arguments)}
+            records.write(path, own | {"source": records.source()})
+    claim = gpu_time.theorem(gpu_time.newest(tmp_path))
+    assert ("NVIDIA X" in claim.experiments[0].scope) == (power is not None)
+    for experiment in claim.experiments:
+        if power is None:
+            with pytest.raises(LookupError, match="no measurement"):
+                experiment.workload(2**16)
+        else:
+            verdict = check(experiment, rng_seed=0, budget="quick")
+            assert verdict.status is status, verdict
+
+
+def test_crossovers_are_those_of_the_same_width() -> None:
+    calls = [{"d": 64}, {"d": 16}, {"d": 64, "gradient": True}, {"d": 64, "causal": True}]
+    found = [recorded("call", n, 1e-6 * n, **own) for own in calls for n in (1024, 4096, 16384)]
+    found += [recorded("sdpa", n, 2e-10 * n * n, d=64, dtype="bfloat16") for n in (2048, 32768)]
+    (name,) = summary.summary(found)["crossovers"]
+    assert name == "call d=64"
+
+
+def test_a_dry_run_writes_no_results_of_a_device() -> None:
+    assert gpu.parsed([]).out == gpu.RESULTS
+    own = gpu.parsed(["--dry-run"]).out
+    assert own.is_dir()
+    assert gpu.RESULTS not in (own, *own.parents)
+    own.rmdir()
 
 
 @pytest.mark.parametrize("line", ["[]", '{"name": "sums"}', "nonsense"])

@@ -208,7 +208,7 @@ class Linformer(Costed):
         matrix = dense * rank * size.n_k * size.width
         drawing = 36 * min(dense * rank * size.n_k, HOST_BLOCK)  # what a block of it is made from
         tokens = replace(size, n_k=size.n_q) if dense else size  # a product copies no keys
-        return tokens.held(1.5, 2, double=2) + size.scores(rank, 3) + matrix + drawing
+        return max(drawing, tokens.held(1.5, 2, double=2) + size.scores(rank, 3)) + matrix
 
     def compute(self, problem: Problem, rng: np.random.Generator | None) -> Approximation:
         """Return the output, shape (..., n_q, dv), and its certificate."""

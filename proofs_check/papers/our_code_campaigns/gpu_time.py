@@ -36,7 +36,7 @@ class Measured:
     name : str
         Its device and file; says that there is none where there is none.
     records : tuple of dict
-        Its records, the last of each kind.
+        Its records, of the code that was measured last.
     """
 
     name: str
@@ -57,11 +57,16 @@ class Measured:
 def newest(folder: Path) -> Measured:
     """Return the newest file of measurements that no CPU made, by the date in its name."""
     for path in sorted(folder.glob("*.jsonl"), key=lambda p: p.stem[-10:], reverse=True):
-        records = tuple(_records(path))
+        records = _of_newest_code(tuple(_records(path)))
         places = [r["result"]["device"] for r in records if r.get("name") == "environment"]
         if places and places[-1] != "CPU":
             return Measured(f"{places[-1]}, docs/results/{path.name}", records)
     return Measured("no GPU measured yet", ())
+
+
+def _of_newest_code(records: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Return the records of the code that was measured last: figures of two are not mixed."""
+    return tuple(r for r in records if r.get("source") == records[-1].get("source"))
 
 
 def _records(path: Path) -> Iterable[dict[str, Any]]:
