@@ -22,7 +22,7 @@ FAULTS = (
     fault("sketch.count-signs", "sign", "sketching.hashed", "_signs",
         "2 * bits - 1", "0 * bits + 1", "sketching.moments"),
     fault("sketch.normal-length", "wrong formula", "sketching.streams", "_normal_pairs",
-        "radius = radius / (1.0 + square)", "radius = radius / (1.0 + half)", "sketching.moments"),
+        "radius * (half + half)", "radius * half", "sketching.moments"),
     fault("sketch.hadamard-length", "wrong normaliser", "sketching.hashed", "Hadamard.apply",
         "self.rows.size **", "self.length **", "sketching.moments"),
     fault("sketch.weighted-rows", "wrong normaliser", "sketching.sampling", "weighted_rows",
