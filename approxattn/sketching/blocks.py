@@ -9,12 +9,13 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
+from approxattn._arrays.crossing import far
 
 
 def block_of_each(counts: HostArray, like: Array) -> Array:
     """Return the block of each token, shape (k,) -> (n,); every block holds one at least."""
-    if _arrays.on_host(like):
-        return np.repeat(np.arange(counts.size), counts)
+    if not far(like):
+        return _arrays.from_host(np.repeat(np.arange(counts.size), counts), like)
     xp, tokens = _arrays.namespace(x=like), int(np.sum(counts))
     ends = _arrays.from_host(np.cumsum(counts), like)
     every = xp.arange(tokens, dtype=ends.dtype, device=_arrays.device(like))

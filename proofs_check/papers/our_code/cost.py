@@ -31,14 +31,27 @@ def _moments(s: Settings) -> int:
     return moments(s["degree"]) if even else 0
 
 
+def _way_back(d: Any, dv: Any, degree: int) -> Any:
+    """Return the products with the turned states of degree g - 1, for dq and for dk."""
+    return 2 * d * rank(d, degree - 1) * (dv + 1) if degree else 0
+
+
+def _consistent(n: Any, d: Any, dv: Any, s: Settings) -> Any:
+    """Return the products of the consistent gradient; a constant has no way back."""
+    g = s["degree"]
+    passes = (6 if g else 4) * (dv + 1) + 4 + _moments(s)
+    return n * (rank(d, g) * passes + _way_back(d, dv, g) + 4 * d**2)
+
+
 def _fitted(passes: int, n: Any, d: Any, dv: Any, own: Settings) -> Any:
     """Products with features, of the fitted rows with all keys, of the keys' weights, and of the
     certificate: the moments of every row, bounds and mean squares of the scores.
     """
     r, g = rank(d, own["degree"]), own["degree"]
+    back = _way_back(d, dv, g) if passes > 2 else 0
     fitted = own["rows"] * (2 * d + dv * (g + 2))
     summed = g - 1 if g in (2, 3) else g  # one follows from the denominator
-    return n * (passes * r * (dv + 1) + fitted + d + summed * r + 6 * d**2)
+    return n * (passes * r * (dv + 1) + back + fitted + d + summed * r + 6 * d**2)
 
 
 COSTS = (
@@ -68,20 +81,17 @@ COSTS = (
         sizes=_LONG,
         statement=(
             "Polynomial of degree g by features, r = C(d + g, g): n r (2 (dv + 1) + e) + 4 n d² "
-            "multiplications forward, n r (8 (dv + 1) + 4 + e) + 4 n d² for the consistent "
-            "gradient, no exponential. Of the certificate are e: 0, but with Taylor's "
-            "basis 1 for g = 2, 4 for g = 4 and 3 for even g >= 6."
+            "multiplications forward, n r (6 (dv + 1) + 4 + e) + 2 n d s (dv + 1) + 4 n d² for "
+            "the consistent gradient with s = C(d + g - 1, g - 1) and g >= 1, no exponential. Of "
+            "the certificate are e: 0, but with Taylor's basis 1 for g = 2, 4 for g = 4 and 3 for "
+            "even g >= 6."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
                 n * (rank(d, s["degree"]) * (2 * (dv + 1) + _moments(s)) + 4 * d**2)
             )
         ),
-        gradient=Work(
-            products=lambda n, d, dv, s: (
-                n * (rank(d, s["degree"]) * (8 * (dv + 1) + 4 + _moments(s)) + 4 * d**2)
-            )
-        ),
+        gradient=Work(products=_consistent),
         remarks=(
             (
                 "4 n d² is for balanced coordinates, in which queries and keys are centred "
@@ -101,8 +111,8 @@ COSTS = (
         settings=tuple({"degree": g, "basis": "taylor", "gradient": "plug-in"} for g in (2, 4)),
         statement=(
             "Polynomial of degree g, plug-in gradient by features of degree g and g + 1: n (r_g "
-            "(4 (dv + 1) + 2 + e) + 4 r_{g+1} (dv + 1) + 4d²) multiplications, e as for "
-            "code.cost-polynomial."
+            "(4 (dv + 1) + 2 + e + 2 d (dv + 1)) + 2 r_{g+1} (dv + 1) + 4d²) multiplications, e as "
+            "for code.cost-polynomial."
         ),
         forward=Work(
             products=lambda n, d, dv, s: (
@@ -114,7 +124,8 @@ COSTS = (
                 n
                 * (
                     rank(d, s["degree"]) * (4 * dv + 6 + _moments(s))
-                    + 4 * rank(d, s["degree"] + 1) * (dv + 1)
+                    + 2 * rank(d, s["degree"] + 1) * (dv + 1)
+                    + _way_back(d, dv, s["degree"] + 1)
                     + 4 * d**2
                 )
             )
@@ -149,15 +160,16 @@ COSTS = (
             "FittedPolynomial of degree g with R fitted rows: n (2 r (dv + 1) + R (2d + dv (g + "
             "2)) + d + e r + 6 d²) multiplications, e r of them for the moments, e = 1, 1, 2 for "
             "g = 1, 2, 3, and 6 d² for what "
-            "bounds the scores, and n (3R + 3) exponentials and logarithms forward; 8 r (dv + 1) "
-            "in place of 2 r (dv + 1) with the gradient for fixed coefficients."
+            "bounds the scores, and n (3R + 3) exponentials and logarithms forward; 6 r (dv + 1) + "
+            "2 d s (dv + 1), s = C(d + g - 1, g - 1), in place of 2 r (dv + 1) with the gradient "
+            "for fixed coefficients."
         ),
         forward=Work(
             products=partial(_fitted, 2),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 3),
         ),
         gradient=Work(
-            products=partial(_fitted, 8),
+            products=partial(_fitted, 6),
             functions=lambda n, _d, _dv, s: n * (3 * s["rows"] + 3),
         ),
     ),

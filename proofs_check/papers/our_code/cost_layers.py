@@ -65,7 +65,8 @@ def _attention(n: Any, p: Any, s: Settings) -> tuple[Any, Any]:
         return 2 * n**2 * p, 7 * n**2 * p
     r, centring = rank(p, 2), 4 * n * p**2
     # one product of features each way is for the moment of the certificate
-    return n * r * (2 * (p + 1) + 1) + centring, n * r * (8 * (p + 1) + 5) + centring
+    back = 2 * p * (p + 1) ** 2  # the states of degree 1 turned, for dq and for dk
+    return n * r * (2 * (p + 1) + 1) + centring, n * (r * (6 * (p + 1) + 5) + back) + centring
 
 
 def _layers(n: Any, d: Any, p: Any, s: Settings) -> Any:
@@ -132,8 +133,8 @@ COSTS = (
         settings=tuple({**own, "method": "Polynomial"} for own in _SHAPES),
         statement=(
             "The same with polynomial attention of degree 2, r = C(p + 2, 2): m h (4 n d p + n r "
-            "(2 (p + 1) + 1) + 4 n p²) multiplications forward, m h (12 n d p + n r (10 (p + 1) + "
-            "6) + 8 n p²) for the whole gradient; no exponential."
+            "(2 (p + 1) + 1) + 4 n p²) multiplications forward, m h (12 n d p + n r (8 (p + 1) + "
+            "6) + 2 n p (p + 1)² + 8 n p²) for the whole gradient; no exponential."
         ),
         forward=Work(products=_layers),
         gradient=Work(products=_layers_back),

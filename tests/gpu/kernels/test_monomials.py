@@ -186,7 +186,7 @@ def test_launches_do_not_grow_with_the_tokens(kernels: ModuleType, causal: bool)
         aa.attention_vjp(q, k, v, g, aa.Polynomial(degree=2), causal=causal)
         counts.append((forward, TRAFFIC.launches.total()))
     assert counts[0] == counts[1]
-    assert counts[0][0] < 150 > counts[0][1] / 4
+    assert counts[0][0] < 300 > counts[0][1] / 4
 
 
 def test_ten_thousand_launches_are_enough_for_a_million_tokens(kernels: ModuleType) -> None:
