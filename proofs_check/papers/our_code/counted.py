@@ -98,6 +98,7 @@ def attend(tally: Tally, tokens: tuple[Any, Any, Any], dout: Any, settings: Sett
     options = {name: value for name, value in settings.items() if name not in ("name", "parallel")}
     method = getattr(approxattn, settings["name"])(**options)
     draws = np.random.default_rng(0) if method.randomised else None
+    result: Any
     if dout is None:
         result = approxattn.attention(*tokens, method, rng=draws)
     else:
