@@ -73,10 +73,12 @@ def call(name: str, store: Path) -> Result:
 
 
 def refused(result: Result, store: Path) -> str:
-    """The one line of a refusal, which names the file and a remedy."""
+    """The one line of a refusal, which names the file and a remedy; with --json it stands on
+    standard output too.
+    """
     assert result.exit_code == 2, (result.output, result.exception)
-    assert result.stdout == ""
     (line,) = result.stderr.splitlines()
+    assert result.stdout == "" or json.loads(result.stdout) == {"error": line}
     assert line.startswith(f"error: evidence(={store}) ")
     assert ": " in line.removeprefix("error: ")
     return line
