@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from proofs_check.commands.entry import command, misuse
+from proofs_check.commands.options import BudgetName
 
 
 class Format(StrEnum):
@@ -43,9 +44,9 @@ def figures(
     formats: Annotated[
         str, typer.Option("--format", metavar="LIST", help="svg, png, csv, with commas.")
     ] = "svg,png,csv",
-    tiny: Annotated[
-        bool, typer.Option("--tiny", help="Sizes that take a moment: to try it out.")
-    ] = False,
+    budget: Annotated[
+        BudgetName, typer.Option(help="quick: sizes that take a moment, to try it out.")
+    ] = BudgetName.FULL,
     page: Annotated[
         bool, typer.Option("--page", help="Also write gallery.md, which shows them all.")
     ] = False,
@@ -72,7 +73,7 @@ def figures(
     versions = environment()["versions"]
     for number, (name, build) in enumerate(wanted.items(), 1):
         typer.echo(f"[{number}/{len(wanted)}] {name}", err=True)
-        figure = build(tiny)
+        figure = build(budget is BudgetName.QUICK)
         origin = files.origin_of(figure, versions)
         drawn.append(figure)
         for path in files.write(figure, folder, forms, origin):

@@ -194,7 +194,7 @@ def test_the_page_shows_every_figure(tiny: dict[str, Figure]) -> None:
 def test_the_command(tmp_path: Path) -> None:
     place = str(tmp_path / "new" / "place")
     done = CliRunner().invoke(
-        app, ["figures", "rank", "--out", place, "--format", "csv", "--tiny", "--page"]
+        app, ["figures", "rank", "--out", place, "--format", "csv", "--budget", "quick", "--page"]
     )
     assert done.exit_code == 0, done.output
     assert {p.name for p in Path(place).iterdir()} == {"ranks.csv", "gallery.md"}

@@ -35,7 +35,7 @@ CALLS = {
     "faults --store text": r"store\(='text'\) line 1 is no record",
     "figures zz*": r"no figure is called 'zz\*': there are degrees",
     "figures --format gif": r"format\(=gif\) must be some of svg, png, csv",
-    "figures degrees --tiny --out text": r"text cannot be written \(Not a directory\)",
+    "figures degrees --budget quick --out text": r"text cannot be written \(Not a directory\)",
     "report --evidence none": r"evidence\(=none\) does not exist: carry out",
     "report --evidence empty": r"evidence\(=empty\) holds no campaign",
     "report --format pdf": "'--format'.*'pdf'",
