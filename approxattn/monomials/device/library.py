@@ -36,20 +36,23 @@ class Library(Blocks):
     def __init__(self, like: Array, coefficients: tuple[float, ...], xp: Namespace) -> None:
         super().__init__(like, coefficients, xp)
         self._weights = self._there(weights(coefficients, self.d)[:, None])
+        self._steps = dict[int, list[tuple[Array, Array]]]()  # by degree
 
     @property
     def _below(self) -> int:
         """The number of monomials of degree < g."""
         return rank(self.d, self.degree - 1) if self.degree else 0
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019 - of an object that a call makes
     def _halves(self, degree: int) -> list[tuple[Array, Array]]:
-        """Return the tables of every step to degree g, the first one first."""
-        steps = []
-        while degree > 1:
-            steps.append(halves(self.d, degree))
-            degree = (degree + 1) // 2
-        return [(self._there(a), self._there(b)) for a, b in reversed(steps)]
+        """Return the tables of every step to a degree, the first one first."""
+        if degree not in self._steps:
+            steps, left = [], degree
+            while left > 1:
+                steps.append(halves(self.d, left))
+                left = (left + 1) // 2
+            there = [(self._there(a), self._there(b)) for a, b in reversed(steps)]
+            self._steps[degree] = there
+        return self._steps[degree]
 
     @functools.cached_property
     def _raised(self) -> tuple[Array, Array]:
