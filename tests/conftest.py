@@ -1,6 +1,6 @@
 """Hypothesis profiles and lanes.
 
-`HYPOTHESIS_PROFILE=full` looks twenty times as long; `-m "not long"` is the quick lane.
+`HYPOTHESIS_PROFILE=full` looks forty times as long; `-m "not long"` is the quick lane.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lanes import is_long
 _HEALTH = [HealthCheck.too_slow]  # machines differ; slowness is no error
 settings.register_profile(
     "quick",
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     deadline=None,
     database=None,
