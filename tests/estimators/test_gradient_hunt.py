@@ -19,8 +19,8 @@ import approxattn as aa
 from proofs_check.arithmetic.balls import Rows, max_error
 from proofs_check.arithmetic.gradient_balls import GradientRows, exact_attention_gradient
 
-EXAMPLES = 10 * settings.default.max_examples
-"""Problems of the hunt: 500 in the quick profile."""
+EXAMPLES = 16 * settings.default.max_examples
+"""Problems of the hunt: 400 in the quick profile."""
 
 BITS = 300
 """Of the balls: errors that underflow makes are 2^-1074 beside entries of ordinary size, but only

@@ -57,7 +57,7 @@ def holds(out: Any, *qkv: HostArray, key_mask: HostArray | None = None) -> None:
     rank=st.integers(1, 10),
     masked=st.booleans(),
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_mean_pool_certificate(
     shape: tuple[int, ...], seed: int, size: float, kind: str, dtype: str, rank: int, masked: bool
 ) -> None:

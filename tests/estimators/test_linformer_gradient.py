@@ -86,7 +86,7 @@ def test_given_projections(leading: tuple[int, ...], shared: bool) -> None:
     wide=st.booleans(),
     clusters=st.booleans(),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_certificate_of_the_pooled_gradient(
     seed: int, shape: tuple[int, ...], size: float, rank: int, wide: bool, clusters: bool
 ) -> None:

@@ -38,7 +38,7 @@ def folded(method: aa.Performer, k: HostArray, v: HostArray, cuts: list[int]) ->
     return states[0]
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**16),
     shape=st.sampled_from([(12, 3), (30, 1), (2, 9, 4), (3, 1, 7, 2)]),

@@ -207,7 +207,7 @@ def test_a_wide_window_is_none() -> None:
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_the_largest_of_runs(data: Any) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
     n = data.draw(st.integers(1, 20))
