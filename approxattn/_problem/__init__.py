@@ -24,7 +24,6 @@ from approxattn._problem.input import (
     common_batch,
     hide,
     largest_entry,
-    max_abs,
     sizes_of,
     value_ends,
 )
@@ -38,7 +37,6 @@ from approxattn._problem.visible import Visibility, Window, counted, limits_of, 
 __all__ = [
     "Problem",
     "Scoring",
-    "check_cotangent",
     "once",
     "pose",
     "quietly",
@@ -394,28 +392,3 @@ _REMEDIES = {
     "k": "mend the key, or mask it with key_mask",
     "v": "mend the value, or mask its key with key_mask",
 }
-
-
-def check_cotangent(dout: Array, problem: Problem, q: Array, top: float | None = None) -> Array:
-    """Check dout against the output's shape and dtype and return it in the dtype computed in;
-    `top` is its largest entry where that is known.
-
-    A gradient forms z_ij = G_i . v_j and differences of such, and adds up G over the queries: what
-    could overflow there is refused.
-    """
-    xp = _arrays.namespace(q=q, dout=dout)
-    shape = (*problem.batch, problem.n_q, problem.dv)
-    if tuple(dout.shape) != shape:
-        msg = f"dout has shape {tuple(dout.shape)}: it must be that of the output, {shape}"
-        raise ValueError(msg)
-    if _arrays.dtype_name(dout) != problem.out_dtype:
-        msg = f"dout has dtype {dout.dtype}: it must be that of the output, {problem.out_dtype}"
-        raise TypeError(msg)
-    cotangent = _arrays.contiguous(_arrays.cast(dout, problem.dtype, xp))
-    top = max_abs(cotangent, xp) if top is None else top
-    top_v = float(np.max(np.abs(problem.value_range), initial=1.0))
-    if not math.isfinite(top):
-        check_finite("dout", cotangent, xp, "mend the loss that it is the gradient of")
-    refuse_overflow("dv max|dout| max|v|", 4 * problem.dv * top * top_v, problem.dtype)
-    refuse_overflow("n max|dout|", 2 * problem.n_q * top, problem.dtype)
-    return cotangent

@@ -12,7 +12,8 @@ import numpy as np
 from approxattn._arguments import check_choice, check_flag
 from approxattn._arrays import Array, HostArray
 from approxattn._arrays.entry import public
-from approxattn._problem import Problem, Scoring, check_cotangent, pose, quietly
+from approxattn._problem import Problem, Scoring, pose, quietly
+from approxattn._problem.cotangent import check_cotangent
 from approxattn._problem.input import NotFiniteError, quarantine
 from approxattn._problem.visible import Window
 from approxattn.attend.calls import (

@@ -13,7 +13,8 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import check_cotangent, refuse_overflow
+from approxattn._problem import refuse_overflow
+from approxattn._problem.cotangent import check_cotangent
 from approxattn.bounds.elsewhere import (
     Elsewhere,
     Extent,

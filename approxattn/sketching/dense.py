@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,17 +16,8 @@ from approxattn._arrays import Array, HostArray
 from approxattn.sketching.streams import Once, stream
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Dense:
-    """k combinations of n tokens: R x.
-
-    Attributes
-    ----------
-    matrix : ndarray, shape (k, n)
-        R, on the host.
-    """
-
-    matrix: HostArray
+class _Product(ABC):
+    """R x and R^T y by one matrix product each."""
 
     def apply(self, x: Array) -> Array:
         """Return R x, shape (..., n, m) -> (..., k, m), by one matrix product."""
@@ -36,12 +28,29 @@ class Dense:
         xp = _arrays.namespace(y=y)
         return xp.matmul(xp.matrix_transpose(self._like(y)), y)
 
+    @abstractmethod
+    def _like(self, x: Array) -> Array:
+        """Return R, shape (k, n), in the dtype of x and where it is."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dense(_Product):
+    """k combinations of n tokens: R x.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (k, n)
+        R, on the host.
+    """
+
+    matrix: HostArray
+
     def _like(self, x: Array) -> Array:
         return _arrays.from_host(self.matrix.astype(_arrays.dtype_name(x)), x)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DrawnDense:
+class DrawnDense(_Product):
     """The same, R being made by counting where its factors are.
 
     Attributes
@@ -61,15 +70,6 @@ class DrawnDense:
         """R on the host, in float64, shape (k, n)."""
         k, n = self.shape
         return np.asarray(self.entries(np.empty(0), "float64").reshape(n, k).T)
-
-    def apply(self, x: Array) -> Array:
-        """Return R x, shape (..., n, m) -> (..., k, m), by one matrix product."""
-        return _arrays.namespace(x=x).matmul(self._like(x), x)
-
-    def adjoint(self, y: Array) -> Array:
-        """Return R^T y, shape (..., k, m) -> (..., n, m)."""
-        xp = _arrays.namespace(y=y)
-        return xp.matmul(xp.matrix_transpose(self._like(y)), y)
 
     def _like(self, x: Array) -> Array:
         xp, (k, n) = _arrays.namespace(x=x), self.shape

@@ -99,7 +99,7 @@ FAULTS: tuple[Fault, ...] = (
     fault("returned.nan-is-zero", "wrong formula", "certificate", "_freeze",
         "np.where(np.isnan(bounds), np.inf, bounds)", "np.where(np.isnan(bounds), 0.0, bounds)",
         _LOOKED),
-    fault("returned.cotangent", "missing check", "_problem", "check_cotangent",
+    fault("returned.cotangent", "missing check", "_problem.cotangent", "check_cotangent",
         "refuse_overflow('dv max|dout| max|v|', 4 * problem.dv * top * top_v, problem.dtype)",
         "pass", _LOOKED, _MESSAGES),
     fault("returned.failure-of-a-sum", "factor", "bounds.returned", "_with_steps",

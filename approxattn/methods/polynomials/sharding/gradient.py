@@ -24,7 +24,8 @@ import numpy as np
 
 from approxattn import _arrays
 from approxattn._arrays import Array, HostArray
-from approxattn._problem import Problem, check_cotangent, refuse_overflow
+from approxattn._problem import Problem, refuse_overflow
+from approxattn._problem.cotangent import check_cotangent
 from approxattn.bounds.elsewhere import keys_alone, queries_alone
 from approxattn.bounds.gradients import cotangent_size
 from approxattn.bounds.perturbation import tv_from_log_ratio
