@@ -13,6 +13,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   lint     ruff check, ruff format --check, mypy
   bench    time every method against exact attention and a matrix product, on one thread;
            bench which: every method at many n and d, the table of docs/performance.md
+           bench against TREE: calls of polynomials in turn with those of another checkout
            bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
            bench calls: whole calls with a certificate and without one, against their sums and PyTorch
@@ -110,7 +111,7 @@ wheels() {
 bench() {
     name=forward
     case ${1-} in
-        which | calls | distributed | polynomial | lsh | low-rank | moments | moment-tables | transformer | \
+        which | against | calls | distributed | polynomial | lsh | low-rank | moments | moment-tables | transformer | \
             language-model | gpu)
             name=$1
             shift
