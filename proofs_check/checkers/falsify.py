@@ -29,6 +29,9 @@ _CONFIRMATIONS = {"quick": 100, "full": 2000}
 does not depend on the machine.
 """
 
+_SHRINKS = {"quick": 2000, "full": 100_000}
+"""How many instances shrinking may try. *Chosen*; a witness is small long before."""
+
 _BITS_KEPT = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 
@@ -36,12 +39,17 @@ class _Violated(Exception):
     """Tells Hypothesis that an example is a confirmed counterexample, so that it shrinks it."""
 
 
+class _SmallEnough(BaseException):
+    """Ends shrinking: Hypothesis lets through what is no `Exception`."""
+
+
 class _Search:
     """The best instance so far, and what was confirmed."""
 
-    def __init__(self, experiment: Falsify, confirmations: int) -> None:
+    def __init__(self, experiment: Falsify, budget: Budget) -> None:
         self.experiment = experiment
-        self.confirmations = confirmations
+        self.confirmations = _CONFIRMATIONS[budget]
+        self.shrinks = _SHRINKS[budget]
         self.confirmed: set[str] = set()
         self.tried = 0
         self.artefacts = 0
@@ -120,7 +128,7 @@ def _ratio(measured: float, bound: float) -> float:
 
 def check(experiment: Falsify, *, rng_seed: int, budget: Budget) -> Verdict:
     """Refute with a small, confirmed witness, or report how close the search came."""
-    search = _Search(experiment, _CONFIRMATIONS[budget])
+    search = _Search(experiment, budget)
     _try_examples(search)
     if search.counterexample is None:
         _explore(search, rng_seed, experiment.tries * _MORE[budget])
@@ -195,6 +203,10 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
     @settings
     @hypothesis.given(search.experiment.instances())
     def property_holds(instance: Instance) -> None:
+        if search.counterexample is not None:
+            search.shrinks -= 1
+            if search.shrinks < 0:
+                raise _SmallEnough
         instance = search.improve(instance)
         hypothesis.assume(search.admissible(instance))
         ratio = search.ratio(instance)
@@ -206,7 +218,7 @@ def _explore(search: _Search, seed: int, tries: int) -> None:
     try:
         with without_local_constants():
             property_holds()
-    except (_Violated, hypothesis.errors.Flaky):
+    except (_Violated, _SmallEnough, hypothesis.errors.Flaky):
         # Flaky: the ration of confirmations ended in the middle of shrinking; what was confirmed
         # stays so
         pass

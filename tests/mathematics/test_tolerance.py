@@ -11,7 +11,7 @@ import pytest
 
 import approxattn as aa
 
-PROBLEMS = 480
+PROBLEMS = 300
 EXTENDED = np.longdouble
 
 

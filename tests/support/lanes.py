@@ -27,7 +27,7 @@ LONG = {
     "tests/trust/test_reproducers.py*": "reproducers in processes of their own",
     "tests/laws/*fitted-polynomial*": "a method that solves linear programmes",
     "tests/proofs/checkers/test_nearness.py*": "mutants of the catalogue",
-    "tests/mathematics/test_tolerance.py*": "1,200 promises, each looked at",
+    "tests/mathematics/test_tolerance.py*": "300 promises, each looked at",
     "tests/diagnosis/test_regime.py*sees_it": "searches for polynomials at every range",
     "tests/diagnosis/test_comparison.py*": "every method on real heads",
     "tests/examples/*": "training runs and drawings",

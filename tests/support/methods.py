@@ -253,7 +253,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="yoso-sure",
-        method=aa.Yoso(bits=8, hashes=32, zero_rows="orthogonal", confidence=_SURE),
+        method=aa.Yoso(bits=8, hashes=16, zero_rows="orthogonal", confidence=_SURE),
         target="yoso",
         bits=8,
         exempt=_YOSO,
@@ -261,7 +261,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         name="yoso-unit-sure",
-        method=aa.Yoso(bits=3, hashes=40, normalize=True, zero_rows="orthogonal", confidence=_SURE),
+        method=aa.Yoso(bits=3, hashes=20, normalize=True, zero_rows="orthogonal", confidence=_SURE),
         target="yoso",
         bits=3,
         normalize=True,
@@ -271,7 +271,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         name="yoso-bernstein-sure",
         method=aa.Yoso(
-            bits=2, hashes=60, bound="bernstein", zero_rows="orthogonal", confidence=_SURE
+            bits=2, hashes=24, bound="bernstein", zero_rows="orthogonal", confidence=_SURE
         ),
         target="yoso",
         bits=2,
@@ -282,7 +282,7 @@ TABLE: tuple[Row, ...] = (
     Row(
         name="yoso-hadamard-sure",
         method=aa.Yoso(
-            bits=2, hashes=64, hashing="hadamard", zero_rows="orthogonal", confidence=_SURE
+            bits=2, hashes=24, hashing="hadamard", zero_rows="orthogonal", confidence=_SURE
         ),
         target="hadamard",
         bits=2,

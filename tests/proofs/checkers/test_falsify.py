@@ -92,6 +92,19 @@ def test_a_ration_of_confirmations_ends_the_shrinking_only(monkeypatch: pytest.M
     assert measured > bound
 
 
+def test_a_ration_of_tries_ends_the_shrinking_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = {}
+    for shrinks in (0, 5, 2000):
+        monkeypatch.setitem(falsify_checker._SHRINKS, "quick", shrinks)
+        verdict = check(_falsify(), rng_seed=1)
+        assert verdict.status is Status.REFUTED
+        assert verdict.witness is not None
+        measured, bound = confirm_small_product(verdict.witness)
+        assert measured > bound
+        tried[shrinks] = verdict.facts["tried"]
+    assert tried[5] <= tried[0] + 5 < tried[2000]
+
+
 def test_zero_against_zero_says_nothing_about_tightness() -> None:
     zeros = _falsify(confirm=confirm_product, measured=lambda _: 0.0, bound=lambda _: 0.0)
     assert check(zeros).tightness == 0

@@ -15,6 +15,7 @@ import pytest
 
 from approxattn.testing.calls import Answer, Left, Refused, Trouble, Unusable
 from approxattn.testing.conduct import CHECKS, SETTINGS
+from proofs_check.kit import isolated
 from proofs_check.kit.isolated import TargetError, _Home, check_isolated
 from proofs_check.kit.messages import (
     answer_message,
@@ -91,6 +92,9 @@ CONDUCT = {
 }
 """What a function does after computing, and the one check that must fail for it."""
 
+FEW = (1, 2, 5)
+"""Numbers of tokens where those that are tried otherwise show nothing more."""
+
 
 def write(folder: Path, first: str = "pass", then: str = "pass") -> str:
     """A module in the folder, of a name of its own, and its target."""
@@ -113,8 +117,11 @@ def test_a_good_function_passes_and_every_check_of_its_conduct_is_made(here: Pat
 
 
 @pytest.mark.parametrize("deed", LEAVING)
-def test_to_leave_is_to_fail_every_check(deed: str, here: Path) -> None:
+def test_to_leave_is_to_fail_every_check(
+    deed: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also those that a refusal passes: to leave is no way to refuse."""
+    monkeypatch.setattr(isolated, "_MOST_ENDS", 2)  # processes take long to start
     found = check_isolated(write(here, deed), time_limit=60)
     assert not found.ok
     asked = [f for f in found.findings if f.held is not None and f.name not in CHECKS]
@@ -153,7 +160,7 @@ def test_a_function_that_goes_on_ending_processes_is_not_called_for_ever(here: P
 
 @pytest.mark.parametrize("deed", CONDUCT)
 def test_conduct_beside_the_numbers_is_found(deed: str, here: Path) -> None:
-    found = check_isolated(write(here, then=deed))
+    found = check_isolated(write(here, then=deed), sizes=FEW)
     assert [f.name for f in found.findings if f.held is False] == [CONDUCT[deed]], found
 
 
