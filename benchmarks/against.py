@@ -34,20 +34,20 @@ HERE = str(Path(__file__).resolve().parents[1])
 Worker = subprocess.Popen[str]
 
 
-def task(aa: Any, shape: str, kind: str) -> Callable[[], object]:
+def task(aa: Any, basis: str, shape: str, kind: str) -> Callable[[], object]:
     """Return the call to be timed, with the package of one checkout."""
     d, g = map(int, shape.split(","))
     x, y, v = np.random.default_rng(0).standard_normal((3, TOKENS, d))
     x, y = (math.sqrt(2) * a / np.linalg.norm(a, axis=1, keepdims=True) for a in (x, y))
     q, k, v = (a.astype(np.float32) for a in (x, y, v))
-    method = aa.Polynomial(degree=g, basis="minimax")
+    method = aa.Polynomial(degree=g, basis=basis)
     if kind == "gradient":
         return lambda: aa.attention_vjp(q, k, v, v, method, scale=1.0).certificate.dq
     causal = kind == "causal"
     return lambda: aa.attention(q, k, v, method, scale=1.0, causal=causal).certificate.rows
 
 
-def work(tree: str) -> None:
+def work(tree: str, basis: str) -> None:
     """Time a call for each line of standard input, "SHAPE KIND REPEATS"."""
     sys.path.insert(0, tree)  # before the checkout that is installed
     aa = importlib.import_module("approxattn")
@@ -56,7 +56,7 @@ def work(tree: str) -> None:
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for line in sys.stdin:
         shape, kind, repeats = line.split()
-        call = tasks.setdefault((shape, kind), task(aa, shape, kind))
+        call = tasks.setdefault((shape, kind), task(aa, basis, shape, kind))
         for _ in range(int(repeats)):
             start = time.process_time()
             call()
@@ -65,14 +65,14 @@ def work(tree: str) -> None:
 
 
 @contextmanager
-def workers(trees: list[str]) -> Iterator[list[Worker]]:
+def workers(trees: list[str], basis: str) -> Iterator[list[Worker]]:
     """Start a process for each checkout, all on one processor."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     own = [
         subprocess.Popen(
-            [sys.executable, __file__, "--work", tree],
+            [sys.executable, __file__, "--work", tree, basis],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -123,13 +123,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30, help="calls of each, in each pair")
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), help="width,degree")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--basis", default="minimax", help="of the polynomials")
     parser.add_argument("--json", type=Path, default=Path("report/bench_against.json"))
     options = parser.parse_args()
     cases = [(shape, kind) for kind in options.kinds for shape in options.shapes]
     found: dict[tuple[str, str], list[dict[str, float]]] = {case: [] for case in cases}
     for pair in range(options.pairs):
         print(f"pair {pair + 1} of {options.pairs}", file=sys.stderr)
-        with workers([str(options.tree.resolve()), HERE]) as own:
+        with workers([str(options.tree.resolve()), HERE], options.basis) as own:
             for case in cases:
                 found[case].append(ratios(duel(own, *case, options.repeats)))
     report = []
@@ -144,6 +145,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        work(sys.argv[2])
+        work(*sys.argv[2:])
     else:
         main()
