@@ -60,9 +60,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def unwrapped(page: str) -> str:
     """One line, as it was before the page was wrapped, and signs of Markdown in it escaped."""
     joined = re.sub(r"(?<!\n)\n> ", " ", page).replace("\\<", "<").replace("\\*", "*")
-    return " ".join(
-        re.sub(r"(^|\s)(\d*)\\(?=[-+*>|#=.)])", r"\1\2", joined).split()
-    )
+    return " ".join(re.sub(r"(^|\s)(\d*)\\(?=[-+*>|#=.)])", r"\1\2", joined).split())
 
 
 def entry_of(page: str, key: str) -> str:
