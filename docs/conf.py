@@ -31,6 +31,9 @@ myst_dmath_allow_labels = False
 html_math_renderer = "matplotlib"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's machine has it
+html_domain_indices = False  # the interface has a page of its packages
 
 autosummary_generate = False  # `interface` writes the pages
 default_role = "code"  # names in docstrings

@@ -30,7 +30,7 @@ from approxattn import sketching
 from approxattn.data import minilm_heads
 from approxattn.diagnosis import singular_values as oracles
 from approxattn.diagnosis.comparison import Trial
-from approxattn.diagnosis.cost_drawing import drawing
+from approxattn.diagnosis.cost_figure import draw_costs
 from approxattn.diagnosis.files import read_qkv
 
 Array = npt.NDArray[np.float64]
@@ -238,7 +238,9 @@ def main() -> None:
     q, k, v = (x.astype(np.float64) for x in arrays)
     text, trials = table(q, k, v, names)
     if options.plot is not None:
-        options.plot.write_text(drawing(tuple(trials)) + "\n", encoding="utf-8")
+        ax = draw_costs(tuple(trials), None)
+        ax.set_title(f"{q.shape[0] * q.shape[1]} heads, n = {q.shape[2]}", loc="left")
+        ax.figure.savefig(options.plot, metadata={"Date": None})
     if options.out is None:
         print(text, end="")
     else:

@@ -78,7 +78,7 @@ def attention(
     ----------
     q, k, v : dask.array.Array, shapes (..., n_q, d), (..., n_k, d), (..., n_k, dv)
         Chunked along tokens and leading axes, not along features; one dtype, equal leading axes.
-        Chunks of 2**18 tokens or so: a task takes a scheduler a millisecond, whatever it does. v is
+        Chunks of some 2^18 tokens: a task takes a scheduler a millisecond, whatever it does. v is
         rechunked as k, and under `causal` both as q. Each chunk of leading indices is a call of its
         own.
     method : Method

@@ -43,14 +43,31 @@ class TooLowDegreeError(ValueError):
 
 
 def chebyshev(degree: int, half_range: float) -> ExpPolynomial:
-    """Return the truncated Chebyshev series of a degree on [-B, B], B = `half_range` rounded up to
-    the next 2^(k/8).
+    """Return the truncated Chebyshev series of exp on an interval.
+
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial.
+    half_range : float
+        Bound on the size of the scores. The interval is [-B, B], B the next 2^(k/8) from there on.
+
+    Returns
+    -------
+    ExpPolynomial
+        The polynomial and what is known of its error.
 
     Raises
     ------
     ValueError
         If its error reaches the least value of exp there, e^-B (a higher degree helps), or if
         float64 coefficients cannot hold it.
+
+    Examples
+    --------
+    >>> p = chebyshev(6, 1.0)
+    >>> p.degree, bool(p.relative_error(1.0) < 1e-4)
+    (6, True)
     """
     if not half_range <= MAX_HALF_RANGE:
         msg = (

@@ -35,8 +35,32 @@ def check_degree(degree: int, basis: str) -> None:
 
 
 def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
-    """Return the polynomial of a degree for scores in [-half_range, half_range] in a basis,
-    "taylor", "chebyshev" or "minimax".
+    """Return the polynomial of a degree in a basis.
+
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial; even for "taylor".
+    half_range : float
+        Bound on the size of the scores.
+    basis : {"taylor", "chebyshev", "minimax"}
+        The function of this package that makes it.
+
+    Returns
+    -------
+    ExpPolynomial
+        The polynomial and what is known of its error.
+
+    Raises
+    ------
+    ValueError
+        For another basis, and where the function of the basis has no such polynomial.
+
+    Examples
+    --------
+    >>> from approxattn.exponential import exp_polynomial
+    >>> exp_polynomial(4, 1.0, "taylor").coefficients[:3]
+    (1.0, 1.0, 0.5)
     """
     check_choice("basis", basis, BASES)
     check_degree(degree, basis)
@@ -47,13 +71,35 @@ def exp_polynomial(degree: int, half_range: float, basis: str) -> ExpPolynomial:
 
 
 def degree_for(half_range: float, tolerance: float, basis: str = "minimax") -> int:
-    """Return the smallest degree with TV <= tolerance for all rows whose scores lie in
-    [-half_range, half_range] (T1, T2).
+    """Return the smallest degree that serves all rows whose scores lie in an interval.
+
+    It serves them where the total variation distance of the weights from those of exp is certified
+    to be within the tolerance (theorems T1 and T2).
+
+    Parameters
+    ----------
+    half_range : float
+        The interval is [-half_range, half_range].
+    tolerance : float
+        The largest distance allowed, in (0, 1).
+    basis : {"minimax", "chebyshev", "taylor"}
+        Which polynomials.
+
+    Returns
+    -------
+    int
+        The degree.
 
     Raises
     ------
     ValueError
         If no degree that float64 can hold reaches the tolerance.
+
+    Examples
+    --------
+    >>> from approxattn.exponential import degree_for
+    >>> degree_for(1.0, 1e-3), degree_for(1.0, 1e-3, "taylor")
+    (4, 6)
     """
     found = (
         _walk(half_range, tolerance)

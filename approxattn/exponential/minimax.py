@@ -62,14 +62,32 @@ class MinimaxRefusedError(ValueError):
 
 
 def minimax(degree: int, half_range: float) -> ExpPolynomial:
-    """Return the weighted minimax polynomial of a degree on [-B, B], B = `half_range` rounded up to
-    the next 2^(k/8).
+    """Return the polynomial with the least relative error from exp on an interval.
+
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial.
+    half_range : float
+        Bound on the size of the scores. The interval is [-B, B], B the next 2^(k/8) from there on.
+
+    Returns
+    -------
+    ExpPolynomial
+        The polynomial and what is known of its error.
 
     Raises
     ------
     ValueError
         If float64 coefficients cannot hold the polynomial (large B: the terms are e^{2B} larger
         than the smallest value).
+
+    Examples
+    --------
+    >>> from approxattn.exponential import exp_polynomial
+    >>> best, series = minimax(6, 1.0), exp_polynomial(6, 1.0, "chebyshev")
+    >>> bool(best.relative_error(1.0) < series.relative_error(1.0))
+    True
     """
     if not half_range <= MAX_HALF_RANGE:
         raise MinimaxRefusedError(_too_wide(degree, half_range))

@@ -53,12 +53,33 @@ POINTS = 2001
 
 
 def one_sided(degree: int, half_range: float, deviation: float) -> ExpPolynomial:
-    """Return the polynomial for scores of at most `half_range` with that standard deviation.
+    """Return the polynomial for scores that are normally distributed, by their deviation.
+
+    It is the one midway between the best polynomials below and above exp.
+
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial, 0 to 24.
+    half_range : float
+        Bound on the size of the scores, at most 32.
+    deviation : float
+        Standard deviation of the scores.
+
+    Returns
+    -------
+    ExpPolynomial
+        The polynomial and what is known of its error.
 
     Raises
     ------
     ValueError
         If the degree is not in [0, 24] or the half range above 32.
+
+    Examples
+    --------
+    >>> one_sided(6, 3.0, 0.5).basis
+    'one-sided'
     """
     if not 0 <= degree <= MAX_DEGREE:
         msg = (

@@ -39,10 +39,25 @@ _SLACK = 1 + 1e-12
 def taylor(degree: int) -> ExpPolynomial:
     """Return the Taylor polynomial of an even degree, usable on any interval.
 
+    Parameters
+    ----------
+    degree : int
+        Degree of the polynomial, even, 0 to 150.
+
+    Returns
+    -------
+    ExpPolynomial
+        The polynomial and what is known of its error.
+
     Raises
     ------
     ValueError
         If the degree is odd (P_g has a negative tail), negative or above 150.
+
+    Examples
+    --------
+    >>> taylor(2).coefficients
+    (1.0, 1.0, 0.5)
     """
     if degree < 0 or degree % 2 or degree > MAX_DEGREE:
         msg = (

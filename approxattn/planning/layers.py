@@ -58,9 +58,12 @@ def plan(
 
     Examples
     --------
-    With a model of transformers, `with capture(model) as heads: model(**batch)`, then
-    `found = plan(heads, relative_error=0.1, rng=numpy.random.default_rng(0))`, `print(found)` and
-    `register("planned", found)`.
+    With heads from `capture`::
+
+        found = plan(heads, relative_error=0.1, rng=numpy.random.default_rng(0))
+        print(found)
+        register("planned", found)
+        model.set_attn_implementation("planned")
     """
     start, budget = time.monotonic(), check_positive("budget", budget)
     items = check_integer("items", items, 1)

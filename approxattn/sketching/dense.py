@@ -35,7 +35,7 @@ class _Product(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dense(_Product):
-    """k combinations of n tokens: R x.
+    """k combinations of n tokens: R x, with R given as an array.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Dense(_Product):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DrawnDense(_Product):
-    """The same, R being made by counting where its factors are.
+    """k combinations of n tokens, R x, where R is drawn by counting, beside the array it meets.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class DrawnDense(_Product):
         From an array and the name of a dtype to the n k entries, token by token, in that dtype and
         where the array is.
     shape : tuple of int
-        k, n.
+        Numbers of combinations and of tokens, k and n.
     """
 
     entries: Callable[[Array, str], Array]
@@ -78,10 +78,29 @@ class DrawnDense(_Product):
 
 
 def gaussian(n: int, k: int, rng: np.random.Generator) -> DrawnDense:
-    """Draw R, shape (k, n), entries iid N(0, 1/k).
+    """Draw R, shape (k, n), with independent normal entries of variance 1/k.
 
-    Token j always gets the j-th k numbers of a `streams.Stream`: tokens appended later leave it
-    unchanged.
+    Token j always gets the j-th k numbers of a stream: tokens appended later leave it unchanged.
+
+    Parameters
+    ----------
+    n, k : int
+        Numbers of tokens and of combinations.
+    rng : numpy.random.Generator
+        Gives the key of the stream.
+
+    Returns
+    -------
+    DrawnDense
+        The operator; E R^T R = I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import gaussian
+    >>> sketch = gaussian(1000, 64, np.random.default_rng(0))
+    >>> sketch.apply(np.ones((1000, 3))).shape
+    (64, 3)
     """
     own = stream(rng)
 
@@ -92,16 +111,60 @@ def gaussian(n: int, k: int, rng: np.random.Generator) -> DrawnDense:
 
 
 def rademacher(n: int, k: int, rng: np.random.Generator) -> DrawnDense:
-    """Draw R, shape (k, n), entries iid +-1/sqrt(k), token by token as `gaussian`."""
+    """Draw R, shape (k, n), with independent entries 1/sqrt(k) or -1/sqrt(k), token by token as
+    `gaussian`.
+
+    Parameters
+    ----------
+    n, k : int
+        Numbers of tokens and of combinations.
+    rng : numpy.random.Generator
+        Gives the key of the stream.
+
+    Returns
+    -------
+    DrawnDense
+        The operator; E R^T R = I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import rademacher
+    >>> sketch = rademacher(1000, 64, np.random.default_rng(0))
+    >>> np.unique(sketch.matrix)
+    array([-0.125,  0.125])
+    """
     return _of_values((-1.0, 1.0), n, k, rng)
 
 
 def sparse_signs(n: int, k: int, rng: np.random.Generator, spread: int = 3) -> DrawnDense:
-    """Draw R, shape (k, n), entries iid: 0 with probability 1 - 1/spread, else +-sqrt(spread/k);
-    token by token as `gaussian`.
+    """Draw R, shape (k, n), most of whose entries are 0, token by token as `gaussian`.
 
-    Kept as a full matrix: at one entry of three a matrix product is faster than any sparse one. For
-    few entries take `count_sketch`.
+    An entry is 0 with probability 1 - 1/spread, else sqrt(spread/k) with either sign. R is kept as
+    a full matrix: at one entry of three a matrix product is faster than any sparse one. For few
+    entries take `count_sketch`.
+
+    Parameters
+    ----------
+    n, k : int
+        Numbers of tokens and of combinations.
+    rng : numpy.random.Generator
+        Gives the key of the stream.
+    spread : int
+        One entry of so many is not 0.
+
+    Returns
+    -------
+    DrawnDense
+        The operator; E R^T R = I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import sparse_signs
+    >>> sketch = sparse_signs(1000, 48, np.random.default_rng(0))
+    >>> np.unique(sketch.matrix)
+    array([-0.25,  0.  ,  0.25])
     """
     size = math.sqrt(spread)
     return _of_values((size, -size, *(0.0,) * (2 * spread - 2)), n, k, rng)

@@ -26,7 +26,7 @@ class CountSketch:
         From an array to whole numbers in 0..2k-1, shape (n,), where the array is: twice the bucket
         of each token, and 1 more where its sign is +1.
     size : int
-        k.
+        Number of buckets, k.
     """
 
     draws: Callable[[Array], Array]
@@ -58,7 +58,7 @@ class Hadamard:
     bits : callable
         From an array to n bits where the array is: 1 for a sign +1 on the diagonal of D.
     tokens : int
-        n.
+        Number of tokens, n.
     rows : ndarray of int, shape (k,)
         Rows kept, without repetition.
     length : int
@@ -102,18 +102,59 @@ def transform(x: Array) -> Array:
 
 
 def count_sketch(n: int, k: int, rng: np.random.Generator) -> CountSketch:
-    """Draw bucket and sign of every token; tokens appended later leave them unchanged."""
+    """Draw bucket and sign of every token; tokens appended later leave them unchanged.
+
+    Parameters
+    ----------
+    n, k : int
+        Numbers of tokens and of buckets.
+    rng : numpy.random.Generator
+        Gives the key of the stream.
+
+    Returns
+    -------
+    CountSketch
+        The operator; E S^T S = I.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import count_sketch
+    >>> sketch = count_sketch(1000, 64, np.random.default_rng(0))
+    >>> sketch.apply(np.ones((1000, 3))).shape
+    (64, 3)
+    """
     own = stream(rng)
     return CountSketch(draws=Once(lambda like: own.below(2 * k, n, like)), size=k)
 
 
 def srht(n: int, k: int, rng: np.random.Generator) -> Hadamard:
-    """Draw signs and rows.
+    """Draw the signs and the rows of a subsampled randomised Hadamard transform.
+
+    Parameters
+    ----------
+    n, k : int
+        Numbers of tokens and of combinations.
+    rng : numpy.random.Generator
+        Draws the rows, and gives the key of the stream of signs.
+
+    Returns
+    -------
+    Hadamard
+        The operator; E S^T S = I.
 
     Raises
     ------
     ValueError
         If k exceeds N, the next power of two from n on: there are no more rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import srht
+    >>> sketch = srht(1000, 64, np.random.default_rng(0))
+    >>> sketch.length, sketch.apply(np.ones((1000, 3))).shape
+    (1024, (64, 3))
     """
     length = 1 << max(0, n - 1).bit_length()
     if k > length:

@@ -26,7 +26,7 @@ class MeanPool:
     counts : ndarray of int, shape (..., k)
         Tokens of each block; 0 where an index has fewer visible tokens than blocks.
     length : int
-        n.
+        Number of tokens, n.
     runs : bool
         Whether every token is in a block, in order. A device then numbers the tokens itself.
     """
@@ -147,7 +147,7 @@ class Convolution:
     kernel : ndarray, shape (length,) or (length, m)
         One weight for each place in a block, for all columns or for each.
     length : int
-        n.
+        Number of tokens, n.
     """
 
     kernel: HostArray
@@ -196,11 +196,30 @@ class Convolution:
 
 
 def mean_pool(visible: HostArray, k: int) -> MeanPool:
-    """Split the m visible tokens of each leading index into blocks: block i holds those of rank
-    floor(i m / K) to floor((i + 1) m / K) - 1.
+    """Split the m visible tokens of each leading index into blocks of neighbours.
 
-    K is k, or the largest m where that is smaller. `visible` is bool, shape (..., n), with a token
-    in every row.
+    Block i holds those of rank floor(i m / K) to floor((i + 1) m / K) - 1, where K is k, or the
+    largest m where that is smaller.
+
+    Parameters
+    ----------
+    visible : ndarray of bool, shape (..., n)
+        With a token in every row.
+    k : int
+        Number of blocks.
+
+    Returns
+    -------
+    MeanPool
+        The operator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import mean_pool
+    >>> mean_pool(np.ones(5, bool), 2).apply(np.array([[1.0], [3], [4], [6], [8]]))
+    array([[2.],
+           [6.]])
     """
     order, count = visible_first(visible)
     blocks = min(k, int(np.max(count)))
@@ -218,7 +237,28 @@ def mean_pool(visible: HostArray, k: int) -> MeanPool:
 
 
 def max_pool(visible: HostArray, k: int) -> MaxPool:
-    """Split the visible tokens as `mean_pool` does."""
+    """Split the visible tokens as `mean_pool` does, to take the largest entries of each block.
+
+    Parameters
+    ----------
+    visible : ndarray of bool, shape (..., n)
+        With a token in every row.
+    k : int
+        Number of blocks.
+
+    Returns
+    -------
+    MaxPool
+        The operator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import max_pool
+    >>> max_pool(np.ones(5, bool), 2).apply(np.array([[1.0], [3], [4], [6], [8]]))
+    array([[3.],
+           [8.]])
+    """
     return MaxPool(blocks=mean_pool(visible, k))
 
 

@@ -15,15 +15,16 @@ from approxattn.sketching.rows import gather, scatter, visible_first
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RowSample:
-    """k of the n tokens, drawn uniformly with replacement; unscaled: the factor sqrt(n/k) that
-    makes S^T S unbiased cancels in a softmax.
+    """k of the n tokens, drawn uniformly with replacement.
+
+    They are not scaled: the factor sqrt(n/k) that makes S^T S unbiased cancels in a softmax.
 
     Attributes
     ----------
     index : ndarray of int, shape (..., k)
         The tokens drawn, one list for each leading index.
     length : int
-        n.
+        Number of tokens, n.
     """
 
     index: HostArray
@@ -50,7 +51,7 @@ class WeightedRows:
     weights : ndarray, shape (k,)
         1/sqrt(k q_j).
     length : int
-        n.
+        Number of tokens, n.
     """
 
     index: HostArray
@@ -72,11 +73,33 @@ class WeightedRows:
 
 
 def row_sample(visible: HostArray, k: int, rng: np.random.Generator) -> RowSample:
-    """Draw k of the visible tokens, uniformly with replacement; `visible` is bool, shape (..., n),
-    with a token in every row.
+    """Draw k of the visible tokens, uniformly with replacement.
 
     Leading indices with equally many visible tokens share their draws, and one index draws the same
     in any batch.
+
+    Parameters
+    ----------
+    visible : ndarray of bool, shape (..., n)
+        With a token in every row.
+    k : int
+        Number of tokens drawn.
+    rng : numpy.random.Generator
+        Gives the seed.
+
+    Returns
+    -------
+    RowSample
+        The operator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import row_sample
+    >>> visible = np.arange(6) < 4
+    >>> sketch = row_sample(visible, 64, np.random.default_rng(0))
+    >>> np.unique(sketch.index)
+    array([0, 1, 2, 3])
     """
     order, count = visible_first(visible)
     seed = int(rng.integers(2**63))
@@ -88,15 +111,57 @@ def row_sample(visible: HostArray, k: int, rng: np.random.Generator) -> RowSampl
 
 
 def weighted_rows(probabilities: HostArray, k: int, rng: np.random.Generator) -> WeightedRows:
-    """Draw k tokens with the given probabilities, shape (n,), with replacement."""
+    """Draw k tokens with the given probabilities, with replacement.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (n,)
+        With sum 1; `norm_probabilities` and `leverage_probabilities` make some.
+    k : int
+        Number of tokens drawn.
+    rng : numpy.random.Generator
+        Draws them.
+
+    Returns
+    -------
+    WeightedRows
+        The operator; E S^T S = I on the tokens of positive probability.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import weighted_rows
+    >>> sketch = weighted_rows(np.array([0.25, 0.25, 0.5]), 100, np.random.default_rng(0))
+    >>> np.unique(sketch.weights ** -2)
+    array([25., 50.])
+    """
     n = probabilities.size
     index = rng.choice(n, k, p=probabilities)
     return WeightedRows(index=index, weights=(k * probabilities[index]) ** -0.5, length=n)
 
 
 def norm_probabilities(left: HostArray, right: HostArray) -> HostArray:
-    """Return q_j proportional to |a_j||b_j|, from these norms, shape (n,): the least second moment
-    of a product A B; uniform when all vanish.
+    """Return the probabilities that make the second moment of a sampled product A B least.
+
+    They are proportional to |a_j| |b_j|, for the columns a_j of A and the rows b_j of B, and
+    uniform when all of these vanish.
+
+    Parameters
+    ----------
+    left, right : ndarray, shape (n,)
+        The norms |a_j| and |b_j|.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import norm_probabilities
+    >>> norm_probabilities(np.array([1.0, 2, 1]), np.array([1.0, 1, 2]))
+    array([0.2, 0.4, 0.4])
     """
     products = left * right
     total = float(np.sum(products))
@@ -104,8 +169,27 @@ def norm_probabilities(left: HostArray, right: HostArray) -> HostArray:
 
 
 def leverage_probabilities(x: HostArray) -> HostArray:
-    """Return q_j proportional to the leverage score of row j of x, shape (n, m) -> (n,): |u_j|^2, u
-    an orthonormal basis of the column space.
+    """Return probabilities proportional to the leverage scores of rows.
+
+    The score of row j is |u_j|^2, where the columns of u are an orthonormal basis of the column
+    space.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, m)
+        The rows.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        The probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import leverage_probabilities
+    >>> leverage_probabilities(np.array([[1.0, 0], [0, 2], [0, 0]])).round(3)
+    array([0.5, 0.5, 0. ])
     """
     u, sigma, _ = np.linalg.svd(x, full_matrices=False)
     keep = sigma > sigma[0] * max(x.shape) * 2.0**-52 if sigma.size else np.zeros(0, bool)

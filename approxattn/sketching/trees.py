@@ -25,8 +25,7 @@ POWER_STEPS = 4
 
 
 def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
-    """Split the visible tokens of each leading index into blocks of similar rows of x, shape (...,
-    n, d).
+    """Split the visible tokens of each leading index into blocks of similar rows of x.
 
     Parameters
     ----------
@@ -42,6 +41,15 @@ def similar_pool(x: HostArray, visible: HostArray, k: int) -> MeanPool:
     -------
     MeanPool
         Its blocks hold m / K tokens each, rounded up or down.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from approxattn.sketching import similar_pool
+    >>> x = np.array([[0.0], [9], [1], [8]])
+    >>> np.sort(similar_pool(x, np.ones(4, bool), 2).apply(x), axis=0)
+    array([[0.5],
+           [8.5]])
     """
     *batch, n, d = x.shape
     order, count = visible_first(np.broadcast_to(visible, (*batch, n)))

@@ -220,8 +220,13 @@ def capture(model: Any, *, layers: Sequence[int] | None = None) -> Iterator[Head
 
     Examples
     --------
-    With a tokenizer and a model of transformers, `with capture(model) as heads: model(**batch)`,
-    then `print(heads)`, `heads.save("heads.npz")` and `report(heads)`.
+    With a model of transformers, and `batch` from its tokenizer::
+
+        with capture(model) as heads:
+            model(**batch)
+        print(heads)
+        heads.save("heads.npz")
+        print(report(heads))
     """
     heads = Heads()
     names = {id(module): name for name, module in model.named_modules()}

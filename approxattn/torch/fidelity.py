@@ -119,7 +119,10 @@ def fidelity(
 
     Examples
     --------
-    `print(fidelity(model, batch, "Clustered(heavy=64, key_blocks=32, query_blocks=32)"))`
+    With a model of transformers, and `batch` from its tokenizer::
+
+        method = "Clustered(heavy=64, key_blocks=32, query_blocks=32)"
+        print(fidelity(model, batch, method))
     """
     if model.training:
         msg = "model is in training mode, where dropout changes every output: call model.eval()"

@@ -115,7 +115,12 @@ def report(
 
     Examples
     --------
-    `print(report(heads, budget=120))`, then `register("mixed", report(heads).recommended)`.
+    With heads from `capture`::
+
+        found = report(heads, budget=120)
+        print(found)
+        register("mixed", found.recommended)
+        model.set_attn_implementation("mixed")
     """
     budget = check_positive("budget", budget)
     cost, tolerance = check_fraction("cost", cost), check_fraction("tolerance", tolerance)

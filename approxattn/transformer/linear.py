@@ -33,9 +33,9 @@ class Linear:
     Parameters
     ----------
     w : array, shape (d, d')
-        W.
+        The matrix W.
     b : array, shape (d',), optional
-        b; None: 0.
+        The shift b; None: 0.
     """
 
     w: Array

@@ -41,7 +41,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer:
-    """F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0.
+    """Layers, one after the other: F_m = g_m o Attn_m o ... o g_1 o Attn_1 o g_0.
 
     A gradient with respect to all parameters is a Transformer too.
 

@@ -73,8 +73,8 @@ class Custom:
     curvature : float
         Bound on the Lipschitz constant of the Jacobian; inf: none is known.
     rounding : float
-        Relative rounding error of value and gradient in units of u, against \\|g(x)\\| and
-        \\|gradient\\|; inf: none is known.
+        Relative rounding error of value and gradient in units of u, against |g(x)| and |gradient|;
+        inf: none is known.
     """
 
     value: Callable[[Array], Array]

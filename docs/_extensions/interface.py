@@ -9,15 +9,17 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from enum import Enum
 from functools import cache
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import Any
 
 FOLDER = "api"
 PACKAGES = ("approxattn", "proofs_check")
 _ROOT = Path(__file__).resolve().parents[2]
 
-_STOPS = "BaseException, Enum, Generic, Protocol, dict, object, str, tuple"
+_STOPS = "BaseException, Enum, Generic, Mapping, Protocol, Sequence, dict, object, str, tuple"
 """Parents whose members are Python's own."""
 
 
@@ -58,27 +60,47 @@ def origin(module: str, name: str) -> str:
     return f"{module}.{name}"
 
 
+def _first(lists: dict[str, list[str]]) -> dict[str, str]:
+    """Return, for each public name with its package, the first one of the same thing."""
+    first: dict[str, str] = {}
+    for module, names in lists.items():
+        for name in names:
+            path = first.setdefault(origin(module, name), f"{module}.{name}")
+            first[f"{module}.{name}"] = path
+    return first
+
+
 def pages() -> dict[str, str]:
     """Return the pages by name: one of each public name, one of each package, and the list."""
-    texts, lists, seen = {}, public(), set()
+    lists = public()
+    texts, first = {}, _first(lists)
     for module, names in lists.items():
-        texts[module] = _package(module, names)
-        for name in names:
-            home = origin(module, name)
-            texts[stem(module, name)] = _name(module, name, again=home in seen)
-            seen |= {home, f"{module}.{name}"}
-    rows = [f"| [{module}]({module}.md) | {', '.join(names)} |" for module, names in lists.items()]
+        paths = {name: first[f"{module}.{name}"] for name in names}
+        texts[module] = _package(module, paths)
+        for name, path in paths.items():
+            again = "" if path == f"{module}.{name}" else path
+            texts[stem(module, name)] = _name(module, name, again=again)
+    rows = [
+        f"| [{module}]({module}.md) | "
+        + ", ".join(f"[{name}]({stem(module, name)}.md)" for name in names)
+        + " |"
+        for module, names in lists.items()
+    ]
     listed = "\n".join(["```{toctree}", ":hidden:", "", *lists, "```"])
     table = "\n".join(["| package | public names |", "|---|---|", *rows])
     texts["index"] = f"# Interface\n\nEvery public name has a page.\n\n{table}\n\n{listed}\n"
     return texts
 
 
-def _package(module: str, names: list[str]) -> str:
+def _package(module: str, names: dict[str, str]) -> str:
+    """Return the page of a package: what it says of itself, and its names, which may have been
+    described with another package.
+    """
     lines = [f"# {module}", ""]
     if _imports(module):
         lines += ["```{eval-rst}", f".. automodule:: {module}", "   :no-members:", ""]
-        entries = [f"   {name}" for name in names]
+        own = {path: name for name, path in names.items() if path == f"{module}.{name}"}
+        entries = [f"   {own.get(path, f'~{path}')}" for path in names.values()]
         lines += [".. autosummary::", "   :nosignatures:", "", *entries, "```", ""]
     else:
         lines += [f"- [{name}]({stem(module, name)}.md)" for name in names] + [""]
@@ -86,17 +108,20 @@ def _package(module: str, names: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _name(module: str, name: str, *, again: bool) -> str:
+def _name(module: str, name: str, *, again: str) -> str:
     if not _imports(module):
         return _from_source(module, name)
     lines = [f"# {name}", "", "```{eval-rst}", f".. currentmodule:: {module}", ""]
     if name.isupper():
         lines += [f".. autodata:: {name}"]
+    elif name.endswith(("Error", "Warning")):
+        lines += [f".. autoexception:: {name}", "   :show-inheritance:"]
     elif name[0].isupper():
         lines += [f".. autoclass:: {name}", "   :members:", f"   :inherited-members: {_STOPS}"]
     else:
         lines += [f".. autofunction:: {name}"]
-    lines += ["   :no-index:"] * again
+    if again:
+        lines += ["   :no-index:", "", f"The same as :py:obj:`{again}`."]
     return "\n".join([*lines, "```", ""])
 
 
@@ -139,14 +164,44 @@ def _escaped(lines: list[str]) -> None:
         lines[i] = "".join(parts)
 
 
+def _referred(lines: list[str]) -> None:
+    """Make links of the pages that a docstring names as files."""
+    for i, line in enumerate(lines):
+        lines[i] = re.sub(r"`?\bdocs/([\w/]+)\.md\b`?", r":doc:`/\1`", line)
+
+
+def _skipped(_: Any, what: str, name: str, member: Any, *_rest: Any) -> bool | None:
+    """Leave out what a class holds for its own use: constants, and the fields of a named tuple,
+    which its docstring describes as attributes.
+    """
+    constant = name.isupper() and not isinstance(member, Enum)
+    field = (getattr(member, "__doc__", None) or "").startswith("Alias for field number")
+    default = isinstance(member, BuiltinFunctionType)  # of a field that takes a function
+    return True if what == "class" and (constant or field or default) else None
+
+
+def _readable(*arguments: Any) -> tuple[str | None, str | None]:
+    """Return a signature without Python's own words for defaults: what is made at each call, and
+    built-in functions.
+    """
+    signature, returned = arguments[-2:]
+    if signature:
+        signature = signature.replace("<factory>", "...")
+        signature = re.sub(r"<built-in function (\w+)>", r"\1", signature)
+    return signature, returned
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register the pages."""
     from written import write
 
-    app.connect(
-        "autodoc-process-docstring",
-        lambda *arguments: _escaped(arguments[-1]),
-        priority=400,  # before numpydoc
-    )
+    for change in (_escaped, _referred):
+        app.connect(
+            "autodoc-process-docstring",
+            lambda *arguments, change=change: change(arguments[-1]),
+            priority=400,  # before numpydoc
+        )
+    app.connect("autodoc-skip-member", _skipped)
+    app.connect("autodoc-process-signature", _readable)
     app.connect("builder-inited", lambda app: write(Path(app.srcdir) / FOLDER, pages()))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,9 @@ from typing import Literal, get_args
 import numpy as np
 
 Budget = Literal["quick", "full"]
+"""The name of a budget."""
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
+"""The budgets: "quick" for every day, "full" for a longer search."""
 
 
 def generator(seed: int) -> np.random.Generator:

@@ -16,8 +16,11 @@ def flowing(text: str) -> str:
 
 
 def page_of(lines: Sequence[str]) -> str:
-    """Return the lines as a page of Markdown, wrapped; an inner product is no HTML."""
-    return wrapped(re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(lines))) + "\n"
+    """Return the lines as a page of Markdown, wrapped; an inner product is no HTML, and the index
+    of a whole row or column, as in W_{j,*}, no emphasis.
+    """
+    page = re.sub(r"<(?=[A-Za-z/!?])", r"\<", "\n".join(lines))
+    return wrapped(re.sub(r"(?<=[{_])\*(?!\*)|(?<=,)\*(?=})", r"\*", page)) + "\n"
 
 
 def row(cells: Iterable[str]) -> str:

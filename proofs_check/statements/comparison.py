@@ -14,7 +14,12 @@ class Identity(NamedTuple):
     """``lhs`` minus ``rhs`` must vanish identically (SymPy expressions or ring elements, exact
     rationals, residues).
 
-    ``label`` names the identity where it fails.
+    Parameters
+    ----------
+    lhs, rhs : expression or number
+        The two sides.
+    label : str
+        Names the identity where it fails.
     """
 
     lhs: Any
@@ -26,7 +31,12 @@ class Comparison(NamedTuple):
     """Two enclosures, ``lhs`` and ``rhs`` (``arb`` balls or exact numbers), to be compared by the
     experiment's relation.
 
-    ``label`` names the comparison where it fails.
+    Parameters
+    ----------
+    lhs, rhs : ball or number
+        The two sides.
+    label : str
+        Names the comparison where it fails.
     """
 
     lhs: Exact

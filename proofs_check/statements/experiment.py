@@ -139,8 +139,14 @@ class Enclose:
 
 @dataclass(frozen=True, kw_only=True)
 class Continuous:
-    """How an optimiser may move an instance: ``to_vector(instance)`` and ``from_vector(vector,
-    instance)``.
+    """How an optimiser may move an instance.
+
+    Parameters
+    ----------
+    to_vector : callable
+        ``to_vector(instance)`` returns the numbers that may be moved, one after the other.
+    from_vector : callable
+        ``from_vector(vector, instance)`` returns the instance with these numbers in their places.
     """
 
     to_vector: Callable[[Instance], np.ndarray]

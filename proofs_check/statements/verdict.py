@@ -43,10 +43,15 @@ class Status(StrEnum):
     """The five verdicts."""
 
     PROVED = "proved"
+    """Decided by exact algebra or ball arithmetic on the whole of the stated scope."""
     ARGUED = "argued"
+    """Proved on paper; the named steps are decided by machine. Of a theorem only."""
     REFUTED = "refuted"
+    """False: a confirmed witness, or a stated statistical level."""
     SUPPORTED = "supported"
+    """A plan fixed beforehand came out in favour; never a proof."""
     INCONCLUSIVE = "inconclusive"
+    """Everything else."""
 
 
 class Contradiction(Exception):

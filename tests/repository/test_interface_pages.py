@@ -2,9 +2,12 @@
 
 import importlib
 import importlib.util
+import time
+from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
@@ -33,8 +36,10 @@ def test_what_a_package_lists_has_a_page(module: str) -> None:
     for name in names:
         text = pages[INTERFACE.stem(module, name)]
         assert f".. currentmodule:: {module}\n" in text
-        kind = "class" if isinstance(getattr(importlib.import_module(module), name), type) else ""
-        assert kind in text
+        found = getattr(importlib.import_module(module), name)
+        if isinstance(found, type):
+            kind = "autoexception" if issubclass(found, BaseException) else "autoclass"
+            assert f".. {kind}:: {name}\n" in text
         assert f":: {name}\n" in text
         assert INTERFACE.stem(module, name) in pages[module].split("toctree")[1].split()
 
@@ -51,6 +56,8 @@ def test_there_are_no_other_pages() -> None:
 def test_a_name_that_two_packages_have_is_described_once() -> None:
     pages = INTERFACE.pages()
     assert ":no-index:" in pages["proofs_check.kit.Finding-class"]
+    assert "`approxattn.testing.Finding`" in pages["proofs_check.kit.Finding-class"]
+    assert "\n   ~approxattn.testing.Finding\n" in pages["proofs_check.kit"]
     assert ":no-index:" not in pages["approxattn.testing.Finding-class"]
 
 
@@ -80,3 +87,30 @@ def test_pages_of_a_package_that_cannot_be_imported_come_from_its_source(
     assert "Returns" in text
     assert "autosummary" not in pages["approxattn.torch"]
     assert all("```" in page for name, page in pages.items() if name.startswith("approxattn.torch"))
+
+
+def test_files_of_pages_become_links() -> None:
+    lines = ["See `docs/methods.md` and docs/theory/moments.md.", "docs/results/a.json"]
+    INTERFACE._referred(lines)
+    assert lines[0] == "See :doc:`/methods` and :doc:`/theory/moments`."
+    assert lines[1] == "docs/results/a.json"
+
+
+def test_signatures_hold_no_words_of_python_for_defaults() -> None:
+    taken = "(*, facts=<factory>, clock=<built-in function process_time>)"
+    assert INTERFACE._readable(taken, "int") == ("(*, facts=..., clock=process_time)", "int")
+    assert INTERFACE._readable(None, None) == (None, None)
+
+
+def test_members_for_a_class_of_its_own_use_are_left_out() -> None:
+    class Colour(Enum):
+        RED = 1
+
+    class Pair(NamedTuple):
+        first: int
+
+    skipped = [("FILE", 3), ("first", Pair.first), ("clock", time.process_time)]
+    shown = [("RED", Colour.RED), ("of", Pair._make), ("name", property())]
+    assert all(INTERFACE._skipped(None, "class", *member) for member in skipped)
+    assert not any(INTERFACE._skipped(None, "class", *member) for member in shown)
+    assert INTERFACE._skipped(None, "module", "FILE", 3) is None

@@ -63,12 +63,12 @@ class Linformer(Costed):
         Number of combinations k >= 1; not needed with `key_projection`. Pooling makes no more
         blocks than there are visible keys, and means are exact from there on; the random sketches
         take any rank ("srht": up to the next power of two from n_k on).
-    sketch : {"gaussian", "rademacher", "sparse", "count-sketch", "srht", "row-sample", "mean-pool",
-    "max-pool"}
-        Random combinations as in the paper's proofs, or of one of the other kinds of
-        `approxattn.sketching`. "row-sample": visible keys drawn uniformly with replacement.
-        "mean-pool": means of contiguous blocks of the visible keys, each weighted by its size.
-        "max-pool": their largest entries. All but the last two need `rng`.
+    sketch : str
+        "gaussian": random combinations as in the paper's proofs. "rademacher", "sparse",
+        "count-sketch", "srht": those of the other kinds of `approxattn.sketching`. "row-sample":
+        visible keys drawn uniformly with replacement. "mean-pool": means of contiguous blocks of
+        the visible keys, each weighted by its size. "max-pool": their largest entries. All but the
+        last two need `rng`.
     delta : float, optional
         For "gaussian" only: E = delta R, F = exp(-delta) R as in the paper's appendix B, instead of
         E = F = R.
@@ -101,6 +101,15 @@ class Linformer(Costed):
     There is no causal form: each combination holds later keys. Gradients are those of the output
     itself, with a certificate towards those of attention for means. Those with respect to given
     projections are in `Gradients.parameters`.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 200, 8))
+    >>> out = aa.attention(q, k, v, aa.Linformer(rank=50, sketch="mean-pool"))
+    >>> exact = aa.attention(q, k, v, aa.Exact()).value
+    >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all())
+    True
     """
 
     rank: int | None = None

@@ -106,6 +106,15 @@ class Nystrom(Costed):
     No theorem bounds the error; the certificate is what the range of v alone implies, and `audit`
     measures. There is no causal form: each landmark holds later tokens. The gradient is that of the
     output itself.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 200, 8))
+    >>> out = aa.attention(q, k, v, aa.Nystrom(landmarks=20))
+    >>> exact = aa.attention(q, k, v, aa.Exact()).value
+    >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all())
+    True
     """
 
     landmarks: int

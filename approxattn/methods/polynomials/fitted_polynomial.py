@@ -81,6 +81,15 @@ class FittedPolynomial(Costed):
     `audit` measures. The gradient does not pass through the fit: it is the exact one of the output
     as a function of q, k and v with the coefficients of this call. Under `causal` the coefficients
     and the centre of the keys come from all keys, and the queries are not centred.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 200, 8))
+    >>> out = aa.attention(q, k, v, aa.FittedPolynomial(degree=3))
+    >>> exact = aa.attention(q, k, v, aa.Exact()).value
+    >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all())
+    True
     """
 
     degree: int

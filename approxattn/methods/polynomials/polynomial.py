@@ -112,6 +112,15 @@ class Polynomial(Costed):
     changes the decision to centre them, and the output jumps within its bound: `centre="keys"`
     keeps it smooth, as training wants. With `causal` a trained model learns to use what it sees of
     later keys; `centre="none"`, `basis="taylor"` and a degree let none through.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).uniform(-1, 1, (3, 200, 8))
+    >>> out = aa.attention(q, k, v, aa.Polynomial(degree=4, basis="taylor"))
+    >>> exact = aa.attention(q, k, v, aa.Exact()).value
+    >>> bool((abs(out.value - exact).max(axis=-1) <= out.certificate.rows).all())
+    True
     """
 
     degree: int | None = None

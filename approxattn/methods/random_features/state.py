@@ -50,7 +50,7 @@ class PerformerState(SavedKeys):
     Attributes
     ----------
     features : int
-        m.
+        Number of features, m.
     kind : str
         Of the features.
     confidence : float

@@ -86,6 +86,15 @@ class YosoExpectation(Costed):
     -----
     Computed in float64 whatever the dtype. The target of the certificate, YOSO-E, is this function
     in exact arithmetic, not softmax attention.
+
+    Examples
+    --------
+    >>> import numpy as np, approxattn as aa
+    >>> q, k, v = np.random.default_rng(0).normal(size=(3, 200, 8))
+    >>> out = aa.attention(q, k, v, aa.YosoExpectation(bits=4))
+    >>> sampled = aa.attention(q, k, v, aa.Yoso(bits=4, hashes=64), rng=np.random.default_rng(1))
+    >>> bool((abs(sampled.value - out.value).max(axis=-1) <= sampled.certificate.rows).all())
+    True
     """
 
     bits: int = 8

@@ -13,6 +13,7 @@ import pytest
 
 from proofs_check import catalogue
 from proofs_check.report.errata import errata, markdown, stronger, stronger_markdown
+from proofs_check.report.wrapping import page_of
 from proofs_check.running.campaign import Campaign, Outcome
 from proofs_check.running.evidence import Evidence
 from proofs_check.statements.experiment import Falsify
@@ -58,10 +59,8 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 def unwrapped(page: str) -> str:
     """One line, as it was before the page was wrapped, and signs of Markdown in it escaped."""
-    joined = re.sub(r"(?<!\n)\n> ", " ", page)
-    return " ".join(
-        re.sub(r"(^|\s)(\d*)\\(?=[-+*>|#=.)])", r"\1\2", joined.replace("\\<", "<")).split()
-    )
+    joined = re.sub(r"(?<!\n)\n> ", " ", page).replace("\\<", "<").replace("\\*", "*")
+    return " ".join(re.sub(r"(^|\s)(\d*)\\(?=[-+*>|#=.)])", r"\1\2", joined).split())
 
 
 def entry_of(page: str, key: str) -> str:
@@ -123,6 +122,11 @@ def test_no_refuted_statement_is_on_no_page_and_none_on_two(outcome: Outcome) ->
 def test_inner_products_are_no_html(outcome: Outcome) -> None:
     for page in (markdown(outcome), stronger_markdown(outcome)):
         assert re.search(r"(?<!\\)<[A-Za-z/!?]", page) is None
+
+
+def test_indices_of_whole_rows_are_no_emphasis() -> None:
+    assert page_of(["W_{j,*} and W_{*,j}, F_*j"]) == "W_{j,\\*} and W_{\\*,j}, F_\\*j\n"
+    assert page_of(["*argued*, **so**, 2 * 3"]) == "*argued*, **so**, 2 * 3\n"
 
 
 def test_the_pages_in_the_documentation_are_up_to_date() -> None:
