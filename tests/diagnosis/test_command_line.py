@@ -449,3 +449,11 @@ def test_completion_works_in_bash(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "diagnose" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--no-color", "completion", "fish"], ["doctor", "--no-color"]])
+def test_no_color_is_taken_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    out, errors = capsys.readouterr()
+    assert "\x1b" not in out
+    assert not errors

@@ -188,13 +188,14 @@ def test_show_json_says_what_show_says() -> None:
     assert len(shown["experiments"]) == len(theorem.experiments)
 
 
-@pytest.mark.parametrize("how", ["--no-color", "NO_COLOR"])
+@pytest.mark.parametrize("how", ["in front", "behind", "NO_COLOR"])
 def test_no_colours(how: str) -> None:
-    option = [how] if how.startswith("-") else []
-    more = {} if option else {how: "1"}
-    command = [sys.executable, "-m", "proofs_check", *option, "list", "controls."]
+    words = ["list", "controls."]
+    given = {"in front": ["--no-color", *words], "behind": [*words, "--no-color"]}.get(how, words)
+    more = {how: "1"} if given == words else {}
+    program = [sys.executable, "-m", "proofs_check"]
     forced = {**os.environ, "FORCE_COLOR": "1", "PYTHONPATH": str(ROOT)}
-    coloured = [*command[:3], *command[3 + len(option) :]]
+    coloured, command = [*program, *words], [*program, *given]
     text = subprocess.run(coloured, capture_output=True, text=True, check=True, env=forced).stdout
     assert "\x1b[32m" in text
     plain = subprocess.run(
@@ -202,6 +203,10 @@ def test_no_colours(how: str) -> None:
     ).stdout
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
     assert _plain(plain) == _plain(text)
+
+
+def test_behind_two_dashes_no_color_is_a_key() -> None:
+    assert "no theorem '--no-color'" in call("list", "--", "--no-color").stderr
 
 
 @pytest.mark.parametrize(
