@@ -13,6 +13,7 @@ from approxattn._arrays import HostArray
 from approxattn.diagnosis.files import read_qkv
 from approxattn.diagnosis.page import page
 from approxattn.diagnosis.regime import Regime, diagnose
+from approxattn.whole_files import check_place
 
 HELP = "say which method can work on given queries, keys and values, and at what cost"
 
@@ -57,6 +58,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, write: Callable[[Path, str], object]) -> str:
     """Do it, write the page if one is asked for, by `write`, and return what there is to say."""
+    if options.html is not None:
+        check_place(options.html)  # before the work, not after it
     regime = _regime(options)
     if options.html is not None:
         write(options.html, page(regime, f"Attention of {options.file.name}"))

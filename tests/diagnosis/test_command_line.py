@@ -316,6 +316,15 @@ def test_a_page_is_written_whole_or_not_at_all(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "folder", "page.html"]
 
 
+def test_the_place_of_a_page_is_looked_at_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("approxattn.diagnosis.command.diagnose", lambda *_, **__: done.append("it"))
+    assert main(["diagnose", str(written(tmp_path, ".npy")), "--html", str(tmp_path)]) == 2
+    assert not done
+
+
 ENCODINGS: dict[str, dict[str, str]] = {
     "cp1252": {"PYTHONIOENCODING": "cp1252"},
     "ascii": {"PYTHONIOENCODING": "ascii"},
