@@ -119,6 +119,12 @@ def print_outcome(outcome: Outcome) -> None:
     )
     if outcome.ok:
         console.print("every verdict is as expected", style="bold green")
+    if late := sorted({r.theorem.key for r in outcome.results if _given_up(r)}):
+        text = (
+            f"not finished, by time-out or crash: experiments of {', '.join(late)}; the same "
+            "command without --fresh tries them again"
+        )
+        console.print(text, markup=False, highlight=False, style="bold yellow")
     if outcome.missing:
         text = (
             f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "
@@ -157,6 +163,12 @@ def _complaints(outcome: Outcome) -> Iterator[str]:
             )
     for contradiction in outcome.contradictions:
         yield f"contradiction: {contradiction}"
+
+
+def _given_up(result: Result) -> bool:
+    from proofs_check.running.unit_process import DIED, LATE
+
+    return any(v.note.startswith((DIED, LATE)) for v in result.verdicts)
 
 
 def _row(result: Result) -> tuple[str, ...]:

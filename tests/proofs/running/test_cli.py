@@ -101,6 +101,16 @@ def test_run_json_is_json(store: Path) -> None:
     )
 
 
+def test_what_did_not_finish_is_named_where_all_is_as_expected(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not finished" not in call("run", *CONTROLS, "--evidence", store).output
+    monkeypatch.setitem(campaign.LIMITS, "quick", 0.0)
+    late = call("run", "code.fitted-polynomial", "--evidence", tmp_path / "e.sqlite")
+    said = " ".join(late.stdout.split())
+    assert "not finished, by time-out or crash: experiments of code.fitted-polynomial" in said
+
+
 def test_an_unexpected_verdict_is_exit_status_1(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
