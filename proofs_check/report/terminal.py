@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ _COLOURS = {
     "inconclusive": "yellow",
 }
 _WIDTH = 160
-"""Columns where no terminal says how many it has. *Chosen*."""
+"""Columns where neither a terminal nor COLUMNS says how many there are. *Chosen*."""
 
 
 def accept_any_text() -> None:
@@ -77,16 +78,23 @@ def print_list(theorems: Sequence[Theorem]) -> None:
 
 def _counted(theorems: Sequence[Theorem]) -> str:
     """How many statements, by the verdict expected; controls and bookkeeping apart."""
-    from proofs_check.catalogue import is_control, is_statement
+    from proofs_check.catalogue import TIMED, is_control, is_statement
 
+    timed = {theorem.key for module in TIMED for theorem in module.THEOREMS}
     statements = [t for t in theorems if is_statement(t)]
     controls = sum(is_control(t.key) for t in theorems)
     counts = {name: sum(t.expected == name for t in statements) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    full = sum(t.key in timed for t in statements)
+    left = f" The full budget of `run` alone checks {full} of them." if full else ""
     return (
-        f"{len(statements)} statements: {summary}. Besides: {controls} controls, "
+        f"{_plural(len(statements))}: {summary or 'none'}.{left} Besides: {controls} controls, "
         f"{len(theorems) - controls - len(statements)} of bookkeeping."
     )
+
+
+def _plural(statements: int) -> str:
+    return f"{statements} statement{'' if statements == 1 else 's'}"
 
 
 def print_theorem(theorem: Theorem) -> None:
@@ -111,7 +119,7 @@ def print_outcome(outcome: Outcome) -> None:
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     controls = sum(is_control(r.theorem.key) for r in outcome.results)
     console.print(
-        f"{len(claims)} statements: {summary or 'none'}. Besides: {controls} controls, known to be "
+        f"{_plural(len(claims))}: {summary or 'none'}. Besides: {controls} controls, known to be "
         f"true or false, and {len(outcome.results) - controls - len(claims)} of bookkeeping, true "
         "of anything.",
         markup=False,
@@ -251,4 +259,4 @@ def _console() -> Console:
     from rich.console import Console
 
     plain = Console()
-    return plain if plain.is_terminal else Console(width=_WIDTH)
+    return plain if plain.is_terminal or os.environ.get("COLUMNS") else Console(width=_WIDTH)

@@ -158,6 +158,18 @@ def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+def test_list_says_what_only_the_full_budget_of_run_checks() -> None:
+    first = call("list").stdout.split()
+    whole = len(catalogue.theorems(timed=True))
+    timed = whole - len(catalogue.theorems())
+    text = " ".join(first)
+    assert f"The full budget of `run` alone checks {timed} of them." in text
+    rest = [int(n) for n in re.findall(r"(\d+) (?:statements|controls|of bookkeeping)", text)]
+    assert sum(rest) == whole
+    (line,) = [x for x in call("list", "ours.tanh").stdout.splitlines() if "statement" in x]
+    assert line.startswith("1 statement: 1 proved. Besides: 0 controls")
+
+
 def test_list_and_show() -> None:
     listed = call("list")
     assert listed.exit_code == 0
