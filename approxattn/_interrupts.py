@@ -13,7 +13,7 @@ def started(package: str) -> bool:
     """Tell whether this process is being started as the command of the package: by its script, or
     by `python -m`, which has the name "-m" as long as it looks for the module.
     """
-    program = getattr(sys, "argv", None) or [""]
+    program: list[str] = getattr(sys, "argv", None) or [""]
     if program[0] != "-m":
         return program[0].replace("\\", "/").rpartition("/")[2] == package
     words = sys.orig_argv

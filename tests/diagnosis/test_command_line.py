@@ -289,6 +289,11 @@ def test_a_folder_or_nothing_in_place_of_a_file(
         assert name in line
 
 
+def test_a_folder_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: it must be .npz" in capsys.readouterr().err
+
+
 # --- the page, and the terminal -------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from proofs_check.report.progress import Progress
 from proofs_check.running.campaign import Campaign
 from proofs_check.running.evidence import Evidence, Unit
 from proofs_check.running.usual import SECONDS, usual_seconds
+
+
+def nothing(*_: Any, **__: Any) -> Iterator[Any]:
+    """A campaign that is not carried out."""
+    yield from ()
 
 
 def test_a_first_run_is_judged_by_what_experiments_usually_take(tmp_path: Path) -> None:
@@ -35,7 +41,7 @@ def test_a_first_run_is_judged_by_what_experiments_usually_take(tmp_path: Path) 
         Evidence(tmp_path / "e.sqlite") as store,
     ):
         patch.setattr(progress_module, "Progress", Listener)
-        patch.setattr(Campaign, "run", lambda *_, **__: (pair for pair in ()))
+        patch.setattr(Campaign, "run", nothing)
         progress_module.carry_out(ours, store, quiet=True)
     ((progress, first),) = told
     expected = usual_seconds(ours.units)
