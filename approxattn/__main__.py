@@ -19,7 +19,7 @@ from approxattn.diagnosis import command as diagnosis
 from approxattn.distributed import command as distributed
 from approxattn.distributed.engines import WorkersLostError
 from approxattn.distributed.planning import command as planning
-from approxattn.whole_files import write_text
+from approxattn.whole_files import check_place, write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +117,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     elif options.command == "capacity":
         _print(planning.told(options, distributed.method_of(options.method, approxattn)))
     else:
-        _print(diagnosis.run(options, write_text))
+        _print(diagnosis.run(options, write_text, check_place))
     return 0
 
 
