@@ -1,5 +1,6 @@
 """Approximate attention with an error bar."""
 
+from approxattn import _interrupts  # noqa: F401  # first: it is there while the others are loaded
 from approxattn._problem.positions import ALiBi
 from approxattn.attend import attention, attention_vjp
 from approxattn.audit import audit

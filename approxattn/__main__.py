@@ -19,7 +19,7 @@ from approxattn.diagnosis import command as diagnosis
 from approxattn.distributed import command as distributed
 from approxattn.distributed.engines import WorkersLostError
 from approxattn.distributed.planning import command as planning
-from approxattn.whole_files import write_text
+from approxattn.whole_files import check_place, write_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,7 +117,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     elif options.command == "capacity":
         _print(planning.told(options, distributed.method_of(options.method, approxattn)))
     else:
-        _print(diagnosis.run(options, write_text))
+        _print(diagnosis.run(options, write_text, check_place))
     return 0
 
 
@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version", action="version", version=f"approxattn {version('approxattn')}"
     )
+    _accept_no_color(parser)
     commands = parser.add_subparsers(dest="command")
     made = {
         name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -149,12 +150,23 @@ def _parser() -> argparse.ArgumentParser:
     diagnosis.add_arguments(made["diagnose"])
     distributed.add_arguments(made["attend"])
     planning.add_arguments(made["capacity"])
+    for command in made.values():
+        _accept_no_color(command)
     for name in ("attend", "capacity", "doctor"):
         made[name].add_argument("--json", action="store_true", help="print JSON instead of text")
     made["completion"].add_argument(
         "shell", choices=completion.SHELLS, help="the shell to complete in"
     )
     return parser
+
+
+def _accept_no_color(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-color",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print no colours: there are none, but a script may say so",
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -63,6 +63,27 @@ def write_text(path: str | Path, text: str) -> None:
         file.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
+def check_place(path: str | Path) -> None:
+    """See before long work that a file can be written there afterwards; nothing is left behind.
+
+    Raises
+    ------
+    NotWrittenError
+        When it cannot be now.
+    """
+    path = Path(path)
+    with _explained(path):
+        target = path.resolve()
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not target.exists() or target.is_file():
+            temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+            try:
+                temporary.touch(exist_ok=False)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+
 def make_folder(path: str | Path) -> Path:
     """Return the folder, made when absent; `NotWrittenError` when it cannot be."""
     path = Path(path)

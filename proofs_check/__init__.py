@@ -1,5 +1,6 @@
 """Check, statement by statement, what is claimed about approximate attention."""
 
+from proofs_check import _interrupts  # noqa: F401  # first: it is there while the others are loaded
 from proofs_check.statements.experiment import (
     Assumption,
     Comparison,

@@ -14,7 +14,7 @@ def measured_advice(trials: tuple[Trial, ...]) -> str:
     """
     best = pareto(trials)
     if all(t.method is None for t in trials):
-        return "No other method takes this problem, so none was measured."
+        return "No other method takes this problem at such a cost, so none was measured."
     if not best:
         return (
             "Of the methods tried at up to half the cost of exact attention none beats the mean of "

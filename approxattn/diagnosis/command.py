@@ -55,8 +55,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, write: Callable[[Path, str], object]) -> str:
-    """Do it, write the page if one is asked for, by `write`, and return what there is to say."""
+def run(
+    options: argparse.Namespace,
+    write: Callable[[Path, str], object],
+    check: Callable[[Path], object],
+) -> str:
+    """Do it, write the page if one is asked for, by `write`, and return what there is to say;
+    `check` sees before the work whether the page can be written.
+    """
+    if options.html is not None:
+        check(options.html)
     regime = _regime(options)
     if options.html is not None:
         write(options.html, page(regime, f"Attention of {options.file.name}"))

@@ -247,8 +247,8 @@ def _trial(
     for part, (chosen, rows, _) in zip(parts, exact, strict=True):
         try:
             found = approximate(method, part, rng)
-        except ValueError as reason:
-            refused = str(reason).partition(":")[0]
+        except (ValueError, MemoryError) as reason:  # this method's, no reason to end the others
+            refused = _why(reason)
             errors.append(math.inf)
             bounds.append(math.inf)
             continue
@@ -263,6 +263,11 @@ def _trial(
         certified=float(np.median(bounds)),
         refused=refused,
     )
+
+
+def _why(reason: ValueError | MemoryError) -> str:
+    kind = "too much memory, " if isinstance(reason, MemoryError) else ""
+    return kind + str(reason).partition(":")[0]
 
 
 def _certified(bounds: HostArray, rows: HostArray) -> float:

@@ -74,7 +74,8 @@ def read_qkv(path: Path) -> tuple[HostArray, HostArray, HostArray]:
     """
     read = _READERS.get(path.suffix)
     if read is None:
-        msg = f"{path} ends in {path.suffix!r}: it must be .npz, .npy or .safetensors"
+        is_what = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}"
+        msg = f"{path} {is_what}: it must be .npz, .npy or .safetensors"
         raise FileFormatError(msg)
     try:
         return read(path)

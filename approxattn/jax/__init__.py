@@ -1,6 +1,6 @@
 """Attention of JAX arrays under jit, grad and vmap, by any method of this package.
 
-Needs JAX: `pip install approxattn[jax]`.
+Needs JAX: `pip install 'approxattn[jax]'`.
 """
 
 from approxattn.jax.callback import attention

@@ -10,7 +10,7 @@
 True
 
 Needs NumPy; `parametrize_with_checks` needs pytest, `problems` and `key_masks` need Hypothesis
-(``pip install approxattn[testing]``).
+(``pip install 'approxattn[testing]'``).
 """
 
 from approxattn.testing.attention import Attention

@@ -1,6 +1,6 @@
 """Attention of torch tensors and of Hugging Face models by any method of this package.
 
-Needs torch: `pip install approxattn[torch]`; the parts for models need transformers:
+Needs torch: `pip install 'approxattn[torch]'`; the parts for models need transformers:
 `approxattn[transformers]`.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,10 +63,13 @@ class Report:
             HEADER,
             *map(str, self.layers),
             *([f"{missed} heads were not looked at: the time was up"] if missed else []),
-            (
+            *textwrap.wrap(
                 f"Within {self.tolerance:g}: {chosen}; exact attention in the others"
                 if kept
-                else f"No layer has a method within {self.tolerance:g}: keep exact attention"
+                else f"No layer has a method within {self.tolerance:g}: keep exact attention",
+                width=100,
+                subsequent_indent="  ",
+                break_on_hyphens=False,
             ),
         ]
         return "\n".join(lines)

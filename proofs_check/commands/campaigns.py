@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from proofs_check.commands import options
-from proofs_check.commands.entry import INTERRUPTED, command, fail, misuse
+from proofs_check.commands.entry import command, fail, misuse
+from proofs_check.commands.refusal import INTERRUPTED
 from proofs_check.report import terminal
 
 if TYPE_CHECKING:

@@ -13,9 +13,6 @@ import typer
 
 from proofs_check.commands.refusal import MISUSE, Commands, refuse
 
-INTERRUPTED = 130
-"""Exit status."""
-
 app = typer.Typer(
     cls=Commands,
     add_completion=True,
@@ -61,9 +58,6 @@ def command(name: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
                 return function(*arguments, **options)
             except (typer.Exit, typer.Abort):
                 raise
-            except KeyboardInterrupt:
-                typer.echo("interrupted", err=True)
-                raise typer.Exit(INTERRUPTED) from None
             except Exception as error:
                 if not isinstance(error, (MisuseError, *_troubles())):
                     raise

@@ -74,7 +74,7 @@ def faults(
     Exit status 0 when 95 % of them are and the control, the code as it is, passes all checks; 1
     when not, 2 on misuse. With a store, the same command goes on where an earlier one was ended.
     """
-    from approxattn.whole_files import write_text
+    from approxattn.whole_files import check_place, write_text
     from proofs_check.faults.run import FORM, chosen, gathered, run
     from proofs_check.hunt.store import Store, StoreError
     from proofs_check.report.faults import markdown
@@ -82,6 +82,8 @@ def faults(
     ended = []
     with misuse(KeyError):
         wanted = chosen(keys or ())
+    if out is not None:
+        check_place(out)
     with misuse(StoreError), Store(store, FORM) as opened:
         for outcome in run(wanted, jobs=jobs, limit=limit, control=control, store=opened):
             ended.append(outcome)

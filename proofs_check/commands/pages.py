@@ -49,10 +49,11 @@ def errata(
     the evidence lacks is checked first. Exit status 0 when every verdict is the expected one, 1
     when not, 2 on misuse.
     """
-    from approxattn.whole_files import write_text
+    from approxattn.whole_files import check_place, write_text
     from proofs_check import catalogue
     from proofs_check.report.errata import markdown
 
+    check_place(out)
     refuted = [t for t in catalogue.theorems().values() if t.expected == "refuted"]
     repairs = {t.repaired_by for t in refuted if t.repaired_by}
     outcome = _checked(evidence, {t.key for t in refuted} | repairs)
@@ -72,10 +73,12 @@ def pages(
     first, by the quick budget; then every mutant is carried out, a minute or two. Exit status 0
     when every verdict is the expected one, 1 when not, 2 on misuse.
     """
-    from approxattn.whole_files import make_folder, write_text
+    from approxattn.whole_files import check_place, make_folder, write_text
     from proofs_check.report import coverage, mutants, searches
     from proofs_check.report import errata as refuted
 
+    folder = make_folder(out)
+    check_place(folder / "errata.md")
     outcome = _checked(evidence, ())
     texts = {
         "errata.md": refuted.markdown(outcome),
@@ -84,7 +87,6 @@ def pages(
         "coverage.md": coverage.markdown(outcome),
         "mutants.md": mutants.markdown(),
     }
-    folder = make_folder(out)
     for name, text in texts.items():
         write_text(folder / name, text)
         terminal.print_text(str(folder / name))

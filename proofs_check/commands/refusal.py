@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 MISUSE = 2
-"""Exit status."""
+INTERRUPTED = 130
+"""Exit statuses."""
 
 
 def refuse(message: str, *, as_json: bool) -> None:
@@ -22,8 +24,28 @@ def refuse(message: str, *, as_json: bool) -> None:
         typer.echo(json.dumps({"error": line}))
 
 
+@contextlib.contextmanager
+def interrupts_told() -> Iterator[None]:
+    """Turn an interrupt into a line of standard error and its exit status."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
 class Commands(TyperGroup):
     """The commands, whose parser says in one line what it cannot read: the usage is for --help."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read the words given."""
+        with interrupts_told():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command chosen."""
+        with interrupts_told():
+            return super().invoke(ctx)
 
     def main(
         self,
@@ -35,7 +57,7 @@ class Commands(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Parse and run."""
-        given = list(sys.argv[1:] if args is None else args)
+        given = _plainly(sys.argv[1:] if args is None else args)
         if not given or not standalone_mode:
             return super().main(
                 given, prog_name, complete_var, standalone_mode, windows_expand_args, **extra
@@ -50,6 +72,13 @@ class Commands(TyperGroup):
             refuse(_said(error, given), as_json="--json" in given)
             sys.exit(MISUSE)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _plainly(words: Sequence[str]) -> list[str]:
+    """The words with --no-color, which belongs to all commands, where it is read: in front."""
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--no-color"]
+    return ["--no-color"] * (len(options) < end) + options + list(words[end:])
 
 
 def _said(error: Any, given: Sequence[str]) -> str:

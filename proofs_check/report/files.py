@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from approxattn.whole_files import make_folder, write_text
+from approxattn.whole_files import check_place, make_folder, write_text
 from proofs_check.report import web_page as page
 from proofs_check.report.json_document import document
 from proofs_check.report.junit import junit
@@ -71,9 +71,11 @@ def write(
     if unknown:
         msg = f"formats(={list(formats)}) holds {unknown[0]!r}: choose from {', '.join(FILES)}"
         raise ValueError(msg)
+    folder = make_folder(out_dir)
+    for name in formats:
+        check_place(folder / FILES[name])  # now, not after the minute that the figures take
     facts = page.environment_of(evidence)
     texts = {FILES[name]: _text(name, outcome, facts) for name in dict.fromkeys(formats)}
-    folder = make_folder(out_dir)
     for name, text in texts.items():
         write_text(folder / name, text)
     return [folder / name for name in texts]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from proofs_check.running.campaign import Campaign
 from proofs_check.running.evidence import Evidence, Unit
+from proofs_check.running.usual import usual_seconds
 
 __all__ = ["Progress", "carry_out"]
 
@@ -119,7 +120,9 @@ def carry_out(
         Show nothing.
     """
     known = campaign.stored(store) if not fresh else set()
-    progress = Progress(campaign.units, store.usual_seconds(campaign.units), jobs=campaign.jobs)
+    usual = usual_seconds(campaign.units) if not campaign.catalogue_name else {}
+    usual |= store.usual_seconds(campaign.units)
+    progress = Progress(campaign.units, usual, jobs=campaign.jobs)
     for unit in known:
         progress.found(unit)
     with (

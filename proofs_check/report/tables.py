@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from approxattn.certificate import SOFTMAX
 from proofs_check.papers.our_code import certificates as code_certificates
 from proofs_check.report.real_heads import DTYPES, Line, Measurement, Run
 from proofs_check.report.records import number
@@ -16,7 +17,9 @@ MEANINGFUL = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateRow:
-    """One method: largest error / bound found by the search, by dtype, and on the real heads."""
+    """One method: largest error / bound found by the search, by dtype, and on the real heads.
+    `target` is empty where the bound is one on the distance to softmax attention.
+    """
 
     key: str
     method: str
@@ -38,16 +41,22 @@ def _certificate_row(result: Result, measurement: Measurement) -> CertificateRow
     lines = [x for x in measurement.lines if x.claim == result.theorem.key]
     ratios = [x.ratio for x in lines if x.ratio is not None]
     searched = [v.tightness for v in result.verdicts]
+    target = next((x.target for x in lines if x.target), "")
     return CertificateRow(
         key=result.theorem.key,
         method=result.theorem.title.removesuffix(" stays within its certificate"),
-        target=next((x.target for x in lines if x.target), ""),
-        searched=tuple(number(t) or "–" for t in searched),
+        target="" if target == SOFTMAX else target,
+        searched=tuple(_ratio(t) or "–" for t in searched),
         tried=sum(int(v.facts.get("tried", 0)) for v in result.verdicts),
-        heads=number(max(ratios)) if ratios else "–",
+        heads=_ratio(max(ratios)) if ratios else "–",
         settings="; ".join(dict.fromkeys(x.label for x in lines if x.label != x.family)),
         violated=any(not t <= 1 for t in [*ratios, *(s for s in searched if s is not None)]),
     )
+
+
+def _ratio(x: float | None) -> str:
+    """Below 1 by nothing that three digits show is below 1 all the same."""
+    return number(x, near_one="< 1" if x is not None and x < 1 else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,16 +171,30 @@ def _median(numbers: list[float]) -> float:
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
+def _useful(rows: Sequence[HeadRow]) -> list[str]:
+    """Methods whose bounds on the distance to softmax attention say something."""
+    return [
+        f"{r.family} ({r.label})" if r.family != r.label else r.family
+        for r in rows
+        if r.ratio != "–" and r.informative and r.target == SOFTMAX
+    ]
+
+
+def conclusion(rows: Sequence[HeadRow], measurement: Measurement) -> str:
+    """What to do about it, in two sentences for the first screen."""
+    return (
+        f"On {len(measurement.heads)} heads of a trained model a bound on the distance to softmax "
+        f"attention says something, in the median, for {_join(_useful(rows))}. Every other method "
+        "is to be judged there by its measured error, on heads of your own"
+    )
+
+
 def heads_sentence(rows: Sequence[HeadRow]) -> str:
     """What the certificates are worth on these heads, counted."""
     bounded = [row for row in rows if row.ratio != "–"]
     informative = [row for row in bounded if row.informative]
-    softmax = [
-        f"{r.family} ({r.label})" if r.family != r.label else r.family
-        for r in informative
-        if r.target == "softmax attention"
-    ]
-    other = [f"{r.family} ({r.label})" for r in informative if r.target != "softmax attention"]
+    softmax = _useful(rows)
+    other = [f"{r.family} ({r.label})" for r in informative if r.target != SOFTMAX]
     text = (
         f"Of {len(bounded)} settings with a finite certificate, {len(informative)} have one below "
         f"{MEANINGFUL:g} of what is known without computing anything (median over the heads): "

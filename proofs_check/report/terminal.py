@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ _COLOURS = {
     "inconclusive": "yellow",
 }
 _WIDTH = 160
-"""Columns where no terminal says how many it has. *Chosen*."""
+"""Columns where neither a terminal nor COLUMNS says how many there are. *Chosen*."""
 
 
 def accept_any_text() -> None:
@@ -77,16 +78,23 @@ def print_list(theorems: Sequence[Theorem]) -> None:
 
 def _counted(theorems: Sequence[Theorem]) -> str:
     """How many statements, by the verdict expected; controls and bookkeeping apart."""
-    from proofs_check.catalogue import is_control, is_statement
+    from proofs_check.catalogue import TIMED, is_control, is_statement
 
+    timed = {theorem.key for module in TIMED for theorem in module.THEOREMS}
     statements = [t for t in theorems if is_statement(t)]
     controls = sum(is_control(t.key) for t in theorems)
     counts = {name: sum(t.expected == name for t in statements) for name in _COLOURS}
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    full = sum(t.key in timed for t in statements)
+    left = f" The full budget of `run` alone checks {full} of them." if full else ""
     return (
-        f"{len(statements)} statements: {summary}. Besides: {controls} controls, "
+        f"{_plural(len(statements))}: {summary or 'none'}.{left} Besides: {controls} controls, "
         f"{len(theorems) - controls - len(statements)} of bookkeeping."
     )
+
+
+def _plural(statements: int) -> str:
+    return f"{statements} statement{'' if statements == 1 else 's'}"
 
 
 def print_theorem(theorem: Theorem) -> None:
@@ -111,7 +119,7 @@ def print_outcome(outcome: Outcome) -> None:
     summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
     controls = sum(is_control(r.theorem.key) for r in outcome.results)
     console.print(
-        f"{len(claims)} statements: {summary or 'none'}. Besides: {controls} controls, known to be "
+        f"{_plural(len(claims))}: {summary or 'none'}. Besides: {controls} controls, known to be "
         f"true or false, and {len(outcome.results) - controls - len(claims)} of bookkeeping, true "
         "of anything.",
         markup=False,
@@ -119,6 +127,12 @@ def print_outcome(outcome: Outcome) -> None:
     )
     if outcome.ok:
         console.print("every verdict is as expected", style="bold green")
+    if late := sorted({r.theorem.key for r in outcome.results if _given_up(r)}):
+        text = (
+            f"not finished, by time-out or crash: experiments of {', '.join(late)}; the same "
+            "command without --fresh tries them again"
+        )
+        console.print(text, markup=False, highlight=False, style="bold yellow")
     if outcome.missing:
         text = (
             f"incomplete: {outcome.missing} experiments are left; the same command without --fresh "
@@ -157,6 +171,12 @@ def _complaints(outcome: Outcome) -> Iterator[str]:
             )
     for contradiction in outcome.contradictions:
         yield f"contradiction: {contradiction}"
+
+
+def _given_up(result: Result) -> bool:
+    from proofs_check.running.unit_process import DIED, LATE
+
+    return any(v.note.startswith((DIED, LATE)) for v in result.verdicts)
 
 
 def _row(result: Result) -> tuple[str, ...]:
@@ -239,4 +259,4 @@ def _console() -> Console:
     from rich.console import Console
 
     plain = Console()
-    return plain if plain.is_terminal else Console(width=_WIDTH)
+    return plain if plain.is_terminal or os.environ.get("COLUMNS") else Console(width=_WIDTH)

@@ -60,6 +60,7 @@ def render(
         heads=heads,
         nulls=tables.null_rows(measurement),
         heads_sentence=tables.heads_sentence(heads),
+        conclusion=tables.conclusion(heads, measurement),
         measurement=measurement,
         figures={figure.name: figure for figure in drawings},
         errata=errata(results),

@@ -34,6 +34,9 @@ __all__ = ["Done", "OtherCodeError", "UnitProcess", "serve"]
 Done: TypeAlias = tuple[Unit, Verdict, bool]
 """A unit, its verdict, and whether it was finished: one that crashed or ran out of time is not."""
 
+LATE, DIED = "not finished within", "the process died"
+"""How the notes of verdicts on units begin that were not finished."""
+
 _START_UP = 60.0
 """Seconds that a process may take to import the theorems. *Chosen*: a hundred times what
 it takes.
@@ -159,10 +162,10 @@ class UnitProcess:
         except (EOFError, OSError):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
-            died = inconclusive(f"the process died (exit code {self._process.returncode})")
+            died = inconclusive(f"{DIED} (exit code {self._process.returncode})")
             return self._done(unit, died, finished=False)
         if time.monotonic() > self.deadline:
-            late = inconclusive(f"not finished within {self._limit:g} s", seconds=self._limit)
+            late = inconclusive(f"{LATE} {self._limit:g} s", seconds=self._limit)
             return self._done(unit, late, finished=False)
         return None
 

@@ -289,6 +289,11 @@ def test_a_folder_or_nothing_in_place_of_a_file(
         assert name in line
 
 
+def test_a_folder_is_called_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diagnose", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: it must be .npz" in capsys.readouterr().err
+
+
 # --- the page, and the terminal -------------------------------------------------------------------
 
 
@@ -314,6 +319,15 @@ def test_a_page_is_written_whole_or_not_at_all(
     assert main(["diagnose", data, "--quick", "--html", str(page)]) == 0
     assert page.read_text(encoding="utf-8").startswith("<!")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "folder", "page.html"]
+
+
+def test_the_place_of_a_page_is_looked_at_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("approxattn.diagnosis.command.diagnose", lambda *_, **__: done.append("it"))
+    assert main(["diagnose", str(written(tmp_path, ".npy")), "--html", str(tmp_path)]) == 2
+    assert not done
 
 
 ENCODINGS: dict[str, dict[str, str]] = {
@@ -449,3 +463,11 @@ def test_completion_works_in_bash(capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "diagnose" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--no-color", "completion", "fish"], ["doctor", "--no-color"]])
+def test_no_color_is_taken_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    out, errors = capsys.readouterr()
+    assert "\x1b" not in out
+    assert not errors

@@ -214,6 +214,20 @@ def test_a_refusal_is_no_failure() -> None:
     assert all(t.refused in printed for t in refused)
 
 
+def test_a_method_that_memory_has_no_room_for_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        msg = "query_blocks(=8): keys of all blocks of queries would take 25.6 GiB; lower it"
+        raise MemoryError(msg)
+
+    monkeypatch.setattr("approxattn.methods.low_rank.clustered.check_memory", full)
+    regime = diagnose(*problem(3, 1.0, (256, 8)))
+    refused = {type(t.method).__name__: t.refused for t in regime.trials if t.refused}
+    assert refused == {"Clustered": "too much memory, query_blocks(=8)"}
+    assert any(np.isfinite(t.error) for t in regime.trials if t.method is not None)
+
+
 @pytest.mark.parametrize("library", LIBRARIES, ids=str)
 def test_every_library_gives_the_same(library: Library) -> None:
     arrays, mask = problem(4, shape=(2, 32, 4)), np.arange(32) != 7

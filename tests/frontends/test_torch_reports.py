@@ -151,6 +151,7 @@ def test_report_measures_every_head(bert) -> None:
     # random weights give flat attention, so every layer has a good method
     assert sorted(found.recommended) == [0, 1]
     assert "Within 0.5: 0: " in str(found)
+    assert max(map(len, str(found).splitlines()[2 + len(found.layers) :])) <= 100
     assert str(found).count("4/4") == 2
 
 

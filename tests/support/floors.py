@@ -99,7 +99,7 @@ _PAPERS = (
 RULES = {
     "approxattn": Rules(
         floors=(
-            ("_arrays", "data", "whole_files"),
+            ("_arrays", "_interrupts", "data", "whole_files"),
             ("_arguments", "_arrays.cuda", "certificate"),
             ("_problem",),
             ("bounds",),
@@ -134,7 +134,7 @@ RULES = {
     ),
     "proofs_check": Rules(
         floors=(
-            ("statements",),
+            ("_interrupts", "statements"),
             ("__init__",),
             ("arithmetic",),
             ("checkers", "papers.shared"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from approxattn.certificate import SOFTMAX
 from proofs_check import catalogue
 from proofs_check.report import curves, real_heads, tables
 from proofs_check.report import ratio_strips as strips
@@ -189,6 +190,37 @@ def test_a_violated_certificate_raises_the_alarm(
     assert tables.head_rows(worse)[0].violated
     assert "A certificate is smaller than a true error" in render(results, worse, drawings)
     assert not any(row.violated for row in tables.certificate_rows(results, measurement))
+
+
+def test_the_first_screen_says_what_to_conclude(
+    results: list[Result], measurement: real_heads.Measurement, drawings: list[Figure]
+) -> None:
+    useful = [r for r in tables.head_rows(measurement) if r.informative and r.target == SOFTMAX]
+    assert [r.family for r in useful if r.label == r.family] == ["Exact"]
+    head = render(results, measurement, drawings).partition("</header>")[0]
+    said = head.partition("To choose a method")[2].partition("</p>")[0]
+    assert all(r.label in said for r in useful)
+    assert "Nystr" not in said
+
+
+@pytest.mark.parametrize(
+    ("tightness", "text"), [(1 - 2e-5, "< 1"), (1.0, "1"), (1.003, "1 + 3·10⁻³"), (0.25, "0.250")]
+)
+def test_what_is_below_1_is_never_shown_as_1(
+    tightness: float, text: str, results: list[Result], measurement: real_heads.Measurement
+) -> None:
+    result = next(r for r in results if r.theorem.key == "code.exact")
+    verdicts = tuple(replace(v, tightness=tightness) for v in result.verdicts)
+    (row,) = tables.certificate_rows([replace(result, verdicts=verdicts)], measurement)
+    assert set(row.searched) == {text}
+
+
+def test_only_other_targets_than_softmax_are_named(
+    results: list[Result], measurement: real_heads.Measurement
+) -> None:
+    rows = tables.certificate_rows(results, measurement)
+    assert {row.target for row in rows if row.method.startswith("Yoso")} == {"YOSO-E"}
+    assert {row.target for row in rows if not row.method.startswith("Yoso")} == {""}
 
 
 def test_a_run_of_few_theorems_is_reported_too(

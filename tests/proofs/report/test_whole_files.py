@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from approxattn.whole_files import NotWrittenError, make_folder, whole_file, write_text
+from approxattn.whole_files import (
+    NotWrittenError,
+    check_place,
+    make_folder,
+    whole_file,
+    write_text,
+)
 from proofs_check.__main__ import app
 from proofs_check.running.campaign import Campaign
 from proofs_check.running.evidence import Evidence
@@ -97,6 +103,18 @@ def test_a_folder_in_the_place_of_a_file(inner: str, tmp_path: Path) -> None:
         make_folder(tmp_path / "file" / inner)
 
 
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_is_judged_before_the_work(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    find, remedy = PLACES[place]
+    with pytest.raises(NotWrittenError, match=remedy) as caught:
+        check_place(find(tmp_path))
+    assert str(find(tmp_path)) in str(caught.value)
+    for good in (tmp_path / "file", tmp_path / "new", Path(os.devnull)):
+        check_place(good)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "old")]
+
+
 # --- the commands ---------------------------------------------------------------------------------
 
 
@@ -164,3 +182,32 @@ def test_the_old_report_stays_when_the_disk_is_full(
     assert "cannot be written (No space left on device): make room" in result.stderr
     assert [(tmp_path / name).read_text() for name in names] == ["old"] * 3
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        (("report", "--format", "html", "--out", "file"), "proofs_check.report.web_page.measured"),
+        (("report", "--format", "html", "--out", "odd"), "proofs_check.report.web_page.measured"),
+        (("errata", "--out", "none/e.md"), "proofs_check.commands.pages._checked"),
+        (("pages", "--out", "file"), "proofs_check.commands.pages._checked"),
+        (("faults", "--out", "none/f.md"), "proofs_check.faults.run.run"),
+    ],
+)
+def test_the_place_is_looked_at_before_the_work(
+    arguments: tuple[str, ...],
+    work: str,
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "odd" / "index.html").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    done: list[str] = []
+    monkeypatch.setattr(work, lambda *_, **__: done.append(work))
+    evidence = () if arguments[0] == "faults" else ("--evidence", str(store))
+    result = CliRunner().invoke(app, [*arguments, *evidence])
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert not done

@@ -101,6 +101,16 @@ def test_run_json_is_json(store: Path) -> None:
     )
 
 
+def test_what_did_not_finish_is_named_where_all_is_as_expected(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not finished" not in call("run", *CONTROLS, "--evidence", store).output
+    monkeypatch.setitem(campaign.LIMITS, "quick", 0.0)
+    late = call("run", "code.fitted-polynomial", "--evidence", tmp_path / "e.sqlite")
+    said = " ".join(late.stdout.split())
+    assert "not finished, by time-out or crash: experiments of code.fitted-polynomial" in said
+
+
 def test_an_unexpected_verdict_is_exit_status_1(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +158,18 @@ def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+def test_list_says_what_only_the_full_budget_of_run_checks() -> None:
+    first = call("list").stdout.split()
+    whole = len(catalogue.theorems(timed=True))
+    timed = whole - len(catalogue.theorems())
+    text = " ".join(first)
+    assert f"The full budget of `run` alone checks {timed} of them." in text
+    rest = [int(n) for n in re.findall(r"(\d+) (?:statements|controls|of bookkeeping)", text)]
+    assert sum(rest) == whole
+    (line,) = [x for x in call("list", "ours.tanh").stdout.splitlines() if "statement" in x]
+    assert line.startswith("1 statement: 1 proved. Besides: 0 controls")
+
+
 def test_list_and_show() -> None:
     listed = call("list")
     assert listed.exit_code == 0
@@ -188,13 +210,14 @@ def test_show_json_says_what_show_says() -> None:
     assert len(shown["experiments"]) == len(theorem.experiments)
 
 
-@pytest.mark.parametrize("how", ["--no-color", "NO_COLOR"])
+@pytest.mark.parametrize("how", ["in front", "behind", "NO_COLOR"])
 def test_no_colours(how: str) -> None:
-    option = [how] if how.startswith("-") else []
-    more = {} if option else {how: "1"}
-    command = [sys.executable, "-m", "proofs_check", *option, "list", "controls."]
+    words = ["list", "controls."]
+    given = {"in front": ["--no-color", *words], "behind": [*words, "--no-color"]}.get(how, words)
+    more = {how: "1"} if given == words else {}
+    program = [sys.executable, "-m", "proofs_check"]
     forced = {**os.environ, "FORCE_COLOR": "1", "PYTHONPATH": str(ROOT)}
-    coloured = [*command[:3], *command[3 + len(option) :]]
+    coloured, command = [*program, *words], [*program, *given]
     text = subprocess.run(coloured, capture_output=True, text=True, check=True, env=forced).stdout
     assert "\x1b[32m" in text
     plain = subprocess.run(
@@ -202,6 +225,10 @@ def test_no_colours(how: str) -> None:
     ).stdout
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
     assert _plain(plain) == _plain(text)
+
+
+def test_behind_two_dashes_no_color_is_a_key() -> None:
+    assert "no theorem '--no-color'" in call("list", "--", "--no-color").stderr
 
 
 @pytest.mark.parametrize(

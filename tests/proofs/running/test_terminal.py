@@ -200,3 +200,16 @@ def test_the_first_sentence_stands_alone(command: object) -> None:
     with_status = ("run", "replay", "errata", "pages", "audit", "faults")
     if command.name in with_status:  # type: ignore[attr-defined]
         assert re.search(r"Exit\s+status\s+0\s+when", "".join(further))
+
+
+def test_without_a_terminal_columns_says_how_wide(folder: Path) -> None:
+    command = [sys.executable, "-m", "proofs_check", "list", "linformer."]
+    widths = []
+    for columns in ("70", ""):
+        environment = {**os.environ, "COLUMNS": columns, "PYTHONPATH": str(ROOT)}
+        text = subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=True, env=environment, cwd=folder
+        ).stdout
+        widths.append(max(map(len, text.splitlines())))
+    assert widths[0] == 70
+    assert 100 < widths[1] <= 160
