@@ -13,7 +13,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
   lint     ruff check, ruff format --check, mypy
   bench    time every method against exact attention and a matrix product, on one thread;
            bench which: every method at many n and d, the table of docs/performance.md
-           bench against TREE: calls of polynomials in turn with those of another checkout
+           bench against: calls of polynomials in turn with those of another checkout, bench against TREE
            bench polynomial: the polynomial sums against a matrix product and PyTorch, and their goals
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
            bench calls: whole calls with a certificate and without one, against their sums and PyTorch

@@ -76,7 +76,10 @@ def pages(
     from approxattn.whole_files import check_place, make_folder, write_text
     from proofs_check.report import coverage, mutants, searches
     from proofs_check.report import errata as refuted
+    from proofs_check.running.evidence import Evidence
 
+    with Evidence(evidence):
+        pass  # a damaged store is seen before the folder is made
     folder = make_folder(out)
     check_place(folder / "errata.md")
     outcome = _checked(evidence, ())

@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def call(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+    # pytest-xdist has COLUMNS
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": None})
 
 
 @pytest.fixture(scope="module")
