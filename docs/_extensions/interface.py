@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from plots import mentioned
+
 FOLDER = "api"
 PACKAGES = ("approxattn", "proofs_check")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +99,14 @@ def _name(module: str, name: str, *, again: bool) -> str:
     else:
         lines += [f".. autofunction:: {name}"]
     lines += ["   :no-index:"] * again
-    return "\n".join([*lines, "```", ""])
+    return "\n".join([*lines, "```", "", *_plots(f"{module}.{name}")])
+
+
+def _plots(name: str) -> list[str]:
+    """Return the plots whose scripts speak of a name."""
+    if name not in mentioned(_ROOT / "docs" / "gallery"):
+        return []
+    return ["## Plots", "", "```{minigallery} " + name, "```", ""]
 
 
 @cache
