@@ -25,7 +25,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench language-model: SmolLM2-135M with other attention, head by head (hours; it can be cut)
            bench gpu: ceilings, accuracy, speed and growth on a GPU (CuPy; ten minutes), with PYTHON as it is
            (PyTorch and the packages they compare with are the extra "bench")
-  docs     draw the gallery and build the documentation into docs/_build/html
+  docs     draw the gallery and build the documentation into docs/_build/html (a few minutes)
 Each task makes or refreshes .venv first when it has to. PYTHON names the interpreter, python3 if not set.
 TEXT
 }
@@ -131,9 +131,7 @@ bench() {
 
 docs() {
     set_up docs
-    say "drawing the gallery"
-    .venv/bin/python -m proofs_check figures --format svg,csv --page --out docs/gallery >/dev/null
-    say "building the documentation"
+    say "drawing the gallery and building the documentation"
     .venv/bin/python -m sphinx -W --keep-going -q -b html "$@" docs docs/_build/html
     say "documentation: $PWD/docs/_build/html/index.html"
 }

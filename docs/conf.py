@@ -8,6 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
+import plots
+
 project = "approxattn"
 author = "approxattn developers"
 copyright = "2026, approxattn developers"  # noqa: A001 - Sphinx wants this name
@@ -16,24 +18,27 @@ version = release = installed_version("approxattn")
 extensions = [
     "myst_parser",
     "numpydoc",
+    "plots",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_gallery.gen_gallery",
     "interface",
     "statements",
     "tidy",
     "typeset",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/GALLERY_HEADER.rst", "plots/index.rst"]
 nitpicky = False  # array types are described in words
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath"]
 myst_dmath_allow_labels = False
 html_math_renderer = "matplotlib"
 html_static_path = ["_static"]
-html_css_files = ["pages.css"]
+html_css_files = ["pages.css", "plots.css"]
 html_favicon = "_static/icon.svg"
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's machine has it
 html_domain_indices = False  # the interface has a page of its packages
+sphinx_gallery_conf = plots.settings()
 
 autosummary_generate = False  # `interface` writes the pages
 default_role = "code"  # names in docstrings

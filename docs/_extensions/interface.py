@@ -15,6 +15,8 @@ from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
 
+from plots import mentioned
+
 FOLDER = "api"
 PACKAGES = ("approxattn", "proofs_check")
 _ROOT = Path(__file__).resolve().parents[2]
@@ -122,7 +124,14 @@ def _name(module: str, name: str, *, again: str) -> str:
         lines += [f".. autofunction:: {name}"]
     if again:
         lines += ["   :no-index:", "", f"The same as :py:obj:`{again}`."]
-    return "\n".join([*lines, "```", ""])
+    return "\n".join([*lines, "```", "", *_plots(f"{module}.{name}")])
+
+
+def _plots(name: str) -> list[str]:
+    """Return the plots whose scripts speak of a name."""
+    if name not in mentioned(_ROOT / "docs" / "gallery"):
+        return []
+    return ["## Plots", "", "```{eval-rst}", f".. minigallery:: {name}", "```", ""]
 
 
 @cache

@@ -47,9 +47,6 @@ def figures(
     budget: Annotated[
         BudgetName, typer.Option(help="quick: sizes that take a moment, to try it out.")
     ] = BudgetName.FULL,
-    page: Annotated[
-        bool, typer.Option("--page", help="Also write gallery.md, which shows them all.")
-    ] = False,
     names_only: Annotated[bool, typer.Option("--list", help="Print the names and end.")] = False,
 ) -> None:
     """Draw plots of theorems, with their numbers beside them.
@@ -57,10 +54,9 @@ def figures(
     Each names the theorem it shows, and prints the paper's numbers beside ours. Every file says
     seed, versions and commit.
     """
-    from approxattn.whole_files import make_folder, write_text
+    from approxattn.whole_files import make_folder
     from proofs_check.figures import gallery
     from proofs_check.figures.output import files
-    from proofs_check.figures.output.page import page as gallery_page
     from proofs_check.running.evidence import environment
 
     with misuse(LookupError, ValueError):
@@ -69,15 +65,10 @@ def figures(
     if names_only:
         typer.echo("\n".join(wanted))
         return
-    folder, drawn, origin = make_folder(out), [], {}
+    folder = make_folder(out)
     versions = environment()["versions"]
     for number, (name, build) in enumerate(wanted.items(), 1):
         typer.echo(f"[{number}/{len(wanted)}] {name}", err=True)
         figure = build(budget is BudgetName.QUICK)
-        origin = files.origin_of(figure, versions)
-        drawn.append(figure)
-        for path in files.write(figure, folder, forms, origin):
+        for path in files.write(figure, folder, forms, files.origin_of(figure, versions)):
             typer.echo(path)
-    if page:
-        write_text(folder / "gallery.md", gallery_page(drawn, origin))
-        typer.echo(folder / "gallery.md")

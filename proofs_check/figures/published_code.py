@@ -82,11 +82,11 @@ def _error_series(
     x: list[int], draws: list[list[_Errors]], found: list[_Errors]
 ) -> tuple[Series, ...]:
     reported = [[f.reported for f in of_width] for of_width in draws]
-    band = {"y": [max(r) for r in reported], "low": [min(r) for r in reported]}
+    most, least = [max(r) for r in reported], [min(r) for r in reported]
     relative, softmax = [f.relative for f in found], [f.softmax for f in found]
     return (
         Series(label="readme", x=x, y=[PRINTED[d][0] for d in x], kind="points"),
-        Series(label="range of 9 draws, d < 9", x=x, **band, kind="band", colour=1),
+        Series(label="range of 9 draws, d < 9", x=x, y=most, low=least, kind="band", colour=1),
         Series(label="as reported, here", x=x, y=[f.reported for f in found], colour=1),
         Series(label="relative, same normaliser", x=x, y=relative, kind="dashed", colour=2),
         Series(label="relative, to softmax", x=x, y=softmax, colour=3),

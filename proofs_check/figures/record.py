@@ -11,7 +11,17 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 Kind: TypeAlias = Literal[
-    "line", "joined", "dashed", "dotted", "points", "rings", "squares", "steps", "bars", "band"
+    "line",
+    "joined",
+    "dashed",
+    "dotted",
+    "points",
+    "rings",
+    "dashes",
+    "squares",
+    "steps",
+    "bars",
+    "band",
 ]
 Place: TypeAlias = Literal["inside", "beside", "below"]
 Numbers: TypeAlias = "Sequence[float] | np.ndarray"
@@ -57,6 +67,8 @@ class Series:
     colour : int or None
         Number of the colour in the cycle; None: the next one. Series that belong together share
         one.
+    written : str
+        What stands in each of its squares.
     """
 
     label: str
@@ -65,6 +77,7 @@ class Series:
     kind: Kind = "line"
     low: Numbers | None = None
     colour: int | None = None
+    written: str = ""
 
     def __post_init__(self) -> None:
         lengths = {len(a) for a in (self.x, self.y, self.low) if a is not None}

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 import time
 from enum import Enum
 from importlib.util import find_spec
@@ -16,10 +17,14 @@ NEEDS = {"approxattn.dask": "dask", "approxattn.jax": "jax", "approxattn.torch":
 
 
 def extension() -> ModuleType:
-    path = ROOT / "docs" / "_extensions" / "interface.py"
-    spec = importlib.util.spec_from_file_location("interface", path)
+    folder = ROOT / "docs" / "_extensions"
+    spec = importlib.util.spec_from_file_location("interface", folder / "interface.py")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
     return module
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILT = ("gallery", "statements", "api")
+BUILT = ("statements", "api")
 """Folders of docs that are written with the documentation."""
 PAGES = [
     ROOT / "README.md",
@@ -88,15 +88,6 @@ def test_relative_links_resolve(page: Path) -> None:
     assert [path for path, _ in kept if not path.exists()] == []
     there = [(path, a) for path, a in kept if a and path.suffix == ".md"]
     assert [(path.name, a) for path, a in there if a not in anchors(path)] == []
-
-
-def test_links_to_figures_lead_to_figures() -> None:
-    from proofs_check.figures.gallery import FIGURES
-
-    gallery = (ROOT / "docs" / "gallery" / "gallery.md").resolve()
-    named = {a for page in PAGES for path, a in links(page) if path == gallery and a}
-    assert named
-    assert named <= set(FIGURES)
 
 
 def test_a_wrong_example_is_noticed() -> None:

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from proofs_check.figures.output.pens import PENS, Look
 from proofs_check.figures.output.scales import prepare, set_ticks, tilted
-from proofs_check.figures.output.style import COLOURS, PANEL, SMALL_PANEL, STYLE
+from proofs_check.figures.output.style import PANEL, SMALL_PANEL, STYLE
 from proofs_check.figures.record import Figure, Mark, Panel, Series
 
 _MOST_INSIDE = 6
 """More names than that stand below the axes. *Chosen*."""
 
-_GREY = "0.3"
-
 _LINE = 58
 """Characters of a title that fit above one panel."""
 
-Pen = Callable[[Any, Series, str], None]
 
-
-def drawn(figure: Figure) -> Any:
-    """Return the Matplotlib figure; to be saved inside `style()`."""
+def drawn(figure: Figure, most: int = 2) -> Any:
+    """Return the Matplotlib figure, of so many columns at most; to be saved inside `style()`."""
     from matplotlib.figure import Figure as Drawing
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = len(figure.panels)
-    columns, rows = min(count, 2), -(-count // 2)
-    width, height = PANEL if count == 1 else SMALL_PANEL
+    columns = min(count, most)
+    rows = -(-count // columns)
+    width, height = PANEL if columns == 1 else SMALL_PANEL
     more = max(_legend_height(panel) for panel in figure.panels)
     size = (width * columns, (height + more) * rows + 0.5)
     drawing = Drawing(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
@@ -60,18 +57,27 @@ def _broken(text: str, width: int) -> str:
 def _draw(axes: Any, panel: Panel) -> None:
     axes.set_title(panel.title)
     prepare(axes, panel)
-    turn = 0
-    for series in panel.series:
-        number = turn if series.colour is None else series.colour
-        turn += series.colour is None
-        kind = series.kind if number < len(COLOURS) else _AGAIN.get(series.kind, series.kind)
-        _PENS[kind](axes, series, COLOURS[number % len(COLOURS)])
+    numbers = _numbers(panel)
+    kinds = [series.kind for series in panel.series]
+    alike = Counter(kind for kind, _ in {*zip(kinds, numbers, strict=True)})
+    for series, number in zip(panel.series, numbers, strict=True):
+        PENS[series.kind](axes, series, Look(number, shaped=alike[series.kind] > 1))
     for key in panel.keys:
-        _PENS[key.kind](axes, Series(label=key.label, x=[], y=[]), _GREY)
+        PENS[key.kind](axes, Series(label=key.label, x=[], y=[]), Look(None))
+    upright = [mark for mark in panel.marks if mark.y is None]
     for mark in panel.marks:
-        _mark(axes, mark)
+        _mark(axes, mark, upright.index(mark) % 3 if mark in upright and len(upright) > 2 else 0)
     set_ticks(axes, panel)
     _explain(axes, panel)
+
+
+def _numbers(panel: Panel) -> list[int]:
+    """Return the number of each series in the cycle: that which it names, or the next one."""
+    turn, numbers = 0, []
+    for series in panel.series:
+        numbers.append(turn if series.colour is None else series.colour)
+        turn += series.colour is None
+    return numbers
 
 
 def _place(panel: Panel) -> tuple[str, int]:
@@ -105,7 +111,7 @@ def _explain(axes: Any, panel: Panel) -> None:
         axes.legend()
 
 
-def _mark(axes: Any, mark: Mark) -> None:
+def _mark(axes: Any, mark: Mark, line_of_text: int) -> None:
     line: Mapping[str, Any] = {"color": "0.35", "linewidth": 1, "linestyle": ":"}
     if mark.y is not None:  # the text stands at the end of the line, outside the axes
         axes.axhline(mark.y, **line)
@@ -114,45 +120,6 @@ def _mark(axes: Any, mark: Mark) -> None:
     else:
         axes.axvline(mark.x, **line)
         place = {"xy": (mark.x, 1), "xycoords": ("data", "axes fraction"), "ha": "center"}
-        offset = (0, 3)
+        offset = (0, 3 + 11 * line_of_text)
     end = {"xytext": offset, "textcoords": "offset points"}
     axes.annotate(mark.text, fontsize=8.5, color="0.25", **place, **end)
-
-
-def _plotted(fmt: str, **more: Any) -> Pen:
-    def pen(axes: Any, series: Series, colour: str) -> None:
-        single = fmt == "-" and len(series.x) == 1
-        form = "o" if single else fmt  # a line of one point is none
-        axes.plot(series.x, series.y, form, color=colour, label=series.label or None, **more)
-
-    return pen
-
-
-def _bars(axes: Any, series: Series, colour: str) -> None:
-    foot = 0 if series.low is None else np.asarray(series.low)
-    height = np.asarray(series.y) - foot
-    axes.bar(series.x, height, bottom=foot, color=colour, label=series.label or None)
-
-
-def _band(axes: Any, series: Series, colour: str) -> None:
-    low = np.zeros(len(series.x)) if series.low is None else series.low
-    label = series.label or None
-    axes.fill_between(series.x, low, series.y, color=colour, alpha=0.25, linewidth=0, label=label)
-
-
-_PENS: Mapping[str, Pen] = {
-    "line": _plotted("-"),
-    "joined": _plotted("o-"),
-    "dashed": _plotted("--"),
-    "dotted": _plotted(":"),
-    "again": _plotted("s--", markersize=5),
-    "points": _plotted("o", markeredgewidth=0, alpha=0.6),
-    "rings": _plotted("o", markerfacecolor="none"),
-    "squares": _plotted("s", markersize=13, markeredgewidth=0),
-    "steps": _plotted("-", drawstyle="steps-post"),
-    "bars": _bars,
-    "band": _band,
-}
-
-_AGAIN = {"line": "again", "joined": "again"}
-"""Kinds for series that have the colour of an earlier one."""

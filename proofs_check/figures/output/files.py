@@ -69,14 +69,21 @@ def _number(x: Any) -> str:
     return x if isinstance(x, str) else repr(np.float64(x).item())
 
 
-def _picture(figure: Figure, form: str, origin: Mapping[str, str]) -> bytes:
+def write_narrow(figure: Figure, folder: Path, origin: Mapping[str, str]) -> Path:
+    """Write NAME-narrow.svg with its panels in one column, for narrow screens; return its path."""
+    path = folder / f"{figure.name}-narrow.svg"
+    path.write_bytes(_picture(figure, "svg", origin, columns=1))
+    return path
+
+
+def _picture(figure: Figure, form: str, origin: Mapping[str, str], columns: int = 2) -> bytes:
     said = "; ".join(f"{name}: {value}" for name, value in origin.items())
     named = {"Title": figure.title, "Description": said}
     if form == "svg":
         named |= {"Date": None, "Creator": None}  # type: ignore[dict-item]
     buffer = io.BytesIO()
     with style(figure.name):
-        drawn(figure).savefig(buffer, format=form, metadata=named)
+        drawn(figure, columns).savefig(buffer, format=form, metadata=named)
     return buffer.getvalue()
 
 

@@ -1,14 +1,21 @@
 """How figures look: one set of settings and one colour cycle for all of them.
 
-The colours are those of Okabe and Ito (2008), which readers with any colour vision tell apart;
-yellow is left out, since it is faint on white.
+Nothing rests on colour alone: where lines or points of one panel differ by their colour they differ
+by the shape of their marks too, bars by their hatching, squares by what is written in them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+from approxattn.certificate.axes import COLOURS, MARKERS
+
+__all__ = ["COLOURS", "HATCHES", "MARKERS", "PANEL", "SHADES", "SMALL_PANEL", "STYLE"]
+
+HATCHES = ("", "///", "...", "xx", "\\\\", "++", "oo")
+
+SHADES = "cividis_r"
+"""Of squares, by their number: from light to dark, in grey as well."""
 
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -23,6 +30,7 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "hatch.linewidth": 0.7,
     "lines.linewidth": 1.7,
     "lines.markersize": 4,
     "savefig.dpi": 160,

@@ -1,7 +1,9 @@
-"""Figures: numbers that are known, files that say where they come from, the page, the command."""
+"""Figures: numbers that are known, files that say where they come from, scripts, the command."""
 
 import csv
 import math
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,12 @@ from typer.testing import CliRunner
 from proofs_check import catalogue
 from proofs_check.__main__ import app
 from proofs_check.figures import gallery
-from proofs_check.figures.output import files
+from proofs_check.figures.output import files, show
 from proofs_check.figures.output.draw import drawn, style
-from proofs_check.figures.output.page import page
+from proofs_check.figures.output.style import MARKERS
 from proofs_check.figures.record import Axis, Figure, Panel, Series
 
+GALLERY = Path(__file__).resolve().parents[3] / "docs" / "gallery"
 ORIGIN = {"figure": "x", "theorems": "y", "seed": "0", "versions": "z=1", "commit": "abc"}
 
 
@@ -181,23 +184,74 @@ def test_a_figure_is_the_same_bytes_again(tmp_path: Path, tiny: dict[str, Figure
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_the_page_shows_every_figure(tiny: dict[str, Figure]) -> None:
-    text = page(tiny.values(), ORIGIN)
+def scripts() -> dict[str, Path]:
+    return {p.stem.removeprefix("plot_").replace("_", "-"): p for p in GALLERY.glob("plot_*.py")}
+
+
+def test_every_figure_has_a_script_that_shows_it(
+    tiny: dict[str, Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(show, "show", lambda figure: shown.append(figure.name))
+    for name, build in gallery.FIGURES.items():
+        monkeypatch.setattr(
+            sys.modules[build.__module__], build.__name__, lambda name=name: tiny[name]
+        )
+    for path in scripts().values():
+        runpy.run_path(str(path))
+    assert shown == list(scripts())
+    assert set(shown) == set(gallery.FIGURES)
+
+
+def test_the_gallery_shows_every_script_and_every_figure_of_a_paper(
+    tiny: dict[str, Figure],
+) -> None:
+    text = (GALLERY / "gallery.md").read_text(encoding="utf-8")
     for figure in tiny.values():
-        assert f"![{figure.title}]({figure.name}.svg)" in text
-        assert all(row.ours in text for row in figure.printed)
-    assert text.count("| `python -m proofs_check figures") == sum(
-        bool(f.of_paper) for f in tiny.values()
-    )
+        stem = f"plot_{figure.name.replace('-', '_')}"
+        assert text.count(f"\n   gallery/{stem}.py\n") == 1
+        assert text.count(f"\n/plots/{stem}\n") == 1
+        row = f"| {figure.of_paper} | `python -m proofs_check figures {figure.name}` |"
+        assert (row in text) == bool(figure.of_paper)
+
+
+def test_a_script_says_what_the_figure_says(
+    tiny: dict[str, Figure], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = next(f for f in tiny.values() if f.printed)
+    show.show(figure, tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    for part in (figure.title, figure.caption, *(row.ours for row in figure.printed)):
+        assert " ".join(part.split()) in said
+    assert {p.suffix for p in tmp_path.iterdir()} == {".svg", ".png", ".csv"}
+
+
+def test_no_two_series_differ_by_colour_alone(tiny: dict[str, Figure]) -> None:
+    for figure in tiny.values():
+        for panel, axes in zip(figure.panels, drawn(figure).axes, strict=False):
+            colours = len({s.colour for s in panel.series if s.colour is not None})
+            if colours > len(MARKERS) or any(s.kind == "squares" for s in panel.series):
+                continue  # more than there are shapes; squares have their names written
+            own = {s.label for s in panel.series if s.label}
+            looks = {
+                line.get_label(): (
+                    line.get_marker(),
+                    line.get_linestyle(),
+                    line.get_markerfacecolor() == "none",
+                )
+                for line in axes.lines
+                if line.get_label() in own
+            }
+            assert len(set(looks.values())) == len(looks), f"{figure.name}: {looks}"
 
 
 def test_the_command(tmp_path: Path) -> None:
     place = str(tmp_path / "new" / "place")
     done = CliRunner().invoke(
-        app, ["figures", "rank", "--out", place, "--format", "csv", "--budget", "quick", "--page"]
+        app, ["figures", "rank", "--out", place, "--format", "csv", "--budget", "quick"]
     )
     assert done.exit_code == 0, done.output
-    assert {p.name for p in Path(place).iterdir()} == {"ranks.csv", "gallery.md"}
+    assert {p.name for p in Path(place).iterdir()} == {"ranks.csv"}
 
 
 @pytest.mark.parametrize(

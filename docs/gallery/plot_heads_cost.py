@@ -1,0 +1,17 @@
+"""
+Error against cost on 2 heads of a real encoder
+===============================================
+
+Every method on eight heads of a trained encoder (:func:`~approxattn.data.minilm_heads`): the error
+against exact attention by the cost. :class:`~approxattn.Clustered`,
+:class:`~approxattn.SelectedSummaries`, :class:`~approxattn.Linformer`,
+:class:`~approxattn.FittedLinformer`, :class:`~approxattn.Nystrom`, :class:`~approxattn.Performer`,
+:class:`~approxattn.Polynomial`, :class:`~approxattn.FittedPolynomial`, :class:`~approxattn.Yoso`,
+:class:`~approxattn.YosoExpectation`, :class:`~approxattn.LSHSoftmax`; and other packages that do
+the same. :func:`~approxattn.diagnose` makes such a comparison for your data.
+"""
+
+from proofs_check.figures import heads
+from proofs_check.figures.output.show import show
+
+show(heads.heads_cost())
