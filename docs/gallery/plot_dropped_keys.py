@@ -1,5 +1,5 @@
 """
-Rows cut to their k heaviest keys, 2 real heads
+Rows cut to their k heaviest keys, 8 real heads
 ===============================================
 
 Keep the k heaviest keys of a row, and drop the rest: how far is the row off, and how far is its

@@ -1,5 +1,5 @@
 """
-Error against cost on 2 heads of a real encoder
+Error against cost on 8 heads of a real encoder
 ===============================================
 
 Every method on eight heads of a trained encoder (:func:`~approxattn.data.minilm_heads`): the error
@@ -7,8 +7,9 @@ against exact attention by the cost. :class:`~approxattn.Clustered`,
 :class:`~approxattn.SelectedSummaries`, :class:`~approxattn.Linformer`,
 :class:`~approxattn.FittedLinformer`, :class:`~approxattn.Nystrom`, :class:`~approxattn.Performer`,
 :class:`~approxattn.Polynomial`, :class:`~approxattn.FittedPolynomial`, :class:`~approxattn.Yoso`,
-:class:`~approxattn.YosoExpectation`, :class:`~approxattn.LSHSoftmax`; and other packages that do
-the same. :func:`~approxattn.diagnose` makes such a comparison for your data.
+:class:`~approxattn.YosoExpectation`, :class:`~approxattn.LSHSoftmax`.
+:func:`~approxattn.diagnose` makes such a comparison for your data; what rules of other groups give
+on heads of a language model is in the page of that model.
 """
 
 from proofs_check.figures import heads

@@ -1,5 +1,5 @@
 """
-Error at a quarter of the cost, 2 real heads
+Error at a quarter of the cost, 8 real heads
 ============================================
 
 An error of 0.5 sounds good until one knows what no attention at all would have. Three outputs that

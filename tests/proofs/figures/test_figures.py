@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -213,6 +214,12 @@ def test_the_gallery_shows_every_script_and_every_figure_of_a_paper(
         assert text.count(f"\n/plots/{stem}\n") == 1
         row = f"| {figure.of_paper} | `python -m proofs_check figures {figure.name}` |"
         assert (row in text) == bool(figure.of_paper)
+
+
+def test_pages_have_the_titles_of_their_figures(tiny: dict[str, Figure]) -> None:
+    for name, path in scripts().items():
+        title = path.read_text(encoding="utf-8").splitlines()[1]
+        assert title == re.sub(r"\b2 (?=(real )?heads)", "8 ", tiny[name].title)
 
 
 def test_a_script_says_what_the_figure_says(
