@@ -226,7 +226,15 @@ def regime_map(tiny: bool = False) -> Figure:
     )
 
 
-_NAMES = (*(f"degree {g}" for g in range(1, 5)), "degree 5, 6", "degree 7 or more", "exact")
+_WRITTEN = {
+    **{f"degree {g}": str(g) for g in range(1, 5)},
+    "degree 5, 6": "5-6",
+    "degree 7 or more": "7+",
+    "exact": "E",
+}
+"""What stands in the cells."""
+
+_NAMES = tuple(_WRITTEN)
 
 
 def _cheapest(degree: int, n: int, d: int) -> str:
@@ -252,6 +260,7 @@ def _map_panel(
                 y=[j for (_, j), found in cells.items() if found == name],
                 kind="squares",
                 colour=_NAMES.index(name),
+                written=_WRITTEN[name],
             )
             for name in names
         ),

@@ -33,7 +33,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
         panels=(
             Panel(
                 x=Axis(label="cosine x of query and key"),
-                y=Axis(label="weight of a key"),
+                y=Axis(label="weight of a key", log=True, limits=(1e-8, 2)),
                 series=(
                     Series(label="(1 - arccos(x)/π)^τ", x=x, y=p**tau),
                     Series(label="exp(τ (x - 1))", x=x, y=np.exp(tau * (x - 1)), kind="dashed"),
@@ -42,7 +42,7 @@ def yoso_weight(tiny: bool = False) -> Figure:
             ),
             Panel(
                 x=Axis(label="cosine x of query and key"),
-                y=Axis(label="derivative of the weight by x", limits=(0, 8)),
+                y=Axis(label="derivative of the weight by x", log=True, limits=(1e-6, 30)),
                 series=(
                     Series(label="derivative", x=x[inside], y=slope),
                     Series(label="τ p / 2, the surrogate", x=x, y=tau * p**tau / 2, kind="dashed"),

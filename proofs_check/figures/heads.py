@@ -88,9 +88,9 @@ def heads_null(tiny: bool = False) -> Figure:
                 y=Axis(label="relative Frobenius error", log=True),
                 series=(
                     Series(label="heads", x=x, y=y, kind="points"),
-                    Series(label="median", x=np.arange(len(rows)), y=medians, kind="rings"),
+                    Series(label="median", x=np.arange(len(rows)), y=medians, kind="dashes"),
                 ),
-                marks=(Mark(text="zero output", y=1.0),),
+                marks=(Mark(text="mean of V", y=float(np.median(rows["mean of V"]))),),
             ),
         ),
         printed=(
