@@ -18,6 +18,7 @@ usage: ./run.sh TASK [further arguments for the tool that does it]
            bench lsh: hashed attention, its steps and its growth, beside NumPy and PyTorch
            bench calls: whole calls with a certificate and without one, against their sums and PyTorch
            bench low-rank: Linformer, Nystrom, Performer beside packages that do the same, and the audit
+           bench package-errors: errors of other packages on the shipped heads, for a figure
            bench moments: how near the bounds from moments are to what they bound
            bench moment-tables: outputs, gradients, layers and long sequences, by range and by moments
            bench transformer: the gradient of four layers, its growth, memory and operations
@@ -111,7 +112,7 @@ wheels() {
 bench() {
     name=forward
     case ${1-} in
-        which | against | calls | distributed | polynomial | lsh | low-rank | moments | moment-tables | transformer | \
+        which | against | calls | distributed | polynomial | lsh | low-rank | package-errors | moments | moment-tables | transformer | \
             language-model | gpu)
             name=$1
             shift

@@ -8,8 +8,8 @@ against exact attention by the cost. :class:`~approxattn.Clustered`,
 :class:`~approxattn.FittedLinformer`, :class:`~approxattn.Nystrom`, :class:`~approxattn.Performer`,
 :class:`~approxattn.Polynomial`, :class:`~approxattn.FittedPolynomial`, :class:`~approxattn.Yoso`,
 :class:`~approxattn.YosoExpectation`, :class:`~approxattn.LSHSoftmax`.
-:func:`~approxattn.diagnose` makes such a comparison for your data; what rules of other groups give
-on heads of a language model is in the page of that model.
+:func:`~approxattn.diagnose` makes such a comparison for your data. Hollow marks are other
+packages of the same methods (``./run.sh bench package-errors`` measures them).
 """
 
 from proofs_check.figures import heads

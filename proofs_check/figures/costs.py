@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 import approxattn as aa
 from proofs_check.figures.record import Axis, Figure, Mark, Panel, Series
+from proofs_check.papers.our_code_campaigns.gpu_time import RESULTS, SHAPES, Measured, newest
 
 _SEED = 31
 
@@ -83,13 +84,15 @@ def times(tiny: bool = False) -> Figure:
         series.append(Series(label=name, x=n, y=spent, kind="joined"))
         slopes[name] = _fitted_slope(n[-4:], spent[-4:])
     said = ", ".join(f"{s:.2f} ± {half:.2f} ({name})" for name, (s, half) in slopes.items())
+    on_gpu = newest(RESULTS)
+    series += of_gpu(on_gpu)
     return Figure(
         name="times",
         title="Processor time by the number of tokens",
         claims=tuple(f"code.scaling-{key}" for _, key in _TIMED.values()),
         caption="One head, d = dv = 16, float32, one thread, least of three whole calls with "
         f"certificates. Slopes of the last four sizes with 95 % intervals: {said}. Below 1 a "
-        "constant part still shows. Not measured on a GPU: there are no result files of one.",
+        f"constant part still shows. On a GPU: {on_gpu.name}.",
         panels=(
             Panel(
                 x=Axis(label="tokens n", log=True, base=2),
@@ -101,6 +104,21 @@ def times(tiny: bool = False) -> Figure:
         of_paper="Linformer, Figure 2, and YOSO, figure of running time; on a CPU",
         facts={name: slope for name, (slope, _) in slopes.items()},
     )
+
+
+def of_gpu(measured: Measured) -> list[Series]:
+    """Return the seconds of calls on a GPU, of every shape that its file has."""
+    found = {(d, degree): measured.seconds(d, degree) for d, degree in SHAPES}
+    return [
+        Series(
+            label=f"Polynomial, degree {degree}, d = {d}, GPU",
+            x=sorted(seconds),
+            y=[seconds[n] for n in sorted(seconds)],
+            kind="dashed",
+        )
+        for (d, degree), seconds in found.items()
+        if seconds
+    ]
 
 
 def _processor_time(method: Any, n: int, repeats: int) -> float:

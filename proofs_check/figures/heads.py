@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,11 @@ _DEAR: dict[type[Any], tuple[Any, ...]] = {
 }
 """What has no setting as cheap as the budgets at a few hundred tokens."""
 
+MEASURED = Path(__file__).resolve().parents[2] / "docs" / "results" / "packages-on-heads.json"
+"""Written by `./run.sh bench package-errors`."""
+
+_MOST = 4.0
+
 Head = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -39,6 +47,7 @@ def heads_cost(tiny: bool = False) -> Figure:
         if points:
             cost, error = zip(*sorted(points), strict=True)
             series.append(Series(label=kind.__name__, x=cost, y=error))
+    others = list(packages())
     null = float(np.median([_relative(_mean(h), h) for h in heads]))
     return Figure(
         name="heads-cost",
@@ -47,18 +56,35 @@ def heads_cost(tiny: bool = False) -> Figure:
         caption=f"n = {n}. Cost counts multiply-adds over those of exact attention. Above the "
         f"dotted line "
         "the mean of the values, which needs no attention, is better. At this length polynomials "
-        "cost more than exact attention; YOSO approximates another attention than softmax.",
+        "cost more than exact attention; YOSO approximates another attention than softmax."
+        + (" Hollow: packages on PyTorch, n = 256, as measured before." if others else ""),
         panels=(
             Panel(
                 x=Axis(label="cost / cost of exact attention", log=True, base=2),
                 y=Axis(label="relative Frobenius error, median", log=True),
-                series=tuple(series),
+                series=(*series, *others),
                 marks=(Mark(text="mean of V", y=null),),
             ),
         ),
         seed=_SEED,
         facts={s.label: float(min(s.y)) for s in series} | {"mean of V": null},
     )
+
+
+def packages(place: Path = MEASURED) -> Iterator[Series]:
+    """Yield what other packages do on these heads, at up to _MOST times the cost of exact
+    attention; nothing where nobody has measured it.
+    """
+    if not place.exists():
+        return
+    for package in json.loads(place.read_text(encoding="utf-8"))["packages"]:
+        rows = [row for row in package["rows"] if row["cost"] <= _MOST]
+        yield Series(
+            label=f"{package['package']} {package['version']}",
+            x=[row["cost"] for row in rows],
+            y=[float(np.median(row["errors"])) for row in rows],
+            kind="rings",
+        )
 
 
 def heads_null(tiny: bool = False) -> Figure:

@@ -1,6 +1,7 @@
 """Figures: numbers that are known, files that say where they come from, scripts, the command."""
 
 import csv
+import json
 import math
 import re
 import runpy
@@ -13,11 +14,12 @@ from typer.testing import CliRunner
 
 from proofs_check import catalogue
 from proofs_check.__main__ import app
-from proofs_check.figures import gallery
+from proofs_check.figures import costs, gallery, heads
 from proofs_check.figures.output import files, show
 from proofs_check.figures.output.draw import drawn, style
 from proofs_check.figures.output.style import MARKERS
 from proofs_check.figures.record import Axis, Figure, Panel, Series
+from proofs_check.papers.our_code_campaigns.gpu_time import Measured
 
 GALLERY = Path(__file__).resolve().parents[3] / "docs" / "gallery"
 ORIGIN = {"figure": "x", "theorems": "y", "seed": "0", "versions": "z=1", "commit": "abc"}
@@ -126,6 +128,31 @@ def test_low_rank_savings_count_as_they_are_printed(tiny: dict[str, Figure]) -> 
     facts = tiny["linformer-savings"].facts
     # operations explain the printed times within a factor of two and a bit, never exceed them
     assert 0.4 < facts["least quotient"] < facts["largest quotient"] < 1.1
+
+
+def test_packages_stand_beside_our_methods(tiny: dict[str, Figure], tmp_path: Path) -> None:
+    (panel,) = tiny["heads-cost"].panels
+    measured = json.loads(heads.MEASURED.read_text(encoding="utf-8"))["packages"]
+    for package in measured:
+        name = f"{package['package']} {package['version']}"
+        (series,) = (s for s in panel.series if s.label == name)
+        for cost, error in zip(series.x, series.y, strict=True):
+            (row,) = (r for r in package["rows"] if r["cost"] == cost)
+            assert error == np.median(row["errors"])
+    assert len(measured) > 1
+    assert list(heads.packages(tmp_path / "nothing")) == []
+
+
+def test_times_of_a_gpu_are_drawn_where_there_are_any() -> None:
+    def call(d: int, n: int, seconds: float) -> dict[str, object]:
+        arguments = {"method": "polynomial", "d": d, "degree": 2, "n": n}
+        return {"name": "call", "arguments": arguments, "result": {"seconds": [seconds, seconds]}}
+
+    records = (call(64, 2048, 3.0), call(64, 1024, 1.5), call(48, 1024, 9.0))
+    (series,) = costs.of_gpu(Measured("made up", records))
+    assert (list(series.x), list(series.y)) == ([1024, 2048], [1.5, 3.0])
+    assert "d = 64" in series.label
+    assert costs.of_gpu(Measured("none", ())) == []
 
 
 def test_the_map_of_regimes_by_hand(tiny: dict[str, Figure]) -> None:
